@@ -1,0 +1,18 @@
+//! Sends every message back. `cargo run --example echo_server`, then `cargo run --example echo_client`.
+
+use parlour::Server;
+
+fn main() -> parlour::Result<()> {
+    let server = Server::bind("echo")?;
+    eprintln!("serving at {}", server.path().display());
+    // One client after the other; `team` shows how to serve many at once.
+    for client in server.incoming() {
+        let mut client = client?;
+        eprintln!("client: {}", client.peer());
+        let mut message = Vec::new();
+        while client.recv_into(&mut message)? {
+            client.send(&message)?;
+        }
+    }
+    Ok(())
+}

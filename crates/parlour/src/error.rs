@@ -1,0 +1,311 @@
+//! One error type for the whole library.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::io;
+
+use crate::name::owner::Owner;
+
+/// What every fallible operation of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What went wrong, with which operation, on which object, and what to do next.
+///
+/// `Display` is one line for a person: operation, object, reason, and, where there is one, the next step. Programs
+/// branch on [`kind`](Error::kind). [`source`](std::error::Error::source) is the `io::Error` of the system call
+/// behind it, where there was one.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: ErrorKind,
+    operation: &'static str,
+    object: String,
+    detail: Cow<'static, str>,
+    next_step: Option<Cow<'static, str>>,
+    source: Option<io::Error>,
+    holder: Option<Owner>,
+}
+
+/// The kinds of [`Error`], for a program to branch on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// An address or a name is not well formed.
+    InvalidName,
+    /// An option has a value that cannot be used.
+    InvalidOption,
+    /// A live server holds the name; [`Error::holder`] tells who.
+    NameInUse,
+    /// The server's files were removed or replaced by somebody else, or the server was carried into a forked child.
+    NameLost,
+    /// Nobody serves the name.
+    NoServer,
+    /// The server answered, and said no.
+    Refused,
+    /// The system, or a check of the other side's identity, does not permit it.
+    Denied,
+    /// The server is there but had no room until the deadline.
+    Busy,
+    /// The deadline passed. What was being received stays with the connection; what was being sent was not sent.
+    TimedOut,
+    /// The other side has gone.
+    Disconnected,
+    /// The other side went in the middle of a message.
+    Truncated,
+    /// A message is longer than the limit.
+    MessageTooLong,
+    /// The other side broke the protocol.
+    Protocol,
+    /// A directory's owner, mode or type lets somebody else interfere.
+    UnsafeDirectory,
+    /// This transport, platform or state cannot do it.
+    Unsupported,
+    /// The server was told to shut down.
+    Shutdown,
+    /// Any other failure of a system call.
+    Io,
+}
+
+impl ErrorKind {
+    /// The same kind among those of the standard library.
+    fn to_io(self) -> io::ErrorKind {
+        match self {
+            Self::InvalidName | Self::InvalidOption | Self::MessageTooLong => io::ErrorKind::InvalidInput,
+            Self::NameInUse => io::ErrorKind::AddrInUse,
+            Self::NameLost => io::ErrorKind::AddrNotAvailable,
+            Self::NoServer => io::ErrorKind::NotFound,
+            Self::Refused => io::ErrorKind::ConnectionRefused,
+            Self::Denied | Self::UnsafeDirectory => io::ErrorKind::PermissionDenied,
+            Self::Busy => io::ErrorKind::WouldBlock,
+            Self::TimedOut => io::ErrorKind::TimedOut,
+            Self::Disconnected => io::ErrorKind::BrokenPipe,
+            Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::Protocol => io::ErrorKind::InvalidData,
+            Self::Unsupported => io::ErrorKind::Unsupported,
+            Self::Shutdown => io::ErrorKind::ConnectionAborted,
+            Self::Io => io::ErrorKind::Other,
+        }
+    }
+}
+
+impl fmt::Display for ErrorKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::InvalidName => "invalid name",
+            Self::InvalidOption => "invalid option",
+            Self::NameInUse => "name in use",
+            Self::NameLost => "name lost",
+            Self::NoServer => "no server",
+            Self::Refused => "refused",
+            Self::Denied => "denied",
+            Self::Busy => "busy",
+            Self::TimedOut => "timed out",
+            Self::Disconnected => "disconnected",
+            Self::Truncated => "truncated",
+            Self::MessageTooLong => "message too long",
+            Self::Protocol => "protocol error",
+            Self::UnsafeDirectory => "unsafe directory",
+            Self::Unsupported => "unsupported",
+            Self::Shutdown => "shut down",
+            Self::Io => "system error",
+        })
+    }
+}
+
+impl Error {
+    pub(crate) fn new(
+        kind: ErrorKind,
+        operation: &'static str,
+        object: impl Into<String>,
+        detail: impl Into<Cow<'static, str>>,
+    ) -> Self {
+        Self(Box::new(Inner {
+            kind,
+            operation,
+            object: object.into(),
+            detail: detail.into(),
+            next_step: None,
+            source: None,
+            holder: None,
+        }))
+    }
+
+    /// A failed system call, with the kind that its error number suggests.
+    pub(crate) fn io(operation: &'static str, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        let source = source.into();
+        let kind = match source.kind() {
+            io::ErrorKind::PermissionDenied => ErrorKind::Denied,
+            io::ErrorKind::TimedOut => ErrorKind::TimedOut,
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
+                ErrorKind::Disconnected
+            }
+            io::ErrorKind::Unsupported => ErrorKind::Unsupported,
+            _ => ErrorKind::Io,
+        };
+        let error = Self::new(kind, operation, object, "").because(source);
+        match error.0.source.as_ref().and_then(io::Error::raw_os_error) {
+            Some(libc::EMFILE) => error.next("raise the limit on open descriptors (ulimit -n)"),
+            Some(libc::ENFILE) => error.next("raise the system's limit on open files (fs.file-max)"),
+            Some(libc::ENOSPC | libc::EDQUOT) => error.next("free some space or inodes there"),
+            Some(libc::EROFS) => error.next("set $PARLOUR_DIR to a directory that can be written"),
+            _ => error,
+        }
+    }
+
+    /// Says what the user can do about it.
+    pub(crate) fn next(mut self, step: impl Into<Cow<'static, str>>) -> Self {
+        self.0.next_step = Some(step.into());
+        self
+    }
+
+    /// Keeps the system's error behind this one.
+    pub(crate) fn because(mut self, source: impl Into<io::Error>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    /// Keeps who holds the name.
+    pub(crate) fn held_by(mut self, holder: Option<Owner>) -> Self {
+        self.0.holder = holder;
+        self
+    }
+
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// Which operation failed, as a verb: `"bind"`, `"connect to"`, `"send to"`.
+    #[must_use]
+    pub fn operation(&self) -> &'static str {
+        self.0.operation
+    }
+
+    /// The name, address or path that the operation was about.
+    #[must_use]
+    pub fn object(&self) -> &str {
+        &self.0.object
+    }
+
+    /// Who holds the name, with [`ErrorKind::NameInUse`], as far as the holder has said.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Owner> {
+        self.0.holder.as_ref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { kind, operation, object, detail, next_step, source, .. } = &*self.0;
+        write!(f, "cannot {operation} {object}: ")?;
+        match (detail.is_empty(), source) {
+            (true, Some(source)) => write!(f, "{source}")?,
+            (true, None) => write!(f, "{kind}")?,
+            (false, Some(source)) => write!(f, "{detail} ({source})")?,
+            (false, None) => f.write_str(detail)?,
+        }
+        match next_step {
+            Some(step) => write!(f, "; {step}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Error({:?}: {self})", self.0.kind)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_ref().map(|source| source as _)
+    }
+}
+
+impl From<Error> for io::Error {
+    fn from(error: Error) -> Self {
+        Self::new(error.kind().to_io(), error)
+    }
+}
+
+/// Why [`try_send`](crate::Connection::try_send) did not take a message.
+#[derive(Debug)]
+pub enum TrySendError<M> {
+    /// There is no room now; nothing of the message was taken, and here it is.
+    Full(M),
+    /// The connection cannot take this message, or none any more.
+    Failed(Error),
+}
+
+impl<M> fmt::Display for TrySendError<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.write_str("cannot send the message now: the channel is full"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl<M: fmt::Debug> std::error::Error for TrySendError<M> {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Full(_) => None,
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
+/// Why [`try_recv`](crate::Connection::try_recv) has no message.
+#[derive(Debug)]
+pub enum TryRecvError {
+    /// No whole message has arrived yet.
+    Empty,
+    /// The connection has failed.
+    Failed(Error),
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("no whole message has arrived yet"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for TryRecvError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Empty => None,
+            Self::Failed(error) => Some(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_operation_object_reason_and_next_step() {
+        let error =
+            Error::new(ErrorKind::NoServer, "connect to", "'wc'", "nobody serves this name").next("start its server");
+        assert_eq!(error.to_string(), "cannot connect to 'wc': nobody serves this name; start its server");
+    }
+
+    #[test]
+    fn converts_once_to_io_error_and_keeps_the_whole_text() {
+        let io: io::Error = Error::new(ErrorKind::NameInUse, "bind", "'wc'", "taken").into();
+        assert_eq!(io.kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(io.to_string(), "cannot bind 'wc': taken");
+    }
+
+    #[test]
+    fn running_out_of_descriptors_says_how_to_raise_the_limit() {
+        let error = Error::io("accept on", "'wc'", io::Error::from_raw_os_error(libc::EMFILE));
+        assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(error.to_string().contains("ulimit -n"), "{error}");
+    }
+}

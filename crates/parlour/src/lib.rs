@@ -1,0 +1,91 @@
+//! Local messaging by name: a server takes a name, clients find it by the name, and each gets a private two-way channel
+//! of messages.
+//!
+//! ```
+//! use parlour::{Connection, Server};
+//!
+//! # let base = tempfile::tempdir()?;
+//! # let name = format!("{}/greeter", base.path().display());
+//! // let name = "greeter";
+//! let server = Server::bind(&name)?;
+//! let greeter = std::thread::spawn(move || -> parlour::Result<()> {
+//!     let mut client = server.accept()?;
+//!     while let Some(message) = client.recv()? {
+//!         client.send_vectored(&[std::io::IoSlice::new(b"hello, "), std::io::IoSlice::new(&message)])?;
+//!     }
+//!     Ok(())
+//! });
+//!
+//! let mut connection = Connection::connect(&name)?;
+//! connection.send(b"world")?;
+//! assert_eq!(connection.recv()?.unwrap(), b"hello, world");
+//! connection.close()?;
+//! greeter.join().unwrap()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is guaranteed
+//!
+//! - **Names.** At most one live server has a name. It cannot be stolen from a live server, and it is free as soon as a
+//!   dead one is gone, with nothing to remove. See [`Server::bind`].
+//! - **Messages** arrive whole, in order and at most once, and are never merged or cut; an empty message is a message.
+//! - **Identity.** Each side knows who the other is and what vouches for that: [`Peer`]. The client makes sure of the
+//!   server before it sends a byte.
+//! - **Limits** on everything that a peer could make grow, on by default: [`ServerOptions`].
+//! - **The host process** is left alone: no thread, no runtime, no signal and no signal disposition, no umask, no
+//!   output; no panic but one that comes out of the caller's own closure.
+//!
+//! # What happens when
+//!
+//! - *The channel is full*: [`send`](Connection::send) waits, [`send_timeout`](Connection::send_timeout) gives up at
+//!   its deadline, [`try_send`](Connection::try_send) hands the message back. Nothing is dropped and nothing grows.
+//! - *The channel is empty*: [`recv`](Connection::recv) waits, `recv_timeout` and `try_recv` do not.
+//! - *The peer has closed or died*: `recv` gives its last messages and then `None`; in the middle of a message it is
+//!   the error [`Truncated`](ErrorKind::Truncated); `send` gives [`Disconnected`](ErrorKind::Disconnected).
+//! - *The server dies*: its connections end as above, and the next server takes the name at once.
+//!   [`wait_for_server`](ConnectOptions::wait_for_server) has clients wait for it.
+//!
+//! # What it does not do
+//!
+//! It does not cross machines, encrypt, store messages, or say whether the peer has read one. It does not defend
+//! against root or against processes of the same user.
+//!
+//! # Where to find what
+//!
+//! [`Server`] and [`ServerOptions`] to serve, [`Connection`] and [`ConnectOptions`] to connect, [`Sender`] and
+//! [`Receiver`] for two threads, [`Address`] and [`Transport`] for what a name can say, [`Peer`] for who is there,
+//! [`Error`] for what went wrong, and [`inspect`] for what exists on this machine.
+//!
+//! # Platform
+//!
+//! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
+//! stand in for what is missing.
+
+mod address;
+mod connect;
+mod connection;
+mod error;
+pub mod inspect;
+mod limits;
+mod message;
+mod name;
+mod options;
+mod peer;
+mod poller;
+mod server;
+mod sys;
+mod transport;
+mod wait;
+mod wire;
+
+pub use address::{Address, NAME_LEN_MAX};
+pub use connection::{Connection, Receiver, Sender};
+pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
+pub use limits::{Refusal, Refusals};
+pub use message::Message;
+pub use name::owner::Owner;
+pub use options::{ClientFilePolicy, ConnectOptions, ServerOptions};
+pub use peer::{Peer, Voucher};
+pub use poller::ShutdownHandle;
+pub use server::{Incoming, Server};
+pub use transport::{Capabilities, Transport};

@@ -1,0 +1,96 @@
+//! What the dead left in the directory of a name. Only the holder of its lock calls this.
+
+use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use rustix::io::Errno;
+
+use super::{directory, lock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::wire::client_file::{ClientFile, ClientId};
+
+/// The files that servers of any transport make, and what they must be.
+const SERVER_FILES: [(&str, FileType); 5] = [
+    ("unix", FileType::Socket),
+    ("packet", FileType::Socket),
+    ("shm", FileType::Socket),
+    ("fifo", FileType::Fifo),
+    ("fifo.new", FileType::Fifo),
+];
+
+/// Removes the central points of contact of a dead server.
+///
+/// # Errors
+///
+/// [`ErrorKind::UnsafeDirectory`] when something else stands in the place of one; it is not touched.
+pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path) -> Result<()> {
+    for (file_name, kind) in SERVER_FILES {
+        let shown = || path.join(file_name).display().to_string();
+        let stat = match statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => continue,
+            Err(errno) => return Err(Error::io("look at", shown(), errno)),
+        };
+        if !is_ours(&stat, kind) {
+            let found = directory::describe(FileType::from_raw_mode(stat.st_mode));
+            let detail = format!(
+                "a {} should be there or nothing, and there is a {found} of uid {}",
+                directory::describe(kind),
+                stat.st_uid
+            );
+            return Err(Error::new(ErrorKind::UnsafeDirectory, "replace", shown(), detail)
+                .next("find out who put it there, and remove it"));
+        }
+        directory::remove(&name_directory, file_name).map_err(|error| Error::io("remove", shown(), error))?;
+        tracing::debug!(file = shown(), "removed what a dead server left");
+    }
+    Ok(())
+}
+
+/// Removes those of the clients' files that `is_left` says are left over; files that no client of ours makes stay.
+/// Gives back how many client files are still there.
+pub(crate) fn remove_client_files(
+    clients: impl AsFd,
+    mut is_left: impl FnMut(&ClientId, ClientFile, &Stat) -> bool,
+) -> io::Result<usize> {
+    let mut remaining = 0;
+    for entry in Dir::read_from(&clients)? {
+        let entry = entry?;
+        let Ok(file_name) = entry.file_name().to_str() else { continue };
+        let Some((id, file)) = ClientId::parse(file_name) else { continue };
+        let Ok(stat) = statat(&clients, file_name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
+        let kind = match file {
+            ClientFile::Socket => FileType::Socket,
+            ClientFile::ServerToClient | ClientFile::ClientToServer => FileType::Fifo,
+        };
+        if is_ours(&stat, kind) && is_left(&id, file, &stat) {
+            directory::remove(&clients, file_name)?;
+            tracing::debug!(file = file_name, "removed what a client left");
+        } else {
+            remaining += 1;
+        }
+    }
+    Ok(remaining)
+}
+
+/// Makes sure that a directory from which everything of ours was removed holds nothing else.
+pub(crate) fn check_only_lock_left(name_directory: impl AsFd, path: &Path) -> Result<()> {
+    let failed = |errno: Errno| Error::io("list", path.display().to_string(), errno);
+    for entry in Dir::read_from(&name_directory).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let file_name = entry.file_name().to_bytes();
+        if ![&b"."[..], b"..", lock::LOCK.as_bytes()].contains(&file_name) {
+            let shown = path.join(String::from_utf8_lossy(file_name).as_ref());
+            let detail = "no server makes such a file";
+            return Err(Error::new(ErrorKind::UnsafeDirectory, "remove", shown.display().to_string(), detail)
+                .next("find out who put it there, and remove it"));
+        }
+    }
+    Ok(())
+}
+
+fn is_ours(stat: &Stat, kind: FileType) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == kind && stat.st_uid == rustix::process::geteuid().as_raw()
+}

@@ -1,0 +1,169 @@
+//! The owner record: what a live server says about itself in its `lock` file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::{Duration, SystemTime};
+
+use crate::transport::Transport;
+
+/// The version of the wire formats and of the record itself.
+const PROTOCOL: u32 = 1;
+
+/// No record is longer; what is, is not read.
+pub(crate) const RECORD_LEN_MAX: usize = 8192;
+
+/// Who holds a name, as the holder wrote it when it took the name.
+///
+/// It is information for people: whether the holder lives is told by the lock, and who may do what by the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Owner {
+    /// Process id, in the PID namespace of the holder.
+    pub pid: u32,
+    /// Effective user id.
+    pub uid: u32,
+    /// The program's file.
+    pub program: PathBuf,
+    /// When the name was taken.
+    pub since: SystemTime,
+    /// The transports on offer, best first.
+    pub transports: Vec<Transport>,
+    /// The version of the protocol that the holder speaks.
+    pub protocol: u32,
+    /// When the process started, in clock ticks since the boot; 0 when unknown. With `pid` and `boot_id` it names one
+    /// process for ever.
+    pub start_time: u64,
+    /// The boot that `start_time` counts from; empty when unknown.
+    pub boot_id: String,
+}
+
+impl Owner {
+    /// This process. What `/proc` does not tell is left unknown.
+    pub(crate) fn current(transports: &[Transport]) -> Self {
+        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        Self {
+            pid: std::process::id(),
+            uid: rustix::process::geteuid().as_raw(),
+            program: std::env::current_exe().unwrap_or_else(|_| PathBuf::from("unknown")),
+            since: SystemTime::now(),
+            transports: transports.to_vec(),
+            protocol: PROTOCOL,
+            start_time: start_time(&stat).unwrap_or(0),
+            boot_id: boot_id.trim().to_owned(),
+        }
+    }
+
+    /// The record: one `key value` a line between a first and a last line, so that a half-written one is told apart.
+    pub(crate) fn encode(&self) -> String {
+        let transports: Vec<_> = self.transports.iter().map(ToString::to_string).collect();
+        let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        // The path is for people: a line break in it must not make a line.
+        let program: String = self
+            .program
+            .to_string_lossy()
+            .chars()
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+        format!(
+            "parlour{}\npid {}\nstart {}\nboot {}\nuid {}\ntransports {}\nsince {}\nprogram {}\nend\n",
+            self.protocol,
+            self.pid,
+            self.start_time,
+            self.boot_id,
+            self.uid,
+            transports.join(","),
+            since,
+            program,
+        )
+    }
+
+    /// Reads a record back; `None` when it is not whole. Keys that a later version may add are passed over.
+    pub(crate) fn parse(record: &[u8]) -> Option<Self> {
+        let text = std::str::from_utf8(record).ok()?;
+        let mut lines = text.strip_suffix("\nend\n")?.lines();
+        let protocol = lines.next()?.strip_prefix("parlour")?.parse().ok()?;
+        let fields: Vec<(&str, &str)> = lines.filter_map(|line| line.split_once(' ')).collect();
+        let field = |key: &str| fields.iter().find(|(name, _)| *name == key).map(|(_, value)| *value);
+        let since = Duration::from_secs(field("since")?.parse().ok()?);
+        Some(Self {
+            pid: field("pid")?.parse().ok()?,
+            uid: field("uid")?.parse().ok()?,
+            program: PathBuf::from(field("program")?),
+            since: SystemTime::UNIX_EPOCH.checked_add(since)?,
+            // A transport that this version does not know is not one that it could use.
+            transports: field("transports")?.split(',').filter_map(|name| name.parse().ok()).collect(),
+            protocol,
+            start_time: field("start")?.parse().ok()?,
+            boot_id: field("boot")?.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pid {}, uid {}, {}", self.pid, self.uid, self.program.display())?;
+        // The formatter refuses years beyond 9999, which a hostile record may hold.
+        let seconds = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+        const YEAR_10000: u64 = 253_402_300_800;
+        if seconds < YEAR_10000 {
+            write!(f, ", since {}", humantime::format_rfc3339_seconds(self.since))?;
+        }
+        Ok(())
+    }
+}
+
+/// Field 22 of proc_pid_stat(5). The second field is the program's name in parentheses and may hold anything, so fields
+/// are counted from the last parenthesis.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_record_reads_back() {
+        let mut owner = Owner::current(&[Transport::Unix, Transport::Fifo]);
+        owner.since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        assert!(owner.start_time > 0 && !owner.boot_id.is_empty(), "{owner:?}");
+        assert_eq!(Owner::parse(owner.encode().as_bytes()), Some(owner.clone()));
+        assert!(owner.to_string().ends_with("since 2023-11-14T22:13:20Z"), "{owner}");
+    }
+
+    #[test]
+    fn every_half_written_record_is_told_apart() {
+        let record = Owner::current(&[Transport::Unix]).encode();
+        for length in 0..record.len() {
+            assert_eq!(Owner::parse(&record.as_bytes()[..length]), None, "{length} bytes");
+        }
+    }
+
+    #[test]
+    fn a_line_break_in_the_program_makes_no_line() {
+        let mut owner = Owner::current(&[]);
+        owner.program = PathBuf::from("/bin/a\npid 1\nend\n");
+        let read = Owner::parse(owner.encode().as_bytes()).unwrap();
+        assert_eq!(read.pid, owner.pid);
+    }
+
+    #[test]
+    fn the_start_time_is_found_behind_any_program_name() {
+        let stat = "12 (a) b) c (d) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        assert_eq!(start_time(stat), Some(4711));
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_records_never_panic(
+            record in "(parlour1\n)?((pid|uid|since|start|boot|transports|program) ?[0-9]{0,25}\n){0,9}(end\n)?"
+        ) {
+            if let Some(owner) = Owner::parse(record.as_bytes()) {
+                let _ = owner.to_string();
+            }
+        }
+    }
+}

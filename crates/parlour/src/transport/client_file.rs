@@ -1,0 +1,193 @@
+//! The file that a client of a socket server binds for itself: made by the client, checked and removed by the server.
+//!
+//! The classic design let it prove who the client is. Here the kernel does that, and the file shows people who is
+//! connecting; what is wrong with it still turns the client away, because no honest client makes such a file.
+
+use std::fmt;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, FileType, Mode, Stat, chmodat, fchmod, statat};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrUnix, bind};
+
+use super::{ClientTerms, random_nonce};
+use crate::error::{Error, Result};
+use crate::name::directory::{self, Trust};
+use crate::name::{CLIENTS, Found, Holding};
+use crate::options::ClientFilePolicy;
+use crate::peer::Peer;
+use crate::sys::credentials::peer_pidfd;
+use crate::wire::client_file::{ClientFile, ClientId};
+
+/// What the file must look like, from the classic design: exactly this mode and at most this old.
+const MODE: Mode = Mode::RWXU;
+pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
+
+/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that its
+/// socket is bound to, if it is.
+pub(super) fn judge(
+    policy: ClientFilePolicy,
+    bound_to: Option<&[u8]>,
+    peer: &Peer,
+    socket: BorrowedFd<'_>,
+    holding: &Holding,
+) -> Result<(), BadClientFile> {
+    // Only our own user can have made a file there; what another user's address says is not even looked up.
+    let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
+    // The file goes before anything is decided: also a client that is refused must leave none behind.
+    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| (id, take(holding, &id)));
+    match (policy, file) {
+        (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
+        (ClientFilePolicy::Require, None) => Err(BadClientFile::Absent),
+        (ClientFilePolicy::Check | ClientFilePolicy::Require, Some((id, file))) => {
+            check(&file?)?;
+            check_pid(&id, peer, socket)
+        }
+    }
+}
+
+/// Why a client that bound a file of its own is refused.
+#[derive(Debug)]
+pub(super) enum BadClientFile {
+    Absent,
+    NotASocket(FileType),
+    Mode(u32),
+    Owner(u32),
+    Age(Duration),
+    Pid { file: u32, kernel: u32 },
+    Io(Errno),
+}
+
+impl fmt::Display for BadClientFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Absent => f.write_str("it has no file of its own"),
+            Self::NotASocket(kind) => write!(f, "its file is a {}, not a socket", directory::describe(*kind)),
+            Self::Mode(mode) => write!(f, "its file has mode {mode:04o}, not 0700"),
+            Self::Owner(uid) => write!(f, "its file belongs to uid {uid}"),
+            Self::Age(age) => {
+                write!(f, "its file is {} s old; {} are allowed", age.as_secs(), AGE_MAX.as_secs())
+            }
+            Self::Pid { file, kernel } => write!(f, "its file says pid {file}, the kernel says {kernel}"),
+            Self::Io(errno) => write!(f, "its file cannot be checked: {errno}"),
+        }
+    }
+}
+
+/// The client that the last component of a bound address names. The rest of the address is the peer's word and is not
+/// used; an address of any other form is like none.
+fn client_id(bound_to: &[u8]) -> Option<ClientId> {
+    let file_name = bound_to.rsplit(|&c| c == b'/').next()?;
+    let (id, file) = ClientId::parse(std::str::from_utf8(file_name).ok()?)?;
+    (file == ClientFile::Socket).then_some(id)
+}
+
+/// Looks at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
+/// gained, because only our own user can put another file there.
+fn take(holding: &Holding, id: &ClientId) -> Result<Stat, BadClientFile> {
+    let file_name = id.file_name(ClientFile::Socket);
+    let stat = statat(holding.clients(), &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+        Errno::NOENT => BadClientFile::Absent,
+        errno => BadClientFile::Io(errno),
+    })?;
+    if let Err(error) = directory::remove(holding.clients(), &file_name) {
+        tracing::warn!(file = file_name, %error, "a client's file cannot be removed");
+    }
+    Ok(stat)
+}
+
+fn check(stat: &Stat) -> Result<(), BadClientFile> {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if kind != FileType::Socket {
+        return Err(BadClientFile::NotASocket(kind));
+    }
+    if stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Err(BadClientFile::Owner(stat.st_uid));
+    }
+    let mode = stat.st_mode & 0o7777;
+    if mode != MODE.bits() {
+        return Err(BadClientFile::Mode(mode));
+    }
+    let age = age(stat);
+    if age > AGE_MAX {
+        return Err(BadClientFile::Age(age));
+    }
+    Ok(())
+}
+
+/// How far a file's times are from now, whichever of them is farthest: a time in the future is no proof of youth.
+pub(crate) fn age(stat: &Stat) -> Duration {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = |seconds: i64, nanoseconds: u64| {
+        let then = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
+        now.abs_diff(then)
+    };
+    since(stat.st_mtime, stat.st_mtime_nsec).max(since(stat.st_ctime, stat.st_ctime_nsec))
+}
+
+/// The process id in the file's name must be the kernel's. A client in a PID namespace of its own writes the number
+/// that it has there, so that one counts too; where the kernel shows us no number, there is nothing to compare.
+fn check_pid(id: &ClientId, peer: &Peer, socket: BorrowedFd<'_>) -> Result<(), BadClientFile> {
+    let Some(kernel) = peer.pid() else { return Ok(()) };
+    if id.pid == kernel || innermost_pid(socket) == Some(id.pid) {
+        return Ok(());
+    }
+    Err(BadClientFile::Pid { file: id.pid, kernel })
+}
+
+/// The peer's process id in its own PID namespace: the last number of `NSpid` in the information on a pidfd.
+fn innermost_pid(socket: BorrowedFd<'_>) -> Option<u32> {
+    let pidfd = peer_pidfd(socket).ok()?;
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
+    let line = info.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
+    line.split_ascii_whitespace().last()?.parse().ok()
+}
+
+/// A client's own file, removed unless it is left to the server.
+pub(super) struct OwnFile {
+    clients: OwnedFd,
+    file_name: String,
+    left: bool,
+}
+
+impl OwnFile {
+    pub(super) fn leave_to_the_server(mut self) {
+        self.left = true;
+    }
+}
+
+impl Drop for OwnFile {
+    fn drop(&mut self) {
+        if !self.left {
+            // No server has seen it. What cannot be removed, the server's sweep or the next server will.
+            let _ = directory::remove(&self.clients, &self.file_name);
+        }
+    }
+}
+
+/// Binds the socket to a file that carries our process id, where we may: in the directory of a server of our own user.
+pub(super) fn bind_own(socket: &OwnedFd, found: &Found, terms: &ClientTerms) -> Result<Option<OwnFile>> {
+    if !terms.client_file || found.stat.st_uid != rustix::process::geteuid().as_raw() {
+        return Ok(None);
+    }
+    let path = found.path.join(CLIENTS);
+    let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
+        return Ok(None);
+    };
+    directory::check_ours(&path, &stat, &Trust::only_self())?;
+    let id = ClientId { pid: std::process::id(), nonce: random_nonce()? };
+    let file_name = id.file_name(ClientFile::Socket);
+    let failed = |errno: Errno| Error::io("bind", path.join(&file_name).display().to_string(), errno);
+
+    fchmod(socket, MODE).map_err(failed)?;
+    let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
+    bind(socket, &address).map_err(failed)?;
+    let own_file = OwnFile { clients, file_name: file_name.clone(), left: false };
+    let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
+    if stat.st_mode & 0o7777 != MODE.bits() {
+        // The umask took bits away.
+        chmodat(&own_file.clients, &file_name, MODE, AtFlags::empty()).map_err(failed)?;
+    }
+    Ok(Some(own_file))
+}

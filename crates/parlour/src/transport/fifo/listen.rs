@@ -1,0 +1,379 @@
+//! The server's side of the handshake: a table of clients that have asked, each with a deadline.
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
+use rustix::io::Errno;
+
+use super::super::reserve::Reserve;
+use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
+use crate::error::{Error, Result};
+use crate::limits::{Gate, Permit, Shut};
+use crate::name::Holding;
+use crate::name::directory::FileId;
+use crate::peer::{Peer, Voucher};
+use crate::poller::Interest;
+use crate::sys::fork::ParentOnly;
+use crate::sys::no_sigpipe;
+use crate::transport::{Link, Terms, Transport};
+use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
+use crate::wire::request::{self, RequestReader};
+
+/// What the FIFO is called until it is open.
+const FILE_NEW: &str = "fifo.new";
+
+/// The token of the well-known FIFO; those of handshakes are their number in the table plus 1.
+const REQUESTS: u32 = 0;
+
+pub(crate) struct Listener {
+    requests: WellKnown,
+    id: FileId,
+    reader: RequestReader,
+    handshakes: Vec<Option<Handshake>>,
+    handshake_timeout: Duration,
+    interest: Interest,
+    gate: Arc<Gate>,
+    message_max: usize,
+    reserve: Reserve,
+}
+
+/// The server's own opening of its FIFO: both ends, so that it never sees end of file when the last client leaves.
+///
+/// Implementation notes: one descriptor opened `O_RDWR`, which Linux defines for FIFOs and POSIX does not. With
+/// `--cfg parlour_fifo_two_step`, and elsewhere, two descriptors: first for reading without blocking, which always
+/// succeeds, then for writing, which succeeds because there is a reader now.
+struct WellKnown {
+    reader: ParentOnly,
+    #[cfg(any(parlour_fifo_two_step, not(target_os = "linux")))]
+    _writer: ParentOnly,
+}
+
+impl WellKnown {
+    #[cfg(not(any(parlour_fifo_two_step, not(target_os = "linux"))))]
+    fn open(directory: &OwnedFd, file_name: &str) -> io::Result<Self> {
+        let flags = OFlags::RDWR | super::COMMON;
+        Ok(Self { reader: ParentOnly::open(|| Ok(openat(directory, file_name, flags, Mode::empty())?))? })
+    }
+
+    #[cfg(any(parlour_fifo_two_step, not(target_os = "linux")))]
+    fn open(directory: &OwnedFd, file_name: &str) -> io::Result<Self> {
+        let open = |flags| ParentOnly::open(|| Ok(openat(directory, file_name, flags, Mode::empty())?));
+        Ok(Self { reader: open(READ)?, _writer: open(WRITE)? })
+    }
+}
+
+/// A client that has asked and has not acknowledged yet.
+struct Handshake {
+    id: ClientId,
+    to_client: OwnedFd,
+    from_client: OwnedFd,
+    peer: Peer,
+    permit: Permit,
+    deadline: Instant,
+    acknowledged: Vec<u8>,
+}
+
+impl Listener {
+    pub(in crate::transport) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("listen on", holding.show(FILE), error);
+        let directory = holding.directory();
+        // A new inode, open before it has its name: what was written into an old one is not for this server.
+        make_fifo(directory, FILE_NEW).map_err(|errno| failed(errno.into()))?;
+        let requests = WellKnown::open(directory, FILE_NEW).map_err(failed)?;
+        renameat(directory, FILE_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
+        let stat = fstat(&requests.reader).map_err(|errno| failed(errno.into()))?;
+        interest.add_readable(&requests.reader, REQUESTS).map_err(|errno| failed(errno.into()))?;
+        Ok(Self {
+            requests,
+            id: FileId::of(&stat),
+            reader: RequestReader::default(),
+            handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
+            handshake_timeout: terms.handshake_timeout,
+            interest,
+            gate: Arc::clone(&terms.gate),
+            message_max: terms.message_max,
+            reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
+        })
+    }
+
+    pub(in crate::transport) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+        if token == REQUESTS {
+            self.read_requests(holding)?;
+            return Ok(None);
+        }
+        Ok(self.advance_handshake(token as usize - 1, holding))
+    }
+
+    fn read_requests(&mut self, holding: &Holding) -> Result<()> {
+        let mut buffer = [0; 4096];
+        let count = match rustix::io::read(&self.requests.reader, &mut buffer) {
+            Ok(count) => count,
+            Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
+            Err(errno) => return Err(Error::io("accept on", holding.show(FILE), errno)),
+        };
+        let mut requests = Vec::new();
+        self.reader.push(&buffer[..count], |request| requests.push(request));
+        for request in requests {
+            match request {
+                Ok(id) => self.begin(id, holding),
+                Err(request::BadRequest) => {
+                    self.gate.refuse(Transport::Fifo, None, "somebody wrote a line that is no request");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the pair of a client that has asked, and answers.
+    fn begin(&mut self, id: ClientId, holding: &Holding) {
+        if self.knows(&id) {
+            return;
+        }
+        // The order that cannot deadlock, and that tells at once whether the client is still there: first the write end
+        // of what the client reads.
+        let to_client = match open_client_fifo(holding, &id, ClientFile::ServerToClient, WRITE) {
+            Ok(fifo) => fifo,
+            Err(Unusable::OutOfDescriptors(errno)) => return self.turn_away(&id, holding, errno),
+            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
+        };
+        let from_client = match open_client_fifo(holding, &id, ClientFile::ClientToServer, READ) {
+            Ok(fifo) => fifo,
+            Err(Unusable::OutOfDescriptors(errno)) => {
+                drop(to_client);
+                return self.turn_away(&id, holding, errno);
+            }
+            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
+        };
+        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Voucher::Claim);
+        let free = self.handshakes.iter().position(Option::is_none);
+        let admitted = match free {
+            Some(number) => self.gate.admit(&peer).map(|permit| (number, permit)),
+            None => Err(Shut::Full(format!("{} handshakes are under way", self.handshakes.len()))),
+        };
+        let (number, permit) = match admitted {
+            Ok(admitted) => admitted,
+            Err(shut) => {
+                let reason = match shut {
+                    Shut::Denied => Reason::Denied,
+                    Shut::Full(_) => Reason::Busy,
+                };
+                // A client that does not hear the answer has gone, and is refused all the same.
+                let _ = answer(&to_client, Answer::Refused(reason), &id);
+                return self.give_up(&id, Some(peer), &shut.to_string(), holding);
+            }
+        };
+        let token = number as u32 + 1;
+        let watched = self
+            .interest
+            .add_readable(&from_client, token)
+            .and_then(|()| self.interest.add_hang_up(&to_client, token))
+            .map_err(io::Error::from)
+            .and_then(|()| answer(&to_client, Answer::Hello, &id));
+        let deadline = Instant::now() + self.handshake_timeout;
+        let acknowledged = Vec::with_capacity(ACK_LEN);
+        let handshake = Handshake { id, to_client, from_client, peer, permit, deadline, acknowledged };
+        match watched {
+            Ok(()) => self.handshakes[number] = Some(handshake),
+            Err(error) => self.fail(handshake, &format!("it cannot be answered: {error}"), holding),
+        }
+    }
+
+    fn advance_handshake(&mut self, number: usize, holding: &Holding) -> Option<Link> {
+        let place = self.handshakes.get_mut(number)?;
+        let handshake = place.as_mut()?;
+        let verdict = handshake.read_acknowledgement();
+        if matches!(verdict, Acknowledged::NotYet) {
+            return None;
+        }
+        let handshake = place.take()?;
+        match verdict {
+            Acknowledged::Yes => Some(self.complete(handshake, holding)),
+            Acknowledged::No(reason) => {
+                self.fail(handshake, reason, holding);
+                None
+            }
+            Acknowledged::NotYet => None,
+        }
+    }
+
+    fn complete(&mut self, handshake: Handshake, holding: &Holding) -> Link {
+        self.forget(&handshake);
+        // The client has removed the pair by now, unless it died in between.
+        remove_pair(holding.clients(), &handshake.id);
+        let Handshake { id, to_client, from_client, permit, .. } = handshake;
+        let voucher = match is_held_by(id.pid, &from_client) {
+            true => Voucher::Verified,
+            false => Voucher::Claim,
+        };
+        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), voucher);
+        tracing::debug!(transport = %Transport::Fifo, %peer, "client connected");
+        link(from_client, to_client, peer, Some(permit), self.message_max)
+    }
+
+    fn fail(&mut self, handshake: Handshake, reason: &str, holding: &Holding) {
+        self.forget(&handshake);
+        self.give_up(&handshake.id, Some(handshake.peer), reason, holding);
+    }
+
+    fn forget(&self, handshake: &Handshake) {
+        self.interest.remove(&handshake.from_client);
+        self.interest.remove(&handshake.to_client);
+    }
+
+    fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: &str, holding: &Holding) {
+        remove_pair(holding.clients(), id);
+        self.gate.refuse(Transport::Fifo, peer, format!("pid {}: {reason}", id.pid));
+    }
+
+    /// The table of descriptors is full: tells the client so with the one that is kept back.
+    fn turn_away(&mut self, id: &ClientId, holding: &Holding, errno: Errno) {
+        // There is nothing to rest from: the request is gone from the FIFO.
+        self.reserve.spend(Instant::now(), || {
+            if let Ok(fifo) = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE) {
+                // One that does not hear it has gone.
+                let _ = answer(&fifo, Answer::Refused(Reason::Busy), id);
+            }
+        });
+        self.give_up(id, None, &format!("this process is out of descriptors ({errno})"), holding);
+    }
+
+    pub(in crate::transport) fn knows(&self, id: &ClientId) -> bool {
+        self.handshakes.iter().flatten().any(|handshake| handshake.id.nonce == id.nonce)
+    }
+
+    pub(in crate::transport) fn deadline(&self) -> Option<Instant> {
+        let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
+        handshakes.chain(self.reserve.rest_until()).min()
+    }
+
+    pub(in crate::transport) fn expire(&mut self, holding: &Holding, now: Instant) {
+        self.reserve.wake(now);
+        for number in 0..self.handshakes.len() {
+            let late = self.handshakes[number].take_if(|handshake| handshake.deadline <= now);
+            if let Some(handshake) = late {
+                self.fail(handshake, "it did not acknowledge in time", holding);
+            }
+        }
+    }
+
+    pub(in crate::transport) fn is_still_there(&self, holding: &Holding) -> bool {
+        FileId::at(holding.directory(), FILE) == Some(self.id)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.interest.remove(&self.requests.reader);
+        for handshake in self.handshakes.iter().flatten() {
+            self.forget(handshake);
+        }
+    }
+}
+
+enum Acknowledged {
+    Yes,
+    NotYet,
+    No(&'static str),
+}
+
+impl Handshake {
+    /// Reads exactly the acknowledgement, so that a first message behind it stays where it is.
+    fn read_acknowledgement(&mut self) -> Acknowledged {
+        let mut buffer = [0; ACK_LEN];
+        let wanted = ACK_LEN - self.acknowledged.len();
+        match rustix::io::read(&self.from_client, &mut buffer[..wanted]) {
+            Ok(0) => return Acknowledged::No("it went away during the handshake"),
+            Ok(count) => self.acknowledged.extend_from_slice(&buffer[..count]),
+            Err(Errno::AGAIN | Errno::INTR) => {
+                return match has_no_reader(self.to_client.as_fd()) {
+                    true => Acknowledged::No("it went away during the handshake"),
+                    false => Acknowledged::NotYet,
+                };
+            }
+            Err(_) => return Acknowledged::No("its acknowledgement cannot be read"),
+        }
+        if self.acknowledged.len() < ACK_LEN {
+            Acknowledged::NotYet
+        } else if self.acknowledged == hello::encode_ack(&self.id.nonce) {
+            Acknowledged::Yes
+        } else {
+            Acknowledged::No("its acknowledgement is not the one for its request")
+        }
+    }
+}
+
+/// Writes a line into an empty FIFO, which takes it at once and whole.
+fn answer(to_client: &OwnedFd, answer: Answer, id: &ClientId) -> io::Result<()> {
+    let line = hello::encode_answer(answer, &id.nonce);
+    let written = no_sigpipe::write_vectored(to_client, &[IoSlice::new(&line)])?;
+    if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+}
+
+/// Why a FIFO of a client cannot be used.
+#[derive(Debug)]
+enum Unusable {
+    /// Nobody reads it, or it is not there.
+    Gone,
+    OutOfDescriptors(Errno),
+    /// It is not what a client of ours makes.
+    Wrong(String),
+    Io(Errno),
+}
+
+impl fmt::Display for Unusable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gone => f.write_str("it has gone"),
+            Self::OutOfDescriptors(errno) | Self::Io(errno) => {
+                write!(f, "its FIFO cannot be opened: {errno}")
+            }
+            Self::Wrong(why) => write!(f, "its FIFO is wrong: {why}"),
+        }
+    }
+}
+
+fn open_client_fifo(holding: &Holding, id: &ClientId, file: ClientFile, flags: OFlags) -> Result<OwnedFd, Unusable> {
+    let opened = openat(holding.clients(), id.file_name(file), flags, Mode::empty());
+    let fifo = opened.map_err(|errno| match errno {
+        Errno::NXIO | Errno::NOENT => Unusable::Gone,
+        Errno::LOOP => Unusable::Wrong("it is a symbolic link".to_owned()),
+        errno if Reserve::is_for(errno) => Unusable::OutOfDescriptors(errno),
+        errno => Unusable::Io(errno),
+    })?;
+    let stat = fstat(&fifo).map_err(Unusable::Io)?;
+    check_fifo(&stat, 1).map_err(Unusable::Wrong)?;
+    Ok(fifo)
+}
+
+/// Whether the client of these files has gone: nobody reads the FIFO that it opens before it asks.
+pub(crate) fn is_gone(clients: &OwnedFd, id: &ClientId) -> bool {
+    let opened = openat(clients, id.file_name(ClientFile::ServerToClient), WRITE, Mode::empty());
+    matches!(opened, Err(Errno::NXIO | Errno::NOENT))
+}
+
+/// Whether this process has this FIFO open, and lives: a proof for people, since it may have been handed the
+/// descriptor.
+fn is_held_by(pid: u32, fifo: &OwnedFd) -> bool {
+    /// A process with thousands of descriptors stays unverified: the search is not worth its time.
+    const SEARCHED_MAX: usize = 256;
+    let Some(raw) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
+    let Ok(stat) = fstat(fifo) else { return false };
+    // Opened first: if it still names a living process at the end, the number meant that process all along.
+    let Ok(pidfd) = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) else {
+        return false;
+    };
+    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    let found = entries
+        .take(SEARCHED_MAX)
+        .flatten()
+        .any(|entry| rustix::fs::stat(entry.path()).is_ok_and(|other| FileId::of(&other) == FileId::of(&stat)));
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // A pidfd becomes readable when its process ends.
+    found && poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&no_wait)) == Ok(0)
+}

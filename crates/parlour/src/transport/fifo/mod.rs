@@ -1,0 +1,156 @@
+//! `fifo`: a pair of FIFOs for each client, found through a well-known one. docs/wire.md describes the handshake.
+//!
+//! Nothing here opens a FIFO in a way that could block. The facts it builds on: before the first writer a FIFO shows no
+//! hang-up although `read` gives 0; a read end that is also open for writing never sees one; a write end whose reader
+//! has gone works again when somebody else opens the FIFO for reading, so the first broken pipe is final here.
+
+mod connect;
+mod listen;
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
+use rustix::io::Errno;
+
+use super::stream::{FrameReceiver, FrameSender};
+use super::{Fault, Link, Received, Transport};
+use crate::limits::Permit;
+use crate::name::directory;
+use crate::peer::Peer;
+use crate::sys::no_sigpipe;
+use crate::wire::client_file::{ClientFile, ClientId};
+
+pub(super) use connect::connect;
+pub(crate) use listen::{Listener, is_gone};
+
+const FILE: &str = Transport::Fifo.file_name();
+/// The mode of every FIFO here: they are for one user.
+const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+const READ: OFlags = OFlags::RDONLY.union(COMMON);
+const WRITE: OFlags = OFlags::WRONLY.union(COMMON);
+const COMMON: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Makes a FIFO with exactly [`MODE`], whatever the umask.
+fn make_fifo(directory: impl AsFd, file_name: &str) -> Result<(), Errno> {
+    mkfifoat(&directory, file_name, MODE)?;
+    if statat(&directory, file_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777 != MODE.bits() {
+        chmodat(&directory, file_name, MODE, AtFlags::empty())?;
+    }
+    Ok(())
+}
+
+/// Whether an open file is a FIFO that this user made for nobody else. `links`: how many names it must have.
+fn check_fifo(stat: &Stat, links: u64) -> Result<(), String> {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let mode = stat.st_mode & 0o7777;
+    if kind != FileType::Fifo {
+        Err(format!("it is a {}, not a FIFO", directory::describe(kind)))
+    } else if stat.st_uid != rustix::process::geteuid().as_raw() {
+        Err(format!("it belongs to uid {}", stat.st_uid))
+    } else if mode != MODE.bits() {
+        Err(format!("it has mode {mode:04o}, not 0600"))
+    } else if stat.st_nlink != links {
+        Err(format!("it has {} names", stat.st_nlink))
+    } else {
+        Ok(())
+    }
+}
+
+/// Removes the pair of a client, as far as it is one of FIFOs.
+fn remove_pair(clients: &OwnedFd, id: &ClientId) {
+    for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
+        let file_name = id.file_name(file);
+        let is_fifo = statat(clients, &file_name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
+        if is_fifo {
+            if let Err(error) = directory::remove(clients, &file_name) {
+                tracing::warn!(file = file_name, %error, "a client's FIFO cannot be removed");
+            }
+        }
+    }
+}
+
+/// Whether the last reader of a FIFO has gone, for its write end.
+fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
+    let mut fds = [PollFd::from_borrowed_fd(fifo, PollFlags::empty())];
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+}
+
+fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+    Link {
+        transport: Transport::Fifo,
+        incoming: super::Incoming::Fifo(Incoming { fifo: reader, frames: FrameReceiver::new(message_max) }),
+        outgoing: super::Outgoing::Fifo(Outgoing { fifo: Some(writer), frames: FrameSender::default() }),
+        peer,
+        permit,
+    }
+}
+
+pub(crate) struct Outgoing {
+    /// `None` once this direction has ended.
+    fifo: Option<OwnedFd>,
+    frames: FrameSender,
+}
+
+impl Outgoing {
+    pub(super) fn frames(&mut self) -> &mut FrameSender {
+        &mut self.frames
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.frames.pending()
+    }
+
+    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+        let Some(fifo) = &self.fifo else { return Err(Fault::Disconnected) };
+        let result = self.frames.try_send(parts, sent, |pieces| no_sigpipe::write_vectored(fifo, pieces));
+        self.end_if_broken(result)
+    }
+
+    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
+        let Some(fifo) = &self.fifo else { return Err(Fault::Disconnected) };
+        let result = self.frames.try_flush(|pieces| no_sigpipe::write_vectored(fifo, pieces));
+        self.end_if_broken(result)
+    }
+
+    /// A broken pipe is final: whoever opens the FIFO for reading later must not get the rest.
+    fn end_if_broken<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        if matches!(result, Err(Fault::Disconnected)) {
+            self.fifo = None;
+        }
+        result
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        self.fifo = None;
+        Ok(())
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fifo.as_ref().map(AsFd::as_fd)
+    }
+}
+
+pub(crate) struct Incoming {
+    fifo: OwnedFd,
+    frames: FrameReceiver,
+}
+
+impl Incoming {
+    pub(super) fn frames(&self) -> &FrameReceiver {
+        &self.frames
+    }
+
+    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+        let fifo = &self.fifo;
+        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(rustix::io::readv(fifo, spaces)?))
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fifo.as_fd()
+    }
+}

@@ -1,0 +1,451 @@
+//! The transports: one public name, a private enum, and a plain `match`.
+//!
+//! # The contract
+//!
+//! What follows is what each transport must give, in this order of sections in its file. Nothing here ever blocks;
+//! waiting is the caller's, on the descriptors that are named here.
+//!
+//! **Listening** ([`Listener`]) makes the transport's file in the directory of a name that is held, moves handshakes on
+//! when the server's poller says so, and gives each client that has been let in as a [`Link`]. A handshake that stalls
+//! delays nobody: it is state with a deadline. A client that is turned away is noted at the [`Gate`]. Errors are for
+//! what keeps the listener itself from going on; nothing that a client does is one.
+//!
+//! **Connecting** (`connect`) makes one attempt at one directory and says whether another attempt, there or elsewhere,
+//! can help ([`Attempt`]). It leaves no file behind when it fails.
+//!
+//! **Sending** ([`Outgoing`]) takes whole messages, in order; what it has taken is delivered unless the connection
+//! breaks. It never raises `SIGPIPE`. Dropping it, once the halves are apart, ends this direction.
+//!
+//! **Receiving** ([`Incoming`]) gives whole messages, in order, tells an empty message from the end and the end from a
+//! torn message, and allocates nothing on the word of the peer. The first end or fault is final.
+
+pub(crate) mod client_file;
+pub(crate) mod fifo;
+pub(crate) mod stream;
+
+mod reserve;
+mod socket;
+mod unix;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Gate, Permit};
+use crate::name::directory::Trust;
+use crate::name::{Found, Holding};
+use crate::options::ClientFilePolicy;
+use crate::peer::Peer;
+use crate::poller::Interest;
+use crate::wait::Deadline;
+use crate::wire::client_file::ClientId;
+use crate::wire::nonce::Nonce;
+
+/// A way for messages between two processes of one machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Transport {
+    /// A `SOCK_STREAM` UNIX socket, unix(7).
+    Unix,
+    /// A pair of FIFOs for each client, fifo(7), found through a well-known one. For one user only.
+    Fifo,
+}
+
+impl Transport {
+    /// Every transport, the best first: the order in which a client that demands none tries what is on offer.
+    pub const ALL: &'static [Self] = &[Self::Unix, Self::Fifo];
+
+    /// The name in addresses, and of its file in the directory of a name.
+    pub(crate) const fn file_name(self) -> &'static str {
+        match self {
+            Self::Unix => "unix",
+            Self::Fifo => "fifo",
+        }
+    }
+
+    /// What a connection over this transport can do.
+    pub(crate) fn capabilities(self, message_max: usize) -> Capabilities {
+        let (boundaries, descriptors, credentials, zero_copy) = match self {
+            Self::Unix => (false, false, true, false),
+            Self::Fifo => (false, false, false, false),
+        };
+        Capabilities { boundaries, message_max, descriptors, credentials, zero_copy }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.file_name())
+    }
+}
+
+impl FromStr for Transport {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        Self::ALL.iter().copied().find(|transport| transport.file_name() == text).ok_or_else(|| {
+            let known: Vec<_> = Self::ALL.iter().map(ToString::to_string).collect();
+            Error::new(ErrorKind::InvalidName, "use the transport", format!("{text:?}"), "there is none of that name")
+                .next(format!("those known are {}", known.join(", ")))
+        })
+    }
+}
+
+/// What a connection can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// The kernel itself keeps messages apart; otherwise framing does. Messages are kept apart in any case.
+    pub boundaries: bool,
+    /// The longest message that this side sends or takes, in bytes.
+    pub message_max: usize,
+    /// Open descriptors can be sent along.
+    pub descriptors: bool,
+    /// The kernel vouches for who the peer is; otherwise the owner of its files does.
+    pub credentials: bool,
+    /// Large immutable data can be shared without copying it.
+    pub zero_copy: bool,
+}
+
+/// What a server demands of its clients, for the listeners.
+#[derive(Clone)]
+pub(crate) struct Terms {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) message_max: usize,
+    pub(crate) half_open_max: usize,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) client_file: ClientFilePolicy,
+    pub(crate) mode: u32,
+    pub(crate) group: Option<u32>,
+    pub(crate) backlog: u32,
+}
+
+/// A connection that has been made.
+pub(crate) struct Link {
+    pub(crate) transport: Transport,
+    pub(crate) incoming: Incoming,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) peer: Peer,
+    /// The server's count of connections.
+    pub(crate) permit: Option<Permit>,
+}
+
+pub(crate) enum Listener {
+    Socket(socket::Listener),
+    Fifo(fifo::Listener),
+}
+
+impl Listener {
+    /// Makes the point of contact and asks the poller to watch it.
+    pub(crate) fn bind(transport: Transport, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+        match transport {
+            Transport::Unix => socket::Listener::bind(unix::KIND, holding, terms, interest).map(Self::Socket),
+            Transport::Fifo => fifo::Listener::bind(holding, terms, interest).map(Self::Fifo),
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Socket(listener) => listener.transport(),
+            Self::Fifo(_) => Transport::Fifo,
+        }
+    }
+
+    /// Moves on what the poller reported under `token`, and gives the client whose handshake that completed.
+    pub(crate) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+        match self {
+            Self::Socket(listener) => listener.advance(holding),
+            Self::Fifo(listener) => listener.advance(token, holding),
+        }
+    }
+
+    /// When [`expire`](Self::expire) wants to be called next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Socket(listener) => listener.deadline(),
+            Self::Fifo(listener) => listener.deadline(),
+        }
+    }
+
+    /// Ends what has taken too long by `now`.
+    pub(crate) fn expire(&mut self, holding: &Holding, now: Instant) -> Result<()> {
+        match self {
+            Self::Socket(listener) => listener.expire(now),
+            Self::Fifo(listener) => {
+                listener.expire(holding, now);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether a handshake with this client is under way, so that its files are in use.
+    pub(crate) fn knows(&self, id: &ClientId) -> bool {
+        match self {
+            Self::Socket(_) => false,
+            Self::Fifo(listener) => listener.knows(id),
+        }
+    }
+
+    /// Whether the file that clients find is still the one that was made.
+    pub(crate) fn is_still_there(&self, holding: &Holding) -> bool {
+        match self {
+            Self::Socket(listener) => listener.is_still_there(holding),
+            Self::Fifo(listener) => listener.is_still_there(holding),
+        }
+    }
+
+    /// Removes that file, if it is.
+    pub(crate) fn close(self, holding: &Holding) -> Result<()> {
+        if !self.is_still_there(holding) {
+            return Ok(());
+        }
+        let file_name = self.transport().file_name();
+        crate::name::directory::remove(holding.directory(), file_name)
+            .map_err(|error| Error::io("remove", holding.show(file_name), error))
+    }
+}
+
+/// What a client demands of its server.
+pub(crate) struct ClientTerms {
+    /// The server must run as this user; by default as we do, or as root.
+    pub(crate) server_uid: Option<u32>,
+    pub(crate) client_file: bool,
+    pub(crate) message_max: usize,
+}
+
+impl ClientTerms {
+    /// Whether a server of this user is one that the client wants to talk to.
+    pub(crate) fn accepts(&self, uid: Option<u32>) -> bool {
+        match (uid, self.server_uid) {
+            (Some(uid), Some(expected)) => uid == expected,
+            (Some(uid), None) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
+            (None, _) => false,
+        }
+    }
+
+    /// The error for a server that is not.
+    pub(crate) fn refuse(&self, path: &str, uid: Option<u32>) -> Error {
+        let expected = match self.server_uid {
+            Some(uid) => format!("uid {uid}"),
+            None => format!("uid {} or root", rustix::process::geteuid().as_raw()),
+        };
+        let found = uid.map_or("an unknown user".to_owned(), |uid| format!("uid {uid}"));
+        Error::new(ErrorKind::Denied, "connect to", path, format!("it belongs to {found}, not to {expected}"))
+            .next("if that is the server you mean, say so with its uid as the expected one")
+    }
+
+    pub(crate) fn trust(&self) -> Trust {
+        Trust::own().and(self.server_uid)
+    }
+}
+
+/// Why an attempt to connect failed, for the caller to decide what to do next.
+#[derive(Debug)]
+pub(crate) enum Attempt {
+    /// Nobody is there; somebody may be elsewhere, or later.
+    Absent(Error),
+    /// Somebody is there and has no time; try again soon.
+    Again(Error),
+    /// Trying again cannot help.
+    Failed(Error),
+}
+
+impl From<Error> for Attempt {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// One attempt to connect through the directory of a name.
+pub(crate) fn connect(
+    transport: Transport,
+    found: &Found,
+    terms: &ClientTerms,
+    deadline: Deadline,
+) -> Result<Link, Attempt> {
+    match transport {
+        Transport::Unix => socket::connect(unix::KIND, found, terms),
+        Transport::Fifo => fifo::connect(found, terms, deadline),
+    }
+}
+
+/// 128 bits that nobody can guess.
+fn random_nonce() -> Result<Nonce> {
+    let mut bytes = [0; Nonce::LEN];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("draw", "random bytes", errno)),
+        }
+    }
+    Ok(Nonce::from_bytes(bytes))
+}
+
+/// What ends a connection, or this direction of it.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Disconnected,
+    Truncated,
+    TooLong { length: usize },
+    Io(io::Error),
+}
+
+impl Fault {
+    fn from_write(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
+                Self::Disconnected
+            }
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// What one try to receive brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A whole message, in the caller's `Vec`.
+    Message,
+    /// None yet: wait until the descriptor is readable.
+    Empty,
+    /// The other side has ended this direction, between messages.
+    Closed,
+}
+
+pub(crate) enum Outgoing {
+    Unix(unix::Outgoing),
+    Fifo(fifo::Outgoing),
+}
+
+impl Outgoing {
+    /// Takes a message that is given in parts, and what was fed before it.
+    ///
+    /// `sent` says how much of it went in earlier calls, 0 at first, and how much has gone after this one. `Ok(false)`:
+    /// wait until the descriptor is writable and call again with the same parts and `sent`, or, if `sent` is still 0,
+    /// let it be, or hand the rest to [`keep_rest`](Self::keep_rest).
+    pub(crate) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+        match self {
+            Self::Unix(outgoing) => outgoing.try_send(parts, sent),
+            Self::Fifo(outgoing) => outgoing.try_send(parts, sent),
+        }
+    }
+
+    /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
+    pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
+        match self {
+            Self::Unix(outgoing) => outgoing.frames().keep_rest(parts, sent),
+            Self::Fifo(outgoing) => outgoing.frames().keep_rest(parts, sent),
+        }
+    }
+
+    /// Keeps a message to go with the next ones. The caller bounds how much, by [`pending`](Self::pending).
+    pub(crate) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
+        match self {
+            Self::Unix(outgoing) => outgoing.frames().feed(message),
+            Self::Fifo(outgoing) => outgoing.frames().feed(message),
+        }
+    }
+
+    /// Bytes that are kept.
+    pub(crate) fn pending(&self) -> usize {
+        match self {
+            Self::Unix(outgoing) => outgoing.pending(),
+            Self::Fifo(outgoing) => outgoing.pending(),
+        }
+    }
+
+    /// Sends what is kept; `Ok(false)` when some of it has to wait.
+    pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
+        match self {
+            Self::Unix(outgoing) => outgoing.try_flush(),
+            Self::Fifo(outgoing) => outgoing.try_flush(),
+        }
+    }
+
+    /// Ends this direction. What is kept is lost: flush first.
+    pub(crate) fn finish(&mut self) -> Result<(), Fault> {
+        match self {
+            Self::Unix(outgoing) => outgoing.finish(),
+            Self::Fifo(outgoing) => outgoing.finish(),
+        }
+    }
+
+    /// From now on the halves live apart.
+    pub(crate) fn set_apart(&mut self) {
+        match self {
+            Self::Unix(outgoing) => outgoing.set_apart(),
+            Self::Fifo(_) => {}
+        }
+    }
+
+    /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
+    /// when this direction has ended.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Unix(outgoing) => outgoing.fd(),
+            Self::Fifo(outgoing) => outgoing.fd(),
+        }
+    }
+}
+
+pub(crate) enum Incoming {
+    Unix(unix::Incoming),
+    Fifo(fifo::Incoming),
+}
+
+impl Incoming {
+    /// Moves the next message into `out`, replacing what is there, if a whole one has arrived. Part of a message stays
+    /// in here.
+    pub(crate) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+        match self {
+            Self::Unix(incoming) => incoming.try_recv(out),
+            Self::Fifo(incoming) => incoming.try_recv(out),
+        }
+    }
+
+    /// Whether [`try_recv`](Self::try_recv) has an answer, a message or the end, that no descriptor will announce.
+    pub(crate) fn has_message(&self) -> bool {
+        match self {
+            Self::Unix(incoming) => incoming.frames().has_message(),
+            Self::Fifo(incoming) => incoming.frames().has_message(),
+        }
+    }
+
+    pub(crate) fn message_max(&self) -> usize {
+        match self {
+            Self::Unix(incoming) => incoming.frames().message_max(),
+            Self::Fifo(incoming) => incoming.frames().message_max(),
+        }
+    }
+
+    /// From now on the halves live apart.
+    pub(crate) fn set_apart(&mut self) {
+        match self {
+            Self::Unix(incoming) => incoming.set_apart(),
+            Self::Fifo(_) => {}
+        }
+    }
+
+    /// Readable when [`try_recv`](Self::try_recv) may go on.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(incoming) => incoming.fd(),
+            Self::Fifo(incoming) => incoming.fd(),
+        }
+    }
+
+    /// A descriptor of the peer's process, where the transport has one.
+    pub(crate) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Unix(incoming) => incoming.peer_pidfd(),
+            Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+}

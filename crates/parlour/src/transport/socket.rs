@@ -1,0 +1,252 @@
+//! Listening and connecting over UNIX sockets, unix(7): what every transport that begins on a socket has in common.
+//! docs/wire.md describes the handshake.
+//!
+//! Authority is what the kernel says about the other side (`SO_PEERCRED`), for the server and for the client.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, chmodat, chownat, fchmod, fstat, openat};
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect as connect_socket, listen,
+    socket_with,
+};
+
+use super::client_file;
+use super::reserve::Reserve;
+use super::{Attempt, ClientTerms, Link, Terms, Transport};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{Gate, Permit};
+use crate::name::directory::{self, FileId};
+use crate::name::lock::{self, Holder};
+use crate::name::{Found, Holding};
+use crate::options::ClientFilePolicy;
+use crate::peer::Peer;
+use crate::poller::Interest;
+use crate::sys::credentials::peer_credentials;
+use crate::sys::fork::ParentOnly;
+
+/// What differs between the transports that begin on a socket.
+#[derive(Clone, Copy)]
+pub(super) struct Kind {
+    pub(super) transport: Transport,
+    pub(super) socket_type: SocketType,
+    /// Makes a connection of a socket that is connected, and whose peer has been let in.
+    pub(super) link: fn(OwnedFd, Peer, Option<Permit>, message_max: usize) -> Link,
+}
+
+impl Kind {
+    fn file_name(&self) -> &'static str {
+        self.transport.file_name()
+    }
+
+    fn new_socket(&self) -> io::Result<OwnedFd> {
+        Ok(socket_with(AddressFamily::UNIX, self.socket_type, FLAGS, None)?)
+    }
+}
+
+/// Every socket here is like this: close-on-exec, and never blocking.
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
+
+pub(crate) struct Listener {
+    kind: Kind,
+    socket: ParentOnly,
+    id: FileId,
+    interest: Interest,
+    gate: Arc<Gate>,
+    client_file: ClientFilePolicy,
+    message_max: usize,
+    reserve: Reserve,
+}
+
+impl Listener {
+    pub(super) fn bind(kind: Kind, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
+        let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
+        bind_with_mode(kind, &socket, holding, terms).map_err(failed)?;
+        let id = FileId::at(holding.directory(), kind.file_name())
+            .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
+        listen(&socket, i32::try_from(terms.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
+        interest.add_readable(&socket, 0).map_err(|errno| failed(errno.into()))?;
+        Ok(Self {
+            kind,
+            socket,
+            id,
+            interest,
+            gate: Arc::clone(&terms.gate),
+            client_file: terms.client_file,
+            message_max: terms.message_max,
+            reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
+        })
+    }
+
+    pub(super) fn transport(&self) -> Transport {
+        self.kind.transport
+    }
+
+    pub(super) fn advance(&mut self, holding: &Holding) -> Result<Option<Link>> {
+        let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
+            Ok(accepted) => accepted,
+            Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => return Ok(None),
+            Err(errno) if Reserve::is_for(errno) => {
+                self.turn_one_away(errno);
+                return Ok(None);
+            }
+            Err(errno) => return Err(Error::io("accept on", holding.show(self.kind.file_name()), errno)),
+        };
+        let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
+        let bound_to = address.as_ref().and_then(SocketAddrUnix::path_bytes);
+        match self.admit(socket.as_fd(), bound_to, holding) {
+            Ok((peer, permit)) => {
+                tracing::debug!(transport = %self.transport(), %peer, "client connected");
+                Ok(Some((self.kind.link)(socket, peer, Some(permit), self.message_max)))
+            }
+            // Dropping the socket is all that can be said to the client.
+            Err((peer, reason)) => {
+                self.gate.refuse(self.transport(), peer, reason);
+                Ok(None)
+            }
+        }
+    }
+
+    /// Who has come, if they may come in.
+    fn admit(
+        &self,
+        socket: BorrowedFd<'_>,
+        bound_to: Option<&[u8]>,
+        holding: &Holding,
+    ) -> Result<(Peer, Permit), (Option<Peer>, String)> {
+        let credentials =
+            peer_credentials(socket).map_err(|error| (None, format!("the kernel does not say who it is: {error}")))?;
+        let peer = Peer::from_kernel(credentials);
+        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding);
+        let admitted = judged
+            .map_err(|bad| bad.to_string())
+            .and_then(|()| self.gate.admit(&peer).map_err(|shut| shut.to_string()));
+        match admitted {
+            Ok(permit) => Ok((peer, permit)),
+            Err(reason) => Err((Some(peer), reason)),
+        }
+    }
+
+    /// The table of descriptors is full: takes one client out of the queue and ends its connection.
+    fn turn_one_away(&mut self, errno: Errno) {
+        let socket = &self.socket;
+        let mut turned = false;
+        let go_on = self.reserve.spend(Instant::now(), || {
+            turned = acceptfrom_with(socket, SocketFlags::CLOEXEC).is_ok();
+        });
+        if turned {
+            self.gate.refuse(self.transport(), None, format!("this process is out of descriptors ({errno})"));
+        }
+        if !go_on {
+            self.interest.remove(&self.socket);
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.reserve.rest_until()
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) -> Result<()> {
+        if self.reserve.wake(now) {
+            let failed = |errno| Error::io("listen on", self.kind.file_name(), errno);
+            self.interest.add_readable(&self.socket, 0).map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_still_there(&self, holding: &Holding) -> bool {
+        FileId::at(holding.directory(), self.kind.file_name()) == Some(self.id)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.interest.remove(&self.socket);
+    }
+}
+
+/// Binds straight to the final name, never with more rights than asked for.
+fn bind_with_mode(kind: Kind, socket: &ParentOnly, holding: &Holding, terms: &Terms) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(terms.mode);
+    // The file inherits the socket's mode; after `bind` this call would change the socket alone.
+    fchmod(socket, mode & Mode::RWXU)?;
+    let path = directory::socket_path(holding.directory(), holding.path(), kind.file_name());
+    bind(socket, &SocketAddrUnix::new(path)?)?;
+    // Nobody can connect before `listen`. The group comes first, so that no other group ever has the rights.
+    if let Some(group) = terms.group {
+        chownat(holding.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    // The umask may have taken bits away.
+    Ok(chmodat(holding.directory(), kind.file_name(), mode, AtFlags::empty())?)
+}
+
+/// One attempt to connect; see the contract in [`super`].
+pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<Link, Attempt> {
+    let path = found.path.join(kind.file_name()).display().to_string();
+    let failed = |errno: Errno| Error::io("connect to", &*path, errno);
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::NOENT => Attempt::Absent(absent(&path)),
+        errno => Attempt::Failed(failed(errno)),
+    })?;
+    let stat = fstat(&file).map_err(failed)?;
+    let file_type = FileType::from_raw_mode(stat.st_mode);
+    if file_type != FileType::Socket {
+        let detail = format!("it is a {}, not a socket", directory::describe(file_type));
+        return Err(Attempt::Failed(Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail)));
+    }
+    if !terms.accepts(Some(stat.st_uid)) {
+        return Err(Attempt::Failed(terms.refuse(&path, Some(stat.st_uid))));
+    }
+
+    let socket = kind.new_socket().map_err(|error| Error::io("connect to", &*path, error))?;
+    let own_file = client_file::bind_own(&socket, found, terms)?;
+    // To the very inode that was checked, whatever its name leads to by now.
+    let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let connected =
+        SocketAddrUnix::new(inode).and_then(|address| connect_socket(&socket, &address)).map_err(|errno| match errno {
+            Errno::AGAIN => Attempt::Again(
+                Error::new(ErrorKind::Busy, "connect to", &*path, "its queue of waiting clients is full")
+                    .next("try again later, or have the server accept faster"),
+            ),
+            Errno::CONNREFUSED => refused(found, &path),
+            errno => Attempt::Failed(failed(errno)),
+        });
+    let checked = connected.and_then(|()| {
+        let credentials = peer_credentials(&socket).map_err(|error| Error::io("connect to", &*path, error))?;
+        let peer = Peer::from_kernel(credentials);
+        match terms.accepts(peer.uid()) {
+            true => Ok(peer),
+            false => Err(Attempt::Failed(terms.refuse(&path, peer.uid()))),
+        }
+    });
+    let peer = checked?;
+    // From here on the file is the server's to remove.
+    if let Some(own_file) = own_file {
+        own_file.leave_to_the_server();
+    }
+    Ok((kind.link)(socket, peer, None, terms.message_max))
+}
+
+fn absent(path: &str) -> Error {
+    Error::new(ErrorKind::NoServer, "connect to", path, "nobody listens there").next("start the server")
+}
+
+/// Nobody listens on a socket file: its server is between `bind` and `listen`, or dead.
+fn refused(found: &Found, path: &str) -> Attempt {
+    let starting =
+        || Error::new(ErrorKind::NoServer, "connect to", path, "its server has the name but does not listen");
+    match lock::look(&found.directory, &found.path) {
+        Ok(Holder::Live(_)) => Attempt::Again(starting()),
+        // Another user's lock tells us nothing, so we wait as for a server that is about to listen.
+        Ok(Holder::Unknown) => Attempt::Again(starting()),
+        Ok(Holder::Dead(_)) => Attempt::Absent(absent(path)),
+        Err(error) => Attempt::Failed(error),
+    }
+}

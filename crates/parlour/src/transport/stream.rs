@@ -1,0 +1,230 @@
+//! Messages over a byte stream, for every transport that is one: framing between the caller and the system calls.
+
+use std::io::{self, IoSlice, IoSliceMut};
+
+use super::{Fault, Received};
+use crate::wire::decoder::Decoder;
+use crate::wire::frame::{self, HEADER_LEN};
+use crate::wire::outbox::Outbox;
+
+/// The sending half of a byte stream.
+#[derive(Debug, Default)]
+pub(super) struct FrameSender {
+    outbox: Outbox,
+}
+
+/// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
+const PIECES_MAX: usize = 16;
+
+impl FrameSender {
+    /// See [`Outgoing::try_send`](super::Outgoing::try_send).
+    pub(super) fn try_send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        sent: &mut usize,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<bool, Fault> {
+        let length = message_len(parts);
+        let Some(header) = frame::header(length) else { return Err(Fault::TooLong { length }) };
+        let total = HEADER_LEN + length;
+        while *sent < total {
+            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+            let count = gather(&mut pieces, self.outbox.pending(), &header, parts, *sent);
+            match write(&pieces[..count]) {
+                Ok(written) => *sent += self.outbox.advance(written),
+                Err(error) => return would_block(error).map(|()| false),
+            }
+        }
+        Ok(true)
+    }
+
+    /// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest).
+    pub(super) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
+        let Some(header) = frame::header(message_len(parts)) else { return };
+        let mut skip = sent;
+        for piece in std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])) {
+            let skipped = skip.min(piece.len());
+            self.outbox.push_raw(&piece[skipped..]);
+            skip -= skipped;
+        }
+    }
+
+    pub(super) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
+        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.outbox.pending().len()
+    }
+
+    /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
+    pub(super) fn try_flush(
+        &mut self,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<bool, Fault> {
+        while !self.outbox.is_empty() {
+            match write(&[IoSlice::new(self.outbox.pending())]) {
+                Ok(written) => {
+                    self.outbox.advance(written);
+                }
+                Err(error) => return would_block(error).map(|()| false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The length of a message that is given in parts.
+pub(crate) fn message_len(parts: &[IoSlice<'_>]) -> usize {
+    parts.iter().map(|part| part.len()).fold(0, usize::saturating_add)
+}
+
+/// Lists what is still to be written: the outbox, then the frame without the `sent` bytes that are written already.
+fn gather<'a>(
+    pieces: &mut [IoSlice<'a>; PIECES_MAX],
+    outbox: &'a [u8],
+    header: &'a [u8; HEADER_LEN],
+    parts: &'a [IoSlice<'_>],
+    sent: usize,
+) -> usize {
+    let mut count = 0;
+    let mut skip = sent;
+    let frame = std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])).map(|piece| {
+        let skipped = skip.min(piece.len());
+        skip -= skipped;
+        &piece[skipped..]
+    });
+    let all = std::iter::once(outbox).chain(frame).filter(|piece| !piece.is_empty());
+    for (place, piece) in pieces.iter_mut().zip(all) {
+        *place = IoSlice::new(piece);
+        count += 1;
+    }
+    count
+}
+
+/// A write that did not happen: not now, or never again.
+fn would_block(error: io::Error) -> Result<(), Fault> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+        _ => Err(Fault::from_write(error)),
+    }
+}
+
+/// The receiving half of a byte stream.
+#[derive(Debug)]
+pub(super) struct FrameReceiver {
+    decoder: Decoder,
+    message_max: usize,
+    /// The stream has ended; what is whole in the decoder has been taken by then.
+    ended: bool,
+}
+
+impl FrameReceiver {
+    pub(super) fn new(message_max: usize) -> Self {
+        Self { decoder: Decoder::new(message_max), message_max, ended: false }
+    }
+
+    /// See [`Incoming::try_recv`](super::Incoming::try_recv).
+    pub(super) fn try_recv(
+        &mut self,
+        out: &mut Vec<u8>,
+        mut read: impl FnMut(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+    ) -> Result<Received, Fault> {
+        loop {
+            match self.decoder.next(out) {
+                Ok(true) => return Ok(Received::Message),
+                Ok(false) => {}
+                Err(too_long) => return Err(Fault::TooLong { length: too_long.length }),
+            }
+            if self.ended {
+                return match self.decoder.is_at_boundary() {
+                    true => Ok(Received::Closed),
+                    false => Err(Fault::Truncated),
+                };
+            }
+            match read(&mut self.decoder.spaces().map(IoSliceMut::new)) {
+                Ok(0) => self.ended = true,
+                Ok(count) => self.decoder.filled(count),
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Received::Empty),
+                    io::ErrorKind::Interrupted => {}
+                    // The other side closed without reading all that we sent. Nothing of what it sent is lost by that,
+                    // and on a FIFO it could not even be told apart, so it is the same end here.
+                    io::ErrorKind::ConnectionReset => self.ended = true,
+                    _ => return Err(Fault::Io(error)),
+                },
+            }
+        }
+    }
+
+    pub(super) fn has_message(&self) -> bool {
+        self.decoder.has_next() || self.ended
+    }
+
+    pub(super) fn message_max(&self) -> usize {
+        self.message_max
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pipe that takes `room` bytes in pieces of at most `step`.
+    fn send_all(sender: &mut FrameSender, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
+        let mut wire = Vec::new();
+        let mut sent = 0;
+        let mut turns = 0;
+        loop {
+            let mut room = step;
+            let done = sender
+                .try_send(parts, &mut sent, |pieces| {
+                    let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
+                    if bytes.is_empty() {
+                        return Err(io::ErrorKind::WouldBlock.into());
+                    }
+                    room -= bytes.len();
+                    wire.extend_from_slice(&bytes);
+                    Ok(bytes.len())
+                })
+                .unwrap();
+            turns += 1;
+            assert!(turns < 1000);
+            if done {
+                return wire;
+            }
+        }
+    }
+
+    #[test]
+    fn a_message_in_parts_is_one_frame_whatever_the_kernel_takes_at_once() {
+        let parts: Vec<Vec<u8>> = (0..40u8).map(|part| vec![part; part as usize % 5]).collect();
+        let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+        let body = parts.concat();
+        let expected = [&frame::header(body.len()).unwrap()[..], &body].concat();
+        for step in 1..expected.len() + 1 {
+            assert_eq!(send_all(&mut FrameSender::default(), &slices, step), expected, "{step} at a time");
+        }
+    }
+
+    #[test]
+    fn what_was_fed_goes_first_and_a_kept_rest_completes_its_frame() {
+        let mut sender = FrameSender::default();
+        sender.feed(b"fed").unwrap();
+        let parts = [IoSlice::new(b"begun"), IoSlice::new(b" and kept")];
+        let mut wire = Vec::new();
+        let mut sent = 0;
+        let mut room = 7 + 6;
+        let done = sender.try_send(&parts, &mut sent, |pieces| {
+            let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
+            room -= bytes.len();
+            wire.extend_from_slice(&bytes);
+            if bytes.is_empty() { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(bytes.len()) }
+        });
+        assert!(matches!(done, Ok(false)));
+        assert_eq!(sent, 6, "header and two bytes of the second message");
+        sender.keep_rest(&parts, sent);
+        wire.extend(send_all(&mut sender, &[IoSlice::new(b"next")], 1000));
+        assert_eq!(wire, b"\0\0\0\x03fed\0\0\0\x0ebegun and kept\0\0\0\x04next");
+    }
+}

@@ -1,0 +1,65 @@
+//! Deadlines, and the one place where the blocking API waits.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+/// A point in time after which a call gives up, or never.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline(Option<Instant>);
+
+impl Deadline {
+    pub(crate) const NEVER: Self = Self(None);
+
+    /// A time so far off that it cannot be written down is never.
+    pub(crate) fn after(timeout: Duration) -> Self {
+        Self(Instant::now().checked_add(timeout))
+    }
+
+    pub(crate) fn is_over(self) -> bool {
+        self.0.is_some_and(|at| at <= Instant::now())
+    }
+
+    pub(crate) fn at(self) -> Option<Instant> {
+        self.0
+    }
+
+    pub(crate) fn or_after(self, timeout: Duration) -> Self {
+        match (self.0, Self::after(timeout).0) {
+            (Some(one), Some(other)) => Self(Some(one.min(other))),
+            (one, other) => Self(one.or(other)),
+        }
+    }
+
+    fn remaining(self) -> Option<Timespec> {
+        let left = self.0?.saturating_duration_since(Instant::now());
+        // Longer than the kernel's clock can say is as good as the longest it can.
+        Some(Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }))
+    }
+}
+
+/// Sleeps in poll(2) until one of `fds` is ready, `Ok(true)`, or the deadline has passed, `Ok(false)`. Interrupted by a
+/// signal it goes on with the time that is left.
+pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<bool> {
+    loop {
+        match poll(fds, deadline.remaining().as_ref()) {
+            Ok(0) if deadline.at().is_some() && deadline.is_over() => return Ok(false),
+            Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Waits for one descriptor.
+pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
+    wait(&mut [PollFd::from_borrowed_fd(fd, events)], deadline)
+}
+
+/// Lets time pass before the next try of something that no descriptor announces.
+pub(crate) fn pause(duration: Duration, deadline: Deadline) -> io::Result<()> {
+    wait(&mut [], deadline.or_after(duration)).map(drop)
+}

@@ -1,0 +1,284 @@
+//! Bytes in, messages out.
+
+use super::frame::{self, HEADER_LEN, TooLong};
+
+/// How much one read may bring. Small messages are taken many at a time from one read; above 64 KiB the cost of a
+/// system call no longer matters.
+const BUFFER_LEN: usize = 64 * 1024;
+
+/// How far ahead of the bytes that have arrived a long message's memory may be. So a peer that announces 16 MiB and
+/// sends nothing costs at most this much.
+const AHEAD_MAX: usize = 1024 * 1024;
+
+/// Turns a byte stream into messages, for every transport that is a byte stream.
+///
+/// The contract, in three cases, of [`next`](Decoder::next):
+/// - a whole message is there: it is moved to the caller's `Vec`, `Ok(true)`;
+/// - it is not there yet: `Ok(false)`; read into [`spaces`](Decoder::spaces), tell [`filled`](Decoder::filled) how
+///   much, ask again;
+/// - the announced length is over the limit: `Err`, now and ever after, and nothing was allocated for it.
+///
+/// Messages that fit the buffer are copied out of it. A longer one is assembled in a `Vec` of its own, into which the
+/// reads go directly, and which changes places with the caller's when it is complete: no copy, and no allocation once
+/// both are large enough.
+#[derive(Debug)]
+pub(crate) struct Decoder {
+    length_max: usize,
+    /// Empty until the first read, then `BUFFER_LEN` bytes of which `start..end` are not yet taken.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// The message that does not fit the buffer. The `Vec` is longer than what has arrived: its bytes are initialised
+    /// ahead, and once, however often it is used.
+    long: Vec<u8>,
+    long_filled: usize,
+    long_len: Option<usize>,
+}
+
+impl Decoder {
+    pub(crate) fn new(length_max: usize) -> Self {
+        Self { length_max, buffer: Vec::new(), start: 0, end: 0, long: Vec::new(), long_filled: 0, long_len: None }
+    }
+
+    /// Moves the next whole message into `out`, replacing what is there.
+    pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, TooLong> {
+        if let Some(length) = self.long_len {
+            if self.long_filled < length {
+                return Ok(false);
+            }
+            self.long.truncate(length);
+            std::mem::swap(&mut self.long, out);
+            self.long_filled = 0;
+            self.long_len = None;
+            return Ok(true);
+        }
+        let Some(length) = self.announced() else { return Ok(false) };
+        if length > self.length_max {
+            return Err(TooLong { length });
+        }
+        let body = &self.buffer[self.start + HEADER_LEN..self.end];
+        if let Some(message) = body.get(..length) {
+            out.clear();
+            out.extend_from_slice(message);
+            self.consume(HEADER_LEN + length);
+            return Ok(true);
+        }
+        if HEADER_LEN + length > BUFFER_LEN {
+            let arrived = body.len();
+            grow(&mut self.long, arrived, length);
+            self.long[..arrived].copy_from_slice(body);
+            self.long_filled = arrived;
+            self.long_len = Some(length);
+            self.consume(HEADER_LEN + arrived);
+        }
+        Ok(false)
+    }
+
+    /// Whether [`next`](Decoder::next) has an answer, a message or an error, without more bytes.
+    pub(crate) fn has_next(&self) -> bool {
+        match (self.long_len, self.announced()) {
+            (Some(length), _) => self.long_filled == length,
+            (None, Some(length)) => length > self.length_max || self.end - self.start >= HEADER_LEN + length,
+            (None, None) => false,
+        }
+    }
+
+    /// Whether the stream may end here without tearing a message.
+    pub(crate) fn is_at_boundary(&self) -> bool {
+        self.long_len.is_none() && self.start == self.end
+    }
+
+    /// Where the next bytes of the stream go, in this order; the first is never empty. Call it when
+    /// [`next`](Decoder::next) has said `Ok(false)`.
+    pub(crate) fn spaces(&mut self) -> [&mut [u8]; 2] {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; BUFFER_LEN];
+        }
+        if let Some(length) = self.long_len {
+            grow(&mut self.long, self.long_filled, length);
+            let target = self.long.len().min(length);
+            // Only behind the end of this message may the next one begin.
+            let ahead = if target == length { &mut self.buffer[..] } else { &mut [] };
+            return [&mut self.long[self.long_filled..target], ahead];
+        }
+        if self.end == self.buffer.len() || self.needed() > self.buffer.len() - self.start {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        [&mut self.buffer[self.end..], &mut []]
+    }
+
+    /// Notes that the first `count` bytes of [`spaces`](Decoder::spaces) now hold bytes of the stream.
+    pub(crate) fn filled(&mut self, count: usize) {
+        let Some(length) = self.long_len else {
+            self.end = (self.end + count).min(self.buffer.len());
+            return;
+        };
+        let here = count.min(self.long.len().min(length) - self.long_filled);
+        self.long_filled += here;
+        self.end = (self.end + count - here).min(self.buffer.len());
+    }
+
+    /// The length in the header at `start`, once it is there.
+    fn announced(&self) -> Option<usize> {
+        let header = self.buffer[self.start..self.end].first_chunk::<HEADER_LEN>()?;
+        Some(frame::length(*header))
+    }
+
+    /// Bytes that the frame at `start` takes in the buffer, as far as that is known.
+    fn needed(&self) -> usize {
+        HEADER_LEN + self.announced().unwrap_or(0)
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.start += count;
+        if self.start == self.end {
+            self.start = 0;
+            self.end = 0;
+        }
+    }
+}
+
+/// Makes room in `long` for a message of `length` bytes of which `filled` have arrived: all of it when that is not far
+/// ahead, else twice what has arrived.
+fn grow(long: &mut Vec<u8>, filled: usize, length: usize) {
+    if long.len() > filled && long.len() >= length.min(AHEAD_MAX) {
+        return;
+    }
+    let target = length.min(filled.saturating_mul(2).max(AHEAD_MAX));
+    if long.is_empty() {
+        // A fresh allocation comes zeroed from the kernel, so that untouched pages cost nothing.
+        *long = vec![0; target];
+    } else if long.len() < target {
+        long.resize(target, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame_of(message: &[u8]) -> Vec<u8> {
+        [&frame::header(message.len()).unwrap(), message].concat()
+    }
+
+    /// Feeds `stream` in pieces of the given sizes (over and over) and collects the messages.
+    fn decode(decoder: &mut Decoder, stream: &[u8], sizes: &[usize]) -> Result<Vec<Vec<u8>>, TooLong> {
+        let mut messages = Vec::new();
+        let mut rest = stream;
+        let mut out = Vec::new();
+        for &size in sizes.iter().cycle() {
+            while decoder.next(&mut out)? {
+                messages.push(out.clone());
+            }
+            if rest.is_empty() {
+                break;
+            }
+            let mut taken = 0;
+            for space in decoder.spaces() {
+                let count = space.len().min(size - taken).min(rest.len());
+                space[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                taken += count;
+            }
+            assert!(taken > 0, "the first space is never empty");
+            decoder.filled(taken);
+        }
+        Ok(messages)
+    }
+
+    #[test]
+    fn three_frames_decode_alike_at_every_split_point() {
+        let messages: [&[u8]; 3] = [b"first", b"", b"third message"];
+        let stream: Vec<u8> = messages.iter().flat_map(|message| frame_of(message)).collect();
+        for first in 1..stream.len() {
+            let mut decoder = Decoder::new(100);
+            let got = decode(&mut decoder, &stream, &[first, stream.len()]).unwrap();
+            assert_eq!(got, messages, "split after {first} bytes");
+            assert!(decoder.is_at_boundary());
+        }
+        let got = decode(&mut Decoder::new(100), &stream, &[1]).unwrap();
+        assert_eq!(got, messages, "one byte at a time");
+    }
+
+    #[test]
+    fn a_length_over_the_limit_is_refused_before_anything_is_allocated() {
+        for length in [101, i32::MAX as u32, 1 << 31, u32::MAX] {
+            let mut decoder = Decoder::new(100);
+            let error = decode(&mut decoder, &length.to_be_bytes(), &[4]).unwrap_err();
+            assert_eq!(error.length, length as usize);
+            assert_eq!(decoder.long.capacity(), 0);
+            assert!(decoder.has_next(), "the error is there to be taken");
+            assert_eq!(decoder.next(&mut Vec::new()), Err(error), "and stays");
+        }
+    }
+
+    #[test]
+    fn an_announced_length_costs_little_until_the_bytes_arrive() {
+        let mut decoder = Decoder::new(16 << 20);
+        decode(&mut decoder, &frame::header(16 << 20).unwrap(), &[4]).unwrap();
+        let _ = decoder.spaces();
+        assert!(decoder.long.capacity() <= AHEAD_MAX, "{}", decoder.long.capacity());
+    }
+
+    #[test]
+    fn a_torn_message_is_not_a_boundary() {
+        let stream = frame_of(b"hello");
+        for cut in 1..stream.len() {
+            let mut decoder = Decoder::new(100);
+            decode(&mut decoder, &stream[..cut], &[cut]).unwrap();
+            assert!(!decoder.is_at_boundary(), "cut after {cut} bytes");
+        }
+        let mut decoder = Decoder::new(1 << 20);
+        decode(&mut decoder, &frame_of(&[1; 100_000])[..90_000], &[7000]).unwrap();
+        assert!(!decoder.is_at_boundary(), "inside a long message");
+    }
+
+    #[test]
+    fn long_messages_of_one_size_change_places_without_allocating() {
+        let stream = frame_of(&[9; 300_000]);
+        let mut decoder = Decoder::new(1 << 20);
+        let mut out = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for round in 0..20 {
+            let mut rest = &stream[..];
+            while !decoder.next(&mut out).unwrap() {
+                let [space, _] = decoder.spaces();
+                let count = space.len().min(rest.len());
+                space[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                decoder.filled(count);
+            }
+            assert_eq!(out, [9; 300_000]);
+            if round >= 2 {
+                seen.insert(out.as_ptr());
+            }
+        }
+        assert!(seen.len() <= 2, "two buffers take turns, {} were seen", seen.len());
+    }
+
+    proptest! {
+        #[test]
+        fn any_messages_in_any_pieces_come_out_the_same(
+            lengths in prop::collection::vec(
+                prop_oneof![0usize..10, 4000usize..5000, 65_000usize..66_000, 100_000usize..300_000], 1..8),
+            sizes in prop::collection::vec(1usize..100_000, 1..6),
+        ) {
+            let messages: Vec<Vec<u8>> = lengths.iter().enumerate()
+                .map(|(index, &length)| (0..length).map(|at| (at * 31 + index) as u8).collect())
+                .collect();
+            let stream: Vec<u8> = messages.iter().flat_map(|message| frame_of(message)).collect();
+            let mut decoder = Decoder::new(1 << 20);
+            let got = decode(&mut decoder, &stream, &sizes).unwrap();
+            prop_assert_eq!(got, messages);
+            prop_assert!(decoder.is_at_boundary());
+        }
+
+        #[test]
+        fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1usize..40) {
+            let _ = decode(&mut Decoder::new(1000), &bytes, &[size]);
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! 128 random bits that tell one handshake from another.
+
+use std::fmt;
+
+/// 128 random bits; on the wire and in file names 32 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Nonce([u8; Nonce::LEN]);
+
+impl Nonce {
+    pub(crate) const LEN: usize = 16;
+    pub(crate) const TEXT_LEN: usize = 2 * Self::LEN;
+
+    pub(crate) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
+        Self(bytes)
+    }
+
+    /// Parses exactly 32 lower-case hexadecimal digits.
+    pub(crate) fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() != Self::TEXT_LEN {
+            return None;
+        }
+        let mut bytes = [0; Self::LEN];
+        for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
+            *byte = digit(pair[0])? << 4 | digit(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+fn digit(c: u8) -> Option<u8> {
+    match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    }
+}
+
+impl fmt::Display for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Nonce {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn has_one_spelling_only() {
+        let nonce = Nonce::from_bytes(*b"\x00\x01\xab\xff............");
+        let text = nonce.to_string();
+        assert!(text.starts_with("0001abff"), "{text}");
+        assert_eq!(Nonce::parse(text.as_bytes()), Some(nonce));
+        assert_eq!(Nonce::parse(text.to_uppercase().as_bytes()), None);
+        assert_eq!(Nonce::parse(&text.as_bytes()[1..]), None);
+        assert_eq!(Nonce::parse(format!("{text}0").as_bytes()), None);
+    }
+}

@@ -1,0 +1,86 @@
+//! Frames that are on their way out.
+
+use super::frame::{self, TooLong};
+
+/// Framed bytes that the kernel has not taken yet, in order.
+///
+/// It holds small messages that [`feed`](crate::Connection::feed) gathers into one write, and the rest of a message of
+/// which the kernel took only a part.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Outbox {
+    /// The bytes still to be written.
+    pub(crate) fn pending(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.written == self.bytes.len()
+    }
+
+    /// Adds one whole frame.
+    pub(crate) fn push(&mut self, message: &[u8]) -> Result<(), TooLong> {
+        let header = frame::header(message.len()).ok_or(TooLong { length: message.len() })?;
+        self.push_raw(&header);
+        self.push_raw(message);
+        Ok(())
+    }
+
+    /// Adds bytes that are framed already.
+    pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
+        if self.is_empty() {
+            self.clear();
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Notes that the first `count` pending bytes are written. Gives back how many of `count` were not in here: they
+    /// belong to what was written behind the outbox in the same call.
+    pub(crate) fn advance(&mut self, count: usize) -> usize {
+        let taken = count.min(self.pending().len());
+        self.written += taken;
+        if self.is_empty() {
+            self.clear();
+        }
+        count - taken
+    }
+
+    fn clear(&mut self) {
+        /// What an idle connection may keep: the size that `feed` gathers. A larger rest of a message is given back.
+        const KEPT: usize = 128 * 1024;
+        self.bytes.clear();
+        self.bytes.shrink_to(KEPT);
+        self.written = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_come_out_in_order_across_partial_writes() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"one").unwrap();
+        outbox.push(b"").unwrap();
+        let mut written = outbox.pending()[..5].to_vec();
+        assert_eq!(outbox.advance(5), 0);
+        outbox.push(b"two").unwrap();
+        written.extend_from_slice(outbox.pending());
+        assert_eq!(written, b"\0\0\0\x03one\0\0\0\0\0\0\0\x03two");
+        assert_eq!(outbox.advance(20), 20 - 13, "the surplus belongs to the caller");
+        assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn a_large_rest_is_not_kept_once_written() {
+        let mut outbox = Outbox::default();
+        outbox.push(&vec![7; 1 << 20]).unwrap();
+        outbox.advance(usize::MAX);
+        assert!(outbox.bytes.capacity() <= 128 * 1024);
+    }
+}

@@ -1,0 +1,155 @@
+//! What a client writes into the server's FIFO: `parlour1 <pid> <nonce> <crc32>\n`.
+
+use super::client_file::{ClientId, parse_pid};
+use super::nonce::Nonce;
+
+/// What each line of the FIFO handshake begins with.
+pub(crate) const MAGIC: &str = "parlour1 ";
+
+/// The longest line that can be a request: the magic, ten digits of pid, the nonce, eight digits of checksum, two
+/// spaces and the newline. Far below the 512 bytes that POSIX lets every pipe take at once.
+const LINE_MAX: usize = MAGIC.len() + 10 + 1 + Nonce::TEXT_LEN + 1 + 8 + 1;
+
+/// The request line of a client, newline included.
+pub(crate) fn encode(id: &ClientId) -> Vec<u8> {
+    let body = format!("{MAGIC}{} {}", id.pid, id.nonce);
+    let checksum = crc32fast::hash(body.as_bytes());
+    format!("{body} {checksum:08x}\n").into_bytes()
+}
+
+/// Parses one line without its newline.
+///
+/// Only what follows the last magic counts: so when somebody leaves half a line in the FIFO, the honest request that
+/// lands behind it on the same line is still served. The checksum says that it is whole.
+fn parse(line: &[u8]) -> Option<ClientId> {
+    let begin = line.windows(MAGIC.len()).rposition(|window| window == MAGIC.as_bytes())?;
+    let line = &line[begin..];
+    let (body, checksum) = split_last_space(line)?;
+    if checksum != format!("{:08x}", crc32fast::hash(body)).as_bytes() {
+        return None;
+    }
+    let (pid, nonce) = split_last_space(body.strip_prefix(MAGIC.as_bytes())?)?;
+    Some(ClientId { pid: parse_pid(pid)?, nonce: Nonce::parse(nonce)? })
+}
+
+fn split_last_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let space = text.iter().rposition(|&c| c == b' ')?;
+    Some((&text[..space], &text[space + 1..]))
+}
+
+/// Finds the requests in the bytes that come out of the server's FIFO.
+///
+/// Many writers share that FIFO. Whatever they write, this keeps at most one line's worth of bytes and finds its feet
+/// again at the next newline.
+#[derive(Debug, Default)]
+pub(crate) struct RequestReader {
+    line: Vec<u8>,
+    /// The current line is too long to be a request; only its last `LINE_MAX` bytes are kept.
+    overlong: bool,
+}
+
+/// A line that is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadRequest;
+
+impl RequestReader {
+    /// Takes the next bytes and calls `found` for each line that they complete.
+    pub(crate) fn push(&mut self, bytes: &[u8], mut found: impl FnMut(Result<ClientId, BadRequest>)) {
+        for piece in bytes.split_inclusive(|&c| c == b'\n') {
+            let (piece, ended) = match piece.split_last() {
+                Some((b'\n', rest)) => (rest, true),
+                _ => (piece, false),
+            };
+            self.line.extend_from_slice(piece);
+            if self.line.len() > LINE_MAX {
+                self.overlong = true;
+                self.line.drain(..self.line.len() - LINE_MAX);
+            }
+            if ended {
+                // An empty line is what somebody writes to make sure that a new line begins; it is no offence.
+                if !self.line.is_empty() || self.overlong {
+                    found(parse(&self.line).ok_or(BadRequest));
+                }
+                self.line.clear();
+                self.overlong = false;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn id(pid: u32) -> ClientId {
+        ClientId { pid, nonce: Nonce::from_bytes([pid as u8; 16]) }
+    }
+
+    fn read(stream: &[u8], size: usize) -> Vec<Result<ClientId, BadRequest>> {
+        let mut reader = RequestReader::default();
+        let mut found = Vec::new();
+        for piece in stream.chunks(size) {
+            reader.push(piece, |request| found.push(request));
+            assert!(reader.line.len() <= LINE_MAX);
+        }
+        found
+    }
+
+    #[test]
+    fn a_request_is_one_short_line_with_literal_bytes() {
+        let line = encode(&id(7));
+        let text = String::from_utf8(line.clone()).unwrap();
+        assert_eq!(text, "parlour1 7 07070707070707070707070707070707 f90de0e9\n");
+        assert!(line.len() <= LINE_MAX);
+        assert!(encode(&id(i32::MAX as u32)).len() <= LINE_MAX);
+    }
+
+    #[test]
+    fn requests_are_found_whatever_the_pieces() {
+        let stream: Vec<u8> = (1..=5).flat_map(|pid| encode(&id(pid))).collect();
+        let expected: Vec<_> = (1..=5).map(|pid| Ok(id(pid))).collect();
+        for size in [1, 2, 7, 60, 4096] {
+            assert_eq!(read(&stream, size), expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn a_bad_line_costs_nobody_else_a_request() {
+        for junk in [&b"hello\n"[..], b"parlour1 1 x y\n", b"\xff\xfe\n", &[b'x'; 100_000], b"parlour1 12"] {
+            let stream = [junk, b"\n", &encode(&id(9))].concat();
+            let found = read(&stream, 4096);
+            assert_eq!(found.last(), Some(&Ok(id(9))));
+            assert_eq!(found[0], Err(BadRequest));
+        }
+    }
+
+    #[test]
+    fn half_a_line_in_front_of_a_request_does_not_hide_it() {
+        for junk in [&b"parlour1 12"[..], b"x", &[b'y'; 5000]] {
+            assert_eq!(read(&[junk, &encode(&id(9))].concat(), 100), [Ok(id(9))]);
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_is_noticed() {
+        let line = encode(&id(1234));
+        for at in 0..line.len() - 1 {
+            let mut bad = line.clone();
+            bad[at] ^= 1;
+            assert!(read(&bad, 100).iter().all(Result::is_err), "byte {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_bytes_never_panic_and_memory_is_bounded(
+            bytes in prop::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b' ')], 0..2000),
+            size in 1usize..500,
+        ) {
+            let stream = [&bytes[..], b"\n", &encode(&id(77))].concat();
+            let found = read(&stream, size);
+            prop_assert_eq!(found.last(), Some(&Ok(id(77))));
+        }
+    }
+}

@@ -13,14 +13,10 @@ use crate::limits::Permit;
 use crate::message::Message;
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
-use crate::sys::fork::Process;
-use crate::transport::stream::message_len;
-use crate::transport::{Capabilities, Fault, Incoming, Link, Outgoing, Received, Transport};
+use crate::receiver::Receiver;
+use crate::sender::Sender;
+use crate::transport::{Capabilities, Fault, Link, Transport};
 use crate::wait::{Deadline, wait, wait_for};
-use crate::wire::frame::HEADER_LEN;
-
-/// How many bytes `feed` gathers before it writes them. Measured: beyond 64 KiB per write nothing is gained.
-const FEED_MAX: usize = 64 * 1024;
 
 /// A private two-way channel of messages with one peer.
 ///
@@ -47,89 +43,12 @@ pub struct Connection {
     receiver: Receiver,
 }
 
-/// The sending half of a [`Connection`]. Dropping it ends this direction: the peer receives `None` after the last
-/// message.
-pub struct Sender {
-    common: Arc<Common>,
-    outgoing: Outgoing,
-    message_max: usize,
-    finished: bool,
-    process: Process,
-}
-
-/// The receiving half of a [`Connection`]. Dropping it ends this direction: the peer's sends fail.
-pub struct Receiver {
-    common: Arc<Common>,
-    incoming: Incoming,
-}
-
-/// What both halves know.
-struct Common {
-    /// The server's name in quotes, for messages.
-    quoted: Arc<str>,
-    transport: Transport,
-    peer: Peer,
-    /// Counts the connection with its server until both halves are gone.
-    _permit: Option<Permit>,
-}
-
-impl Common {
-    fn error(
-        &self,
-        kind: ErrorKind,
-        operation: &'static str,
-        detail: impl Into<std::borrow::Cow<'static, str>>,
-    ) -> Error {
-        Error::new(kind, operation, self.object(), detail)
-    }
-
-    fn io(&self, operation: &'static str, error: io::Error) -> Error {
-        Error::io(operation, self.object(), error)
-    }
-
-    /// The other side, for messages: the name tells which server, the process id which of its clients.
-    fn object(&self) -> String {
-        match self.peer.pid() {
-            Some(pid) => format!("{} (pid {pid})", self.quoted),
-            None => self.quoted.to_string(),
-        }
-    }
-
-    fn fault(&self, operation: &'static str, fault: Fault, message_max: usize) -> Error {
-        match fault {
-            Fault::Disconnected => self
-                .error(ErrorKind::Disconnected, operation, "the other side has gone, or receives no more")
-                .next("connect again"),
-            Fault::Truncated => self
-                .error(ErrorKind::Truncated, operation, "the other side went in the middle of a message")
-                .next("connect again; what was received before is whole"),
-            Fault::TooLong { length } => self
-                .error(
-                    ErrorKind::MessageTooLong,
-                    operation,
-                    format!("the message has {length} bytes and {message_max} are allowed"),
-                )
-                .next("send it in parts, or raise message_max on both sides"),
-            Fault::Io(error) => self.io(operation, error),
-        }
-    }
-}
-
-const SEND: &str = "send to";
-const RECV: &str = "receive from";
-
 impl Connection {
     pub(crate) fn new(link: Link, quoted: Arc<str>) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
         let common = Arc::new(Common { quoted, transport, peer, _permit: permit });
-        let sender = Sender {
-            common: Arc::clone(&common),
-            outgoing,
-            message_max: incoming.message_max(),
-            finished: false,
-            process: Process::current(),
-        };
-        Self { sender, receiver: Receiver { common, incoming } }
+        let sender = Sender::new(Arc::clone(&common), outgoing, incoming.message_max());
+        Self { sender, receiver: Receiver::new(common, incoming) }
     }
 
     /// Connects to the server with this name, with the defaults of [`ConnectOptions`].
@@ -357,7 +276,7 @@ impl Connection {
     /// What this connection can do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.transport().capabilities(self.sender.message_max)
+        self.transport().capabilities(self.sender.message_max())
     }
 
     /// Readable when a receive may go on. For waiting only.
@@ -374,340 +293,65 @@ impl Connection {
     }
 }
 
-impl Sender {
-    /// Sends one message of any length from 0 to the limit. Blocks while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::send`].
-    #[doc(alias = "send_info")]
-    pub fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.send_vectored(&[IoSlice::new(message)])
-    }
-
-    /// [`send`](Sender::send) of one message that lies in parts, without copying them together.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::send`].
-    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        self.send_until(parts, Deadline::NEVER)
-    }
-
-    /// [`send`](Sender::send) that gives up after `timeout`.
-    ///
-    /// A message that the peer has taken a part of cannot be taken back. If the deadline passes then, the rest is kept,
-    /// the call succeeds, and the rest goes out before anything else: with the next `send`, `flush`, or, on a
-    /// [`Connection`], while it waits in `recv`. So `Ok` means that the message is on its way, and an error that
-    /// nothing of it is, and that sending it again does not double it.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::send`], and [`ErrorKind::TimedOut`].
-    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
-        self.send_until(&[IoSlice::new(message)], Deadline::after(timeout))
-    }
-
-    fn send_until(&mut self, parts: &[IoSlice<'_>], deadline: Deadline) -> Result<()> {
-        self.check(parts)?;
-        let mut sent = 0;
-        loop {
-            match self.outgoing.try_send(parts, &mut sent) {
-                Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(fault) => return Err(self.fault(fault)),
-            }
-            if !self.wait(deadline)? {
-                if sent == 0 {
-                    return Err(self.timed_out());
-                }
-                self.outgoing.keep_rest(parts, sent);
-                return Ok(());
-            }
-        }
-    }
-
-    /// [`send`](Sender::send) that does not wait.
-    ///
-    /// When the channel takes only a part of the message, the rest is kept as [`send_timeout`](Sender::send_timeout)
-    /// keeps it, and the call succeeds. While a rest is kept, the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError::Full`] hands the message back, of which nothing was sent; [`TrySendError::Failed`] has the
-    /// errors of [`Connection::send`].
-    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
-        let parts = [IoSlice::new(message.as_ref())];
-        self.check(&parts).map_err(TrySendError::Failed)?;
-        let mut sent = 0;
-        match self.outgoing.try_send(&parts, &mut sent) {
-            Ok(true) => Ok(()),
-            Ok(false) if sent == 0 => Err(TrySendError::Full(message)),
-            Ok(false) => {
-                self.outgoing.keep_rest(&parts, sent);
-                Ok(())
-            }
-            Err(fault) => Err(TrySendError::Failed(self.fault(fault))),
-        }
-    }
-
-    /// Takes a message to go with the next ones in one write: many small messages a second are an order of magnitude
-    /// faster so.
-    ///
-    /// They go when 64 KiB have come together, with the next [`send`](Sender::send), or with [`flush`](Sender::flush).
-    /// It blocks only when it has to write.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::send`].
-    pub fn feed(&mut self, message: &[u8]) -> Result<()> {
-        let parts = [IoSlice::new(message)];
-        if self.outgoing.pending() + HEADER_LEN + message.len() > FEED_MAX {
-            return self.send_until(&parts, Deadline::NEVER);
-        }
-        self.check(&parts)?;
-        self.outgoing.feed(message).map_err(|fault| self.fault(fault))
-    }
-
-    /// Sends what was fed. Blocks while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Disconnected`].
-    pub fn flush(&mut self) -> Result<()> {
-        while !self.try_flush()? {
-            self.wait(Deadline::NEVER)?;
-        }
-        Ok(())
-    }
-
-    /// [`flush`](Sender::flush) that does not wait: `false` when something is left to send.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Disconnected`].
-    pub fn try_flush(&mut self) -> Result<bool> {
-        if self.outgoing.pending() == 0 {
-            return Ok(true);
-        }
-        self.outgoing.try_flush().map_err(|fault| self.fault(fault))
-    }
-
-    /// Ends this direction, after what was fed is sent; the peer receives `None` after the last message.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Disconnected`] when the peer has gone before.
-    pub fn finish(&mut self) -> Result<()> {
-        if self.finished {
-            return Ok(());
-        }
-        self.flush()?;
-        self.finished = true;
-        self.outgoing.finish().map_err(|fault| self.fault(fault))
-    }
-
-    /// Who is at the other end.
-    #[must_use]
-    pub fn peer(&self) -> &Peer {
-        &self.common.peer
-    }
-
-    /// The transport that was chosen.
-    #[must_use]
-    pub fn transport(&self) -> Transport {
-        self.common.transport
-    }
-
-    /// See [`Connection::send_fd`].
-    #[must_use]
-    pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.outgoing.fd()
-    }
-
-    /// What must hold before anything of a message is sent.
-    fn check(&self, parts: &[IoSlice<'_>]) -> Result<()> {
-        if self.finished {
-            return Err(self
-                .common
-                .error(ErrorKind::Disconnected, SEND, "this side has finished sending")
-                .next("send before finish()"));
-        }
-        let length = message_len(parts);
-        if length > self.message_max {
-            return Err(self.fault(Fault::TooLong { length }));
-        }
-        Ok(())
-    }
-
-    /// Waits until sending may go on; `false` when the deadline has passed.
-    fn wait(&self, deadline: Deadline) -> Result<bool> {
-        match self.outgoing.fd() {
-            Some(fd) => wait_for(fd, PollFlags::OUT, deadline).map_err(|error| self.common.io(SEND, error)),
-            None => Err(self.fault(Fault::Disconnected)),
-        }
-    }
-
-    fn timed_out(&self) -> Error {
-        self.common
-            .error(
-                ErrorKind::TimedOut,
-                SEND,
-                "the channel was full until the deadline; nothing of the message was sent",
-            )
-            .next("the other side does not read; send again later")
-    }
-
-    fn fault(&self, fault: Fault) -> Error {
-        self.common.fault(SEND, fault, self.message_max)
-    }
-}
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        // In a forked child what was fed is a copy, and the parent will send it.
-        if self.outgoing.pending() == 0 || self.finished || !self.process.is_current() {
-            return;
-        }
-        if !matches!(self.outgoing.try_flush(), Ok(true)) {
-            let bytes = self.outgoing.pending();
-            tracing::warn!(server = %self.common.quoted, bytes, "messages lost: dropped while they could not be sent");
-        }
-    }
-}
-
-impl Receiver {
-    /// Blocks until a whole message has arrived; `None` is the end. See [`Connection::recv`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::recv`].
-    #[doc(alias = "recv_info")]
-    pub fn recv(&mut self) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_into(&mut bytes)?.then(|| Message::new(bytes)))
-    }
-
-    /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end.
-    ///
-    /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it changes
-    /// places for messages over 64 KiB, are large enough.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::recv`].
-    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
-        self.recv_alone(message, Deadline::NEVER)
-    }
-
-    /// [`recv`](Receiver::recv) that gives up after `timeout`. See [`Connection::recv_timeout`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::recv`], and [`ErrorKind::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_alone(&mut bytes, Deadline::after(timeout))?.then(|| Message::new(bytes)))
-    }
-
-    /// [`recv`](Receiver::recv) that does not wait.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
-    /// [`Connection::recv`].
-    pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
-        let mut bytes = Vec::new();
-        match self.incoming.try_recv(&mut bytes) {
-            Ok(Received::Message) => Ok(Some(Message::new(bytes))),
-            Ok(Received::Closed) => Ok(None),
-            Ok(Received::Empty) => Err(TryRecvError::Empty),
-            Err(fault) => Err(TryRecvError::Failed(self.fault(fault))),
-        }
-    }
-
-    fn recv_alone(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
-        self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
-    }
-
-    /// Receives, with `wait` to sleep until the descriptor is readable or, `Ok(false)`, the deadline has passed.
-    fn recv_until(
-        &mut self,
-        out: &mut Vec<u8>,
-        deadline: Deadline,
-        mut wait: impl FnMut(BorrowedFd<'_>) -> io::Result<bool>,
-    ) -> Result<bool> {
-        let mut in_time = true;
-        loop {
-            match self.incoming.try_recv(out) {
-                Ok(Received::Message) => return Ok(true),
-                Ok(Received::Closed) => return Ok(false),
-                Ok(Received::Empty) => {}
-                Err(fault) => return Err(self.fault(fault)),
-            }
-            // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come
-            // by the deadline is looked at once more, and no more than once.
-            let ready = in_time && wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?;
-            in_time = ready && !deadline.is_over();
-            if !ready {
-                return Err(self.common.error(
-                    ErrorKind::TimedOut,
-                    RECV,
-                    "no whole message came before the deadline; what has come of one is kept",
-                ));
-            }
-        }
-    }
-
-    /// See [`Connection::has_message`].
-    #[must_use]
-    pub fn has_message(&self) -> bool {
-        self.incoming.has_message()
-    }
-
-    /// Who is at the other end.
-    #[must_use]
-    pub fn peer(&self) -> &Peer {
-        &self.common.peer
-    }
-
-    /// The transport that was chosen.
-    #[must_use]
-    pub fn transport(&self) -> Transport {
-        self.common.transport
-    }
-
-    /// See [`Connection::recv_fd`].
-    #[must_use]
-    pub fn recv_fd(&self) -> BorrowedFd<'_> {
-        self.incoming.fd()
-    }
-
-    fn fault(&self, fault: Fault) -> Error {
-        self.common.fault(RECV, fault, self.incoming.message_max())
-    }
-}
-
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.receiver.common.debug(f, "Connection")
+        self.receiver.common().debug(f, "Connection")
     }
 }
 
-impl fmt::Debug for Sender {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.common.debug(f, "Sender")
-    }
-}
-
-impl fmt::Debug for Receiver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.common.debug(f, "Receiver")
-    }
+/// What both halves know.
+pub(crate) struct Common {
+    /// The server's name in quotes, for messages.
+    pub(crate) quoted: Arc<str>,
+    pub(crate) transport: Transport,
+    pub(crate) peer: Peer,
+    /// Counts the connection with its server until both halves are gone.
+    pub(crate) _permit: Option<Permit>,
 }
 
 impl Common {
-    fn debug(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
+    pub(crate) fn error(
+        &self,
+        kind: ErrorKind,
+        operation: &'static str,
+        detail: impl Into<std::borrow::Cow<'static, str>>,
+    ) -> Error {
+        Error::new(kind, operation, self.object(), detail)
+    }
+
+    pub(crate) fn io(&self, operation: &'static str, error: io::Error) -> Error {
+        Error::io(operation, self.object(), error)
+    }
+
+    /// The other side, for messages: the name tells which server, the process id which of its clients.
+    fn object(&self) -> String {
+        match self.peer.pid() {
+            Some(pid) => format!("{} (pid {pid})", self.quoted),
+            None => self.quoted.to_string(),
+        }
+    }
+
+    pub(crate) fn fault(&self, operation: &'static str, fault: Fault, message_max: usize) -> Error {
+        match fault {
+            Fault::Disconnected => self
+                .error(ErrorKind::Disconnected, operation, "the other side has gone, or receives no more")
+                .next("connect again"),
+            Fault::Truncated => self
+                .error(ErrorKind::Truncated, operation, "the other side went in the middle of a message")
+                .next("connect again; what was received before is whole"),
+            Fault::TooLong { length } => self
+                .error(
+                    ErrorKind::MessageTooLong,
+                    operation,
+                    format!("the message has {length} bytes and {message_max} are allowed"),
+                )
+                .next("send it in parts, or raise message_max on both sides"),
+            Fault::Io(error) => self.io(operation, error),
+        }
+    }
+
+    /// What both halves show of themselves.
+    pub(crate) fn debug(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         f.debug_struct(what)
             .field("server", &self.quoted)
             .field("transport", &self.transport)

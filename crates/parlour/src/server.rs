@@ -310,7 +310,8 @@ impl State {
             match Listener::bind(transport, holding, terms, interest) {
                 Ok(listener) => self.listeners.push(listener),
                 Err(error) => {
-                    // Its file may be there already, and nobody is served yet. What cannot be removed the next server will.
+                    // Its file may be there already, and nobody is served yet. What cannot be removed the next server
+                    // will.
                     let _ = leftovers::remove_server_files(holding.directory(), holding.path());
                     return Err(error);
                 }

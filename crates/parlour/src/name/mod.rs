@@ -47,8 +47,8 @@ impl Holding {
     pub(crate) fn take(address: &Address, transports: &[Transport], open_to_others: bool) -> Result<Self> {
         /// Each try that fails means that somebody removed the directory under us at that very moment.
         const TRIES: u32 = 8;
-        // Before anything is made, so that a refusal leaves nothing behind; and again below, when the lock keeps a server
-        // that starts at the same moment in another environment from doing the same.
+        // Before anything is made, so that a refusal leaves nothing behind; and again below, when the lock keeps a
+        // server that starts at the same moment in another environment from doing the same.
         refuse_if_served_elsewhere(address, None)?;
         for _ in 0..TRIES {
             if let Some(holding) = Self::try_take(address, open_to_others)? {

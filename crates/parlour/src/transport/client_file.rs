@@ -24,8 +24,8 @@ use crate::wire::client_file::{ClientFile, ClientId};
 const MODE: Mode = Mode::RWXU;
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that its
-/// socket is bound to, if it is.
+/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that
+/// its socket is bound to, if it is.
 pub(super) fn judge(
     policy: ClientFilePolicy,
     bound_to: Option<&[u8]>,

@@ -1,0 +1,151 @@
+//! The receiving half of a connection.
+
+use std::fmt;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+
+use crate::connection::Common;
+use crate::error::{Error, ErrorKind, Result, TryRecvError};
+use crate::message::Message;
+use crate::peer::Peer;
+use crate::transport::{Fault, Incoming, Received, Transport};
+use crate::wait::{Deadline, wait_for};
+
+const RECV: &str = "receive from";
+
+/// The receiving half of a [`Connection`](crate::Connection). Dropping it ends this direction: the peer's sends fail.
+pub struct Receiver {
+    common: Arc<Common>,
+    pub(crate) incoming: Incoming,
+}
+
+impl Receiver {
+    pub(crate) fn new(common: Arc<Common>, incoming: Incoming) -> Self {
+        Self { common, incoming }
+    }
+
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
+    }
+
+    /// Blocks until a whole message has arrived; `None` is the end. See [`Connection::recv`](crate::Connection::recv).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](crate::Connection::recv).
+    #[doc(alias = "recv_info")]
+    pub fn recv(&mut self) -> Result<Option<Message>> {
+        let mut bytes = Vec::new();
+        Ok(self.recv_into(&mut bytes)?.then(|| Message::new(bytes)))
+    }
+
+    /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end.
+    ///
+    /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it changes
+    /// places for messages over 64 KiB, are large enough.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](crate::Connection::recv).
+    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
+        self.recv_alone(message, Deadline::NEVER)
+    }
+
+    /// [`recv`](Receiver::recv) that gives up after `timeout`. See
+    /// [`Connection::recv_timeout`](crate::Connection::recv_timeout).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](crate::Connection::recv), and [`ErrorKind::TimedOut`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
+        let mut bytes = Vec::new();
+        Ok(self.recv_alone(&mut bytes, Deadline::after(timeout))?.then(|| Message::new(bytes)))
+    }
+
+    /// [`recv`](Receiver::recv) that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
+    /// [`Connection::recv`](crate::Connection::recv).
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        let mut bytes = Vec::new();
+        match self.incoming.try_recv(&mut bytes) {
+            Ok(Received::Message) => Ok(Some(Message::new(bytes))),
+            Ok(Received::Closed) => Ok(None),
+            Ok(Received::Empty) => Err(TryRecvError::Empty),
+            Err(fault) => Err(TryRecvError::Failed(self.fault(fault))),
+        }
+    }
+
+    fn recv_alone(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
+        self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
+    }
+
+    /// Receives, with `wait` to sleep until the descriptor is readable or, `Ok(false)`, the deadline has passed.
+    pub(crate) fn recv_until(
+        &mut self,
+        out: &mut Vec<u8>,
+        deadline: Deadline,
+        mut wait: impl FnMut(BorrowedFd<'_>) -> io::Result<bool>,
+    ) -> Result<bool> {
+        let mut in_time = true;
+        loop {
+            match self.incoming.try_recv(out) {
+                Ok(Received::Message) => return Ok(true),
+                Ok(Received::Closed) => return Ok(false),
+                Ok(Received::Empty) => {}
+                Err(fault) => return Err(self.fault(fault)),
+            }
+            // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come
+            // by the deadline is looked at once more, and no more than once.
+            let ready = in_time && wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?;
+            in_time = ready && !deadline.is_over();
+            if !ready {
+                return Err(self.common.error(
+                    ErrorKind::TimedOut,
+                    RECV,
+                    "no whole message came before the deadline; what has come of one is kept",
+                ));
+            }
+        }
+    }
+
+    /// See [`Connection::has_message`](crate::Connection::has_message).
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.incoming.has_message()
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.common.peer
+    }
+
+    /// The transport that was chosen.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.common.transport
+    }
+
+    /// See [`Connection::recv_fd`](crate::Connection::recv_fd).
+    #[must_use]
+    pub fn recv_fd(&self) -> BorrowedFd<'_> {
+        self.incoming.fd()
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        self.common.fault(RECV, fault, self.incoming.message_max())
+    }
+}
+
+impl fmt::Debug for Receiver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.common.debug(f, "Receiver")
+    }
+}

@@ -1,0 +1,249 @@
+//! The sending half of a connection.
+
+use std::fmt;
+use std::io::IoSlice;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+
+use crate::connection::Common;
+use crate::error::{Error, ErrorKind, Result, TrySendError};
+use crate::peer::Peer;
+use crate::sys::fork::Process;
+use crate::transport::stream::message_len;
+use crate::transport::{Fault, Outgoing, Transport};
+use crate::wait::{Deadline, wait_for};
+use crate::wire::frame::HEADER_LEN;
+
+const SEND: &str = "send to";
+
+/// How many bytes `feed` gathers before it writes them. Measured: beyond 64 KiB per write nothing is gained.
+const FEED_MAX: usize = 64 * 1024;
+
+/// The sending half of a [`Connection`](crate::Connection). Dropping it ends this direction: the peer receives `None`
+/// after the last message.
+pub struct Sender {
+    common: Arc<Common>,
+    pub(crate) outgoing: Outgoing,
+    message_max: usize,
+    finished: bool,
+    process: Process,
+}
+
+impl Sender {
+    pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing, message_max: usize) -> Self {
+        Self { common, outgoing, message_max, finished: false, process: Process::current() }
+    }
+
+    pub(crate) fn message_max(&self) -> usize {
+        self.message_max
+    }
+
+    /// Sends one message of any length from 0 to the limit. Blocks while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send`](crate::Connection::send).
+    #[doc(alias = "send_info")]
+    pub fn send(&mut self, message: &[u8]) -> Result<()> {
+        self.send_vectored(&[IoSlice::new(message)])
+    }
+
+    /// [`send`](Sender::send) of one message that lies in parts, without copying them together.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send`](crate::Connection::send).
+    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
+        self.send_until(parts, Deadline::NEVER)
+    }
+
+    /// [`send`](Sender::send) that gives up after `timeout`.
+    ///
+    /// A message that the peer has taken a part of cannot be taken back. If the deadline passes then, the rest is kept,
+    /// the call succeeds, and the rest goes out before anything else: with the next `send`, `flush`, or, on a
+    /// [`Connection`](crate::Connection), while it waits in `recv`. So `Ok` means that the message is on its way, and
+    /// an error that nothing of it is, and that sending it again does not double it.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send`](crate::Connection::send), and [`ErrorKind::TimedOut`].
+    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
+        self.send_until(&[IoSlice::new(message)], Deadline::after(timeout))
+    }
+
+    fn send_until(&mut self, parts: &[IoSlice<'_>], deadline: Deadline) -> Result<()> {
+        self.check(parts)?;
+        let mut sent = 0;
+        loop {
+            match self.outgoing.try_send(parts, &mut sent) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(fault) => return Err(self.fault(fault)),
+            }
+            if !self.wait(deadline)? {
+                if sent == 0 {
+                    return Err(self.timed_out());
+                }
+                self.outgoing.keep_rest(parts, sent);
+                return Ok(());
+            }
+        }
+    }
+
+    /// [`send`](Sender::send) that does not wait.
+    ///
+    /// When the channel takes only a part of the message, the rest is kept as [`send_timeout`](Sender::send_timeout)
+    /// keeps it, and the call succeeds. While a rest is kept, the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] hands the message back, of which nothing was sent; [`TrySendError::Failed`] has the
+    /// errors of [`Connection::send`](crate::Connection::send).
+    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
+        let parts = [IoSlice::new(message.as_ref())];
+        self.check(&parts).map_err(TrySendError::Failed)?;
+        let mut sent = 0;
+        match self.outgoing.try_send(&parts, &mut sent) {
+            Ok(true) => Ok(()),
+            Ok(false) if sent == 0 => Err(TrySendError::Full(message)),
+            Ok(false) => {
+                self.outgoing.keep_rest(&parts, sent);
+                Ok(())
+            }
+            Err(fault) => Err(TrySendError::Failed(self.fault(fault))),
+        }
+    }
+
+    /// Takes a message to go with the next ones in one write: many small messages a second are an order of magnitude
+    /// faster so.
+    ///
+    /// They go when 64 KiB have come together, with the next [`send`](Sender::send), or with [`flush`](Sender::flush).
+    /// It blocks only when it has to write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send`](crate::Connection::send).
+    pub fn feed(&mut self, message: &[u8]) -> Result<()> {
+        let parts = [IoSlice::new(message)];
+        if self.outgoing.pending() + HEADER_LEN + message.len() > FEED_MAX {
+            return self.send_until(&parts, Deadline::NEVER);
+        }
+        self.check(&parts)?;
+        self.outgoing.feed(message).map_err(|fault| self.fault(fault))
+    }
+
+    /// Sends what was fed. Blocks while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`].
+    pub fn flush(&mut self) -> Result<()> {
+        while !self.try_flush()? {
+            self.wait(Deadline::NEVER)?;
+        }
+        Ok(())
+    }
+
+    /// [`flush`](Sender::flush) that does not wait: `false` when something is left to send.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`].
+    pub fn try_flush(&mut self) -> Result<bool> {
+        if self.outgoing.pending() == 0 {
+            return Ok(true);
+        }
+        self.outgoing.try_flush().map_err(|fault| self.fault(fault))
+    }
+
+    /// Ends this direction, after what was fed is sent; the peer receives `None` after the last message.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`] when the peer has gone before.
+    pub fn finish(&mut self) -> Result<()> {
+        if self.finished {
+            return Ok(());
+        }
+        self.flush()?;
+        self.finished = true;
+        self.outgoing.finish().map_err(|fault| self.fault(fault))
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        &self.common.peer
+    }
+
+    /// The transport that was chosen.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.common.transport
+    }
+
+    /// See [`Connection::send_fd`](crate::Connection::send_fd).
+    #[must_use]
+    pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.outgoing.fd()
+    }
+
+    /// What must hold before anything of a message is sent.
+    fn check(&self, parts: &[IoSlice<'_>]) -> Result<()> {
+        if self.finished {
+            return Err(self
+                .common
+                .error(ErrorKind::Disconnected, SEND, "this side has finished sending")
+                .next("send before finish()"));
+        }
+        let length = message_len(parts);
+        if length > self.message_max {
+            return Err(self.fault(Fault::TooLong { length }));
+        }
+        Ok(())
+    }
+
+    /// Waits until sending may go on; `false` when the deadline has passed.
+    fn wait(&self, deadline: Deadline) -> Result<bool> {
+        match self.outgoing.fd() {
+            Some(fd) => wait_for(fd, PollFlags::OUT, deadline).map_err(|error| self.common.io(SEND, error)),
+            None => Err(self.fault(Fault::Disconnected)),
+        }
+    }
+
+    fn timed_out(&self) -> Error {
+        self.common
+            .error(
+                ErrorKind::TimedOut,
+                SEND,
+                "the channel was full until the deadline; nothing of the message was sent",
+            )
+            .next("the other side does not read; send again later")
+    }
+
+    fn fault(&self, fault: Fault) -> Error {
+        self.common.fault(SEND, fault, self.message_max)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        // In a forked child what was fed is a copy, and the parent will send it.
+        if self.outgoing.pending() == 0 || self.finished || !self.process.is_current() {
+            return;
+        }
+        if !matches!(self.outgoing.try_flush(), Ok(true)) {
+            let bytes = self.outgoing.pending();
+            tracing::warn!(server = %self.common.quoted, bytes, "messages lost: dropped while they could not be sent");
+        }
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.common.debug(f, "Sender")
+    }
+}

@@ -20,7 +20,7 @@ use crate::wait::{Deadline, pause, wait_for};
 /// How long to rest between two attempts at a server that is there and has no time: as short as a server that is about
 /// to listen needs, and growing.
 const REST_MIN: Duration = Duration::from_millis(1);
-const REST_MAX: Duration = Duration::from_millis(50);
+const REST_MAX: Duration = Duration::from_millis(200);
 
 /// How often to look again where changes cannot be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);

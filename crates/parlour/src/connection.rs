@@ -60,8 +60,8 @@ impl Connection {
     ///
     /// - [`ErrorKind::InvalidName`]: the address is not one.
     /// - [`ErrorKind::NoServer`]: nobody has the name, or not over this transport.
-    /// - [`ErrorKind::Refused`]: the server said no. On `unix` a server that refuses can only end the connection, which
-    ///   shows as the end at the first `recv`.
+    /// - [`ErrorKind::Refused`]: the server said no. On `unix` a server that refuses can only end the connection: the
+    ///   first `recv` shows it, as `None` or as [`ErrorKind::Disconnected`].
     /// - [`ErrorKind::Denied`]: the server is another user's, or the system does not let us in.
     /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server is there and had no time until the deadline.
     /// - [`ErrorKind::UnsafeDirectory`]: somebody else could interfere with a directory where the server may be.
@@ -153,6 +153,8 @@ impl Connection {
     /// # Errors
     ///
     /// - [`ErrorKind::Truncated`]: the other side went in the middle of a message.
+    /// - [`ErrorKind::Disconnected`]: it closed without reading all that this side sent, instead of `None`, where the
+    ///   transport can tell (`unix`). So does a `unix` server that refuses a client which has sent something by then.
     /// - [`ErrorKind::MessageTooLong`]: it announced more than the limit; nothing was allocated for it, and this
     ///   direction is over.
     #[doc(alias = "recv_info")]
@@ -336,6 +338,9 @@ impl Common {
             Fault::Disconnected => self
                 .error(ErrorKind::Disconnected, operation, "the other side has gone, or receives no more")
                 .next("connect again"),
+            Fault::Reset => self
+                .error(ErrorKind::Disconnected, operation, "the other side has gone without reading all that was sent")
+                .next("it refused us, ended early or died; connect again"),
             Fault::Truncated => self
                 .error(ErrorKind::Truncated, operation, "the other side went in the middle of a message")
                 .next("connect again; what was received before is whole"),

@@ -214,17 +214,23 @@ pub fn resolve(address: impl AsRef<str>) -> Result<Resolution> {
 }
 
 fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf> {
-    let wanted = |name: &&NameStatus| {
+    let quoted = format!("'{address}'");
+    for name in candidates.iter().filter_map(|candidate| candidate.name.as_ref()) {
         let offers = match address.transport() {
             Some(transport) => name.transports.contains(&transport),
             None => !name.transports.is_empty(),
         };
-        offers && matches!(name.state, NameState::Live | NameState::Foreign)
-    };
-    let served = candidates.iter().filter_map(|candidate| candidate.name.as_ref()).find(wanted);
-    served.map(|name| name.path.clone()).ok_or_else(|| {
-        Error::new(ErrorKind::NoServer, "find", format!("'{address}'"), "nobody serves it").next("start the server")
-    })
+        match name.state {
+            NameState::Live | NameState::Foreign if offers => return Ok(name.path.clone()),
+            NameState::Foreign if name.transports.is_empty() => {
+                let detail = format!("{} is another user's, and we may not enter it", name.path.display());
+                return Err(Error::new(ErrorKind::Denied, "find", quoted, detail)
+                    .next("have its server let other users in (the mode option)"));
+            }
+            NameState::Live | NameState::Foreign | NameState::Dead | NameState::Unsafe(_) => {}
+        }
+    }
+    Err(Error::new(ErrorKind::NoServer, "find", quoted, "nobody serves it").next("start the server"))
 }
 
 /// Removes the directory of a name that is proven dead, with what its server left in it. `Ok(false)`: it is live, or it

@@ -292,8 +292,12 @@ fn random_nonce() -> Result<Nonce> {
 #[derive(Debug)]
 pub(crate) enum Fault {
     Disconnected,
+    /// The peer has gone without reading all that we sent.
+    Reset,
     Truncated,
-    TooLong { length: usize },
+    TooLong {
+        length: usize,
+    },
     Io(io::Error),
 }
 

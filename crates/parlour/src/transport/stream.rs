@@ -115,13 +115,21 @@ fn would_block(error: io::Error) -> Result<(), Fault> {
 pub(super) struct FrameReceiver {
     decoder: Decoder,
     message_max: usize,
-    /// The stream has ended; what is whole in the decoder has been taken by then.
-    ended: bool,
+    /// How the stream has ended, once it has.
+    ended: Option<End>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum End {
+    /// The other side has ended this direction.
+    Orderly,
+    /// It has closed without reading everything that we sent (`ECONNRESET`; a FIFO cannot tell this).
+    Reset,
 }
 
 impl FrameReceiver {
     pub(super) fn new(message_max: usize) -> Self {
-        Self { decoder: Decoder::new(message_max), message_max, ended: false }
+        Self { decoder: Decoder::new(message_max), message_max, ended: None }
     }
 
     /// See [`Incoming::try_recv`](super::Incoming::try_recv).
@@ -136,21 +144,20 @@ impl FrameReceiver {
                 Ok(false) => {}
                 Err(too_long) => return Err(Fault::TooLong { length: too_long.length }),
             }
-            if self.ended {
-                return match self.decoder.is_at_boundary() {
-                    true => Ok(Received::Closed),
-                    false => Err(Fault::Truncated),
+            if let Some(end) = self.ended {
+                return match (self.decoder.is_at_boundary(), end) {
+                    (false, _) => Err(Fault::Truncated),
+                    (true, End::Orderly) => Ok(Received::Closed),
+                    (true, End::Reset) => Err(Fault::Reset),
                 };
             }
             match read(&mut self.decoder.spaces().map(IoSliceMut::new)) {
-                Ok(0) => self.ended = true,
+                Ok(0) => self.ended = Some(End::Orderly),
                 Ok(count) => self.decoder.filled(count),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
                     io::ErrorKind::Interrupted => {}
-                    // The other side closed without reading all that we sent. Nothing of what it sent is lost by that,
-                    // and on a FIFO it could not even be told apart, so it is the same end here.
-                    io::ErrorKind::ConnectionReset => self.ended = true,
+                    io::ErrorKind::ConnectionReset => self.ended = Some(End::Reset),
                     _ => return Err(Fault::Io(error)),
                 },
             }
@@ -158,7 +165,7 @@ impl FrameReceiver {
     }
 
     pub(super) fn has_message(&self) -> bool {
-        self.decoder.has_next() || self.ended
+        self.decoder.has_next() || self.ended.is_some()
     }
 
     pub(super) fn message_max(&self) -> usize {

@@ -163,23 +163,23 @@ impl Server {
     }
 
     fn accept_until(&self, deadline: Deadline) -> Result<Connection> {
+        // What is there at the deadline is still taken; events that bring no client may come without end.
+        let mut in_time = true;
         loop {
-            if let Some(connection) = self.try_accept()? {
-                return Ok(connection);
-            }
-            let io = |error| Error::io("accept on", &*self.quoted, error);
-            let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline).map_err(io)?;
-            // Events that bring no client may come without end.
-            if !ready || deadline.is_over() {
-                return match self.try_accept()? {
-                    Some(connection) => Ok(connection),
-                    None => Err(Error::new(
-                        ErrorKind::TimedOut,
-                        "accept on",
-                        &*self.quoted,
-                        "no client came before the deadline",
-                    )),
-                };
+            match self.step()? {
+                Step::Client(link) => return Ok(self.connection(link)),
+                Step::Idle if in_time => {
+                    let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
+                        .map_err(|error| Error::io("accept on", &*self.quoted, error))?;
+                    // Until now nothing was ready.
+                    locked(&self.state).nobody_waits();
+                    in_time = ready && !deadline.is_over();
+                }
+                Step::More if in_time => in_time = !deadline.is_over(),
+                Step::Idle | Step::More => {
+                    let detail = "no client came before the deadline";
+                    return Err(Error::new(ErrorKind::TimedOut, "accept on", &*self.quoted, detail));
+                }
             }
         }
     }
@@ -193,18 +193,22 @@ impl Server {
     ///
     /// Those of `accept`.
     pub fn try_accept(&self) -> Result<Option<Connection>> {
-        if self.shutdown.is_asked() {
-            return Err(self.shut_down());
-        }
-        match locked(&self.state).step()? {
-            Step::Client(link) => Ok(Some(Connection::new(*link, Arc::clone(&self.quoted)))),
-            Step::Idle => Ok(None),
-            Step::Shutdown => Err(self.shut_down()),
+        match self.step()? {
+            Step::Client(link) => Ok(Some(self.connection(link))),
+            Step::Idle | Step::More => Ok(None),
         }
     }
 
-    fn shut_down(&self) -> Error {
-        Error::new(ErrorKind::Shutdown, "accept on", &*self.quoted, "the server was told to shut down")
+    fn step(&self) -> Result<Step> {
+        if self.shutdown.is_asked() {
+            let detail = "the server was told to shut down";
+            return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.quoted, detail));
+        }
+        locked(&self.state).step()
+    }
+
+    fn connection(&self, link: Box<Link>) -> Connection {
+        Connection::new(*link, Arc::clone(&self.quoted))
     }
 
     /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.
@@ -298,8 +302,10 @@ impl Iterator for Incoming<'_> {
 /// What one round of work brought.
 enum Step {
     Client(Box<Link>),
+    /// Nothing is left to do until the poller says so.
     Idle,
-    Shutdown,
+    /// No client yet, and more to do.
+    More,
 }
 
 impl State {
@@ -341,15 +347,19 @@ impl State {
                 return Err(self.name_lost());
             }
             match self.poller.next().map_err(failed)? {
-                None => break,
-                Some(Wake::Shutdown) => return Ok(Step::Shutdown),
+                None => {
+                    self.nobody_waits();
+                    return Ok(Step::Idle);
+                }
+                // The next round finds the handle asked.
+                Some(Wake::Shutdown) => return Ok(Step::More),
                 Some(Wake::Files) => self.check_files(),
                 Some(Wake::Deadline) => self.expire()?,
                 Some(Wake::Listener(number, token)) => {
                     if self.checked_at.elapsed() >= CHECK_INTERVAL {
                         self.check_files();
                     }
-                    let Some(holding) = &self.holding else { break };
+                    let Some(holding) = &self.holding else { return Ok(Step::Idle) };
                     let Some(listener) = self.listeners.get_mut(number) else { continue };
                     self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
                     if let Some(link) = listener.advance(token, holding)? {
@@ -358,7 +368,15 @@ impl State {
                 }
             }
         }
-        Ok(Step::Idle)
+        Ok(Step::More)
+    }
+
+    /// Notes that every queue was empty a moment ago.
+    fn nobody_waits(&mut self) {
+        let now = Instant::now();
+        for listener in &mut self.listeners {
+            listener.queue_is_empty(now);
+        }
     }
 
     fn check_process(&self) -> Result<()> {
@@ -401,12 +419,12 @@ impl State {
         }
         let listeners = &self.listeners;
         let swept = leftovers::remove_client_files(holding.clients(), |id, file, stat| {
-            client_file::age(stat) >= client_file::AGE_MAX
+            let age = client_file::age(stat);
+            age >= client_file::AGE_MAX
+                && !listeners.iter().any(|listener| listener.may_need(id, file, age))
                 && match file {
                     ClientFile::Socket => true,
-                    ClientFile::ServerToClient | ClientFile::ClientToServer => {
-                        !listeners.iter().any(|listener| listener.knows(id)) && fifo::is_gone(holding.clients(), id)
-                    }
+                    ClientFile::ServerToClient | ClientFile::ClientToServer => fifo::is_gone(holding.clients(), id),
                 }
         });
         // While files are left there is a reason to come back; else the next client is one.

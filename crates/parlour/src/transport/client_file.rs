@@ -24,14 +24,15 @@ use crate::wire::client_file::{ClientFile, ClientId};
 const MODE: Mode = Mode::RWXU;
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that
-/// its socket is bound to, if it is.
+/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that its
+/// socket is bound to, if it is; `waited_max` is how long it can have waited for us.
 pub(super) fn judge(
     policy: ClientFilePolicy,
     bound_to: Option<&[u8]>,
     peer: &Peer,
     socket: BorrowedFd<'_>,
     holding: &Holding,
+    waited_max: Duration,
 ) -> Result<(), BadClientFile> {
     // Only our own user can have made a file there; what another user's address says is not even looked up.
     let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
@@ -41,7 +42,7 @@ pub(super) fn judge(
         (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
         (ClientFilePolicy::Require, None) => Err(BadClientFile::Absent),
         (ClientFilePolicy::Check | ClientFilePolicy::Require, Some((id, file))) => {
-            check(&file?)?;
+            check(&file?, waited_max)?;
             check_pid(&id, peer, socket)
         }
     }
@@ -97,7 +98,7 @@ fn take(holding: &Holding, id: &ClientId) -> Result<Stat, BadClientFile> {
     Ok(stat)
 }
 
-fn check(stat: &Stat) -> Result<(), BadClientFile> {
+fn check(stat: &Stat, waited_max: Duration) -> Result<(), BadClientFile> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind != FileType::Socket {
         return Err(BadClientFile::NotASocket(kind));
@@ -110,7 +111,7 @@ fn check(stat: &Stat) -> Result<(), BadClientFile> {
         return Err(BadClientFile::Mode(mode));
     }
     let age = age(stat);
-    if age > AGE_MAX {
+    if age > AGE_MAX + waited_max {
         return Err(BadClientFile::Age(age));
     }
     Ok(())

@@ -42,7 +42,7 @@ use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::wait::Deadline;
-use crate::wire::client_file::ClientId;
+use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
 
 /// A way for messages between two processes of one machine.
@@ -182,11 +182,19 @@ impl Listener {
         }
     }
 
-    /// Whether a handshake with this client is under way, so that its files are in use.
-    pub(crate) fn knows(&self, id: &ClientId) -> bool {
+    /// Whether a client file of this age may belong to a client that is on its way in.
+    pub(crate) fn may_need(&self, id: &ClientId, file: ClientFile, age: Duration) -> bool {
         match self {
-            Self::Socket(_) => false,
+            Self::Socket(listener) => listener.may_wait(file, age),
             Self::Fifo(listener) => listener.knows(id),
+        }
+    }
+
+    /// Notes that nobody was waiting at this time.
+    pub(crate) fn queue_is_empty(&mut self, now: Instant) {
+        match self {
+            Self::Socket(listener) => listener.queue_is_empty(now),
+            Self::Fifo(_) => {}
         }
     }
 

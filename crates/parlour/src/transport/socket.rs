@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, chmodat, chownat, fchmod, fstat, openat};
 use rustix::io::Errno;
@@ -29,6 +29,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
+use crate::wire::client_file::ClientFile;
 
 /// What differs between the transports that begin on a socket.
 #[derive(Clone, Copy)]
@@ -61,6 +62,8 @@ pub(crate) struct Listener {
     client_file: ClientFilePolicy,
     message_max: usize,
     reserve: Reserve,
+    /// When nobody was waiting to be accepted, as far as is known. Who is accepted now has come since.
+    queue_empty_at: Instant,
 }
 
 impl Listener {
@@ -81,6 +84,7 @@ impl Listener {
             client_file: terms.client_file,
             message_max: terms.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
+            queue_empty_at: Instant::now(),
         })
     }
 
@@ -123,7 +127,7 @@ impl Listener {
         let credentials =
             peer_credentials(socket).map_err(|error| (None, format!("the kernel does not say who it is: {error}")))?;
         let peer = Peer::from_kernel(credentials);
-        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding);
+        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding, self.waited_max());
         let admitted = judged
             .map_err(|bad| bad.to_string())
             .and_then(|()| self.gate.admit(&peer).map_err(|shut| shut.to_string()));
@@ -146,6 +150,21 @@ impl Listener {
         if !go_on {
             self.interest.remove(&self.socket);
         }
+    }
+
+    /// A server that serves one client after the other lets the next one wait, and its file grow old, through no fault of
+    /// the client's.
+    fn waited_max(&self) -> Duration {
+        self.queue_empty_at.elapsed()
+    }
+
+    pub(super) fn queue_is_empty(&mut self, now: Instant) {
+        self.queue_empty_at = now;
+    }
+
+    /// Whether a file of this age can be that of a client that is still waiting.
+    pub(super) fn may_wait(&self, file: ClientFile, age: Duration) -> bool {
+        file == ClientFile::Socket && age <= client_file::AGE_MAX + self.waited_max()
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

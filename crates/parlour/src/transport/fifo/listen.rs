@@ -252,10 +252,11 @@ impl Listener {
         handshakes.chain(self.reserve.rest_until()).min()
     }
 
+    /// Ends handshakes that are late. One whose acknowledgement is there in time is not, however late we come to read it.
     pub(in crate::transport) fn expire(&mut self, holding: &Holding, now: Instant) {
         self.reserve.wake(now);
         for number in 0..self.handshakes.len() {
-            let late = self.handshakes[number].take_if(|handshake| handshake.deadline <= now);
+            let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
             if let Some(handshake) = late {
                 self.fail(handshake, "it did not acknowledge in time", holding);
             }
@@ -283,6 +284,16 @@ enum Acknowledged {
 }
 
 impl Handshake {
+    fn is_late(&self, now: Instant) -> bool {
+        if self.deadline > now {
+            return false;
+        }
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::new(&self.from_client, PollFlags::IN)];
+        let has_more = poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::IN);
+        !has_more
+    }
+
     /// Reads exactly the acknowledgement, so that a first message behind it stays where it is.
     fn read_acknowledgement(&mut self) -> Acknowledged {
         let mut buffer = [0; ACK_LEN];

@@ -311,6 +311,12 @@ pub(crate) struct Common {
     pub(crate) _permit: Option<Permit>,
 }
 
+impl Drop for Common {
+    fn drop(&mut self) {
+        tracing::debug!(server = %self.quoted, transport = %self.transport, peer = %self.peer, "disconnected");
+    }
+}
+
 impl Common {
     pub(crate) fn error(
         &self,

@@ -179,7 +179,10 @@ impl Listener {
         let acknowledged = Vec::with_capacity(ACK_LEN);
         let handshake = Handshake { id, to_client, from_client, peer, permit, deadline, acknowledged };
         match watched {
-            Ok(()) => self.handshakes[number] = Some(handshake),
+            Ok(()) => {
+                tracing::debug!(transport = %Transport::Fifo, peer = %handshake.peer, "handshake begun");
+                self.handshakes[number] = Some(handshake);
+            }
             Err(error) => self.fail(handshake, &format!("it cannot be answered: {error}"), holding),
         }
     }

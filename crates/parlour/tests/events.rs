@@ -1,0 +1,87 @@
+//! What a `tracing` subscriber of the host hears.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
+
+/// The lines that a subscriber wrote.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    fn assert_has(&self, words: &[&str]) {
+        let text = self.text();
+        let found = text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(found, "no line has {words:?}:\n{text}");
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .finish();
+    tracing::subscriber::set_default(subscriber)
+}
+
+#[test]
+fn a_subscriber_hears_of_names_handshakes_and_disconnects_over_every_transport() {
+    for &transport in Transport::ALL {
+        let base = tempfile::tempdir().unwrap();
+        let log = Log::default();
+        let _guard = listen(&log);
+        let server = parlour::Server::bind(format!("{transport}:{}/heard", base.path().display())).unwrap();
+        log.assert_has(&["INFO", "name taken", "heard"]);
+        let address = format!("{}/heard", base.path().display());
+        let client = std::thread::spawn(move || Connection::connect(address).unwrap());
+        let connection = server.accept_timeout(Duration::from_secs(10)).unwrap();
+        log.assert_has(&["client connected", &transport.to_string(), "uid"]);
+        if transport == Transport::Fifo {
+            log.assert_has(&["handshake begun"]);
+        }
+        drop(connection);
+        log.assert_has(&["disconnected", &transport.to_string()]);
+        drop(client.join().unwrap());
+        server.close().unwrap();
+        log.assert_has(&["INFO", "name released", "heard"]);
+    }
+}
+
+#[test]
+fn a_subscriber_hears_of_a_refusal_with_the_reason() {
+    let base = tempfile::tempdir().unwrap();
+    let address = format!("fifo:{}/strict", base.path().display());
+    let log = Log::default();
+    let _guard = listen(&log);
+    let server = ServerOptions::new().allow(|_| false).bind(&address).unwrap();
+    let client = std::thread::spawn(move || {
+        ConnectOptions::new().timeout(Duration::from_secs(10)).connect(address).map(drop).unwrap_err()
+    });
+    // Refusals do not end a wait, so somebody has to accept until the client has its answer.
+    while !client.is_finished() {
+        let error = server.accept_timeout(Duration::from_millis(10)).expect_err("nobody may come in");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+    assert_eq!(client.join().unwrap().kind(), ErrorKind::Refused);
+    log.assert_has(&["WARN", "client refused", "it may not connect"]);
+}

@@ -180,6 +180,8 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
         Ok(Holder::Live(owner)) => status(NameState::Live, transports, owner),
         Ok(Holder::Dead(owner)) => status(NameState::Dead, transports, owner),
         Ok(Holder::Unknown) => status(NameState::Foreign, transports, None),
+        // A directory that no server made.
+        Ok(Holder::Nothing) => return None,
         Err(error) => status(NameState::Unsafe(error), transports, None),
     })
 }

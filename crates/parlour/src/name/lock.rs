@@ -40,11 +40,12 @@ pub(crate) enum Try {
 }
 
 impl NameLock {
-    /// Takes the lock in the directory of a name, or learns who holds it.
-    pub(crate) fn take(name_directory: &OwnedFd, path: &Path) -> Result<Try> {
+    /// Takes the lock in the directory of a name, or learns who holds it. A lock file that is not there is made only if
+    /// `make` says so: a directory without one is nobody's name.
+    pub(crate) fn take(name_directory: &OwnedFd, path: &Path, make: bool) -> Result<Try> {
         let deadline = Deadline::after(INTRODUCTION_MAX);
         loop {
-            match Self::try_take(name_directory, path)? {
+            match Self::try_take(name_directory, path, make)? {
                 // Who died holding the lock no longer holds it; so a record that is missing or names a process that is
                 // gone is one that the holder has not replaced yet.
                 Try::Held(owner) if !owner.as_ref().is_some_and(seems_alive) && !deadline.is_over() => {
@@ -55,13 +56,14 @@ impl NameLock {
         }
     }
 
-    fn try_take(name_directory: &OwnedFd, path: &Path) -> Result<Try> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    fn try_take(name_directory: &OwnedFd, path: &Path, make: bool) -> Result<Try> {
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let flags = if make { flags | OFlags::CREATE } else { flags };
         let open = || Ok(openat(name_directory, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
         let file = match ParentOnly::open(open) {
             Ok(file) => file,
             Err(error) => match Errno::from_io_error(&error) {
-                // The directory was removed between opening it and this.
+                // The directory was removed between opening it and this, or there is nothing to lock.
                 Some(Errno::NOENT) => return Ok(Try::Replaced),
                 Some(Errno::LOOP) => return Err(not_a_lock(path, "it is a symbolic link", None)),
                 Some(Errno::ISDIR) => return Err(not_a_lock(path, "it is a directory", None)),
@@ -143,6 +145,8 @@ pub(crate) enum Holder {
     Dead(Option<Owner>),
     /// We may not open the lock: another user's.
     Unknown,
+    /// There is no lock, so this is no name.
+    Nothing,
 }
 
 /// Looks at a lock without taking it.
@@ -150,7 +154,7 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(&name_directory, LOCK, flags, Mode::empty()) {
         Ok(file) => file,
-        Err(Errno::NOENT) => return Ok(Holder::Dead(None)),
+        Err(Errno::NOENT) => return Ok(Holder::Nothing),
         Err(Errno::ACCESS) => return Ok(Holder::Unknown),
         Err(Errno::LOOP) => return Err(not_a_lock(path, "it is a symbolic link", None)),
         Err(errno) => return Err(io_error(path, errno)),

@@ -76,7 +76,7 @@ impl Holding {
         let (base_path, base) = base::for_server(address, open_to_others)?;
         let path = base_path.join(name);
         directory::make(&base, name.as_ref(), Mode::RWXU, &path)?;
-        let (directory, stat, lock) = match lock_directory(&base, name, &path)? {
+        let (directory, stat, lock) = match lock_directory(&base, name, &path, true)? {
             Locked::Taken(directory, stat, lock) => (directory, stat, lock),
             Locked::Held(owner) => return Err(name_in_use(name, &path, owner)),
             Locked::Replaced => return Ok(None),
@@ -158,12 +158,12 @@ enum Locked {
 }
 
 /// Opens the directory of a name in a base that passed the checks, and takes its lock without waiting.
-fn lock_directory(base: &OwnedFd, name: &str, path: &Path) -> Result<Locked> {
+fn lock_directory(base: &OwnedFd, name: &str, path: &Path, make: bool) -> Result<Locked> {
     let Some((directory, stat)) = directory::open_inside(base, name, path)? else {
         return Ok(Locked::Replaced);
     };
     directory::check_ours(path, &stat, &Trust::only_self())?;
-    let lock = match NameLock::take(&directory, path)? {
+    let lock = match NameLock::take(&directory, path, make)? {
         Try::Taken(lock) => lock,
         Try::Held(owner) => return Ok(Locked::Held(owner)),
         Try::Replaced => return Ok(Locked::Replaced),
@@ -181,7 +181,7 @@ fn lock_directory(base: &OwnedFd, name: &str, path: &Path) -> Result<Locked> {
 pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let Opened::Directory(base) = directory::open(base_path, &Trust::own())? else { return Ok(false) };
     let path = base_path.join(name);
-    let Locked::Taken(directory, _, lock) = lock_directory(&base, name, &path)? else { return Ok(false) };
+    let Locked::Taken(directory, _, lock) = lock_directory(&base, name, &path, false)? else { return Ok(false) };
     leftovers::remove_server_files(&directory, &path)?;
     let failed = |what: PathBuf, error: io::Error| Error::io("remove", what.display().to_string(), error);
     let clients_path = path.join(CLIENTS);

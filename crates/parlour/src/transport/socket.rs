@@ -265,7 +265,7 @@ fn refused(found: &Found, path: &str) -> Attempt {
         Ok(Holder::Live(_)) => Attempt::Again(starting()),
         // Another user's lock tells us nothing, so we wait as for a server that is about to listen.
         Ok(Holder::Unknown) => Attempt::Again(starting()),
-        Ok(Holder::Dead(_)) => Attempt::Absent(absent(path)),
+        Ok(Holder::Dead(_) | Holder::Nothing) => Attempt::Absent(absent(path)),
         Err(error) => Attempt::Failed(error),
     }
 }

@@ -1,0 +1,65 @@
+//! `parlour call`: one message, one reply.
+
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use parlour::{Connection, ErrorKind};
+
+use super::connect;
+use crate::args::Call;
+use crate::output;
+
+pub(super) fn run(args: &Call) -> anyhow::Result<()> {
+    // The message first, so that a slow stdin does not keep a client's place at the server.
+    let message = match &args.message {
+        Some(message) if message.as_bytes() != b"-" => message.as_bytes().to_vec(),
+        _ => {
+            let mut message = Vec::new();
+            std::io::stdin().lock().read_to_end(&mut message).context("reading stdin")?;
+            message
+        }
+    };
+
+    // A time beyond what the clock can count is no deadline.
+    let deadline = args
+        .reach
+        .timeout
+        .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.reach.wait.unwrap_or_default())));
+    let mut connection = connect::options(&args.reach).connect(&args.address)?;
+    // A server may answer and go without having read our message: that is no failure as long as there is an answer.
+    if let Err(error) = send(&mut connection, &message, deadline)
+        && error.kind() != ErrorKind::Disconnected
+    {
+        return Err(error.into());
+    }
+    let received = match deadline {
+        None => connection.recv(),
+        Some(deadline) => connection.recv_timeout(left(deadline)),
+    };
+    let reply = match received {
+        Ok(Some(reply)) => reply,
+        Ok(None) => return Err(connect::ended(&args.address, &connection, "without a reply")),
+        Err(error) => return Err(error.into()),
+    };
+    output::bytes(&reply)?;
+    if !args.raw {
+        output::bytes(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Sends the message and says that it is the only one: some servers, such as a program that reads to the end of its
+/// input, answer only then.
+fn send(connection: &mut Connection, message: &[u8], deadline: Option<Instant>) -> parlour::Result<()> {
+    match deadline {
+        None => connection.send(message)?,
+        Some(deadline) => connection.send_timeout(message, left(deadline))?,
+    }
+    connection.finish()
+}
+
+fn left(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}

@@ -1,0 +1,10 @@
+//! `parlour completions`: from the one definition of the command line.
+
+use crate::args::{self, Completions};
+use crate::output;
+
+pub(super) fn run(args: &Completions) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut args::definition(), "parlour", &mut script);
+    output::bytes(&script)
+}

@@ -1,0 +1,168 @@
+//! A process of the demo, seen from the one that started it.
+
+use std::fs::File;
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::process::{Child, ChildStdin, ChildStdout, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::event::Event;
+use super::scene::Scene;
+use crate::lines::{Framing, Splitter};
+
+/// How long anything may take that does not depend on the length of the text.
+pub(super) const SOON: Duration = Duration::from_secs(10);
+
+/// A child that tells [`Event`]s. Dropping it kills and reaps it.
+pub(super) struct Worker<'a> {
+    who: String,
+    child: Reaped,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    lines: Splitter,
+    scene: &'a Scene,
+}
+
+/// A child that does not outlive its handle.
+struct Reaped(Child);
+
+impl Drop for Reaped {
+    fn drop(&mut self) {
+        // Both fail only for a child that was waited for already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl<'a> Worker<'a> {
+    /// A server of the address.
+    pub(super) fn server(scene: &'a Scene, address: &str) -> anyhow::Result<Worker<'a>> {
+        let mut server = Worker::start(scene, &format!("server of {address}"), &["demo-server", address])?;
+        match server.event(SOON)? {
+            Event::Ready => Ok(server),
+            event => bail!("{}: unexpected {event:?}", server.who),
+        }
+    }
+
+    /// A client of the address, which begins after [`begin`](Self::begin).
+    pub(super) fn client(scene: &'a Scene, address: &str, endless: bool) -> anyhow::Result<Worker<'a>> {
+        let text = scene.text().to_string_lossy();
+        let mut args = vec!["demo-client", address, &text];
+        args.extend(endless.then_some("--endless"));
+        Worker::start(scene, &format!("client of {address}"), &args)
+    }
+
+    fn start(scene: &'a Scene, who: &str, args: &[&str]) -> anyhow::Result<Worker<'a>> {
+        let mut command = scene.command();
+        command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Reaped(command.spawn().with_context(|| format!("starting the {who}"))?);
+        let (stdin, stdout) = (child.0.stdin.take(), child.0.stdout.take());
+        let stdout = stdout.with_context(|| format!("the {who} has no stdout"))?;
+        let lines = Splitter::new(Framing::Lines, 1);
+        Ok(Worker { who: format!("{who}, pid {}", child.0.id()), child, stdin, stdout, lines, scene })
+    }
+
+    pub(super) fn pid(&self) -> u32 {
+        self.child.0.id()
+    }
+
+    /// Who this is, for an error.
+    pub(super) fn who(&self) -> &str {
+        &self.who
+    }
+
+    /// Waits for the next event.
+    pub(super) fn event(&mut self, timeout: Duration) -> anyhow::Result<Event> {
+        let deadline = Instant::now() + timeout;
+        let mut buffer = vec![0; 64 * 1024];
+        loop {
+            if let Some(line) = self.lines.peek() {
+                let event = serde_json::from_slice(line).with_context(|| format!("what {} said", self.who));
+                self.lines.consume();
+                return event;
+            }
+            wait_for(&self.stdout, deadline, self.scene).with_context(|| format!("waiting for the {}", self.who))?;
+            match self.stdout.read(&mut buffer).with_context(|| format!("reading from the {}", self.who))? {
+                0 => bail!("the {} ended early: {}", self.who, self.child.0.wait()?),
+                count => self.lines.push(&buffer[..count]),
+            }
+        }
+    }
+
+    /// Lets a connected client begin.
+    pub(super) fn begin(&mut self) -> anyhow::Result<()> {
+        let stdin = self.stdin.as_mut().with_context(|| format!("the {} has begun already", self.who))?;
+        stdin.write_all(b"\n").with_context(|| format!("telling the {} to begin", self.who))
+    }
+
+    /// SIGKILL, and back when the process is gone.
+    pub(super) fn kill(&mut self) -> anyhow::Result<()> {
+        self.child.0.kill().and_then(|()| self.child.0.wait()).with_context(|| format!("killing the {}", self.who))?;
+        Ok(())
+    }
+
+    /// Waits for the process to end by itself, now that its stdin is closed.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        self.stdin = None;
+        let status = wait_for_exit(&mut self.child.0, SOON, self.scene)
+            .with_context(|| format!("waiting for the end of the {}", self.who))?;
+        if !status.success() {
+            bail!("the {} ended with {status}", self.who);
+        }
+        Ok(())
+    }
+}
+
+/// What a command of this program said and did.
+pub(super) struct Outcome {
+    pub(super) code: Option<i32>,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
+}
+
+/// Runs this program with other arguments to its end.
+pub(super) fn run(scene: &Scene, args: &[&str]) -> anyhow::Result<Outcome> {
+    let shown = format!("parlour {}", args.join(" "));
+    // Files without a name instead of pipes, so that reading needs no second thread.
+    let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
+    let mut command = scene.command();
+    command.args(args).stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
+    let mut child = Reaped(command.spawn().with_context(|| format!("starting `{shown}`"))?);
+    let status = wait_for_exit(&mut child.0, SOON, scene).with_context(|| format!("waiting for `{shown}`"))?;
+    Ok(Outcome { code: status.code(), stdout: contents(&mut stdout)?, stderr: contents(&mut stderr)? })
+}
+
+fn contents(file: &mut File) -> std::io::Result<String> {
+    let mut bytes = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).trim_end().to_owned())
+}
+
+fn wait_for_exit(child: &mut Child, timeout: Duration, scene: &Scene) -> anyhow::Result<ExitStatus> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    wait_for(&pidfd, Instant::now() + timeout, scene)?;
+    Ok(child.wait()?)
+}
+
+/// Waits until a descriptor is readable; the deadline and Ctrl-C are errors.
+fn wait_for(fd: &impl AsFd, deadline: Instant, scene: &Scene) -> anyhow::Result<()> {
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))?;
+        let mut fds = [PollFd::new(fd, PollFlags::IN), PollFd::new(scene.stop(), PollFlags::IN)];
+        match poll(&mut fds, Some(&left)) {
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+            Ok(0) => bail!("it took too long"),
+            Ok(_) => {}
+        }
+        if !fds[1].revents().is_empty() {
+            bail!("interrupted");
+        }
+        return Ok(());
+    }
+}

@@ -1,0 +1,121 @@
+//! The demo's own processes: a server that echoes, and a client that checks the echo.
+
+use std::io::{BufRead, Read};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use parlour::{ConnectOptions, Connection, ErrorKind, Server};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::event::{Done, Event, Identity, is_a_death};
+use super::text::Text;
+use crate::args::{DemoClient, DemoServer};
+use crate::output;
+
+/// How many replies an endless client has before it is said to be talking.
+const TALKING_AFTER: u64 = 100;
+
+/// `parlour demo-server`: echoes until its stdin ends.
+pub(crate) fn serve(args: &DemoServer) -> anyhow::Result<()> {
+    die_with_the_demo()?;
+    let server = Server::bind(&args.address)?;
+    tell(&Event::Ready)?;
+
+    let handle = server.shutdown_handle();
+    std::thread::spawn(move || {
+        let _ = std::io::stdin().lock().read_to_end(&mut Vec::new());
+        handle.shutdown();
+    });
+    for connection in server.incoming() {
+        let connection = connection?;
+        tell(&Event::Accepted { client: Identity::of(connection.peer()) })?;
+        std::thread::spawn(move || {
+            if let Err(error) = echo(connection)
+                && error.kind() != ErrorKind::Disconnected
+            {
+                output::note(error);
+            }
+        });
+    }
+    server.close()?;
+    Ok(())
+}
+
+fn echo(mut connection: Connection) -> parlour::Result<()> {
+    let mut message = Vec::new();
+    while connection.recv_into(&mut message)? {
+        connection.send(&message)?;
+    }
+    Ok(())
+}
+
+/// `parlour demo-client`: sends every line and checks every reply, once a line on stdin tells it to.
+pub(crate) fn talk(args: &DemoClient) -> anyhow::Result<()> {
+    die_with_the_demo()?;
+    let text = Text::read(&args.input)?;
+    let mut connection = ConnectOptions::new().wait_for_server(Duration::from_secs(5)).connect(&args.address)?;
+    tell(&Event::Connected { server: Identity::of(connection.peer()) })?;
+    std::io::stdin().lock().read_line(&mut String::new()).context("waiting for the start")?;
+
+    if args.endless {
+        return talk_until_left(&mut connection, &text);
+    }
+    let done = talk_through(&mut connection, &text)?;
+    connection.close()?;
+    tell(&Event::Done(done))
+}
+
+fn talk_through(connection: &mut Connection, text: &Text) -> parlour::Result<Done> {
+    let mut done = Done {
+        messages: 0,
+        bytes: 0,
+        wrong_line: None,
+        elapsed_ns: 0,
+        round_trips_ns: Vec::with_capacity(text.lines().len()),
+    };
+    let mut reply = Vec::new();
+    let started = Instant::now();
+    for line in text.lines() {
+        let sent = Instant::now();
+        connection.send(line)?;
+        let answered = connection.recv_into(&mut reply)?;
+        done.round_trips_ns.push(u32::try_from(sent.elapsed().as_nanos()).unwrap_or(u32::MAX));
+        done.messages += 1;
+        done.bytes += line.len() as u64;
+        if !answered || reply != *line {
+            done.wrong_line = Some(done.messages);
+            break;
+        }
+    }
+    done.elapsed_ns = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    Ok(done)
+}
+
+fn talk_until_left(connection: &mut Connection, text: &Text) -> anyhow::Result<()> {
+    let mut messages = 0;
+    let mut reply = Vec::new();
+    let (got, as_promised) = loop {
+        let Some(line) = text.lines().get(messages as usize % text.lines().len().max(1)) else {
+            break ("nothing to say".to_owned(), false);
+        };
+        match connection.send(line).and_then(|()| connection.recv_into(&mut reply)) {
+            Ok(true) if reply == *line => messages += 1,
+            Ok(true) => break ("a wrong reply".to_owned(), false),
+            Ok(false) => break ("the end of the conversation".to_owned(), true),
+            Err(error) => break (error.to_string(), is_a_death(error.kind())),
+        }
+        if messages == TALKING_AFTER {
+            tell(&Event::Talking)?;
+        }
+    };
+    tell(&Event::Left { messages, got, as_promised })
+}
+
+/// The kernel ends this process when the demo is gone, even by SIGKILL.
+fn die_with_the_demo() -> anyhow::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the demo")
+}
+
+fn tell(event: &Event) -> anyhow::Result<()> {
+    output::line(serde_json::to_string(event)?)
+}

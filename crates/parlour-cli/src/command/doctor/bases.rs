@@ -1,0 +1,115 @@
+//! The directories in which names live.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use parlour::ErrorKind;
+use parlour::inspect::{self, Base, BaseState, NameState};
+
+use super::{Check, Verdict};
+
+pub(super) fn checks() -> Vec<Check> {
+    let bases = match inspect::bases() {
+        Ok(bases) => bases,
+        Err(error) => return vec![impossible("bases", &error), runtime_directory()],
+    };
+    let mut checks: Vec<Check> = bases.iter().map(base).collect();
+    if !bases.iter().any(|base| matches!(base.state, BaseState::Usable | BaseState::Missing)) {
+        checks.push(Check::but(
+            Verdict::Problem,
+            "a place for names",
+            "no directory is usable, and none can be made",
+            "set PARLOUR_DIR to a directory of your own with mode 0700",
+        ));
+    }
+    checks.push(names());
+    checks.push(runtime_directory());
+    checks
+}
+
+/// What cannot even be looked at.
+fn impossible(check: &str, error: &parlour::Error) -> Check {
+    let verdict = if error.kind() == ErrorKind::UnsafeDirectory { Verdict::Unsafe } else { Verdict::Problem };
+    Check::but(verdict, check, error.to_string(), "let PARLOUR_DIR be a directory of your own with mode 0700")
+}
+
+fn base(base: &Base) -> Check {
+    let check = format!("base {}", base.path.display());
+    let found = |state: &str| format!("{state}, from {}{}", base.origin, owner_and_mode(&base.path));
+    match &base.state {
+        BaseState::Usable => Check::ok(check, found("usable")),
+        BaseState::Missing => Check::ok(check, found("not there yet, a server makes it")),
+        BaseState::Unavailable(error) => Check::ok(check, found(&format!("not in use here: {error}"))),
+        BaseState::Unsafe(error) => {
+            let path = base.path.display();
+            let uid = rustix::process::geteuid().as_raw();
+            let mend = format!(
+                "look who made it (ls -ld {path}); if it is yours: chown {uid} {path} && chmod 0700 {path}; \
+                 if not, have its owner or root remove it, or set PARLOUR_DIR to another place"
+            );
+            Check::but(Verdict::Unsafe, check, found(&error.to_string()), mend)
+        }
+        _ => Check::ok(check, found("in a state of which this program does not know")),
+    }
+}
+
+fn owner_and_mode(path: &Path) -> String {
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => format!(", uid {}, mode {:04o}", metadata.uid(), metadata.mode() & 0o7777),
+        Err(_) => String::new(),
+    }
+}
+
+/// What is in them.
+fn names() -> Check {
+    let names = match inspect::names() {
+        Ok(names) => names,
+        Err(error) => return impossible("names", &error),
+    };
+    let count = |is: fn(&NameState) -> bool| names.iter().filter(|name| is(&name.state)).count();
+    let live = count(|state| matches!(state, NameState::Live));
+    let dead = count(|state| matches!(state, NameState::Dead));
+    let foreign = count(|state| matches!(state, NameState::Foreign));
+    let found = format!("{live} live, {dead} dead, {foreign} of other users");
+    let unsafe_ones: Vec<_> = names
+        .iter()
+        .filter_map(|name| match &name.state {
+            NameState::Unsafe(error) => Some((name.path.display().to_string(), error.to_string())),
+            _ => None,
+        })
+        .collect();
+    if let Some((path, error)) = unsafe_ones.first() {
+        let found = format!("{found}, {} unsafe: {error}", unsafe_ones.len());
+        let mend = format!("look who made it (ls -ld {path}), and remove it if nobody needs it");
+        return Check::but(Verdict::Unsafe, "names", found, mend);
+    }
+    if dead > 0 {
+        let mend = "nothing needs to be done: the next server takes a dead name as it is; `parlour clean` removes them";
+        return Check::but(Verdict::Note, "names", found, mend);
+    }
+    Check::ok("names", found)
+}
+
+fn runtime_directory() -> Check {
+    const CHECK: &str = "XDG_RUNTIME_DIR";
+    let Some(value) = std::env::var_os(CHECK).filter(|value| !value.is_empty()) else {
+        return Check::ok(CHECK, "not set (su, sudo, cron and services leave it out); other directories serve");
+    };
+    let path = Path::new(&value);
+    let shown = path.display();
+    let uid = rustix::process::geteuid().as_raw();
+    let mend = format!("unset XDG_RUNTIME_DIR, or let it be a directory of uid {uid} with mode 0700");
+    match std::fs::symlink_metadata(path) {
+        _ if !path.is_absolute() => {
+            Check::but(Verdict::Problem, CHECK, format!("{shown} is not an absolute path"), mend)
+        }
+        Err(error) => Check::but(Verdict::Note, CHECK, format!("{shown}: {error}"), mend),
+        Ok(metadata) if !metadata.is_dir() => {
+            Check::but(Verdict::Problem, CHECK, format!("{shown} is not a directory"), mend)
+        }
+        Ok(metadata) if metadata.uid() != uid || metadata.mode() & 0o077 != 0 => {
+            Check::but(Verdict::Note, CHECK, format!("{shown}{}", owner_and_mode(path)), mend)
+        }
+        Ok(_) => Check::ok(CHECK, format!("{shown}{}", owner_and_mode(path))),
+    }
+}

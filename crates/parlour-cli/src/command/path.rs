@@ -1,0 +1,126 @@
+//! `parlour path`: what a name resolves to, and why.
+
+use std::path::PathBuf;
+
+use parlour::inspect::{self, BaseState, Candidate, Resolution};
+use serde::Serialize;
+
+use super::list;
+use crate::args;
+use crate::output;
+
+/// The answer as `--json` shows it.
+#[derive(Serialize)]
+struct Answer {
+    address: String,
+    server: Outcome,
+    client: Outcome,
+    candidates: Vec<Row>,
+}
+
+/// Where a server or a client would go, or why nowhere.
+#[derive(Serialize)]
+struct Outcome {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why_not: Option<String>,
+}
+
+/// One directory that was looked at, in order.
+#[derive(Serialize)]
+struct Row {
+    base: PathBuf,
+    origin: String,
+    /// `usable`, `missing`, `unavailable` or `unsafe`.
+    state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
+    /// `live`, `dead`, `foreign` or `unsafe`, if the name is there.
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name_why: Option<String>,
+    /// The process that holds the name there, or held it last.
+    pid: Option<u32>,
+}
+
+pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
+    let Resolution { address, candidates, server, client, .. } = inspect::resolve(&args.address)?;
+    let rows: Vec<Row> = candidates.iter().map(row).collect();
+    let answer =
+        Answer { address: address.to_string(), server: outcome(&server), client: outcome(&client), candidates: rows };
+    if args.json {
+        output::json(&answer)?;
+    } else {
+        print(&answer)?;
+    }
+    // To resolve to nothing is an answer too, but a directory that nobody may use is a fault to be mended.
+    for error in [server.err(), client.err()].into_iter().flatten() {
+        if error.kind() == parlour::ErrorKind::UnsafeDirectory {
+            return Err(error.into());
+        }
+    }
+    Ok(())
+}
+
+fn row(candidate: &Candidate) -> Row {
+    let (state, why) = base_state(&candidate.base.state);
+    let name = candidate.name.as_ref().map(list::NameRow::new);
+    Row {
+        base: candidate.base.path.clone(),
+        origin: candidate.base.origin.to_string(),
+        state,
+        why,
+        pid: name.as_ref().and_then(|name| name.pid),
+        name_why: name.as_ref().and_then(|name| name.why.clone()),
+        name: name.map(|name| name.state),
+    }
+}
+
+/// One word for the state of a base directory, and what is wrong with it. `doctor` shares this.
+pub(super) fn base_state(state: &BaseState) -> (&'static str, Option<String>) {
+    match state {
+        BaseState::Usable => ("usable", None),
+        BaseState::Missing => ("missing", None),
+        BaseState::Unavailable(error) => ("unavailable", Some(error.to_string())),
+        BaseState::Unsafe(error) => ("unsafe", Some(error.to_string())),
+        _ => ("unknown", None),
+    }
+}
+
+fn outcome(result: &Result<PathBuf, parlour::Error>) -> Outcome {
+    match result {
+        Ok(path) => Outcome { path: Some(path.clone()), why_not: None },
+        Err(error) => Outcome { path: None, why_not: Some(error.to_string()) },
+    }
+}
+
+fn print(answer: &Answer) -> anyhow::Result<()> {
+    for (who, outcome) in [("a client connects to", &answer.client), ("a server would take", &answer.server)] {
+        let where_to = match (&outcome.path, &outcome.why_not) {
+            (Some(path), _) => output::cell(path.display()),
+            (None, why) => format!("nothing: {}", output::or_dash(why.as_ref())),
+        };
+        output::line(format_args!("{who}  {where_to}"))?;
+    }
+    output::line("")?;
+    let cells = answer.candidates.iter().enumerate().map(|(index, row)| {
+        vec![
+            (index + 1).to_string(),
+            output::cell(row.base.display()),
+            output::cell(&row.origin),
+            row.state.to_owned(),
+            row.name.clone().unwrap_or_else(|| "not here".to_owned()),
+            output::or_dash(row.pid),
+        ]
+    });
+    output::table(&["", "LOOKED IN", "FROM", "STATE", "NAME", "PID"], &["", "PID"], cells.collect())?;
+    for row in &answer.candidates {
+        // That a directory is not there is in the table; what makes one unsafe takes a sentence.
+        let unsafe_base = row.why.as_ref().filter(|_| row.state == "unsafe");
+        for why in [unsafe_base, row.name_why.as_ref()].into_iter().flatten() {
+            output::note(why);
+        }
+    }
+    Ok(())
+}

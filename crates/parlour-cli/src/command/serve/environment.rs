@@ -1,0 +1,46 @@
+//! What a program is told about its client.
+
+use std::process::Command;
+
+use parlour::{Peer, Transport, Voucher};
+
+/// Variables with their values; `None` removes one, so that what `parlour serve` inherited is not taken for ours.
+pub(super) struct Environment(Vec<(&'static str, Option<String>)>);
+
+/// The variables for one client of the server `name`, the `number`th of its user.
+///
+/// The first five are set as s6-ipcserverd sets them, whose programs can so be used unchanged: without a known user
+/// IPCREMOTEEUID and IPCREMOTEEGID are not set, and IPCCONNNUM is empty; IPCREMOTEPATH is always set, here always
+/// empty, since what a client binds is gone before its first message.
+pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -> Environment {
+    let text = |value: Option<u32>| value.map(|value| value.to_string());
+    // A value that nobody knows has nothing that vouches for it.
+    let voucher = |value: Option<u32>, voucher: Voucher| value.map(|_| voucher.to_string().replace(' ', "-"));
+    Environment(vec![
+        ("PROTO", Some("IPC".to_owned())),
+        ("IPCREMOTEEUID", text(peer.uid())),
+        ("IPCREMOTEEGID", text(peer.gid())),
+        ("IPCREMOTEPATH", Some(String::new())),
+        ("IPCCONNNUM", Some(peer.uid().map(|_| number.to_string()).unwrap_or_default())),
+        ("PARLOUR_NAME", Some(name.to_owned())),
+        ("PARLOUR_TRANSPORT", Some(transport.to_string())),
+        ("PARLOUR_PEER_PID", text(peer.pid())),
+        ("PARLOUR_PEER_UID", text(peer.uid())),
+        ("PARLOUR_PEER_GID", text(peer.gid())),
+        ("PARLOUR_PEER_PID_VOUCHED", voucher(peer.pid(), peer.pid_vouched())),
+        ("PARLOUR_PEER_UID_VOUCHED", voucher(peer.uid(), peer.uid_vouched())),
+        ("PARLOUR_PEER_GID_VOUCHED", voucher(peer.gid(), peer.gid_vouched())),
+    ])
+}
+
+impl Environment {
+    /// Puts the variables into a command's environment.
+    pub(super) fn apply(self, command: &mut Command) {
+        for (variable, value) in self.0 {
+            match value {
+                Some(value) => command.env(variable, value),
+                None => command.env_remove(variable),
+            };
+        }
+    }
+}

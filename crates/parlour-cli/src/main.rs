@@ -1,0 +1,22 @@
+//! The program `parlour`: local client/server messaging by name, from the command line.
+//!
+//! `main` parses what was typed, runs it and turns the outcome into an exit code; nothing else happens here.
+
+mod args;
+mod command;
+mod exit;
+mod lines;
+mod output;
+mod pump;
+mod signals;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let args = match args::parse() {
+        Ok(args) => args,
+        Err(shown) => return exit::after_parsing(&shown),
+    };
+    output::log_to_stderr(args.verbose);
+    exit::after_running(command::run(args.command))
+}

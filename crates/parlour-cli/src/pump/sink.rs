@@ -1,0 +1,72 @@
+//! Where a pump writes.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::io::Errno;
+
+use crate::lines::Framing;
+
+/// What a pipe takes without blocking once `poll(2)` calls it writable (`PIPE_BUF` on Linux).
+const BLOCKING_WRITE_BYTES: usize = 4096;
+
+/// A descriptor that is written only after `poll(2)` said that it takes something.
+pub(super) struct Sink {
+    fd: OwnedFd,
+    bytes: Vec<u8>,
+    written: usize,
+    /// The most that one write may carry without being able to block.
+    write_max: usize,
+}
+
+impl Sink {
+    /// A description that other processes share, so that it must not be made non-blocking.
+    pub(super) fn shared(fd: OwnedFd) -> Sink {
+        Sink { fd, bytes: Vec::new(), written: 0, write_max: BLOCKING_WRITE_BYTES }
+    }
+
+    /// A description of our own, non-blocking.
+    pub(super) fn ours(fd: OwnedFd) -> Sink {
+        Sink { write_max: usize::MAX, ..Sink::shared(fd) }
+    }
+
+    /// Adds a message.
+    pub(super) fn push(&mut self, message: &[u8], framing: Framing) {
+        self.bytes.extend_from_slice(message);
+        if framing == Framing::Lines {
+            self.bytes.push(b'\n');
+        }
+    }
+
+    /// How many bytes are still to be written.
+    pub(super) fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Writes once. False when nobody reads any more.
+    pub(super) fn write_some(&mut self) -> rustix::io::Result<bool> {
+        let end = self.bytes.len().min(self.written.saturating_add(self.write_max));
+        match rustix::io::write(&self.fd, &self.bytes[self.written..end]) {
+            Ok(count) => {
+                self.written += count;
+                if self.is_empty() {
+                    self.bytes.clear();
+                    self.written = 0;
+                }
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(true),
+            Err(Errno::PIPE | Errno::CONNRESET) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl AsFd for Sink {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}

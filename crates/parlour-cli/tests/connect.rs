@@ -1,0 +1,110 @@
+//! `parlour connect`: stdin and stdout as a client.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::process::Stdio;
+
+use common::{Home, Running, TRANSPORTS, text};
+
+#[test]
+fn lines_are_messages_and_replies_are_lines() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["echo", "--on", transport, "--echo"]);
+        assert_eq!(home.stdout(&["connect", "echo"], b"one\n\nthree"), "one\n\nthree\n", "{transport}");
+        assert_eq!(home.stdout(&["connect", "echo"], b""), "", "{transport}");
+    }
+}
+
+#[test]
+fn a_reply_comes_while_the_input_is_still_open() {
+    let home = Home::new();
+    let _server = home.serve(&["echo", "--echo"]);
+    let mut client = home.start(&["connect", "echo"]);
+    for line in ["one", "two"] {
+        client.write(format!("{line}\n").as_bytes());
+        assert_eq!(client.line(), line);
+    }
+    client.close_stdin();
+    assert_eq!(client.wait().code(), Some(0));
+}
+
+#[test]
+fn nobody_at_the_name_is_exit_code_3() {
+    let home = Home::new();
+    let output = home.run(&["connect", "nobody"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert_eq!(output.stdout, b"");
+    let said = text(&output.stderr);
+    assert!(said.starts_with("parlour: ") && said.contains("nobody") && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn a_client_can_wait_for_a_server_that_is_not_there_yet() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let mut client = home.start(&["connect", &format!("{transport}:late"), "--wait", "20s"]);
+        client.write(b"is anybody in?\n");
+        client.close_stdin();
+        let _server = home.serve(&["late", "--on", transport, "--echo"]);
+        assert_eq!(client.line(), "is anybody in?", "{transport}");
+        assert_eq!(client.wait().code(), Some(0), "{transport}");
+    }
+}
+
+#[test]
+fn a_server_that_goes_after_all_was_sent_is_no_error() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["head", "--on", transport, "--", "head", "-n", "2"]);
+        assert_eq!(home.stdout(&["connect", "head"], b"one\ntwo\n"), "one\ntwo\n", "{transport}");
+    }
+}
+
+#[test]
+fn nobody_reading_the_output_ends_it_quietly() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["echo", "--on", transport, "--echo"]);
+        let mut client = home.start(&["connect", "echo"]);
+        client.write(b"one\n");
+        assert_eq!(client.line(), "one");
+        client.close_stdout();
+        // Its stdin is still open; it is the closed output that ends it.
+        assert_eq!(client.wait().code(), Some(0), "{transport}");
+        assert_eq!(client.stderr(), "", "{transport}");
+    }
+}
+
+#[test]
+fn another_server_uid_than_expected_is_exit_code_5() {
+    let home = Home::new();
+    let _server = home.serve(&["mine", "--echo"]);
+    let output = home.run(&["connect", "mine", "--server-uid", "54321"]);
+    assert_eq!(output.status.code(), Some(5), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_server_that_stays_silent_does_not_keep_the_input_waiting() {
+    // Everything is read and sent although not one reply comes.
+    let home = Home::new();
+    let mut server = home.serve(&["sink", "--", "sh", "-c", "wc -l >&2"]);
+    let lines = b"a line of some length to be swallowed\n".repeat(50_000);
+    assert_eq!(home.stdout(&["connect", "sink"], &lines), "");
+    server.wait_for_stderr("50000");
+}
+
+#[test]
+fn stdin_may_be_a_file_and_stdout_too() {
+    let home = Home::new();
+    let _server = home.serve(&["echo", "--echo"]);
+    let (input, output) = (home.path().join("in"), home.path().join("out"));
+    let lines = b"a line of a file\n".repeat(10_000);
+    std::fs::write(&input, &lines).unwrap();
+    let mut command = home.command(&["connect", "echo"]);
+    command.stdin(std::fs::File::open(&input).unwrap());
+    let mut child = command.stdout(std::fs::File::create(&output).unwrap()).stderr(Stdio::null()).spawn().unwrap();
+    assert!(Running::wait_for(&mut child).success());
+    assert!(std::fs::read(&output).unwrap() == lines);
+}

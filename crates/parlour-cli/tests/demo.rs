@@ -1,0 +1,119 @@
+//! `parlour demo`: all of it in one command.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use common::{DEADLINE, Home, Running, TRANSPORTS, text};
+use rustix::process::Signal;
+
+/// `parlour demo` with a directory for temporary files of its own, to see what is left in it.
+fn demo(home: &Home, args: &[&str]) -> Command {
+    let mut command = home.command(&[&["demo"], args].concat());
+    command.env("TMPDIR", home.path());
+    command
+}
+
+fn assert_nothing_left(directory: &Path) {
+    let left: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    assert!(left.is_empty(), "{left:?}");
+    let marker = format!("TMPDIR={}", directory.display());
+    for entry in std::fs::read_dir("/proc").unwrap() {
+        let path = entry.unwrap().path();
+        let environment = std::fs::read(path.join("environ")).unwrap_or_default();
+        let ours = environment.split(|&byte| byte == 0).any(|variable| variable == marker.as_bytes());
+        assert!(!ours, "{} is left", path.display());
+    }
+}
+
+#[test]
+fn all_of_it_holds_in_less_than_ten_seconds_and_nothing_is_left() {
+    let home = Home::new();
+    let started = Instant::now();
+    let output = demo(&home, &[]).output().unwrap();
+    let shown = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
+    assert!(started.elapsed() < Duration::from_secs(10), "{shown}");
+    assert!(!shown.contains("FAILED"), "{shown}");
+    for transport in TRANSPORTS {
+        assert!(shown.lines().any(|line| line.starts_with(&format!("{transport} "))), "{shown}");
+    }
+    for part in ["P50", "P99", "MESSAGES/s", "IDENTITY", "SIGKILL", "dead", "exit code 4"] {
+        assert!(shown.contains(part), "no {part} in {shown}");
+    }
+    assert_nothing_left(home.path());
+}
+
+#[test]
+fn the_json_says_the_same() {
+    let home = Home::new();
+    let output = demo(&home, &["--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["held"], true);
+    let lines = report["text"]["lines"].as_u64().unwrap();
+    assert!(lines >= 1000);
+    let rows = report["transports"].as_array().unwrap();
+    assert_eq!(rows.len(), TRANSPORTS.len());
+    for row in rows {
+        assert_eq!(row["clients"], 4);
+        assert_eq!(row["messages"], 4 * lines);
+        assert_eq!(row["bytes"], 4 * report["text"]["bytes"].as_u64().unwrap());
+        assert!(row["p50_us"].as_f64().unwrap() > 0.0);
+        assert!(row["p99_us"].as_f64().unwrap() >= row["p50_us"].as_f64().unwrap());
+        assert!(row["identity"]["pid"].is_u64() && row["identity"]["uid_vouched"].is_string());
+    }
+    assert!(report["claims"].as_array().unwrap().iter().all(|claim| claim["held"] == true));
+    assert_nothing_left(home.path());
+}
+
+#[test]
+fn the_input_can_be_a_file_of_ones_own() {
+    let home = Home::new();
+    let input = Home::new();
+    let file = input.path().join("input");
+    std::fs::write(&file, b"one\n\n\xff not UTF-8\nlast").unwrap();
+    let output = demo(&home, &["--json", "--input", file.to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&report["text"]["lines"], &report["text"]["bytes"]), (&4.into(), &18.into()));
+    assert_nothing_left(home.path());
+}
+
+#[test]
+fn ctrl_c_leaves_nothing() {
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let home = Home::new();
+        let mut running = Running::start(demo(&home, &[]).stdin(std::process::Stdio::null()));
+        // The first claim comes while the processes of the demo are running.
+        running.line();
+        running.signal(signal);
+        let status = running.wait();
+        assert_eq!(status.code(), Some(1), "{signal:?}: {}", running.rest());
+        assert!(running.stderr().contains("interrupted"));
+        assert_nothing_left(home.path());
+    }
+}
+
+#[test]
+fn processes_of_the_demo_do_not_outlive_it() {
+    let home = Home::new();
+    let mut running = Running::start(demo(&home, &[]).stdin(std::process::Stdio::null()));
+    running.line();
+    running.kill();
+    let deadline = Instant::now() + DEADLINE;
+    let marker = format!("PARLOUR_DIR={}/parlour-demo-", home.path().display());
+    let any_left = || {
+        std::fs::read_dir("/proc").unwrap().any(|entry| {
+            let environment = std::fs::read(entry.unwrap().path().join("environ")).unwrap_or_default();
+            text(&environment).contains(&marker)
+        })
+    };
+    while any_left() {
+        assert!(Instant::now() < deadline, "a process is left");
+        std::thread::yield_now();
+    }
+}

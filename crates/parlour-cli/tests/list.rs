@@ -1,0 +1,141 @@
+//! `parlour list`, `path` and `clean`: what names there are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Home, text};
+
+#[test]
+fn a_live_name_is_shown_with_its_server() {
+    let home = Home::new();
+    let server = home.serve(&["room", "--on", "unix,fifo", "--echo"]);
+    let row = home.listed("room");
+    assert_eq!(row["state"], "live");
+    assert_eq!(row["transports"], serde_json::json!(["unix", "fifo"]));
+    assert_eq!(row["pid"], server.pid());
+    assert_eq!(row["uid"], rustix::process::geteuid().as_raw());
+    assert_eq!(row["program"], env!("CARGO_BIN_EXE_parlour"));
+    assert_eq!(row["path"], home.name("room").to_str().unwrap());
+    assert!(row["since"].as_str().unwrap().ends_with('Z'), "{row}");
+
+    let table = home.stdout(&["list"], b"");
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 2, "{table}");
+    for column in ["NAME", "TRANSPORTS", "PID", "UID", "PROGRAM", "SINCE", "STATE", "PATH"] {
+        assert!(lines[0].contains(column), "{table}");
+    }
+    assert!(lines[1].starts_with("room ") && lines[1].contains(" live "), "{table}");
+    assert_eq!(home.stdout(&["ls"], b""), table);
+}
+
+#[test]
+fn a_dead_name_is_called_dead_and_clean_removes_it() {
+    let home = Home::new();
+    let mut killed = home.serve(&["killed", "--on", "unix,fifo", "--echo"]);
+    let _alive = home.serve(&["alive", "--echo"]);
+    killed.kill();
+    let row = home.listed("killed");
+    assert_eq!((&row["state"], &row["pid"]), (&"dead".into(), &killed.pid().into()));
+
+    let said = home.stdout(&["clean"], b"");
+    assert!(said.contains(&format!("removed {}", home.name("killed").display())), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    assert!(!home.name("killed").exists());
+    assert_eq!(home.listed("alive")["state"], "live");
+    assert_eq!(home.stdout(&["call", "alive", "hello"], b""), "hello\n");
+    assert_eq!(home.stdout(&["clean"], b""), "", "nothing is left to clean");
+}
+
+#[test]
+fn clean_does_not_touch_a_live_name_that_it_is_asked_to_remove() {
+    let home = Home::new();
+    let server = home.serve(&["alive", "--echo"]);
+    let output = home.run(&["clean", "alive"]);
+    assert_eq!(output.status.code(), Some(4));
+    assert!(text(&output.stderr).contains(&format!("pid {}", server.pid())), "{}", text(&output.stderr));
+    assert_eq!(home.stdout(&["call", "alive", "hello"], b""), "hello\n");
+}
+
+#[test]
+fn clean_removes_only_the_names_it_is_asked_to() {
+    let home = Home::new();
+    for name in ["one", "two"] {
+        home.serve(&[name, "--echo"]).kill();
+    }
+    home.stdout(&["clean", "one"], b"");
+    assert!(!home.name("one").exists() && home.name("two").exists());
+    assert_eq!(home.stdout(&["clean", "one"], b""), "", "a name that is nowhere needs no cleaning");
+    assert_eq!(home.run(&["clean", "no/name"]).status.code(), Some(2));
+}
+
+#[test]
+fn clean_leaves_what_is_not_a_name_of_ours() {
+    let home = Home::new();
+    std::fs::write(home.path().join("a-file"), "keep").unwrap();
+    std::fs::create_dir(home.path().join(".hidden")).unwrap();
+    home.serve(&["dead", "--echo"]).kill();
+    std::fs::write(home.name("dead").join("letters"), "keep").unwrap();
+    home.run(&["clean"]);
+    assert!(home.path().join("a-file").exists() && home.path().join(".hidden").exists());
+    assert_eq!(std::fs::read_to_string(home.name("dead").join("letters")).unwrap(), "keep");
+}
+
+#[test]
+fn a_name_with_the_wrong_mode_is_called_unsafe() {
+    let home = Home::new();
+    home.serve(&["open", "--echo"]).kill();
+    std::fs::set_permissions(home.name("open"), Permissions::from_mode(0o777)).unwrap();
+    let row = home.listed("open");
+    assert_eq!(row["state"], "unsafe");
+    assert!(row["why"].as_str().unwrap().contains("777"), "{row}");
+    assert_eq!(home.run(&["clean", "open"]).status.code(), Some(9));
+    assert!(home.name("open").exists());
+}
+
+#[test]
+fn no_names_are_an_empty_list() {
+    let home = Home::new();
+    assert_eq!(home.stdout(&["list", "--json"], b""), "[]\n");
+    assert_eq!(home.stdout(&["list"], b""), "");
+}
+
+#[test]
+fn path_explains_where_a_name_leads() {
+    let home = Home::new();
+    let path = |name: &str| -> serde_json::Value {
+        serde_json::from_str(&home.stdout(&["path", name, "--json"], b"")).unwrap()
+    };
+    let nobody = path("room");
+    assert_eq!(nobody["server"]["path"], home.name("room").to_str().unwrap());
+    assert!(nobody["client"]["why_not"].is_string(), "{nobody}");
+
+    let server = home.serve(&["room", "--echo"]);
+    let somebody = path("room");
+    assert_eq!(somebody["client"]["path"], home.name("room").to_str().unwrap());
+    let candidates = somebody["candidates"].as_array().unwrap();
+    assert_eq!(candidates.len(), 1, "$PARLOUR_DIR is the only one: {somebody}");
+    assert_eq!(candidates[0]["base"], home.path().to_str().unwrap());
+    assert_eq!(candidates[0]["origin"], "$PARLOUR_DIR");
+    assert_eq!(candidates[0]["state"], "usable");
+    assert_eq!(candidates[0]["name"], "live");
+    assert_eq!(candidates[0]["pid"], server.pid());
+
+    let shown = home.stdout(&["path", "room"], b"");
+    assert!(shown.contains("$PARLOUR_DIR") && shown.contains("live"), "{shown}");
+}
+
+#[test]
+fn path_looks_through_all_directories_in_order() {
+    let home = Home::new();
+    let mut command = home.command(&["path", "some-name-that-nobody-has", "--json"]);
+    command.env_remove("PARLOUR_DIR").env("XDG_RUNTIME_DIR", home.path());
+    let output = command.output().unwrap();
+    let answer: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let candidates = answer["candidates"].as_array().unwrap();
+    assert_eq!(candidates[0]["origin"], "$XDG_RUNTIME_DIR");
+    assert_eq!(candidates[0]["base"], home.path().join("parlour").to_str().unwrap());
+    assert_eq!(candidates.last().unwrap()["base"], "/run/parlour");
+}

@@ -1,0 +1,327 @@
+//! `parlour serve`: a name, and a program for each client.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+use common::{Home, TEXT, TRANSPORTS, pipe_through, text, wait_until_gone};
+use rustix::process::Signal;
+
+#[test]
+fn a_program_counts_the_words_of_a_client_over_each_transport() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["wc", "--on", transport, "--", "wc", "-w"]);
+        let counted = home.stdout(&["connect", "wc"], TEXT.as_bytes());
+        assert_eq!(counted.trim(), pipe_through("wc", &["-w"], TEXT.as_bytes()).trim(), "{transport}");
+    }
+}
+
+#[test]
+fn one_server_offers_several_transports() {
+    let home = Home::new();
+    let server = home.serve(&["both", "--on", "unix,fifo", "--echo"]);
+    assert_eq!(server.ready, format!("ready both unix,fifo {}", home.name("both").display()));
+    for address in ["both", "unix:both", "fifo:both"] {
+        assert_eq!(home.stdout(&["call", address, "hello"], b""), "hello\n");
+    }
+}
+
+#[test]
+fn lines_pass_as_they_are() {
+    let lines = b"one\n\n\xff\xfe not UTF-8\r\n  blanks  \nlast without a newline";
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["cat", "--on", transport, "--", "cat"]);
+        let output = home.run_with(&["connect", "cat"], lines);
+        assert_eq!(output.status.code(), Some(0));
+        assert_eq!(output.stdout, [&lines[..], b"\n"].concat(), "{transport}");
+    }
+}
+
+#[test]
+fn each_client_has_a_process_of_its_own() {
+    let home = Home::new();
+    let _server = home.serve(&["pid", "--", "sh", "-c", "echo $$; cat"]);
+    let (mut one, mut two) = (home.start(&["connect", "pid"]), home.start(&["connect", "pid"]));
+    assert_ne!(one.line(), two.line());
+    one.write(b"to one\n");
+    two.write(b"to two\n");
+    assert_eq!((one.line(), two.line()), ("to one".to_owned(), "to two".to_owned()));
+}
+
+#[test]
+fn the_program_is_told_who_its_client_is() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let mut command = home.command(&["serve", "env", "--on", transport, "--", "sh", "-c", "env; cat"]);
+        for lie in ["PARLOUR_PEER_PID", "PARLOUR_PEER_GID", "IPCREMOTEEUID", "IPCREMOTEEGID", "IPCREMOTEPATH"] {
+            command.env(lie, "4711");
+        }
+        let _server = home.serve_with(command);
+        let mut client = home.start(&["connect", "env"]);
+        let pid = client.pid();
+        client.close_stdin();
+        let environment = client.rest();
+        let has = |line: String| {
+            assert!(environment.lines().any(|found| found == line), "{transport}: no {line} in {environment}");
+        };
+        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        has("PROTO=IPC".to_owned());
+        has(format!("IPCREMOTEEUID={uid}"));
+        has("IPCREMOTEPATH=".to_owned());
+        has("IPCCONNNUM=1".to_owned());
+        has("PARLOUR_NAME=env".to_owned());
+        has(format!("PARLOUR_TRANSPORT={transport}"));
+        has(format!("PARLOUR_PEER_PID={pid}"));
+        has(format!("PARLOUR_PEER_UID={uid}"));
+        if transport == "unix" {
+            has("PARLOUR_PEER_PID_VOUCHED=kernel".to_owned());
+            has("PARLOUR_PEER_UID_VOUCHED=kernel".to_owned());
+            has("PARLOUR_PEER_GID_VOUCHED=kernel".to_owned());
+            has(format!("IPCREMOTEEGID={gid}"));
+            has(format!("PARLOUR_PEER_GID={gid}"));
+        } else {
+            has("PARLOUR_PEER_UID_VOUCHED=file-owner".to_owned());
+            assert!(!environment.contains("GID="), "nobody knows the group, so nothing is said of it: {environment}");
+        }
+        assert!(!environment.contains("4711"), "{environment}");
+    }
+}
+
+#[test]
+fn the_clients_of_a_user_are_counted() {
+    let home = Home::new();
+    let _server = home.serve(&["count", "--", "sh", "-c", "echo $IPCCONNNUM; cat"]);
+    let mut one = home.start(&["connect", "count"]);
+    assert_eq!(one.line(), "1");
+    let mut two = home.start(&["connect", "count"]);
+    assert_eq!(two.line(), "2");
+}
+
+#[test]
+fn a_program_that_exits_ends_its_client() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["once", "--on", transport, "--", "sh", "-c", "read line; echo got $line; exit 3"]);
+        let mut client = home.start(&["connect", "once"]);
+        client.write(b"this\n");
+        assert_eq!(client.line(), "got this");
+        // Its stdin stays open: only the server's end can end it.
+        assert_eq!(client.wait().code(), Some(7), "{transport}");
+        assert!(client.stderr().contains("went away before it had all of the input"), "{transport}");
+    }
+}
+
+#[test]
+fn a_program_that_crashes_ends_its_client_after_its_last_words() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["crash", "--on", transport, "--", "sh", "-c", "printf 'last words'; kill -9 $$"]);
+        let mut client = home.start(&["connect", "crash"]);
+        assert_eq!(client.line(), "last words");
+        assert_eq!(client.wait().code(), Some(7), "{transport}");
+    }
+}
+
+#[test]
+fn a_client_that_is_killed_ends_its_program() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["deaf", "--on", transport, "--", "sh", "-c", "echo $$; exec sleep 1000"]);
+        let mut client = home.start(&["connect", "deaf"]);
+        let program = client.line().parse().unwrap();
+        client.kill();
+        wait_until_gone(program);
+    }
+}
+
+#[test]
+fn a_client_that_is_killed_ends_a_program_that_reads_nothing_of_much() {
+    let home = Home::new();
+    let _server = home.serve(&["deaf", "--", "sh", "-c", "echo $$; exec sleep 1000"]);
+    let mut client = home.start(&["connect", "deaf"]);
+    let program = client.line().parse().unwrap();
+    client.write(&b"more than a pipe holds, again and again\n".repeat(5000));
+    client.kill();
+    wait_until_gone(program);
+}
+
+#[test]
+fn what_a_client_said_before_it_left_is_delivered() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let file = home.path().join("said");
+        // The program takes its time, in which the client is long gone.
+        let script = format!("sleep 0.2; cat > {}; echo done >&2", file.display());
+        let mut server = home.serve(&["log", "--on", transport, "--", "sh", "-c", &script]);
+        let address = format!("{transport}:{}", home.name("log").display());
+        let mut client = parlour::Connection::connect(address).unwrap();
+        client.send(b"one").unwrap();
+        client.send(b"two").unwrap();
+        client.close().unwrap();
+        server.wait_for_stderr("done");
+        assert_eq!(std::fs::read_to_string(&file).unwrap(), "one\ntwo\n", "{transport}");
+    }
+}
+
+#[test]
+fn a_program_may_close_its_output_and_go_on_reading() {
+    let home = Home::new();
+    let file = home.path().join("log");
+    let script = format!("echo ready; exec >&-; cat > {}; echo done >&2", file.display());
+    let mut server = home.serve(&["quiet", "--", "sh", "-c", &script]);
+    let mut client = home.start(&["connect", "quiet"]);
+    assert_eq!(client.line(), "ready");
+    client.write(b"one\n");
+    client.write(b"two\n");
+    client.close_stdin();
+    assert_eq!(client.wait().code(), Some(0), "all was sent and the server was there");
+    server.wait_for_stderr("done");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "one\ntwo\n");
+}
+
+#[test]
+fn much_in_both_directions_does_not_get_stuck() {
+    let much: Vec<u8> = (0..200_000).flat_map(|n| format!("line {n} of a long conversation\n").into_bytes()).collect();
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["cat", "--on", transport, "--", "cat"]);
+        let output = home.run_with(&["connect", "cat"], &much);
+        assert_eq!(output.status.code(), Some(0), "{transport}: {}", text(&output.stderr));
+        assert!(output.stdout == much, "{transport}: {} of {} bytes came back", output.stdout.len(), much.len());
+    }
+}
+
+#[test]
+fn a_program_that_writes_before_it_reads_does_not_get_stuck() {
+    let much = b"a line that waits until the program reads\n".repeat(20_000);
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["first", "--on", transport, "--", "sh", "-c", "seq 100000; wc -l"]);
+        let said = home.stdout(&["connect", "first"], &much);
+        assert_eq!(said.lines().count(), 100_001, "{transport}");
+        assert_eq!(said.lines().last().unwrap().trim(), "20000", "{transport}");
+    }
+}
+
+#[test]
+fn raw_passes_bytes_as_they_come() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["cat", "--on", transport, "--raw", "--", "cat"]);
+        let output = home.run_with(&["call", "cat", "--raw"], b"no line\nand \0 no end");
+        assert_eq!(output.stdout, b"no line\nand \0 no end", "{transport}");
+    }
+}
+
+#[test]
+fn a_program_that_cannot_be_started_costs_the_client_and_not_the_server() {
+    let home = Home::new();
+    let mut server = home.serve(&["nothing", "--", "/does/not/exist"]);
+    for _ in 0..2 {
+        let mut client = home.start(&["connect", "nothing"]);
+        assert_eq!(client.wait().code(), Some(7));
+        server.wait_for_stderr("`/does/not/exist` cannot be started: No such file or directory");
+    }
+    assert_eq!(home.listed("nothing")["state"], "live");
+}
+
+#[test]
+fn ctrl_c_ends_the_server_with_0_and_removes_its_name() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let home = Home::new();
+        let mut server = home.serve(&["brief", "--on", "unix,fifo", "--echo"]);
+        assert!(home.name("brief").join("unix").exists() && home.name("brief").join("fifo").exists());
+        server.signal(signal);
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(!home.name("brief").join("unix").exists() && !home.name("brief").join("fifo").exists());
+        assert_eq!(home.run(&["call", "brief", "hello"]).status.code(), Some(3));
+        let rows: serde_json::Value = serde_json::from_str(&home.stdout(&["list", "--json"], b"")).unwrap();
+        assert!(rows.as_array().unwrap().iter().all(|row| row["state"] != "live"), "{rows}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_the_programs_even_one_that_does_not_want_to() {
+    let home = Home::new();
+    let stubborn = "trap '' TERM INT; echo $$; while :; do sleep 1; done";
+    let mut server = home.serve(&["stubborn", "--", "sh", "-c", stubborn]);
+    let mut client = home.start(&["connect", "stubborn"]);
+    let program = client.line().parse().unwrap();
+    server.signal(Signal::INT);
+    assert_eq!(server.wait().code(), Some(0));
+    wait_until_gone(program);
+    assert_eq!(client.wait().code(), Some(7));
+}
+
+#[test]
+fn a_server_that_was_killed_can_be_started_again_at_once() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let mut server = home.serve(&["again", "--on", transport, "--echo"]);
+        let mut client = home.start(&["connect", "again"]);
+        client.write(b"hello\n");
+        assert_eq!(client.line(), "hello");
+        server.kill();
+        assert_eq!(client.wait().code(), Some(7), "{transport}");
+        assert_eq!(home.listed("again")["state"], "dead");
+
+        let _server = home.serve(&["again", "--on", transport, "--echo"]);
+        assert_eq!(home.stdout(&["call", "again", "hello"], b""), "hello\n");
+    }
+}
+
+#[test]
+fn a_server_needs_nobody_to_read_its_ready_line() {
+    let home = Home::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut command = home.command(&["serve", "unheard", "--echo"]);
+    let mut server = command.stdout(writer).spawn().map(common::Killed).unwrap();
+    assert_eq!(home.stdout(&["call", "unheard", "hello", "--wait", "20s"], b""), "hello\n");
+    assert_eq!(server.0.try_wait().unwrap(), None);
+}
+
+#[test]
+fn a_second_server_is_told_who_holds_the_name() {
+    let home = Home::new();
+    let server = home.serve(&["one", "--echo"]);
+    let second = home.run(&["serve", "one", "--echo"]);
+    assert_eq!(second.status.code(), Some(4));
+    assert_eq!(second.stdout, b"");
+    let said = text(&second.stderr);
+    assert!(said.contains(&format!("pid {}", server.pid())) && said.lines().count() == 1, "{said}");
+    assert_eq!(home.stdout(&["call", "one", "still there"], b""), "still there\n");
+}
+
+#[test]
+fn the_mode_says_who_may_connect() {
+    let home = Home::new();
+    let mode = |name: &str| std::fs::metadata(home.name(name).join("unix")).unwrap().permissions().mode() & 0o777;
+    let _private = home.serve(&["private", "--echo"]);
+    assert_eq!(mode("private"), 0o600);
+    std::fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+    let _public = home.serve(&["public", "--mode", "0666", "--echo"]);
+    assert_eq!(mode("public"), 0o666);
+}
+
+#[test]
+fn clients_beyond_the_limit_are_turned_away() {
+    // `unix` can only end the connection; `fifo` tells the client to try again until its time is over.
+    for (transport, code) in [("unix", 7), ("fifo", 6)] {
+        let home = Home::new();
+        let _server = home.serve(&["small", "--on", transport, "--clients", "1", "--", "cat"]);
+        let mut first = home.start(&["connect", "small"]);
+        first.write(b"hello\n");
+        assert_eq!(first.line(), "hello");
+        for command in ["call", "connect"] {
+            let second = home.run_with(&[command, "small", "--timeout", "300ms"], b"let me in\n");
+            assert_eq!(second.status.code(), Some(code), "{command} over {transport}: {}", text(&second.stderr));
+        }
+        first.write(b"still here\n");
+        assert_eq!(first.line(), "still here");
+    }
+}

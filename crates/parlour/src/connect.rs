@@ -42,11 +42,12 @@ pub(crate) fn connect(address: &str, options: &ConnectOptions) -> Result<Connect
             }
             Err(Attempt::Failed(error)) => return Err(error),
             Err(Attempt::Again(error)) => {
+                pause(rest, deadline).map_err(failed)?;
+                rest = (rest * 2).min(REST_MAX);
+                // An attempt without time would fail for that alone, and hide the reason.
                 if deadline.is_over() {
                     return Err(error);
                 }
-                pause(rest, deadline).map_err(failed)?;
-                rest = (rest * 2).min(REST_MAX);
             }
             Err(Attempt::Absent(error)) => {
                 if waiting.is_over() {

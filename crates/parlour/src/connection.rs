@@ -287,8 +287,9 @@ impl Connection {
         self.receiver.recv_fd()
     }
 
-    /// Writable when a send may go on; in error or hung up when the peer receives no more. `None` once this side has
-    /// finished. For waiting only.
+    /// Writable when a send may go on; in error or hung up when the peer has gone. (A peer that has only dropped its
+    /// [`Receiver`] shows as writable on `unix`: the next send tells.) `None` once this side has finished. For waiting
+    /// only.
     #[must_use]
     pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
         self.sender.send_fd()

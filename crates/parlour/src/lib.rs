@@ -40,8 +40,9 @@
 //! - *The channel is full*: [`send`](Connection::send) waits, [`send_timeout`](Connection::send_timeout) gives up at
 //!   its deadline, [`try_send`](Connection::try_send) hands the message back. Nothing is dropped and nothing grows.
 //! - *The channel is empty*: [`recv`](Connection::recv) waits, `recv_timeout` and `try_recv` do not.
-//! - *The peer has closed or died*: `recv` gives its last messages and then `None`; in the middle of a message it is
-//!   the error [`Truncated`](ErrorKind::Truncated); `send` gives [`Disconnected`](ErrorKind::Disconnected).
+//! - *The peer has closed or died*: `recv` gives its last messages and then `None`, or, where the kernel says that some
+//!   of ours were not read, [`Disconnected`](ErrorKind::Disconnected); in the middle of a message it is
+//!   [`Truncated`](ErrorKind::Truncated). `send` gives `Disconnected`.
 //! - *The server dies*: its connections end as above, and the next server takes the name at once.
 //!   [`wait_for_server`](ConnectOptions::wait_for_server) has clients wait for it.
 //!

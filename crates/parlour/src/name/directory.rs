@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, fchmod, fstat, mkdirat, openat, statat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -115,17 +115,18 @@ fn not_a_directory(parent: &OwnedFd, part: &OsStr, path: &Path, errno: Errno) ->
         _ => None,
     };
     let Some(stat) = found else { return Error::io(OPERATION, shown, errno) };
-    let detail = format!(
-        "it is a {}, not a directory (owner uid {}, mode {:04o})",
-        describe(FileType::from_raw_mode(stat.st_mode)),
-        stat.st_uid,
-        stat.st_mode & 0o7777,
-    );
+    let detail = format!("not a directory but a {}", describe_file(&stat));
     let step = match std::fs::read_link(path) {
         Ok(target) => format!("give the real path, without links (it points to {})", target.display()),
         Err(_) => "give another directory, or remove that file".to_owned(),
     };
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, shown, detail).next(step)
+}
+
+/// What a file is, whose and with which mode, for messages about one that should be something else.
+pub(crate) fn describe_file(stat: &Stat) -> String {
+    let kind = describe(FileType::from_raw_mode(stat.st_mode));
+    format!("{kind} (owner uid {}, mode {:04o})", stat.st_uid, stat.st_mode & 0o7777)
 }
 
 /// A file type in a person's words.
@@ -141,8 +142,8 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
     }
 }
 
-/// Makes `name` in `parent` with exactly this mode, whatever the umask; that it exists already is fine and leaves it as
-/// it is.
+/// Makes `name` in `parent` with exactly this mode, whatever the umask; that it exists already is fine and leaves it as it
+/// is. It may be gone again when this returns: whoever opens it next finds out.
 pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> Result<()> {
     let failed = |errno: Errno| Error::io("make the directory", path.display().to_string(), errno);
     match mkdirat(&parent, name, mode & Mode::RWXU) {
@@ -150,9 +151,18 @@ pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> 
         Err(Errno::EXIST) => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     }
-    // It is new and ours. The umask may have taken bits away; and those for others come only now.
-    let made = openat(&parent, name, DIRECTORY_READ, Mode::empty()).map_err(failed)?;
-    fchmod(&made, mode).map_err(failed)
+    // It is new and ours. The umask may have taken bits away, even those that would let us open it, and the bits for others
+    // come only now. What has all of its bits stays as it is: by now it may be in the hands of another server of ours.
+    let wanted = mode.bits();
+    match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if stat.st_mode & wanted == wanted => Ok(()),
+        Ok(_) => match chmodat(&parent, name, mode, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        },
+        Err(Errno::NOENT) => Ok(()),
+        Err(errno) => Err(failed(errno)),
+    }
 }
 
 /// For a directory that is to be listed, locked or changed, and not only walked through.

@@ -7,7 +7,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
 use rustix::io::Errno;
 
-use super::{directory, lock};
+use super::directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wire::client_file::{ClientFile, ClientId};
 
@@ -34,11 +34,10 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path) -> Res
             Err(errno) => return Err(Error::io("look at", shown(), errno)),
         };
         if !is_ours(&stat, kind) {
-            let found = directory::describe(FileType::from_raw_mode(stat.st_mode));
             let detail = format!(
-                "a {} should be there or nothing, and there is a {found} of uid {}",
+                "a {} of ours should be there or nothing, and there is a {}",
                 directory::describe(kind),
-                stat.st_uid
+                directory::describe_file(&stat)
             );
             return Err(Error::new(ErrorKind::UnsafeDirectory, "replace", shown(), detail)
                 .next("find out who put it there, and remove it"));
@@ -75,15 +74,16 @@ pub(crate) fn remove_client_files(
     Ok(remaining)
 }
 
-/// Makes sure that a directory from which everything of ours was removed holds nothing else.
-pub(crate) fn check_only_lock_left(name_directory: impl AsFd, path: &Path) -> Result<()> {
+/// Makes sure that a directory from which everything of ours was removed holds nothing else than these.
+pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected: &[&str]) -> Result<()> {
     let failed = |errno: Errno| Error::io("list", path.display().to_string(), errno);
-    for entry in Dir::read_from(&name_directory).map_err(failed)? {
+    for entry in Dir::read_from(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let file_name = entry.file_name().to_bytes();
-        if ![&b"."[..], b"..", lock::LOCK.as_bytes()].contains(&file_name) {
+        let is_expected = [".", ".."].iter().chain(expected).any(|name| name.as_bytes() == file_name);
+        if !is_expected {
             let shown = path.join(String::from_utf8_lossy(file_name).as_ref());
-            let detail = "no server makes such a file";
+            let detail = "something is there that no server and no client makes";
             return Err(Error::new(ErrorKind::UnsafeDirectory, "remove", shown.display().to_string(), detail)
                 .next("find out who put it there, and remove it"));
         }

@@ -65,9 +65,7 @@ impl NameLock {
             Err(error) => match Errno::from_io_error(&error) {
                 // The directory was removed between opening it and this, or there is nothing to lock.
                 Some(Errno::NOENT) => return Ok(Try::Replaced),
-                Some(Errno::LOOP) => return Err(not_a_lock(path, "it is a symbolic link", None)),
-                Some(Errno::ISDIR) => return Err(not_a_lock(path, "it is a directory", None)),
-                _ => return Err(io_error(path, error)),
+                _ => return Err(cannot_open(name_directory, path, error)),
             },
         };
         let stat = fstat(&file).map_err(|errno| io_error(path, errno))?;
@@ -156,9 +154,12 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
         Ok(file) => file,
         Err(Errno::NOENT) => return Ok(Holder::Nothing),
         Err(Errno::ACCESS) => return Ok(Holder::Unknown),
-        Err(Errno::LOOP) => return Err(not_a_lock(path, "it is a symbolic link", None)),
-        Err(errno) => return Err(io_error(path, errno)),
+        Err(errno) => return Err(cannot_open(&name_directory, path, errno)),
     };
+    let stat = fstat(&file).map_err(|errno| io_error(path, errno))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(not_a_lock(path, "it must be a regular file", &stat));
+    }
     let owner = read_owner(&file);
     match ofd_lock::is_locked(&file).map_err(|error| io_error(path, error))? {
         true => Ok(Holder::Live(owner)),
@@ -174,34 +175,38 @@ fn read_owner(file: impl AsFd) -> Option<Owner> {
 }
 
 fn check(path: &Path, stat: &Stat) -> Result<()> {
-    let kind = FileType::from_raw_mode(stat.st_mode);
-    let why = if kind != FileType::RegularFile {
-        format!("it is a {}", directory::describe(kind))
+    let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        "it must be a regular file"
     } else if stat.st_uid != rustix::process::geteuid().as_raw() {
-        "it belongs to another user".to_owned()
+        "it must be our own"
     } else if stat.st_nlink != 1 {
-        "it has other names".to_owned()
+        "it must have no other name"
     } else if stat.st_mode & 0o077 != 0 {
-        "others may open it".to_owned()
+        "nobody else may be able to open it"
     } else {
         return Ok(());
     };
-    Err(not_a_lock(path, &why, Some(stat)))
+    Err(not_a_lock(path, why, stat))
 }
 
 fn lock_path(path: &Path) -> PathBuf {
     path.join(LOCK)
 }
 
-fn not_a_lock(path: &Path, why: &str, stat: Option<&Stat>) -> Error {
-    let detail = match stat {
-        Some(stat) => {
-            format!("{why} (owner uid {}, mode {:04o})", stat.st_uid, stat.st_mode & 0o7777)
-        }
-        None => why.to_owned(),
-    };
+fn not_a_lock(path: &Path, why: &str, stat: &Stat) -> Error {
+    let detail = format!("{why}; it is a {}", directory::describe_file(stat));
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, lock_path(path).display().to_string(), detail)
         .next("find out who put it there, and remove it")
+}
+
+/// Says what stands in the place of a lock that cannot be opened; some things cannot be.
+fn cannot_open(name_directory: impl AsFd, path: &Path, error: impl Into<std::io::Error>) -> Error {
+    match statat(name_directory, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
+            not_a_lock(path, "it must be a regular file", &stat)
+        }
+        _ => io_error(path, error),
+    }
 }
 
 fn io_error(path: &Path, error: impl Into<std::io::Error>) -> Error {

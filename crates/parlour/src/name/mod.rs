@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, flock, openat, unlinkat};
 
+use rustix::io::Errno;
+
 use self::base::Candidate;
 use self::directory::{FileId, Opened, Trust};
 use self::lock::{Holder, NameLock, Try};
@@ -183,17 +185,24 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let path = base_path.join(name);
     let Locked::Taken(directory, _, lock) = lock_directory(&base, name, &path, false)? else { return Ok(false) };
     leftovers::remove_server_files(&directory, &path)?;
-    let failed = |what: PathBuf, error: io::Error| Error::io("remove", what.display().to_string(), error);
+    let failed = |what: &Path, error: io::Error| Error::io("remove", what.display().to_string(), error);
     let clients_path = path.join(CLIENTS);
     if let Some((clients, _)) = directory::open_inside(&directory, CLIENTS, &clients_path)? {
-        leftovers::remove_client_files(&clients, |_, _, _| true)
-            .map_err(|error| failed(clients_path.clone(), error))?;
-        unlinkat(&directory, CLIENTS, AtFlags::REMOVEDIR)
-            .map_err(|errno| failed(clients_path, errno.into()).next("something else is in it; look what it is"))?;
+        leftovers::remove_client_files(&clients, |_, _, _| true).map_err(|error| failed(&clients_path, error))?;
+        leftovers::check_nothing_left_but(&clients, &clients_path, &[])?;
     }
-    leftovers::check_only_lock_left(&directory, &path)?;
-    lock.remove(&directory).map_err(|error| failed(path.join(lock::LOCK), error))?;
-    unlinkat(&base, name, AtFlags::REMOVEDIR).map_err(|errno| failed(path.clone(), errno.into()))?;
+    leftovers::check_nothing_left_but(&directory, &path, &[lock::LOCK, CLIENTS])?;
+    match unlinkat(&directory, CLIENTS, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err(failed(&clients_path, errno.into())),
+    }
+    lock.remove(&directory).map_err(|error| failed(&path.join(lock::LOCK), error))?;
+    match unlinkat(&base, name, AtFlags::REMOVEDIR) {
+        Ok(()) => {}
+        // Without its lock the name was free, and a server has taken it already, or somebody else was quicker.
+        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => return Ok(false),
+        Err(errno) => return Err(failed(&path, errno.into())),
+    }
     tracing::info!(name, path = %path.display(), "dead name removed");
     Ok(true)
 }

@@ -23,6 +23,7 @@ pub(crate) mod client_file;
 pub(crate) mod fifo;
 pub(crate) mod stream;
 
+mod half;
 mod reserve;
 mod socket;
 mod unix;

@@ -215,10 +215,12 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
         errno => Attempt::Failed(failed(errno)),
     })?;
     let stat = fstat(&file).map_err(failed)?;
-    let file_type = FileType::from_raw_mode(stat.st_mode);
-    if file_type != FileType::Socket {
-        let detail = format!("it is a {}, not a socket", directory::describe(file_type));
-        return Err(Attempt::Failed(Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail)));
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
+        let detail = format!("not a socket but a {}", directory::describe_file(&stat));
+        return Err(Attempt::Failed(
+            Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail)
+                .next("find out who put it there, and remove it"),
+        ));
     }
     if !terms.accepts(Some(stat.st_uid)) {
         return Err(Attempt::Failed(terms.refuse(&path, Some(stat.st_uid))));

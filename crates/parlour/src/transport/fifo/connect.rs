@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{FileType, Mode, fstat, openat};
+use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
@@ -28,18 +28,17 @@ pub(in crate::transport) fn connect(found: &Found, terms: &ClientTerms, deadline
     if !terms.accepts(Some(found.stat.st_uid)) {
         return Err(Attempt::Failed(terms.refuse(&path, Some(found.stat.st_uid))));
     }
-    let well_known = openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT | Errno::NXIO => Attempt::Absent(absent(&path)),
-        errno => Attempt::Failed(failed(errno.into())),
-    })?;
+    let well_known =
+        openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| cannot_open(found, &path, errno))?;
     let stat = fstat(&well_known).map_err(|errno| failed(errno.into()))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+        return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
+    }
     if let Err(why) = check_fifo(&stat, stat.st_nlink) {
-        let error = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Fifo => Error::new(ErrorKind::Unsupported, "connect to", &*path, why)
+        return Err(Attempt::Failed(
+            Error::new(ErrorKind::Unsupported, "connect to", &*path, why)
                 .next("a FIFO serves its own user only; have the server offer unix"),
-            _ => Error::new(ErrorKind::UnsafeDirectory, "connect to", &*path, why),
-        };
-        return Err(Attempt::Failed(error));
+        ));
     }
 
     // The pair is there before the request, so that the server never looks for what does not exist.
@@ -68,6 +67,21 @@ pub(in crate::transport) fn connect(found: &Found, terms: &ClientTerms, deadline
     };
     let peer = Peer::from_file(stat.st_uid, pid, Voucher::Claim);
     Ok(link(reader, to_server, peer, None, terms.message_max))
+}
+
+/// Without blocking, the only thing that keeps a FIFO from being opened is that nobody reads it; other things have other
+/// reasons.
+fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
+    match statat(&found.directory, FILE, AtFlags::SYMLINK_NOFOLLOW) {
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo => Attempt::Failed(not_a_fifo(path, &stat)),
+        _ if matches!(errno, Errno::NOENT | Errno::NXIO) => Attempt::Absent(absent(path)),
+        _ => Attempt::Failed(Error::io("connect to", path, errno)),
+    }
+}
+
+fn not_a_fifo(path: &str, stat: &Stat) -> Error {
+    let detail = format!("not a FIFO but a {}", directory::describe_file(stat));
+    Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail).next("find out who put it there, and remove it")
 }
 
 fn absent(path: &str) -> Error {

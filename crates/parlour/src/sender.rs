@@ -78,19 +78,27 @@ impl Sender {
         self.check(parts)?;
         let mut sent = 0;
         loop {
-            match self.outgoing.try_send(parts, &mut sent) {
+            let given_up = match self.outgoing.try_send(parts, &mut sent) {
                 Ok(true) => return Ok(()),
-                Ok(false) => {}
-                Err(fault) => return Err(self.fault(fault)),
-            }
-            if !self.wait(deadline)? {
-                if sent == 0 {
-                    return Err(self.timed_out());
-                }
-                self.outgoing.keep_rest(parts, sent);
-                return Ok(());
-            }
+                Ok(false) => match self.wait(deadline) {
+                    Ok(true) => continue,
+                    Ok(false) => self.timed_out(),
+                    Err(error) => error,
+                },
+                Err(fault) => self.fault(fault),
+            };
+            return self.give_up(parts, sent, given_up);
         }
+    }
+
+    /// Ends the sending of a message that does not go on now. One that was begun cannot be taken back, and what comes next
+    /// must not become part of it: so its rest is kept, and whatever keeps it from going on shows with the next call.
+    fn give_up(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
+        if sent == 0 || error.kind() == ErrorKind::Disconnected {
+            return Err(error);
+        }
+        self.outgoing.keep_rest(parts, sent);
+        Ok(())
     }
 
     /// [`send`](Sender::send) that does not wait.
@@ -106,15 +114,13 @@ impl Sender {
         let parts = [IoSlice::new(message.as_ref())];
         self.check(&parts).map_err(TrySendError::Failed)?;
         let mut sent = 0;
-        match self.outgoing.try_send(&parts, &mut sent) {
-            Ok(true) => Ok(()),
-            Ok(false) if sent == 0 => Err(TrySendError::Full(message)),
-            Ok(false) => {
-                self.outgoing.keep_rest(&parts, sent);
-                Ok(())
-            }
-            Err(fault) => Err(TrySendError::Failed(self.fault(fault))),
-        }
+        let given_up = match self.outgoing.try_send(&parts, &mut sent) {
+            Ok(true) => return Ok(()),
+            Ok(false) if sent == 0 => return Err(TrySendError::Full(message)),
+            Ok(false) => self.timed_out(),
+            Err(fault) => self.fault(fault),
+        };
+        self.give_up(&parts, sent, given_up).map_err(TrySendError::Failed)
     }
 
     /// Takes a message to go with the next ones in one write: many small messages a second are an order of magnitude

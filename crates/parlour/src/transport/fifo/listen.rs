@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -139,16 +139,18 @@ impl Listener {
         // of what the client reads.
         let to_client = match open_client_fifo(holding, &id, ClientFile::ServerToClient, WRITE) {
             Ok(fifo) => fifo,
-            Err(Unusable::OutOfDescriptors(errno)) => return self.turn_away(&id, holding, errno),
+            Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, holding, &unusable),
             Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
         };
         let from_client = match open_client_fifo(holding, &id, ClientFile::ClientToServer, READ) {
             Ok(fifo) => fifo,
-            Err(Unusable::OutOfDescriptors(errno)) => {
-                drop(to_client);
-                return self.turn_away(&id, holding, errno);
+            Err(unusable) => {
+                if matches!(unusable, Unusable::OutOfDescriptors(_)) {
+                    // One that does not hear it has gone.
+                    let _ = answer(&to_client, Answer::Refused(Reason::Busy), &id);
+                }
+                return self.give_up(&id, None, &unusable.to_string(), holding);
             }
-            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
         };
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Voucher::Claim);
         let free = self.handshakes.iter().position(Option::is_none);
@@ -235,7 +237,7 @@ impl Listener {
     }
 
     /// The table of descriptors is full: tells the client so with the one that is kept back.
-    fn turn_away(&mut self, id: &ClientId, holding: &Holding, errno: Errno) {
+    fn turn_away(&mut self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
         // There is nothing to rest from: the request is gone from the FIFO.
         self.reserve.spend(Instant::now(), || {
             if let Ok(fifo) = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE) {
@@ -243,7 +245,7 @@ impl Listener {
                 let _ = answer(&fifo, Answer::Refused(Reason::Busy), id);
             }
         });
-        self.give_up(id, None, &format!("this process is out of descriptors ({errno})"), holding);
+        self.give_up(id, None, &unusable.to_string(), holding);
     }
 
     pub(in crate::transport) fn knows(&self, id: &ClientId) -> bool {
@@ -383,10 +385,12 @@ fn is_held_by(pid: u32, fifo: &OwnedFd) -> bool {
         return false;
     };
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    let found = entries
-        .take(SEARCHED_MAX)
-        .flatten()
-        .any(|entry| rustix::fs::stat(entry.path()).is_ok_and(|other| FileId::of(&other) == FileId::of(&stat)));
+    // When the client says that it is this very process, our own end of the FIFO proves nothing.
+    let own = (pid == std::process::id()).then(|| fifo.as_raw_fd().to_string());
+    let found = entries.take(SEARCHED_MAX).flatten().any(|entry| {
+        own.as_deref().is_none_or(|own| entry.file_name() != *own)
+            && rustix::fs::stat(entry.path()).is_ok_and(|other| FileId::of(&other) == FileId::of(&stat))
+    });
     let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
     // A pidfd becomes readable when its process ends.
     found && poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&no_wait)) == Ok(0)

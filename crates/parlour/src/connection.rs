@@ -37,7 +37,8 @@ use crate::wait::{Deadline, wait, wait_for};
 /// # Fork
 ///
 /// A forked child has the connection too. Either process may go on with it while the other drops it (or each takes one
-/// direction); the peer sees the end when both have let go.
+/// direction); the peer sees the end when both have let go. What was fed or kept before the fork is the parent's to send:
+/// flush before.
 pub struct Connection {
     sender: Sender,
     receiver: Receiver,
@@ -199,8 +200,8 @@ impl Connection {
         let mut flushing = true;
         receiver.recv_until(out, deadline, |receiver_fd| {
             // What cannot be sent is no reason not to receive; the next send tells.
-            flushing = flushing && matches!(sender.outgoing.try_flush(), Ok(false));
-            match sender.outgoing.fd() {
+            flushing = flushing && matches!(sender.outgoing().try_flush(), Ok(false));
+            match sender.send_fd() {
                 Some(sender_fd) if flushing => {
                     let mut fds = [
                         PollFd::from_borrowed_fd(receiver_fd, PollFlags::IN),
@@ -233,7 +234,7 @@ impl Connection {
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, mut receiver } = self;
-        sender.outgoing.set_apart();
+        sender.set_apart();
         receiver.incoming.set_apart();
         (sender, receiver)
     }

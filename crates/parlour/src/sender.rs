@@ -26,7 +26,7 @@ const FEED_MAX: usize = 64 * 1024;
 /// after the last message.
 pub struct Sender {
     common: Arc<Common>,
-    pub(crate) outgoing: Outgoing,
+    outgoing: Outgoing,
     message_max: usize,
     finished: bool,
     process: Process,
@@ -35,6 +35,19 @@ pub struct Sender {
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing, message_max: usize) -> Self {
         Self { common, outgoing, message_max, finished: false, process: Process::current() }
+    }
+
+    /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
+    pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
+        if self.process.is_before_fork() {
+            self.process = Process::current();
+            self.outgoing.discard();
+        }
+        &mut self.outgoing
+    }
+
+    pub(crate) fn set_apart(&mut self) {
+        self.outgoing.set_apart();
     }
 
     pub(crate) fn message_max(&self) -> usize {
@@ -78,7 +91,7 @@ impl Sender {
         self.check(parts)?;
         let mut sent = 0;
         loop {
-            let given_up = match self.outgoing.try_send(parts, &mut sent) {
+            let given_up = match self.outgoing().try_send(parts, &mut sent) {
                 Ok(true) => return Ok(()),
                 Ok(false) => match self.wait(deadline) {
                     Ok(true) => continue,
@@ -97,7 +110,7 @@ impl Sender {
         if sent == 0 || error.kind() == ErrorKind::Disconnected {
             return Err(error);
         }
-        self.outgoing.keep_rest(parts, sent);
+        self.outgoing().keep_rest(parts, sent);
         Ok(())
     }
 
@@ -114,7 +127,7 @@ impl Sender {
         let parts = [IoSlice::new(message.as_ref())];
         self.check(&parts).map_err(TrySendError::Failed)?;
         let mut sent = 0;
-        let given_up = match self.outgoing.try_send(&parts, &mut sent) {
+        let given_up = match self.outgoing().try_send(&parts, &mut sent) {
             Ok(true) => return Ok(()),
             Ok(false) if sent == 0 => return Err(TrySendError::Full(message)),
             Ok(false) => self.timed_out(),
@@ -134,11 +147,11 @@ impl Sender {
     /// Those of [`Connection::send`](crate::Connection::send).
     pub fn feed(&mut self, message: &[u8]) -> Result<()> {
         let parts = [IoSlice::new(message)];
-        if self.outgoing.pending() + HEADER_LEN + message.len() > FEED_MAX {
+        if self.outgoing().pending() + HEADER_LEN + message.len() > FEED_MAX {
             return self.send_until(&parts, Deadline::NEVER);
         }
         self.check(&parts)?;
-        self.outgoing.feed(message).map_err(|fault| self.fault(fault))
+        self.outgoing().feed(message).map_err(|fault| self.fault(fault))
     }
 
     /// Sends what was fed. Blocks while the channel is full.
@@ -159,10 +172,10 @@ impl Sender {
     ///
     /// [`ErrorKind::Disconnected`].
     pub fn try_flush(&mut self) -> Result<bool> {
-        if self.outgoing.pending() == 0 {
+        if self.outgoing().pending() == 0 {
             return Ok(true);
         }
-        self.outgoing.try_flush().map_err(|fault| self.fault(fault))
+        self.outgoing().try_flush().map_err(|fault| self.fault(fault))
     }
 
     /// Ends this direction, after what was fed is sent; the peer receives `None` after the last message.
@@ -176,7 +189,7 @@ impl Sender {
         }
         self.flush()?;
         self.finished = true;
-        self.outgoing.finish().map_err(|fault| self.fault(fault))
+        self.outgoing().finish().map_err(|fault| self.fault(fault))
     }
 
     /// Who is at the other end.

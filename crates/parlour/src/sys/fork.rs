@@ -45,7 +45,15 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn current() -> Self {
+        // Without the handlers, which fail to install only for want of memory, the pid has to do.
+        let _ = install();
         Self { pid: std::process::id(), generation: GENERATION.load(Ordering::Relaxed) }
+    }
+
+    /// Whether this is a forked child of that process, for calls that must not cost a system call. A child made by a bare
+    /// clone(2) is not noticed.
+    pub(crate) fn is_before_fork(self) -> bool {
+        self.generation != GENERATION.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_current(self) -> bool {

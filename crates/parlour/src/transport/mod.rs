@@ -374,6 +374,14 @@ impl Outgoing {
         }
     }
 
+    /// Forgets what is kept.
+    pub(crate) fn discard(&mut self) {
+        match self {
+            Self::Unix(outgoing) => outgoing.frames().discard(),
+            Self::Fifo(outgoing) => outgoing.frames().discard(),
+        }
+    }
+
     /// Sends what is kept; `Ok(false)` when some of it has to wait.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
         match self {

@@ -57,6 +57,10 @@ impl FrameSender {
         self.outbox.pending().len()
     }
 
+    pub(super) fn discard(&mut self) {
+        self.outbox = Outbox::default();
+    }
+
     /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
     pub(super) fn try_flush(
         &mut self,

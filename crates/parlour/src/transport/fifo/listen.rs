@@ -346,9 +346,8 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("it has gone"),
-            Self::OutOfDescriptors(errno) | Self::Io(errno) => {
-                write!(f, "its FIFO cannot be opened: {errno}")
-            }
+            Self::OutOfDescriptors(errno) => write!(f, "this process is out of descriptors ({errno})"),
+            Self::Io(errno) => write!(f, "its FIFO cannot be opened: {errno}"),
             Self::Wrong(why) => write!(f, "its FIFO is wrong: {why}"),
         }
     }

@@ -139,14 +139,13 @@ impl Listener {
 
     /// The table of descriptors is full: takes one client out of the queue and ends its connection.
     fn turn_one_away(&mut self, errno: Errno) {
-        let socket = &self.socket;
-        let mut turned = false;
+        let Self { socket, gate, kind, .. } = self;
         let go_on = self.reserve.spend(Instant::now(), || {
-            turned = acceptfrom_with(socket, SocketFlags::CLOEXEC).is_ok();
+            if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
+                // Counted before the client can see its end, as every refusal is.
+                gate.refuse(kind.transport, None, format!("this process is out of descriptors ({errno})"));
+            }
         });
-        if turned {
-            self.gate.refuse(self.transport(), None, format!("this process is out of descriptors ({errno})"));
-        }
         if !go_on {
             self.interest.remove(&self.socket);
         }

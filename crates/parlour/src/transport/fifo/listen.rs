@@ -145,11 +145,12 @@ impl Listener {
         let from_client = match open_client_fifo(holding, &id, ClientFile::ClientToServer, READ) {
             Ok(fifo) => fifo,
             Err(unusable) => {
+                self.give_up(&id, None, &unusable.to_string(), holding);
                 if matches!(unusable, Unusable::OutOfDescriptors(_)) {
                     // One that does not hear it has gone.
                     let _ = answer(&to_client, Answer::Refused(Reason::Busy), &id);
                 }
-                return self.give_up(&id, None, &unusable.to_string(), holding);
+                return;
             }
         };
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Voucher::Claim);
@@ -165,9 +166,11 @@ impl Listener {
                     Shut::Denied => Reason::Denied,
                     Shut::Full(_) => Reason::Busy,
                 };
-                // A client that does not hear the answer has gone, and is refused all the same.
+                // Counted before the client can hear of it.
+                self.give_up(&id, Some(peer), &shut.to_string(), holding);
+                // One that does not hear it has gone.
                 let _ = answer(&to_client, Answer::Refused(reason), &id);
-                return self.give_up(&id, Some(peer), &shut.to_string(), holding);
+                return;
             }
         };
         let token = number as u32 + 1;
@@ -238,6 +241,7 @@ impl Listener {
 
     /// The table of descriptors is full: tells the client so with the one that is kept back.
     fn turn_away(&mut self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
+        self.gate.refuse(Transport::Fifo, None, format!("pid {}: {unusable}", id.pid));
         // There is nothing to rest from: the request is gone from the FIFO.
         self.reserve.spend(Instant::now(), || {
             if let Ok(fifo) = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE) {
@@ -245,7 +249,7 @@ impl Listener {
                 let _ = answer(&fifo, Answer::Refused(Reason::Busy), id);
             }
         });
-        self.give_up(id, None, &unusable.to_string(), holding);
+        remove_pair(holding.clients(), id);
     }
 
     pub(in crate::transport) fn knows(&self, id: &ClientId) -> bool {

@@ -1,0 +1,134 @@
+//! Messages cost no memory of their own: sending and receiving into a `Vec` that is used again allocates nothing.
+#![allow(unsafe_code, reason = "an allocator is unsafe")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::IoSlice;
+use std::process::ExitCode;
+use std::thread;
+
+use parlour::{Connection, Server, Transport};
+use support::{Base, data};
+
+/// How often each thread calls the allocator for memory.
+struct Counting;
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+}
+
+fn allocations() -> usize {
+    ALLOCATIONS.get()
+}
+
+fn count_one() {
+    ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+}
+
+// SAFETY: every call goes to the system's allocator as it comes; the counter is a plain cell that allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        count_one();
+        // SAFETY: the caller keeps the contract of `realloc`, and the memory came from the same allocator.
+        unsafe { System.realloc(memory, layout, new_size) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: the caller keeps the contract of `dealloc`, and the memory came from the same allocator.
+        unsafe { System.dealloc(memory, layout) }
+    }
+}
+
+/// Rounds after which everything has the size that it keeps, and rounds that are counted.
+const WARM_UP: usize = 20;
+const COUNTED: usize = 200;
+
+/// How a message is sent, with the name of the test.
+type Send = (&'static str, fn(&mut Connection, &[u8]));
+
+const SENDS: [Send; 3] = [
+    ("sending", |end, message| end.send(message).unwrap()),
+    ("sending_in_parts", |end, message| {
+        let (one, other) = message.split_at(message.len() / 3);
+        end.send_vectored(&[IoSlice::new(one), IoSlice::new(other)]).unwrap();
+    }),
+    ("feeding", |end, message| {
+        end.feed(message).unwrap();
+        end.flush().unwrap();
+    }),
+];
+
+fn main() -> ExitCode {
+    support::run(|| {
+        let mut trials = vec![support::trial("an_allocation_is_counted", || {
+            let before = allocations();
+            drop(std::hint::black_box(Box::new(7)));
+            assert_eq!(allocations() - before, 1);
+        })];
+        for &transport in Transport::ALL {
+            for (how, send) in SENDS {
+                for length in [64, 4096, 256 * 1024] {
+                    let name = format!("{transport}::{how}_and_receiving_{length}_bytes_allocates_nothing");
+                    trials.push(support::trial(name, move || allocates_nothing(transport, send, length)));
+                }
+            }
+        }
+        trials
+    })
+}
+
+fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), length: usize) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut served = server.accept().unwrap();
+            let mut message = Vec::new();
+            rounds(|| {
+                assert!(served.recv_into(&mut message).unwrap());
+                send(&mut served, &message);
+            })
+        });
+        let mut client = Connection::connect(&address).unwrap();
+        let mut reply = Vec::new();
+        let of_client = rounds(|| {
+            send(&mut client, data::message(0, length));
+            assert!(client.recv_into(&mut reply).unwrap());
+            data::check(&reply, 0, length);
+        });
+        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of client and server");
+    });
+}
+
+/// How many allocations [`COUNTED`] rounds make in this thread after [`WARM_UP`] others.
+fn rounds(mut round: impl FnMut()) -> usize {
+    (0..WARM_UP).for_each(|_| round());
+    let before = allocations();
+    (0..COUNTED).for_each(|_| round());
+    allocations() - before
+}

@@ -1,0 +1,74 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use parlour::{Connection, ErrorKind, Peer, ServerOptions, Transport};
+
+use crate::support::{Base, DEADLINE, eventually};
+
+pub fn a_client_that_the_policy_refuses_is_told_or_ended(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let asked: Arc<Mutex<Vec<Peer>>> = Arc::default();
+    let open = Arc::new(AtomicBool::new(false));
+    let options = ServerOptions::new().allow({
+        let (asked, open) = (Arc::clone(&asked), Arc::clone(&open));
+        move |peer| {
+            asked.lock().unwrap().push(peer.clone());
+            open.load(Ordering::SeqCst)
+        }
+    });
+    let server = options.bind(&address).unwrap();
+    thread::scope(|scope| {
+        let accepting = scope.spawn(|| server.accept_timeout(DEADLINE));
+        match Connection::connect(&address) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
+            Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None),
+        }
+        eventually("the refusal is counted", || server.refused().count == 1);
+        let last = server.refused().last.expect("a refusal");
+        assert!(last.reason.contains("may not connect"), "{last}");
+        assert_eq!(last.transport, transport);
+
+        open.store(true, Ordering::SeqCst);
+        let mut client = Connection::connect(&address).unwrap();
+        let mut served = accepting.join().unwrap().unwrap();
+        served.send(b"welcome").unwrap();
+        assert_eq!(client.recv().unwrap().expect("a message"), b"welcome");
+        assert_eq!(server.refused().count, 1);
+
+        let asked = asked.lock().unwrap();
+        assert_eq!(asked.len(), 2, "once for each client");
+        for peer in &*asked {
+            assert_eq!(peer.pid(), Some(std::process::id()));
+            assert_eq!(peer.uid(), Some(rustix::process::geteuid().as_raw()));
+        }
+    });
+    drop(server);
+    assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+}
+
+pub fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let panics = Arc::new(AtomicBool::new(true));
+    let options = ServerOptions::new().allow({
+        let panics = Arc::clone(&panics);
+        move |_| !panics.swap(false, Ordering::SeqCst) || std::panic::resume_unwind(Box::new("the policy's own"))
+    });
+    let server = options.bind(&address).unwrap();
+    thread::scope(|scope| {
+        let unlucky = scope.spawn(|| Connection::connect(&address).and_then(|mut connection| connection.recv()));
+        let panic = catch_unwind(AssertUnwindSafe(|| server.accept())).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"the policy's own"));
+        // It may try again, and then the policy lets it in.
+        let next = scope.spawn(|| Connection::connect(&address).unwrap());
+        let served = server.accept_timeout(DEADLINE).unwrap();
+        drop(served);
+        drop(server);
+        let end = unlucky.join().unwrap();
+        assert!(!matches!(end, Ok(Some(_))), "{end:?}");
+        drop(next.join().unwrap());
+    });
+}

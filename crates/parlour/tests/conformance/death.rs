@@ -1,0 +1,92 @@
+use std::time::Instant;
+
+use parlour::{Connection, ErrorKind, Server, Transport};
+
+use super::link::{CHILD_ROLES, Room, WithChild, meet};
+use crate::support::wait::Sleeper;
+use crate::support::{Child, SOON, data};
+
+pub fn the_death_of_the_peer_between_messages_is_the_end(transport: Transport) {
+    for role in CHILD_ROLES {
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        assert_eq!(child.ask("send 100 1"), "sent");
+        assert_eq!(child.ask("send 200 2"), "sent");
+        data::check(&connection.recv().unwrap().expect("a message"), 1, 100);
+        child.kill();
+        data::check(&connection.recv().unwrap().expect("what it sent before it died"), 2, 200);
+        assert_eq!(connection.recv().unwrap(), None, "a {role} died");
+        assert_eq!(connection.send(b"anybody?").unwrap_err().kind(), ErrorKind::Disconnected, "a {role} died");
+    }
+}
+
+pub fn the_death_of_the_peer_wakes_a_receiver_at_once(transport: Transport) {
+    for role in CHILD_ROLES {
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let ended = killed_while(&mut child, move || connection.recv());
+        assert_eq!(ended.unwrap(), None, "a {role} died");
+    }
+}
+
+pub fn the_death_of_the_peer_wakes_a_sender_at_once(transport: Transport) {
+    for role in CHILD_ROLES {
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let ended = killed_while(&mut child, move || {
+            loop {
+                if let Err(error) = connection.send(data::message(0, 50_000)) {
+                    return error.kind();
+                }
+            }
+        });
+        assert_eq!(ended, ErrorKind::Disconnected, "a {role} died");
+    }
+}
+
+/// Runs `work` in a thread, kills the child when the thread sleeps, and gives what came of the work, which must be soon.
+fn killed_while<T: Send + 'static>(child: &mut Child, work: impl FnOnce() -> T + Send + 'static) -> T {
+    let sleeper = Sleeper::start(work);
+    let killed = Instant::now();
+    child.kill();
+    let (result, ended) = sleeper.result();
+    let took = ended.saturating_duration_since(killed);
+    assert!(took < SOON, "the death was noticed after {took:?}");
+    result
+}
+
+pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(transport: Transport) {
+    let WithChild { mut child, connection, room } = WithChild::new(transport, "server");
+    let Room { address, base, .. } = room;
+    let refused = Server::bind(&address).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NameInUse);
+    assert_eq!(refused.holder().expect("the holder says who it is").pid, child.pid());
+    child.kill();
+    let mut old = connection;
+    for _ in 0..3 {
+        let server = Server::bind(&address).unwrap();
+        let (mut client, mut served) = meet(&server, &address, &Default::default());
+        client.send(b"hello").unwrap();
+        assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
+        drop(server);
+    }
+    assert_eq!(old.recv().unwrap(), None, "nothing of the new server reaches clients of the dead one");
+    assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+}
+
+/// A server that goes on is not hurt by clients that die at any point.
+pub fn a_server_outlives_its_clients(transport: Transport) {
+    let WithChild { mut connection, mut child, room } = WithChild::new(transport, "client");
+    let Room { server, address, base } = room;
+    let server = server.expect("this process serves");
+    for _ in 0..5 {
+        child.kill();
+        assert_eq!(connection.recv().unwrap(), None);
+        child = Child::spawn("client", &[&address]);
+        child.say("connect");
+        connection = server.accept().unwrap();
+        assert!(child.line().starts_with("connected "));
+        connection.send(data::message(1, 10)).unwrap();
+        assert_eq!(child.ask("recv"), data::said(data::message(1, 10)));
+    }
+    drop(server);
+    assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+    assert!(Connection::connect(&address).is_err());
+}

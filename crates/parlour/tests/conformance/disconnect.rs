@@ -1,0 +1,75 @@
+use parlour::{Connection, ErrorKind, Transport};
+
+use super::link::each_way;
+use crate::support::{Base, Child, data};
+
+pub fn closing_ends_both_directions_after_the_last_message(transport: Transport) {
+    let closes: [fn(Connection); 2] = [|end| end.close().unwrap(), drop];
+    for close in closes {
+        each_way(transport, |mut first, mut second| {
+            for number in 0..10 {
+                first.send(data::message(number, 100)).unwrap();
+            }
+            close(first);
+            for number in 0..10 {
+                data::check(&second.recv().unwrap().expect("a message"), number, 100);
+            }
+            assert_eq!(second.recv().unwrap(), None);
+            assert_eq!(second.recv().unwrap(), None, "the end stays");
+            assert!(second.has_message(), "the end is here already");
+            for _ in 0..3 {
+                assert_eq!(second.send(b"anybody?").unwrap_err().kind(), ErrorKind::Disconnected);
+            }
+        });
+    }
+}
+
+/// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so calls it
+/// `Disconnected`, for another it is the end.
+pub fn closing_with_messages_unread_loses_nothing_that_was_sent(transport: Transport) {
+    each_way(transport, |mut first, mut second| {
+        second.send(b"never read").unwrap();
+        second.send(data::message(7, 10_000)).unwrap();
+        first.send(b"one").unwrap();
+        first.send(b"two").unwrap();
+        first.close().unwrap();
+        assert_eq!(second.recv().unwrap().expect("a message"), b"one");
+        assert_eq!(second.recv().unwrap().expect("a message"), b"two");
+        for _ in 0..2 {
+            match second.recv() {
+                Ok(message) => assert_eq!(message, None),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}"),
+            }
+        }
+        assert_eq!(second.send(b"anybody?").unwrap_err().kind(), ErrorKind::Disconnected);
+    });
+}
+
+/// In processes where SIGPIPE kills, as it does in every program that is not written in Rust.
+pub fn sending_to_a_peer_that_has_gone_raises_no_signal(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let mut server = Child::spawn("server", &[&address]);
+    server.expect("ready");
+    for who_sends in ["client", "server"] {
+        let mut client = Child::spawn("client", &[&address]);
+        client.say("connect");
+        assert!(server.ask("accept").starts_with("accepted "));
+        assert!(client.line().starts_with("connected "));
+        let (sender, goer) =
+            if who_sends == "client" { (&mut client, &mut server) } else { (&mut server, &mut client) };
+        assert_eq!(sender.ask("sigpipe-kills"), "done");
+        assert_eq!(goer.ask("close"), "done");
+        assert_eq!(sender.ask("recv"), "end");
+        for length in ["0", "1", "100000"] {
+            for command in ["send", "try-send", "feed"] {
+                let answer = sender.ask(&format!("{command} {length}"));
+                assert!(answer.starts_with("error disconnected: ") || answer == "fed", "{who_sends}: {answer}");
+            }
+            let answer = sender.ask("flush");
+            assert!(answer.starts_with("error disconnected: "), "{who_sends}: {answer}");
+        }
+        assert_eq!(sender.ask("sigpipe"), "kills", "the disposition is the host's");
+    }
+    server.finish();
+}

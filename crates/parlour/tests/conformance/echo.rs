@@ -1,0 +1,38 @@
+use std::thread;
+
+use parlour::{Connection, Server, Transport};
+
+use crate::support::{Base, Child, data, roles};
+
+/// Lengths around each size that matters to a framing, a pipe, a page or a buffer.
+const LENGTHS: [usize; 17] =
+    [0, 1, 3, 4, 5, 255, 256, 4095, 4096, 4097, 65_531, 65_532, 65_533, 65_535, 65_536, 65_537, 300_000];
+
+pub fn every_message_comes_back(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "echo");
+    let server = Server::bind(&address).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| roles::echo(server.accept().unwrap()));
+        converse(Connection::connect(&address).unwrap());
+    });
+}
+
+pub fn every_message_comes_back_from_another_process(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "echo");
+    let mut server = Child::spawn("echo-server", &[&address]);
+    server.expect("ready");
+    converse(Connection::connect(&address).unwrap());
+    server.finish();
+}
+
+fn converse(mut connection: Connection) {
+    for round in 0..20 {
+        for length in LENGTHS {
+            connection.send(data::message(round, length)).unwrap();
+            data::check(&connection.recv().unwrap().expect("a reply"), round, length);
+        }
+    }
+    connection.close().unwrap();
+}

@@ -1,0 +1,19 @@
+use parlour::Transport;
+
+use super::link::each_way;
+
+pub fn an_empty_message_is_not_the_end(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        sender.send(b"").unwrap();
+        sender.send(b"between").unwrap();
+        sender.feed(b"").unwrap();
+        sender.feed(b"").unwrap();
+        sender.try_send(b"").unwrap();
+        sender.close().unwrap();
+        for expected in [&b""[..], b"between", b"", b"", b""] {
+            assert_eq!(receiver.recv().unwrap().expect("a message"), expected);
+        }
+        assert_eq!(receiver.recv().unwrap(), None);
+        assert_eq!(receiver.recv().unwrap(), None, "the end stays");
+    });
+}

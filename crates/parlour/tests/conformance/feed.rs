@@ -1,0 +1,141 @@
+use std::sync::mpsc;
+use std::thread;
+
+use parlour::{Connection, Transport, TryRecvError};
+
+use super::link::each_way;
+use crate::support::wait::Sleeper;
+use crate::support::{DEADLINE, data, roles};
+
+pub fn fed_messages_arrive_apart_and_in_order(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        for number in 0..100 {
+            sender.feed(data::message(number, number % 5)).unwrap();
+        }
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "they wait for each other");
+        sender.send(data::message(100, 10)).unwrap();
+        sender.feed(data::message(101, 11)).unwrap();
+        sender.flush().unwrap();
+        assert!(sender.try_flush().unwrap(), "nothing is left");
+        for number in 0..100 {
+            data::check(&receiver.recv().unwrap().expect("a message"), number, number % 5);
+        }
+        data::check(&receiver.recv().unwrap().expect("a message"), 100, 10);
+        data::check(&receiver.recv().unwrap().expect("a message"), 101, 11);
+    });
+}
+
+pub fn receiving_sends_what_was_fed_before_it_sleeps(transport: Transport) {
+    let calls: [fn(&mut Connection) -> Vec<u8>; 3] = [
+        |end| end.recv().unwrap().expect("a reply").into_vec(),
+        |end| end.recv_timeout(DEADLINE).unwrap().expect("a reply").into_vec(),
+        |end| {
+            let mut message = Vec::new();
+            assert!(end.recv_into(&mut message).unwrap());
+            message
+        },
+    ];
+    for receive in calls {
+        each_way(transport, |mut first, second| {
+            thread::scope(|scope| {
+                scope.spawn(move || roles::echo(second));
+                for number in 0..10 {
+                    first.feed(data::message(number, 100)).unwrap();
+                    data::check(&receive(&mut first), number, 100);
+                }
+                drop(first);
+            });
+        });
+    }
+}
+
+/// Nobody flushes, and the receiver gets what is over 64 KiB all the same.
+pub fn feeding_past_64_kib_sends_by_itself(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        let length = 100;
+        for number in 0..600 {
+            sender.feed(data::message(number, length)).unwrap();
+        }
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "62,400 bytes wait for more");
+        thread::scope(|scope| {
+            let (all_received, is_over) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                for number in 600..2000 {
+                    sender.feed(data::message(number, length)).unwrap();
+                }
+                // Until then, so that its end sends nothing.
+                let _ = is_over.recv();
+            });
+            // At most 64 KiB are left.
+            for number in 0..2000 - 64 * 1024 / length {
+                data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, length);
+            }
+            drop(all_received);
+        });
+    });
+}
+
+pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            let (all_received, is_over) = mpsc::channel::<()>();
+            scope.spawn(move || {
+                for number in 0..10 {
+                    sender.feed(data::message(number, 100)).unwrap();
+                }
+                sender.feed(data::message(10, 200_000)).unwrap();
+                let _ = is_over.recv();
+            });
+            for number in 0..=10 {
+                let length = if number < 10 { 100 } else { 200_000 };
+                data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, length);
+            }
+            drop(all_received);
+        });
+    });
+}
+
+pub fn every_way_to_end_sends_what_was_fed(transport: Transport) {
+    let ends: [fn(Connection); 5] = [
+        |end| end.close().unwrap(),
+        // There is room.
+        drop,
+        |mut end| end.finish().unwrap(),
+        |end| drop(end.split().0),
+        |end| {
+            let (mut sender, _receiver) = end.split();
+            sender.finish().unwrap();
+        },
+    ];
+    for end in ends {
+        each_way(transport, |mut sender, mut receiver| {
+            for number in 0..10 {
+                sender.feed(data::message(number, 1000)).unwrap();
+            }
+            end(sender);
+            for number in 0..10 {
+                data::check(&receiver.recv().unwrap().expect("a message"), number, 1000);
+            }
+            assert_eq!(receiver.recv().unwrap(), None);
+        });
+    }
+}
+
+pub fn closing_waits_until_what_was_fed_is_sent(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        let mut count = 0;
+        while sender.try_send(data::message(count, 3001)).is_ok() {
+            count += 1;
+        }
+        let fed = 10;
+        for number in count..count + fed {
+            sender.feed(data::message(number, 3001)).unwrap();
+        }
+        let sleeper = Sleeper::start(move || sender.close().unwrap());
+        for number in 0..count + fed {
+            data::check(&receiver.recv().unwrap().expect("a message"), number, 3001);
+        }
+        assert_eq!(receiver.recv().unwrap(), None);
+        sleeper.result();
+    });
+}

@@ -1,0 +1,130 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::{Connection, ErrorKind, Transport, TrySendError};
+
+use super::link::{Link, directions, each_way};
+use crate::support::data;
+
+/// No multiples of a page, and some that no kernel takes as a whole when there is little room, so that the channel is full
+/// in the middle of a message.
+fn length_of(number: usize) -> usize {
+    [3001, 40_009, 700, 100_003][number % 4]
+}
+
+const SHORT: Duration = Duration::from_millis(20);
+
+/// Sends without waiting until the channel is full, then with a deadline. Gives how many messages, numbered from 0, are
+/// on their way.
+fn fill(end: &mut Connection) -> usize {
+    let mut count = 0;
+    loop {
+        let message = data::message(count, length_of(count)).to_vec();
+        let place = message.as_ptr();
+        match end.try_send(message) {
+            Ok(()) => count += 1,
+            Err(TrySendError::Full(message)) => {
+                assert_eq!(message.as_ptr(), place, "it is the same Vec");
+                data::check(&message, count, length_of(count));
+                break;
+            }
+            Err(TrySendError::Failed(error)) => panic!("{error}"),
+        }
+        assert!(count < 1_000_000, "the channel has no bound");
+    }
+    if !end.capabilities().boundaries {
+        assert!(!end.try_flush().unwrap(), "the rest of a message is kept");
+    }
+    for _ in 0..3 {
+        let before = Instant::now();
+        match end.send_timeout(data::message(count, length_of(count)), SHORT) {
+            Ok(()) => count += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::TimedOut);
+                assert!(before.elapsed() >= SHORT, "it gave up after {:?}", before.elapsed());
+            }
+        }
+    }
+    count
+}
+
+pub fn when_both_directions_are_full_every_message_arrives_once(transport: Transport) {
+    let (mut client, mut served) = Link::new(transport).ends();
+    let counts = [fill(&mut client), fill(&mut served)];
+    thread::scope(|scope| {
+        for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip(counts) {
+            scope.spawn(move || {
+                sender.flush().unwrap();
+                sender.send(b"last").unwrap();
+            });
+            scope.spawn(move || {
+                for number in 0..count {
+                    data::check(&receiver.recv().unwrap().expect("a message"), number, length_of(number));
+                }
+                assert_eq!(receiver.recv().unwrap().expect("a message"), b"last");
+                assert_eq!(receiver.recv().unwrap(), None);
+            });
+        }
+    });
+}
+
+/// Nobody flushes: what was kept goes out while each side waits for what the other kept.
+pub fn when_both_directions_are_full_receiving_is_enough(transport: Transport) {
+    let (mut client, mut served) = Link::new(transport).ends();
+    let (from_client, from_server) = (fill(&mut client), fill(&mut served));
+    thread::scope(|scope| {
+        for (mut end, count) in [(client, from_server), (served, from_client)] {
+            scope.spawn(move || {
+                for number in 0..count {
+                    data::check(&end.recv().unwrap().expect("a message"), number, length_of(number));
+                }
+                end.close().unwrap();
+            });
+        }
+    });
+}
+
+pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(transport: Transport) {
+    let length = 4 << 20;
+    each_way(transport, |mut sender, mut receiver| {
+        let mut expected = Vec::new();
+        for seed in 0..3 {
+            match sender.send_timeout(data::message(seed, length), SHORT) {
+                Ok(()) => expected.push(seed),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
+            }
+        }
+        if !sender.try_flush().unwrap() {
+            // While a rest is kept nothing may come before it.
+            assert!(matches!(sender.try_send(b"x"), Err(TrySendError::Full(b"x"))));
+            assert_eq!(sender.send_timeout(b"x", SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                sender.send(b"last").unwrap();
+            });
+            for seed in expected {
+                data::check(&receiver.recv().unwrap().expect("a message"), seed, length);
+            }
+            assert_eq!(receiver.recv().unwrap().expect("a message"), b"last");
+            assert_eq!(receiver.recv().unwrap(), None);
+        });
+    });
+}
+
+pub fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        let count = fill(&mut sender);
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in count..count + 100 {
+                    sender.send_timeout(data::message(number, length_of(number)), crate::support::DEADLINE).unwrap();
+                }
+            });
+            for number in 0..count + 100 {
+                data::check(&receiver.recv().unwrap().expect("a message"), number, length_of(number));
+            }
+            assert_eq!(receiver.recv().unwrap(), None);
+        });
+    });
+}

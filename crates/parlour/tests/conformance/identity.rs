@@ -1,0 +1,51 @@
+use parlour::{ErrorKind, Peer, Transport, Voucher};
+
+use super::link::{CHILD_ROLES, WithChild};
+use crate::support::wait;
+
+pub fn each_side_knows_the_others_process_and_user(transport: Transport) {
+    let uid = rustix::process::geteuid().as_raw();
+    let gid = rustix::process::getegid().as_raw();
+    for role in CHILD_ROLES {
+        let WithChild { child, connection, room: _room } = WithChild::new(transport, role);
+        let peer = connection.peer();
+        assert_eq!((peer.pid(), peer.uid()), (Some(child.pid()), Some(uid)), "of a {role}: {peer}");
+        if connection.capabilities().credentials {
+            assert_eq!(peer.gid(), Some(gid));
+            assert_eq!(vouchers(peer), [Voucher::Kernel; 3], "of a {role}: {peer}");
+        } else {
+            // A server has seen that the process holds the other end; a client believes the owner record.
+            let pid_by = if role == "client" { Voucher::Verified } else { Voucher::Claim };
+            assert_eq!(vouchers(peer), [pid_by, Voucher::FileOwner, Voucher::Nobody], "of a {role}: {peer}");
+        }
+        let shown = format!("pid {} ({}), uid {uid} (", child.pid(), peer.pid_vouched());
+        assert!(peer.to_string().starts_with(&shown), "{peer}");
+    }
+}
+
+fn vouchers(peer: &Peer) -> [Voucher; 3] {
+    [peer.pid_vouched(), peer.uid_vouched(), peer.gid_vouched()]
+}
+
+pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(transport: Transport) {
+    for role in CHILD_ROLES {
+        let WithChild { mut child, connection, room: _room } = WithChild::new(transport, role);
+        match connection.peer_pidfd() {
+            Ok(pidfd) => {
+                assert!(!wait::readable_within(&pidfd, std::time::Duration::ZERO), "it lives");
+                child.kill();
+                assert!(wait::readable(&pidfd), "it died");
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), std::io::ErrorKind::Unsupported, "{error}");
+                assert_eq!(ErrorKind::Unsupported.to_string(), "unsupported");
+            }
+        }
+    }
+}
+
+pub fn the_capabilities_are_the_same_on_both_sides(transport: Transport) {
+    let (client, served) = super::link::Link::new(transport).ends();
+    assert_eq!(client.capabilities(), served.capabilities());
+    assert_eq!(client.capabilities().message_max, 16 << 20);
+}

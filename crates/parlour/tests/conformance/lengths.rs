@@ -1,0 +1,27 @@
+use std::thread;
+
+use parlour::Transport;
+
+use super::link::{Link, directions};
+use crate::support::data;
+
+const LONGEST: usize = 70_000;
+
+/// Both directions at once, one of them from the longest to the shortest.
+pub fn every_length_from_0_to_70_000_arrives_whole(transport: Transport) {
+    let (client, served) = Link::new(transport).ends();
+    thread::scope(|scope| {
+        for ((mut sender, mut receiver), down) in directions(client, served).into_iter().zip([false, true]) {
+            let lengths = move || (0..=LONGEST).map(move |step| if down { LONGEST - step } else { step });
+            scope.spawn(move || lengths().for_each(|length| sender.send(data::message(length, length)).unwrap()));
+            scope.spawn(move || {
+                let mut message = Vec::new();
+                for length in lengths() {
+                    assert!(receiver.recv_into(&mut message).unwrap(), "it ends before length {length}");
+                    data::check(&message, length, length);
+                }
+                assert!(!receiver.recv_into(&mut message).unwrap(), "it goes on after the last length");
+            });
+        }
+    });
+}

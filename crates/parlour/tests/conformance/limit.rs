@@ -1,0 +1,73 @@
+use std::io::IoSlice;
+use std::thread;
+use std::time::Duration;
+
+use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport, TryRecvError, TrySendError};
+
+use super::link::{Link, directions};
+use crate::support::data;
+
+pub fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(transport: Transport) {
+    for limit in [0, 1, 1000, 65_532, 65_536, 100_000] {
+        let server = ServerOptions::new().message_max(limit);
+        let (client, served) = Link::with(transport, &server, &ConnectOptions::new().message_max(limit)).ends();
+        refuses_one_byte_more(client, served, limit);
+    }
+}
+
+pub fn the_limit_is_16_mib_unless_told_otherwise(transport: Transport) {
+    let (client, served) = Link::new(transport).ends();
+    refuses_one_byte_more(client, served, 16 << 20);
+}
+
+fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: usize) {
+    let too_long = data::message(0, limit + 1);
+    for end in [&mut client, &mut served] {
+        assert_eq!(end.capabilities().message_max, limit);
+        let parts = [IoSlice::new(&too_long[..limit]), IoSlice::new(&too_long[limit..])];
+        assert_eq!(end.send(too_long).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        assert_eq!(end.send_vectored(&parts).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        assert_eq!(end.send_timeout(too_long, Duration::ZERO).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        assert_eq!(end.feed(too_long).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        let refused = end.try_send(too_long);
+        assert!(
+            matches!(&refused, Err(TrySendError::Failed(error)) if error.kind() == ErrorKind::MessageTooLong),
+            "{refused:?}",
+        );
+    }
+    // The first message that each side gets is one that was sent afterwards.
+    thread::scope(|scope| {
+        for (mut sender, mut receiver) in directions(client, served) {
+            scope.spawn(move || sender.send(data::message(1, limit)).unwrap());
+            scope.spawn(move || {
+                data::check(&receiver.recv().unwrap().expect("a message"), 1, limit);
+                assert_eq!(receiver.recv().unwrap(), None);
+            });
+        }
+    });
+}
+
+pub fn a_receiver_with_a_lower_limit_refuses_and_stays_so(transport: Transport) {
+    let low = 1000;
+    for limits in [(low, 100_000), (100_000, low)] {
+        let options = (ServerOptions::new().message_max(limits.0), ConnectOptions::new().message_max(limits.1));
+        let (client, served) = Link::with(transport, &options.0, &options.1).ends();
+        let (mut sender, mut receiver) = if limits.0 == low { (client, served) } else { (served, client) };
+        sender.send(data::message(1, low)).unwrap();
+        sender.send(data::message(2, low + 1)).unwrap();
+        sender.send(data::message(3, 3)).unwrap();
+
+        data::check(&receiver.recv().unwrap().expect("what came before"), 1, low);
+        for _ in 0..3 {
+            assert_eq!(receiver.recv().unwrap_err().kind(), ErrorKind::MessageTooLong);
+            let failed = receiver.try_recv();
+            assert!(
+                matches!(&failed, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::MessageTooLong),
+                "{failed:?}",
+            );
+            assert!(receiver.has_message(), "the error is there to be taken, without waiting");
+        }
+        receiver.send(b"the other direction goes on").unwrap();
+        assert_eq!(sender.recv().unwrap().expect("a message"), b"the other direction goes on");
+    }
+}

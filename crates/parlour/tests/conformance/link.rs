@@ -1,0 +1,126 @@
+//! Both ends of a connection in one process, for scenarios that need no more.
+
+use std::thread;
+
+use parlour::{ConnectOptions, Connection, Receiver, Sender, Server, ServerOptions, ShutdownHandle, Transport};
+
+use crate::support::{Base, Child, DEADLINE};
+
+/// A server and one of its connections, both ends. (The base is last, so that it outlives the rest.)
+pub struct Link {
+    pub client: Connection,
+    /// The server's end.
+    pub served: Connection,
+    pub server: Server,
+    pub address: String,
+    pub base: Base,
+}
+
+impl Link {
+    pub fn new(transport: Transport) -> Self {
+        Self::with(transport, &ServerOptions::new(), &ConnectOptions::new())
+    }
+
+    pub fn with(transport: Transport, server: &ServerOptions, client: &ConnectOptions) -> Self {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let server = server.bind(&address).unwrap();
+        let (client, served) = meet(&server, &address, client);
+        assert_eq!((client.transport(), served.transport()), (transport, transport));
+        Self { client, served, server, address, base }
+    }
+
+    /// The two ends, with the server gone.
+    pub fn ends(self) -> (Connection, Connection) {
+        (self.client, self.served)
+    }
+}
+
+/// One more connection of a server: the client's end and its own.
+pub fn meet(server: &Server, address: &str, options: &ConnectOptions) -> (Connection, Connection) {
+    thread::scope(|scope| {
+        let client = scope.spawn(|| options.connect(address).unwrap());
+        let served = server.accept_timeout(DEADLINE).unwrap();
+        (client.join().unwrap(), served)
+    })
+}
+
+/// Plays a scene twice, each time with a new connection: with the client as its first part, and with the server.
+pub fn each_way(transport: Transport, scene: impl Fn(Connection, Connection)) {
+    for client_is_first in [true, false] {
+        let (client, served) = Link::new(transport).ends();
+        let _told = Told(if client_is_first { "the client" } else { "the server" });
+        match client_is_first {
+            true => scene(client, served),
+            false => scene(served, client),
+        }
+    }
+}
+
+/// Says in a panic who played the first part.
+struct Told(&'static str);
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("({} played the first part)", self.0);
+        }
+    }
+}
+
+/// The two directions of a connection, each with its sender and its receiver.
+pub fn directions(client: Connection, served: Connection) -> [(Sender, Receiver); 2] {
+    let (to_server, from_server) = client.split();
+    let (to_client, from_client) = served.split();
+    [(to_server, from_client), (to_client, from_server)]
+}
+
+/// A connection of this process with a child that is told what to do; see [`roles`](crate::support::roles).
+pub struct WithChild {
+    pub connection: Connection,
+    pub child: Child,
+    pub room: Room,
+}
+
+/// Where they met.
+pub struct Room {
+    /// Of this process, when the child is a client.
+    pub server: Option<Server>,
+    pub address: String,
+    pub base: Base,
+}
+
+/// What the child of [`WithChild`] can be.
+pub const CHILD_ROLES: [&str; 2] = ["client", "server"];
+
+impl WithChild {
+    pub fn new(transport: Transport, role: &str) -> Self {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let mut child;
+        let (server, connection) = if role == "client" {
+            let server = Server::bind(&address).unwrap();
+            child = Child::spawn("client", &[&address]);
+            child.say("connect");
+            let connection = server.accept_timeout(DEADLINE).unwrap();
+            (Some(server), connection)
+        } else {
+            child = Child::spawn("server", &[&address]);
+            child.expect("ready");
+            child.say("accept");
+            (None, Connection::connect(&address).unwrap())
+        };
+        let said = child.line();
+        assert!(said.starts_with("connected ") || said.starts_with("accepted "), "{said}");
+        Self { connection, child, room: Room { server, address, base } }
+    }
+}
+
+/// Has a server's threads come back when a scenario ends, also when it ends in a panic.
+pub struct ShutDownAtEnd(pub ShutdownHandle);
+
+impl Drop for ShutDownAtEnd {
+    fn drop(&mut self) {
+        self.0.shutdown();
+    }
+}

@@ -1,0 +1,77 @@
+use std::thread;
+
+use parlour::{Connection, Server, Transport};
+
+use super::link::ShutDownAtEnd;
+use crate::support::{Base, Child, Role, data, roles};
+
+const THREADS: usize = 32;
+const PROCESSES: usize = 4;
+const MESSAGES: usize = 100;
+
+/// `chatter ADDRESS SEED`: says `done` when each of its messages has come back.
+pub const CHATTER: Role = Role {
+    name: "chatter",
+    play: |arguments| {
+        chat(&arguments[0], arguments[1].parse().unwrap());
+        println!("done");
+        roles::until_end_of_input();
+    },
+};
+
+pub fn many_clients_at_once_have_each_their_own_conversation(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    thread::scope(|scope| {
+        let _end = ShutDownAtEnd(server.shutdown_handle());
+        let serving = scope.spawn(|| {
+            let mut served = 0;
+            for connection in server.incoming() {
+                let connection = connection.unwrap();
+                scope.spawn(move || roles::echo(connection));
+                served += 1;
+            }
+            served
+        });
+        let mut processes: Vec<Child> = (0..PROCESSES)
+            .map(|number| Child::spawn("chatter", &[&address, &(THREADS + number).to_string()]))
+            .collect();
+        let threads: Vec<_> = (0..THREADS)
+            .map(|seed| {
+                scope.spawn({
+                    let address = &address;
+                    move || chat(address, seed)
+                })
+            })
+            .collect();
+        let mut results: Vec<_> = threads.into_iter().map(|thread| thread.join()).collect();
+        for process in &mut processes {
+            process.expect("done");
+            process.finish();
+        }
+        server.shutdown_handle().shutdown();
+        assert_eq!(serving.join().unwrap(), THREADS + PROCESSES);
+        results.retain(Result::is_err);
+        assert!(results.is_empty(), "{} of the clients failed", results.len());
+    });
+    assert_eq!(server.refused().count, 0);
+}
+
+/// Sends messages that no other client sends, a few on their way at once, and checks that they come back.
+fn chat(address: &str, seed: usize) {
+    const AHEAD: usize = 3;
+    let message = |number| (seed * MESSAGES + number, (seed * 31 + number * 257) % 9_000);
+    let mut connection = Connection::connect(address).unwrap();
+    for number in 0..MESSAGES + AHEAD {
+        if number < MESSAGES {
+            let (seed, length) = message(number);
+            connection.send(data::message(seed, length)).unwrap();
+        }
+        if number >= AHEAD {
+            let (seed, length) = message(number - AHEAD);
+            data::check(&connection.recv().unwrap().expect("a reply"), seed, length);
+        }
+    }
+    connection.close().unwrap();
+}

@@ -1,0 +1,158 @@
+//! The contract that every transport fulfils, one scenario per function, one concept per file.
+//!
+//! A scenario knows its transport only as a parameter, and asks the connection's capabilities where transports may differ.
+
+mod accept_threads;
+mod allow;
+mod choice;
+mod death;
+mod disconnect;
+mod echo;
+mod empty;
+mod feed;
+mod full;
+mod half_close;
+mod identity;
+mod large;
+mod lengths;
+mod limit;
+mod limits;
+mod link;
+mod long_names;
+mod many_clients;
+mod order;
+mod poll_loops;
+mod server_close;
+mod shutdown;
+mod signals;
+mod split;
+mod timeouts;
+mod truncated;
+mod vectored;
+mod waiting;
+
+use parlour::Transport;
+
+use crate::support::Role;
+
+/// One thing that must hold over every transport.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    pub name: &'static str,
+    pub run: fn(Transport),
+}
+
+/// The roles of the children of scenarios.
+pub const ROLES: &[Role] = &[many_clients::CHATTER, signals::SERVER, signals::CLIENT];
+
+/// Every scenario, named after its function.
+macro_rules! scenarios {
+    ($($file:ident: $($name:ident),+;)+) => {
+        pub const ALL: &[Scenario] = &[$($(Scenario { name: stringify!($name), run: $file::$name }),+),+];
+    };
+}
+
+scenarios! {
+    echo:
+        every_message_comes_back,
+        every_message_comes_back_from_another_process;
+    order:
+        ten_thousand_messages_arrive_in_order;
+    lengths:
+        every_length_from_0_to_70_000_arrives_whole;
+    limit:
+        a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent,
+        the_limit_is_16_mib_unless_told_otherwise,
+        a_receiver_with_a_lower_limit_refuses_and_stays_so;
+    empty:
+        an_empty_message_is_not_the_end;
+    full:
+        when_both_directions_are_full_every_message_arrives_once,
+        when_both_directions_are_full_receiving_is_enough,
+        a_send_that_times_out_has_sent_nothing_or_keeps_the_rest,
+        a_send_to_a_full_channel_goes_on_when_the_peer_reads;
+    large:
+        large_messages_pass_each_way,
+        large_messages_pass_both_ways_at_once;
+    vectored:
+        a_message_in_parts_arrives_as_one;
+    feed:
+        fed_messages_arrive_apart_and_in_order,
+        receiving_sends_what_was_fed_before_it_sleeps,
+        feeding_past_64_kib_sends_by_itself,
+        a_long_message_is_fed_without_waiting_for_others_and_overtakes_none,
+        every_way_to_end_sends_what_was_fed,
+        closing_waits_until_what_was_fed_is_sent;
+    half_close:
+        finish_ends_one_direction_and_leaves_the_other,
+        finish_wakes_a_peer_that_waits;
+    disconnect:
+        closing_ends_both_directions_after_the_last_message,
+        closing_with_messages_unread_loses_nothing_that_was_sent,
+        sending_to_a_peer_that_has_gone_raises_no_signal;
+    split:
+        the_halves_work_in_two_threads,
+        dropping_the_sender_ends_only_its_direction,
+        dropping_the_receiver_ends_only_its_direction,
+        dropping_the_receiver_wakes_a_sender_that_waits,
+        dropping_the_sender_does_not_disturb_a_receiver_that_waits;
+    truncated:
+        a_message_torn_by_the_death_of_the_peer_is_truncated,
+        a_message_torn_by_the_death_of_the_peer_wakes_its_receiver;
+    death:
+        the_death_of_the_peer_between_messages_is_the_end,
+        the_death_of_the_peer_wakes_a_receiver_at_once,
+        the_death_of_the_peer_wakes_a_sender_at_once,
+        the_next_server_takes_the_name_of_a_killed_one_at_once,
+        a_server_outlives_its_clients;
+    timeouts:
+        receiving_gives_up_at_its_deadline,
+        accepting_gives_up_at_its_deadline_and_loses_no_client,
+        the_part_of_a_message_that_came_before_the_deadline_is_kept,
+        a_deadline_of_one_half_does_not_touch_the_other,
+        a_server_that_never_accepts_holds_nobody_past_the_deadline;
+    poll_loops:
+        a_loop_with_try_recv_misses_no_message_and_does_not_spin,
+        a_descriptor_is_quiet_when_there_is_nothing_to_receive,
+        has_message_tells_of_what_no_descriptor_will_announce,
+        a_loop_with_try_send_gets_everything_through,
+        the_sending_descriptor_shows_that_the_peer_reads_no_more,
+        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin;
+    many_clients:
+        many_clients_at_once_have_each_their_own_conversation;
+    accept_threads:
+        several_threads_accept_on_one_server;
+    shutdown:
+        shutdown_ends_a_blocked_accept,
+        shutdown_never_comes_too_early,
+        shutdown_holds_for_every_thread_every_call_and_for_good,
+        incoming_ends_at_shutdown;
+    server_close:
+        closing_a_server_removes_its_files_and_leaves_its_connections,
+        a_client_in_the_queue_of_a_server_that_goes_never_hangs,
+        a_name_can_be_taken_and_given_up_many_times;
+    waiting:
+        without_a_server_connecting_fails_at_once,
+        waiting_for_a_server_ends_at_its_deadline,
+        a_client_waits_for_a_server_that_starts_later,
+        a_client_waits_where_not_even_the_base_exists,
+        a_client_waits_while_its_server_restarts,
+        a_client_waits_while_a_killed_server_is_replaced;
+    choice:
+        a_server_of_every_transport_serves_this_one,
+        a_client_that_demands_no_transport_takes_what_is_on_offer;
+    limits:
+        a_client_beyond_connections_max_is_turned_away,
+        a_client_beyond_its_users_connections_is_turned_away;
+    allow:
+        a_client_that_the_policy_refuses_is_told_or_ended,
+        a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on;
+    identity:
+        each_side_knows_the_others_process_and_user,
+        a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one,
+        the_capabilities_are_the_same_on_both_sides;
+    long_names:
+        a_name_of_64_bytes_works_in_a_base_of_any_length;
+    signals:
+        a_storm_of_signals_changes_no_data;
+}

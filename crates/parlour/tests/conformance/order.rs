@@ -1,0 +1,35 @@
+use std::thread;
+
+use parlour::Transport;
+
+use super::link::each_way;
+use crate::support::data;
+
+const COUNT: usize = 10_000;
+
+pub fn ten_thousand_messages_arrive_in_order(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    sender.send(data::message(number, length_of(number))).unwrap();
+                }
+                sender.close().unwrap();
+            });
+            let mut message = Vec::new();
+            for number in 0..COUNT {
+                assert!(receiver.recv_into(&mut message).unwrap(), "it ends before message {number}");
+                data::check(&message, number, length_of(number));
+            }
+            assert!(!receiver.recv_into(&mut message).unwrap(), "it goes on after the last message");
+        });
+    });
+}
+
+/// Mostly short, now and then more than fits anywhere.
+fn length_of(number: usize) -> usize {
+    match number % 500 {
+        499 => 100_000,
+        _ => number % 97,
+    }
+}

@@ -1,0 +1,188 @@
+use std::os::fd::AsFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::{Connection, Server, Transport, TryRecvError, TrySendError};
+use rustix::event::PollFlags;
+
+use super::link::each_way;
+use crate::support::{Base, DEADLINE, data, wait};
+
+const QUIET: Duration = Duration::from_millis(50);
+const MESSAGES: usize = 5000;
+
+fn length_of(number: usize) -> usize {
+    match number % 1000 {
+        999 => 150_000,
+        _ => (number * 7) % 900,
+    }
+}
+
+/// A loop that sleeps in poll(2), and takes all there is when it wakes up.
+pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    let message = data::message(number, length_of(number));
+                    // Bursts of every size, so that one read brings many messages, one, or part of one.
+                    match (number * number) % 11 {
+                        0..7 => sender.feed(message).unwrap(),
+                        _ => sender.send(message).unwrap(),
+                    }
+                }
+                sender.close().unwrap();
+            });
+            let (mut number, mut wakes) = (0, 0);
+            'receiving: loop {
+                loop {
+                    let had_message = receiver.has_message();
+                    match receiver.try_recv() {
+                        Ok(Some(message)) => {
+                            data::check(&message, number, length_of(number));
+                            number += 1;
+                        }
+                        Ok(None) => break 'receiving,
+                        Err(TryRecvError::Empty) => {
+                            assert!(!had_message, "it said that there was a message");
+                            break;
+                        }
+                        Err(TryRecvError::Failed(error)) => panic!("{error}"),
+                    }
+                }
+                assert!(wait::readable(receiver.recv_fd()), "message {number} was missed");
+                wakes += 1;
+            }
+            assert_eq!(number, MESSAGES);
+            // A long message may take a wake-up for each part of it that comes.
+            assert!(wakes < 2 * MESSAGES, "it woke up {wakes} times for {MESSAGES} messages");
+        });
+    });
+}
+
+pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        let is_quiet = |receiver: &mut Connection| {
+            assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+            assert!(!receiver.has_message());
+            !wait::readable_within(receiver.recv_fd(), QUIET)
+        };
+        assert!(is_quiet(&mut receiver));
+        sender.send(b"one").unwrap();
+        assert!(wait::readable(receiver.recv_fd()));
+        assert_eq!(receiver.recv().unwrap().expect("a message"), b"one");
+        assert!(is_quiet(&mut receiver));
+
+        // Part of a message is nothing to wake up for once it has been taken in.
+        sender.try_send(data::message(1, 4 << 20)).unwrap();
+        if !sender.try_flush().unwrap() {
+            while matches!(receiver.try_recv(), Err(TryRecvError::Empty))
+                && wait::readable_within(receiver.recv_fd(), QUIET)
+            {}
+            assert!(is_quiet(&mut receiver));
+        }
+    });
+}
+
+pub fn has_message_tells_of_what_no_descriptor_will_announce(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        for number in 0..3 {
+            sender.feed(data::message(number, 10)).unwrap();
+        }
+        sender.flush().unwrap();
+        data::check(&receiver.recv().unwrap().expect("a message"), 0, 10);
+        for number in 1..3 {
+            let announced = wait::readable_within(receiver.recv_fd(), Duration::ZERO);
+            assert!(receiver.has_message() || announced, "message {number} would be slept over");
+            data::check(&receiver.recv().unwrap().expect("a message"), number, 10);
+        }
+        assert!(!receiver.has_message());
+    });
+}
+
+/// The same for sending: a loop that sleeps until the channel has room.
+pub fn a_loop_with_try_send_gets_everything_through(transport: Transport) {
+    each_way(transport, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    data::check(&receiver.recv().unwrap().expect("a message"), number, length_of(number));
+                }
+                assert_eq!(receiver.recv().unwrap(), None);
+            });
+            let (mut number, mut wakes) = (0, 0);
+            while number < MESSAGES || !sender.try_flush().unwrap() {
+                if number < MESSAGES {
+                    match sender.try_send(data::message(number, length_of(number))) {
+                        Ok(()) => {
+                            number += 1;
+                            continue;
+                        }
+                        Err(TrySendError::Full(_)) => {}
+                        Err(TrySendError::Failed(error)) => panic!("{error}"),
+                    }
+                }
+                let writable = sender.send_fd().expect("it has not finished");
+                assert!(wait::ready(writable, PollFlags::OUT, DEADLINE), "stuck at message {number}");
+                wakes += 1;
+            }
+            assert!(wakes < 2 * MESSAGES, "it woke up {wakes} times for {MESSAGES} messages");
+            drop(sender);
+        });
+    });
+}
+
+pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(transport: Transport) {
+    each_way(transport, |sender, receiver| {
+        let gone = PollFlags::ERR | PollFlags::HUP;
+        let fd = sender.send_fd().expect("it has not finished");
+        assert!(!wait::ready(fd, PollFlags::empty(), QUIET), "the peer is there");
+        drop(receiver);
+        assert!(wait::ready(fd, gone, DEADLINE));
+    });
+}
+
+/// One thread serves everybody and sleeps in poll(2) only.
+pub fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(transport: Transport) {
+    const CLIENTS: usize = 20;
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    assert!(!wait::readable_within(&server, QUIET), "nobody has come");
+    thread::scope(|scope| {
+        for number in 0..CLIENTS {
+            let address = &address;
+            scope.spawn(move || {
+                let mut connection = Connection::connect(address).unwrap();
+                connection.send(data::message(number, 100)).unwrap();
+                data::check(&connection.recv().unwrap().expect("a reply"), number, 100);
+                assert_eq!(connection.recv().unwrap(), None);
+            });
+        }
+        let deadline = Instant::now() + DEADLINE;
+        let (mut clients, mut served, mut wakes) = (Vec::new(), 0, 0);
+        while served < CLIENTS {
+            assert!(Instant::now() < deadline, "{served} were served, {} are here", clients.len());
+            while let Some(client) = server.try_accept().unwrap() {
+                clients.push(client);
+            }
+            clients.retain_mut(|client: &mut Connection| match client.try_recv() {
+                Ok(message) => {
+                    client.send(&message.expect("a message")).unwrap();
+                    served += 1;
+                    false
+                }
+                Err(TryRecvError::Empty) => true,
+                Err(TryRecvError::Failed(error)) => panic!("{error}"),
+            });
+            if served < CLIENTS {
+                let fds = std::iter::once(server.as_fd()).chain(clients.iter().map(|client| client.recv_fd()));
+                assert!(wait::any_readable(fds), "{served} were served, {} are here", clients.len());
+                wakes += 1;
+            }
+        }
+        assert!(wakes < 20 * CLIENTS, "it woke up {wakes} times for {CLIENTS} clients");
+    });
+    assert!(server.try_accept().unwrap().is_none());
+    assert!(!wait::readable_within(&server, QUIET), "everybody has gone");
+}

@@ -1,0 +1,80 @@
+use std::thread;
+use std::time::Duration;
+
+use parlour::{ErrorKind, Server, Transport};
+
+use super::link::{Link, ShutDownAtEnd};
+use crate::support::wait::{self, Sleeper};
+use crate::support::{Base, DEADLINE};
+
+pub fn shutdown_ends_a_blocked_accept(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    for _ in 0..30 {
+        let server = Server::bind(&address).unwrap();
+        let handle = server.shutdown_handle();
+        let sleeper = Sleeper::start(move || server.accept().unwrap_err().kind());
+        handle.shutdown();
+        assert_eq!(sleeper.result().0, ErrorKind::Shutdown);
+        // The server is gone, and the handle still harmless.
+        handle.shutdown();
+    }
+}
+
+/// At no particular moment.
+pub fn shutdown_never_comes_too_early(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    for _ in 0..100 {
+        let server = Server::bind(&address).unwrap();
+        let handle = server.shutdown_handle();
+        let accepting = thread::spawn(move || server.accept().unwrap_err().kind());
+        handle.shutdown();
+        assert_eq!(accepting.join().unwrap(), ErrorKind::Shutdown);
+    }
+}
+
+pub fn shutdown_holds_for_every_thread_every_call_and_for_good(transport: Transport) {
+    let Link { mut client, mut served, server, base: _base, .. } = Link::new(transport);
+    let handle = server.shutdown_handle();
+    thread::scope(|scope| {
+        let accepting: Vec<_> = (0..4).map(|_| scope.spawn(|| server.accept().unwrap_err().kind())).collect();
+        let other = handle.clone();
+        scope.spawn(move || other.shutdown());
+        for thread in accepting {
+            assert_eq!(thread.join().unwrap(), ErrorKind::Shutdown);
+        }
+    });
+    for _ in 0..2 {
+        assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::Shutdown);
+        assert_eq!(server.accept_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Shutdown);
+        assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::Shutdown);
+        assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::Shutdown);
+        assert!(server.incoming().next().is_none());
+        assert!(wait::readable(&server), "a poll loop is told as well");
+    }
+    client.send(b"open connections go on").unwrap();
+    assert_eq!(served.recv().unwrap().expect("a message"), b"open connections go on");
+}
+
+pub fn incoming_ends_at_shutdown(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    let handle = server.shutdown_handle();
+    thread::scope(|scope| {
+        let _end = ShutDownAtEnd(server.shutdown_handle());
+        let serving = scope.spawn(|| {
+            let mut incoming = server.incoming();
+            let count = incoming.by_ref().map(|connection| connection.unwrap().close().unwrap()).count();
+            assert!(incoming.next().is_none(), "the end stays");
+            count
+        });
+        for _ in 0..3 {
+            let mut connection = parlour::Connection::connect(&address).unwrap();
+            assert_eq!(connection.recv().unwrap(), None);
+        }
+        handle.shutdown();
+        assert_eq!(serving.join().unwrap(), 3);
+    });
+}

@@ -1,0 +1,84 @@
+use std::thread;
+
+use parlour::{ErrorKind, Transport};
+
+use super::link::{Link, directions, each_way};
+use crate::support::data;
+use crate::support::wait::Sleeper;
+
+pub fn the_halves_work_in_two_threads(transport: Transport) {
+    let (client, served) = Link::new(transport).ends();
+    thread::scope(|scope| {
+        for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip([2000, 500]) {
+            assert_eq!((sender.transport(), receiver.transport()), (transport, transport));
+            assert_eq!(sender.peer().uid(), receiver.peer().uid());
+            scope.spawn(move || {
+                for number in 0..count {
+                    sender.send(data::message(number, number)).unwrap();
+                }
+            });
+            scope.spawn(move || {
+                for number in 0..count {
+                    data::check(&receiver.recv().unwrap().expect("a message"), number, number);
+                }
+                assert_eq!(receiver.recv().unwrap(), None, "its sender was dropped");
+            });
+        }
+    });
+}
+
+pub fn dropping_the_sender_ends_only_its_direction(transport: Transport) {
+    each_way(transport, |first, mut second| {
+        let (mut sender, mut receiver) = first.split();
+        sender.send(b"last").unwrap();
+        drop(sender);
+        assert_eq!(second.recv().unwrap().expect("a message"), b"last");
+        assert_eq!(second.recv().unwrap(), None);
+        for number in 0..100 {
+            second.send(data::message(number, 1000)).unwrap();
+            data::check(&receiver.recv().unwrap().expect("a message"), number, 1000);
+        }
+        drop(receiver);
+        assert_eq!(second.send(b"anybody?").unwrap_err().kind(), ErrorKind::Disconnected);
+    });
+}
+
+pub fn dropping_the_receiver_ends_only_its_direction(transport: Transport) {
+    each_way(transport, |first, mut second| {
+        let (mut sender, receiver) = first.split();
+        drop(receiver);
+        assert_eq!(second.send(b"anybody?").unwrap_err().kind(), ErrorKind::Disconnected);
+        for number in 0..100 {
+            sender.send(data::message(number, 1000)).unwrap();
+            data::check(&second.recv().unwrap().expect("a message"), number, 1000);
+        }
+        drop(sender);
+        assert_eq!(second.recv().unwrap(), None);
+    });
+}
+
+pub fn dropping_the_receiver_wakes_a_sender_that_waits(transport: Transport) {
+    each_way(transport, |first, mut second| {
+        let (_sender, receiver) = first.split();
+        let sleeper = Sleeper::start(move || {
+            loop {
+                if let Err(error) = second.send(data::message(0, 50_000)) {
+                    return error.kind();
+                }
+            }
+        });
+        drop(receiver);
+        assert_eq!(sleeper.result().0, ErrorKind::Disconnected);
+    });
+}
+
+pub fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(transport: Transport) {
+    each_way(transport, |first, mut second| {
+        let (sender, mut receiver) = first.split();
+        let sleeper = Sleeper::start(move || receiver.recv().unwrap());
+        drop(sender);
+        assert_eq!(second.recv().unwrap(), None);
+        second.send(b"for whoever waits").unwrap();
+        assert_eq!(sleeper.result().0.expect("a message"), b"for whoever waits");
+    });
+}

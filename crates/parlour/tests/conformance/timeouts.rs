@@ -1,0 +1,123 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, Transport, TryRecvError};
+
+use super::link::{Link, each_way, meet};
+use crate::support::{Base, DEADLINE, SOON, data};
+
+const SHORT: Duration = Duration::from_millis(50);
+
+pub fn receiving_gives_up_at_its_deadline(transport: Transport) {
+    each_way(transport, |mut first, mut second| {
+        gives_up_in_time(|| first.recv_timeout(SHORT).unwrap_err().kind());
+        assert!(matches!(first.try_recv(), Err(TryRecvError::Empty)));
+        assert_eq!(first.recv_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+
+        second.send(b"in time").unwrap();
+        assert_eq!(first.recv_timeout(Duration::MAX).unwrap().expect("a message"), b"in time");
+        second.send(b"at once").unwrap();
+        assert_eq!(first.recv_timeout(Duration::ZERO).unwrap().expect("a message"), b"at once");
+        drop(second);
+        assert_eq!(first.recv_timeout(Duration::ZERO).unwrap(), None);
+
+        let (_sender, mut receiver) = first.split();
+        assert_eq!(receiver.recv_timeout(Duration::ZERO).unwrap(), None);
+    });
+}
+
+pub fn accepting_gives_up_at_its_deadline_and_loses_no_client(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    gives_up_in_time(|| server.accept_timeout(SHORT).unwrap_err().kind());
+    assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
+    assert!(server.try_accept().unwrap().is_none());
+
+    let (_client, _served) = meet(&server, &address, &Default::default());
+    let (_client, _served) = thread::scope(|scope| {
+        let client = scope.spawn(|| parlour::Connection::connect(&address).unwrap());
+        // However short the turns are, the client gets through in the end.
+        let deadline = Instant::now() + DEADLINE;
+        let served = loop {
+            match server.accept_timeout(Duration::from_micros(10)) {
+                Ok(served) => break served,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
+            }
+            assert!(Instant::now() < deadline, "the client does not get through");
+        };
+        (client.join().unwrap(), served)
+    });
+}
+
+fn gives_up_in_time(call: impl FnOnce() -> ErrorKind) {
+    let before = Instant::now();
+    assert_eq!(call(), ErrorKind::TimedOut);
+    let took = before.elapsed();
+    assert!((SHORT..SOON).contains(&took), "it gave up after {took:?}");
+}
+
+pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(transport: Transport) {
+    let length = 4 << 20;
+    each_way(transport, |mut sender, mut receiver| {
+        // Takes what the channel takes at once, and keeps the rest.
+        let sent = sender.try_send(data::message(1, length)).is_ok();
+        if sender.try_flush().unwrap() {
+            return;
+        }
+        assert!(sent);
+        for _ in 0..3 {
+            assert_eq!(receiver.recv_timeout(Duration::from_millis(5)).unwrap_err().kind(), ErrorKind::TimedOut);
+            assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
+            assert!(!receiver.has_message());
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| sender.flush().unwrap());
+            // In as many turns as it takes.
+            let deadline = Instant::now() + DEADLINE;
+            let message = loop {
+                match receiver.recv_timeout(Duration::from_micros(100)) {
+                    Ok(message) => break message,
+                    Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
+                }
+                assert!(Instant::now() < deadline, "the message does not get through");
+            };
+            data::check(&message.expect("a message"), 1, length);
+        });
+    });
+}
+
+/// One thread waits for a message that does not come, another sends: a deadline of one half is none of the other.
+pub fn a_deadline_of_one_half_does_not_touch_the_other(transport: Transport) {
+    let (client, served) = Link::new(transport).ends();
+    let (mut to_server, mut from_server) = client.split();
+    let (_to_client, mut from_client) = served.split();
+    thread::scope(|scope| {
+        scope.spawn(move || gives_up_in_time(|| from_server.recv_timeout(SHORT).unwrap_err().kind()));
+        for number in 0..1000 {
+            to_server.send(data::message(number, 100)).unwrap();
+            data::check(&from_client.recv().unwrap().expect("a message"), number, 100);
+        }
+    });
+}
+
+/// Whether a client gets into a queue or not, its deadline holds.
+pub fn a_server_that_never_accepts_holds_nobody_past_the_deadline(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = ServerOptions::new().backlog(1).bind(&address).unwrap();
+    let mut queued = Vec::new();
+    for _ in 0..4 {
+        let before = Instant::now();
+        match ConnectOptions::new().timeout(SHORT).connect(&address) {
+            Ok(mut connection) => {
+                assert_eq!(connection.recv_timeout(SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
+                queued.push(connection);
+            }
+            Err(error) => assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::TimedOut), "{error}"),
+        }
+        assert!((SHORT..SOON).contains(&before.elapsed()), "it took {:?}", before.elapsed());
+    }
+    drop(server);
+    assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+}

@@ -1,0 +1,53 @@
+use parlour::{ErrorKind, Transport, TryRecvError};
+
+use super::link::{CHILD_ROLES, WithChild};
+use crate::support::data;
+use crate::support::wait::Sleeper;
+
+/// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is killed.
+pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(transport: Transport) {
+    let length = 100_003;
+    for role in CHILD_ROLES {
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let filled = child.ask(&format!("fill {length}"));
+        let begun: usize = filled.strip_prefix("filled ").expect(&filled).parse().unwrap();
+        child.kill();
+
+        let mut whole = 0;
+        let torn = loop {
+            match connection.recv() {
+                Ok(Some(message)) => data::check(&message, whole, length),
+                Ok(None) => break None,
+                Err(error) => break Some(error.kind()),
+            }
+            whole += 1;
+        };
+        match torn {
+            // Where the kernel keeps messages apart it takes them whole.
+            None => assert_eq!((whole, connection.capabilities().boundaries), (begun, true), "a {role} died"),
+            Some(kind) => {
+                assert_eq!((kind, whole), (ErrorKind::Truncated, begun - 1), "a {role} died");
+                assert!(connection.has_message(), "the error stays, and there is nothing to wait for");
+                let again = connection.try_recv();
+                assert!(
+                    matches!(&again, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::Truncated),
+                    "{again:?}",
+                );
+            }
+        }
+    }
+}
+
+/// The same while this side sleeps, with a part of the message here already.
+pub fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(transport: Transport) {
+    let length = 4 << 20;
+    for role in CHILD_ROLES {
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        if child.ask(&format!("try-send {length}")) != "sent" || connection.capabilities().boundaries {
+            continue;
+        }
+        let sleeper = Sleeper::start(move || connection.recv().unwrap_err().kind());
+        child.kill();
+        assert_eq!(sleeper.result().0, ErrorKind::Truncated, "a {role} died");
+    }
+}

@@ -1,0 +1,32 @@
+use std::io::IoSlice;
+use std::thread;
+
+use parlour::Transport;
+
+use super::link::each_way;
+use crate::support::data;
+
+pub fn a_message_in_parts_arrives_as_one(transport: Transport) {
+    // Parts beyond what one system call takes, empty ones among them, and parts beyond what a channel holds.
+    let cases = [(0, 0), (1, 0), (1, 100), (2, 3), (40, 1), (40, 1000), (40, 0), (1500, 3), (3, 500_000)];
+    each_way(transport, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for (seed, (count, length)) in cases.into_iter().enumerate() {
+                    let whole = data::message(seed, count * length);
+                    let mut parts: Vec<_> =
+                        (0..count).map(|at| IoSlice::new(&whole[at * length..][..length])).collect();
+                    if count > 2 {
+                        parts.insert(count / 2, IoSlice::new(b""));
+                        parts.push(IoSlice::new(b""));
+                    }
+                    sender.send_vectored(&parts).unwrap();
+                }
+            });
+            for (seed, (count, length)) in cases.into_iter().enumerate() {
+                data::check(&receiver.recv().unwrap().expect("a message"), seed, count * length);
+            }
+            assert_eq!(receiver.recv().unwrap(), None);
+        });
+    });
+}

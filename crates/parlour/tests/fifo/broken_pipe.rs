@@ -1,0 +1,215 @@
+//! The other side has gone: no signal, and the first broken pipe is final.
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Error, ErrorKind, Server, Transport, TrySendError};
+use rustix::fs::{Mode, OFlags, open};
+use rustix::io::Errno;
+
+use crate::by_hand::fifo_server::line;
+use crate::by_hand::sigpipe::{is_sigpipe_pending, make_sigpipe_pending, signals_of_this_thread};
+use crate::by_hand::{Driver, FifoClient, FifoServer};
+use crate::support::{Base, Child, DEADLINE, Role, data, signals, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("a_servers_first_broken_pipe_is_final", server_side),
+        trial("a_clients_first_broken_pipe_is_final", client_side),
+        trial("the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later", rest_of_a_message),
+        trial("a_reader_that_comes_back_as_a_writer_does_not_undo_the_end", end_is_final),
+    ];
+    for &transport in Transport::ALL {
+        for side in ["client", "server"] {
+            for host in ["default", "pending"] {
+                let name = format!("{transport}::a_{side}_whose_peer_has_gone_gets_an_error_where_sigpipe_is_{host}");
+                trials.push(trial(name, move || gone_peer(transport, side, host)));
+            }
+        }
+    }
+    trials
+}
+
+/// `gone-peer ADDRESS SIDE HOST`: sends in every way to a peer that has gone, and says `alive` when all of that were errors
+/// and nothing about signals has changed.
+pub const GONE_PEER: Role = Role { name: "gone-peer", play: play_gone_peer };
+
+fn play_gone_peer(arguments: &[String]) {
+    let [address, side, host] = arguments else { panic!("gone-peer ADDRESS SIDE HOST") };
+    let pair = || {
+        let server = Server::bind(address).unwrap();
+        thread::scope(|scope| {
+            let connecting = scope.spawn(|| Connection::connect(address).unwrap());
+            let ours = server.accept_timeout(DEADLINE).unwrap();
+            (connecting.join().unwrap(), ours)
+        })
+    };
+    // The C library takes a signal of its own when the first thread is made.
+    drop(pair());
+    type Send = fn(&mut Connection) -> Result<(), Error>;
+    let ways: [Send; 6] = [
+        |connection| connection.send(b"x"),
+        |connection| connection.send_vectored(&[IoSlice::new(b"x"), IoSlice::new(b"y")]),
+        |connection| connection.send_timeout(b"x", DEADLINE),
+        |connection| match connection.try_send(data::message(0, 100_000)) {
+            Err(TrySendError::Failed(error)) => Err(error),
+            other => panic!("{:?}", other.map_err(|error| error.to_string())),
+        },
+        |connection| {
+            connection.feed(b"x").unwrap();
+            connection.flush()
+        },
+        |connection| {
+            connection.feed(b"x").unwrap();
+            connection.finish()
+        },
+    ];
+    match host.as_str() {
+        "pending" => make_sigpipe_pending(),
+        _ => signals::let_sigpipe_kill(),
+    }
+    let before = signals_of_this_thread();
+    for (number, send) in ways.into_iter().enumerate() {
+        let (theirs, ours) = pair();
+        let (mut left, gone) = if side == "client" { (theirs, ours) } else { (ours, theirs) };
+        drop(gone);
+        for _ in 0..2 {
+            let error = send(&mut left).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Disconnected, "way {number}: {error}");
+            if number >= 4 {
+                break;
+            }
+        }
+        assert_eq!(signals_of_this_thread(), before, "way {number}");
+    }
+    // With something to send when it is dropped, and when it is closed.
+    for close in [false, true] {
+        let (theirs, ours) = pair();
+        let (mut left, gone) = if side == "client" { (theirs, ours) } else { (ours, theirs) };
+        left.feed(b"lost").unwrap();
+        drop(gone);
+        match close {
+            true => assert_eq!(left.close().unwrap_err().kind(), ErrorKind::Disconnected),
+            false => drop(left),
+        }
+    }
+    assert_eq!(signals_of_this_thread(), before);
+    assert!(signals::sigpipe_kills());
+    assert_eq!(is_sigpipe_pending(), host == "pending");
+    println!("alive");
+}
+
+fn gone_peer(transport: Transport, side: &str, host: &str) {
+    let base = Base::new();
+    let arguments = [base.address(transport, "host"), side.to_owned(), host.to_owned()];
+    let mut child = Child::spawn("gone-peer", &arguments);
+    child.expect("alive");
+    child.finish();
+}
+
+/// Another way to a FIFO that has lost its name.
+fn hold(path: &std::path::Path) -> OwnedFd {
+    open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+fn open_again(held: &OwnedFd, flags: OFlags) -> OwnedFd {
+    let path = format!("/proc/self/fd/{}", held.as_raw_fd());
+    open(path, flags | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()).unwrap()
+}
+
+fn assert_final(connection: &mut Connection) {
+    for _ in 0..3 {
+        assert_eq!(connection.send(b"not for you").unwrap_err().kind(), ErrorKind::Disconnected);
+        match connection.try_send(b"nor this") {
+            Err(TrySendError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+            other => panic!("{other:?}"),
+        }
+        let error = connection.send_timeout(b"nor this", Duration::from_millis(1)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Disconnected);
+    }
+    assert!(connection.send_fd().is_none());
+}
+
+/// A connection of a server, its client made by hand, and the FIFO that the client reads.
+fn connected(base: &Base) -> (Driver, Connection, FifoClient, OwnedFd) {
+    let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "pipe")).unwrap());
+    let mut client = FifoClient::greeted(driver.server.path());
+    let held = hold(&client.s2c());
+    client.open_c2s();
+    client.unlink();
+    client.acknowledge();
+    let ours = driver.client();
+    (driver, ours, client, held)
+}
+
+fn server_side() {
+    let base = Base::new();
+    let (_driver, mut ours, mut client, held) = connected(&base);
+    ours.send(b"for you").unwrap();
+    client.from_server = None;
+    assert_eq!(ours.send(b"too late").unwrap_err().kind(), ErrorKind::Disconnected);
+    let later = open_again(&held, OFlags::RDONLY);
+    assert_final(&mut ours);
+    // There is no writer any more, which reads as the end; with one it would be EAGAIN.
+    assert_eq!(rustix::io::read(&later, &mut [0; 100]), Ok(0));
+    // The other direction goes on.
+    client.write(&[0, 0, 0, 1, b'x']);
+    assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"x");
+}
+
+fn client_side() {
+    let base = Base::new();
+    let server = FifoServer::new(&base, "pipe");
+    let address = format!("fifo:{}", server.path().display());
+    let connecting = thread::spawn(|| Connection::connect(address).unwrap());
+    let id = server.request();
+    let held = hold(&server.place.clients().join(id.c2s()));
+    let (to_client, from_client) = (server.open_s2c(&id), server.open_c2s(&id));
+    assert!(rustix::io::write(&to_client, id.hello().as_bytes()).is_ok());
+    assert_eq!(format!("{}\n", line(&from_client)), id.ack());
+    let mut theirs = connecting.join().unwrap();
+    drop(from_client);
+    assert_eq!(theirs.send(b"too late").unwrap_err().kind(), ErrorKind::Disconnected);
+    let later = open_again(&held, OFlags::RDONLY);
+    assert_final(&mut theirs);
+    assert_eq!(rustix::io::read(&later, &mut [0; 100]), Ok(0));
+}
+
+fn rest_of_a_message() {
+    let base = Base::new();
+    let (_driver, mut ours, mut client, held) = connected(&base);
+    // More than a FIFO holds: the rest is kept.
+    ours.try_send(data::message(1, 200_000)).unwrap();
+    client.from_server = None;
+    assert_eq!(ours.flush().unwrap_err().kind(), ErrorKind::Disconnected);
+    let later = open_again(&held, OFlags::RDONLY);
+    assert_final(&mut ours);
+    let _ = ours.try_flush();
+    drop(ours);
+    match rustix::io::read(&later, &mut [0; 100]) {
+        Ok(0) | Err(Errno::AGAIN) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+fn end_is_final() {
+    let base = Base::new();
+    let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "pipe")).unwrap());
+    let mut client = FifoClient::greeted(driver.server.path());
+    let held = hold(&client.c2s());
+    client.open_c2s();
+    client.unlink();
+    client.acknowledge();
+    let mut ours = driver.client();
+    client.write(&[0, 0, 0, 1, b'x']);
+    client.to_server = None;
+    assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"x");
+    assert_eq!(ours.recv_timeout(DEADLINE).unwrap(), None);
+    let later = open_again(&held, OFlags::WRONLY);
+    assert!(rustix::io::write(&later, &[0, 0, 0, 1, b'y']).is_ok());
+    assert_eq!(ours.recv_timeout(DEADLINE).unwrap(), None);
+    assert!(ours.try_recv().unwrap().is_none());
+}

@@ -1,0 +1,151 @@
+//! Files in `c/` that are not what a client of ours makes: refused, never written to, and removed only if they are FIFOs.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Server, Transport};
+use rustix::fs::{Mode, OFlags, open};
+
+use crate::by_hand::fifo_client::{make_fifo, make_fifo_with};
+use crate::by_hand::place::chmod;
+use crate::by_hand::user::{chown, new_uid, no_other_users};
+use crate::by_hand::{Driver, FifoClient, snapshot, unix};
+use crate::support::{Base, trial, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for &(name, make, after) in FILES {
+        for which in ["s2c", "c2s"] {
+            let name = format!("{name}_as_{which}_is_refused_and_{}", after.describe());
+            let skip = if name.starts_with("another_users") { no_other_users() } else { None };
+            trials.push(trial_unless(skip, name, move || refused(which, make, after)));
+        }
+    }
+    trials.push(trial("a_pair_of_a_directory_and_nothing_is_refused", nothing_fits));
+    trials
+}
+
+/// What becomes of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Untouched,
+    Removed,
+}
+
+impl After {
+    fn describe(self) -> &'static str {
+        match self {
+            Self::Untouched => "left_as_it_is",
+            Self::Removed => "removed",
+        }
+    }
+}
+use After::{Removed, Untouched};
+
+/// The name of the test, how to make the file at this path, with another path beside the directory, and what becomes of it.
+type Wrong = (&'static str, fn(&Path, &Path), After);
+const FILES: &[Wrong] = &[
+    (
+        "a_regular_file",
+        |path, _| {
+            fs::write(path, "precious").unwrap();
+            chmod(path, 0o600);
+        },
+        Untouched,
+    ),
+    ("a_directory", |path, _| fs::create_dir(path).unwrap(), Untouched),
+    ("a_socket", |path, _| drop(unix::bound(path, 0o600)), Untouched),
+    (
+        "a_link_to_a_file",
+        |path, victim| {
+            fs::write(victim, "precious").unwrap();
+            chmod(victim, 0o600);
+            symlink(victim, path).unwrap();
+        },
+        Untouched,
+    ),
+    (
+        "a_link_to_a_fifo",
+        |path, victim| {
+            make_fifo(victim);
+            symlink(victim, path).unwrap();
+        },
+        Untouched,
+    ),
+    ("a_fifo_that_others_may_read", |path, _| make_fifo_with(path, 0o644), Removed),
+    ("a_fifo_that_others_may_write", |path, _| make_fifo_with(path, 0o622), Removed),
+    ("a_fifo_that_its_owner_may_execute", |path, _| make_fifo_with(path, 0o700), Removed),
+    (
+        "a_fifo_with_a_second_name",
+        |path, second| {
+            make_fifo(second);
+            fs::hard_link(second, path).unwrap();
+        },
+        Removed,
+    ),
+    (
+        "another_users_fifo",
+        |path, _| {
+            make_fifo(path);
+            chown(path, new_uid());
+        },
+        Removed,
+    ),
+];
+
+fn refused(which: &str, make: fn(&Path, &Path), after: After) {
+    let base = Base::new();
+    let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
+    let mut client = FifoClient::new(driver.server.path());
+    let beside = base.path().join("beside");
+    let wrong = if which == "s2c" { client.s2c() } else { client.c2s() };
+    match which {
+        "s2c" => client.make_c2s(),
+        _ => {
+            client.make_s2c();
+            client.open_s2c();
+        }
+    }
+    make(&wrong, &beside);
+    // Both ends of a FIFO are open, so that opening one cannot fail for want of the other.
+    let both = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let is_fifo = std::os::unix::fs::FileTypeExt::is_fifo(&fs::symlink_metadata(&wrong).unwrap().file_type());
+    let opened = is_fifo.then(|| open(&wrong, both, Mode::empty()).unwrap());
+    let before = (snapshot::of(&wrong), beside.exists().then(|| snapshot::of(&beside)));
+
+    client.ask();
+    let reason = driver.refused(1);
+    assert!(reason.contains(&format!("pid {}", std::process::id())), "{reason}");
+    match after {
+        Untouched => {
+            let now = (snapshot::of(&wrong), beside.exists().then(|| snapshot::of(&beside)));
+            assert_eq!(now, before, "{reason}");
+        }
+        Removed => assert!(fs::symlink_metadata(&wrong).is_err(), "{reason}"),
+    }
+    if let Some(opened) = opened {
+        if which == "s2c" {
+            assert_eq!(rustix::io::read(&opened, &mut [0; 100]), Err(rustix::io::Errno::AGAIN), "it was written to");
+        }
+    }
+    if which == "c2s" {
+        client.assert_dropped();
+        assert!(fs::symlink_metadata(client.s2c()).is_err(), "its other half is removed");
+    }
+    Connection::connect(base.address(Transport::Fifo, "door")).unwrap();
+    driver.client();
+    assert_eq!(driver.server.refused().count, 1);
+}
+
+fn nothing_fits() {
+    let base = Base::new();
+    let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
+    let client = FifoClient::new(driver.server.path());
+    fs::create_dir(client.s2c()).unwrap();
+    fs::write(client.s2c().join("deep"), "precious").unwrap();
+    client.ask();
+    driver.refused(1);
+    assert_eq!(fs::read(client.s2c().join("deep")).unwrap(), b"precious");
+}

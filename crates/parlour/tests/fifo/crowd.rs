@@ -1,0 +1,82 @@
+//! More clients than descriptors.
+
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
+
+use crate::by_hand::cost;
+use crate::by_hand::place::client_files;
+use crate::support::{Base, Child, DEADLINE, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy", beyond_the_limit),
+        trial("a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
+    ]
+}
+
+fn spawn(base: &Base) -> (Child, String, Connection) {
+    let address = base.address(Transport::Fifo, "crowd");
+    let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
+    server.expect("ready");
+    let mut early = Connection::connect(&address).unwrap();
+    // From here on the server opens nothing by itself.
+    assert_echo(&mut early);
+    (server, address, early)
+}
+
+fn assert_echo(connection: &mut Connection) {
+    connection.send(b"still here").unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
+}
+
+fn crowd(address: &str, count: usize) -> Vec<parlour::Result<Connection>> {
+    let options = ConnectOptions::new().timeout(Duration::from_millis(800));
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(|| options.connect(address))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    })
+}
+
+fn beyond_the_limit() {
+    let base = Base::new();
+    let (mut server, address, mut early) = spawn(&base);
+    server.ask("spare 5");
+    let outcomes = crowd(&address, 8);
+    let mut connections = Vec::new();
+    for outcome in outcomes {
+        match outcome {
+            Ok(connection) => connections.push(connection),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+        }
+    }
+    // Each takes two descriptors, and one is no use to anybody.
+    assert_eq!(connections.len(), 2, "of eight");
+    let refused = server.ask("refused");
+    assert!(refused.contains("out of descriptors"), "{refused}");
+    connections.iter_mut().for_each(assert_echo);
+    assert_echo(&mut early);
+    assert_eq!(client_files(&base.name("crowd")), [""; 0]);
+    drop(connections);
+    assert_echo(&mut Connection::connect(&address).unwrap());
+}
+
+fn none_left() {
+    let base = Base::new();
+    let (mut server, address, mut early) = spawn(&base);
+    server.ask("spare -3");
+    for outcome in crowd(&address, 4) {
+        let kind = outcome.unwrap_err().kind();
+        assert!(matches!(kind, ErrorKind::Busy | ErrorKind::TimedOut), "{kind}");
+    }
+    let cost = cost::of_process(server.pid(), Duration::from_secs(1));
+    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");
+    assert_echo(&mut early);
+    server.ask("plenty");
+    assert_echo(&mut Connection::connect(&address).unwrap());
+    for outcome in crowd(&address, 4) {
+        assert_echo(&mut outcome.unwrap());
+    }
+}

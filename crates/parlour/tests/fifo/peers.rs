@@ -1,0 +1,72 @@
+//! Who the other side is, and what vouches for that.
+
+use std::io::Read;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Server, Transport, Voucher};
+
+use crate::by_hand::{Driver, FifoClient, Id};
+use crate::support::{Base, Child, Role, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_client_that_holds_its_fifo_is_verified", honest),
+        trial("the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more", || claims(1)),
+        trial("the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more", || claims(std::process::id())),
+        trial("a_client_sees_the_servers_owner_and_what_it_says_about_itself", server_peer),
+    ]
+}
+
+/// `claim PATH PID`: connects under this process id, says `in`, and stays.
+pub const CLAIM: Role = Role { name: "claim", play: claim };
+
+fn claim(arguments: &[String]) {
+    let mut client = FifoClient::with_id(arguments[0].as_ref(), Id::of(arguments[1].parse().unwrap()));
+    client.make_s2c();
+    client.make_c2s();
+    client.open_s2c();
+    client.ask();
+    client.expect_hello();
+    client.open_c2s();
+    client.acknowledge();
+    println!("in");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+fn honest() {
+    let base = Base::new();
+    let address = base.address(Transport::Fifo, "who");
+    let driver = Driver::new(Server::bind(&address).unwrap());
+    let mut client = Child::spawn("client", &[address]);
+    assert!(client.ask("connect").starts_with("connected"));
+    let connection = driver.client();
+    let peer = connection.peer();
+    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(client.pid()), Voucher::Verified));
+    let uid = rustix::process::geteuid().as_raw();
+    assert_eq!((peer.uid(), peer.uid_vouched()), (Some(uid), Voucher::FileOwner));
+    assert_eq!((peer.gid(), peer.gid_vouched()), (None, Voucher::Nobody));
+}
+
+fn claims(pid: u32) {
+    let base = Base::new();
+    let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "who")).unwrap());
+    let path = driver.server.path().display().to_string();
+    let mut client = Child::spawn("claim", &[path, pid.to_string()]);
+    client.expect("in");
+    let connection = driver.client();
+    let peer = connection.peer();
+    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(pid), Voucher::Claim), "{peer}");
+}
+
+fn server_peer() {
+    let base = Base::new();
+    let address = base.address(Transport::Fifo, "who");
+    let mut server = Child::spawn("echo-server", std::slice::from_ref(&address));
+    server.expect("ready");
+    let connection = Connection::connect(&address).unwrap();
+    let peer = connection.peer();
+    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(server.pid()), Voucher::Claim));
+    assert_eq!((peer.uid(), peer.uid_vouched()), (Some(rustix::process::geteuid().as_raw()), Voucher::FileOwner));
+    let capabilities = connection.capabilities();
+    assert!(!capabilities.credentials && !capabilities.descriptors && !capabilities.boundaries);
+}

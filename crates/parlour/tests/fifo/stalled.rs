@@ -1,0 +1,141 @@
+//! Clients that stop in the middle of the handshake.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
+
+use crate::by_hand::line::frame;
+use crate::by_hand::place::client_files;
+use crate::by_hand::{Driver, FifoClient};
+use crate::support::{Base, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody", stalled),
+        trial("a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline", half_acknowledged),
+        trial("surplus_handshakes_are_told_that_the_server_is_busy", surplus),
+        trial("an_honest_client_among_stalled_ones_is_busy_until_one_gives_up", honest_among_stalled),
+        trial("a_stalled_client_that_dies_frees_its_place_at_once", dies),
+        trial("only_handshakes_that_are_under_way_count_against_their_limit", completed_do_not_count),
+    ]
+}
+
+fn serve(base: &Base, options: ServerOptions) -> Driver {
+    Driver::new(options.bind(base.address(Transport::Fifo, "hall")).unwrap())
+}
+
+fn connect(base: &Base, timeout: Duration) -> parlour::Result<Connection> {
+    ConnectOptions::new().timeout(timeout).connect(base.address(Transport::Fifo, "hall"))
+}
+
+const TIMEOUT: Duration = Duration::from_millis(700);
+
+fn stalled() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().handshake_timeout(TIMEOUT));
+    let begin = Instant::now();
+    let clients: Vec<_> = (0..3).map(|_| FifoClient::greeted(driver.server.path())).collect();
+    let greeted = Instant::now();
+    // Honest ones come and go meanwhile.
+    let mut served = 0;
+    while greeted.elapsed() < TIMEOUT / 2 {
+        let mut theirs = connect(&base, TIMEOUT).unwrap();
+        let mut ours = driver.client();
+        ours.send(b"served").unwrap();
+        assert_eq!(theirs.recv().unwrap().unwrap(), b"served");
+        served += 1;
+    }
+    assert!(served > 2, "{served} clients in {:?}", TIMEOUT / 2);
+    for client in &clients {
+        client.assert_dropped();
+        assert!(begin.elapsed() >= TIMEOUT, "dropped after {:?}", begin.elapsed());
+    }
+    assert!(greeted.elapsed() < TIMEOUT * 5, "dropped after {:?}", greeted.elapsed());
+    let reason = driver.refused(3);
+    assert!(reason.contains("did not acknowledge in time"), "{reason}");
+    assert_eq!(client_files(driver.server.path()), [""; 0]);
+}
+
+fn half_acknowledged() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().handshake_timeout(TIMEOUT));
+    let begin = Instant::now();
+    let mut client = FifoClient::greeted(driver.server.path());
+    client.open_c2s();
+    for byte in &client.id.ack().as_bytes()[..20] {
+        client.write(&[*byte]);
+    }
+    client.assert_dropped();
+    assert!(begin.elapsed() >= TIMEOUT, "{:?}", begin.elapsed());
+    driver.refused(1);
+}
+
+fn surplus() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().half_open_max(2));
+    let held: Vec<_> = (0..2).map(|_| FifoClient::greeted(driver.server.path())).collect();
+    for count in 1..4 {
+        let mut third = FifoClient::asking(driver.server.path());
+        assert_eq!(third.answer(), Some(third.id.refused("busy")));
+        third.assert_dropped();
+        let reason = driver.refused(count);
+        assert!(reason.contains("2 handshakes are under way"), "{reason}");
+        assert!(!third.has_files());
+    }
+    assert!(held.iter().all(|client| client.has_files() && !client.is_dropped_within(Duration::ZERO)));
+    drop(held);
+}
+
+fn honest_among_stalled() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().half_open_max(2));
+    let held: Vec<_> = (0..2).map(|_| FifoClient::greeted(driver.server.path())).collect();
+    let begin = Instant::now();
+    let error = connect(&base, TIMEOUT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    // One that still tries when a place becomes free is served.
+    thread::scope(|scope| {
+        let refused = driver.server.refused().count;
+        let connecting = scope.spawn(|| connect(&base, crate::support::DEADLINE));
+        crate::support::eventually("it is told to wait", || driver.server.refused().count > refused);
+        drop(held);
+        connecting.join().unwrap().unwrap();
+    });
+    driver.client();
+}
+
+fn dies() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().half_open_max(1));
+    for count in 1..4 {
+        let mut client = FifoClient::greeted(driver.server.path());
+        if count == 2 {
+            client.open_c2s();
+        }
+        drop(client);
+        let reason = driver.refused(count);
+        assert!(reason.contains("went away during the handshake"), "{reason}");
+        assert_eq!(client_files(driver.server.path()), [""; 0]);
+    }
+    connect(&base, TIMEOUT).unwrap();
+    driver.client();
+}
+
+fn completed_do_not_count() {
+    let base = Base::new();
+    let driver = serve(&base, ServerOptions::new().half_open_max(1));
+    let mut open = Vec::new();
+    for _ in 0..5 {
+        let mut client = FifoClient::greeted(driver.server.path());
+        client.open_c2s();
+        client.acknowledge();
+        client.write(&frame(b"in"));
+        let mut ours = driver.client();
+        assert_eq!(ours.recv().unwrap().unwrap(), b"in");
+        open.push((client, ours));
+    }
+    assert_eq!(driver.server.refused().count, 0);
+}

@@ -1,0 +1,127 @@
+//! What clients leave that are killed while they connect.
+
+use std::fs;
+use std::io::Read;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ServerOptions, Transport};
+
+use crate::by_hand::place::client_files;
+use crate::by_hand::watch::Watch;
+use crate::by_hand::{Driver, FifoClient, unix};
+use crate::support::{Base, Child, Role, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept", swept),
+        trial("a_client_that_was_killed_after_it_asked_leaves_nothing_at_once", at_once),
+    ]
+}
+
+/// The steps of a client, in order.
+const STEPS: [&str; 8] = ["s2c", "c2s", "open-s2c", "ask", "hello", "open-c2s", "unlink", "acknowledge"];
+
+/// `step PATH STEP`: connects up to this step, says `done`, and stays there.
+pub const STEP: Role = Role { name: "step", play: step };
+
+fn step(arguments: &[String]) {
+    let last = STEPS.iter().position(|step| *step == arguments[1]).expect("a step");
+    let mut client = FifoClient::new(arguments[0].as_ref());
+    for step in &STEPS[..=last] {
+        match *step {
+            "s2c" => client.make_s2c(),
+            "c2s" => client.make_c2s(),
+            "open-s2c" => client.open_s2c(),
+            "ask" => client.ask(),
+            "hello" => client.expect_hello(),
+            "open-c2s" => client.open_c2s(),
+            "unlink" => client.unlink(),
+            _ => client.acknowledge(),
+        }
+    }
+    println!("done");
+    let _ = std::io::stdin().read(&mut [0]);
+}
+
+fn stopped_at(driver: &Driver, step: &str) -> Child {
+    let mut client = Child::spawn("step", &[driver.server.path().display().to_string(), step.to_owned()]);
+    client.expect("done");
+    client
+}
+
+fn serve(base: &Base) -> Driver {
+    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    Driver::new(options.bind(base.name("clean").to_str().unwrap()).unwrap())
+}
+
+fn assert_serves(base: &Base, driver: &Driver) {
+    for &transport in Transport::ALL {
+        let mut theirs = Connection::connect(base.address(transport, "clean")).unwrap();
+        theirs.send(b"hello").unwrap();
+        assert_eq!(driver.client().recv().unwrap().unwrap(), b"hello");
+    }
+}
+
+/// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that such
+/// files are left alone. It waits for what happens in the directory.
+fn swept() {
+    let base = Base::new();
+    let driver = serve(&base);
+    let path = driver.server.path().to_owned();
+    for step in &STEPS[..3] {
+        stopped_at(&driver, step).kill();
+    }
+    // A client over UNIX sockets that was killed between bind and connect.
+    let socket = path.join("c").join(crate::by_hand::Id::new().sock());
+    drop(unix::bound(&socket, 0o700));
+    // One that lives and takes its time, and something that is none of ours.
+    let slow = stopped_at(&driver, "open-s2c");
+    fs::write(path.join("c/notes"), "mine").unwrap();
+    let left = client_files(&path);
+    assert_eq!(left.len(), 1 + 2 + 2 + 1 + 2 + 1, "{left:?}");
+
+    // Others go on connecting; the server looks after its directory on the way.
+    let watch = Watch::new(&path.join("c"));
+    assert_serves(&base, &driver);
+    let of_slow = format!("{}-", slow.pid());
+    let stays = |file: &String| file.starts_with(&of_slow) || file == "notes";
+    let only_those = || client_files(&path).iter().all(stays);
+    assert!(!only_those(), "they are left alone at first");
+    assert!(watch.until(Duration::from_secs(25), only_those), "still there: {:?}", client_files(&path));
+    assert_eq!(client_files(&path).len(), 3, "what is in use, or is none of ours, stays");
+    assert_eq!(driver.server.refused().count, 0);
+    assert_serves(&base, &driver);
+}
+
+fn at_once() {
+    let base = Base::new();
+    let driver = serve(&base);
+    let path = driver.server.path().to_owned();
+    let mut refused = 0;
+    for step in &STEPS[3..] {
+        let mut client = stopped_at(&driver, step);
+        if *step == "ask" {
+            // Until the server has opened the pair, in whatever order the two are scheduled.
+            crate::support::eventually("the server answers", || {
+                let opened = |pid: u32| {
+                    let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+                    entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()
+                };
+                let name = format!("{}-", client.pid());
+                opened(std::process::id()).iter().filter(|target| target.to_string_lossy().contains(&name)).count() == 2
+            });
+        }
+        client.kill();
+        match *step {
+            "acknowledge" => assert_eq!(driver.client().recv().unwrap(), None),
+            _ => {
+                refused += 1;
+                let reason = driver.refused(refused);
+                assert!(reason.contains("went away"), "{step}: {reason}");
+            }
+        }
+        assert_eq!(client_files(&path), [""; 0], "{step}");
+        assert_serves(&base, &driver);
+    }
+}

@@ -1,0 +1,227 @@
+//! Connections across a fork: one process goes on with it and the other lets go.
+
+use std::io;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Server, Transport};
+
+use super::child::{fork, join};
+use crate::support::roles::echo;
+use crate::support::{Base, Child, DEADLINE, Role, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for &transport in Transport::ALL {
+        for who in ["child", "parent"] {
+            let name = format!("{transport}::a_connection_goes_on_in_the_{who}_when_the_other_drops_it");
+            trials.push(trial(name, move || goes_on(transport, who)));
+        }
+        trials.push(trial(format!("{transport}::each_process_can_take_one_direction"), move || directions(transport)));
+        trials.push(trial(format!("{transport}::the_peer_sees_the_end_when_both_have_let_go"), move || end(transport)));
+        for how in ["drops", "exits", "closes", "flushes", "goes-on"] {
+            let name = format!(
+                "{transport}::what_was_fed_before_a_fork_is_sent_once_when_the_child_{}",
+                how.replace('-', "_")
+            );
+            trials.push(trial(name, move || fed_once(transport, how)));
+        }
+    }
+    trials
+}
+
+fn accept(arguments: &[String]) -> (Server, Connection) {
+    let server = Server::bind(&arguments[0]).unwrap();
+    println!("ready");
+    let connection = server.accept_timeout(DEADLINE).unwrap();
+    (server, connection)
+}
+
+/// A pipe with which one process of a family waits for the other.
+struct Gate(rustix::fd::OwnedFd, rustix::fd::OwnedFd);
+
+impl Gate {
+    fn new() -> Self {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        Self(reader, writer)
+    }
+
+    fn open(&self) {
+        assert_eq!(rustix::io::write(&self.1, b"x"), Ok(1));
+    }
+
+    fn wait(&self) {
+        assert!(crate::support::wait::readable(&self.0));
+    }
+}
+
+/// `per-client ADDRESS WHO`: says `ready`, accepts one client, echoes one message and forks. `child` or `parent` goes on
+/// echoing while the other one drops the connection; with `halves` the parent sends what the lines of stdin say while the
+/// child prints what it receives; with `both` both hold the connection until they are told to let go. The other one having
+/// dropped it, or the fork, is announced by `forked`, the end by `ended`.
+pub const PER_CLIENT: Role = Role { name: "per-client", play: per_client };
+
+fn per_client(arguments: &[String]) {
+    let (server, mut connection) = accept(arguments);
+    let message = connection.recv_timeout(DEADLINE).unwrap().unwrap();
+    connection.send(&message).unwrap();
+    // Each process owns its copy from here on.
+    let mut connection = Some(connection);
+    match arguments[1].as_str() {
+        "child" => {
+            let child = fork(|| echo(connection.take().unwrap()));
+            drop(connection);
+            println!("forked");
+            join(child);
+        }
+        "parent" => {
+            join(fork(|| drop(connection.take())));
+            println!("forked");
+            echo(connection.unwrap());
+        }
+        "halves" => {
+            let child = fork(|| {
+                let mut connection = connection.take().unwrap();
+                while let Some(message) = connection.recv_timeout(DEADLINE).unwrap() {
+                    println!("{}", String::from_utf8_lossy(&message));
+                }
+            });
+            println!("forked");
+            let mut connection = connection.unwrap();
+            for line in io::stdin().lines() {
+                match line.unwrap().as_str() {
+                    "finish" => {
+                        connection.finish().unwrap();
+                        break;
+                    }
+                    line => connection.send(line.as_bytes()).unwrap(),
+                }
+            }
+            join(child);
+        }
+        "both" => {
+            let gate = Gate::new();
+            let child = fork(|| gate.wait());
+            println!("forked");
+            let mut line = String::new();
+            io::stdin().read_line(&mut line).unwrap();
+            drop(connection.take());
+            println!("dropped");
+            io::stdin().read_line(&mut line).unwrap();
+            gate.open();
+            join(child);
+        }
+        other => panic!("what is {other:?}?"),
+    }
+    drop(server);
+    println!("ended");
+}
+
+fn exchange(connection: &mut Connection, text: &[u8]) {
+    connection.send(text).unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), text);
+}
+
+fn forked(base: &Base, transport: Transport, who: &str) -> (Child, Connection) {
+    let address = base.address(transport, "family");
+    let mut server = Child::spawn("per-client", &[address.clone(), who.to_owned()]);
+    server.expect("ready");
+    let mut connection = Connection::connect(address).unwrap();
+    exchange(&mut connection, b"before the fork");
+    server.expect("forked");
+    (server, connection)
+}
+
+fn goes_on(transport: Transport, who: &str) {
+    let base = Base::new();
+    let (mut server, mut connection) = forked(&base, transport, who);
+    for number in 0..5 {
+        exchange(&mut connection, format!("after the fork {number}").as_bytes());
+    }
+    connection.finish().unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    server.expect("ended");
+    server.finish();
+}
+
+fn directions(transport: Transport) {
+    let base = Base::new();
+    let (mut server, mut connection) = forked(&base, transport, "halves");
+    for number in 0..3 {
+        connection.send(format!("up {number}").as_bytes()).unwrap();
+        server.expect(&format!("up {number}"));
+        server.say(&format!("down {number}"));
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), format!("down {number}").as_bytes());
+    }
+    connection.finish().unwrap();
+    server.say("finish");
+    server.expect("ended");
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    server.finish();
+}
+
+fn end(transport: Transport) {
+    let base = Base::new();
+    let (mut server, mut connection) = forked(&base, transport, "both");
+    server.say("drop");
+    server.expect("dropped");
+    let error = connection.recv_timeout(std::time::Duration::from_millis(50)).unwrap_err();
+    assert_eq!(error.kind(), parlour::ErrorKind::TimedOut, "the child still holds it");
+    server.say("open the gate");
+    server.expect("ended");
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    server.finish();
+}
+
+/// `feed ADDRESS HOW`: says `ready`, accepts one client, feeds one message, forks, and sends the message from the parent by
+/// dropping the connection, while the child does with it what HOW says.
+pub const FEED: Role = Role { name: "feed", play: feed };
+
+fn feed(arguments: &[String]) {
+    let (server, mut connection) = accept(arguments);
+    connection.feed(b"fed").unwrap();
+    let gate = Gate::new();
+    let mut connection = Some(connection);
+    let child = fork(|| {
+        let mut connection = connection.take().unwrap();
+        match arguments[1].as_str() {
+            "drops" => drop(connection),
+            "exits" => std::process::exit(0),
+            "closes" => connection.close().unwrap(),
+            "flushes" => connection.flush().unwrap(),
+            _ => {
+                gate.wait();
+                connection.send(b"from the child").unwrap();
+                connection.close().unwrap();
+            }
+        }
+    });
+    match arguments[1].as_str() {
+        "goes-on" => {
+            drop(connection.take());
+            gate.open();
+            join(child);
+        }
+        _ => {
+            join(child);
+            connection.take().unwrap().close().unwrap();
+        }
+    }
+    drop(server);
+}
+
+fn fed_once(transport: Transport, how: &str) {
+    let base = Base::new();
+    let address = base.address(transport, "family");
+    let mut server = Child::spawn("feed", &[address.clone(), how.to_owned()]);
+    server.expect("ready");
+    let mut connection = Connection::connect(address).unwrap();
+    let mut received = Vec::new();
+    while let Some(message) = connection.recv_timeout(DEADLINE).unwrap() {
+        received.push(String::from_utf8(message.into_vec()).unwrap());
+    }
+    match how {
+        "goes-on" => assert_eq!(received, ["fed", "from the child"]),
+        _ => assert_eq!(received, ["fed"]),
+    }
+    server.finish();
+}

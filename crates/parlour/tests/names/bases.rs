@@ -1,0 +1,387 @@
+//! Where names live, as the environment says: processes of one user find each other although their environments differ.
+
+use std::fs;
+use std::io::{self, BufRead};
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use parlour::inspect::{self, BaseState, NameState, NameStatus};
+use parlour::{Connection, Result, Server};
+
+use crate::by_hand::options::Words;
+use crate::by_hand::place::{chmod, list, mode};
+use crate::by_hand::roles::say_error;
+use crate::by_hand::snapshot;
+use crate::by_hand::user::{chown, directory_of, new_uid, no_other_users};
+use crate::support::{Base, Child, Role, trial, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let as_root = |name: &str, test: fn()| trial_unless(no_other_users(), name, test);
+    vec![
+        trial("parlour_dir_is_the_only_base", parlour_dir),
+        trial("a_relative_parlour_dir_is_an_error", relative_parlour_dir),
+        trial("a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it", orphan_parlour_dir),
+        as_root("bases_come_in_order", order),
+        as_root("an_empty_parlour_dir_is_none", empty_parlour_dir),
+        as_root("a_relative_runtime_directory_is_ignored", relative_runtime_directory),
+        as_root("a_server_takes_the_first_base_whose_parent_is_there", first_usable),
+        as_root("a_server_does_not_fall_through_an_unsafe_base", no_falling_through),
+        as_root("a_client_finds_a_server_that_took_another_base", another_base),
+        as_root("a_client_finds_a_server_behind_an_unsafe_base", behind_an_unsafe_base),
+        as_root("a_client_that_finds_nobody_says_that_a_base_was_unsafe", nobody_behind_an_unsafe_base),
+        as_root("a_name_that_is_alive_in_another_base_is_in_use", alive_elsewhere),
+        as_root("a_name_that_is_dead_in_another_base_is_free", dead_elsewhere),
+        as_root("another_users_base_in_tmp_is_refused_and_left_as_it_is", squatted_tmp),
+        as_root("root_serves_the_base_of_the_system", root_serves_the_system),
+    ]
+}
+
+/// `look [uid=UID]`: does what the lines of stdin say, and ends each answer with a line `.`:
+///
+/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps it), `connect ADDRESS`.
+pub const LOOK: Role = Role { name: "look", play: look };
+
+fn look(arguments: &[String]) {
+    Words(arguments).become_whom_they_say();
+    let mut servers = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let (verb, object) = line.split_once(' ').unwrap_or((&line, ""));
+        match answer(verb, object, &mut servers) {
+            Ok(lines) => lines.iter().for_each(|line| println!("{line}")),
+            Err(error) => say_error(&error),
+        }
+        println!(".");
+    }
+}
+
+fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<String>> {
+    Ok(match verb {
+        "bases" => inspect::bases()?.iter().map(say_base).collect(),
+        "names" => inspect::names()?.iter().map(say_name).collect(),
+        "resolve" => {
+            let resolution = inspect::resolve(object)?;
+            let path = |path: &Result<PathBuf>| match path {
+                Ok(path) => path.display().to_string(),
+                Err(error) => format!("error {}: {error}", error.kind()),
+            };
+            vec![format!("server {}", path(&resolution.server)), format!("client {}", path(&resolution.client))]
+        }
+        "clean" => {
+            let status = inspect::names()?.into_iter().find(|status| status.name == object).expect("it is there");
+            vec![inspect::clean(&status)?.to_string()]
+        }
+        "bind" => {
+            servers.push(Server::bind(object)?);
+            vec![servers.last().unwrap().path().display().to_string()]
+        }
+        "connect" => vec![format!("connected {}", Connection::connect(object)?.peer())],
+        other => panic!("what is {other:?}?"),
+    })
+}
+
+fn say_base(base: &inspect::Base) -> String {
+    let state = match &base.state {
+        BaseState::Usable => "usable".to_owned(),
+        BaseState::Missing => "missing".to_owned(),
+        BaseState::Unavailable(_) => "unavailable".to_owned(),
+        BaseState::Unsafe(error) => format!("unsafe: {error}"),
+        other => format!("{other:?}"),
+    };
+    format!("{} {} {state}", base.path.display(), base.origin)
+}
+
+/// `NAME PATH STATE TRANSPORTS PID`.
+fn say_name(status: &NameStatus) -> String {
+    let state = match &status.state {
+        NameState::Live => "live",
+        NameState::Dead => "dead",
+        NameState::Foreign => "foreign",
+        NameState::Unsafe(_) => "unsafe",
+        _ => "new",
+    };
+    let transports: Vec<_> = status.transports.iter().map(ToString::to_string).collect();
+    let pid = status.owner.as_ref().map_or("-".to_owned(), |owner| owner.pid.to_string());
+    format!("{} {} {state} {} {pid}", status.name, status.path.display(), transports.join(","))
+}
+
+/// Somebody who looks, with only these variables of ours in the environment.
+pub fn looker(uid: Option<u32>, environment: &[(&str, &Path)]) -> Child {
+    let words: Vec<String> = uid.map(|uid| format!("uid={uid}")).into_iter().collect();
+    let mut command = Child::command("look", &words);
+    command.env_remove("PARLOUR_DIR").env_remove("XDG_RUNTIME_DIR");
+    for (name, value) in environment {
+        command.env(name, value);
+    }
+    Child::start(&mut command)
+}
+
+/// All lines of an answer.
+pub fn ask(looker: &mut Child, question: &str) -> Vec<String> {
+    looker.say(question);
+    std::iter::from_fn(|| Some(looker.line()).filter(|line| line != ".")).collect()
+}
+
+pub fn ask_one(looker: &mut Child, question: &str) -> String {
+    let lines = ask(looker, question);
+    assert_eq!(lines.len(), 1, "{question}: {lines:?}");
+    lines[0].clone()
+}
+
+fn parlour_dir() {
+    let top = Base::new();
+    let (base, other) = (top.path().join("p"), top.path().join("x"));
+    fs::create_dir(&other).unwrap();
+    chmod(&other, 0o700);
+    let mut looker = looker(None, &[("PARLOUR_DIR", &base), ("XDG_RUNTIME_DIR", &other)]);
+    assert_eq!(ask(&mut looker, "bases"), [format!("{} $PARLOUR_DIR missing", base.display())]);
+    assert_eq!(ask(&mut looker, "names"), [""; 0]);
+    assert_eq!(ask_one(&mut looker, "bind wc"), base.join("wc").display().to_string());
+    assert_eq!(mode(&base), 0o700);
+    assert_eq!(ask(&mut looker, "bases"), [format!("{} $PARLOUR_DIR usable", base.display())]);
+    let pid = looker.pid();
+    assert_eq!(ask(&mut looker, "names"), [format!("wc {} live unix {pid}", base.join("wc").display())]);
+    assert!(ask_one(&mut looker, "connect wc").starts_with("connected"));
+    assert_eq!(list(&other), [""; 0]);
+}
+
+fn relative_parlour_dir() {
+    let mut looker = looker(None, &[("PARLOUR_DIR", Path::new("some/where"))]);
+    for question in ["bases", "names", "resolve wc", "bind wc", "connect wc"] {
+        let said = ask_one(&mut looker, question);
+        assert!(said.starts_with("error unsafe directory:"), "{question}: {said}");
+        assert!(said.contains("some/where") && said.contains("absolute"), "{question}: {said}");
+    }
+    assert!(!Path::new("some").exists());
+}
+
+fn orphan_parlour_dir() {
+    let top = Base::new();
+    let missing = top.path().join("no");
+    let mut looker = looker(None, &[("PARLOUR_DIR", &missing.join("base"))]);
+    let said = ask_one(&mut looker, "bind wc");
+    assert!(said.starts_with("error unsafe directory:") && said.contains(missing.to_str().unwrap()), "{said}");
+    assert!(ask_one(&mut looker, "connect wc").starts_with("error no server:"));
+    assert_eq!(ask(&mut looker, "bases"), [format!("{} $PARLOUR_DIR unavailable", missing.join("base").display())]);
+    assert_eq!(top.files(), [""; 0]);
+}
+
+/// A user that nobody else is, with a directory for what would be in its home, and its base in /tmp, which is removed.
+struct Somebody {
+    uid: u32,
+    top: Base,
+}
+
+impl Somebody {
+    fn new() -> Self {
+        let somebody = Self { uid: new_uid(), top: Base::new() };
+        chmod(somebody.top.path(), 0o755);
+        assert!(!somebody.tmp().exists());
+        somebody
+    }
+
+    fn tmp(&self) -> PathBuf {
+        PathBuf::from(format!("/tmp/parlour-{}", self.uid))
+    }
+
+    /// A directory of this user.
+    fn home(&self, name: &str, mode: u32) -> PathBuf {
+        let path = self.top.path().join(name);
+        directory_of(&path, self.uid, mode);
+        path
+    }
+
+    fn looker(&self, runtime_directory: Option<&Path>) -> Child {
+        let variable = runtime_directory.map(|path| ("XDG_RUNTIME_DIR", path));
+        looker(Some(self.uid), &variable.into_iter().collect::<Vec<_>>())
+    }
+
+    /// A looker that has bound this in the base in /tmp.
+    fn server_in_tmp(&self, name: &str) -> Child {
+        let mut server = self.looker(None);
+        assert_eq!(ask_one(&mut server, &format!("bind {name}")), self.tmp().join(name).display().to_string());
+        server
+    }
+}
+
+impl Drop for Somebody {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(self.tmp());
+    }
+}
+
+/// Paths and origins of the bases, in order.
+fn places(looker: &mut Child) -> Vec<(String, String)> {
+    let lines = ask(looker, "bases");
+    let words = |line: &String| {
+        let mut words = line.split(' ').map(str::to_owned);
+        (words.next().unwrap(), words.next().unwrap())
+    };
+    lines.iter().map(words).collect()
+}
+
+fn usual(uid: u32) -> Vec<(String, String)> {
+    [
+        (format!("/run/user/{uid}/parlour"), "/run/user"),
+        (format!("/tmp/parlour-{uid}"), "/tmp"),
+        ("/run/parlour".into(), "/run/parlour"),
+    ]
+    .map(|(path, origin)| (path, origin.to_owned()))
+    .to_vec()
+}
+
+fn order() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    let usual = usual(somebody.uid);
+    assert_eq!(places(&mut somebody.looker(None)), usual);
+    let own = (home.join("parlour").display().to_string(), "$XDG_RUNTIME_DIR".to_owned());
+    let expected: Vec<_> = [own].into_iter().chain(usual.clone()).collect();
+    assert_eq!(places(&mut somebody.looker(Some(&home))), expected);
+    // The same directory is looked at once.
+    let session = PathBuf::from(format!("/run/user/{}", somebody.uid));
+    let found = places(&mut somebody.looker(Some(&session)));
+    assert_eq!(
+        found.iter().map(|place| &place.0).collect::<Vec<_>>(),
+        usual.iter().map(|place| &place.0).collect::<Vec<_>>()
+    );
+}
+
+fn empty_parlour_dir() {
+    let somebody = Somebody::new();
+    let empty = Path::new("");
+    let mut looker = looker(Some(somebody.uid), &[("PARLOUR_DIR", empty), ("XDG_RUNTIME_DIR", empty)]);
+    assert_eq!(places(&mut looker), usual(somebody.uid));
+}
+
+fn relative_runtime_directory() {
+    let somebody = Somebody::new();
+    assert_eq!(places(&mut somebody.looker(Some(Path::new("run")))), usual(somebody.uid));
+}
+
+fn first_usable() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    let mut server = somebody.looker(Some(&home));
+    assert_eq!(ask_one(&mut server, "bind one"), home.join("parlour/one").display().to_string());
+    assert_eq!(mode(&home.join("parlour")), 0o700);
+    assert!(!somebody.tmp().exists());
+    let mut server = somebody.looker(Some(&somebody.top.path().join("missing")));
+    assert_eq!(ask_one(&mut server, "bind two"), somebody.tmp().join("two").display().to_string());
+    assert_eq!(mode(&somebody.tmp()), 0o700);
+}
+
+fn no_falling_through() {
+    let somebody = Somebody::new();
+    for (number, (of_parent, of_base)) in [(0o777, 0o700), (0o700, 0o777), (0o700, 0o720)].into_iter().enumerate() {
+        let home = somebody.home(&format!("run{number}"), of_parent);
+        directory_of(&home.join("parlour"), somebody.uid, of_base);
+        let before = snapshot::tree(&home);
+        let said = ask_one(&mut somebody.looker(Some(&home)), "bind wc");
+        assert!(said.starts_with("error unsafe directory:"), "{said}");
+        assert!(said.contains(home.to_str().unwrap()), "{said}");
+        assert!(said.contains(&format!("{:04o}", of_parent.max(of_base))), "{said}");
+        assert!(!somebody.tmp().exists());
+        assert_eq!(snapshot::tree(&home), before);
+    }
+}
+
+fn another_base() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    let server = somebody.server_in_tmp("found");
+    let mut client = somebody.looker(Some(&home));
+    let said = ask_one(&mut client, "connect found");
+    assert!(said.starts_with("connected") && said.contains(&format!("pid {}", server.pid())), "{said}");
+    let path = somebody.tmp().join("found").display().to_string();
+    assert_eq!(
+        ask(&mut client, "resolve found"),
+        [format!("server {}", home.join("parlour/found").display()), format!("client {path}"),]
+    );
+    assert_eq!(ask(&mut client, "names"), [format!("found {path} live unix {}", server.pid())]);
+    // An earlier base with a dead name of the same name does not hide it.
+    let mut dead = somebody.looker(Some(&home));
+    ask_one(&mut dead, "bind other");
+    dead.kill();
+    fs::rename(home.join("parlour/other"), home.join("parlour/found")).unwrap();
+    assert!(ask_one(&mut client, "connect found").starts_with("connected"));
+}
+
+fn behind_an_unsafe_base() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o777);
+    let _server = somebody.server_in_tmp("found");
+    assert!(ask_one(&mut somebody.looker(Some(&home)), "connect found").starts_with("connected"));
+}
+
+fn nobody_behind_an_unsafe_base() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o777);
+    let said = ask_one(&mut somebody.looker(Some(&home)), "connect found");
+    assert!(said.starts_with("error unsafe directory:") && said.contains(home.to_str().unwrap()), "{said}");
+    assert!(ask_one(&mut somebody.looker(None), "connect found").starts_with("error no server:"));
+}
+
+fn alive_elsewhere() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    let mut first = somebody.server_in_tmp("wanted");
+    let mut second = somebody.looker(Some(&home));
+    let said = ask_one(&mut second, "bind wanted");
+    let path = somebody.tmp().join("wanted").display().to_string();
+    assert!(said.starts_with("error name in use:"), "{said}");
+    assert!(said.contains(&format!("pid {}", first.pid())) && said.contains(&format!("at {path}")), "{said}");
+    // The other way round, too.
+    assert_eq!(ask_one(&mut second, "bind other"), home.join("parlour/other").display().to_string());
+    let mut third = somebody.looker(Some(&home));
+    assert!(ask_one(&mut third, "bind other").starts_with("error name in use:"));
+    first.kill();
+    assert_eq!(ask_one(&mut second, "bind wanted"), home.join("parlour/wanted").display().to_string());
+}
+
+fn dead_elsewhere() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    somebody.server_in_tmp("wanted").kill();
+    let mut server = somebody.looker(Some(&home));
+    assert_eq!(ask_one(&mut server, "bind wanted"), home.join("parlour/wanted").display().to_string());
+    let mut client = somebody.looker(Some(&home));
+    let said = ask_one(&mut client, "connect wanted");
+    assert!(said.contains(&format!("pid {}", server.pid())), "{said}");
+}
+
+fn squatted_tmp() {
+    let somebody = Somebody::new();
+    let squatter = new_uid();
+    for mode in [0o700, 0o755, 0o777] {
+        let _ = fs::remove_dir_all(somebody.tmp());
+        directory_of(&somebody.tmp(), squatter, mode);
+        let before = snapshot::tree(&somebody.tmp());
+        let mut looker = somebody.looker(None);
+        for question in ["bind wc", "connect wc"] {
+            let said = ask_one(&mut looker, question);
+            assert!(said.starts_with("error unsafe directory:"), "{said}");
+            for part in [&somebody.tmp().display().to_string(), &format!("uid {squatter}"), &format!("{mode:04o}")] {
+                assert!(said.contains(part.as_str()), "{part:?} is not in {said:?}");
+            }
+        }
+        assert_eq!(snapshot::tree(&somebody.tmp()), before);
+    }
+    // A link is not followed, whoever it belongs to.
+    fs::remove_dir_all(somebody.tmp()).unwrap();
+    let home = somebody.home("real", 0o700);
+    std::os::unix::fs::symlink(&home, somebody.tmp()).unwrap();
+    chown(&somebody.tmp(), squatter);
+    let said = ask_one(&mut somebody.looker(None), "bind wc");
+    assert!(said.starts_with("error unsafe directory:") && said.contains("symbolic link"), "{said}");
+    assert_eq!(list(&home), [""; 0]);
+    fs::remove_file(somebody.tmp()).unwrap();
+}
+
+fn root_serves_the_system() {
+    let top = Base::new();
+    let mut looker = looker(None, &[("XDG_RUNTIME_DIR", top.path())]);
+    let answer = ask(&mut looker, "resolve nobody-has-this-name");
+    assert_eq!(answer[0], "server /run/parlour/nobody-has-this-name");
+    assert_eq!(places(&mut looker)[0].0, top.path().join("parlour").display().to_string(), "clients look there");
+}

@@ -1,0 +1,245 @@
+//! Who has a name, and what becomes of it when its holder ends.
+
+use std::fs::{self, File};
+use std::time::{Duration, Instant, SystemTime};
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+
+use crate::by_hand::fifo_client::{make_fifo, write_request};
+use crate::by_hand::{FifoClient, Id, Place, lock, place, snapshot, unix};
+use crate::support::{Base, Child, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("a_name_in_use_names_pid_uid_program_since_when_and_path", error_names_the_holder),
+        trial("a_held_name_is_refused_within_the_same_process_too", same_process),
+        trial("a_holder_that_has_not_said_who_it_is_is_still_a_holder", holder_without_a_record),
+        trial("other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name", other_code_closes_the_lock),
+        trial("killing_the_holder_frees_the_name_at_once", kill_frees),
+        trial("the_next_server_removes_what_a_killed_one_left", leftovers_are_removed),
+        trial("files_in_c_that_no_client_makes_are_left_alone", foreign_files_stay),
+        trial("a_server_over_one_transport_removes_what_one_over_another_left", other_transports_leftovers),
+    ];
+    for &transport in Transport::ALL {
+        trials.push(trial(format!("{transport}::a_live_name_cannot_be_taken"), move || live_name(transport)));
+    }
+    for way in ["close", "drop"] {
+        trials.push(trial(format!("{way}_removes_the_points_of_contact_and_keeps_lock_and_directory"), move || {
+            clean_end(way);
+        }));
+    }
+    trials
+}
+
+fn both() -> ServerOptions {
+    ServerOptions::new().transports([Transport::Unix, Transport::Fifo])
+}
+
+fn serve_both(address: &str) -> Child {
+    let mut child = Child::spawn("serve", &[format!("address={address}"), "on=unix,fifo".to_owned()]);
+    child.expect(&format!("ready {address}"));
+    child
+}
+
+fn error_names_the_holder() {
+    let base = Base::new();
+    let address = base.name("held").display().to_string();
+    let before = SystemTime::now();
+    let holder = serve_both(&address);
+    let error = Server::bind(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse);
+
+    let owner = error.holder().expect("the holder has said who it is");
+    assert_eq!(owner.pid, holder.pid());
+    assert_eq!(owner.uid, rustix::process::geteuid().as_raw());
+    assert_eq!(owner.program, std::env::current_exe().unwrap());
+    assert_eq!(owner.transports, [Transport::Unix, Transport::Fifo]);
+    // It is kept in whole seconds.
+    assert!(owner.since >= before - Duration::from_secs(1) && owner.since <= SystemTime::now(), "{owner:?}");
+
+    let text = error.to_string();
+    let since = humantime::format_rfc3339_seconds(owner.since);
+    for part in [
+        format!("pid {}", holder.pid()),
+        format!("uid {}", owner.uid),
+        owner.program.display().to_string(),
+        format!("since {since}"),
+        format!("at {address}"),
+        "'held'".to_owned(),
+    ] {
+        assert!(text.contains(&part), "{part:?} is not in {text:?}");
+    }
+}
+
+fn same_process() {
+    let base = Base::new();
+    let address = base.name("held").display().to_string();
+    let server = both().bind(&address).unwrap();
+    let error = Server::bind(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse);
+    assert_eq!(error.holder().unwrap().pid, std::process::id());
+    drop(server);
+    Server::bind(&address).unwrap();
+}
+
+fn holder_without_a_record() {
+    let base = Base::new();
+    let place = Place::held(&base, "silent");
+    let begin = Instant::now();
+    let error = Server::bind(place.path().to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse);
+    assert_eq!(error.holder(), None);
+    assert!(error.to_string().contains("has not said who it is"), "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+}
+
+fn live_name(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "live");
+    let mut holder = Child::spawn("serve", &[format!("address={address}")]);
+    let path = base.name("live");
+    holder.expect(&format!("ready {}", path.display()));
+    let mut early = Connection::connect(&address).unwrap();
+    early.send(b"before").unwrap();
+    assert_eq!(early.recv().unwrap().unwrap(), b"before");
+
+    let before = snapshot::tree(&path);
+    for options in [ServerOptions::new(), both()] {
+        let error = options.bind(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NameInUse, "{error}");
+    }
+    assert_eq!(snapshot::tree(&path), before);
+
+    early.send(b"after").unwrap();
+    assert_eq!(early.recv().unwrap().unwrap(), b"after");
+    let mut late = Connection::connect(&address).unwrap();
+    late.send(b"late").unwrap();
+    assert_eq!(late.recv().unwrap().unwrap(), b"late");
+}
+
+fn other_code_closes_the_lock() {
+    let base = Base::new();
+    let address = base.name("kept").display().to_string();
+    let server = Server::bind(&address).unwrap();
+    for _ in 0..3 {
+        let file = File::options().read(true).write(true).open(server.path().join("lock")).unwrap();
+        assert!(!lock::take(&file), "the server holds it");
+        drop(file);
+        drop(File::open(server.path().join("lock")).unwrap());
+    }
+    // Seen from another process as well.
+    let mut other = Child::spawn("serve", &[format!("address={address}")]);
+    let said = other.line();
+    assert!(said.starts_with("error name in use:"), "{said}");
+    assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
+}
+
+fn kill_frees() {
+    let base = Base::new();
+    let address = base.name("freed").display().to_string();
+    for round in 0..5 {
+        let mut holder = serve_both(&address);
+        let path = base.name("freed");
+        holder.kill();
+        assert!(path.join("unix").exists() && path.join("fifo").exists(), "a killed server leaves its files");
+        let begin = Instant::now();
+        let server = both().bind(&address).unwrap();
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(1), "round {round}: taking the name took {took:?}");
+        for &transport in Transport::ALL {
+            let connecting = std::thread::spawn({
+                let address = base.address(transport, "freed");
+                move || Connection::connect(address).unwrap()
+            });
+            let accepted = server.accept_timeout(crate::support::DEADLINE).unwrap();
+            assert_eq!(accepted.transport(), transport);
+            connecting.join().unwrap();
+        }
+    }
+}
+
+/// Everything that a server and its clients may leave when they are killed.
+fn leave_everything(path: &std::path::Path) {
+    for id in [Id::new(), Id::of(1)] {
+        make_fifo(&path.join("c").join(id.s2c()));
+        make_fifo(&path.join("c").join(id.c2s()));
+        drop(unix::bound(&path.join("c").join(id.sock()), 0o700));
+    }
+    make_fifo(&path.join("fifo.new"));
+}
+
+fn leftovers_are_removed() {
+    let base = Base::new();
+    let address = base.name("again").display().to_string();
+    let mut holder = serve_both(&address);
+    let path = base.name("again");
+    leave_everything(&path);
+    for later in ["packet", "shm"] {
+        drop(unix::bound(&path.join(later), 0o600));
+    }
+    holder.kill();
+    let server = Server::bind(&address).unwrap();
+    assert_eq!(base.files(), ["again/", "again/c/", "again/lock", "again/unix"]);
+    drop(server);
+}
+
+fn foreign_files_stay() {
+    let base = Base::new();
+    let place = Place::dead_at(&base.name("odd"));
+    let nonce = Id::new().nonce;
+    let odd = [
+        "notes.txt".to_owned(),
+        format!("1-{nonce}"),
+        format!("01-{nonce}.sock"),
+        format!("1-{nonce}.sock.bak"),
+        format!("1-{}.sock", nonce.to_uppercase() + "A"),
+    ];
+    for name in &odd {
+        fs::write(place.clients().join(name), "mine").unwrap();
+    }
+    // A proper name with something else behind it.
+    let regular = Id::new().sock();
+    fs::write(place.clients().join(&regular), "mine").unwrap();
+    fs::create_dir(place.clients().join(Id::new().s2c())).unwrap();
+    let before = place::client_files(place.path());
+    let server = both().bind(place.path().to_str().unwrap()).unwrap();
+    assert_eq!(place::client_files(place.path()), before);
+    server.close().unwrap();
+    assert_eq!(place::client_files(place.path()), before);
+    assert_eq!(fs::read(place.clients().join(&regular)).unwrap(), b"mine");
+}
+
+fn other_transports_leftovers() {
+    let base = Base::new();
+    let address = base.name("switch").display().to_string();
+    serve_both(&address).kill();
+    let server = Server::bind(base.address(Transport::Fifo, "switch")).unwrap();
+    assert_eq!(base.files(), ["switch/", "switch/c/", "switch/fifo", "switch/lock"]);
+    let error = Connection::connect(base.address(Transport::Unix, "switch")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoServer);
+    assert!(error.to_string().contains("offers fifo and not unix"), "{error}");
+    drop(server);
+}
+
+fn clean_end(way: &str) {
+    let base = Base::new();
+    let server = both().bind(base.name("ended").to_str().unwrap()).unwrap();
+    let path = server.path().to_owned();
+    leave_everything(&path);
+    fs::remove_file(path.join("fifo.new")).unwrap();
+    // A request that nobody has read, and a client in mid-handshake.
+    write_request(&path, &Id::new().request());
+    let stalled = FifoClient::asking(&path);
+    match way {
+        "close" => server.close().unwrap(),
+        _ => drop(server),
+    }
+    assert_eq!(base.files(), ["ended/", "ended/c/", "ended/lock"]);
+    assert_eq!(fs::metadata(path.join("lock")).unwrap().len(), 0, "nobody died holding the name");
+    assert_eq!(place::mode(&path), 0o700);
+    drop(stalled);
+    let error = Connection::connect(path.to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoServer);
+    both().bind(path.to_str().unwrap()).unwrap();
+}

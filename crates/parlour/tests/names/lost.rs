@@ -1,0 +1,209 @@
+//! A server whose files are taken away is told so, and does no harm to whoever comes after it.
+
+use std::fs;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::thread;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+
+use crate::by_hand::fifo_client::make_fifo;
+use crate::by_hand::{Driver, FifoClient, Id, cost, place, unix};
+use crate::support::{Base, DEADLINE, eventually, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let lost = |what: &str, take_away: fn(&Path)| {
+        trial(format!("a_server_{what}_is_told_that_its_name_is_lost"), move || name_is_lost(take_away))
+    };
+    vec![
+        lost("whose_lock_is_removed", |path| fs::remove_file(path.join("lock")).unwrap()),
+        lost("whose_lock_is_replaced", |path| {
+            fs::write(path.join("other"), "").unwrap();
+            fs::rename(path.join("other"), path.join("lock")).unwrap();
+        }),
+        lost("whose_socket_is_removed", |path| fs::remove_file(path.join("unix")).unwrap()),
+        lost("whose_socket_is_replaced", |path| {
+            drop(UnixListener::bind(path.join("other")).unwrap());
+            fs::rename(path.join("other"), path.join("unix")).unwrap();
+        }),
+        lost("whose_socket_is_renamed", |path| fs::rename(path.join("unix"), path.join("other")).unwrap()),
+        lost("whose_fifo_is_removed", |path| fs::remove_file(path.join("fifo")).unwrap()),
+        lost("whose_fifo_is_replaced", |path| {
+            make_fifo(&path.join("other"));
+            fs::rename(path.join("other"), path.join("fifo")).unwrap();
+        }),
+        lost("whose_directory_is_renamed", |path| fs::rename(path, path.with_extension("old")).unwrap()),
+        lost("whose_directory_is_removed", |path| fs::remove_dir_all(path).unwrap()),
+        lost("whose_directory_is_replaced", |path| {
+            fs::rename(path, path.with_extension("old")).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+        lost("whose_base_is_renamed", |path| {
+            let base = path.parent().unwrap();
+            fs::rename(base, base.with_extension("old")).unwrap();
+        }),
+        trial("a_directory_above_that_was_renamed_is_noticed_when_a_client_comes", above_the_base),
+        trial("files_that_come_and_go_beside_its_own_do_not_disturb_a_server", unrelated_files),
+        trial("closing_a_lost_server_leaves_the_files_of_its_successor", || successor(true)),
+        trial("closing_a_server_that_has_not_noticed_leaves_the_files_of_its_successor", || successor(false)),
+        trial("closing_a_server_leaves_a_file_that_took_the_place_of_its_own", replaced_files_stay),
+        trial("a_name_that_was_lost_can_be_taken_again_once_it_is_closed", take_again),
+        trial("connections_of_a_lost_server_go_on", connections_go_on),
+    ]
+}
+
+fn both() -> ServerOptions {
+    ServerOptions::new().transports([Transport::Unix, Transport::Fifo])
+}
+
+fn name_is_lost(take_away: fn(&Path)) {
+    let top = Base::new();
+    let base = top.path().join("base");
+    let server = Arc::new(both().bind(base.join("lost").to_str().unwrap()).unwrap());
+    let (started, task) = channel();
+    let accepting = thread::spawn({
+        let server = Arc::clone(&server);
+        move || {
+            started.send(cost::this_thread()).unwrap();
+            server.accept().unwrap_err()
+        }
+    });
+    cost::until_asleep(&task.recv().unwrap());
+    take_away(server.path());
+    eventually("the blocked accept returns", || accepting.is_finished());
+    let error = accepting.join().unwrap();
+    assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
+    assert!(error.to_string().contains(server.path().to_str().unwrap()), "{error}");
+    // And stays so.
+    assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+    assert_eq!(server.accept_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::NameLost);
+    let left: Vec<_> = server.incoming().take(2).map(|item| item.unwrap_err().kind()).collect();
+    assert_eq!(left, [ErrorKind::NameLost]);
+    Arc::into_inner(server).unwrap().close().unwrap();
+}
+
+fn above_the_base() {
+    let top = Base::new();
+    let above = top.path().join("above");
+    fs::create_dir(&above).unwrap();
+    let server = Server::bind(above.join("base/lost").to_str().unwrap()).unwrap();
+    let renamed = top.path().join("elsewhere");
+    fs::rename(&above, &renamed).unwrap();
+    // It is looked at once a second at most.
+    eventually("the server notices", || {
+        let _client = unix::dial(&renamed.join("base/lost"));
+        match server.accept_timeout(DEADLINE) {
+            Ok(_) => false,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
+                true
+            }
+        }
+    });
+}
+
+fn unrelated_files() {
+    let base = Base::new();
+    let driver = Driver::new(both().bind(base.name("calm").to_str().unwrap()).unwrap());
+    for number in 0..20 {
+        let (file, renamed) = (driver.server.path().join("beside"), driver.server.path().join("moved"));
+        fs::write(&file, "x").unwrap();
+        fs::rename(&file, &renamed).unwrap();
+        fs::remove_file(&renamed).unwrap();
+        fs::write(base.path().join(format!("other{number}")), "x").unwrap();
+        fs::remove_file(base.path().join(format!("other{number}"))).unwrap();
+    }
+    for &transport in Transport::ALL {
+        Connection::connect(base.address(transport, "calm")).unwrap();
+        assert_eq!(driver.client().transport(), transport);
+    }
+}
+
+/// The lock file is removed under a server, so that another one can take the name in the same directory.
+fn successor(noticed: bool) {
+    let base = Base::new();
+    let address = base.name("next").display().to_string();
+    let lost = both().bind(&address).unwrap();
+    fs::remove_file(lost.path().join("lock")).unwrap();
+    if noticed {
+        assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+    }
+    let next = Driver::new(both().bind(&address).unwrap());
+    // Clients of the new server that are about to connect.
+    let path = next.server.path().to_owned();
+    let mut client = FifoClient::new(&path);
+    client.make_s2c();
+    client.make_c2s();
+    client.open_s2c();
+    let file = path.join("c").join(Id::new().sock());
+    let socket = unix::bound(&file, 0o700);
+    let before = base.files();
+
+    lost.close().unwrap();
+    assert_eq!(base.files(), before, "files of the new server are gone");
+    client.ask();
+    client.expect_hello();
+    client.open_c2s();
+    client.unlink();
+    client.acknowledge();
+    assert_eq!(next.client().transport(), Transport::Fifo);
+    let _stream = unix::dial_with(socket, &path);
+    assert_eq!(next.client().transport(), Transport::Unix);
+    for &transport in Transport::ALL {
+        Connection::connect(base.address(transport, "next")).unwrap();
+        next.client();
+    }
+    let error = Server::bind(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse);
+}
+
+fn replaced_files_stay() {
+    let base = Base::new();
+    let server = both().bind(base.name("odd").to_str().unwrap()).unwrap();
+    let path = server.path().to_owned();
+    for file in ["unix", "fifo"] {
+        fs::remove_file(path.join(file)).unwrap();
+        fs::write(path.join(file), "not yours").unwrap();
+    }
+    server.close().unwrap();
+    for file in ["unix", "fifo"] {
+        assert_eq!(fs::read(path.join(file)).unwrap(), b"not yours");
+    }
+}
+
+fn take_again() {
+    let base = Base::new();
+    let address = base.name("back").display().to_string();
+    let lost = both().bind(&address).unwrap();
+    fs::remove_file(lost.path().join("unix")).unwrap();
+    assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+    // It still holds the lock.
+    assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
+    lost.close().unwrap();
+    assert_eq!(place::list(&base.name("back")), ["c", "lock"]);
+    let next = Driver::new(both().bind(&address).unwrap());
+    Connection::connect(&address).unwrap();
+    next.client();
+}
+
+fn connections_go_on() {
+    let base = Base::new();
+    for &transport in Transport::ALL {
+        let address = base.address(transport, "open");
+        let server = Server::bind(&address).unwrap();
+        let connecting = thread::spawn(move || Connection::connect(address).unwrap());
+        let mut ours = server.accept_timeout(DEADLINE).unwrap();
+        let mut theirs = connecting.join().unwrap();
+        fs::rename(server.path(), server.path().with_extension("old")).unwrap();
+        assert_eq!(server.accept().unwrap_err().kind(), ErrorKind::NameLost);
+        server.close().unwrap();
+        ours.send(b"still here").unwrap();
+        assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
+        theirs.send(b"so am I").unwrap();
+        assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"so am I");
+        fs::remove_dir_all(base.path().join("open.old")).unwrap();
+    }
+}

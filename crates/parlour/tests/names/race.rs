@@ -1,0 +1,214 @@
+//! Many who want one name at once: never two have it.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ErrorKind, Server, ServerOptions, Transport};
+
+use crate::by_hand::lock;
+use crate::by_hand::rng::{Rng, seed};
+use crate::support::{Base, Child, Role, trial, wait};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("eight_starters_that_are_killed_at_random_are_never_two_owners", eight_starters),
+        trial("of_two_servers_that_start_at_once_one_wins", || two_at_once(false)),
+        trial("of_two_servers_that_start_at_once_in_a_new_directory_one_wins", || two_at_once(true)),
+        trial("the_witness_of_these_tests_sees_two_owners", witness_sees),
+    ]
+}
+
+pub const START: Role = Role { name: "start", play: start };
+
+/// An independent witness of who owns the name: a file that one process at a time can lock, with a count of owners.
+struct Witness(File);
+
+impl Witness {
+    fn open(path: &Path) -> Self {
+        Self(File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap())
+    }
+
+    /// Takes it and counts, or tells that somebody else has it.
+    fn take(&self) -> Result<u64, String> {
+        if !lock::take_witness(&self.0) {
+            return Err("two owners: another process holds the witness".to_owned());
+        }
+        let count = self.count() + 1;
+        self.0.write_all_at(&count.to_be_bytes(), 0).unwrap();
+        Ok(count)
+    }
+
+    /// Gives it back, or tells that somebody else had it meanwhile.
+    fn give_back(&self, count: u64) -> Result<(), String> {
+        let now = self.count();
+        lock::release_witness(&self.0);
+        if now == count { Ok(()) } else { Err(format!("two owners: the count went from {count} to {now}")) }
+    }
+
+    fn count(&self) -> u64 {
+        let mut bytes = [0; 8];
+        match self.0.read_at(&mut bytes, 0).unwrap() {
+            0 => 0,
+            _ => u64::from_be_bytes(bytes),
+        }
+    }
+}
+
+/// `start ADDRESS WITNESS SEED`: takes the name again and again until stdin ends, says nothing but what is wrong, and at
+/// times ends without closing.
+fn start(arguments: &[String]) {
+    let [address, witness, seed] = arguments else { panic!("start ADDRESS WITNESS SEED") };
+    // Before the name's lock, so that a kernel that closes descriptors one by one gives the witness up first.
+    let witness = Witness::open(witness.as_ref());
+    let mut rng = Rng::new(seed.parse().unwrap());
+    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    while !wait::readable_within(std::io::stdin(), Duration::ZERO) {
+        let server = match options.bind(address) {
+            Ok(server) => server,
+            Err(error) if error.kind() == ErrorKind::NameInUse => {
+                thread::sleep(Duration::from_micros(rng.below(500)));
+                continue;
+            }
+            Err(error) => return println!("{error:?}"),
+        };
+        let count = match witness.take() {
+            Ok(count) => count,
+            Err(wrong) => return println!("{wrong}"),
+        };
+        thread::sleep(Duration::from_micros(rng.below(3000)));
+        if rng.one_in(16) {
+            std::process::exit(0);
+        }
+        if let Err(wrong) = witness.give_back(count) {
+            return println!("{wrong}");
+        }
+        match rng.one_in(2) {
+            true => drop(server),
+            false => server.close().unwrap(),
+        }
+    }
+}
+
+fn eight_starters() {
+    let base = Base::new();
+    let address = base.name("wanted").display().to_string();
+    let witness = base.path().join("witness");
+    let seed = seed();
+    // Seen when the test fails.
+    println!("seed of eight_starters: PARLOUR_TEST_SEED={seed}");
+    let mut rng = Rng::new(seed);
+    let spawn = |rng: &mut Rng| {
+        Child::spawn("start", &[address.clone(), witness.display().to_string(), rng.next().to_string()])
+    };
+    let mut starters: Vec<Child> = (0..8).map(|_| spawn(&mut rng)).collect();
+    let (mut killed, mut ended) = (0, 0);
+    let deadline = Instant::now() + Duration::from_secs(4);
+    while Instant::now() < deadline {
+        let number = rng.below(8) as usize;
+        let starter = &mut starters[number];
+        match rng.one_in(3) {
+            true => {
+                starter.end_input();
+                starter.wait();
+                ended += 1;
+            }
+            false => {
+                starter.kill();
+                killed += 1;
+            }
+        }
+        assert_eq!(String::from_utf8_lossy(&starter.rest()), "", "seed {seed}");
+        starters[number] = spawn(&mut rng);
+        thread::sleep(Duration::from_micros(rng.below(10_000)));
+    }
+    for starter in &mut starters {
+        starter.kill();
+        assert_eq!(String::from_utf8_lossy(&starter.rest()), "", "seed {seed}");
+    }
+    let mut owners = Vec::new();
+    File::open(&witness).unwrap().read_to_end(&mut owners).unwrap();
+    let owners = u64::from_be_bytes(owners[..].try_into().unwrap());
+    println!("eight_starters: {owners} owners in turn, {killed} killed, {ended} told to end");
+    assert!(owners > 50 && killed > 20 && ended > 5, "{owners} owners, {killed} killed, {ended} ended: no race");
+
+    let begin = Instant::now();
+    let server = Server::bind(&address).unwrap();
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(base.files(), ["wanted/", "wanted/c/", "wanted/lock", "wanted/unix", "witness"]);
+    drop(server);
+}
+
+/// Two threads bind the same name at the same moment, and hold it until both have tried: two thousand times, at several
+/// names side by side, since a server's end is mostly waiting for the kernel.
+fn two_at_once(fresh: bool) {
+    const NAMES: usize = 8;
+    const ROUNDS: usize = 250;
+    let base = Base::new();
+    let fights: Vec<Fight> = (0..NAMES).map(|number| Fight::new(base.name(&format!("fight{number}")))).collect();
+    thread::scope(|scope| {
+        let fights = fights.iter().flat_map(|fight| [(fight, true), (fight, false)]);
+        let threads: Vec<_> =
+            fights.map(|(fight, first)| scope.spawn(move || fight.compete(ROUNDS, first, fresh))).collect();
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// Two who want one name.
+struct Fight {
+    path: PathBuf,
+    barrier: Barrier,
+    winners: AtomicU32,
+}
+
+impl Fight {
+    fn new(path: PathBuf) -> Self {
+        Self { path, barrier: Barrier::new(2), winners: AtomicU32::new(0) }
+    }
+
+    fn compete(&self, rounds: usize, first: bool, fresh: bool) {
+        let mut wrong = Vec::new();
+        for round in 0..rounds {
+            self.barrier.wait();
+            let server = Server::bind(self.path.to_str().unwrap());
+            if server.is_ok() {
+                self.winners.fetch_add(1, Ordering::SeqCst);
+            }
+            self.barrier.wait();
+            // The other one waits at the barriers, so this fails only at the end.
+            match &server {
+                Err(error) if error.kind() != ErrorKind::NameInUse => wrong.push(format!("round {round}: {error:?}")),
+                _ => {}
+            }
+            if first && self.winners.swap(0, Ordering::SeqCst) != 1 {
+                wrong.push(format!("round {round}: not one winner"));
+            }
+            drop(server);
+            self.barrier.wait();
+            if first && fresh {
+                fs::remove_dir_all(&self.path).unwrap();
+            }
+        }
+        assert_eq!(wrong, [""; 0]);
+    }
+}
+
+/// The race means nothing if its witness cannot tell.
+fn witness_sees() {
+    let base = Base::new();
+    let path = base.path().join("witness");
+    let witness = Witness::open(&path);
+    let count = witness.take().unwrap();
+    let address = base.name("alone").display().to_string();
+    let mut second = Child::spawn("start", &[address.clone(), path.display().to_string(), "1".to_owned()]);
+    assert!(second.line().starts_with("two owners: another"));
+    let other = File::options().write(true).open(&path).unwrap();
+    other.write_all_at(&7u64.to_be_bytes(), 0).unwrap();
+    assert!(witness.give_back(count).unwrap_err().contains("from 1 to 7"));
+}

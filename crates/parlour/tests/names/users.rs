@@ -1,0 +1,341 @@
+//! Several users: nobody serves, connects to or opens what is another's unless told so.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
+
+use crate::by_hand::options::Words;
+use crate::by_hand::place::chmod;
+use crate::by_hand::user::{self, directory_of, new_uid, no_other_users};
+use crate::by_hand::{FifoClient, Id, Place, snapshot, unix};
+use crate::support::{Base, Child, Role, trial, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let as_root = |name: &str, test: fn()| trial_unless(no_other_users(), name, test);
+    vec![
+        trial("a_client_that_expects_another_user_refuses_our_own_server", own_server_unexpected),
+        as_root("another_users_base_is_refused_by_a_server", foreign_base),
+        as_root("another_users_name_directory_is_refused_by_a_server", foreign_name_directory),
+        as_root("another_users_lock_is_refused_by_a_server", foreign_lock),
+        as_root("another_users_server_is_refused_before_a_byte_is_sent", foreign_server),
+        as_root("a_squatter_in_a_shared_base_is_refused_by_uid", squatter),
+        as_root("a_socket_of_another_user_in_a_place_of_ours_is_refused", foreign_socket),
+        as_root("a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word", foreign_listener),
+        as_root("another_users_server_is_accepted_when_it_is_expected", expected_server),
+        as_root("roots_server_is_accepted_by_everybody", roots_server),
+        as_root("another_user_cannot_open_anything_of_a_private_server", private_files),
+        as_root("another_user_cannot_connect_to_a_private_server", private_server),
+        as_root("another_user_of_an_open_server_cannot_touch_anything_but_the_socket", open_server_files),
+        as_root("roots_client_needs_to_be_told_of_another_users_server", root_is_told),
+    ]
+}
+
+/// A directory that every user may walk through, and in it one of each of these users.
+fn homes<const N: usize>(top: &Base) -> [(u32, PathBuf); N] {
+    chmod(top.path(), 0o755);
+    std::array::from_fn(|number| {
+        let uid = new_uid();
+        let home = top.path().join(format!("home{number}"));
+        directory_of(&home, uid, 0o755);
+        (uid, home)
+    })
+}
+
+fn child(role: &str, address: impl std::fmt::Display, uid: u32, more: &[String]) -> Child {
+    let words = [format!("address={address}"), format!("uid={uid}")];
+    Child::spawn(role, &[&words, more].concat())
+}
+
+/// An open server of this user in its home.
+fn open_server(uid: u32, home: &Path) -> (Child, String) {
+    let address = home.join("open").display().to_string();
+    let mut server = child("serve", &address, uid, &["mode=666".to_owned(), "on=unix,fifo".to_owned()]);
+    server.expect(&format!("ready {address}"));
+    (server, address)
+}
+
+#[track_caller]
+fn assert_refused(said: &str, kind: &str, parts: &[&str]) {
+    assert!(said.starts_with(&format!("error {kind}:")), "{said}");
+    for part in parts {
+        assert!(said.contains(part), "{part:?} is not in {said:?}");
+    }
+}
+
+fn own_server_unexpected() {
+    let base = Base::new();
+    let ours = rustix::process::geteuid().as_raw();
+    for &transport in Transport::ALL {
+        let address = base.address(transport, "mine");
+        let server = Server::bind(&address).unwrap();
+        let error = ConnectOptions::new().server_uid(ours + 7).connect(&address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+        for part in [format!("uid {ours}"), format!("uid {}", ours + 7)] {
+            assert!(error.to_string().contains(&part), "{error}");
+        }
+        assert!(server.try_accept().unwrap().is_none());
+        assert_eq!(server.refused().count, 0, "the server has not heard of it");
+    }
+}
+
+fn foreign_base() {
+    let top = Base::new();
+    let [(uid, home), (other, _)] = homes::<2>(&top);
+    for mode in [0o700, 0o755] {
+        chmod(&home, mode);
+        let before = snapshot::tree(&home);
+        let (path, owner, mode) = (home.display().to_string(), format!("uid {uid}"), format!("{mode:04o}"));
+        let error = Server::bind(home.join("name").to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+        for part in [&path, &owner, &mode] {
+            assert!(error.to_string().contains(part.as_str()), "{error}");
+        }
+        let said = child("serve", home.join("name").display(), other, &[]).line();
+        assert_refused(&said, "unsafe directory", &[&path, &owner, &mode]);
+        assert_eq!(snapshot::tree(&home), before);
+    }
+}
+
+fn foreign_name_directory() {
+    let top = Base::new();
+    let [(uid, home)] = homes::<1>(&top);
+    let ours = top.path().join("ours");
+    fs::create_dir(&ours).unwrap();
+    for mode in [0o700, 0o755] {
+        let name = ours.join(format!("name{mode:o}"));
+        directory_of(&name, uid, mode);
+        let before = snapshot::tree(&name);
+        let error = Server::bind(name.to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+        for part in [name.display().to_string(), format!("uid {uid}"), format!("{mode:04o}")] {
+            assert!(error.to_string().contains(&part), "{error}");
+        }
+        assert_eq!(snapshot::tree(&name), before);
+    }
+    // Nor does a server of that user take a name in a directory that root has made.
+    let name = home.join("roots");
+    fs::create_dir(&name).unwrap();
+    chmod(&name, 0o755);
+    let said = child("serve", name.display(), uid, &[]).line();
+    assert_refused(&said, "unsafe directory", &[name.to_str().unwrap(), "uid 0", "0755"]);
+}
+
+fn foreign_lock() {
+    let top = Base::new();
+    let [(uid, _)] = homes::<1>(&top);
+    let name = top.path().join("name");
+    fs::create_dir(&name).unwrap();
+    chmod(&name, 0o700);
+    let lock = name.join("lock");
+    File::create(&lock).unwrap();
+    chmod(&lock, 0o600);
+    user::chown(&lock, uid);
+    let before = snapshot::of(&lock);
+    let error = Server::bind(name.to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+    for part in [lock.to_str().unwrap(), &format!("uid {uid}"), "0600"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+    assert_eq!(snapshot::of(&lock), before);
+}
+
+fn foreign_server() {
+    let top = Base::new();
+    let [(uid, home), (other, _)] = homes::<2>(&top);
+    // Made by hand, so that the least contact with it is seen.
+    let place = Place::held_at(&home.join("squat"));
+    chmod(place.path(), 0o755);
+    let listener = unix::listener(&place);
+    chmod(&place.path().join("unix"), 0o666);
+    for path in snapshot::tree(place.path()).keys() {
+        user::chown(path, uid);
+    }
+    let home_path = home.display().to_string();
+    let said = child("reach", place.path().display(), other, &[]).line();
+    assert_refused(&said, "unsafe directory", &[&home_path, &format!("uid {uid}")]);
+    let said = child("reach", place.path().display(), other, &[format!("server_uid={}", new_uid())]).line();
+    assert_refused(&said, "unsafe directory", &[&home_path]);
+    let said = child("reach", format!("fifo:{}", place.path().display()), other, &[]).line();
+    assert_refused(&said, "unsafe directory", &[&home_path]);
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it has connected");
+}
+
+/// In a base that belongs to root and that another user got a directory in, for instance by root's mistake.
+fn squatter() {
+    let top = Base::new();
+    let [(squatter, _), (client, _)] = homes::<2>(&top);
+    let shared = top.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    chmod(&shared, 0o1777);
+    // The server itself does not take part: it would refuse the base.
+    let place = Place::held_at(&shared.join("bank"));
+    chmod(place.path(), 0o755);
+    let listener = unix::listener(&place);
+    chmod(&place.path().join("unix"), 0o666);
+    for path in snapshot::tree(place.path()).keys() {
+        user::chown(path, squatter);
+    }
+    for &transport in Transport::ALL {
+        let said = child("reach", format!("{transport}:{}", place.path().display()), client, &[]).line();
+        assert_refused(&said, "unsafe directory", &[place.path().to_str().unwrap(), &format!("uid {squatter}")]);
+    }
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it has connected");
+}
+
+fn foreign_socket() {
+    let base = Base::new();
+    let place = Place::held(&base, "mixed");
+    let listener = unix::listener(&place);
+    let uid = new_uid();
+    user::chown(&place.path().join("unix"), uid);
+    let error = Connection::connect(place.path().to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains(&format!("uid {uid}")), "{error}");
+    listener.set_nonblocking(true).unwrap();
+    assert!(listener.accept().is_err(), "it has connected");
+    assert_eq!(place_files(&place), [""; 0]);
+}
+
+fn place_files(place: &Place) -> Vec<String> {
+    crate::by_hand::place::client_files(place.path())
+}
+
+/// All files are those of the expected user, but the kernel says that root listens.
+fn foreign_listener() {
+    let top = Base::new();
+    let [(uid, home)] = homes::<1>(&top);
+    let place = Place::held_at(&home.join("posing"));
+    let listener = unix::listener(&place);
+    for path in snapshot::tree(place.path()).keys() {
+        user::chown(path, uid);
+    }
+    let error = ConnectOptions::new().server_uid(uid).connect(place.path().to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    assert!(error.to_string().contains("uid 0"), "{error}");
+    // It has learned that by connecting, and has sent nothing.
+    unix::assert_ended(&unix::accept(&listener));
+}
+
+fn expected_server() {
+    let top = Base::new();
+    let [(uid, home), (other, _)] = homes::<2>(&top);
+    let (_server, address) = open_server(uid, &home);
+    let mut client = child("reach", &address, other, &[format!("server_uid={uid}")]);
+    let said = client.line();
+    assert!(said.starts_with("connected") && said.contains(&format!("uid {uid} (kernel)")), "{said}");
+    assert_eq!(client.ask("hello"), "hello");
+    // A FIFO serves its own user only.
+    let said = child("reach", format!("fifo:{address}"), other, &[format!("server_uid={uid}")]).line();
+    assert!(said.starts_with("error denied") || said.starts_with("error unsupported"), "{said}");
+}
+
+fn root_is_told() {
+    let top = Base::new();
+    let [(uid, home)] = homes::<1>(&top);
+    let (_server, address) = open_server(uid, &home);
+    let error = Connection::connect(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+    let mut connection = ConnectOptions::new().server_uid(uid).connect(&address).unwrap();
+    connection.send(b"hello").unwrap();
+    assert_eq!(connection.recv().unwrap().unwrap(), b"hello");
+}
+
+fn roots_server() {
+    let top = Base::new();
+    let [(other, _)] = homes::<1>(&top);
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let options = ServerOptions::new().mode(0o666).allow({
+        let seen = seen.clone();
+        move |peer| {
+            seen.lock().unwrap().push(peer.uid());
+            true
+        }
+    });
+    let server = crate::by_hand::Driver::new(options.bind(top.name("system").to_str().unwrap()).unwrap());
+    let mut client = child("reach", top.name("system").display(), other, &[]);
+    let said = client.line();
+    assert!(said.contains("uid 0 (kernel)"), "{said}");
+    let accepted = server.client();
+    assert_eq!((accepted.peer().uid(), accepted.peer().pid()), (Some(other), Some(client.pid())));
+    assert_eq!(*seen.lock().unwrap(), [Some(other)]);
+}
+
+/// `try-open uid=UID PATH...`: says for each path what comes of opening it for reading and for writing, as error numbers,
+/// and of making a file in it.
+pub const TRY_OPEN: Role = Role { name: "try-open", play: try_open };
+
+fn try_open(arguments: &[String]) {
+    Words(arguments).become_whom_they_say();
+    let number = |result: io::Result<File>| result.map_or_else(|error| error.raw_os_error().unwrap(), |_| 0);
+    for path in &arguments[1..] {
+        let open = |options: &mut OpenOptions| number(options.custom_flags(libc::O_NONBLOCK).open(path));
+        let make = number(File::create(Path::new(path).join("new")));
+        println!("{} {} {make}", open(File::options().read(true)), open(File::options().write(true)));
+    }
+}
+
+/// Everything that a server and its clients have in the directory of a name.
+fn all_files(path: &Path) -> Vec<String> {
+    let mut client = FifoClient::new(path);
+    client.make_s2c();
+    client.make_c2s();
+    client.open_s2c();
+    drop(unix::bound(&path.join("c").join(Id::new().sock()), 0o700));
+    snapshot::tree(path).keys().map(|path| path.display().to_string()).collect()
+}
+
+fn private_files() {
+    let base = Base::new();
+    // Also when nothing above protects it.
+    chmod(base.path(), 0o755);
+    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    let server = options.bind(base.name("private").to_str().unwrap()).unwrap();
+    let files = all_files(server.path());
+    assert_eq!(files.len(), 8, "{files:?}");
+    let mut other = Child::spawn("try-open", &[&[format!("uid={}", new_uid())], &files[..]].concat());
+    for file in &files {
+        // That one cannot write to a directory is said before anything else.
+        let write = if Path::new(file) == server.path() { libc::EISDIR } else { libc::EACCES };
+        assert_eq!(other.line(), format!("{0} {write} {0}", libc::EACCES), "{file}");
+    }
+}
+
+fn open_server_files() {
+    let base = Base::new();
+    chmod(base.path(), 0o755);
+    let options = ServerOptions::new().mode(0o666).transports([Transport::Unix, Transport::Fifo]);
+    let server = options.bind(base.name("open").to_str().unwrap()).unwrap();
+    let files = all_files(server.path());
+    let mut other = Child::spawn("try-open", &[&[format!("uid={}", new_uid())], &files[..]].concat());
+    for file in &files {
+        let said = other.line();
+        let name = Path::new(file).strip_prefix(server.path()).unwrap().to_str().unwrap();
+        let expected = match name {
+            // It may be listed and walked through, and not be changed.
+            "" => format!("0 {} {}", libc::EISDIR, libc::EACCES),
+            "unix" => format!("{0} {0} {1}", libc::ENXIO, libc::ENOTDIR),
+            "c" => format!("{0} {1} {0}", libc::EACCES, libc::EISDIR),
+            "lock" | "fifo" => format!("{0} {0} {1}", libc::EACCES, libc::ENOTDIR),
+            _ => format!("{0} {0} {0}", libc::EACCES),
+        };
+        assert_eq!(said, expected, "{file}");
+    }
+}
+
+fn private_server() {
+    let base = Base::new();
+    chmod(base.path(), 0o755);
+    for &transport in Transport::ALL {
+        let address = base.address(transport, "private");
+        let server = Server::bind(&address).unwrap();
+        let said = child("reach", &address, new_uid(), &[]).line();
+        assert_refused(&said, "denied", &[server.path().to_str().unwrap()]);
+        assert_eq!(server.refused().count, 0);
+    }
+}

@@ -1,0 +1,99 @@
+//! One test for each bug that was found, which failed before it was mended. Those that fit a suite are there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
+
+use std::os::unix::fs::FileTypeExt;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, SystemTime};
+
+use parlour::{Connection, Server, Transport};
+use support::{Base, Child, eventually};
+
+fn main() -> ExitCode {
+    support::run(|| {
+        let mut trials = vec![support::trial("a_client_that_waited_for_a_busy_server_is_let_in", waited)];
+        for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendmsg", 2), ("fifo", "pwritev2", 4)] {
+            if Transport::ALL.iter().all(|known| known.to_string() != transport) {
+                continue;
+            }
+            let name = format!("{transport}::a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next");
+            trials.push(match why_not_injected() {
+                None => support::trial(name, move || torn(transport, call, which)),
+                Some(reason) => support::skipped(name, &reason),
+            });
+        }
+        trials
+    })
+}
+
+/// Makes the file of the only client in the queue this much older, and gives that client.
+fn client_with_an_old_file(server: &Server, base: &Base, age: Duration) -> Connection {
+    let client = Connection::connect(base.address(Transport::Unix, "busy")).unwrap();
+    let files: Vec<_> =
+        std::fs::read_dir(server.path().join("c")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let [file] = &files[..] else { panic!("one client, so one file: {files:?}") };
+    assert!(std::fs::symlink_metadata(file).unwrap().file_type().is_socket());
+    let then = SystemTime::now() - age;
+    let since = then.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    let time = rustix::fs::Timespec { tv_sec: since.as_secs() as i64, tv_nsec: 0 };
+    let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
+    rustix::fs::utimensat(rustix::fs::CWD, file, &times, rustix::fs::AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    client
+}
+
+/// The server last looked at its queue when it was bound, so whoever is in it can have waited since then.
+fn waited() {
+    let base = Base::new();
+    let server = Server::bind(base.address(Transport::Unix, "busy")).unwrap();
+    let bound_at = std::time::Instant::now();
+    let mut client = client_with_an_old_file(&server, &base, Duration::from_secs(8));
+    eventually("three seconds have passed in which the server did something else", || {
+        bound_at.elapsed() > Duration::from_secs(3)
+    });
+    let mut accepted = server.accept_timeout(support::DEADLINE).unwrap();
+    client.send(b"still here").unwrap();
+    assert_eq!(accepted.recv().unwrap().unwrap(), b"still here");
+    assert_eq!(server.refused().count, 0, "{:?}", server.refused());
+}
+
+/// Why a system call cannot be made to fail here.
+fn why_not_injected() -> Option<String> {
+    let tried = Command::new("strace").args(["-o", "/dev/null", "-e", "trace=none", "true"]).output();
+    match tried {
+        Err(error) => Some(format!("strace cannot be started: {error}")),
+        Ok(output) if !output.status.success() => {
+            Some(format!("strace cannot trace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// The kernel takes a part of a message, and then fails one call. What follows must not become part of that message.
+fn torn(transport: &str, call: &str, which: u32) {
+    let base = Base::new();
+    let address = base.address(transport.parse().unwrap(), "torn");
+    let mut server = Child::spawn("server", &[&address]);
+    server.expect("ready");
+    let role = Child::command("client", &[&address]);
+    let mut traced = Command::new("strace");
+    traced.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:error=ENOMEM:when={which}")]);
+    traced.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
+    let mut client = Child::start(&mut traced);
+    client.say("connect");
+    assert!(server.ask("accept").starts_with("accepted "));
+    assert!(client.line().starts_with("connected "));
+    client.say("send 3000000 1");
+    assert!(client.line().starts_with("sent"), "the message was begun, so it is on its way");
+    client.say("send 10 2");
+    server.say("recv");
+    assert!(server.line().contains("3000000"), "the first message is whole");
+    assert!(client.line().starts_with("sent"));
+    assert!(server.ask("recv").contains("10"), "and so is the next");
+}

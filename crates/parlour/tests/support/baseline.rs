@@ -1,0 +1,76 @@
+//! What a process holds, to be compared before and after: nothing may leak.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::wait::eventually_some;
+
+/// The descriptors, threads and children of one process.
+///
+/// In a test process that runs tests in parallel it means nothing; take it [of a child](Baseline::of), or in a child's role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Baseline {
+    /// Number and target of each open descriptor, as `/proc` shows it.
+    pub descriptors: BTreeMap<i32, PathBuf>,
+    pub threads: usize,
+    pub children: Vec<u32>,
+}
+
+impl Baseline {
+    /// Of this process.
+    pub fn take() -> Self {
+        Self::of(std::process::id())
+    }
+
+    /// Of another process of this user.
+    pub fn of(pid: u32) -> Self {
+        let process = PathBuf::from(format!("/proc/{pid}"));
+        let mut descriptors = BTreeMap::new();
+        for entry in fs::read_dir(process.join("fd")).unwrap().flatten() {
+            let number = entry.file_name().to_string_lossy().parse().unwrap();
+            // The one with which we look at ourselves is gone by now or leads back here.
+            match fs::read_link(entry.path()) {
+                Ok(target) if !is_listing(&target, pid) => drop(descriptors.insert(number, target)),
+                _ => {}
+            }
+        }
+        let tasks: Vec<_> = fs::read_dir(process.join("task")).unwrap().flatten().collect();
+        let children = tasks
+            .iter()
+            .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+            .flat_map(|list| list.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
+            .collect();
+        Self { descriptors, threads: tasks.len(), children }
+    }
+
+    /// Waits until the process holds what it held, and fails with the difference when it goes on holding more or less.
+    /// Descriptors count by what they are, not by their numbers.
+    pub fn assert_restored(&self, pid: u32) {
+        let mut now = Self::of(pid);
+        let restored = eventually_some(|| {
+            now = Self::of(pid);
+            (now.kinds() == self.kinds() && now.threads == self.threads && now.children == self.children).then_some(())
+        });
+        assert!(restored.is_some(), "process {pid} does not hold what it held\nbefore: {self:#?}\nnow: {now:#?}");
+    }
+
+    /// How many descriptors of each kind: a path, or `socket:`, `pipe:`, `anon_inode:[eventpoll]`.
+    fn kinds(&self) -> BTreeMap<String, usize> {
+        let mut kinds = BTreeMap::new();
+        for target in self.descriptors.values() {
+            let text = target.to_string_lossy();
+            let kind = match text.split_once(":[") {
+                Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+                _ => text.into_owned(),
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        kinds
+    }
+}
+
+/// `/proc/PID/fd` itself, which is open while it is listed.
+fn is_listing(target: &Path, pid: u32) -> bool {
+    target == Path::new(&format!("/proc/{pid}/fd"))
+}

@@ -1,0 +1,37 @@
+//! Both sides of the protocol made by hand, step by step, and what else it takes to look closely: a name directory without
+//! the library, locks, other users, snapshots of files, and what a thread costs.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "each test executable uses its part, and a test says what is wrong by panicking"
+)]
+
+pub mod cost;
+pub mod driver;
+pub mod fifo_client;
+pub mod fifo_server;
+pub mod line;
+pub mod lock;
+pub mod options;
+pub mod place;
+pub mod rng;
+pub mod roles;
+pub mod scarce;
+pub mod sigpipe;
+pub mod snapshot;
+pub mod unix;
+pub mod user;
+pub mod watch;
+
+pub use driver::Driver;
+pub use fifo_client::FifoClient;
+pub use fifo_server::FifoServer;
+pub use line::Id;
+pub use place::Place;

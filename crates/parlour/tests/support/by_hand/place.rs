@@ -1,0 +1,77 @@
+//! The directory of a name, made without the library.
+
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::lock;
+use crate::support::Base;
+
+/// A name that is held by hand: its directory, `c/` and the lock, and nothing that listens.
+#[derive(Debug)]
+pub struct Place {
+    path: PathBuf,
+    lock: Option<File>,
+}
+
+impl Place {
+    /// Makes the directory and holds its lock.
+    pub fn held(base: &Base, name: &str) -> Self {
+        Self::held_at(&base.name(name))
+    }
+
+    pub fn held_at(path: &Path) -> Self {
+        let mut place = Self::dead_at(path);
+        let lock = File::options().read(true).write(true).open(path.join("lock")).unwrap();
+        assert!(lock::take(&lock));
+        place.lock = Some(lock);
+        place
+    }
+
+    /// Makes the directory, whose lock nobody holds.
+    pub fn dead_at(path: &Path) -> Self {
+        for directory in [path, &path.join("c")] {
+            fs::create_dir(directory).unwrap();
+            fs::set_permissions(directory, Permissions::from_mode(0o700)).unwrap();
+        }
+        File::create(path.join("lock")).unwrap();
+        fs::set_permissions(path.join("lock"), Permissions::from_mode(0o600)).unwrap();
+        Self { path: path.to_owned(), lock: None }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn clients(&self) -> PathBuf {
+        self.path.join("c")
+    }
+
+    /// Gives the lock up, as the kernel does for a process that has died.
+    pub fn die(&mut self) {
+        self.lock = None;
+    }
+}
+
+/// What is in a directory, sorted.
+pub fn list(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// What is in the `c/` of a name.
+pub fn client_files(name_directory: &Path) -> Vec<String> {
+    list(&name_directory.join("c"))
+}
+
+/// The permission bits of a file, which is not followed.
+pub fn mode(path: &Path) -> u32 {
+    fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode()
+        & 0o7777
+}
+
+pub fn chmod(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}

@@ -1,0 +1,77 @@
+//! Roles whose process may be another user's, with another umask and with options.
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::thread;
+
+use parlour::{Connection, Error};
+
+use super::options::Words;
+use crate::support::roles::echo;
+use crate::support::{DEADLINE, Role};
+
+pub const SERVE: Role = Role { name: "serve", play: serve };
+pub const REACH: Role = Role { name: "reach", play: reach };
+
+/// `serve address=A [uid= umask= on= mode= group= ...]`: says `ready PATH` or `error KIND: TEXT`, and sends every message
+/// back. Then `umask` is answered with the process's umask; at the end of stdin the server is closed.
+fn serve(arguments: &[String]) {
+    let words = Words(arguments);
+    words.become_whom_they_say();
+    let server = match words.server_options().bind(words.address()) {
+        Ok(server) => Arc::new(server),
+        Err(error) => return say_error(&error),
+    };
+    println!("ready {}", server.path().display());
+    let accepting = thread::spawn({
+        let server = Arc::clone(&server);
+        move || {
+            for connection in server.incoming() {
+                let connection = connection.unwrap();
+                thread::spawn(move || echo(connection));
+            }
+        }
+    });
+    for line in io::stdin().lock().lines() {
+        match line.unwrap().as_str() {
+            "umask" => {
+                let umask = rustix::process::umask(rustix::fs::Mode::empty());
+                rustix::process::umask(umask);
+                println!("{:04o}", umask.bits());
+            }
+            other => panic!("what is {other:?}?"),
+        }
+    }
+    server.shutdown_handle().shutdown();
+    accepting.join().unwrap();
+    Arc::into_inner(server).unwrap().close().unwrap();
+}
+
+/// `reach address=A [uid= umask= server_uid= timeout_ms=]`: says `connected PEER` or `error KIND: TEXT`. Then each line is
+/// sent as a message, and the reply printed, or `end`.
+fn reach(arguments: &[String]) {
+    let words = Words(arguments);
+    words.become_whom_they_say();
+    let connection = match words.connect_options().connect(words.address()) {
+        Ok(connection) => connection,
+        Err(error) => return say_error(&error),
+    };
+    println!("connected {}", connection.peer());
+    talk(connection);
+}
+
+/// Sends each line of stdin and prints the reply.
+pub fn talk(mut connection: Connection) {
+    for line in io::stdin().lock().lines() {
+        let exchanged = connection.send(line.unwrap().as_bytes()).and_then(|()| connection.recv_timeout(DEADLINE));
+        match exchanged {
+            Ok(Some(message)) => println!("{}", String::from_utf8_lossy(&message)),
+            Ok(None) => println!("end"),
+            Err(error) => say_error(&error),
+        }
+    }
+}
+
+pub fn say_error(error: &Error) {
+    println!("error {}: {error}", error.kind());
+}

@@ -1,0 +1,71 @@
+//! A server that runs out of descriptors.
+
+use std::io::{self, BufRead};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use parlour::Server;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::support::Role;
+use crate::support::baseline::Baseline;
+use crate::support::roles::echo;
+
+pub const SCARCE: Role = Role { name: "scarce", play: scarce };
+
+/// `scarce ADDRESS`: says `ready` and sends every message of every client back. Each line is answered with one:
+///
+/// - `spare COUNT`: so many more descriptors can be had from now on; below 0 the limit is that far below what is in use:
+///   `spare COUNT`;
+/// - `plenty`: takes the limit away: `plenty`;
+/// - `accepted`: how many clients were let in;
+/// - `refused`: how many were not, and why not the last.
+fn scarce(arguments: &[String]) {
+    let server = Arc::new(Server::bind(&arguments[0]).unwrap());
+    let accepted = Arc::new(AtomicUsize::new(0));
+    println!("ready");
+    thread::spawn({
+        let (server, accepted) = (Arc::clone(&server), Arc::clone(&accepted));
+        move || {
+            for connection in server.incoming() {
+                let connection = connection.unwrap();
+                accepted.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || echo(connection));
+            }
+        }
+    });
+    let plenty = getrlimit(Resource::Nofile);
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("spare", count) => {
+                let count: i64 = count.parse().unwrap();
+                setrlimit(Resource::Nofile, Rlimit { current: Some(limit_for(count)), ..plenty }).unwrap();
+                println!("spare {count}");
+            }
+            ("plenty", _) => {
+                setrlimit(Resource::Nofile, plenty).unwrap();
+                println!("plenty");
+            }
+            ("accepted", _) => println!("{}", accepted.load(Ordering::SeqCst)),
+            ("refused", _) => {
+                let refused = server.refused();
+                println!("{} {}", refused.count, refused.last.map_or_else(String::new, |last| last.to_string()));
+            }
+            (other, _) => panic!("what is {other:?}?"),
+        }
+    }
+}
+
+/// The limit under which so many new descriptors can be had, each of which gets the lowest number that is free.
+fn limit_for(spare: i64) -> u64 {
+    let used = Baseline::take().descriptors;
+    let free = (0..).filter(|number| !used.contains_key(number));
+    let limit = match usize::try_from(spare) {
+        // The first one that must not be had.
+        Ok(spare) => free.clone().nth(spare),
+        Err(_) => free.clone().next().map(|first| first + i32::try_from(spare).unwrap()),
+    };
+    u64::try_from(limit.unwrap()).unwrap()
+}

@@ -1,0 +1,89 @@
+//! What the integration tests share: a `main` for tests that are made at run time, private directories of names, child
+//! processes that play a role, and messages whose content can be checked.
+//!
+//! Each test executable is its own child process: started with [`ROLE`] in the environment, it plays that role instead of
+//! running tests. So no test forks a process that has threads, and each child is one that the test can kill.
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "each test executable uses its part, and a test says what is wrong by panicking"
+)]
+
+pub mod base;
+pub mod baseline;
+pub mod child;
+pub mod data;
+pub mod roles;
+pub mod signals;
+pub mod wait;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Trial};
+
+pub use base::Base;
+pub use child::Child;
+pub use roles::Role;
+pub use wait::{eventually, within};
+
+/// No single wait takes longer: what has not happened by then has failed.
+pub const DEADLINE: Duration = Duration::from_secs(10);
+
+/// What happens at once is done by then, also on a machine that is busy with other things. Shorter than every time-out of
+/// the library, so that none of them can pass for it.
+pub const SOON: Duration = Duration::from_secs(3);
+
+/// No test takes longer, whatever it waits for, also on a machine that is busy with other things.
+pub const TRIAL_DEADLINE: Duration = Duration::from_secs(60);
+
+/// The environment variable that makes a child process of this executable play a role.
+pub const ROLE: &str = "PARLOUR_TEST_ROLE";
+
+/// The `main` of a test executable whose children need no roles but those of [`roles`].
+pub fn run(trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
+    run_with(&[], trials)
+}
+
+/// The `main` of a test executable with roles of its own. `trials` is not called in a child.
+pub fn run_with(own_roles: &[Role], trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
+    if let Ok(name) = std::env::var(ROLE) {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let role = own_roles.iter().chain(roles::ALL).find(|role| role.name == name);
+        (role.unwrap_or_else(|| panic!("there is no role {name:?}")).play)(&arguments);
+        return ExitCode::SUCCESS;
+    }
+    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
+}
+
+/// A test that fails when it panics or takes longer than [`TRIAL_DEADLINE`].
+pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    let name = name.into();
+    Trial::test(name.clone(), move || within(TRIAL_DEADLINE, &name, test).map_err(Into::into))
+}
+
+/// A test that cannot run here, listed as ignored with the reason.
+pub fn skipped(name: impl Into<String>, reason: &str) -> Trial {
+    let verdict = format!("skipped: {reason}");
+    Trial::test(name, {
+        let verdict = verdict.clone();
+        move || Err(verdict.into())
+    })
+    .with_kind(verdict)
+    .with_ignored_flag(true)
+}
+
+/// [`trial`], or [`skipped`] when there is a reason to.
+pub fn trial_unless(reason: Option<String>, name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    match reason {
+        Some(reason) => skipped(name, &reason),
+        None => trial(name, test),
+    }
+}

@@ -1,0 +1,177 @@
+//! What a child process can be told to be. All of them end when their stdin ends.
+
+use std::io::{self, BufRead};
+use std::thread;
+use std::time::Duration;
+
+use parlour::{ConnectOptions, Connection, Server, TrySendError};
+
+use super::{DEADLINE, data, signals};
+
+/// A role and the function that plays it with the arguments of the process.
+#[derive(Clone, Copy, Debug)]
+pub struct Role {
+    pub name: &'static str,
+    pub play: fn(&[String]),
+}
+
+/// The roles that every test executable has.
+pub const ALL: &[Role] = &[
+    Role { name: "echo-server", play: echo_server },
+    Role { name: "hold", play: hold },
+    Role { name: "server", play: server },
+    Role { name: "client", play: client },
+];
+
+/// `echo-server ADDRESS`: says `ready`, and sends every message of every client back, each client in a thread of its own.
+fn echo_server(arguments: &[String]) {
+    let server = Server::bind(&arguments[0]).unwrap();
+    println!("ready");
+    thread::spawn(move || {
+        for connection in server.incoming() {
+            let connection = connection.unwrap();
+            thread::spawn(move || echo(connection));
+        }
+    });
+    until_end_of_input();
+    std::process::exit(0);
+}
+
+/// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.
+pub fn echo(mut connection: Connection) {
+    let mut message = Vec::new();
+    while let Ok(true) = connection.recv_into(&mut message) {
+        if connection.send(&message).is_err() {
+            return;
+        }
+    }
+}
+
+/// `hold ADDRESS`: takes the name, says `ready`, and accepts nobody.
+fn hold(arguments: &[String]) {
+    let _server = Server::bind(&arguments[0]).unwrap();
+    println!("ready");
+    until_end_of_input();
+}
+
+/// `server ADDRESS`: takes the name, says `ready`, and does what it is told; see [`obey`].
+fn server(arguments: &[String]) {
+    let mut hands = Hands { address: arguments[0].clone(), server: None, connection: None };
+    hands.server = Some(Server::bind(&hands.address).unwrap());
+    println!("ready");
+    obey(hands);
+}
+
+/// `client ADDRESS`: does what it is told; see [`obey`].
+fn client(arguments: &[String]) {
+    obey(Hands { address: arguments[0].clone(), server: None, connection: None });
+}
+
+/// What a driven process holds.
+struct Hands {
+    address: String,
+    server: Option<Server>,
+    connection: Option<Connection>,
+}
+
+/// Does what the lines of stdin say, and answers each with one line:
+///
+/// | line | answer |
+/// |---|---|
+/// | `connect`, `connect-wait` (for a server) | `connected PEER` |
+/// | `accept` | `accepted PEER` |
+/// | `send LENGTH [SEED]` | `sent` |
+/// | `try-send LENGTH [SEED]` | `sent` or `full` |
+/// | `feed LENGTH [SEED]` | `fed` |
+/// | `fill LENGTH`: `try-send` with seeds 0, 1, … until it is full | `filled COUNT` |
+/// | `recv` | `message LENGTH CRC` (see [`data::said`]) or `end` |
+/// | `flush`, `finish`, `close` (the connection), `close-server` | `done` |
+/// | `sigpipe-kills` (from now on) | `done` |
+/// | `sigpipe`: what it does | `kills` or `does not kill` |
+/// | `pid` | the process id |
+/// | `quit`: ends without closing anything | none |
+///
+/// Any of them may answer `error KIND: TEXT`.
+fn obey(mut hands: Hands) {
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match hands.obey(&words) {
+            Ok(answer) => println!("{answer}"),
+            Err(error) => println!("error {}: {error}", error.kind()),
+        }
+    }
+}
+
+impl Hands {
+    fn obey(&mut self, words: &[&str]) -> parlour::Result<String> {
+        let number = |at: usize| words.get(at).map_or(0, |word| word.parse().unwrap());
+        match words[0] {
+            "connect" | "connect-wait" => {
+                let wait = if words[0] == "connect-wait" { DEADLINE } else { Duration::ZERO };
+                let connection = ConnectOptions::new().wait_for_server(wait).connect(&self.address)?;
+                let peer = connection.peer().clone();
+                self.connection = Some(connection);
+                Ok(format!("connected {peer}"))
+            }
+            "accept" => {
+                let connection = self.server.as_ref().unwrap().accept_timeout(DEADLINE)?;
+                let peer = connection.peer().clone();
+                self.connection = Some(connection);
+                Ok(format!("accepted {peer}"))
+            }
+            "send" => {
+                self.connection().send(data::message(number(2), number(1)))?;
+                Ok("sent".to_owned())
+            }
+            "try-send" => match self.connection().try_send(data::message(number(2), number(1))) {
+                Ok(()) => Ok("sent".to_owned()),
+                Err(TrySendError::Full(_)) => Ok("full".to_owned()),
+                Err(TrySendError::Failed(error)) => Err(error),
+            },
+            "feed" => {
+                self.connection().feed(data::message(number(2), number(1)))?;
+                Ok("fed".to_owned())
+            }
+            "fill" => {
+                let mut count = 0;
+                loop {
+                    match self.connection().try_send(data::message(count, number(1))) {
+                        Ok(()) => count += 1,
+                        Err(TrySendError::Full(_)) => return Ok(format!("filled {count}")),
+                        Err(TrySendError::Failed(error)) => return Err(error),
+                    }
+                }
+            }
+            "recv" => Ok(match self.connection().recv_timeout(DEADLINE)? {
+                Some(message) => data::said(&message),
+                None => "end".to_owned(),
+            }),
+            "flush" => self.connection().flush().map(|()| done()),
+            "finish" => self.connection().finish().map(|()| done()),
+            "close" => self.connection.take().unwrap().close().map(|()| done()),
+            "close-server" => self.server.take().unwrap().close().map(|()| done()),
+            "sigpipe-kills" => {
+                signals::let_sigpipe_kill();
+                Ok(done())
+            }
+            "sigpipe" => Ok(if signals::sigpipe_kills() { "kills" } else { "does not kill" }.to_owned()),
+            "pid" => Ok(std::process::id().to_string()),
+            "quit" => std::process::exit(0),
+            other => panic!("what is {other:?}?"),
+        }
+    }
+
+    fn connection(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it is connected")
+    }
+}
+
+fn done() -> String {
+    "done".to_owned()
+}
+
+/// Waits for the end of stdin.
+pub fn until_end_of_input() {
+    io::copy(&mut io::stdin().lock(), &mut io::sink()).unwrap();
+}

@@ -1,0 +1,12 @@
+//! What the source itself promises: which layer may use which, where unsafe code is, what the library never does, and that
+//! the tests that the documents name exist.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "tidy/documents.rs"]
+mod documents;
+#[path = "tidy/layers.rs"]
+mod layers;
+#[path = "tidy/never.rs"]
+mod never;
+#[path = "tidy/source.rs"]
+mod source;

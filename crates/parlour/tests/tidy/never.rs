@@ -1,0 +1,99 @@
+//! What the library never does, wherever in it one looks.
+
+use std::fs;
+
+use super::source::{Source, home, library, rust_files};
+
+/// No file may grow to this many lines.
+const LINES_MAX: usize = 800;
+
+fn assert_nowhere(needles: &[&str], but_in: impl Fn(&Source) -> bool) {
+    let found = |source: &Source| needles.iter().flat_map(|needle| source.lines_with(needle)).collect::<Vec<_>>();
+    let wrong: Vec<String> = library().iter().filter(|source| !but_in(source)).flat_map(found).collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn unsafe_code_is_in_sys_alone() {
+    let in_sys = |source: &Source| source.path.starts_with("sys/");
+    assert_nowhere(&["unsafe", "allow(unsafe_code)"], in_sys);
+    // And there it is allowed file by file, at the top.
+    for source in library().iter().filter(|source| in_sys(source)) {
+        let allowed = source.code.contains("#![allow(unsafe_code)]");
+        assert_eq!(allowed, !source.lines_with("unsafe").is_empty(), "src/{}", source.path);
+    }
+}
+
+#[test]
+fn every_unsafe_block_says_why_it_is_sound() {
+    for source in library() {
+        let lines: Vec<(&str, &str)> = source.code.lines().zip(source.text.lines()).collect();
+        for (number, _) in lines.iter().enumerate().filter(|(_, (code, _))| code.contains("unsafe {")) {
+            // In the comment right above the statement, of which the block may be a part.
+            let above = lines[..number].iter().rev().take(6).map(|(_, text)| text.trim());
+            let is_argued = above.clone().any(|line| line.starts_with("// SAFETY: "));
+            assert!(is_argued, "src/{}:{}: no SAFETY comment", source.path, number + 1);
+        }
+    }
+}
+
+#[test]
+fn no_thread_is_started() {
+    assert_nowhere(&["thread::spawn", "thread::Builder", "thread::scope"], |_| false);
+}
+
+#[test]
+fn nothing_sleeps_but_by_waiting_with_a_deadline() {
+    assert_nowhere(&["thread::sleep", "sleep_ms", "nanosleep"], |_| false);
+}
+
+#[test]
+fn nothing_is_printed() {
+    assert_nowhere(&["println!", "eprintln!", "print!", "eprint!", "dbg!", "stdout()", "stderr()"], |_| false);
+}
+
+#[test]
+fn nothing_panics_on_purpose() {
+    let ways =
+        [".unwrap()", ".expect(", ".unwrap_err()", "panic!", "todo!", "unimplemented!", "unreachable!", "assert!"];
+    assert_nowhere(&ways, |_| false);
+}
+
+#[test]
+fn the_hosts_signals_umask_directory_and_environment_are_left_alone() {
+    let ways = ["libc::signal", "sigaction", "umask", "chdir", "set_current_dir", "set_var", "remove_var", "setrlimit"];
+    assert_nowhere(&ways, |_| false);
+    // Except for what is put back before the call ends.
+    assert_nowhere(&["sigprocmask", "pthread_sigmask"], |source| source.path == "sys/no_sigpipe.rs");
+}
+
+#[test]
+fn no_signal_is_sent() {
+    // Whether a process is there is asked without one.
+    assert_nowhere(&["kill_process", "kill_process_group", "libc::kill", "tgkill", "raise"], |_| false);
+}
+
+#[test]
+fn every_file_can_be_read_at_one_sitting() {
+    let crates = home().parent().unwrap();
+    for member in fs::read_dir(crates).unwrap() {
+        for part in ["src", "tests"] {
+            let directory = member.as_ref().unwrap().path().join(part);
+            let files = if directory.is_dir() { rust_files(&directory) } else { Vec::new() };
+            for file in files {
+                let lines = fs::read_to_string(&file).unwrap().lines().count();
+                assert!(lines < LINES_MAX, "{} has {lines} lines", file.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_must_never_be_there_would_be_found() {
+    let source =
+        Source::new("server.rs", "fn f() { x.unwrap(); std::thread::spawn(g); unsafe { h() } eprintln!(\"\") }");
+    for needle in [".unwrap()", "thread::spawn", "unsafe", "eprintln!"] {
+        assert_eq!(source.lines_with(needle).len(), 1, "{needle}");
+    }
+    assert!(source.lines_with("println!").is_empty(), "eprintln is another word");
+}

@@ -1,0 +1,45 @@
+//! The UNIX transport: the client's own file and what the server makes of it, the kernel's word on who is there, and what
+//! happens when there is no room.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+#[path = "support/by_hand/mod.rs"]
+mod by_hand;
+#[path = "unix/client_file.rs"]
+mod client_file;
+#[path = "unix/crowd.rs"]
+mod crowd;
+#[path = "unix/descriptors.rs"]
+mod descriptors;
+#[path = "unix/forged.rs"]
+mod forged;
+#[path = "unix/identity.rs"]
+mod identity;
+#[path = "unix/listening.rs"]
+mod listening;
+mod support;
+
+use std::process::ExitCode;
+
+use by_hand::roles::{REACH, SERVE};
+use by_hand::scarce::SCARCE;
+
+fn main() -> ExitCode {
+    support::run_with(&[SERVE, REACH, SCARCE, descriptors::RECEIVE], || {
+        let trials = [
+            client_file::trials(),
+            crowd::trials(),
+            descriptors::trials(),
+            forged::trials(),
+            identity::trials(),
+            listening::trials(),
+        ];
+        trials.into_iter().flatten().collect()
+    })
+}

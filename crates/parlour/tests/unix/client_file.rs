@@ -1,0 +1,271 @@
+//! The client's own socket file: what it is, who removes it, and when it is refused.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use libtest_mimic::Trial;
+use parlour::{ClientFilePolicy, ConnectOptions, Connection, ServerOptions, Transport};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
+
+use crate::by_hand::fifo_client::make_fifo_with;
+use crate::by_hand::line::frame;
+use crate::by_hand::place::{chmod, client_files, mode};
+use crate::by_hand::user::{chown, new_uid, no_other_users};
+use crate::by_hand::{Driver, Id, Place, snapshot, unix};
+use crate::support::{Base, trial, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("the_clients_file_carries_its_pid_and_has_mode_0700", pid_and_mode),
+        trial("the_server_removes_the_clients_file_and_the_client_does_not", server_removes),
+        trial("a_client_that_cannot_connect_leaves_no_file", no_file_left),
+        trial("a_client_that_is_told_not_to_binds_no_file", unbound_by_choice),
+        trial("a_proper_file_is_accepted_under_each_policy", proper),
+        trial("a_client_without_a_file_is_welcome_unless_one_is_required", unbound),
+        trial("required_files_must_be_proper", required),
+        trial("ignored_files_are_removed_and_not_looked_at", ignored),
+        trial("a_file_of_eight_seconds_is_not_too_old", eight_seconds),
+        trial("a_refused_client_does_not_keep_others_out", others_come_in),
+    ];
+    for &(name, reason, spoil) in BAD_FILES {
+        let skip = if name.contains("another_user") { no_other_users() } else { None };
+        let name = format!("a_client_whose_file_{name}_is_refused_and_the_file_removed");
+        trials.push(trial_unless(skip, name, move || refused(reason, spoil)));
+    }
+    trials
+}
+
+fn serve(base: &Base, policy: ClientFilePolicy) -> Driver {
+    Driver::new(ServerOptions::new().client_file(policy).bind(base.address(Transport::Unix, "door")).unwrap())
+}
+
+fn assert_serves(base: &Base, driver: &Driver) {
+    let mut theirs = Connection::connect(base.address(Transport::Unix, "door")).unwrap();
+    theirs.send(b"hello").unwrap();
+    assert_eq!(driver.client().recv().unwrap().unwrap(), b"hello");
+}
+
+fn assert_in(driver: &Driver, mut stream: &UnixStream) {
+    std::io::Write::write_all(&mut stream, &frame(b"let me in")).unwrap();
+    assert_eq!(driver.client().recv().unwrap().unwrap(), b"let me in");
+}
+
+fn pid_and_mode() {
+    let base = Base::new();
+    let place = Place::held(&base, "door");
+    let listener = unix::listener(&place);
+    // Connecting needs no accept, so the file can be looked at in between.
+    let connection = Connection::connect(place.path().to_str().unwrap()).unwrap();
+    let files = client_files(place.path());
+    assert_eq!(files.len(), 1, "{files:?}");
+    let (pid, rest) = files[0].split_once('-').unwrap();
+    assert_eq!(pid, std::process::id().to_string());
+    let nonce = rest.strip_suffix(".sock").unwrap();
+    assert!(nonce.len() == 32 && nonce.bytes().all(|c| c.is_ascii_digit() || (b'a'..=b'f').contains(&c)), "{nonce}");
+    let path = place.clients().join(&files[0]);
+    assert!(fs::symlink_metadata(&path).unwrap().file_type().is_socket());
+    assert_eq!(mode(&path), 0o700);
+
+    let (stream, address) = listener.accept().unwrap();
+    assert_eq!(address.as_pathname().unwrap().file_name().unwrap().to_str().unwrap(), files[0]);
+    // Another client has another nonce.
+    let _second = Connection::connect(place.path().to_str().unwrap()).unwrap();
+    assert_eq!(client_files(place.path()).len(), 2);
+    // It is not the client's to remove, not at its end either.
+    drop((connection, stream));
+    assert_eq!(client_files(place.path()).len(), 2);
+}
+
+fn server_removes() {
+    let base = Base::new();
+    let server = parlour::Server::bind(base.address(Transport::Unix, "door")).unwrap();
+    let connection = Connection::connect(base.address(Transport::Unix, "door")).unwrap();
+    assert_eq!(client_files(server.path()).len(), 1, "the client does not remove it");
+    let accepted = server.accept_timeout(crate::support::DEADLINE).unwrap();
+    assert_eq!(client_files(server.path()), [""; 0], "the server does");
+    drop((connection, accepted));
+    // Nor does the client when it goes before it is accepted.
+    drop(Connection::connect(base.address(Transport::Unix, "door")).unwrap());
+    assert_eq!(client_files(server.path()).len(), 1);
+    server.accept_timeout(crate::support::DEADLINE).unwrap();
+    assert_eq!(client_files(server.path()), [""; 0]);
+    assert_eq!(server.refused().count, 0);
+}
+
+fn no_file_left() {
+    let base = Base::new();
+    let mut place = Place::held(&base, "door");
+    // Bound and not listening.
+    let _socket = unix::bound_server(&place);
+    let options = ConnectOptions::new().timeout(Duration::from_millis(50));
+    assert!(options.connect(place.path().to_str().unwrap()).is_err());
+    assert_eq!(client_files(place.path()), [""; 0]);
+    place.die();
+    assert!(options.connect(place.path().to_str().unwrap()).is_err());
+    assert_eq!(client_files(place.path()), [""; 0]);
+}
+
+fn unbound_by_choice() {
+    let base = Base::new();
+    let place = Place::held(&base, "door");
+    let listener = unix::listener(&place);
+    let _connection = ConnectOptions::new().client_file(false).connect(place.path().to_str().unwrap()).unwrap();
+    assert_eq!(client_files(place.path()), [""; 0]);
+    assert!(listener.accept().unwrap().1.is_unnamed());
+}
+
+const POLICIES: [ClientFilePolicy; 3] = [ClientFilePolicy::Check, ClientFilePolicy::Require, ClientFilePolicy::Ignore];
+
+fn proper() {
+    for policy in POLICIES {
+        let base = Base::new();
+        let driver = serve(&base, policy);
+        assert_serves(&base, &driver);
+        let (stream, file) = unix::dial_bound(driver.server.path());
+        assert_in(&driver, &stream);
+        assert!(!file.exists());
+        assert_eq!(driver.server.refused().count, 0);
+    }
+}
+
+fn unbound() {
+    for policy in [ClientFilePolicy::Check, ClientFilePolicy::Ignore] {
+        let base = Base::new();
+        let driver = serve(&base, policy);
+        assert_in(&driver, &unix::dial(driver.server.path()));
+        // Bound elsewhere, under a name that no client of ours has, is as good as unbound.
+        let elsewhere = base.path().join("my.socket");
+        assert_in(&driver, &unix::dial_with(unix::bound(&elsewhere, 0o755), driver.server.path()));
+        assert!(elsewhere.exists());
+        let mut theirs =
+            ConnectOptions::new().client_file(false).connect(base.address(Transport::Unix, "door")).unwrap();
+        theirs.send(b"unbound").unwrap();
+        assert_eq!(driver.client().recv().unwrap().unwrap(), b"unbound");
+        assert_eq!(driver.server.refused().count, 0);
+    }
+}
+
+fn required() {
+    let base = Base::new();
+    let driver = serve(&base, ClientFilePolicy::Require);
+    let elsewhere = base.path().join("my.socket");
+    let dials: [&dyn Fn() -> UnixStream; 2] = [&|| unix::dial(driver.server.path()), &|| {
+        unix::dial_with(unix::bound(&elsewhere, 0o700), driver.server.path())
+    }];
+    for (count, dial) in (1..).zip(dials) {
+        unix::assert_ended(&dial());
+        let reason = driver.refused(count);
+        assert!(reason.contains("no file of its own"), "{reason}");
+    }
+    assert!(elsewhere.exists());
+    let error = ConnectOptions::new()
+        .client_file(false)
+        .connect(base.address(Transport::Unix, "door"))
+        .and_then(|mut connection| connection.recv_timeout(crate::support::DEADLINE));
+    assert!(!matches!(error, Ok(Some(_))), "{error:?}");
+    driver.refused(3);
+    assert_serves(&base, &driver);
+}
+
+fn ignored() {
+    let base = Base::new();
+    let driver = serve(&base, ClientFilePolicy::Ignore);
+    let path = driver.server.path();
+    for (id, mode) in [(Id::new(), 0o777), (Id::of(1), 0o700), (Id::of(1), 0o644)] {
+        let file = path.join("c").join(id.sock());
+        let socket = unix::bound(&file, mode);
+        set_age(&file, 3600);
+        assert_in(&driver, &unix::dial_with(socket, path));
+        assert!(!file.exists());
+    }
+    assert_eq!(driver.server.refused().count, 0);
+}
+
+/// Makes a file this many seconds old by its time of modification; negative: from the future.
+fn set_age(file: &Path, seconds: i64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let then = Timespec { tv_sec: now - seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: then, last_modification: then };
+    utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+fn eight_seconds() {
+    let base = Base::new();
+    let driver = serve(&base, ClientFilePolicy::Require);
+    let file = driver.server.path().join("c").join(Id::new().sock());
+    let socket = unix::bound(&file, 0o700);
+    set_age(&file, 8);
+    assert_in(&driver, &unix::dial_with(socket, driver.server.path()));
+}
+
+/// Puts something else into the file's place.
+fn replace(file: &Path, make: impl FnOnce(&Path)) {
+    fs::remove_file(file).unwrap();
+    make(file);
+}
+
+/// The name of the test, the reason that is given, and what happens to a proper file before the client connects. What is
+/// there in the end is removed.
+type BadFile = (&'static str, &'static str, fn(&Path));
+const BAD_FILES: &[BadFile] = &[
+    ("is_eleven_seconds_old", "11 s old; 10 are allowed", |file| set_age(file, 11)),
+    ("is_years_old", "s old; 10 are allowed", |file| set_age(file, 1_000_000_000)),
+    ("is_from_the_future", "s old; 10 are allowed", |file| set_age(file, -3600)),
+    ("has_mode_0600", "mode 0600, not 0700", |file| chmod(file, 0o600)),
+    ("has_mode_0755", "mode 0755, not 0700", |file| chmod(file, 0o755)),
+    ("has_mode_0770", "mode 0770, not 0700", |file| chmod(file, 0o770)),
+    ("has_mode_0777", "mode 0777, not 0700", |file| chmod(file, 0o777)),
+    ("has_mode_1700", "mode 1700, not 0700", |file| chmod(file, 0o1700)),
+    ("has_mode_4700", "mode 4700, not 0700", |file| chmod(file, 0o4700)),
+    ("is_a_regular_file", "is a regular file, not a socket", |file| {
+        replace(file, |file| fs::write(file, "x").unwrap());
+        chmod(file, 0o700);
+    }),
+    ("is_a_fifo", "is a FIFO, not a socket", |file| replace(file, |file| make_fifo_with(file, 0o700))),
+    ("is_missing", "has no file of its own", |file| fs::remove_file(file).unwrap()),
+    ("belongs_to_another_user", "belongs to uid", |file| chown(file, new_uid())),
+];
+
+fn refused(reason: &str, spoil: fn(&Path)) {
+    for policy in [ClientFilePolicy::Check, ClientFilePolicy::Require] {
+        let base = Base::new();
+        let driver = serve(&base, policy);
+        let file = driver.server.path().join("c").join(Id::new().sock());
+        let socket = unix::bound(&file, 0o700);
+        spoil(&file);
+        let stream = unix::dial_with(socket, driver.server.path());
+        unix::assert_ended(&stream);
+        let said = driver.refused(1);
+        assert!(said.contains(reason), "{said}");
+        assert!(said.contains(&format!("pid {} (kernel)", std::process::id())), "{said}");
+        assert!(fs::symlink_metadata(&file).is_err(), "it is still there");
+        assert!(driver.is_idle());
+        assert_serves(&base, &driver);
+        assert_eq!(driver.server.refused().count, 1);
+    }
+}
+
+fn others_come_in() {
+    let base = Base::new();
+    let driver = serve(&base, ClientFilePolicy::Check);
+    let path = driver.server.path().to_owned();
+    // Another process's id in the name.
+    let other = path.join("c").join(Id::of(1).sock());
+    let refused = unix::dial_with(unix::bound(&other, 0o700), &path);
+    unix::assert_ended(&refused);
+    let said = driver.refused(1);
+    assert!(said.contains(&format!("its file says pid 1, the kernel says {}", std::process::id())), "{said}");
+    assert!(!other.exists());
+    // A directory cannot be removed as a file is; it stays, and the client is refused.
+    let directory = path.join("c").join(Id::new().sock());
+    let socket = unix::bound(&directory, 0o700);
+    replace(&directory, |path| fs::create_dir(path).unwrap());
+    let before = snapshot::of(&directory);
+    unix::assert_ended(&unix::dial_with(socket, &path));
+    assert!(driver.refused(2).contains("is a directory"));
+    assert_eq!(snapshot::of(&directory), before);
+    assert_serves(&base, &driver);
+}

@@ -1,0 +1,100 @@
+//! More clients than descriptors.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Transport};
+
+use crate::by_hand::line::frame;
+use crate::by_hand::{cost, unix};
+use crate::support::{Base, Child, DEADLINE, trial, wait};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("clients_beyond_the_limit_of_descriptors_see_the_end", beyond_the_limit),
+        trial("a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
+        trial("a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps", flood),
+    ]
+}
+
+fn spawn(base: &Base) -> (Child, String, Connection) {
+    let address = base.address(Transport::Unix, "crowd");
+    let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
+    server.expect("ready");
+    let mut early = Connection::connect(&address).unwrap();
+    // From here on the server opens nothing by itself.
+    assert_echo(&mut early);
+    (server, address, early)
+}
+
+fn assert_echo(connection: &mut Connection) {
+    connection.send(b"still here").unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
+}
+
+fn crowd(path: &Path, count: usize) -> Vec<UnixStream> {
+    (0..count).map(|_| unix::dial(path)).collect()
+}
+
+/// Whether the server answers on this connection; otherwise it has ended it.
+fn is_served(mut stream: &UnixStream) -> bool {
+    // It may have been ended by now.
+    let _ = stream.write_all(&frame(b"me too"));
+    assert!(wait::readable(stream), "neither an answer nor the end");
+    let mut bytes = [0; 100];
+    match std::io::Read::read(&mut stream, &mut bytes) {
+        Ok(0) => false,
+        Ok(count) => bytes[..count] == frame(b"me too"),
+        Err(error) => {
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+            false
+        }
+    }
+}
+
+fn beyond_the_limit() {
+    let base = Base::new();
+    let (mut server, address, mut early) = spawn(&base);
+    server.ask("spare 3");
+    let crowd = crowd(&base.name("crowd"), 50);
+    assert_eq!(crowd.iter().filter(|stream| is_served(stream)).count(), 3, "of fifty");
+    let said = server.ask("refused");
+    assert!(said.starts_with("47 ") && said.contains("out of descriptors"), "{said}");
+    assert_echo(&mut early);
+    let cost = cost::of_process(server.pid(), Duration::from_secs(1));
+    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");
+    drop(crowd);
+    assert_echo(&mut Connection::connect(&address).unwrap());
+}
+
+fn none_left() {
+    let base = Base::new();
+    let (mut server, address, mut early) = spawn(&base);
+    // Not even the descriptor that the server keeps back can be had again.
+    server.ask("spare -3");
+    let crowd = crowd(&base.name("crowd"), 20);
+    let cost = cost::of_process(server.pid(), Duration::from_secs(1));
+    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");
+    assert_echo(&mut early);
+    assert_eq!(server.ask("accepted"), "1");
+    server.ask("plenty");
+    let served = crowd.iter().filter(|stream| is_served(stream)).count();
+    assert_eq!(served, 20, "those who waited");
+    assert_echo(&mut Connection::connect(&address).unwrap());
+    assert_echo(&mut early);
+}
+
+fn flood() {
+    let base = Base::new();
+    let (mut server, address, mut early) = spawn(&base);
+    server.ask("spare 0");
+    let crowd = crowd(&base.name("crowd"), 300);
+    assert_echo(&mut early);
+    assert_eq!(crowd.iter().filter(|stream| is_served(stream)).count(), 0, "of three hundred");
+    assert!(server.ask("refused").starts_with("300 "));
+    server.ask("plenty");
+    assert_echo(&mut Connection::connect(&address).unwrap());
+}

@@ -1,0 +1,153 @@
+//! Servers that do not listen yet, do not listen any more, or have no room.
+
+use std::os::unix::net::UnixStream;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, Result, Server, ServerOptions, Transport};
+use rustix::fs::{OFlags, fcntl_setfl};
+use rustix::io::Errno;
+use rustix::net::{SocketAddrUnix, connect};
+
+use crate::by_hand::place::client_files;
+use crate::by_hand::watch::Watch;
+use crate::by_hand::{Place, unix};
+use crate::support::{Base, Child, DEADLINE, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_client_that_comes_between_bind_and_listen_is_served", between_bind_and_listen),
+        trial("a_server_that_never_listens_is_given_up_at_the_deadline", never_listens),
+        trial("a_server_that_dies_between_bind_and_listen_is_no_server", dies_before_listening),
+        trial("a_dead_servers_socket_is_no_server_at_once", dead),
+        trial("a_full_backlog_is_busy_at_the_deadline_and_no_sooner", || full(false)),
+        trial("a_full_backlog_of_a_real_server_is_busy_at_the_deadline", || full(true)),
+        trial("a_client_that_waits_for_room_is_served_when_there_is_some", room_again),
+        trial("clients_in_the_backlog_of_a_server_that_closes_see_the_end", backlog_ends),
+    ]
+}
+
+const TIMEOUT: Duration = Duration::from_millis(300);
+
+fn try_connect(base: &Base, timeout: Duration) -> Result<Connection> {
+    ConnectOptions::new().timeout(timeout).connect(base.address(Transport::Unix, "slow"))
+}
+
+fn between_bind_and_listen() {
+    let base = Base::new();
+    let place = Place::held(&base, "slow");
+    let socket = unix::bound_server(&place);
+    let watch = Watch::new(&place.clients());
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| try_connect(&base, DEADLINE));
+        // Each attempt binds a file of its own and removes it again.
+        assert!(watch.sees(6, DEADLINE));
+        assert!(!connecting.is_finished());
+        let listener = unix::listen_on(socket, 8);
+        connecting.join().unwrap().unwrap();
+        unix::accept(&listener);
+    });
+}
+
+fn never_listens() {
+    let base = Base::new();
+    let place = Place::held(&base, "slow");
+    let _socket = unix::bound_server(&place);
+    let begin = Instant::now();
+    let error = try_connect(&base, TIMEOUT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoServer, "{error}");
+    assert!(error.to_string().contains("does not listen"), "{error}");
+    assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert_eq!(client_files(place.path()), [""; 0]);
+}
+
+fn dies_before_listening() {
+    let base = Base::new();
+    let mut place = Place::held(&base, "slow");
+    let socket = unix::bound_server(&place);
+    let watch = Watch::new(&place.clients());
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| try_connect(&base, DEADLINE));
+        assert!(watch.sees(1, DEADLINE));
+        let begin = Instant::now();
+        drop(socket);
+        place.die();
+        assert_eq!(connecting.join().unwrap().unwrap_err().kind(), ErrorKind::NoServer);
+        assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    });
+}
+
+fn dead() {
+    let base = Base::new();
+    let mut server = Child::spawn("hold", &[base.address(Transport::Unix, "slow")]);
+    server.expect("ready");
+    server.kill();
+    assert!(base.name("slow").join("unix").exists());
+    let begin = Instant::now();
+    let error = try_connect(&base, DEADLINE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NoServer, "{error}");
+    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
+    assert_eq!(client_files(&base.name("slow")), [""; 0]);
+}
+
+/// Connects until there is no more room; gives what is in the queue.
+fn fill(path: &std::path::Path) -> Vec<UnixStream> {
+    let mut queue = Vec::new();
+    loop {
+        let socket = unix::socket();
+        fcntl_setfl(&socket, OFlags::NONBLOCK).unwrap();
+        match connect(&socket, &SocketAddrUnix::new(path.join("unix")).unwrap()) {
+            Ok(()) => queue.push(UnixStream::from(socket)),
+            Err(Errno::AGAIN) => return queue,
+            Err(errno) => panic!("connect: {errno}"),
+        }
+    }
+}
+
+fn full(real: bool) {
+    let base = Base::new();
+    let server = real.then(|| ServerOptions::new().backlog(3).bind(base.address(Transport::Unix, "slow")).unwrap());
+    let place = (!real).then(|| Place::held(&base, "slow"));
+    let _listener = place.as_ref().map(|place| unix::listen_on(unix::bound_server(place), 3));
+    let queue = fill(&base.name("slow"));
+    assert!((3..6).contains(&queue.len()), "{} wait", queue.len());
+    let begin = Instant::now();
+    let error = try_connect(&base, TIMEOUT).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
+    assert_eq!(client_files(&base.name("slow")), [""; 0]);
+    drop(server);
+}
+
+fn room_again() {
+    let base = Base::new();
+    let server = ServerOptions::new().backlog(1).bind(base.address(Transport::Unix, "slow")).unwrap();
+    let queue = fill(server.path());
+    let watch = Watch::new(&server.path().join("c"));
+    thread::scope(|scope| {
+        let connecting = scope.spawn(|| try_connect(&base, DEADLINE));
+        assert!(watch.sees(1, DEADLINE));
+        for _ in &queue {
+            server.accept_timeout(DEADLINE).unwrap();
+        }
+        let mut theirs = connecting.join().unwrap().unwrap();
+        theirs.send(b"at last").unwrap();
+        assert_eq!(server.accept_timeout(DEADLINE).unwrap().recv().unwrap().unwrap(), b"at last");
+    });
+}
+
+fn backlog_ends() {
+    let base = Base::new();
+    let server = Server::bind(base.address(Transport::Unix, "slow")).unwrap();
+    let streams: Vec<_> = (0..3).map(|_| unix::dial(server.path())).collect();
+    let mut connection = try_connect(&base, DEADLINE).unwrap();
+    server.close().unwrap();
+    streams.iter().for_each(unix::assert_ended);
+    match connection.recv_timeout(DEADLINE) {
+        Ok(None) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}"),
+        Ok(Some(message)) => panic!("{message:?}"),
+    }
+    assert_eq!(client_files(&base.name("slow")), [""; 0]);
+}

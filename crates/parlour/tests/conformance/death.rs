@@ -41,7 +41,8 @@ pub fn the_death_of_the_peer_wakes_a_sender_at_once(transport: Transport) {
     }
 }
 
-/// Runs `work` in a thread, kills the child when the thread sleeps, and gives what came of the work, which must be soon.
+/// Runs `work` in a thread, kills the child when the thread sleeps, and gives what came of the work, which must be
+/// soon.
 fn killed_while<T: Send + 'static>(child: &mut Child, work: impl FnOnce() -> T + Send + 'static) -> T {
     let sleeper = Sleeper::start(work);
     let killed = Instant::now();

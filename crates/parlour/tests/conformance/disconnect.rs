@@ -24,8 +24,8 @@ pub fn closing_ends_both_directions_after_the_last_message(transport: Transport)
     }
 }
 
-/// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so calls it
-/// `Disconnected`, for another it is the end.
+/// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so
+/// calls it `Disconnected`, for another it is the end.
 pub fn closing_with_messages_unread_loses_nothing_that_was_sent(transport: Transport) {
     each_way(transport, |mut first, mut second| {
         second.send(b"never read").unwrap();

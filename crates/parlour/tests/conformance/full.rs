@@ -6,8 +6,8 @@ use parlour::{Connection, ErrorKind, Transport, TrySendError};
 use super::link::{Link, directions, each_way};
 use crate::support::data;
 
-/// No multiples of a page, and some that no kernel takes as a whole when there is little room, so that the channel is full
-/// in the middle of a message.
+/// No multiples of a page, and some that no kernel takes as a whole when there is little room, so that the channel is
+/// full in the middle of a message.
 fn length_of(number: usize) -> usize {
     [3001, 40_009, 700, 100_003][number % 4]
 }

@@ -1,6 +1,7 @@
 //! The contract that every transport fulfils, one scenario per function, one concept per file.
 //!
-//! A scenario knows its transport only as a parameter, and asks the connection's capabilities where transports may differ.
+//! A scenario knows its transport only as a parameter, and asks the connection's capabilities where transports may
+//! differ.
 
 mod accept_threads;
 mod allow;
@@ -126,7 +127,8 @@ scenarios! {
         shutdown_ends_a_blocked_accept,
         shutdown_never_comes_too_early,
         shutdown_holds_for_every_thread_every_call_and_for_good,
-        incoming_ends_at_shutdown;
+        incoming_ends_at_shutdown,
+        incoming_ends_after_an_error;
     server_close:
         closing_a_server_removes_its_files_and_leaves_its_connections,
         a_client_in_the_queue_of_a_server_that_goes_never_hangs,

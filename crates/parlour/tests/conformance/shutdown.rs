@@ -1,3 +1,4 @@
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -77,4 +78,15 @@ pub fn incoming_ends_at_shutdown(transport: Transport) {
         handle.shutdown();
         assert_eq!(serving.join().unwrap(), 3);
     });
+}
+
+/// The server's files are removed by somebody else, so that nobody finds it any more.
+pub fn incoming_ends_after_an_error(transport: Transport) {
+    let base = Base::new();
+    let server = Server::bind(base.address(transport, "room")).unwrap();
+    fs::remove_dir_all(server.path()).unwrap();
+    let mut incoming = server.incoming();
+    let error = incoming.next().expect("the error is an item").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameLost);
+    assert!(incoming.next().is_none(), "once");
 }

@@ -10,8 +10,8 @@ use crate::support::{Base, Child, Role, data, roles, signals};
 /// How many signals each process gets, one about every millisecond.
 const SIGNALS: usize = 1500;
 
-/// `storm-server ADDRESS`: says `ready`, accepts and echoes one client after the other in a thread that is signalled, and says
-/// how many signals came.
+/// `storm-server ADDRESS`: says `ready`, accepts and echoes one client after the other in a thread that is signalled,
+/// and says how many signals came.
 pub const SERVER: Role = Role {
     name: "storm-server",
     play: |arguments| {
@@ -29,8 +29,8 @@ pub const SERVER: Role = Role {
     },
 };
 
-/// `storm-client ADDRESS`: until the storm is over, connects in a thread that is signalled, and checks that everything comes
-/// back. Says how many signals came and how many conversations it had.
+/// `storm-client ADDRESS`: until the storm is over, connects in a thread that is signalled, and checks that everything
+/// comes back. Says how many signals came and how many conversations it had.
 pub const CLIENT: Role = Role {
     name: "storm-client",
     play: |arguments| {
@@ -51,8 +51,8 @@ pub const CLIENT: Role = Role {
     },
 };
 
-/// Does the work in a thread that gets [`SIGNALS`] signals; `then` is to make the work end. Gives how many signals came, for
-/// those that come together count as one, and what came of the work.
+/// Does the work in a thread that gets [`SIGNALS`] signals; `then` is to make the work end. Gives how many signals
+/// came, for those that come together count as one, and what came of the work.
 fn in_a_storm<T: Send + 'static>(
     work: impl FnOnce(Arc<AtomicBool>) -> T + Send + 'static,
     then: impl FnOnce(),

@@ -4,7 +4,8 @@ use super::link::{CHILD_ROLES, WithChild};
 use crate::support::data;
 use crate::support::wait::Sleeper;
 
-/// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is killed.
+/// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is
+/// killed.
 pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(transport: Transport) {
     let length = 100_003;
     for role in CHILD_ROLES {

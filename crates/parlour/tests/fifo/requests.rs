@@ -49,7 +49,9 @@ fn sealed(change: impl Fn(String) -> String) -> Vec<u8> {
     format!("{body} {:08x}\n", crc32fast::hash(body.as_bytes())).into_bytes()
 }
 
-const BAD_LINES: &[(&str, fn() -> Vec<u8>)] = &[
+/// The name of the test, and the line.
+type BadLine = (&'static str, fn() -> Vec<u8>);
+const BAD_LINES: &[BadLine] = &[
     ("of_junk", || b"hello\n".to_vec()),
     ("that_is_not_text", || b"\xff\xfe\x00\x01\n".to_vec()),
     ("with_a_wrong_checksum", || {

@@ -6,22 +6,24 @@ use std::path::{Path, PathBuf};
 
 use libtest_mimic::Trial;
 use parlour::{Connection, Error, ErrorKind, ServerOptions, Transport};
-use rustix::fs::{Mode, OFlags, open};
+use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open};
 
 use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::place::{self, chmod};
 use crate::by_hand::{Place, snapshot, unix};
-use crate::support::{Base, trial};
+use crate::support::{Base, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for &(name, where_it_is, what, names_mode) in PLACES {
         let named = format!("{name}_is_refused_and_left_as_it_is");
-        trials.push(trial(format!("server::{named}"), move || server_refuses(where_it_is, what, names_mode)));
+        let test = move || server_refuses(where_it_is, what, names_mode);
+        trials.push(trial_unless(cannot_make(what), format!("server::{named}"), test));
     }
     for &(name, where_it_is, what) in CLIENT_PLACES {
         let named = format!("{name}_is_refused_and_left_as_it_is");
-        trials.push(trial(format!("client::{named}"), move || client_refuses(where_it_is, what)));
+        let test = move || client_refuses(where_it_is, what);
+        trials.push(trial_unless(cannot_make(what), format!("client::{named}"), test));
     }
     trials.push(trial("a_base_below_a_sticky_directory_of_others_is_fine", sticky_parent));
     trials.push(trial("a_link_on_the_way_to_the_base_is_refused_and_its_target_named", link_on_the_way));
@@ -37,8 +39,21 @@ enum What {
     Link,
     Fifo(u32),
     Socket,
+    /// One that does nothing: that of `/dev/null`.
+    Device,
 }
-use What::{Directory, Fifo, Link, Regular, Socket};
+use What::{Device, Directory, Fifo, Link, Regular, Socket};
+
+fn make_device(path: &Path) -> rustix::io::Result<()> {
+    mknodat(CWD, path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 3))
+}
+
+/// Why this cannot be put anywhere by this process, if it cannot.
+fn cannot_make(what: What) -> Option<String> {
+    let Device = what else { return None };
+    let top = Base::new();
+    make_device(&top.path().join("device")).err().map(|errno| format!("this process may not make devices: {errno}"))
+}
 
 /// The name of the test; the place relative to a directory of ours, where the name is `above/base/name`; what is there; and
 /// whether its mode belongs into the message.
@@ -71,6 +86,9 @@ const PLACES: &[(&str, &str, What, bool)] = &[
     ("a_file_as_fifo", "above/base/name/fifo", Regular(0o600), true),
     ("a_directory_as_fifo", "above/base/name/fifo", Directory(0o700), true),
     ("a_socket_as_fifo", "above/base/name/fifo", Socket, true),
+    ("a_device_as_lock", "above/base/name/lock", Device, true),
+    ("a_device_as_socket", "above/base/name/unix", Device, true),
+    ("a_device_as_fifo", "above/base/name/fifo", Device, true),
     ("a_file_as_new_fifo", "above/base/name/fifo.new", Regular(0o600), true),
 ];
 
@@ -89,6 +107,8 @@ const CLIENT_PLACES: &[(&str, &str, What)] = &[
     ("a_directory_as_fifo", "above/base/name/fifo", Directory(0o700)),
     ("a_socket_as_fifo", "above/base/name/fifo", Socket),
     ("a_fifo_that_others_may_write", "above/base/name/fifo", Fifo(0o622)),
+    ("a_device_as_socket", "above/base/name/unix", Device),
+    ("a_device_as_fifo", "above/base/name/fifo", Device),
 ];
 
 /// Puts it there, with all directories above it. A link leads to a victim of the kind that was expected.
@@ -115,6 +135,7 @@ fn put(top: &Path, where_it_is: &str, what: What) {
         }
         Fifo(mode) => make_fifo_with(&path, mode),
         Socket => drop(unix::bound(&path, 0o600)),
+        Device => make_device(&path).unwrap(),
         Link => {
             let victim = top.join("victim");
             match Path::new(where_it_is).file_name().unwrap().to_str().unwrap() {
@@ -151,7 +172,7 @@ fn assert_names(error: &Error, path: &Path, what: What, names_mode: bool) {
     let mut parts = vec![path.display().to_string(), format!("uid {uid}")];
     parts.push(match what {
         Directory(mode) | Regular(mode) | Fifo(mode) if names_mode => format!("{mode:04o}"),
-        Socket if names_mode => "0600".to_owned(),
+        Socket | Device if names_mode => "0600".to_owned(),
         Link => "symbolic link".to_owned(),
         _ => String::new(),
     });
@@ -182,7 +203,7 @@ fn server_refuses(where_it_is: &str, what: What, names_mode: bool) {
 fn mode_of(path: &Path, what: What) -> u32 {
     match what {
         Directory(mode) | Regular(mode) | Fifo(mode) => mode,
-        Socket => 0o600,
+        Socket | Device => 0o600,
         Link => place::mode(path),
     }
 }

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use parlour::Transport;
 use tempfile::TempDir;
 
-/// A private base directory (0700), removed at the end. Addresses in it are absolute, so neither the environment nor the
-/// bases of this machine matter.
+/// A private base directory (0700), removed at the end. Addresses in it are absolute, so neither the environment nor
+/// the bases of this machine matter.
 #[derive(Debug)]
 pub struct Base {
     directory: TempDir,

@@ -8,7 +8,8 @@ use super::wait::eventually_some;
 
 /// The descriptors, threads and children of one process.
 ///
-/// In a test process that runs tests in parallel it means nothing; take it [of a child](Baseline::of), or in a child's role.
+/// In a test process that runs tests in parallel it means nothing; take it [of a child](Baseline::of), or in a child's
+/// role.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
     /// Number and target of each open descriptor, as `/proc` shows it.

@@ -9,8 +9,8 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 use super::{DEADLINE, ROLE, wait};
 
-/// A child process with which the test talks by lines. It is killed and reaped when this is dropped, and it ends by itself
-/// when its stdin ends, so that it goes when the test process is killed.
+/// A child process with which the test talks by lines. It is killed and reaped when this is dropped, and it ends by
+/// itself when its stdin ends, so that it goes when the test process is killed.
 #[derive(Debug)]
 pub struct Child {
     process: process::Child,

@@ -1,8 +1,8 @@
 //! What the integration tests share: a `main` for tests that are made at run time, private directories of names, child
 //! processes that play a role, and messages whose content can be checked.
 //!
-//! Each test executable is its own child process: started with [`ROLE`] in the environment, it plays that role instead of
-//! running tests. So no test forks a process that has threads, and each child is one that the test can kill.
+//! Each test executable is its own child process: started with [`ROLE`] in the environment, it plays that role instead
+//! of running tests. So no test forks a process that has threads, and each child is one that the test can kill.
 #![allow(
     dead_code,
     unused_imports,
@@ -37,8 +37,8 @@ pub use wait::{eventually, within};
 /// No single wait takes longer: what has not happened by then has failed.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What happens at once is done by then, also on a machine that is busy with other things. Shorter than every time-out of
-/// the library, so that none of them can pass for it.
+/// What happens at once is done by then, also on a machine that is busy with other things. Shorter than every time-out
+/// of the library, so that none of them can pass for it.
 pub const SOON: Duration = Duration::from_secs(3);
 
 /// No test takes longer, whatever it waits for, also on a machine that is busy with other things.

@@ -23,7 +23,8 @@ pub const ALL: &[Role] = &[
     Role { name: "client", play: client },
 ];
 
-/// `echo-server ADDRESS`: says `ready`, and sends every message of every client back, each client in a thread of its own.
+/// `echo-server ADDRESS`: says `ready`, and sends every message of every client back, each client in a thread of its
+/// own.
 fn echo_server(arguments: &[String]) {
     let server = Server::bind(&arguments[0]).unwrap();
     println!("ready");

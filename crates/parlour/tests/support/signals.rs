@@ -46,8 +46,8 @@ pub fn interrupt_on(signal: i32) {
 
 /// Sends a signal to one thread of this process.
 pub fn send_to_thread<T>(thread: &JoinHandle<T>, signal: i32) {
-    // SAFETY: a thread that has ended and was not joined still has a valid `pthread_t`, and the handle proves that it was
-    // not joined.
+    // SAFETY: a thread that has ended and was not joined still has a valid `pthread_t`, and the handle proves that it
+    // was not joined.
     let result = unsafe { libc::pthread_kill(thread.as_pthread_t(), signal) };
     assert!(result == 0 || result == libc::ESRCH);
 }

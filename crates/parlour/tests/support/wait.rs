@@ -64,7 +64,8 @@ pub fn eventually_some<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Runs this in a thread of its own and gives what came of it, or at the deadline says that it hangs and leaves it behind.
+/// Runs this in a thread of its own and gives what came of it, or at the deadline says that it hangs and leaves it
+/// behind.
 pub fn within(deadline: Duration, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let (done, is_done) = mpsc::channel();
     let worker = thread::Builder::new().name(name.to_owned()).spawn(move || {

@@ -14,7 +14,7 @@ use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::line::frame;
 use crate::by_hand::place::{chmod, client_files, mode};
 use crate::by_hand::user::{chown, new_uid, no_other_users};
-use crate::by_hand::{Driver, Id, Place, snapshot, unix};
+use crate::by_hand::{Driver, Id, Place, cost, snapshot, unix};
 use crate::support::{Base, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
@@ -28,6 +28,8 @@ pub fn trials() -> Vec<Trial> {
         trial("required_files_must_be_proper", required),
         trial("ignored_files_are_removed_and_not_looked_at", ignored),
         trial("a_file_of_eight_seconds_is_not_too_old", eight_seconds),
+        trial("an_idle_server_refuses_a_file_that_is_too_old", idle),
+        trial("time_spent_in_the_queue_of_a_busy_server_does_not_count", busy),
         trial("a_refused_client_does_not_keep_others_out", others_come_in),
     ];
     for &(name, reason, spoil) in BAD_FILES {
@@ -201,6 +203,44 @@ fn eight_seconds() {
     assert_in(&driver, &unix::dial_with(socket, driver.server.path()));
 }
 
+/// How long a server is idle or busy, which is what these two tests are about.
+const A_WHILE: Duration = Duration::from_secs(4);
+
+fn idle() {
+    let base = Base::new();
+    let driver = serve(&base, ClientFilePolicy::Check);
+    cost::until_asleep(&driver.task);
+    std::thread::sleep(A_WHILE);
+    // It came a moment ago, so it made this file long before it connected.
+    let file = driver.server.path().join("c").join(Id::new().sock());
+    let socket = unix::bound(&file, 0o700);
+    set_age(&file, 12);
+    unix::assert_ended(&unix::dial_with(socket, driver.server.path()));
+    let reason = driver.refused(1);
+    assert!(reason.contains("s old; 10 are allowed"), "{reason}");
+}
+
+fn busy() {
+    let base = Base::new();
+    let server = parlour::Server::bind(base.address(Transport::Unix, "door")).unwrap();
+    let dial = |age: i64| {
+        let file = server.path().join("c").join(Id::new().sock());
+        let socket = unix::bound(&file, 0o700);
+        set_age(&file, age);
+        unix::dial_with(socket, server.path())
+    };
+    let (waited, old) = (dial(8), dial(60));
+    std::thread::sleep(A_WHILE);
+    // By now the file of the first is twelve seconds old, and four of them are the server's.
+    server.accept_timeout(crate::support::DEADLINE).unwrap();
+    assert!(server.try_accept().unwrap().is_none());
+    let refusals = server.refused();
+    assert_eq!(refusals.count, 1);
+    assert!(refusals.last.unwrap().to_string().contains("s old; 10 are allowed"));
+    unix::assert_ended(&old);
+    drop(waited);
+}
+
 /// Puts something else into the file's place.
 fn replace(file: &Path, make: impl FnOnce(&Path)) {
     fs::remove_file(file).unwrap();
@@ -211,7 +251,7 @@ fn replace(file: &Path, make: impl FnOnce(&Path)) {
 /// there in the end is removed.
 type BadFile = (&'static str, &'static str, fn(&Path));
 const BAD_FILES: &[BadFile] = &[
-    ("is_eleven_seconds_old", "11 s old; 10 are allowed", |file| set_age(file, 11)),
+    ("is_thirteen_seconds_old", "s old; 10 are allowed", |file| set_age(file, 13)),
     ("is_years_old", "s old; 10 are allowed", |file| set_age(file, 1_000_000_000)),
     ("is_from_the_future", "s old; 10 are allowed", |file| set_age(file, -3600)),
     ("has_mode_0600", "mode 0600, not 0700", |file| chmod(file, 0o600)),

@@ -15,7 +15,7 @@ const LONG_ABOUT: &str = "Local client/server messaging by name.\n\n\
     A server takes a name. Clients that know the name find it, and each gets its own private two-way channel of \
     messages. There is nothing to configure, no broker, and nothing to clean up after a crash.\n\n\
     An ADDRESS is NAME, TRANSPORT:NAME or TRANSPORT:/ABSOLUTE/DIRECTORY/NAME; a NAME has up to 64 letters, digits, \
-    '_', '-' and '.', and does not begin with a '.'. The transports are unix and fifo.\n\n\
+    '_', '-' and '.', and does not begin with a '.'. The transports are packet, unix and fifo.\n\n\
     Data goes to stdout, everything else to stderr.";
 
 /// The variables that the program reads.
@@ -100,9 +100,9 @@ pub(crate) struct Serve {
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
 
-    /// The transports to offer, the best one if none is named
-    #[arg(long, value_name = "TRANSPORT", value_delimiter = ',', value_parser = transport)]
-    pub(crate) on: Vec<Transport>,
+    /// The transports to offer, such as unix,fifo, or all of them: all. Otherwise the one in the address, or unix
+    #[arg(long, value_name = "TRANSPORTS", value_parser = transports)]
+    pub(crate) on: Option<Transports>,
 
     /// Send every message back
     #[arg(long)]
@@ -145,6 +145,10 @@ pub(crate) struct Serve {
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
+
+/// A list of transports: one argument, whatever their number.
+#[derive(Clone, Debug)]
+pub(crate) struct Transports(pub(crate) Vec<Transport>);
 
 /// What is asked of the file that a client binds.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -315,8 +319,13 @@ fn after_help() -> String {
     text
 }
 
-fn transport(text: &str) -> Result<Transport, String> {
-    text.parse().map_err(|error: parlour::Error| error.to_string())
+/// `unix,fifo`, or `all`.
+fn transports(text: &str) -> Result<Transports, String> {
+    if text == "all" {
+        return Ok(Transports(Transport::ALL.to_vec()));
+    }
+    let parse = |name: &str| name.parse().map_err(|error: parlour::Error| error.to_string());
+    text.split(',').map(parse).collect::<Result<_, _>>().map(Transports)
 }
 
 /// `500ms`, `1m 30s`, or a plain number of seconds.
@@ -395,5 +404,8 @@ mod tests {
         assert_eq!(mode("0660"), Ok(0o660));
         assert!(mode("rw").is_err() && mode("1777").is_err());
         assert_eq!(group("0"), Ok(0));
+        assert_eq!(transports("unix,fifo").unwrap().0, [Transport::Unix, Transport::Fifo]);
+        assert_eq!(transports("all").unwrap().0, Transport::ALL);
+        assert!(transports("unix,pigeon").is_err() && transports("").is_err());
     }
 }

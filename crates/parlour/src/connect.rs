@@ -38,7 +38,7 @@ pub(crate) fn connect(address: &str, options: &ConnectOptions) -> Result<Connect
         match try_bases(&address, &terms, deadline) {
             Ok(link) => {
                 tracing::debug!(%address, transport = %link.transport, peer = %link.peer, "connected");
-                return Ok(Connection::new(link, quoted));
+                return Ok(Connection::new(link, quoted, options.yields));
             }
             Err(Attempt::Failed(error)) => return Err(error),
             Err(Attempt::Again(error)) => {

@@ -45,9 +45,9 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Link, quoted: Arc<str>) -> Self {
+    pub(crate) fn new(link: Link, quoted: Arc<str>, yields: u32) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
-        let common = Arc::new(Common { quoted, transport, peer, _permit: permit });
+        let common = Arc::new(Common { quoted, transport, peer, yields, _permit: permit });
         let sender = Sender::new(Arc::clone(&common), outgoing, incoming.message_max());
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
@@ -194,12 +194,18 @@ impl Connection {
         self.receiver.try_recv()
     }
 
-    /// Receives, and before it sleeps sends what was fed: the peer may be waiting for it.
+    /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
     fn recv_until(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
-        let mut flushing = true;
+        if sender.outgoing().pending() == 0 {
+            return receiver.recv_alone(out, deadline);
+        }
+        if let Some(received) = receiver.recv_now(out)? {
+            return Ok(received);
+        }
+        // What cannot be sent is no reason not to receive; the next send tells.
+        let mut flushing = matches!(sender.outgoing().try_flush(), Ok(false));
         receiver.recv_until(out, deadline, |receiver_fd| {
-            // What cannot be sent is no reason not to receive; the next send tells.
             flushing = flushing && matches!(sender.outgoing().try_flush(), Ok(false));
             match sender.send_fd() {
                 Some(sender_fd) if flushing => {
@@ -309,6 +315,8 @@ pub(crate) struct Common {
     pub(crate) quoted: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
+    /// How often a call looks again before it sleeps.
+    pub(crate) yields: u32,
     /// Counts the connection with its server until both halves are gone.
     pub(crate) _permit: Option<Permit>,
 }
@@ -359,6 +367,9 @@ impl Common {
                     format!("the message has {length} bytes and {message_max} are allowed"),
                 )
                 .next("send it in parts, or raise message_max on both sides"),
+            Fault::Protocol(what) => {
+                self.error(ErrorKind::Protocol, operation, what).next("the other side does not speak this protocol")
+            }
             Fault::Io(error) => self.io(operation, error),
         }
     }

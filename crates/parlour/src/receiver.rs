@@ -82,7 +82,17 @@ impl Receiver {
         }
     }
 
-    fn recv_alone(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
+    /// Receives what is there: `None` when no whole message is.
+    pub(crate) fn recv_now(&mut self, out: &mut Vec<u8>) -> Result<Option<bool>> {
+        match self.incoming.try_recv(out) {
+            Ok(Received::Message) => Ok(Some(true)),
+            Ok(Received::Closed) => Ok(Some(false)),
+            Ok(Received::Empty) => Ok(None),
+            Err(fault) => Err(self.fault(fault)),
+        }
+    }
+
+    pub(crate) fn recv_alone(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
         self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
     }
 
@@ -93,16 +103,20 @@ impl Receiver {
         deadline: Deadline,
         mut wait: impl FnMut(BorrowedFd<'_>) -> io::Result<bool>,
     ) -> Result<bool> {
+        // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come by the
+        // deadline is looked at once more, and no more than once.
         let mut in_time = true;
+        let mut yields = self.common.yields;
         loop {
-            match self.incoming.try_recv(out) {
-                Ok(Received::Message) => return Ok(true),
-                Ok(Received::Closed) => return Ok(false),
-                Ok(Received::Empty) => {}
-                Err(fault) => return Err(self.fault(fault)),
+            if let Some(received) = self.recv_now(out)? {
+                return Ok(received);
             }
-            // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come
-            // by the deadline is looked at once more, and no more than once.
+            if yields > 0 && in_time {
+                yields -= 1;
+                std::thread::yield_now();
+                in_time = !deadline.is_over();
+                continue;
+            }
             let ready = in_time && wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?;
             in_time = ready && !deadline.is_over();
             if !ready {

@@ -90,9 +90,15 @@ impl Sender {
     fn send_until(&mut self, parts: &[IoSlice<'_>], deadline: Deadline) -> Result<()> {
         self.check(parts)?;
         let mut sent = 0;
+        let mut yields = self.common.yields;
         loop {
             let given_up = match self.outgoing().try_send(parts, &mut sent) {
                 Ok(true) => return Ok(()),
+                Ok(false) if yields > 0 && !deadline.is_over() => {
+                    yields -= 1;
+                    std::thread::yield_now();
+                    continue;
+                }
                 Ok(false) => match self.wait(deadline) {
                     Ok(true) => continue,
                     Ok(false) => self.timed_out(),

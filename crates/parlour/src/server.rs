@@ -42,6 +42,7 @@ pub struct Server {
     path: PathBuf,
     transports: Vec<Transport>,
     gate: Arc<Gate>,
+    yields: u32,
     shutdown: ShutdownHandle,
     state: Mutex<State>,
     /// The poller's descriptor, to be waited on without the lock.
@@ -137,6 +138,7 @@ impl Server {
             path,
             transports,
             gate,
+            yields: options.yields,
             shutdown,
             readiness,
             state: Mutex::new(state),
@@ -212,7 +214,7 @@ impl Server {
     }
 
     fn connection(&self, link: Box<Link>) -> Connection {
-        Connection::new(*link, Arc::clone(&self.quoted))
+        Connection::new(*link, Arc::clone(&self.quoted), self.yields)
     }
 
     /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.

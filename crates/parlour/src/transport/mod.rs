@@ -24,6 +24,7 @@ pub(crate) mod fifo;
 pub(crate) mod stream;
 
 mod half;
+mod packet;
 mod reserve;
 mod socket;
 mod unix;
@@ -50,7 +51,9 @@ use crate::wire::nonce::Nonce;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// A `SOCK_STREAM` UNIX socket, unix(7).
+    /// A `SOCK_SEQPACKET` UNIX socket, unix(7): the kernel keeps messages apart. The fastest of those that are sockets.
+    Packet,
+    /// A `SOCK_STREAM` UNIX socket, unix(7): spoken by programs in any language.
     Unix,
     /// A pair of FIFOs for each client, fifo(7), found through a well-known one. For one user only.
     Fifo,
@@ -58,11 +61,12 @@ pub enum Transport {
 
 impl Transport {
     /// Every transport, the best first: the order in which a client that demands none tries what is on offer.
-    pub const ALL: &'static [Self] = &[Self::Unix, Self::Fifo];
+    pub const ALL: &'static [Self] = &[Self::Packet, Self::Unix, Self::Fifo];
 
     /// The name in addresses, and of its file in the directory of a name.
     pub(crate) const fn file_name(self) -> &'static str {
         match self {
+            Self::Packet => "packet",
             Self::Unix => "unix",
             Self::Fifo => "fifo",
         }
@@ -71,6 +75,7 @@ impl Transport {
     /// What a connection over this transport can do.
     pub(crate) fn capabilities(self, message_max: usize) -> Capabilities {
         let (boundaries, descriptors, credentials, zero_copy) = match self {
+            Self::Packet => (true, false, true, false),
             Self::Unix => (false, false, true, false),
             Self::Fifo => (false, false, false, false),
         };
@@ -144,6 +149,7 @@ impl Listener {
     /// Makes the point of contact and asks the poller to watch it.
     pub(crate) fn bind(transport: Transport, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
         match transport {
+            Transport::Packet => socket::Listener::bind(packet::KIND, holding, terms, interest).map(Self::Socket),
             Transport::Unix => socket::Listener::bind(unix::KIND, holding, terms, interest).map(Self::Socket),
             Transport::Fifo => fifo::Listener::bind(holding, terms, interest).map(Self::Fifo),
         }
@@ -277,6 +283,7 @@ pub(crate) fn connect(
     deadline: Deadline,
 ) -> Result<Link, Attempt> {
     match transport {
+        Transport::Packet => socket::connect(packet::KIND, found, terms),
         Transport::Unix => socket::connect(unix::KIND, found, terms),
         Transport::Fifo => fifo::connect(found, terms, deadline),
     }
@@ -304,6 +311,8 @@ pub(crate) enum Fault {
     /// The peer has gone without reading all that we sent.
     Reset,
     Truncated,
+    /// The peer sent what has no meaning.
+    Protocol(&'static str),
     TooLong {
         length: usize,
     },
@@ -333,6 +342,7 @@ pub(crate) enum Received {
 }
 
 pub(crate) enum Outgoing {
+    Packet(packet::Outgoing),
     Unix(unix::Outgoing),
     Fifo(fifo::Outgoing),
 }
@@ -345,6 +355,7 @@ impl Outgoing {
     /// let it be, or hand the rest to [`keep_rest`](Self::keep_rest).
     pub(crate) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
         match self {
+            Self::Packet(outgoing) => outgoing.try_send(parts, sent),
             Self::Unix(outgoing) => outgoing.try_send(parts, sent),
             Self::Fifo(outgoing) => outgoing.try_send(parts, sent),
         }
@@ -353,6 +364,7 @@ impl Outgoing {
     /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
         match self {
+            Self::Packet(outgoing) => outgoing.keep_rest(parts, sent),
             Self::Unix(outgoing) => outgoing.frames().keep_rest(parts, sent),
             Self::Fifo(outgoing) => outgoing.frames().keep_rest(parts, sent),
         }
@@ -361,6 +373,7 @@ impl Outgoing {
     /// Keeps a message to go with the next ones. The caller bounds how much, by [`pending`](Self::pending).
     pub(crate) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
         match self {
+            Self::Packet(outgoing) => outgoing.feed(message),
             Self::Unix(outgoing) => outgoing.frames().feed(message),
             Self::Fifo(outgoing) => outgoing.frames().feed(message),
         }
@@ -369,6 +382,7 @@ impl Outgoing {
     /// Bytes that are kept.
     pub(crate) fn pending(&self) -> usize {
         match self {
+            Self::Packet(outgoing) => outgoing.pending(),
             Self::Unix(outgoing) => outgoing.pending(),
             Self::Fifo(outgoing) => outgoing.pending(),
         }
@@ -377,6 +391,7 @@ impl Outgoing {
     /// Forgets what is kept.
     pub(crate) fn discard(&mut self) {
         match self {
+            Self::Packet(outgoing) => outgoing.discard(),
             Self::Unix(outgoing) => outgoing.frames().discard(),
             Self::Fifo(outgoing) => outgoing.frames().discard(),
         }
@@ -385,6 +400,7 @@ impl Outgoing {
     /// Sends what is kept; `Ok(false)` when some of it has to wait.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
         match self {
+            Self::Packet(outgoing) => outgoing.try_flush(),
             Self::Unix(outgoing) => outgoing.try_flush(),
             Self::Fifo(outgoing) => outgoing.try_flush(),
         }
@@ -393,6 +409,7 @@ impl Outgoing {
     /// Ends this direction. What is kept is lost: flush first.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
         match self {
+            Self::Packet(outgoing) => outgoing.finish(),
             Self::Unix(outgoing) => outgoing.finish(),
             Self::Fifo(outgoing) => outgoing.finish(),
         }
@@ -401,6 +418,7 @@ impl Outgoing {
     /// From now on the halves live apart.
     pub(crate) fn set_apart(&mut self) {
         match self {
+            Self::Packet(outgoing) => outgoing.set_apart(),
             Self::Unix(outgoing) => outgoing.set_apart(),
             Self::Fifo(_) => {}
         }
@@ -410,6 +428,7 @@ impl Outgoing {
     /// when this direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
+            Self::Packet(outgoing) => outgoing.fd(),
             Self::Unix(outgoing) => outgoing.fd(),
             Self::Fifo(outgoing) => outgoing.fd(),
         }
@@ -417,6 +436,7 @@ impl Outgoing {
 }
 
 pub(crate) enum Incoming {
+    Packet(packet::Incoming),
     Unix(unix::Incoming),
     Fifo(fifo::Incoming),
 }
@@ -426,6 +446,7 @@ impl Incoming {
     /// in here.
     pub(crate) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
         match self {
+            Self::Packet(incoming) => incoming.try_recv(out),
             Self::Unix(incoming) => incoming.try_recv(out),
             Self::Fifo(incoming) => incoming.try_recv(out),
         }
@@ -434,6 +455,7 @@ impl Incoming {
     /// Whether [`try_recv`](Self::try_recv) has an answer, a message or the end, that no descriptor will announce.
     pub(crate) fn has_message(&self) -> bool {
         match self {
+            Self::Packet(incoming) => incoming.has_message(),
             Self::Unix(incoming) => incoming.frames().has_message(),
             Self::Fifo(incoming) => incoming.frames().has_message(),
         }
@@ -441,6 +463,7 @@ impl Incoming {
 
     pub(crate) fn message_max(&self) -> usize {
         match self {
+            Self::Packet(incoming) => incoming.message_max(),
             Self::Unix(incoming) => incoming.frames().message_max(),
             Self::Fifo(incoming) => incoming.frames().message_max(),
         }
@@ -449,6 +472,7 @@ impl Incoming {
     /// From now on the halves live apart.
     pub(crate) fn set_apart(&mut self) {
         match self {
+            Self::Packet(incoming) => incoming.set_apart(),
             Self::Unix(incoming) => incoming.set_apart(),
             Self::Fifo(_) => {}
         }
@@ -457,6 +481,7 @@ impl Incoming {
     /// Readable when [`try_recv`](Self::try_recv) may go on.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         match self {
+            Self::Packet(incoming) => incoming.fd(),
             Self::Unix(incoming) => incoming.fd(),
             Self::Fifo(incoming) => incoming.fd(),
         }
@@ -465,6 +490,7 @@ impl Incoming {
     /// A descriptor of the peer's process, where the transport has one.
     pub(crate) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
+            Self::Packet(incoming) => incoming.peer_pidfd(),
             Self::Unix(incoming) => incoming.peer_pidfd(),
             Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -14,7 +14,7 @@ pub(super) struct FrameSender {
 }
 
 /// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
-const PIECES_MAX: usize = 16;
+pub(super) const PIECES_MAX: usize = 16;
 
 impl FrameSender {
     /// See [`Outgoing::try_send`](super::Outgoing::try_send).
@@ -107,7 +107,7 @@ fn gather<'a>(
 }
 
 /// A write that did not happen: not now, or never again.
-fn would_block(error: io::Error) -> Result<(), Fault> {
+pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
         _ => Err(Fault::from_write(error)),
@@ -123,8 +123,9 @@ pub(super) struct FrameReceiver {
     ended: Option<End>,
 }
 
+/// How the other side ended what it sends.
 #[derive(Clone, Copy, Debug)]
-enum End {
+pub(super) enum End {
     /// The other side has ended this direction.
     Orderly,
     /// It has closed without reading everything that we sent (`ECONNRESET`; a FIFO cannot tell this).

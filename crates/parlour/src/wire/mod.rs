@@ -10,4 +10,5 @@ pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod nonce;
 pub(crate) mod outbox;
+pub(crate) mod pieces;
 pub(crate) mod request;

@@ -1,6 +1,6 @@
 //! Frames that are on their way out.
 
-use super::frame::{self, TooLong};
+use super::frame::{self, HEADER_LEN, TooLong};
 
 /// Framed bytes that the kernel has not taken yet, in order.
 ///
@@ -49,6 +49,19 @@ impl Outbox {
         count - taken
     }
 
+    /// Notes that the first `count` bytes of the first frame's message are written, where that is fewer than all of them
+    /// and at least a header's worth: what is left becomes a frame of its own.
+    pub(crate) fn shorten_first(&mut self, count: usize) {
+        let Some(header) = self.pending().first_chunk::<HEADER_LEN>() else { return };
+        let Some(header) = frame::length(*header).checked_sub(count).and_then(frame::header) else { return };
+        // The new header takes the place of the last bytes that are written.
+        self.written += count;
+        let place = self.written..self.written + HEADER_LEN;
+        if let Some(place) = self.bytes.get_mut(place) {
+            place.copy_from_slice(&header);
+        }
+    }
+
     fn clear(&mut self) {
         /// What an idle connection may keep: the size that `feed` gathers. A larger rest of a message is given back.
         const KEPT: usize = 128 * 1024;
@@ -74,6 +87,17 @@ mod tests {
         assert_eq!(written, b"\0\0\0\x03one\0\0\0\0\0\0\0\x03two");
         assert_eq!(outbox.advance(20), 20 - 13, "the surplus belongs to the caller");
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_rest_of_a_first_message_becomes_a_frame_of_its_own() {
+        let mut outbox = Outbox::default();
+        outbox.push(b"0123456789").unwrap();
+        outbox.push(b"next").unwrap();
+        outbox.shorten_first(4);
+        assert_eq!(outbox.pending(), b"\0\0\0\x06456789\0\0\0\x04next");
+        outbox.shorten_first(5);
+        assert_eq!(outbox.pending(), b"\0\0\0\x019\0\0\0\x04next");
     }
 
     #[test]

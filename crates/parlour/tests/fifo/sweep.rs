@@ -51,7 +51,7 @@ fn stopped_at(driver: &Driver, step: &str) -> Child {
 }
 
 fn serve(base: &Base) -> Driver {
-    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     Driver::new(options.bind(base.name("clean").to_str().unwrap()).unwrap())
 }
 

@@ -43,7 +43,7 @@ pub fn trials() -> Vec<Trial> {
 pub const PARENT: Role = Role { name: "parent", play: parent };
 
 fn parent(arguments: &[String]) {
-    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     let mut server = Some(options.bind(&arguments[0]).unwrap());
     println!("ready");
     for line in io::stdin().lock().lines() {
@@ -170,7 +170,7 @@ fn outlives(how: &str) {
         talk(&base, &mut next, transport);
     }
     assert!(is_alive(orphan.0));
-    assert_eq!(place::list(&path), ["c", "fifo", "lock", "unix"]);
+    assert_eq!(place::list(&path), ["c", "fifo", "lock", "packet", "unix"]);
 }
 
 fn talk(base: &Base, server: &mut Child, transport: Transport) {

@@ -194,7 +194,7 @@ fn strange_files() {
         assert!(error.to_string().contains(named.to_str().unwrap()), "{strange}: {error}");
         assert_eq!(snapshot::tree(&file), before);
         // The name can still be taken, unless something stands in the way of the server itself.
-        let taken = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]).bind(path.to_str().unwrap());
+        let taken = ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(path.to_str().unwrap());
         assert_eq!(taken.is_ok(), !matches!(strange, "unix/" | "fifo/"), "{strange}: {taken:?}");
         drop(taken);
         fs::remove_dir_all(&path).unwrap();

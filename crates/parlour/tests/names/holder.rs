@@ -33,7 +33,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn both() -> ServerOptions {
-    ServerOptions::new().transports([Transport::Unix, Transport::Fifo])
+    ServerOptions::new().transports(Transport::ALL.iter().copied())
 }
 
 fn serve_both(address: &str) -> Child {

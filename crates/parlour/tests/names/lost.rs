@@ -56,7 +56,7 @@ pub fn trials() -> Vec<Trial> {
 }
 
 fn both() -> ServerOptions {
-    ServerOptions::new().transports([Transport::Unix, Transport::Fifo])
+    ServerOptions::new().transports(Transport::ALL.iter().copied())
 }
 
 fn name_is_lost(take_away: fn(&Path)) {

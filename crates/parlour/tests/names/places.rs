@@ -187,7 +187,7 @@ fn server_refuses(where_it_is: &str, what: What, names_mode: bool) {
     let path = top.path().join(where_it_is);
     let (all, this) = (state(top.path()), snapshot::tree(&path));
     let address = top.path().join("above/base/name");
-    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     for _ in 0..2 {
         let error = options.bind(address.to_str().unwrap()).unwrap_err();
         assert_names(&error, &path, what, names_mode);

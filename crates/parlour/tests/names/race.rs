@@ -68,7 +68,7 @@ fn start(arguments: &[String]) {
     // Before the name's lock, so that a kernel that closes descriptors one by one gives the witness up first.
     let witness = Witness::open(witness.as_ref());
     let mut rng = Rng::new(seed.parse().unwrap());
-    let options = ServerOptions::new().transports([Transport::Unix, Transport::Fifo]);
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     while !wait::readable_within(std::io::stdin(), Duration::ZERO) {
         let server = match options.bind(address) {
             Ok(server) => server,

@@ -86,8 +86,8 @@ fn ready_line(server: &Server) -> String {
 /// What the options mean to the library.
 fn options(args: &Serve) -> ServerOptions {
     let mut options = ServerOptions::new();
-    if !args.on.is_empty() {
-        options = options.transports(args.on.iter().copied());
+    if let Some(on) = &args.on {
+        options = options.transports(on.0.iter().copied());
     }
     if let Some(mode) = args.mode {
         options = options.mode(mode);

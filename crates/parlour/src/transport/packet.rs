@@ -1,0 +1,263 @@
+//! `packet`: a `SOCK_SEQPACKET` socket, where the kernel itself keeps messages apart.
+//!
+//! A message goes as one datagram if it fits, else in pieces. One byte in front says whether more pieces follow; it is
+//! also what tells an empty message from the end, which on such a socket are both a read of nothing.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{ReturnFlags, SocketType, sockopt};
+
+use super::half::Half;
+use super::socket::Kind;
+use super::stream::{End, PIECES_MAX, message_len, would_block};
+use super::{Fault, Link, Received, Transport};
+use crate::limits::Permit;
+use crate::peer::Peer;
+use crate::wire::frame::{self, HEADER_LEN};
+use crate::wire::outbox::Outbox;
+use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
+
+/// The socket behind this transport.
+pub(super) const KIND: Kind = Kind { transport: Transport::Packet, socket_type: SocketType::SEQPACKET, link };
+
+/// What the kernel is asked to hold for a peer that does not read: the largest datagram and the next. It doubles the
+/// number, for its own use, and caps it (`net.core.wmem_max`).
+const SEND_BUFFER: usize = 2 * 1024 * 1024;
+
+/// How much less than its buffer the kernel takes as one datagram (`unix_dgram_sendmsg`), with room to spare.
+const KERNEL_SHARE: usize = 4096;
+
+/// Bytes of the marker.
+const MARKER_LEN: usize = 1;
+
+fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+    // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
+    if let Err(errno) = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER) {
+        tracing::debug!(%errno, "the send buffer stays as it is");
+    }
+    let room = sockopt::socket_send_buffer_size(&socket).unwrap_or(2 * KERNEL_SHARE);
+    let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
+    let (receiving, sending) = Half::both(socket);
+    let incoming = Incoming {
+        half: receiving,
+        message_max,
+        buffer: Vec::new(),
+        assembler: Assembler::new(message_max),
+        reset: false,
+        end: None,
+    };
+    let outgoing = Outgoing { half: sending, outbox: Outbox::default(), piece_max, finished: false };
+    Link {
+        transport: Transport::Packet,
+        incoming: super::Incoming::Packet(incoming),
+        outgoing: super::Outgoing::Packet(outgoing),
+        peer,
+        permit,
+    }
+}
+
+pub(crate) struct Outgoing {
+    half: Half,
+    /// What was fed, and the rest of a message that was begun: framed as on a stream, only to find the ends again.
+    outbox: Outbox,
+    /// The most bytes of a message that this socket takes as one datagram.
+    piece_max: usize,
+    finished: bool,
+}
+
+impl Outgoing {
+    pub(super) fn pending(&self) -> usize {
+        self.outbox.pending().len()
+    }
+
+    /// `sent` counts the message's bytes that have gone, and one more at its end, so that an empty message is told from one
+    /// that has not begun.
+    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+        let length = message_len(parts);
+        if length > frame::MESSAGE_MAX {
+            return Err(Fault::TooLong { length });
+        }
+        if *sent == 0 && !self.try_flush()? {
+            return Ok(false);
+        }
+        while *sent <= length {
+            match send_piece(&self.half, parts, *sent, length, self.piece_max) {
+                Ok(gone) => *sent = gone,
+                Err(error) => return would_block(error).map(|()| false),
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
+        let Some(rest) = message_len(parts).checked_sub(sent) else { return };
+        // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
+        let Some(header) = frame::header(rest) else { return };
+        self.outbox.push_raw(&header);
+        let mut skip = sent;
+        for part in parts {
+            let skipped = skip.min(part.len());
+            self.outbox.push_raw(&part[skipped..]);
+            skip -= skipped;
+        }
+    }
+
+    pub(super) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
+        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
+    }
+
+    pub(super) fn discard(&mut self) {
+        self.outbox = Outbox::default();
+    }
+
+    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
+        while let Some((header, rest)) = self.outbox.pending().split_first_chunk::<HEADER_LEN>() {
+            let length = frame::length(*header);
+            let message = [IoSlice::new(&rest[..length.min(rest.len())])];
+            match send_piece(&self.half, &message, 0, length, self.piece_max) {
+                Ok(gone) if gone > length => {
+                    self.outbox.advance(HEADER_LEN + length);
+                }
+                // A message that is kept is a rest, so its next piece is the beginning of a shorter rest.
+                Ok(gone) => self.outbox.shorten_first(gone),
+                Err(error) => return would_block(error).map(|()| false),
+            }
+        }
+        Ok(true)
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        self.finished = true;
+        self.half.end()
+    }
+
+    pub(super) fn set_apart(&mut self) {
+        self.half.set_apart();
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.finished).then(|| self.half.as_fd())
+    }
+}
+
+/// Sends the next datagram of a message, and says how much of the message has gone then, as
+/// [`try_send`](Outgoing::try_send) counts it.
+fn send_piece(half: &Half, parts: &[IoSlice<'_>], sent: usize, length: usize, piece_max: usize) -> io::Result<usize> {
+    let mut slices = [IoSlice::new(&[]); PIECES_MAX];
+    let mut skip = sent;
+    let mut taken = 0;
+    // The first place is the marker's, which depends on how far the others go.
+    let mut count = 1;
+    for part in parts {
+        let skipped = skip.min(part.len());
+        skip -= skipped;
+        let rest = &part[skipped..];
+        let slice = &rest[..rest.len().min(piece_max - taken)];
+        if slice.is_empty() {
+            continue;
+        }
+        let Some(place) = slices.get_mut(count) else { break };
+        *place = IoSlice::new(slice);
+        count += 1;
+        taken += slice.len();
+    }
+    let gone = sent + taken;
+    let is_last = gone == length;
+    slices[0] = IoSlice::new(if is_last { Marker::Last.bytes() } else { Marker::More.bytes() });
+    half.write(&slices[..count])?;
+    Ok(if is_last { length + 1 } else { gone })
+}
+
+pub(crate) struct Incoming {
+    half: Half,
+    message_max: usize,
+    /// Takes one datagram of the largest size. Made at the first receive; pages that no datagram reaches cost nothing.
+    buffer: Vec<u8>,
+    assembler: Assembler,
+    /// The other side has closed without reading everything that we sent.
+    reset: bool,
+    /// How receiving has ended, once it has.
+    end: Option<Ended>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Ended {
+    Stream(End),
+    Bad(BadPiece),
+    /// A datagram was longer than any of ours.
+    Oversized,
+}
+
+impl Incoming {
+    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+        if self.buffer.is_empty() {
+            self.buffer = vec![0; MARKER_LEN + PIECE_MAX];
+        }
+        while self.end.is_none() {
+            let received = match self.half.read(&mut [IoSliceMut::new(&mut self.buffer)]) {
+                Ok(received) => received,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return Ok(Received::Empty),
+                    io::ErrorKind::Interrupted => continue,
+                    // The kernel says so once, and before it gives out the datagrams that came before.
+                    io::ErrorKind::ConnectionReset => {
+                        self.reset = true;
+                        continue;
+                    }
+                    _ => return Err(Fault::Io(error)),
+                },
+            };
+            if received.flags.contains(ReturnFlags::TRUNC) {
+                self.end = Some(Ended::Oversized);
+                break;
+            }
+            let Some((&marker, piece)) = self.buffer[..received.bytes].split_first() else {
+                self.end = Some(Ended::Stream(if self.reset { End::Reset } else { End::Orderly }));
+                break;
+            };
+            match self.assembler.take(marker, piece, out) {
+                Ok(Took::Message) => return Ok(Received::Message),
+                Ok(Took::Piece) => {}
+                Err(bad) => self.end = Some(Ended::Bad(bad)),
+            }
+        }
+        self.answer_at_the_end()
+    }
+
+    fn answer_at_the_end(&self) -> Result<Received, Fault> {
+        match self.end {
+            None => Ok(Received::Empty),
+            Some(Ended::Bad(BadPiece::TooLong(too_long))) => Err(Fault::TooLong { length: too_long.length }),
+            Some(Ended::Bad(BadPiece::Marker)) => {
+                Err(Fault::Protocol("a datagram begins with a byte that has no meaning"))
+            }
+            Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than any may be")),
+            Some(Ended::Stream(end)) => match (self.assembler.is_at_boundary(), end) {
+                (false, _) => Err(Fault::Truncated),
+                (true, End::Orderly) => Ok(Received::Closed),
+                (true, End::Reset) => Err(Fault::Reset),
+            },
+        }
+    }
+
+    pub(super) fn has_message(&self) -> bool {
+        self.end.is_some()
+    }
+
+    pub(super) fn message_max(&self) -> usize {
+        self.message_max
+    }
+
+    pub(super) fn set_apart(&mut self) {
+        self.half.set_apart();
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.half.as_fd()
+    }
+
+    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
+        self.half.peer_pidfd()
+    }
+}

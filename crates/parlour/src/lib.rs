@@ -94,3 +94,8 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};
 pub use transport::{Capabilities, Transport};
+
+/// The code of the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -19,6 +19,13 @@ use support::{Base, Child, eventually};
 fn main() -> ExitCode {
     support::run(|| {
         let mut trials = vec![support::trial("a_client_that_waited_for_a_busy_server_is_let_in", waited)];
+        for &transport in Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo) {
+            let name = format!("{transport}::a_client_that_sees_the_base_read_only_connects_without_a_file");
+            trials.push(match why_not_mounted() {
+                None => support::trial(name, move || mounted_read_only(transport)),
+                Some(reason) => support::skipped(name, &reason),
+            });
+        }
         for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendmsg", 2), ("fifo", "pwritev2", 4)] {
             if Transport::ALL.iter().all(|known| known.to_string() != transport) {
                 continue;
@@ -61,6 +68,41 @@ fn waited() {
     client.send(b"still here").unwrap();
     assert_eq!(accepted.recv().unwrap().unwrap(), b"still here");
     assert_eq!(server.refused().count, 0, "{:?}", server.refused());
+}
+
+/// Why nothing can be mounted here.
+fn why_not_mounted() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root can mount".to_owned());
+    }
+    match Command::new("unshare").args(["--mount", "true"]).output() {
+        Err(error) => Some(format!("unshare cannot be started: {error}")),
+        Ok(output) if !output.status.success() => {
+            Some(format!("no mount namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.
+fn mounted_read_only(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "mounted");
+    let mut server = Child::spawn("server", &[&address]);
+    server.expect("ready");
+    let role = Child::command("client", &[&address]);
+    let mut inside = Command::new("unshare");
+    let script = r#"mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@""#;
+    inside.args(["--mount", "sh", "-c", script]).arg(base.path());
+    inside.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
+    let mut client = Child::start(&mut inside);
+    client.say("connect");
+    assert!(server.ask("accept").starts_with("accepted "));
+    let said = client.line();
+    assert!(said.starts_with("connected "), "{said}");
+    client.say("send 100 7");
+    assert!(client.line().starts_with("sent"));
+    assert!(server.ask("recv").starts_with("message 100 "));
 }
 
 /// Why a system call cannot be made to fail here.

@@ -183,7 +183,15 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, terms: &ClientTerms) -> 
 
     fchmod(socket, MODE).map_err(failed)?;
     let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
-    bind(socket, &address).map_err(failed)?;
+    match bind(socket, &address) {
+        Ok(()) => {}
+        // We may connect and not write there: a service that is mounted read-only, say.
+        Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => {
+            tracing::debug!(%errno, path = %path.display(), "connecting without a file of our own");
+            return Ok(None);
+        }
+        Err(errno) => return Err(failed(errno)),
+    }
     let own_file = OwnFile { clients, file_name: file_name.clone(), left: false };
     let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
     if stat.st_mode & 0o7777 != MODE.bits() {

@@ -46,10 +46,15 @@ impl Reserve {
         self.descriptor = make().ok();
         let go_on = self.descriptor.is_some() && self.turned_away < TURNED_AWAY_MAX;
         if !go_on {
-            self.turned_away = 0;
-            self.rest_until = Some(now + REST);
+            self.rest(now);
         }
         go_on
+    }
+
+    /// Begins a rest.
+    pub(super) fn rest(&mut self, now: Instant) {
+        self.turned_away = 0;
+        self.rest_until = Some(now + REST);
     }
 
     /// When the rest ends, while there is one.

@@ -172,8 +172,11 @@ impl Listener {
 
     pub(super) fn expire(&mut self, now: Instant) -> Result<()> {
         if self.reserve.wake(now) {
-            let failed = |errno| Error::io("listen on", self.kind.file_name(), errno);
-            self.interest.add_readable(&self.socket, 0).map_err(failed)?;
+            self.interest.add_readable(&self.socket, 0).map_err(|errno| {
+                // Whoever accepts is told, and who comes meanwhile is not forgotten.
+                self.reserve.rest(now);
+                Error::io("listen on", self.kind.file_name(), errno)
+            })?;
         }
         Ok(())
     }

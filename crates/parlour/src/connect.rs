@@ -53,15 +53,13 @@ pub(crate) fn connect(address: &str, options: &ConnectOptions) -> Result<Connect
                 if waiting.is_over() {
                     return Err(error);
                 }
-                match watch.take() {
-                    // What appeared between the attempt and the watch is found by one more attempt.
-                    None => watch = Some(Watch::new(&address).map_err(failed)?),
-                    Some(watch) => {
-                        watch.wait(waiting).map_err(failed)?;
-                        // The bases are busy directories at times; what happens there need not concern us.
-                        pause(REST_MIN, waiting).map_err(failed)?;
-                    }
+                if let Some(watch) = &watch {
+                    watch.wait(waiting).map_err(failed)?;
+                    // The bases are busy directories at times; what happens there need not concern us.
+                    pause(REST_MIN, waiting).map_err(failed)?;
                 }
+                // What appears between an attempt and the watch is found by the next attempt.
+                watch.get_or_insert_with(Watch::new).renew(&address)?;
                 deadline = Deadline::after(options.timeout);
                 rest = REST_MIN;
             }
@@ -164,22 +162,33 @@ struct Watch {
 }
 
 impl Watch {
-    fn new(address: &Address) -> std::io::Result<Self> {
+    fn new() -> Self {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        let Ok(inotify) = inotify::init(flags) else { return Ok(Self { inotify: None }) };
+        Self { inotify: inotify::init(flags).ok() }
+    }
+
+    /// Watches what is there now. (Closing an inotify instance can take the kernel some milliseconds, so it is kept; a
+    /// directory that is watched already stays so.)
+    fn renew(&mut self, address: &Address) -> Result<()> {
+        let Some(inotify) = &self.inotify else { return Ok(()) };
         let mut watched_all = true;
-        for candidate in base::candidates(Some(address)).map_err(std::io::Error::from)? {
+        for candidate in base::candidates(Some(address))? {
             let path = candidate.path.join(address.name());
-            watched_all &= path.ancestors().any(|directory| add(&inotify, directory));
+            watched_all &= path.ancestors().any(|directory| add(inotify, directory));
         }
-        Ok(Self { inotify: watched_all.then_some(inotify) })
+        if !watched_all {
+            self.inotify = None;
+        }
+        Ok(())
     }
 
     fn wait(&self, deadline: Deadline) -> std::io::Result<()> {
-        match &self.inotify {
-            Some(inotify) => wait_for(inotify.as_fd(), PollFlags::IN, deadline).map(drop),
-            None => pause(LOOK_AGAIN, deadline),
-        }
+        let Some(inotify) = &self.inotify else { return pause(LOOK_AGAIN, deadline) };
+        wait_for(inotify.as_fd(), PollFlags::IN, deadline)?;
+        // What happened is of no interest, only that something did.
+        let mut events = [0; 4096];
+        while matches!(rustix::io::read(inotify, &mut events), Ok(count) if count > 0) {}
+        Ok(())
     }
 }
 

@@ -1,10 +1,13 @@
 //! Both ends of a connection in one process, for scenarios that need no more.
 
 use std::thread;
+use std::time::Instant;
 
-use parlour::{ConnectOptions, Connection, Receiver, Sender, Server, ServerOptions, ShutdownHandle, Transport};
+use parlour::{
+    ConnectOptions, Connection, ErrorKind, Receiver, Sender, Server, ServerOptions, ShutdownHandle, Transport,
+};
 
-use crate::support::{Base, Child, DEADLINE};
+use crate::support::{Base, Child, DEADLINE, SOON};
 
 /// A server and one of its connections, both ends. (The base is last, so that it outlives the rest.)
 pub struct Link {
@@ -114,6 +117,22 @@ impl WithChild {
         assert!(said.starts_with("connected ") || said.starts_with("accepted "), "{said}");
         Self { connection, child, room: Room { server, address, base } }
     }
+}
+
+/// Sends until that fails, which must be soon and for good, with `Disconnected`.
+///
+/// It would be at once if this were the only scenario: a process that another one starts at this very moment has copies
+/// of all descriptors until its execve(2), and the end comes when the last copy is closed.
+pub fn assert_nobody_reads(mut send: impl FnMut() -> parlour::Result<()>) {
+    let deadline = Instant::now() + SOON;
+    let error = loop {
+        match send() {
+            Err(error) => break error,
+            Ok(()) => assert!(Instant::now() < deadline, "it goes on sending to nobody"),
+        }
+    };
+    assert_eq!(error.kind(), ErrorKind::Disconnected);
+    assert_eq!(send().unwrap_err().kind(), ErrorKind::Disconnected, "the end stays");
 }
 
 /// Has a server's threads come back when a scenario ends, also when it ends in a panic.

@@ -19,6 +19,7 @@ pub fn receiving_gives_up_at_its_deadline(transport: Transport) {
         second.send(b"at once").unwrap();
         assert_eq!(first.recv_timeout(Duration::ZERO).unwrap().expect("a message"), b"at once");
         drop(second);
+        assert_eq!(first.recv_timeout(DEADLINE).unwrap(), None);
         assert_eq!(first.recv_timeout(Duration::ZERO).unwrap(), None);
 
         let (_sender, mut receiver) = first.split();

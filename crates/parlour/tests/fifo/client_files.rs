@@ -16,11 +16,11 @@ use crate::support::{Base, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
-    for &(name, make, after) in FILES {
+    for &(name, because, make, after) in FILES {
         for which in ["s2c", "c2s"] {
             let name = format!("{name}_as_{which}_is_refused_and_{}", after.describe());
             let skip = if name.starts_with("another_users") { no_other_users() } else { None };
-            trials.push(trial_unless(skip, name, move || refused(which, make, after)));
+            trials.push(trial_unless(skip, name, move || refused(which, because, make, after)));
         }
     }
     trials.push(trial("a_pair_of_a_directory_and_nothing_is_refused", nothing_fits));
@@ -44,21 +44,24 @@ impl After {
 }
 use After::{Removed, Untouched};
 
-/// The name of the test, how to make the file at this path, with another path beside the directory, and what becomes of it.
-type Wrong = (&'static str, fn(&Path, &Path), After);
+/// The name of the test, a part of the reason that is given, how to make the file at this path, with another path beside
+/// the directory, and what becomes of it.
+type Wrong = (&'static str, &'static str, fn(&Path, &Path), After);
 const FILES: &[Wrong] = &[
     (
         "a_regular_file",
+        "regular file, not a FIFO",
         |path, _| {
             fs::write(path, "precious").unwrap();
             chmod(path, 0o600);
         },
         Untouched,
     ),
-    ("a_directory", |path, _| fs::create_dir(path).unwrap(), Untouched),
-    ("a_socket", |path, _| drop(unix::bound(path, 0o600)), Untouched),
+    ("a_directory", "irectory", |path, _| fs::create_dir(path).unwrap(), Untouched),
+    ("a_socket", "it has gone", |path, _| drop(unix::bound(path, 0o600)), Untouched),
     (
         "a_link_to_a_file",
+        "symbolic link",
         |path, victim| {
             fs::write(victim, "precious").unwrap();
             chmod(victim, 0o600);
@@ -68,17 +71,19 @@ const FILES: &[Wrong] = &[
     ),
     (
         "a_link_to_a_fifo",
+        "symbolic link",
         |path, victim| {
             make_fifo(victim);
             symlink(victim, path).unwrap();
         },
         Untouched,
     ),
-    ("a_fifo_that_others_may_read", |path, _| make_fifo_with(path, 0o644), Removed),
-    ("a_fifo_that_others_may_write", |path, _| make_fifo_with(path, 0o622), Removed),
-    ("a_fifo_that_its_owner_may_execute", |path, _| make_fifo_with(path, 0o700), Removed),
+    ("a_fifo_that_others_may_read", "mode 0644, not 0600", |path, _| make_fifo_with(path, 0o644), Removed),
+    ("a_fifo_that_others_may_write", "mode 0622, not 0600", |path, _| make_fifo_with(path, 0o622), Removed),
+    ("a_fifo_that_its_owner_may_execute", "mode 0700, not 0600", |path, _| make_fifo_with(path, 0o700), Removed),
     (
         "a_fifo_with_a_second_name",
+        "it has 2 names",
         |path, second| {
             make_fifo(second);
             fs::hard_link(second, path).unwrap();
@@ -87,6 +92,7 @@ const FILES: &[Wrong] = &[
     ),
     (
         "another_users_fifo",
+        "it belongs to uid",
         |path, _| {
             make_fifo(path);
             chown(path, new_uid());
@@ -95,7 +101,7 @@ const FILES: &[Wrong] = &[
     ),
 ];
 
-fn refused(which: &str, make: fn(&Path, &Path), after: After) {
+fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
     let base = Base::new();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
     let mut client = FifoClient::new(driver.server.path());
@@ -117,7 +123,7 @@ fn refused(which: &str, make: fn(&Path, &Path), after: After) {
 
     client.ask();
     let reason = driver.refused(1);
-    assert!(reason.contains(&format!("pid {}", std::process::id())), "{reason}");
+    assert!(reason.contains(&format!("pid {}", std::process::id())) && reason.contains(because), "{reason}");
     match after {
         Untouched => {
             let now = (snapshot::of(&wrong), beside.exists().then(|| snapshot::of(&beside)));

@@ -21,8 +21,13 @@ fn main() -> ExitCode {
         let mut trials = vec![support::trial("a_client_that_waited_for_a_busy_server_is_let_in", waited)];
         for &transport in Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo) {
             let name = format!("{transport}::a_client_that_sees_the_base_read_only_connects_without_a_file");
-            trials.push(match why_not_mounted() {
+            trials.push(match why_not_unshared("--mount") {
                 None => support::trial(name, move || mounted_read_only(transport)),
+                Some(reason) => support::skipped(name, &reason),
+            });
+            let name = format!("{transport}::a_client_in_a_pid_namespace_of_its_own_is_let_in");
+            trials.push(match why_not_unshared("--pid") {
+                None => support::trial(name, move || in_a_pid_namespace(transport)),
                 Some(reason) => support::skipped(name, &reason),
             });
         }
@@ -70,18 +75,40 @@ fn waited() {
     assert_eq!(server.refused().count, 0, "{:?}", server.refused());
 }
 
-/// Why nothing can be mounted here.
-fn why_not_mounted() -> Option<String> {
+/// Why no namespace of this kind can be made here.
+fn why_not_unshared(kind: &str) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("only root can mount".to_owned());
+        return Some("only root can make namespaces".to_owned());
     }
-    match Command::new("unshare").args(["--mount", "true"]).output() {
+    match Command::new("unshare").args([kind, "--fork", "true"]).output() {
         Err(error) => Some(format!("unshare cannot be started: {error}")),
         Ok(output) if !output.status.success() => {
-            Some(format!("no mount namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            Some(format!("no such namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Ok(_) => None,
     }
+}
+
+/// A client in a PID namespace of its own writes the number that it has there into the name of its file, and the kernel
+/// tells the server another one.
+fn in_a_pid_namespace(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "contained");
+    let mut server = Child::spawn("server", &[&address]);
+    server.expect("ready");
+    let role = Child::command("client", &[&address]);
+    let mut inside = Command::new("unshare");
+    inside.args(["--pid", "--fork", "--kill-child"]);
+    inside.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
+    let mut client = Child::start(&mut inside);
+    assert_eq!(client.ask("pid"), "1", "the first process of its namespace");
+    client.say("connect");
+    let accepted = server.ask("accept");
+    assert!(accepted.starts_with("accepted pid ") && !accepted.starts_with("accepted pid 1 "), "{accepted}");
+    assert!(client.line().starts_with("connected "));
+    client.say("send 100 7");
+    assert!(client.line().starts_with("sent"));
+    assert!(server.ask("recv").starts_with("message 100 "));
 }
 
 /// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.

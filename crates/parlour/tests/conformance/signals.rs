@@ -1,14 +1,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parlour::{Connection, Server, Transport};
 
 use crate::support::{Base, Child, Role, data, roles, signals};
 
-/// How many signals each process gets, one about every millisecond.
+/// How many signals each process gets, one about every millisecond; fewer where that takes too long.
 const SIGNALS: usize = 1500;
+const STORM_MAX: Duration = Duration::from_secs(4);
+
+/// How many must come for the test to mean something. On a machine that is busy many come together.
+const SIGNALS_MIN: usize = 100;
 
 /// `storm-server ADDRESS`: says `ready`, accepts and echoes one client after the other in a thread that is signalled,
 /// and says how many signals came.
@@ -64,7 +68,8 @@ fn in_a_storm<T: Send + 'static>(
         let is_over = Arc::clone(&is_over);
         move || work(is_over)
     });
-    for kind in kinds.into_iter().cycle().take(SIGNALS) {
+    let calm_at = Instant::now() + STORM_MAX;
+    for kind in kinds.into_iter().cycle().take(SIGNALS).take_while(|_| Instant::now() < calm_at) {
         signals::send_to_thread(&worker, kind);
         // The pace of the storm; nothing waits for it.
         thread::sleep(Duration::from_millis(1));
@@ -97,11 +102,11 @@ pub fn a_storm_of_signals_changes_no_data(transport: Transport) {
     let mut server = Child::spawn("storm-server", &[&address]);
     server.expect("ready");
     let mut client = Child::spawn("storm-client", &[&address]);
-    assert!(count(&client.line(), "signals") > SIGNALS / 3);
+    assert!(count(&client.line(), "signals") >= SIGNALS_MIN);
     assert!(count(&client.line(), "conversations") > 0);
     client.finish();
     server.end_input();
-    assert!(count(&server.line(), "signals") > SIGNALS / 3);
+    assert!(count(&server.line(), "signals") >= SIGNALS_MIN);
     server.finish();
 }
 

@@ -1,5 +1,5 @@
-//! The FIFO transport: the handshake step by step from both sides, and what comes of it when a side stops, dies or lies at
-//! any of them.
+//! The FIFO transport: the handshake step by step from both sides, and what comes of it when a side stops, dies or lies
+//! at any of them.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -37,12 +37,14 @@ use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
 use by_hand::scarce::SCARCE;
+use by_hand::steps;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, SCARCE, broken_pipe::GONE_PEER, peers::CLAIM, sweep::STEP], || {
+    support::run_with(&[SERVE, REACH, SCARCE, steps::CLIENT, broken_pipe::GONE_PEER, peers::CLAIM, sweep::STEP], || {
         let trials = [
             // The one that takes ten seconds comes first.
             sweep::trials(),
+            vec![steps::client_trial(parlour::Transport::Fifo)],
             broken_pipe::trials(),
             client_files::trials(),
             crowd::trials(),

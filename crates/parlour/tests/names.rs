@@ -1,5 +1,5 @@
-//! Names: one live server has one, nobody can steal it, a dead one is free at once, and the directory that it lives in is
-//! one that nobody else can interfere with.
+//! Names: one live server has one, nobody can steal it, a dead one is free at once, and the directory that it lives in
+//! is one that nobody else can interfere with.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -25,6 +25,8 @@ mod modes;
 mod places;
 #[path = "names/race.rs"]
 mod race;
+#[path = "names/steps.rs"]
+mod steps;
 mod support;
 #[path = "names/users.rs"]
 mod users;
@@ -32,9 +34,10 @@ mod users;
 use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
+use by_hand::steps::SERVER;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, bases::LOOK, race::START, users::TRY_OPEN], || {
+    support::run_with(&[SERVE, REACH, SERVER, bases::LOOK, race::START, users::TRY_OPEN], || {
         let trials = [
             bases::trials(),
             clean::trials(),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
             modes::trials(),
             places::trials(),
             race::trials(),
+            steps::trials(),
             users::trials(),
         ];
         trials.into_iter().flatten().collect()

@@ -1,5 +1,5 @@
-//! The UNIX transport: the client's own file and what the server makes of it, the kernel's word on who is there, and what
-//! happens when there is no room.
+//! The UNIX transport: the client's own file and what the server makes of it, the kernel's word on who is there, and
+//! what happens when there is no room.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -29,10 +29,12 @@ use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
 use by_hand::scarce::SCARCE;
+use by_hand::steps;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, SCARCE, descriptors::RECEIVE], || {
+    support::run_with(&[SERVE, REACH, SCARCE, steps::CLIENT, descriptors::RECEIVE], || {
         let trials = [
+            vec![steps::client_trial(parlour::Transport::Unix)],
             client_file::trials(),
             crowd::trials(),
             descriptors::trials(),

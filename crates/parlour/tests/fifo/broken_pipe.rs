@@ -33,8 +33,8 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// `gone-peer ADDRESS SIDE HOST`: sends in every way to a peer that has gone, and says `alive` when all of that were errors
-/// and nothing about signals has changed.
+/// `gone-peer ADDRESS SIDE HOST`: sends in every way to a peer that has gone, and says `alive` when all of that were
+/// errors and nothing about signals has changed.
 pub const GONE_PEER: Role = Role { name: "gone-peer", play: play_gone_peer };
 
 fn play_gone_peer(arguments: &[String]) {

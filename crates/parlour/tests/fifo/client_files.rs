@@ -1,4 +1,5 @@
-//! Files in `c/` that are not what a client of ours makes: refused, never written to, and removed only if they are FIFOs.
+//! Files in `c/` that are not what a client of ours makes: refused, never written to, and removed only if they are
+//! FIFOs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -44,8 +45,8 @@ impl After {
 }
 use After::{Removed, Untouched};
 
-/// The name of the test, a part of the reason that is given, how to make the file at this path, with another path beside
-/// the directory, and what becomes of it.
+/// The name of the test, a part of the reason that is given, how to make the file at this path, with another path
+/// beside the directory, and what becomes of it.
 type Wrong = (&'static str, &'static str, fn(&Path, &Path), After);
 const FILES: &[Wrong] = &[
     (

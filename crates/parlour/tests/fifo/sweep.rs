@@ -63,8 +63,8 @@ fn assert_serves(base: &Base, driver: &Driver) {
     }
 }
 
-/// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that such
-/// files are left alone. It waits for what happens in the directory.
+/// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that
+/// such files are left alone. It waits for what happens in the directory.
 fn swept() {
     let base = Base::new();
     let driver = serve(&base);

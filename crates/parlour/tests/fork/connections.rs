@@ -54,10 +54,10 @@ impl Gate {
     }
 }
 
-/// `per-client ADDRESS WHO`: says `ready`, accepts one client, echoes one message and forks. `child` or `parent` goes on
-/// echoing while the other one drops the connection; with `halves` the parent sends what the lines of stdin say while the
-/// child prints what it receives; with `both` both hold the connection until they are told to let go. The other one having
-/// dropped it, or the fork, is announced by `forked`, the end by `ended`.
+/// `per-client ADDRESS WHO`: says `ready`, accepts one client, echoes one message and forks. `child` or `parent` goes
+/// on echoing while the other one drops the connection; with `halves` the parent sends what the lines of stdin say
+/// while the child prints what it receives; with `both` both hold the connection until they are told to let go. The
+/// other one having dropped it, or the fork, is announced by `forked`, the end by `ended`.
 pub const PER_CLIENT: Role = Role { name: "per-client", play: per_client };
 
 fn per_client(arguments: &[String]) {
@@ -172,8 +172,8 @@ fn end(transport: Transport) {
     server.finish();
 }
 
-/// `feed ADDRESS HOW`: says `ready`, accepts one client, feeds one message, forks, and sends the message from the parent by
-/// dropping the connection, while the child does with it what HOW says.
+/// `feed ADDRESS HOW`: says `ready`, accepts one client, feeds one message, forks, and sends the message from the
+/// parent by dropping the connection, while the child does with it what HOW says.
 pub const FEED: Role = Role { name: "feed", play: feed };
 
 fn feed(arguments: &[String]) {

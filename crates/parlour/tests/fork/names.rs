@@ -33,7 +33,8 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// `parent ADDRESS`: takes the name over both transports and says `ready`. Then does what the lines say, and answers each:
+/// `parent ADDRESS`: takes the name over both transports and says `ready`. Then does what the lines say, and answers
+/// each:
 ///
 /// - `fork`, `fork-twice`, `spawn`: a child that lives until stdin ends, or for a thousand seconds: its process id;
 /// - `child accept|drop|close|exit`: a child that does this with the server, and is waited for: `done`;

@@ -55,8 +55,8 @@ fn cannot_make(what: What) -> Option<String> {
     make_device(&top.path().join("device")).err().map(|errno| format!("this process may not make devices: {errno}"))
 }
 
-/// The name of the test; the place relative to a directory of ours, where the name is `above/base/name`; what is there; and
-/// whether its mode belongs into the message.
+/// The name of the test; the place relative to a directory of ours, where the name is `above/base/name`; what is there;
+/// and whether its mode belongs into the message.
 const PLACES: &[(&str, &str, What, bool)] = &[
     ("a_base_that_others_may_write", "above/base", Directory(0o777), true),
     ("a_base_that_a_group_may_write", "above/base", Directory(0o770), true),
@@ -156,8 +156,8 @@ fn put(top: &Path, where_it_is: &str, what: What) {
     }
 }
 
-/// Everything below the top, but for what a server may make in its own directory on the way to finding the fault, and that
-/// directory's own times.
+/// Everything below the top, but for what a server may make in its own directory on the way to finding the fault, and
+/// that directory's own times.
 fn state(top: &Path) -> Vec<(PathBuf, snapshot::FileState)> {
     let name = top.join("above/base/name");
     let may_be_made = ["lock", "c"].map(|file| name.join(file));

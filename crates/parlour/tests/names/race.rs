@@ -61,8 +61,8 @@ impl Witness {
     }
 }
 
-/// `start ADDRESS WITNESS SEED`: takes the name again and again until stdin ends, says nothing but what is wrong, and at
-/// times ends without closing.
+/// `start ADDRESS WITNESS SEED`: takes the name again and again until stdin ends, says nothing but what is wrong, and
+/// at times ends without closing.
 fn start(arguments: &[String]) {
     let [address, witness, seed] = arguments else { panic!("start ADDRESS WITNESS SEED") };
     // Before the name's lock, so that a kernel that closes descriptors one by one gives the witness up first.

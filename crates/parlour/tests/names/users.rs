@@ -266,8 +266,8 @@ fn roots_server() {
     assert_eq!(*seen.lock().unwrap(), [Some(other)]);
 }
 
-/// `try-open uid=UID PATH...`: says for each path what comes of opening it for reading and for writing, as error numbers,
-/// and of making a file in it.
+/// `try-open uid=UID PATH...`: says for each path what comes of opening it for reading and for writing, as error
+/// numbers, and of making a file in it.
 pub const TRY_OPEN: Role = Role { name: "try-open", play: try_open };
 
 fn try_open(arguments: &[String]) {

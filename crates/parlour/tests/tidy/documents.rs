@@ -1,7 +1,7 @@
 //! The tests that the documents name: each line `Test: file.rs: name` must name one that exists.
 //!
-//! The file is one under `tests` (or in the directory of its name there), or under `src`. The name is a function, or the name
-//! of a trial that is made at run time, with or without the `transport::` in front.
+//! The file is one under `tests` (or in the directory of its name there), or under `src`. The name is a function, or
+//! the name of a trial that is made at run time, with or without the `transport::` in front.
 
 use std::fs;
 use std::path::Path;

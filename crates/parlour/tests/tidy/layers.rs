@@ -2,7 +2,8 @@
 
 use super::source::{Source, library};
 
-/// The parts from the bottom up. Each may use those of the lines above it here, and its own; `wire` and `sys` use nobody.
+/// The parts from the bottom up. Each may use those of the lines above it here, and its own; `wire` and `sys` use
+/// nobody.
 const LAYERS: &[&[&str]] = &[
     &["wire", "sys"],
     &["error", "address", "message", "peer", "wait"],

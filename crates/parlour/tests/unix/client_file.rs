@@ -247,8 +247,8 @@ fn replace(file: &Path, make: impl FnOnce(&Path)) {
     make(file);
 }
 
-/// The name of the test, the reason that is given, and what happens to a proper file before the client connects. What is
-/// there in the end is removed.
+/// The name of the test, the reason that is given, and what happens to a proper file before the client connects. What
+/// is there in the end is removed.
 type BadFile = (&'static str, &'static str, fn(&Path));
 const BAD_FILES: &[BadFile] = &[
     ("is_thirteen_seconds_old", "s old; 10 are allowed", |file| set_age(file, 13)),

@@ -15,7 +15,8 @@ use crate::support::{Base, Child, DEADLINE, skipped, trial, wait};
 pub fn trials() -> Vec<Trial> {
     let exact = "clients_beyond_the_limit_of_descriptors_see_the_end";
     vec![
-        // Whether that id is a user or none is read in /proc each time, which takes one of the descriptors that are counted.
+        // Whether that id is a user or none is read in /proc each time, which takes one of the descriptors that are
+        // counted.
         match rustix::process::geteuid().as_raw() {
             65534 => skipped(exact, "the user is the one that stands for unknown users"),
             _ => trial(exact, beyond_the_limit),

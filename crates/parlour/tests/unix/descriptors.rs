@@ -21,8 +21,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// `receive BASE SIDE`: this side of the library is sent descriptors with every piece of its messages, and says `none` when
-/// it has not got any.
+/// `receive BASE SIDE`: this side of the library is sent descriptors with every piece of its messages, and says `none`
+/// when it has not got any.
 pub const RECEIVE: Role = Role { name: "receive", play: receive };
 
 fn receive(arguments: &[String]) {

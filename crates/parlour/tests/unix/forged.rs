@@ -180,7 +180,8 @@ fn odd_names() {
     assert_eq!(driver.server.refused().count, 0);
 }
 
-/// A file in `c/` that was bound by one client vouches for that one: here the name is used by a client of another process id.
+/// A file in `c/` that was bound by one client vouches for that one: here the name is used by a client of another
+/// process id.
 fn another_clients_file() {
     let base = Base::new();
     let options = ServerOptions::new().client_file(ClientFilePolicy::Require);

@@ -1,5 +1,5 @@
-//! Both sides of the protocol made by hand, step by step, and what else it takes to look closely: a name directory without
-//! the library, locks, other users, snapshots of files, and what a thread costs.
+//! Both sides of the protocol made by hand, step by step, and what else it takes to look closely: a name directory
+//! without the library, locks, other users, snapshots of files, and what a thread costs.
 #![allow(
     dead_code,
     unused_imports,
@@ -26,6 +26,8 @@ pub mod roles;
 pub mod scarce;
 pub mod sigpipe;
 pub mod snapshot;
+pub mod steps;
+pub mod trace;
 pub mod unix;
 pub mod user;
 pub mod watch;

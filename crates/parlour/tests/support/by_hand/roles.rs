@@ -13,8 +13,8 @@ use crate::support::{DEADLINE, Role};
 pub const SERVE: Role = Role { name: "serve", play: serve };
 pub const REACH: Role = Role { name: "reach", play: reach };
 
-/// `serve address=A [uid= umask= on= mode= group= ...]`: says `ready PATH` or `error KIND: TEXT`, and sends every message
-/// back. Then `umask` is answered with the process's umask; at the end of stdin the server is closed.
+/// `serve address=A [uid= umask= on= mode= group= ...]`: says `ready PATH` or `error KIND: TEXT`, and sends every
+/// message back. Then `umask` is answered with the process's umask; at the end of stdin the server is closed.
 fn serve(arguments: &[String]) {
     let words = Words(arguments);
     words.become_whom_they_say();
@@ -47,8 +47,8 @@ fn serve(arguments: &[String]) {
     Arc::into_inner(server).unwrap().close().unwrap();
 }
 
-/// `reach address=A [uid= umask= server_uid= timeout_ms=]`: says `connected PEER` or `error KIND: TEXT`. Then each line is
-/// sent as a message, and the reply printed, or `end`.
+/// `reach address=A [uid= umask= server_uid= timeout_ms=]`: says `connected PEER` or `error KIND: TEXT`. Then each line
+/// is sent as a message, and the reply printed, or `end`.
 fn reach(arguments: &[String]) {
     let words = Words(arguments);
     words.become_whom_they_say();

@@ -16,8 +16,8 @@ pub const SCARCE: Role = Role { name: "scarce", play: scarce };
 
 /// `scarce ADDRESS`: says `ready` and sends every message of every client back. Each line is answered with one:
 ///
-/// - `spare COUNT`: so many more descriptors can be had from now on; below 0 the limit is that far below what is in use:
-///   `spare COUNT`;
+/// - `spare COUNT`: so many more descriptors can be had from now on; below 0 the limit is that far below what is in
+///   use: `spare COUNT`;
 /// - `plenty`: takes the limit away: `plenty`;
 /// - `accepted`: how many clients were let in;
 /// - `refused`: how many were not, and why not the last.

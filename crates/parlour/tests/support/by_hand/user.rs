@@ -28,8 +28,8 @@ pub fn new_uid() -> u32 {
     1_000_000_000 + process::id() * 100 + count
 }
 
-/// Becomes that user for good, without any group of the one before. For roles, before they do anything else: they have one
-/// thread then.
+/// Becomes that user for good, without any group of the one before. For roles, before they do anything else: they have
+/// one thread then.
 pub fn become_user(uid: u32) {
     let check = |result: i32| assert_eq!(result, 0, "become {uid}: {}", io::Error::last_os_error());
     // SAFETY: no list is read when its length is 0.

@@ -1,0 +1,169 @@
+//! Servers that are interrupted, by others or for good, at every single system call of their start and their end.
+
+use std::fs::{self, File};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, Server, Transport, inspect};
+
+use crate::by_hand::lock;
+use crate::by_hand::place::list;
+use crate::by_hand::steps::{assert_free, at_each_call, outcome};
+use crate::by_hand::trace::{Traced, cannot_trace};
+use crate::support::{Base, DEADLINE, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for (name, meddle) in MEDDLERS {
+        let name = format!("{name}_at_any_system_call_of_a_start_leaves_one_owner");
+        trials.push(trial_unless(cannot_trace(), name, move || meddled_with(meddle)));
+    }
+    for step in ["start", "close"] {
+        let name = format!("a_server_that_is_killed_at_any_system_call_of_its_{step}_hinders_nobody");
+        trials.push(trial_unless(cannot_trace(), name, move || killed(step)));
+    }
+    for &transport in Transport::ALL {
+        let name = format!("{transport}::a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced");
+        trials.push(trial_unless(cannot_trace(), name, move || killed_in_accept(transport)));
+    }
+    trials
+}
+
+fn traced(base: &Base, step: &str) -> Traced {
+    Traced::start("traced-server", &[base.name("step").display().to_string(), step.to_owned()])
+}
+
+/// What another process does while a server starts, in the directory of its name; and the server that it has there
+/// then.
+type Meddler = fn(&Path) -> Option<Server>;
+const MEDDLERS: [(&str, Meddler); 5] = [
+    ("another_server", bind),
+    ("another_server_that_comes_and_goes", |path| {
+        drop(bind(path));
+        None
+    }),
+    ("a_removal_of_the_dead_name", |path| {
+        clean(path);
+        None
+    }),
+    ("a_removal_of_the_dead_name_and_another_server", |path| {
+        clean(path);
+        bind(path)
+    }),
+    ("a_new_lock_and_another_server", |path| {
+        // As an older version might, or a person: while it holds the lock.
+        if let Ok(file) = File::options().read(true).write(true).open(path.join("lock")) {
+            if !lock::take(&file) {
+                return None;
+            }
+            fs::remove_file(path.join("lock")).unwrap();
+        }
+        bind(path)
+    }),
+];
+
+fn bind(path: &Path) -> Option<Server> {
+    match Server::bind(path.to_str().unwrap()) {
+        Ok(server) => Some(server),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::NameInUse, "{error}");
+            None
+        }
+    }
+}
+
+fn clean(path: &Path) {
+    let resolution = inspect::resolve(path.to_str().unwrap()).unwrap();
+    if let Some(status) = &resolution.candidates[0].name {
+        inspect::clean(status).unwrap();
+    }
+}
+
+fn meddled_with(meddle: Meddler) {
+    let base = Base::new();
+    let path = base.name("step");
+    let address = path.to_str().unwrap();
+    let (mut won, mut lost) = (0, 0);
+    let calls = at_each_call(
+        || {
+            // A dead name with everything that a server leaves.
+            traced(&base, "start").let_go().kill();
+            traced(&base, "start")
+        },
+        |number, mut starting| {
+            let pid = starting.child().pid();
+            let other = meddle(&path);
+            let mut starting = starting.let_go();
+            let said = outcome(&mut starting);
+            let owner = match &other {
+                Some(_) => {
+                    won += 1;
+                    assert!(said.starts_with("error name in use:"), "at call {number}, and there is another: {said}");
+                    std::process::id()
+                }
+                None => {
+                    lost += 1;
+                    assert_eq!(said, "done", "at call {number}");
+                    pid
+                }
+            };
+            let connection = Connection::connect(address).unwrap_or_else(|error| panic!("at call {number}: {error}"));
+            assert_eq!(connection.peer().pid(), Some(owner), "at call {number}");
+            let error = Server::bind(address).unwrap_err();
+            assert_eq!((error.kind(), error.holder().unwrap().pid), (ErrorKind::NameInUse, owner), "at call {number}");
+        },
+    );
+    println!("{calls} system calls: the other won {won} times, and not {lost} times");
+    assert!(calls > 20, "{calls} system calls");
+}
+
+fn killed(step: &str) {
+    let base = Base::new();
+    let address = base.name("step").display().to_string();
+    let calls = at_each_call(
+        || traced(&base, step),
+        |number, traced| {
+            traced.kill();
+            assert_free(&address, number);
+            assert_eq!(list(&base.name("step")), ["c", "lock"], "at call {number}");
+            assert_eq!(base.files().len(), 3, "at call {number}: {:?}", base.files());
+        },
+    );
+    assert!(calls > 5, "{calls} system calls");
+}
+
+fn killed_in_accept(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "step");
+    let options = ConnectOptions::new().timeout(DEADLINE);
+    for number in 0.. {
+        let mut server = traced(&base, "accept");
+        server.child().expect("ready");
+        let client = thread::scope(|scope| {
+            let client = scope.spawn(|| options.connect(&address).and_then(|mut client| client.recv_timeout(DEADLINE)));
+            let begin = match server.go_to_call(number) {
+                true => Some(Instant::now()),
+                false => None,
+            };
+            server.kill();
+            let outcome = client.join().unwrap();
+            begin.map(|begin| (outcome, begin.elapsed()))
+        });
+        let Some((outcome, took)) = client else {
+            assert!(number > 10, "{number} system calls");
+            return;
+        };
+        match outcome {
+            Ok(None) => {}
+            Ok(Some(message)) => panic!("{message:?}"),
+            Err(error) => {
+                let expected = [ErrorKind::NoServer, ErrorKind::Disconnected];
+                assert!(expected.contains(&error.kind()), "at call {number}: {error:?}");
+            }
+        }
+        assert!(took < Duration::from_secs(3), "at call {number} the client was told after {took:?}");
+        assert_free(base.name("step").to_str().unwrap(), number);
+    }
+}

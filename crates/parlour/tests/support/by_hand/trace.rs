@@ -1,0 +1,175 @@
+//! A child that is stopped at any of its system calls, by ptrace(2), so that what happens between two of them can be
+//! tried out instead of hoped for.
+//!
+//! The role marks the part that matters by [`mark`] before and behind it. All calls of one [`Traced`] must be made by
+//! the thread that started it.
+#![allow(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::ptr;
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use crate::support::Child;
+
+/// Not in the `libc` crate for every target.
+const O_TRACESYSGOOD: usize = 1;
+const O_EXITKILL: usize = 0x10_0000;
+
+/// For roles: the part that matters begins or ends here.
+pub fn mark() {
+    kill_process(getpid(), Signal::STOP).unwrap();
+}
+
+#[derive(Debug)]
+pub struct Traced {
+    child: Child,
+    pid: libc::pid_t,
+    place: Place,
+}
+
+/// Where the child stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    AtMark,
+    AtCall,
+    Ended,
+}
+
+/// Why the child has stopped.
+#[derive(Debug, PartialEq, Eq)]
+enum Stop {
+    /// At the beginning or the end of a system call.
+    Call,
+    Signal(i32),
+    Ended,
+}
+
+/// Why no child can be traced here, if none can.
+pub fn cannot_trace() -> Option<String> {
+    let mut command = std::process::Command::new("/bin/true");
+    // SAFETY: the closure makes one system call.
+    unsafe { command.pre_exec(trace_me) };
+    match command.spawn() {
+        Ok(mut child) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            None
+        }
+        Err(error) => Some(format!("no child can be traced here: {error}")),
+    }
+}
+
+fn trace_me() -> io::Result<()> {
+    // SAFETY: this request has no arguments.
+    match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+impl Traced {
+    /// Starts a child in a role and comes back when it stands at its first mark.
+    pub fn start<A: AsRef<OsStr>>(role: &str, arguments: &[A]) -> Self {
+        let mut command = Child::command(role, arguments);
+        // SAFETY: the closure makes one system call and allocates nothing.
+        unsafe { command.pre_exec(trace_me) };
+        let child = Child::start(&mut command);
+        let pid = child.pid() as libc::pid_t;
+        let mut traced = Self { child, pid, place: Place::AtMark };
+        assert_eq!(traced.wait(), Stop::Signal(libc::SIGTRAP), "the child stops when it has begun its program");
+        traced.request(libc::PTRACE_SETOPTIONS, O_TRACESYSGOOD | O_EXITKILL);
+        traced.run_to_mark();
+        traced
+    }
+
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Goes on to where this system call begins, counted from 0 at the first mark; `false` when the next mark comes
+    /// first.
+    pub fn go_to_call(&mut self, number: usize) -> bool {
+        let mut stops = 0;
+        let mut signal = 0;
+        loop {
+            self.request(libc::PTRACE_SYSCALL, signal);
+            signal = 0;
+            match self.wait() {
+                // Beginnings and ends take turns.
+                Stop::Call if stops == 2 * number => {
+                    self.place = Place::AtCall;
+                    return true;
+                }
+                Stop::Call => stops += 1,
+                Stop::Signal(libc::SIGSTOP) => {
+                    self.place = Place::AtMark;
+                    return false;
+                }
+                Stop::Signal(other) => signal = other as usize,
+                Stop::Ended => {
+                    self.place = Place::Ended;
+                    return false;
+                }
+            }
+        }
+    }
+
+    fn run_to_mark(&mut self) {
+        let mut signal = 0;
+        loop {
+            self.request(libc::PTRACE_CONT, signal);
+            match self.wait() {
+                Stop::Signal(libc::SIGSTOP) => return self.place = Place::AtMark,
+                Stop::Signal(other) => signal = other as usize,
+                Stop::Call => signal = 0,
+                Stop::Ended => return self.place = Place::Ended,
+            }
+        }
+    }
+
+    /// Lets it do the rest of the part, and go on untraced.
+    pub fn let_go(mut self) -> Child {
+        if self.place == Place::AtCall {
+            self.run_to_mark();
+        }
+        if self.place == Place::AtMark {
+            self.request(libc::PTRACE_DETACH, 0);
+        }
+        self.child
+    }
+
+    /// SIGKILL, where it stands.
+    pub fn kill(mut self) {
+        self.child.kill();
+    }
+
+    fn request(&self, request: libc::c_uint, data: usize) {
+        // SAFETY: the requests that are made here take a number, and no address.
+        let result =
+            unsafe { libc::ptrace(request, self.pid, ptr::null_mut::<u8>(), ptr::without_provenance_mut::<u8>(data)) };
+        assert_eq!(result, 0, "ptrace {request}: {}", io::Error::last_os_error());
+    }
+
+    fn wait(&self) -> Stop {
+        let mut status = 0;
+        loop {
+            // SAFETY: the status lives through the call.
+            let waited = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
+            if waited == self.pid {
+                break;
+            }
+            let error = io::Error::last_os_error();
+            assert_eq!(error.kind(), io::ErrorKind::Interrupted, "waitpid: {error}");
+        }
+        if !libc::WIFSTOPPED(status) {
+            return Stop::Ended;
+        }
+        match libc::WSTOPSIG(status) {
+            signal if signal == libc::SIGTRAP | 0x80 => Stop::Call,
+            signal => Stop::Signal(signal),
+        }
+    }
+}

@@ -15,7 +15,7 @@ const LONG_ABOUT: &str = "Local client/server messaging by name.\n\n\
     A server takes a name. Clients that know the name find it, and each gets its own private two-way channel of \
     messages. There is nothing to configure, no broker, and nothing to clean up after a crash.\n\n\
     An ADDRESS is NAME, TRANSPORT:NAME or TRANSPORT:/ABSOLUTE/DIRECTORY/NAME; a NAME has up to 64 letters, digits, \
-    '_', '-' and '.', and does not begin with a '.'. The transports are packet, unix and fifo.\n\n\
+    '_', '-' and '.', and does not begin with a '.'. The transports are shm, packet, unix and fifo.\n\n\
     Data goes to stdout, everything else to stderr.";
 
 /// The variables that the program reads.

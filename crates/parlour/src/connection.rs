@@ -155,7 +155,7 @@ impl Connection {
     ///
     /// - [`ErrorKind::Truncated`]: the other side went in the middle of a message.
     /// - [`ErrorKind::Disconnected`]: it closed without reading all that this side sent, instead of `None`, where the
-    ///   transport can tell (`unix`). So does a `unix` server that refuses a client which has sent something by then.
+    ///   transport can tell (not on `fifo`). So does a `unix` server that refuses a client which has sent something by then.
     /// - [`ErrorKind::MessageTooLong`]: it announced more than the limit; nothing was allocated for it, and this
     ///   direction is over.
     #[doc(alias = "recv_info")]
@@ -204,9 +204,9 @@ impl Connection {
             return Ok(received);
         }
         // What cannot be sent is no reason not to receive; the next send tells.
-        let mut flushing = matches!(sender.outgoing().try_flush(), Ok(false));
+        let mut flushing = matches!(sender.try_flush(), Ok(false));
         receiver.recv_until(out, deadline, |receiver_fd| {
-            flushing = flushing && matches!(sender.outgoing().try_flush(), Ok(false));
+            flushing = flushing && matches!(sender.try_flush(), Ok(false));
             match sender.send_fd() {
                 Some(sender_fd) if flushing => {
                     let mut fds = [

@@ -43,6 +43,7 @@
 //! - *The peer has closed or died*: `recv` gives its last messages and then `None`, or, where the kernel says that some
 //!   of ours were not read, [`Disconnected`](ErrorKind::Disconnected); in the middle of a message it is
 //!   [`Truncated`](ErrorKind::Truncated). `send` gives `Disconnected`.
+//!   On `shm` a sender that never receives may fill the channel before it learns that a peer was killed.
 //! - *The server dies*: its connections end as above, and the next server takes the name at once.
 //!   [`wait_for_server`](ConnectOptions::wait_for_server) has clients wait for it.
 //!
@@ -76,6 +77,7 @@ mod poller;
 mod receiver;
 mod sender;
 mod server;
+mod shm;
 mod sys;
 mod transport;
 mod wait;

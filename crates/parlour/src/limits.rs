@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::peer::Peer;
 use crate::transport::Transport;
+use crate::wire::hello::Reason;
 
 /// The longest message, in bytes.
 pub(crate) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
@@ -23,6 +24,10 @@ pub(crate) const BACKLOG: u32 = 4_096;
 /// How often a blocking call looks again before it sleeps. Measured: 5 are too few to meet a peer that answers at once, and
 /// beyond 50 nothing is gained.
 pub(crate) const YIELDS: u32 = 40;
+
+/// The ring of each direction of a connection over shared memory, in bytes. Measured: about the size of a processor's own
+/// cache (L2) is best; a larger one moves everything through memory.
+pub(crate) const RING_SIZE: usize = 1024 * 1024;
 
 /// A client that was turned away.
 #[derive(Clone, Debug)]
@@ -94,6 +99,16 @@ impl fmt::Display for Shut {
     }
 }
 
+impl Reason {
+    /// What a client is told of it.
+    pub(crate) fn of(shut: &Shut) -> Self {
+        match shut {
+            Shut::Denied => Self::Denied,
+            Shut::Full(_) => Self::Busy,
+        }
+    }
+}
+
 impl Gate {
     /// Lets a client in while the permit lives, or says why not.
     pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Permit, Shut> {
@@ -160,6 +175,7 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
     use crate::sys::credentials::Credentials;
+    use crate::wire::shm_hello;
 
     fn gate(policy: Option<Arc<Policy>>, all: usize, per_uid: usize) -> Arc<Gate> {
         Arc::new(Gate {
@@ -174,6 +190,11 @@ mod tests {
 
     fn user(uid: u32) -> Peer {
         Peer::from_kernel(Credentials { pid: 1, uid, gid: 1 })
+    }
+
+    #[test]
+    fn the_default_ring_is_one_that_may_be_asked_for() {
+        assert!((shm_hello::RING_SIZE_MIN..=shm_hello::RING_SIZE_MAX).contains(&RING_SIZE));
     }
 
     #[test]

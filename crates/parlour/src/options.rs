@@ -10,7 +10,7 @@ use crate::limits::{self, Gate, Policy};
 use crate::peer::Peer;
 use crate::server::Server;
 use crate::transport::{ClientTerms, Terms, Transport};
-use crate::wire::frame;
+use crate::wire::{frame, shm_hello};
 
 /// What a `unix` server makes of the file that a client of its own user binds for itself.
 ///
@@ -54,6 +54,7 @@ pub struct ServerOptions {
     pub(crate) backlog: u32,
     pub(crate) handshake_timeout: Duration,
     pub(crate) client_file: ClientFilePolicy,
+    pub(crate) ring_size: usize,
     pub(crate) yields: u32,
 }
 
@@ -71,6 +72,7 @@ impl Default for ServerOptions {
             backlog: limits::BACKLOG,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             client_file: ClientFilePolicy::default(),
+            ring_size: limits::RING_SIZE,
             yields: limits::YIELDS,
         }
     }
@@ -141,7 +143,7 @@ impl ServerOptions {
         self
     }
 
-    /// Handshakes under way at once, on transports that have one (`fifo`). Default 128; 1 to 65,536.
+    /// Handshakes under way at once, on transports that have one (`shm`, `fifo`). Default 128; 1 to 65,536.
     #[must_use]
     pub fn half_open_max(mut self, count: usize) -> Self {
         self.half_open_max = count;
@@ -166,6 +168,14 @@ impl ServerOptions {
     #[must_use]
     pub fn client_file(mut self, policy: ClientFilePolicy) -> Self {
         self.client_file = policy;
+        self
+    }
+
+    /// How much a connection over `shm` holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to
+    /// 64 MiB. The memory is allocated when the connection is made, and longer messages flow through it in pieces.
+    #[must_use]
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.ring_size = bytes;
         self
     }
 
@@ -214,6 +224,7 @@ impl ServerOptions {
             half_open_max: self.half_open_max,
             handshake_timeout: self.handshake_timeout,
             client_file: self.client_file,
+            ring_size: self.ring_size,
             mode: self.mode,
             group: self.group,
             backlog: self.backlog,
@@ -222,6 +233,7 @@ impl ServerOptions {
 
     pub(crate) fn check(&self) -> Result<()> {
         check_message_max(self.message_max)?;
+        check_ring_size(self.ring_size)?;
         check("connections_max", self.connections_max >= 1, "it must be at least 1")?;
         check("connections_per_uid_max", self.connections_per_uid_max >= 1, "it must be at least 1")?;
         check("half_open_max", (1..=65_536).contains(&self.half_open_max), "it must be from 1 to 65,536")?;
@@ -245,6 +257,7 @@ impl fmt::Debug for ServerOptions {
             .field("backlog", &self.backlog)
             .field("handshake_timeout", &self.handshake_timeout)
             .field("client_file", &self.client_file)
+            .field("ring_size", &self.ring_size)
             .field("yields", &self.yields)
             .finish()
     }
@@ -266,6 +279,7 @@ pub struct ConnectOptions {
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
     pub(crate) message_max: usize,
+    pub(crate) ring_size: usize,
     pub(crate) yields: u32,
 }
 
@@ -277,6 +291,7 @@ impl Default for ConnectOptions {
             server_uid: None,
             client_file: true,
             message_max: limits::MESSAGE_MAX,
+            ring_size: limits::RING_SIZE,
             yields: limits::YIELDS,
         }
     }
@@ -329,6 +344,14 @@ impl ConnectOptions {
         self
     }
 
+    /// How much a connection over `shm` holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to
+    /// 64 MiB. The memory is allocated when the connection is made, and longer messages flow through it in pieces.
+    #[must_use]
+    pub fn ring_size(mut self, bytes: usize) -> Self {
+        self.ring_size = bytes;
+        self
+    }
+
     /// How often a blocking call on a connection looks again, yielding the processor in between, before it sleeps in the
     /// kernel. Default 40; 0 sleeps at once.
     ///
@@ -349,17 +372,27 @@ impl ConnectOptions {
     /// states.
     pub fn connect(&self, address: impl AsRef<str>) -> Result<Connection> {
         check_message_max(self.message_max)?;
+        check_ring_size(self.ring_size)?;
         check("timeout", !self.timeout.is_zero(), "it must be more than 0")?;
         crate::connect::connect(address.as_ref(), self)
     }
 
     pub(crate) fn terms(&self) -> ClientTerms {
-        ClientTerms { server_uid: self.server_uid, client_file: self.client_file, message_max: self.message_max }
+        ClientTerms {
+            server_uid: self.server_uid,
+            client_file: self.client_file,
+            message_max: self.message_max,
+            ring_size: self.ring_size,
+        }
     }
 }
 
 fn check_message_max(bytes: usize) -> Result<()> {
     check("message_max", bytes <= frame::MESSAGE_MAX, "it must be at most 2 GiB - 1")
+}
+
+fn check_ring_size(bytes: usize) -> Result<()> {
+    check("ring_size", shm_hello::is_ring_size(bytes), "it must be a power of two from 64 KiB to 64 MiB")
 }
 
 fn check(option: &str, holds: bool, rule: &'static str) -> Result<()> {

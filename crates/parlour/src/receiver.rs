@@ -74,11 +74,15 @@ impl Receiver {
     /// [`Connection::recv`](crate::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         let mut bytes = Vec::new();
-        match self.incoming.try_recv(&mut bytes) {
-            Ok(Received::Message) => Ok(Some(Message::new(bytes))),
-            Ok(Received::Closed) => Ok(None),
-            Ok(Received::Empty) => Err(TryRecvError::Empty),
-            Err(fault) => Err(TryRecvError::Failed(self.fault(fault))),
+        loop {
+            return match self.incoming.try_recv(&mut bytes) {
+                Ok(Received::Message) => Ok(Some(Message::new(bytes))),
+                Ok(Received::Closed) => Ok(None),
+                // The caller may wait now.
+                Ok(Received::Empty) if self.incoming.prepare_to_wait() => continue,
+                Ok(Received::Empty) => Err(TryRecvError::Empty),
+                Err(fault) => Err(TryRecvError::Failed(self.fault(fault))),
+            };
         }
     }
 
@@ -106,6 +110,7 @@ impl Receiver {
         // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come by the
         // deadline is looked at once more, and no more than once.
         let mut in_time = true;
+        let mut looked_once_more = false;
         let mut yields = self.common.yields;
         loop {
             if let Some(received) = self.recv_now(out)? {
@@ -117,8 +122,14 @@ impl Receiver {
                 in_time = !deadline.is_over();
                 continue;
             }
-            let ready = in_time && wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?;
+            let ready = match (self.incoming.prepare_to_wait(), in_time) {
+                (true, true) => true,
+                (true, false) => !std::mem::replace(&mut looked_once_more, true),
+                (false, true) => wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?,
+                (false, false) => false,
+            };
             in_time = ready && !deadline.is_over();
+            yields = self.common.yields;
             if !ready {
                 return Err(self.common.error(
                     ErrorKind::TimedOut,

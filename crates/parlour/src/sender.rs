@@ -99,9 +99,17 @@ impl Sender {
                     std::thread::yield_now();
                     continue;
                 }
-                Ok(false) => match self.wait(deadline) {
-                    Ok(true) => continue,
-                    Ok(false) => self.timed_out(),
+                Ok(false) => match self.prepare_to_wait() {
+                    Ok(true) if !deadline.is_over() => continue,
+                    Ok(_) => match self.wait(deadline) {
+                        Ok(true) => {
+                            // A long message goes in many parts, and the peer is at work on it.
+                            yields = self.common.yields;
+                            continue;
+                        }
+                        Ok(false) => self.timed_out(),
+                        Err(error) => error,
+                    },
                     Err(error) => error,
                 },
                 Err(fault) => self.fault(fault),
@@ -113,7 +121,7 @@ impl Sender {
     /// Ends the sending of a message that does not go on now. One that was begun cannot be taken back, and what comes next
     /// must not become part of it: so its rest is kept, and whatever keeps it from going on shows with the next call.
     fn give_up(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
-        if sent == 0 || error.kind() == ErrorKind::Disconnected {
+        if sent == 0 || matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol) {
             return Err(error);
         }
         self.outgoing().keep_rest(parts, sent);
@@ -133,11 +141,18 @@ impl Sender {
         let parts = [IoSlice::new(message.as_ref())];
         self.check(&parts).map_err(TrySendError::Failed)?;
         let mut sent = 0;
-        let given_up = match self.outgoing().try_send(&parts, &mut sent) {
-            Ok(true) => return Ok(()),
-            Ok(false) if sent == 0 => return Err(TrySendError::Full(message)),
-            Ok(false) => self.timed_out(),
-            Err(fault) => self.fault(fault),
+        let given_up = loop {
+            break match self.outgoing().try_send(&parts, &mut sent) {
+                Ok(true) => return Ok(()),
+                // The caller may wait now.
+                Ok(false) => match self.prepare_to_wait() {
+                    Ok(true) => continue,
+                    Ok(false) if sent == 0 => return Err(TrySendError::Full(message)),
+                    Ok(false) => self.timed_out(),
+                    Err(error) => error,
+                },
+                Err(fault) => self.fault(fault),
+            };
         };
         self.give_up(&parts, sent, given_up).map_err(TrySendError::Failed)
     }
@@ -178,10 +193,16 @@ impl Sender {
     ///
     /// [`ErrorKind::Disconnected`].
     pub fn try_flush(&mut self) -> Result<bool> {
-        if self.outgoing().pending() == 0 {
-            return Ok(true);
+        while self.outgoing().pending() > 0 {
+            if self.outgoing().try_flush().map_err(|fault| self.fault(fault))? {
+                break;
+            }
+            // The caller may wait now.
+            if !self.prepare_to_wait()? {
+                return Ok(false);
+            }
         }
-        self.outgoing().try_flush().map_err(|fault| self.fault(fault))
+        Ok(true)
     }
 
     /// Ends this direction, after what was fed is sent; the peer receives `None` after the last message.
@@ -229,6 +250,11 @@ impl Sender {
             return Err(self.fault(Fault::TooLong { length }));
         }
         Ok(())
+    }
+
+    /// See [`Outgoing::prepare_to_wait`].
+    fn prepare_to_wait(&mut self) -> Result<bool> {
+        self.outgoing.prepare_to_wait().map_err(|fault| self.fault(fault))
     }
 
     /// Waits until sending may go on; `false` when the deadline has passed.

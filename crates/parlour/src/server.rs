@@ -27,8 +27,8 @@ use crate::wire::client_file::ClientFile;
 /// is killed the kernel gives the name up, and the next server removes the files.
 ///
 /// All work is done inside the accepting calls: handshakes move on, and clients are let in or turned away, while somebody
-/// is in one of them. A `unix` client that comes meanwhile waits in the kernel's queue and may send already; a `fifo`
-/// client waits for its handshake, up to its own timeout. So serve long conversations in threads.
+/// is in one of them. A `unix` client that comes meanwhile waits in the kernel's queue and may send already; a `shm` or
+/// `fifo` client waits for its handshake, up to its own timeout. So serve long conversations in threads.
 ///
 /// In a forked child the server is dead: it accepts nobody, and dropping it there leaves the parent's name alone.
 ///

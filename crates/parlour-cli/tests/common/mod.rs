@@ -17,7 +17,7 @@ use tempfile::TempDir;
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Both transports, by name.
-pub const TRANSPORTS: [&str; 3] = ["packet", "unix", "fifo"];
+pub const TRANSPORTS: [&str; 4] = ["shm", "packet", "unix", "fifo"];
 
 /// A text that has what texts have.
 pub const TEXT: &str = "A parlour is a room\nset aside for talking.\n\n  Größe, ναός, 家;\ttabs too\nno newline here";

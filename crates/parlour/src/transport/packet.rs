@@ -19,7 +19,7 @@ use crate::wire::outbox::Outbox;
 use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
 
 /// The socket behind this transport.
-pub(super) const KIND: Kind = Kind { transport: Transport::Packet, socket_type: SocketType::SEQPACKET, link };
+pub(super) const KIND: Kind = Kind { transport: Transport::Packet, socket_type: SocketType::SEQPACKET };
 
 /// What the kernel is asked to hold for a peer that does not read: the largest datagram and the next. It doubles the
 /// number, for its own use, and caps it (`net.core.wmem_max`).
@@ -31,7 +31,7 @@ const KERNEL_SHARE: usize = 4096;
 /// Bytes of the marker.
 const MARKER_LEN: usize = 1;
 
-fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
     // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
     if let Err(errno) = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER) {
         tracing::debug!(%errno, "the send buffer stays as it is");

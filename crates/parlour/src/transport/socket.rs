@@ -16,7 +16,7 @@ use rustix::net::{
     socket_with,
 };
 
-use super::client_file;
+use super::client_file::{self, OwnFile};
 use super::reserve::Reserve;
 use super::{Attempt, ClientTerms, Link, Terms, Transport};
 use crate::error::{Error, ErrorKind, Result};
@@ -30,19 +30,26 @@ use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
 use crate::wire::client_file::ClientFile;
+use crate::wire::hello::Reason;
 
 /// What differs between the transports that begin on a socket.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) transport: Transport,
     pub(super) socket_type: SocketType,
-    /// Makes a connection of a socket that is connected, and whose peer has been let in.
-    pub(super) link: fn(OwnedFd, Peer, Option<Permit>, message_max: usize) -> Link,
 }
+
+/// Makes a connection of a socket that is connected, and whose peer is one that we want.
+pub(super) type MakeLink = fn(OwnedFd, Peer, Option<Permit>, message_max: usize) -> Link;
 
 impl Kind {
     fn file_name(&self) -> &'static str {
         self.transport.file_name()
+    }
+
+    /// Where a server's socket is, for messages.
+    pub(super) fn path(&self, found: &Found) -> String {
+        found.path.join(self.file_name()).display().to_string()
     }
 
     fn new_socket(&self) -> io::Result<OwnedFd> {
@@ -92,7 +99,20 @@ impl Listener {
         self.kind.transport
     }
 
-    pub(super) fn advance(&mut self, holding: &Holding) -> Result<Option<Link>> {
+    /// Accepts a client on a transport without a further handshake. A refusal is the end of the socket: there is nothing
+    /// on the wire to say more with.
+    pub(super) fn advance(&mut self, holding: &Holding, make: MakeLink) -> Result<Option<Link>> {
+        let Some(Accepted { socket, peer, permit }) = self.accept(holding, |_, _| ())? else { return Ok(None) };
+        tracing::debug!(transport = %self.transport(), %peer, "client connected");
+        Ok(Some(make(socket, peer, Some(permit), self.message_max)))
+    }
+
+    /// Takes a client out of the queue, if one is there and may come in. `tell` is called for one that may not.
+    pub(super) fn accept(
+        &mut self,
+        holding: &Holding,
+        tell: impl FnOnce(BorrowedFd<'_>, Reason),
+    ) -> Result<Option<Accepted>> {
         let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
             Ok(accepted) => accepted,
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => return Ok(None),
@@ -105,13 +125,10 @@ impl Listener {
         let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
         let bound_to = address.as_ref().and_then(SocketAddrUnix::path_bytes);
         match self.admit(socket.as_fd(), bound_to, holding) {
-            Ok((peer, permit)) => {
-                tracing::debug!(transport = %self.transport(), %peer, "client connected");
-                Ok(Some((self.kind.link)(socket, peer, Some(permit), self.message_max)))
-            }
-            // Dropping the socket is all that can be said to the client.
-            Err((peer, reason)) => {
-                self.gate.refuse(self.transport(), peer, reason);
+            Ok((peer, permit)) => Ok(Some(Accepted { socket, peer, permit })),
+            Err(refused) => {
+                tell(socket.as_fd(), refused.reason);
+                self.gate.refuse(self.transport(), refused.peer, refused.why);
                 Ok(None)
             }
         }
@@ -123,17 +140,19 @@ impl Listener {
         socket: BorrowedFd<'_>,
         bound_to: Option<&[u8]>,
         holding: &Holding,
-    ) -> Result<(Peer, Permit), (Option<Peer>, String)> {
-        let credentials =
-            peer_credentials(socket).map_err(|error| (None, format!("the kernel does not say who it is: {error}")))?;
+    ) -> Result<(Peer, Permit), Refused> {
+        let credentials = peer_credentials(socket).map_err(|error| {
+            let why = format!("the kernel does not say who it is: {error}");
+            Refused { peer: None, reason: Reason::Denied, why }
+        })?;
         let peer = Peer::from_kernel(credentials);
         let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding, self.waited_max());
         let admitted = judged
-            .map_err(|bad| bad.to_string())
-            .and_then(|()| self.gate.admit(&peer).map_err(|shut| shut.to_string()));
+            .map_err(|bad| (Reason::Denied, bad.to_string()))
+            .and_then(|()| self.gate.admit(&peer).map_err(|shut| (Reason::of(&shut), shut.to_string())));
         match admitted {
             Ok(permit) => Ok((peer, permit)),
-            Err(reason) => Err((Some(peer), reason)),
+            Err((reason, why)) => Err(Refused { peer: Some(peer), reason, why }),
         }
     }
 
@@ -186,6 +205,20 @@ impl Listener {
     }
 }
 
+/// A client that was let in.
+pub(super) struct Accepted {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
+    pub(super) permit: Permit,
+}
+
+/// A client that was not: why, for the client and for people.
+struct Refused {
+    peer: Option<Peer>,
+    reason: Reason,
+    why: String,
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         self.interest.remove(&self.socket);
@@ -207,9 +240,27 @@ fn bind_with_mode(kind: Kind, socket: &ParentOnly, holding: &Holding, terms: &Te
     Ok(chmodat(holding.directory(), kind.file_name(), mode, AtFlags::empty())?)
 }
 
+/// A socket that is connected to a server whom we want.
+pub(super) struct Connected {
+    pub(super) socket: OwnedFd,
+    pub(super) peer: Peer,
+    /// Ours to remove until the server has seen it, or will.
+    pub(super) own_file: Option<OwnFile>,
+}
+
+impl Connected {
+    pub(super) fn link(self, make: MakeLink, message_max: usize) -> Link {
+        // From here on the file is the server's to remove.
+        if let Some(own_file) = self.own_file {
+            own_file.leave_to_the_server();
+        }
+        make(self.socket, self.peer, None, message_max)
+    }
+}
+
 /// One attempt to connect; see the contract in [`super`].
-pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<Link, Attempt> {
-    let path = found.path.join(kind.file_name()).display().to_string();
+pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<Connected, Attempt> {
+    let path = kind.path(found);
     let failed = |errno: Errno| Error::io("connect to", &*path, errno);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
@@ -238,7 +289,10 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
                 Error::new(ErrorKind::Busy, "connect to", &*path, "its queue of waiting clients is full")
                     .next("try again later, or have the server accept faster"),
             ),
-            Errno::CONNREFUSED => refused(found, &path),
+            Errno::CONNREFUSED => {
+                let detail = "its server has the name but does not listen";
+                not_served(found, &path, Error::new(ErrorKind::NoServer, "connect to", &*path, detail))
+            }
             errno => Attempt::Failed(failed(errno)),
         });
     let checked = connected.and_then(|()| {
@@ -249,26 +303,18 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
             false => Err(Attempt::Failed(terms.refuse(&path, peer.uid()))),
         }
     });
-    let peer = checked?;
-    // From here on the file is the server's to remove.
-    if let Some(own_file) = own_file {
-        own_file.leave_to_the_server();
-    }
-    Ok((kind.link)(socket, peer, None, terms.message_max))
+    Ok(Connected { socket, peer: checked?, own_file })
 }
 
 fn absent(path: &str) -> Error {
     Error::new(ErrorKind::NoServer, "connect to", path, "nobody listens there").next("start the server")
 }
 
-/// Nobody listens on a socket file: its server is between `bind` and `listen`, or dead.
-fn refused(found: &Found, path: &str) -> Attempt {
-    let starting =
-        || Error::new(ErrorKind::NoServer, "connect to", path, "its server has the name but does not listen");
+/// Nobody answers on a socket file: its server is about to (`busy` says what it does instead), or dead.
+pub(super) fn not_served(found: &Found, path: &str, busy: Error) -> Attempt {
     match lock::look(&found.directory, &found.path) {
-        Ok(Holder::Live(_)) => Attempt::Again(starting()),
         // Another user's lock tells us nothing, so we wait as for a server that is about to listen.
-        Ok(Holder::Unknown) => Attempt::Again(starting()),
+        Ok(Holder::Live(_) | Holder::Unknown) => Attempt::Again(busy),
         Ok(Holder::Dead(_) | Holder::Nothing) => Attempt::Absent(absent(path)),
         Err(error) => Attempt::Failed(error),
     }

@@ -173,6 +173,11 @@ impl FrameReceiver {
         self.decoder.has_next() || self.ended.is_some()
     }
 
+    /// How many more bytes a message takes. See [`Decoder::missing`].
+    pub(super) fn missing(&self, coming: &[u8]) -> usize {
+        self.decoder.missing(coming)
+    }
+
     pub(super) fn message_max(&self) -> usize {
         self.message_max
     }

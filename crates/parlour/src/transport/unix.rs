@@ -13,9 +13,9 @@ use crate::limits::Permit;
 use crate::peer::Peer;
 
 /// The socket behind this transport.
-pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM, link };
+pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
 
-fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
     let (receiving, sending) = Half::both(socket);
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(message_max) };
     let outgoing = Outgoing { half: sending, frames: FrameSender::default(), finished: false };

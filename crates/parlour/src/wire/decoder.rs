@@ -83,6 +83,25 @@ impl Decoder {
         }
     }
 
+    /// How many more bytes it takes until [`next`](Decoder::next) has an answer, where the stream goes on with `coming`,
+    /// of which a header's worth is enough. While that does not complete the header, it is what the header lacks.
+    pub(crate) fn missing(&self, coming: &[u8]) -> usize {
+        if self.has_next() {
+            return 0;
+        }
+        if let Some(length) = self.long_len {
+            return length - self.long_filled;
+        }
+        let here = &self.buffer[self.start..self.end];
+        let mut header = [0; HEADER_LEN];
+        let known = header.iter_mut().zip(here.iter().chain(coming)).map(|(place, &byte)| *place = byte).count();
+        let length = frame::length(header);
+        match known == HEADER_LEN && length <= self.length_max {
+            true => HEADER_LEN + length - here.len(),
+            false => HEADER_LEN - here.len(),
+        }
+    }
+
     /// Whether the stream may end here without tearing a message.
     pub(crate) fn is_at_boundary(&self) -> bool {
         self.long_len.is_none() && self.start == self.end
@@ -257,6 +276,25 @@ mod tests {
             }
         }
         assert!(seen.len() <= 2, "two buffers take turns, {} were seen", seen.len());
+    }
+
+    #[test]
+    fn what_is_missing_is_told_at_every_split_point() {
+        let messages: [Vec<u8>; 3] = [b"first".to_vec(), Vec::new(), vec![3; 100_000]];
+        for message in messages {
+            let stream = frame_of(&message);
+            for cut in (0..stream.len()).filter(|cut| cut % 997 < 12) {
+                let mut decoder = Decoder::new(1 << 20);
+                decode(&mut decoder, &stream[..cut], &[cut.max(1)]).unwrap();
+                let coming = &stream[cut..stream.len().min(cut + HEADER_LEN)];
+                assert_eq!(decoder.missing(coming), stream.len() - cut, "cut after {cut} bytes");
+                assert_eq!(decoder.missing(&[]), if cut < 4 { 4 - cut } else { stream.len() - cut });
+            }
+        }
+        let mut decoder = Decoder::new(100);
+        assert_eq!(decoder.missing(&101u32.to_be_bytes()), HEADER_LEN, "the error needs no more");
+        decode(&mut decoder, &101u32.to_be_bytes(), &[4]).unwrap_err();
+        assert_eq!(decoder.missing(&[]), 0);
     }
 
     proptest! {

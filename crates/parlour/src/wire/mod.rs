@@ -12,3 +12,4 @@ pub(crate) mod nonce;
 pub(crate) mod outbox;
 pub(crate) mod pieces;
 pub(crate) mod request;
+pub(crate) mod shm_hello;

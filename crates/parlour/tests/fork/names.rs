@@ -171,7 +171,7 @@ fn outlives(how: &str) {
         talk(&base, &mut next, transport);
     }
     assert!(is_alive(orphan.0));
-    assert_eq!(place::list(&path), ["c", "fifo", "lock", "packet", "unix"]);
+    assert_eq!(place::list(&path), ["c", "fifo", "lock", "packet", "shm", "unix"]);
 }
 
 fn talk(base: &Base, server: &mut Child, transport: Transport) {

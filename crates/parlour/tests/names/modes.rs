@@ -65,7 +65,7 @@ fn words(address: &Path, uid: Option<u32>, more: &[&str]) -> Vec<String> {
 fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
     let top = Base::new();
     let name = home(&top, uid).join("base").join("name");
-    let options = [format!("umask={umask}"), format!("mode={socket_mode:o}"), "on=packet,unix,fifo".to_owned()];
+    let options = [format!("umask={umask}"), format!("mode={socket_mode:o}"), "on=shm,packet,unix,fifo".to_owned()];
     let mut server = Child::spawn("serve", &words(&name, uid, &options.each_ref().map(String::as_str)));
     server.expect(&format!("ready {}", name.display()));
     let directory = if socket_mode == 0o600 { 0o700 } else { 0o755 };
@@ -73,6 +73,7 @@ fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
         (name.parent().unwrap().to_owned(), directory),
         (name.clone(), directory),
         (name.join("lock"), 0o600),
+        (name.join("shm"), socket_mode),
         (name.join("packet"), socket_mode),
         (name.join("unix"), socket_mode),
         (name.join("fifo"), 0o600),

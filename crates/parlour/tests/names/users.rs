@@ -319,7 +319,7 @@ fn open_server_files() {
         let expected = match name {
             // It may be listed and walked through, and not be changed.
             "" => format!("0 {} {}", libc::EISDIR, libc::EACCES),
-            "packet" | "unix" => format!("{0} {0} {1}", libc::ENXIO, libc::ENOTDIR),
+            "packet" | "shm" | "unix" => format!("{0} {0} {1}", libc::ENXIO, libc::ENOTDIR),
             "c" => format!("{0} {1} {0}", libc::EACCES, libc::EISDIR),
             "lock" | "fifo" => format!("{0} {0} {1}", libc::EACCES, libc::ENOTDIR),
             _ => format!("{0} {0} {0}", libc::EACCES),

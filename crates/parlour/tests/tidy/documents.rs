@@ -121,7 +121,7 @@ fn a_test_that_does_not_exist_is_found_missing() {
     }
 
     let code = code_of(home(), "tidy.rs").unwrap();
-    assert!(has_test(&code, "words_are_whole") && has_test(&code, "unsafe_code_is_in_sys_alone"));
+    assert!(has_test(&code, "words_are_whole") && has_test(&code, "unsafe_code_is_in_sys_and_shm_alone"));
     // Put together here, or it would be there.
     assert!(!has_test(&code, &["words", "are", "not", "whole"].join("_")));
     assert_eq!(code_of(home(), "no_such_file.rs"), None);

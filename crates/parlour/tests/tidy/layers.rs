@@ -2,10 +2,9 @@
 
 use super::source::{Source, library};
 
-/// The parts from the bottom up. Each may use those of the lines above it here, and its own; `wire` and `sys` use
-/// nobody.
+/// The parts from the bottom up. Each may use those of the lines above it here, and its own; those of the first use nobody.
 const LAYERS: &[&[&str]] = &[
-    &["wire", "sys"],
+    &["wire", "sys", "shm"],
     &["error", "address", "message", "peer", "wait"],
     &["name"],
     &["limits", "poller"],

@@ -162,14 +162,10 @@ impl Listener {
         let (number, permit) = match admitted {
             Ok(admitted) => admitted,
             Err(shut) => {
-                let reason = match shut {
-                    Shut::Denied => Reason::Denied,
-                    Shut::Full(_) => Reason::Busy,
-                };
                 // Counted before the client can hear of it.
                 self.give_up(&id, Some(peer), &shut.to_string(), holding);
                 // One that does not hear it has gone.
-                let _ = answer(&to_client, Answer::Refused(reason), &id);
+                let _ = answer(&to_client, Answer::Refused(Reason::of(&shut)), &id);
                 return;
             }
         };

@@ -1,0 +1,6 @@
+//! The fence of the machine, or of the model checker.
+
+#[cfg(loom)]
+pub(super) use loom::sync::atomic::fence;
+#[cfg(not(loom))]
+pub(super) use std::sync::atomic::fence;

@@ -1,0 +1,238 @@
+//! The ring in every order that the memory model allows, by loom: `RUSTFLAGS='--cfg loom' cargo test -p parlour --lib`.
+//!
+//! The memory is on the heap, and each byte of the ring is a cell that loom watches: a byte that is read while it may be
+//! written fails the model, and so does a sleeper whom nobody wakes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(unsafe_code)]
+
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::atomic::Ordering;
+
+use loom::cell::UnsafeCell;
+use loom::sync::atomic::AtomicU64;
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+use super::ring::{Memory, Reader, Word, Writer};
+
+struct Heap {
+    words: [AtomicU64; 4],
+    ring: Vec<UnsafeCell<u8>>,
+}
+
+impl Heap {
+    fn new(capacity: usize) -> std::sync::Arc<Self> {
+        let words = std::array::from_fn(|_| AtomicU64::new(0));
+        std::sync::Arc::new(Self { words, ring: (0..capacity).map(|_| UnsafeCell::new(0)).collect() })
+    }
+}
+
+// SAFETY: loom's cells check that nobody misuses them, which is the purpose of the exercise.
+unsafe impl Sync for Heap {}
+
+impl Memory for Heap {
+    fn capacity(&self) -> usize {
+        self.ring.len()
+    }
+
+    fn load(&self, word: Word) -> u64 {
+        self.words[word as usize].load(Ordering::Relaxed)
+    }
+
+    fn store(&self, word: Word, value: u64) {
+        self.words[word as usize].store(value, Ordering::Release);
+    }
+
+    fn bump(&self, word: Word) {
+        self.words[word as usize].fetch_add(1, Ordering::Release);
+    }
+
+    unsafe fn copy_in(&self, at: usize, from: &[u8]) {
+        for (cell, &byte) in self.ring[at..at + from.len()].iter().zip(from) {
+            // SAFETY: loom fails the model if anybody else has the cell.
+            cell.with_mut(|place| unsafe { *place = byte });
+        }
+    }
+
+    unsafe fn copy_out(&self, at: usize, into: &mut [u8]) {
+        for (cell, byte) in self.ring[at..at + into.len()].iter().zip(into) {
+            // SAFETY: loom fails the model if anybody writes the cell.
+            cell.with(|place| *byte = unsafe { *place });
+        }
+    }
+}
+
+/// One direction of a connection, and the socket beside it: what is in it, as poll(2) would tell.
+fn direction(capacity: usize) -> (Writer<Heap>, Reader<Heap>, Arc<Socket>) {
+    let (writers, readers) = (Heap::new(capacity), Heap::new(1));
+    let writer = Writer::new(writers.clone(), readers.clone());
+    (writer, Reader::new(readers, writers), Arc::new(Socket::default()))
+}
+
+/// Datagrams that say that something has come, and the filler that makes the socket one that cannot be written.
+#[derive(Default)]
+struct Socket {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    told: bool,
+    filled: bool,
+}
+
+impl Socket {
+    fn tell(&self) {
+        self.state.lock().unwrap().told = true;
+        self.changed.notify_all();
+    }
+
+    fn fill(&self) {
+        self.state.lock().unwrap().filled = true;
+        self.changed.notify_all();
+    }
+
+    fn take(&self) {
+        *self.state.lock().unwrap() = State::default();
+        self.changed.notify_all();
+    }
+
+    fn wait_readable(&self) {
+        let mut state = self.state.lock().unwrap();
+        while !state.told && !state.filled {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+
+    fn wait_writable(&self) {
+        let mut state = self.state.lock().unwrap();
+        while state.filled {
+            state = self.changed.wait(state).unwrap();
+        }
+    }
+}
+
+/// As `Sender` does without looking twice.
+fn send(writer: &mut Writer<Heap>, socket: &Socket, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let count = writer.write(&[IoSlice::new(bytes)]).unwrap();
+        bytes = &bytes[count..];
+        if count > 0 {
+            if writer.must_tell() {
+                socket.tell();
+            }
+            continue;
+        }
+        socket.fill();
+        if !writer.ask().unwrap() {
+            socket.wait_writable();
+        }
+    }
+}
+
+/// As `Receiver` does without looking twice.
+fn receive(reader: &mut Reader<Heap>, socket: &Socket, count: usize) -> Vec<u8> {
+    let mut received = Vec::new();
+    while received.len() < count {
+        let mut bytes = [0; 4];
+        let here = reader.read(&mut [IoSliceMut::new(&mut bytes)]).unwrap();
+        received.extend_from_slice(&bytes[..here]);
+        if here > 0 {
+            if reader.must_tell() {
+                socket.take();
+            }
+            continue;
+        }
+        socket.take();
+        reader.ask();
+        if reader.available() == Ok(0) {
+            socket.wait_readable();
+        }
+    }
+    received
+}
+
+fn check(preemptions: Option<usize>, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = preemptions;
+    builder.check(model);
+}
+
+#[test]
+fn bytes_are_whole_when_their_position_is_seen() {
+    check(None, || {
+        let (mut writer, mut reader, _) = direction(2);
+        let writing = thread::spawn(move || {
+            assert_eq!(writer.write(&[IoSlice::new(b"ab")]), Ok(2));
+            // Over what was there, as far as it has been taken.
+            writer.write(&[IoSlice::new(b"cd")]).unwrap()
+        });
+        let mut bytes = [0; 2];
+        let first = reader.read(&mut [IoSliceMut::new(&mut bytes[..1])]).unwrap();
+        assert_eq!(&bytes[..first], &b"a"[..first]);
+        let second = reader.read(&mut [IoSliceMut::new(&mut bytes[first..])]).unwrap();
+        assert_eq!(&bytes[..first + second], &b"ab"[..first + second]);
+        assert!(writing.join().unwrap() <= 2);
+    });
+}
+
+#[test]
+fn a_reader_that_sleeps_is_woken() {
+    check(None, || {
+        let (mut writer, mut reader, socket) = direction(2);
+        let writing = thread::spawn({
+            let socket = Arc::clone(&socket);
+            move || send(&mut writer, &socket, b"a")
+        });
+        assert_eq!(receive(&mut reader, &socket, 1), b"a");
+        writing.join().unwrap();
+    });
+}
+
+/// By a reader that has what it wants, and goes away without sleeping itself.
+#[test]
+fn a_writer_that_sleeps_is_woken_by_one_read() {
+    check(None, || {
+        let (mut writer, mut reader, socket) = direction(1);
+        send(&mut writer, &socket, b"a");
+        let writing = thread::spawn({
+            let socket = Arc::clone(&socket);
+            move || send(&mut writer, &socket, b"b")
+        });
+        let mut byte = [0];
+        assert_eq!(reader.read(&mut [IoSliceMut::new(&mut byte)]), Ok(1));
+        if reader.must_tell() {
+            socket.take();
+        }
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_writer_that_sleeps_is_woken() {
+    check(Some(4), || {
+        let (mut writer, mut reader, socket) = direction(1);
+        // Full before anybody looks.
+        send(&mut writer, &socket, b"a");
+        let writing = thread::spawn({
+            let socket = Arc::clone(&socket);
+            move || send(&mut writer, &socket, b"b")
+        });
+        assert_eq!(receive(&mut reader, &socket, 2), b"ab");
+        writing.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stream_longer_than_the_ring_flows_with_both_ends_sleeping() {
+    check(Some(3), || {
+        let (mut writer, mut reader, socket) = direction(1);
+        let writing = thread::spawn({
+            let socket = Arc::clone(&socket);
+            move || send(&mut writer, &socket, b"abc")
+        });
+        assert_eq!(receive(&mut reader, &socket, 3), b"abc");
+        writing.join().unwrap();
+    });
+}

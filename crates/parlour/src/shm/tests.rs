@@ -1,0 +1,239 @@
+//! The ring against a queue, and against a peer that writes anything where it can write.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use proptest::prelude::*;
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
+
+use super::mapping::{BadMemory, CONTROL_LEN, Mapping};
+use super::ring::{Memory, Reader, Word, Writer};
+
+const RING: usize = 4096;
+
+/// Both sides' memory, as each side has it: ours, theirs.
+struct Sides {
+    ours: Arc<Mapping>,
+    ours_to_them: Arc<Mapping>,
+    theirs: Arc<Mapping>,
+    theirs_to_us: Arc<Mapping>,
+}
+
+impl Sides {
+    fn new() -> Self {
+        let side = || {
+            let (mine, memfd) = Mapping::create(RING).unwrap();
+            let peers = Mapping::adopt(memfd, RING).unwrap();
+            (Arc::new(mine.between_guards()), Arc::new(peers.between_guards()))
+        };
+        let ((ours, ours_to_them), (theirs, theirs_to_us)) = (side(), side());
+        Self { ours, ours_to_them, theirs, theirs_to_us }
+    }
+
+    /// What we send, from this position on.
+    fn out(&self, position: u64) -> (Writer<Mapping>, Reader<Mapping>) {
+        self.ours.store(Word::Head, position);
+        self.theirs.store(Word::Tail, position);
+        let writer = Writer::starting_at(position, Arc::clone(&self.ours), Arc::clone(&self.theirs_to_us));
+        (writer, Reader::starting_at(position, Arc::clone(&self.theirs), Arc::clone(&self.ours_to_them)))
+    }
+}
+
+proptest! {
+    /// A ring that has run for ages, too: positions wrap.
+    #[test]
+    fn what_goes_in_comes_out(
+        steps in prop::collection::vec((any::<bool>(), 0usize..3000, 0usize..3000), 1..60),
+        position in prop_oneof![Just(0), Just(u64::MAX - 5000), any::<u64>()],
+    ) {
+        let (mut writer, mut reader) = Sides::new().out(position);
+        let mut queue = VecDeque::new();
+        let mut next = 0u8;
+        for (writes, one, other) in steps {
+            if writes {
+                let bytes: Vec<u8> = (0..one + other).map(|at| next.wrapping_add(at as u8)).collect();
+                let (first, second) = bytes.split_at(one);
+                let count = writer.write(&[IoSlice::new(first), IoSlice::new(second)]).unwrap();
+                prop_assert_eq!(count, bytes.len().min(RING - queue.len()));
+                queue.extend(&bytes[..count]);
+                next = next.wrapping_add(count as u8);
+            } else {
+                let (mut first, mut second) = (vec![0; one], vec![0; other]);
+                prop_assert_eq!(reader.available(), Ok(queue.len()));
+                let mut peeked = vec![0; queue.len().min(4)];
+                reader.peek(&mut peeked);
+                prop_assert!(peeked.iter().eq(queue.iter().take(4)));
+                let mut spaces = [IoSliceMut::new(&mut first), IoSliceMut::new(&mut second)];
+                let count = reader.read(&mut spaces).unwrap();
+                prop_assert_eq!(count, queue.len().min(one + other));
+                let expected: Vec<u8> = queue.drain(..count).collect();
+                prop_assert_eq!(&[first, second].concat()[..count], expected);
+            }
+        }
+        prop_assert_eq!(writer.is_taken(), queue.is_empty());
+    }
+}
+
+#[test]
+fn each_side_is_told_once_for_each_time_that_it_asked() {
+    let (mut writer, mut reader) = Sides::new().out(0);
+    assert!(!writer.must_tell(), "nobody has asked");
+    reader.ask();
+    assert!(writer.must_tell());
+    assert!(!writer.must_tell(), "it was told");
+    reader.ask();
+    assert!(writer.must_tell());
+    assert!(!reader.must_tell());
+    assert_eq!(writer.ask(), Ok(true));
+    assert!(reader.must_tell());
+    assert!(!reader.must_tell());
+    while writer.write(&[IoSlice::new(&[1; 1000])]).unwrap() > 0 {}
+    assert_eq!(writer.ask(), Ok(false));
+}
+
+/// Values at which arithmetic goes wrong, around a position.
+fn edges(position: u64) -> Vec<u64> {
+    let near = [0, 1, 2, RING as u64 - 1, RING as u64, RING as u64 + 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63];
+    let around = near.iter().flat_map(|&by| [position.wrapping_add(by), position.wrapping_sub(by)]);
+    around.chain([0, 1, u64::from(u32::MAX), u64::MAX - 1, u64::MAX]).collect()
+}
+
+#[test]
+fn a_position_out_of_range_is_refused_whatever_it_is() {
+    for position in [0, 7, u64::MAX - 100, 1 << 40] {
+        for value in edges(position) {
+            let sides = Sides::new();
+            let (mut writer, _) = sides.out(position);
+            let written = writer.write(&[IoSlice::new(&[1; 100])]).unwrap() as u64;
+            sides.theirs.store(Word::Tail, value);
+            let taken = value.wrapping_sub(position);
+            assert_eq!(writer.ask().is_ok(), taken <= written, "tail {value} after {position}");
+            // Without room as far as it knows it must look, and refuses as well.
+            let filled = writer.write(&[IoSlice::new(&[2; RING])]);
+            assert_eq!(filled.is_ok(), taken <= written, "tail {value} after {position}");
+
+            let mut reader = Reader::starting_at(position, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
+            sides.theirs.store(Word::Head, value);
+            let is_right = value.wrapping_sub(position) <= RING as u64;
+            let mut bytes = [0; 200];
+            assert_eq!(reader.read(&mut [IoSliceMut::new(&mut bytes)]).is_ok(), is_right, "head {value} at {position}");
+            assert_eq!(bytes, [0; 200]);
+        }
+    }
+}
+
+/// Every page next to the memory is one that may not be touched, so that an access out of range kills the test.
+#[test]
+fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
+    let sides = Sides::new();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let hostile = thread::spawn({
+        let (theirs, is_over) = (Arc::clone(&sides.theirs), Arc::clone(&is_over));
+        move || {
+            let values: Vec<u64> = [0, 50_000, 1 << 33].into_iter().flat_map(edges).collect();
+            let junk = vec![0xff; RING];
+            for value in values.iter().cycle() {
+                for word in [Word::Head, Word::Tail, Word::Data, Word::Room] {
+                    theirs.store(word, *value);
+                }
+                // Headers and messages change under the reader.
+                #[allow(unsafe_code)]
+                // SAFETY: the range is the ring; that the other side reads it is what is tried here.
+                unsafe {
+                    theirs.copy_in(0, &junk[..(*value as usize) % RING]);
+                }
+                if is_over.load(Ordering::Relaxed) {
+                    return;
+                }
+            }
+        }
+    });
+    let mut counts = (0, 0);
+    for round in 0..50_000u64 {
+        let mut writer = Writer::starting_at(round, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
+        let mut reader = Reader::starting_at(round, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
+        let mut bytes = [0xaa; 300];
+        let (front, rest) = bytes.split_at_mut(100);
+        let (space, back) = rest.split_at_mut(100);
+        match reader.read(&mut [IoSliceMut::new(space)]) {
+            Ok(count) => assert!(count <= 100),
+            Err(_) => counts.0 += 1,
+        }
+        assert!(front.iter().chain(&*back).all(|&byte| byte == 0xaa), "canaries around the space");
+        reader.ask();
+        let (_, _) = (reader.must_tell(), reader.peer_has_all());
+        for length in [10, RING] {
+            match writer.write(&[IoSlice::new(&[3; RING][..length])]) {
+                Ok(count) => assert!(count <= length),
+                Err(_) => counts.1 += 1,
+            }
+        }
+        let (_, _, _) = (writer.must_tell(), writer.ask(), writer.is_taken());
+    }
+    is_over.store(true, Ordering::Relaxed);
+    hostile.join().unwrap();
+    assert!(counts.0 > 0 && counts.1 > 0, "bad positions were met: {counts:?}");
+    // What a peer cannot write has not changed: behind the words, our control page is as it was made.
+    let control = sides.ours.control_page();
+    assert!(control[512..].iter().all(|&byte| byte == 0));
+}
+
+fn sealed(length: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
+    let memfd = memfd_create("test", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&memfd, length as u64).unwrap();
+    if allocated > 0 {
+        fallocate(&memfd, FallocateFlags::empty(), 0, allocated as u64).unwrap();
+    }
+    fcntl_add_seals(&memfd, seals).unwrap();
+    memfd
+}
+
+#[test]
+fn memory_that_could_change_under_us_is_not_mapped() {
+    const WHOLE: usize = CONTROL_LEN + RING;
+    let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
+    assert!(Mapping::adopt(sealed(WHOLE, WHOLE, all), RING).is_ok());
+    for seal in all.iter() {
+        let adopted = Mapping::adopt(sealed(WHOLE, WHOLE, all - seal), RING);
+        assert!(matches!(adopted, Err(BadMemory::Unsealed)), "without {seal:?}");
+    }
+    for length in [0, 1, RING, WHOLE - 1, WHOLE + 1, 2 * WHOLE, 1 << 40] {
+        let adopted = Mapping::adopt(sealed(length, 0, all), RING);
+        assert!(matches!(adopted, Err(BadMemory::Size(_))), "{length} bytes");
+    }
+    for allocated in [0, CONTROL_LEN] {
+        let adopted = Mapping::adopt(sealed(WHOLE, allocated, all), RING);
+        assert!(matches!(adopted, Err(BadMemory::Sparse)), "{allocated} bytes are there");
+    }
+    let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+    assert!(matches!(Mapping::adopt(pipe, RING), Err(BadMemory::NotMemory)));
+    let file = tempfile::tempfile_in("/var/tmp").unwrap();
+    file.set_len(WHOLE as u64).unwrap();
+    assert!(Mapping::adopt(file, RING).is_err());
+    if let Ok(file) = tempfile::tempfile_in("/dev/shm") {
+        file.set_len(WHOLE as u64).unwrap();
+        assert!(Mapping::adopt(file, RING).is_err(), "a file that others can make shorter");
+    }
+}
+
+/// What the reader of the memory has in its hands: the descriptor, while it is being handed over.
+#[test]
+fn the_kernel_keeps_a_reader_from_changing_the_memory() {
+    let (_mine, memfd) = Mapping::create(RING).unwrap();
+    assert!(rustix::io::write(&memfd, b"x").is_err(), "writing");
+    assert!(ftruncate(&memfd, 0).is_err(), "making it shorter");
+    assert!(ftruncate(&memfd, 1 << 20).is_err(), "making it longer");
+    let hole = fallocate(&memfd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096);
+    assert!(hole.is_err(), "punching a hole");
+    assert!(fcntl_add_seals(&memfd, SealFlags::WRITE).is_err(), "one more seal");
+    let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
+    let again = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    for descriptor in [memfd, again.into()] {
+        assert!(!Mapping::can_be_mapped_writable(&descriptor), "mapping it writable");
+    }
+}

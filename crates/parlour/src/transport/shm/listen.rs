@@ -1,0 +1,199 @@
+//! The server's side of the handshake: a table of clients that have connected and not said hello yet, each with a
+//! deadline.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::greeting::{self, Heard};
+use super::{KIND, link};
+use crate::error::Result;
+use crate::limits::{Gate, Permit};
+use crate::name::Holding;
+use crate::peer::Peer;
+use crate::poller::Interest;
+use crate::shm::mapping::Mapping;
+use crate::transport::socket::{self, Accepted};
+use crate::transport::{Link, Terms, Transport};
+use crate::wire::hello::Reason;
+
+pub(crate) struct Listener {
+    socket: socket::Listener,
+    handshakes: Vec<Option<Handshake>>,
+    handshake_timeout: Duration,
+    interest: Interest,
+    gate: Arc<Gate>,
+    ring_size: usize,
+    message_max: usize,
+}
+
+/// A client that has been let in and has not said hello yet.
+struct Handshake {
+    socket: OwnedFd,
+    peer: Peer,
+    permit: Permit,
+    deadline: Instant,
+}
+
+impl Listener {
+    pub(in crate::transport) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+        Ok(Self {
+            // It registers itself under token 0.
+            socket: socket::Listener::bind(KIND, holding, terms, interest.clone())?,
+            handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
+            handshake_timeout: terms.handshake_timeout,
+            interest,
+            gate: Arc::clone(&terms.gate),
+            ring_size: terms.ring_size,
+            message_max: terms.message_max,
+        })
+    }
+
+    pub(in crate::transport) fn socket(&self) -> &socket::Listener {
+        &self.socket
+    }
+
+    pub(in crate::transport) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+        match token.checked_sub(1) {
+            Some(number) => Ok(self.advance_handshake(number as usize)),
+            None => self.accept(holding),
+        }
+    }
+
+    /// Lets a client in. It says hello as soon as it is connected, so that there is often nothing to wait for.
+    fn accept(&mut self, holding: &Holding) -> Result<Option<Link>> {
+        let Some(accepted) = self.socket.accept(holding, |socket, reason| greeting::refuse(socket, reason))? else {
+            return Ok(None);
+        };
+        let Accepted { socket, peer, permit } = accepted;
+        let deadline = Instant::now() + self.handshake_timeout;
+        let handshake = Handshake { socket, peer, permit, deadline };
+        match greeting::hear(&handshake.socket) {
+            Ok(Heard::Nothing) => {
+                self.note(handshake);
+                Ok(None)
+            }
+            heard => Ok(self.complete(handshake, heard)),
+        }
+    }
+
+    /// Keeps a client whose greeting is to come.
+    fn note(&mut self, handshake: Handshake) {
+        let Some(number) = self.handshakes.iter().position(Option::is_none) else {
+            let why = format!("{} handshakes are under way", self.handshakes.len());
+            return self.give_up(handshake, Reason::Busy, &why);
+        };
+        match self.interest.add_readable(&handshake.socket, number as u32 + 1) {
+            Ok(()) => {
+                tracing::debug!(transport = %Transport::Shm, peer = %handshake.peer, "handshake begun");
+                self.handshakes[number] = Some(handshake);
+            }
+            Err(errno) => self.give_up(handshake, Reason::Busy, &format!("it cannot be waited for: {errno}")),
+        }
+    }
+
+    fn advance_handshake(&mut self, number: usize) -> Option<Link> {
+        let place = self.handshakes.get_mut(number)?;
+        let heard = greeting::hear(&place.as_ref()?.socket);
+        if matches!(heard, Ok(Heard::Nothing)) {
+            return None;
+        }
+        let handshake = place.take()?;
+        self.interest.remove(&handshake.socket);
+        self.complete(handshake, heard)
+    }
+
+    /// Answers a client that has said hello, with our own memory.
+    fn complete(&self, handshake: Handshake, heard: Result<Heard, greeting::Unheard>) -> Option<Link> {
+        let theirs = match heard {
+            Ok(Heard::Hello(theirs)) => theirs,
+            Ok(Heard::End | Heard::Nothing) => {
+                self.give_up(handshake, Reason::Denied, "it went away during the handshake");
+                return None;
+            }
+            Ok(Heard::Refused(_)) => {
+                self.give_up(handshake, Reason::Denied, "its greeting is one of servers");
+                return None;
+            }
+            Err(unheard) => {
+                self.give_up(handshake, Reason::Denied, &unheard.to_string());
+                return None;
+            }
+        };
+        let answered = self.answer(&handshake.socket);
+        let Handshake { socket, peer, permit, deadline } = handshake;
+        let failed = |error: io::Error| format!("it cannot be answered: {error}");
+        let mine = match answered {
+            Ok(mine) => mine,
+            Err(error) => {
+                self.give_up(Handshake { socket, peer, permit, deadline }, Reason::Busy, &failed(error));
+                return None;
+            }
+        };
+        match link(socket, (mine, theirs), peer.clone(), Some(permit), self.message_max) {
+            Ok(link) => {
+                tracing::debug!(transport = %Transport::Shm, %peer, "client connected");
+                Some(link)
+            }
+            Err(error) => {
+                self.gate.refuse(Transport::Shm, Some(peer), failed(error));
+                None
+            }
+        }
+    }
+
+    fn answer(&self, socket: &OwnedFd) -> io::Result<Mapping> {
+        let (mine, memfd) = Mapping::create(self.ring_size)?;
+        greeting::send_hello(socket, self.ring_size, &memfd)?;
+        Ok(mine)
+    }
+
+    fn give_up(&self, handshake: Handshake, reason: Reason, why: &str) {
+        greeting::refuse(&handshake.socket, reason);
+        self.gate.refuse(Transport::Shm, Some(handshake.peer), why);
+    }
+
+    pub(in crate::transport) fn queue_is_empty(&mut self, now: Instant) {
+        self.socket.queue_is_empty(now);
+    }
+
+    pub(in crate::transport) fn deadline(&self) -> Option<Instant> {
+        let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
+        handshakes.chain(self.socket.deadline()).min()
+    }
+
+    /// Ends handshakes that are late. One whose greeting is there in time is not, however late we come to hear it.
+    pub(in crate::transport) fn expire(&mut self, now: Instant) -> Result<()> {
+        for number in 0..self.handshakes.len() {
+            let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
+            if let Some(handshake) = late {
+                self.interest.remove(&handshake.socket);
+                self.give_up(handshake, Reason::Busy, "it did not say hello in time");
+            }
+        }
+        self.socket.expire(now)
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        for handshake in self.handshakes.iter().flatten() {
+            self.interest.remove(&handshake.socket);
+        }
+    }
+}
+
+impl Handshake {
+    fn is_late(&self, now: Instant) -> bool {
+        if self.deadline > now {
+            return false;
+        }
+        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
+        let has_more = poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::IN);
+        !has_more
+    }
+}

@@ -1,0 +1,365 @@
+//! `shm`: frames as on `unix`, through a ring in shared memory for each direction. docs/shm.md has the layout of the memory
+//! and what happens when either side dies, docs/wire.md the handshake.
+//!
+//! The socket of the handshake stays. It tells of the end, because only the kernel knows that, and it wakes sleepers:
+//!
+//! - A datagram for the side that receives makes its descriptor readable. It is sent when the receiver has asked for it.
+//! - A sender that finds its ring full fills the socket, too, so that its descriptor is not writable, and asks for room.
+//!   The receiver makes room in the ring, and then takes out of the socket what is there.
+//!
+//! So the one descriptor means for poll(2) what that of any socket means, both ways and with hang-ups, and a connection
+//! costs one descriptor. What the datagrams hold does not matter.
+
+mod connect;
+mod greeting;
+mod listen;
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
+
+use super::half::Half;
+use super::socket::Kind;
+use super::stream::{FrameReceiver, FrameSender};
+use super::{Fault, Link, Received, Transport};
+use crate::limits::Permit;
+use crate::peer::Peer;
+use crate::shm::mapping::Mapping;
+use crate::shm::ring::{BadPosition, Reader, Writer};
+use crate::wire::frame::HEADER_LEN;
+
+pub(super) use connect::connect;
+pub(crate) use listen::Listener;
+
+/// The socket behind this transport: one that keeps datagrams apart, and tells when the other side goes.
+const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SEQPACKET };
+
+/// What is sent to fill a socket: more than a quarter of its buffer, below which the kernel calls it writable.
+static FILLER: [u8; 16 * 1024] = [0; 16 * 1024];
+
+/// How many datagrams are taken out at once. Honest peers have a handful under way at most.
+const DATAGRAMS_MAX: usize = 64;
+
+/// Makes a connection of what the handshake has brought: our memory and the peer's.
+fn link(
+    socket: OwnedFd,
+    (mine, peers): (Mapping, Mapping),
+    peer: Peer,
+    permit: Option<Permit>,
+    message_max: usize,
+) -> io::Result<Link> {
+    // As small as the kernel has it, since it is to be filled.
+    sockopt::set_socket_send_buffer_size(&socket, 1)?;
+    let filler_len = sockopt::socket_send_buffer_size(&socket)? / 2;
+    if filler_len > FILLER.len() {
+        return Err(io::Error::other("the socket's send buffer cannot be made small"));
+    }
+    let (mine, peers) = (Arc::new(mine), Arc::new(peers));
+    let known = Arc::new(Known::default());
+    let (receiving, sending) = Half::both(socket);
+    let incoming = Incoming {
+        half: receiving,
+        farewell: Farewell(Reader::new(Arc::clone(&mine), Arc::clone(&peers))),
+        frames: FrameReceiver::new(message_max),
+        known: Arc::clone(&known),
+        has_asked: AtomicBool::new(false),
+        ended: false,
+        is_broken: false,
+    };
+    let outgoing = Outgoing {
+        half: sending,
+        ring: Writer::new(mine, peers),
+        frames: FrameSender::default(),
+        known,
+        filler_len,
+        finished: false,
+    };
+    Ok(Link {
+        transport: Transport::Shm,
+        incoming: super::Incoming::Shm(incoming),
+        outgoing: super::Outgoing::Shm(outgoing),
+        peer,
+        permit,
+    })
+}
+
+/// What each half has found out and the other wants to know.
+#[derive(Debug, Default)]
+struct Known {
+    /// The peer has gone.
+    is_gone: AtomicBool,
+    /// We send no more, or cannot: it is no surprise that something was not read.
+    sends_no_more: AtomicBool,
+}
+
+impl Known {
+    /// Whether the peer went while we would still have sent.
+    fn is_reset(&self) -> bool {
+        self.is_gone.load(Ordering::Relaxed) && !self.sends_no_more.load(Ordering::Relaxed)
+    }
+
+    fn send_no_more(&self) {
+        self.sends_no_more.store(true, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Outgoing {
+    half: Half,
+    ring: Writer<Mapping>,
+    frames: FrameSender,
+    known: Arc<Known>,
+    filler_len: usize,
+    finished: bool,
+}
+
+impl Outgoing {
+    pub(super) fn frames(&mut self) -> &mut FrameSender {
+        &mut self.frames
+    }
+
+    pub(super) fn pending(&self) -> usize {
+        self.frames.pending()
+    }
+
+    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+        let Self { half, ring, frames, known, .. } = self;
+        frames.try_send(parts, sent, |pieces| write(half, ring, known, pieces)).map_err(bad_position)
+    }
+
+    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
+        let Self { half, ring, frames, known, .. } = self;
+        frames.try_flush(|pieces| write(half, ring, known, pieces)).map_err(bad_position)
+    }
+
+    /// Makes the descriptor one that is not writable until the peer has made room.
+    pub(super) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
+        match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len])]) {
+            Ok(_) => {}
+            // It is full already.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(error) => {
+                self.known.send_no_more();
+                return Err(Fault::from_write(error));
+            }
+        }
+        // Only now: who is asked before the filler is there may take out what is not there yet, and we sleep on.
+        self.ring.ask().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half, &self.known))))
+    }
+
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        self.finished = true;
+        self.known.send_no_more();
+        self.half.end()
+    }
+
+    pub(super) fn set_apart(&mut self) {
+        self.half.set_apart();
+    }
+
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        (!self.finished).then(|| self.half.as_fd())
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        self.known.send_no_more();
+    }
+}
+
+/// Puts into the ring what there is room for, as a write to a socket would, and wakes the peer if it has asked for that.
+fn write(half: &Half, ring: &mut Writer<Mapping>, known: &Known, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    if known.is_gone.load(Ordering::Relaxed) || known.sends_no_more.load(Ordering::Relaxed) {
+        return Err(io::ErrorKind::BrokenPipe.into());
+    }
+    let count = ring.write(pieces).map_err(|BadPosition| broken(half, known))?;
+    if count == 0 {
+        return Err(io::ErrorKind::WouldBlock.into());
+    }
+    if ring.must_tell() {
+        if let Err(error) = tell(half) {
+            known.send_no_more();
+            // What it took before it went has arrived; the next write tells.
+            if !ring.is_taken() {
+                return Err(error);
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// Makes the peer's descriptor readable.
+fn tell(half: &Half) -> io::Result<()> {
+    loop {
+        match half.write(&[IoSlice::new(&FILLER[..1])]) {
+            Ok(_) => return Ok(()),
+            // The socket is full of what the peer has not taken out, so it is readable.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+            // Not to be passed on: the bytes are in the ring, and would be written once more.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Ends a connection whose peer does not keep to the protocol.
+fn broken(half: &Half, known: &Known) -> io::Error {
+    known.is_gone.store(true, Ordering::Relaxed);
+    // If that fails the peer has gone already.
+    let _ = shutdown(half, Shutdown::Both);
+    io::ErrorKind::InvalidData.into()
+}
+
+/// Of all that reading and writing can say, only [`broken`] is invalid data.
+fn bad_position(fault: Fault) -> Fault {
+    match fault {
+        Fault::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            Fault::Protocol("a position in its shared memory is out of range")
+        }
+        fault => fault,
+    }
+}
+
+pub(crate) struct Incoming {
+    // Dropped before `farewell`, which is for peers that have not noticed.
+    half: Half,
+    farewell: Farewell,
+    frames: FrameReceiver,
+    known: Arc<Known>,
+    /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
+    has_asked: AtomicBool,
+    /// The other side has ended this direction; what is in the ring by now is all.
+    ended: bool,
+    is_broken: bool,
+}
+
+/// The ring, and what is to be done with it after the socket has been closed or shut down.
+struct Farewell(Reader<Mapping>);
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        // A peer that sends again finds that we want to be told, and so meets the socket, which tells the truth: that
+        // nobody is there any more, or that a forked child goes on.
+        self.0.ask();
+    }
+}
+
+impl Incoming {
+    pub(super) fn frames(&self) -> &FrameReceiver {
+        &self.frames
+    }
+
+    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+        if self.is_broken {
+            return Err(bad_position(Fault::Io(io::ErrorKind::InvalidData.into())));
+        }
+        let Self { half, farewell: Farewell(ring), frames, known, has_asked, ended, is_broken } = self;
+        let received = frames.try_recv(out, |spaces| {
+            let count = ring.read(spaces).map_err(|BadPosition| {
+                *is_broken = true;
+                broken(half, known)
+            })?;
+            match (count, *ended) {
+                (0, false) => Err(io::ErrorKind::WouldBlock.into()),
+                // As on a socket: an end that leaves unread what we sent is a reset.
+                (0, true) if known.is_reset() && !ring.peer_has_all() => Err(io::ErrorKind::ConnectionReset.into()),
+                (0, true) => Ok(0),
+                (count, _) => {
+                    *has_asked.get_mut() = false;
+                    if ring.must_tell() {
+                        *ended |= take_datagrams(half, known).ended;
+                    }
+                    Ok(count)
+                }
+            }
+        });
+        received.map_err(bad_position)
+    }
+
+    /// Takes what has woken us, asks to be woken again, and looks once more.
+    pub(super) fn prepare_to_wait(&mut self) -> bool {
+        let Taken { some, ended } = take_datagrams(&self.half, &self.known);
+        self.ended |= ended;
+        if some {
+            // It may have been the answer to what we asked.
+            self.has_asked.store(false, Ordering::Relaxed);
+        }
+        self.ask();
+        // What is wrong with the position, `try_recv` tells.
+        self.ended || self.farewell.0.available() != Ok(0)
+    }
+
+    fn ask(&self) {
+        if !self.has_asked.swap(true, Ordering::Relaxed) {
+            self.farewell.0.ask();
+        }
+    }
+
+    /// Exact: a part of a message is none.
+    pub(super) fn has_message(&self) -> bool {
+        if self.frames.has_message() || self.is_broken {
+            return true;
+        }
+        // Before we look, so that the descriptor announces what comes afterwards.
+        self.ask();
+        let Ok(available) = self.farewell.0.available() else { return true };
+        let mut coming = [0; HEADER_LEN];
+        let coming = &mut coming[..available.min(HEADER_LEN)];
+        self.farewell.0.peek(coming);
+        available >= self.frames.missing(coming) || (self.ended && available == 0)
+    }
+
+    pub(super) fn set_apart(&mut self) {
+        self.half.set_apart();
+    }
+
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.half.as_fd()
+    }
+
+    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
+        self.half.peer_pidfd()
+    }
+}
+
+/// What was in the socket.
+struct Taken {
+    some: bool,
+    /// And then the end: what the peer has put into its ring by now is all.
+    ended: bool,
+}
+
+/// Takes out what is in the socket: the descriptor is not readable any more, and the peer's is writable.
+fn take_datagrams(half: &Half, known: &Known) -> Taken {
+    let mut some = false;
+    // Of a longer datagram the kernel throws the rest away.
+    let mut byte = [0; 1];
+    for _ in 0..DATAGRAMS_MAX {
+        match half.read(&mut [IoSliceMut::new(&mut byte)]) {
+            Ok(received) if received.bytes > 0 => some = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
+            // A reset says that datagrams of ours were not taken out, which loses nothing. The kernel says so once.
+            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}
+            // A socket that cannot be read any more is as good as the end.
+            Ok(_) | Err(_) => {
+                if is_hung_up(half) {
+                    known.is_gone.store(true, Ordering::Relaxed);
+                }
+                return Taken { some, ended: true };
+            }
+        }
+    }
+    Taken { some, ended: false }
+}
+
+/// Whether both directions have ended: the peer has gone, and not only finished sending.
+fn is_hung_up(half: &Half) -> bool {
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut fds = [PollFd::new(half, PollFlags::empty())];
+    poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+}

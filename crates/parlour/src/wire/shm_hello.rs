@@ -1,0 +1,140 @@
+//! The handshake of `shm`: one datagram in each direction, of one size, before there is any shared memory.
+//!
+//! ```text
+//!  0         8      9      10       12         16          24
+//!  +---------+------+------+--------+----------+-----------+
+//!  | parlour1| kind |reason| layout | features | ring size |
+//!  +---------+------+------+--------+----------+-----------+
+//! ```
+//! Numbers are big-endian. The layout and the features are those of the memory; the bytes in it are in the order of the
+//! machine, which both sides share.
+
+use super::hello::Reason;
+
+/// Bytes of the datagram.
+pub(crate) const HELLO_LEN: usize = 24;
+
+/// The smallest and the largest ring that either side may choose, in bytes. Below, one `feed` would not fit; above, a
+/// peer could make us map what nobody needs.
+pub(crate) const RING_SIZE_MIN: usize = 64 * 1024;
+pub(crate) const RING_SIZE_MAX: usize = 64 * 1024 * 1024;
+
+const MAGIC: &[u8; 8] = b"parlour1";
+
+/// The layout of the memory that docs/shm.md describes.
+const LAYOUT: u16 = 1;
+
+/// Additions that a side knows of. What both know of is on; a bit that is not known is passed over. There are none yet.
+const FEATURES: u32 = 0;
+
+/// What one side says to the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Greeting {
+    /// The memory that comes along has a ring of this size.
+    Hello { ring_size: usize },
+    /// The server does not let the client in. No memory comes along.
+    Refused(Reason),
+}
+
+/// What is wrong with a datagram that is no greeting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BadGreeting(pub(crate) &'static str);
+
+/// Whether a ring may have this size. A power of two, so that free-running positions stay right when they wrap.
+pub(crate) fn is_ring_size(size: usize) -> bool {
+    size.is_power_of_two() && (RING_SIZE_MIN..=RING_SIZE_MAX).contains(&size)
+}
+
+impl Greeting {
+    pub(crate) fn encode(self) -> [u8; HELLO_LEN] {
+        let (kind, reason, ring_size) = match self {
+            Self::Hello { ring_size } => (1, 0, ring_size as u64),
+            Self::Refused(Reason::Denied) => (2, 1, 0),
+            Self::Refused(Reason::Busy) => (2, 2, 0),
+        };
+        let mut bytes = [0; HELLO_LEN];
+        bytes[..8].copy_from_slice(MAGIC);
+        bytes[8] = kind;
+        bytes[9] = reason;
+        bytes[10..12].copy_from_slice(&LAYOUT.to_be_bytes());
+        bytes[12..16].copy_from_slice(&FEATURES.to_be_bytes());
+        bytes[16..].copy_from_slice(&ring_size.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn parse(datagram: &[u8]) -> Result<Self, BadGreeting> {
+        let bytes: &[u8; HELLO_LEN] = datagram.try_into().map_err(|_| BadGreeting("it has another length"))?;
+        let [m0, m1, m2, m3, m4, m5, m6, m7, kind, reason, l0, l1, _, _, _, _, ring_size @ ..] = *bytes;
+        if [m0, m1, m2, m3, m4, m5, m6, m7] != *MAGIC {
+            return Err(BadGreeting("it does not begin as a greeting does"));
+        }
+        if u16::from_be_bytes([l0, l1]) != LAYOUT {
+            return Err(BadGreeting("its memory has a layout that this version does not know"));
+        }
+        let ring_size = u64::from_be_bytes(ring_size);
+        match (kind, reason, ring_size) {
+            (1, 0, size) => match usize::try_from(size) {
+                Ok(ring_size) if is_ring_size(ring_size) => Ok(Self::Hello { ring_size }),
+                _ => Err(BadGreeting("its ring has a size that none may have")),
+            },
+            (2, 1, 0) => Ok(Self::Refused(Reason::Denied)),
+            (2, 2, 0) => Ok(Self::Refused(Reason::Busy)),
+            _ => Err(BadGreeting("it says what has no meaning")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_greeting_is_these_bytes() {
+        let bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
+        assert_eq!(bytes, *b"parlour1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00");
+    }
+
+    #[test]
+    fn each_greeting_reads_back() {
+        let sizes = (16..=26).map(|bits| Greeting::Hello { ring_size: 1 << bits });
+        for greeting in sizes.chain([Greeting::Refused(Reason::Denied), Greeting::Refused(Reason::Busy)]) {
+            assert_eq!(Greeting::parse(&greeting.encode()), Ok(greeting));
+        }
+    }
+
+    #[test]
+    fn features_that_are_not_known_are_passed_over() {
+        let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
+        bytes[12..16].fill(0xff);
+        assert_eq!(Greeting::parse(&bytes), Ok(Greeting::Hello { ring_size: 1 << 20 }));
+    }
+
+    #[test]
+    fn every_other_value_of_the_bytes_in_front_is_refused() {
+        let hello = Greeting::Hello { ring_size: 1 << 20 }.encode();
+        for place in 0..12 {
+            for value in (0..=u8::MAX).filter(|&value| value != hello[place]) {
+                let mut bytes = hello;
+                bytes[place] = value;
+                let parsed = Greeting::parse(&bytes);
+                assert!(parsed.is_err(), "byte {place} as {value}: {parsed:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn hostile_greetings_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            prop_assert!(Greeting::parse(&bytes).is_err());
+        }
+
+        #[test]
+        fn only_sizes_that_a_ring_may_have_are_taken(size in any::<u64>()) {
+            let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
+            bytes[16..].copy_from_slice(&size.to_be_bytes());
+            let is_right = usize::try_from(size).is_ok_and(is_ring_size);
+            prop_assert_eq!(Greeting::parse(&bytes).is_ok(), is_right);
+        }
+    }
+}

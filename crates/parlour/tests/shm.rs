@@ -1,0 +1,48 @@
+//! The transport over shared memory: its handshake made by hand, memory that is not what it has to be, peers that break the
+//! protocol, and what is left when somebody is killed.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+#[path = "support/by_hand/mod.rs"]
+mod by_hand;
+#[path = "fork/child.rs"]
+mod fork;
+#[path = "shm/forked.rs"]
+mod forked;
+#[path = "shm/hand.rs"]
+mod hand;
+#[path = "shm/handshake.rs"]
+mod handshake;
+#[path = "shm/hostile.rs"]
+mod hostile;
+#[path = "shm/leftovers.rs"]
+mod leftovers;
+#[path = "shm/memory.rs"]
+mod memory;
+mod support;
+#[path = "shm/waking.rs"]
+mod waking;
+
+use std::process::ExitCode;
+
+use by_hand::scarce::SCARCE;
+
+fn main() -> ExitCode {
+    support::run_with(&[SCARCE, forked::FORKS, leftovers::STREAM, memory::SMALL_FILES], || {
+        let trials = [
+            forked::trials(),
+            handshake::trials(),
+            hostile::trials(),
+            leftovers::trials(),
+            memory::trials(),
+            waking::trials(),
+        ];
+        trials.into_iter().flatten().collect()
+    })
+}

@@ -1,0 +1,48 @@
+//! A forked child has the same memory and the same socket.
+
+use std::io::BufRead;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, Transport};
+
+use crate::fork::{fork, join};
+use crate::support::{Base, Child, DEADLINE, Role, data, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![trial("a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it", forked)]
+}
+
+pub const FORKS: Role = Role { name: "forks", play: forks };
+
+/// `forks ADDRESS`: connects, and has a child drop the connection, then a child go on with it.
+fn forks(arguments: &[String]) {
+    let mut connection = Connection::connect(&arguments[0]).unwrap();
+    let echo = |connection: &mut Connection, length: usize| {
+        for number in 0..20 {
+            connection.send(data::message(number, length)).unwrap();
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, length);
+        }
+    };
+    echo(&mut connection, 10_000);
+    let mut place = Some(connection);
+    for _ in 0..3 {
+        join(fork(|| drop(place.take())));
+        echo(place.as_mut().unwrap(), 50_000);
+    }
+    let mut connection = place.unwrap();
+    let child = fork(|| echo(&mut connection, 300_000));
+    join(child);
+    println!("done");
+    let _ = std::io::stdin().lock().lines().next();
+}
+
+fn forked() {
+    let base = Base::new();
+    let address = base.address(Transport::Shm, "hall");
+    let mut server = Child::spawn("echo-server", &[&address]);
+    server.expect("ready");
+    let mut child = Child::spawn("forks", &[&address]);
+    child.expect("done");
+    child.finish();
+    server.finish();
+}

@@ -1,0 +1,132 @@
+//! A client made by hand: a socket, a greeting and a memfd.
+
+use std::io::{IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use rustix::event::PollFlags;
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, recvmsg, sendmsg, socket_with,
+};
+
+use crate::support::{DEADLINE, wait};
+
+pub const CONTROL: usize = 4096;
+pub const RING: usize = 64 * 1024;
+
+pub const ALL_SEALS: SealFlags =
+    SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
+
+/// A hello, as docs/wire.md has it.
+pub fn hello(ring: u64) -> [u8; 24] {
+    let mut bytes = *b"parlour1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+    bytes[16..].copy_from_slice(&ring.to_be_bytes());
+    bytes
+}
+
+pub fn memfd(length: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
+    let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&memfd, length as u64).unwrap();
+    if allocated > 0 {
+        fallocate(&memfd, FallocateFlags::empty(), 0, allocated as u64).unwrap();
+    }
+    fcntl_add_seals(&memfd, seals).unwrap();
+    memfd
+}
+
+/// Memory as it has to be.
+pub fn good_memfd() -> OwnedFd {
+    memfd(CONTROL + RING, CONTROL + RING, ALL_SEALS)
+}
+
+pub fn dial(path: &Path) -> OwnedFd {
+    let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    connect(&socket, &SocketAddrUnix::new(path.join("shm")).unwrap()).unwrap();
+    socket
+}
+
+pub fn say(socket: &OwnedFd, bytes: &[u8], descriptors: &[&OwnedFd]) {
+    let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(300))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
+    if !descriptors.is_empty() {
+        assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
+    }
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+}
+
+/// The next datagram and what came with it; empty at the end.
+pub fn hear(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
+    assert!(wait::readable(socket), "nothing is said for {DEADLINE:?}");
+    let mut bytes = [0; 100];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let received = loop {
+        match recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::CMSG_CLOEXEC) {
+            Err(rustix::io::Errno::CONNRESET) => {}
+            received => break received.unwrap(),
+        }
+    };
+    let mut descriptors = Vec::new();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(some) = message {
+            descriptors.extend(some);
+        }
+    }
+    (bytes[..received.bytes].to_vec(), descriptors)
+}
+
+/// The server ends the socket, with or without a refusal.
+#[track_caller]
+pub fn assert_refused(socket: &OwnedFd) {
+    let (said, descriptors) = hear(socket);
+    assert!(descriptors.is_empty(), "memory for one who is refused");
+    if !said.is_empty() {
+        assert_eq!(said[..9], *b"parlour1\x02", "a refusal");
+        assert_eq!(hear(socket).0, b"");
+    }
+    assert!(wait::ready(socket, PollFlags::empty(), DEADLINE), "it is hung up");
+}
+
+/// A client that has shaken hands.
+pub struct ByHand {
+    pub socket: OwnedFd,
+    pub theirs: std::fs::File,
+}
+
+pub const HEAD: u64 = 0;
+pub const TAIL: u64 = 128;
+
+impl ByHand {
+    /// A client whose memory holds what `fill` puts there, and does not change afterwards.
+    pub fn connect(path: &Path, fill: impl FnOnce(&std::fs::File)) -> Self {
+        let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+        let length = (CONTROL + RING) as u64;
+        ftruncate(&memfd, length).unwrap();
+        fallocate(&memfd, FallocateFlags::empty(), 0, length).unwrap();
+        let mine = std::fs::File::from(memfd);
+        fill(&mine);
+        fcntl_add_seals(&mine, ALL_SEALS).unwrap();
+        let socket = dial(path);
+        say(&socket, &hello(RING as u64), &[&mine.into()]);
+        let (said, mut descriptors) = hear(&socket);
+        assert_eq!(said[..12], hello(0)[..12]);
+        assert_eq!(descriptors.len(), 1);
+        let theirs = std::fs::File::from(descriptors.pop().unwrap());
+        Self { socket, theirs }
+    }
+
+    pub fn their_word(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.theirs.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_ne_bytes(bytes)
+    }
+}
+
+pub fn put_word(file: &std::fs::File, at: u64, value: u64) {
+    file.write_all_at(&value.to_ne_bytes(), at).unwrap();
+}

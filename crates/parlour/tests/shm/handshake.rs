@@ -1,0 +1,193 @@
+//! Greetings that are none, and clients that say nothing.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
+
+use crate::by_hand::Driver;
+use crate::hand::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
+use crate::support::baseline::Baseline;
+use crate::support::{Base, Child, DEADLINE, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_client_made_by_hand_is_greeted", greeted),
+        trial("a_bad_hello_is_refused_and_disturbs_nobody", bad_hello),
+        trial("a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept", descriptors),
+        trial("a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody", says_nothing),
+        trial("surplus_handshakes_are_told_that_the_server_is_busy", surplus),
+        trial("a_silent_client_that_goes_frees_its_place_at_once", goes),
+        trial("a_server_out_of_descriptors_turns_clients_away_and_recovers", out_of_descriptors),
+        trial("each_side_chooses_the_size_of_its_own_ring", ring_sizes),
+    ]
+}
+
+fn serve(base: &Base, options: &ServerOptions) -> Driver {
+    Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap())
+}
+
+fn connect(base: &Base) -> parlour::Result<Connection> {
+    ConnectOptions::new().timeout(Duration::from_millis(700)).connect(base.address(Transport::Shm, "hall"))
+}
+
+/// Somebody else is served.
+fn assert_serves(base: &Base, driver: &Driver) {
+    let mut theirs = connect(base).unwrap();
+    driver.client().send(b"served").unwrap();
+    assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"served");
+}
+
+fn greeted() {
+    let base = Base::new();
+    let driver = serve(&base, &ServerOptions::new().ring_size(1 << 17));
+    let socket = dial(driver.server.path());
+    say(&socket, &hello(RING as u64), &[&good_memfd()]);
+    let (said, memfds) = hear(&socket);
+    assert_eq!((said, memfds.len()), (hello(1 << 17).to_vec(), 1));
+    let mut client = driver.client();
+    drop(socket);
+    assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
+}
+
+fn bad_hello() {
+    let base = Base::new();
+    let driver = serve(&base, &ServerOptions::new());
+    let good = hello(RING as u64);
+    let mut bad: Vec<Vec<u8>> = vec![good[..23].to_vec(), [&good[..], &[0]].concat(), vec![b'p'; 1], vec![0; 4096]];
+    bad.extend(
+        [0, 1, RING as u64 - 1, RING as u64 + 1, 1 << 15, 1 << 27, 1 << 40, u64::MAX].map(|size| hello(size).to_vec()),
+    );
+    for place in [0, 7, 8, 9, 10, 11] {
+        let mut bytes = good;
+        bytes[place] ^= 0xff;
+        bad.push(bytes.to_vec());
+    }
+    // One of servers, without memory as theirs is.
+    let mut refusal = hello(0);
+    refusal[8..10].copy_from_slice(&[2, 1]);
+    for (number, bytes) in (1..).zip(&bad) {
+        let socket = dial(driver.server.path());
+        say(&socket, bytes, &[&good_memfd()]);
+        assert_refused(&socket);
+        let reason = driver.refused(number);
+        assert!(reason.contains("greeting"), "{bytes:x?}: {reason}");
+    }
+    let socket = dial(driver.server.path());
+    say(&socket, &refusal, &[]);
+    assert_refused(&socket);
+    assert!(driver.is_idle(), "nobody was let in");
+    assert_serves(&base, &driver);
+}
+
+fn descriptors() {
+    let base = Base::new();
+    let mut server = Child::spawn("scarce", &[&base.address(Transport::Shm, "hall")]);
+    server.expect("ready");
+    // It answers when the thread that accepts has been started.
+    assert_eq!(server.ask("accepted"), "0");
+    let before = Baseline::of(server.pid());
+    let memfds: Vec<OwnedFd> = (0..253).map(|_| memfd(CONTROL + RING, 0, ALL_SEALS)).collect();
+    let all: Vec<&OwnedFd> = memfds.iter().collect();
+    for (number, count) in (1..).zip([0, 2, 3, 253]) {
+        let socket = dial(&base.name("hall"));
+        say(&socket, &hello(RING as u64), &all[..count]);
+        assert_refused(&socket);
+        let refused = server.ask("refused");
+        assert!(refused.starts_with(&format!("{number} ")) && refused.contains("descriptors"), "{refused}");
+    }
+    before.assert_restored(server.pid());
+    server.finish();
+}
+
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+fn says_nothing() {
+    let base = Base::new();
+    let driver = serve(&base, &ServerOptions::new().handshake_timeout(TIMEOUT));
+    let begin = Instant::now();
+    let silent: Vec<_> = (0..3).map(|_| dial(driver.server.path())).collect();
+    let mut served = 0;
+    while begin.elapsed() < TIMEOUT / 2 {
+        assert_serves(&base, &driver);
+        served += 1;
+    }
+    assert!(served > 2, "{served} clients in {:?}", TIMEOUT / 2);
+    for socket in &silent {
+        assert_refused(socket);
+        assert!(begin.elapsed() >= TIMEOUT, "dropped after {:?}", begin.elapsed());
+    }
+    assert!(begin.elapsed() < TIMEOUT * 6, "dropped after {:?}", begin.elapsed());
+    let reason = driver.refused(3);
+    assert!(reason.contains("did not say hello in time"), "{reason}");
+}
+
+fn surplus() {
+    let base = Base::new();
+    let driver = serve(&base, &ServerOptions::new().half_open_max(2));
+    let _silent = [dial(driver.server.path()), dial(driver.server.path())];
+    let third = dial(driver.server.path());
+    assert_refused(&third);
+    let reason = driver.refused(1);
+    assert!(reason.contains("2 handshakes are under way"), "{reason}");
+    // One that says hello before the server looks takes no place; one that is slower is told, and comes again.
+    match connect(&base) {
+        Ok(_) => drop(driver.client()),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
+    }
+}
+
+fn goes() {
+    let base = Base::new();
+    let driver = serve(&base, &ServerOptions::new().half_open_max(1));
+    for number in 1..10 {
+        drop(dial(driver.server.path()));
+        let reason = driver.refused(number);
+        assert!(reason.contains("went away"), "{reason}");
+    }
+    assert_serves(&base, &driver);
+}
+
+fn out_of_descriptors() {
+    let base = Base::new();
+    let address = base.address(Transport::Shm, "hall");
+    let mut server = Child::spawn("scarce", &[&address]);
+    server.expect("ready");
+    let mut early = Connection::connect(&address).unwrap();
+    let echo = |connection: &mut Connection| {
+        connection.send(b"still here").unwrap();
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
+    };
+    echo(&mut early);
+    for spare in ["0", "1"] {
+        server.ask(&format!("spare {spare}"));
+        let error = ConnectOptions::new().timeout(Duration::from_millis(200)).connect(&address).unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::Refused), "{spare} to spare: {error}");
+        echo(&mut early);
+        // It needs some to see what it has.
+        server.ask("plenty");
+    }
+    echo(&mut Connection::connect(&address).unwrap());
+    echo(&mut early);
+    server.finish();
+}
+
+fn ring_sizes() {
+    let base = Base::new();
+    for size in [0, 1, (1 << 16) - 1, (1 << 16) + 1, 1 << 15, 3 << 16, 1 << 27, usize::MAX] {
+        let error = ServerOptions::new().ring_size(size).bind(base.address(Transport::Shm, "bad")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+        let error = ConnectOptions::new().ring_size(size).connect(base.address(Transport::Shm, "bad")).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    }
+    let driver = serve(&base, &ServerOptions::new().ring_size(1 << 16));
+    let options = ConnectOptions::new().ring_size(1 << 21);
+    let mut client = options.connect(base.address(Transport::Shm, "hall")).unwrap();
+    let mut served = driver.client();
+    let fill = |end: &mut Connection| {
+        let message = [0; 4092];
+        (0..).take_while(|_| end.try_flush().unwrap() && end.try_send(&message[..]).is_ok()).count()
+    };
+    assert_eq!((fill(&mut client), fill(&mut served)), (1 << 9, 1 << 4));
+}

@@ -1,0 +1,115 @@
+//! Peers that have shaken hands and then break the protocol.
+
+use std::os::unix::fs::FileExt;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, ServerOptions, Transport, TryRecvError};
+use rustix::event::PollFlags;
+
+use crate::by_hand::Driver;
+use crate::hand::{ByHand, CONTROL, HEAD, RING, TAIL, put_word, say};
+use crate::support::{Base, DEADLINE, trial, wait};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_head_out_of_range_ends_the_connection_as_a_protocol_error", bad_head),
+        trial("a_tail_out_of_range_ends_the_connection_as_a_protocol_error", bad_tail),
+        trial("a_length_over_the_limit_is_refused_and_costs_nothing", long_length),
+        trial("a_message_that_never_ends_is_truncated_when_its_sender_goes", torn),
+        trial("datagrams_that_nobody_asked_for_change_nothing", datagrams),
+        trial("an_empty_datagram_is_the_end", empty_datagram),
+    ]
+}
+
+fn meet(fill: impl FnOnce(&std::fs::File)) -> (ByHand, Connection) {
+    let base = Base::new();
+    let options = ServerOptions::new().ring_size(RING);
+    let driver = Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap());
+    let hand = ByHand::connect(driver.server.path(), fill);
+    (hand, driver.client())
+}
+
+fn wrong_values() -> impl Iterator<Item = u64> {
+    let ring = RING as u64;
+    [ring + 1, 1 << 31, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, 1 << 63, u64::MAX - ring, u64::MAX - 1, u64::MAX]
+        .into_iter()
+}
+
+fn bad_head() {
+    for value in wrong_values() {
+        let (hand, mut served) = meet(|memory| put_word(memory, HEAD, value));
+        for _ in 0..2 {
+            assert!(served.has_message(), "the error is there to be taken");
+            let received = served.try_recv();
+            assert!(
+                matches!(&received, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::Protocol),
+                "{value}: {received:?}"
+            );
+        }
+        assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::Protocol);
+        assert_eq!(served.send(b"no more").unwrap_err().kind(), ErrorKind::Disconnected);
+        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the other side sees the end");
+    }
+}
+
+fn bad_tail() {
+    // A tail is looked at when there seems to be no room.
+    for value in wrong_values().chain([RING as u64]) {
+        let (hand, mut served) = meet(|memory| put_word(memory, TAIL, value));
+        served.send(&[1; 1000]).unwrap();
+        assert_eq!(served.send(&vec![1; 2 * RING]).unwrap_err().kind(), ErrorKind::Protocol, "{value}");
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected);
+        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the other side sees the end");
+    }
+}
+
+fn long_length() {
+    for length in [(16 << 20) + 1, 1u32 << 31, u32::MAX] {
+        let (_hand, mut served) = meet(|memory| {
+            memory.write_all_at(&length.to_be_bytes(), CONTROL as u64).unwrap();
+            put_word(memory, HEAD, 4);
+        });
+        assert!(served.has_message());
+        assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::MessageTooLong);
+    }
+}
+
+fn torn() {
+    for here in [1, 4, 100, 1003] {
+        let (hand, mut served) = meet(|memory| {
+            memory.write_all_at(&1000u32.to_be_bytes(), CONTROL as u64).unwrap();
+            put_word(memory, HEAD, here);
+        });
+        assert!(!served.has_message());
+        assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
+        drop(hand);
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Truncated);
+    }
+}
+
+fn datagrams() {
+    let (hand, mut served) = meet(|memory| {
+        memory.write_all_at(b"\0\0\0\x05hello", CONTROL as u64).unwrap();
+        put_word(memory, HEAD, 9);
+    });
+    for number in 0..200 {
+        say(&hand.socket, &vec![1; number + 1], &[]);
+    }
+    assert_eq!(served.recv().unwrap().unwrap(), b"hello");
+    for _ in 0..10 {
+        assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
+    }
+    assert!(!wait::readable_within(served.recv_fd(), std::time::Duration::from_millis(20)), "they are gone");
+    served.send(b"back").unwrap();
+    assert_eq!(hand.their_word(HEAD), 8);
+    assert_eq!(hand.their_word(TAIL), 9);
+    drop(hand);
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected, "it did not read");
+}
+
+fn empty_datagram() {
+    let (hand, mut served) = meet(|_| ());
+    say(&hand.socket, b"", &[]);
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
+    drop(hand);
+}

@@ -109,7 +109,9 @@ fn meddled_with(meddle: Meddler) {
                     pid
                 }
             };
-            let connection = Connection::connect(address).unwrap_or_else(|error| panic!("at call {number}: {error}"));
+            // Over the transport that each of them offers, and that needs nobody to accept.
+            let connection = Connection::connect(format!("unix:{address}"))
+                .unwrap_or_else(|error| panic!("at call {number}: {error}"));
             assert_eq!(connection.peer().pid(), Some(owner), "at call {number}");
             let error = Server::bind(address).unwrap_err();
             assert_eq!((error.kind(), error.holder().unwrap().pid), (ErrorKind::NameInUse, owner), "at call {number}");

@@ -213,8 +213,8 @@ impl Server {
         locked(&self.state).step()
     }
 
-    fn connection(&self, link: Box<Link>) -> Connection {
-        Connection::new(*link, Arc::clone(&self.quoted), self.yields)
+    fn connection(&self, link: Link) -> Connection {
+        Connection::new(link, Arc::clone(&self.quoted), self.yields)
     }
 
     /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.
@@ -307,7 +307,7 @@ impl Iterator for Incoming<'_> {
 
 /// What one round of work brought.
 enum Step {
-    Client(Box<Link>),
+    Client(Link),
     /// Nothing is left to do until the poller says so.
     Idle,
     /// No client yet, and more to do.
@@ -369,7 +369,7 @@ impl State {
                     let Some(listener) = self.listeners.get_mut(number) else { continue };
                     self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
                     if let Some(link) = listener.advance(token, holding)? {
-                        return Ok(Step::Client(Box::new(link)));
+                        return Ok(Step::Client(link));
                     }
                 }
             }

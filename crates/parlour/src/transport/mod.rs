@@ -28,6 +28,7 @@ mod packet;
 mod reserve;
 mod shm;
 mod socket;
+mod spares;
 mod unix;
 
 use std::fmt;
@@ -47,6 +48,9 @@ use crate::poller::Interest;
 use crate::wait::Deadline;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
+use crate::wire::outbox::Outbox;
+
+pub(crate) use spares::Spares;
 
 /// A way for messages between two processes of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -362,8 +366,9 @@ pub(crate) enum Received {
     Closed,
 }
 
+// Of the variants, the larger are boxed: a program may hold many thousands of connections over the others.
 pub(crate) enum Outgoing {
-    Shm(shm::Outgoing),
+    Shm(Box<shm::Outgoing>),
     Packet(packet::Outgoing),
     Unix(unix::Outgoing),
     Fifo(fifo::Outgoing),
@@ -444,6 +449,27 @@ impl Outgoing {
         }
     }
 
+    /// Lends memory for what is kept, where there is some to spare. (Without it, it is made when it is needed.)
+    #[allow(dead_code, reason = "for those who hold many connections")]
+    pub(crate) fn lend(&mut self, spares: &mut Spares) {
+        spares.lend_outbox(self.outbox());
+    }
+
+    /// Gives memory back that is not needed while nothing is kept.
+    #[allow(dead_code, reason = "for those who hold many connections")]
+    pub(crate) fn give_back(&mut self, spares: &mut Spares) {
+        spares.take_outbox_back(self.outbox());
+    }
+
+    fn outbox(&mut self) -> &mut Outbox {
+        match self {
+            Self::Shm(outgoing) => outgoing.frames().outbox(),
+            Self::Packet(outgoing) => outgoing.outbox(),
+            Self::Unix(outgoing) => outgoing.frames().outbox(),
+            Self::Fifo(outgoing) => outgoing.frames().outbox(),
+        }
+    }
+
     /// From now on the halves live apart.
     pub(crate) fn set_apart(&mut self) {
         match self {
@@ -476,7 +502,7 @@ impl Outgoing {
 }
 
 pub(crate) enum Incoming {
-    Shm(shm::Incoming),
+    Shm(Box<shm::Incoming>),
     Packet(packet::Incoming),
     Unix(unix::Incoming),
     Fifo(fifo::Incoming),
@@ -511,6 +537,28 @@ impl Incoming {
             Self::Packet(incoming) => incoming.has_message(),
             Self::Unix(incoming) => incoming.frames().has_message(),
             Self::Fifo(incoming) => incoming.frames().has_message(),
+        }
+    }
+
+    /// Lends what receiving needs, where there is some to spare. (Without it, it is made when it is needed.)
+    #[allow(dead_code, reason = "for those who hold many connections")]
+    pub(crate) fn lend(&mut self, spares: &mut Spares) {
+        match self {
+            Self::Shm(incoming) => incoming.frames_mut().lend(spares),
+            Self::Packet(incoming) => incoming.lend(spares),
+            Self::Unix(incoming) => incoming.frames_mut().lend(spares),
+            Self::Fifo(incoming) => incoming.frames_mut().lend(spares),
+        }
+    }
+
+    /// Gives back what is needed only while bytes are waiting in here, if none are.
+    #[allow(dead_code, reason = "for those who hold many connections")]
+    pub(crate) fn give_back(&mut self, spares: &mut Spares) {
+        match self {
+            Self::Shm(incoming) => incoming.frames_mut().give_back(spares),
+            Self::Packet(incoming) => incoming.give_back(spares),
+            Self::Unix(incoming) => incoming.frames_mut().give_back(spares),
+            Self::Fifo(incoming) => incoming.frames_mut().give_back(spares),
         }
     }
 

@@ -10,6 +10,7 @@ use rustix::net::{ReturnFlags, SocketType, sockopt};
 
 use super::half::Half;
 use super::socket::Kind;
+use super::spares::Spares;
 use super::stream::{End, PIECES_MAX, message_len, would_block};
 use super::{Fault, Link, Received, Transport};
 use crate::limits::Permit;
@@ -39,14 +40,7 @@ pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_
     let room = sockopt::socket_send_buffer_size(&socket).unwrap_or(2 * KERNEL_SHARE);
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
     let (receiving, sending) = Half::both(socket);
-    let incoming = Incoming {
-        half: receiving,
-        message_max,
-        buffer: Vec::new(),
-        assembler: Assembler::new(message_max),
-        reset: false,
-        end: None,
-    };
+    let incoming = Incoming { half: receiving, message_max, desk: None, reset: false, end: None };
     let outgoing = Outgoing { half: sending, outbox: Outbox::default(), piece_max, finished: false };
     Link {
         transport: Transport::Packet,
@@ -111,6 +105,10 @@ impl Outgoing {
         self.outbox = Outbox::default();
     }
 
+    pub(super) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
     pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
         while let Some((header, rest)) = self.outbox.pending().split_first_chunk::<HEADER_LEN>() {
             let length = frame::length(*header);
@@ -172,13 +170,31 @@ fn send_piece(half: &Half, parts: &[IoSlice<'_>], sent: usize, length: usize, pi
 pub(crate) struct Incoming {
     half: Half,
     message_max: usize,
-    /// Takes one datagram of the largest size. Made at the first receive; pages that no datagram reaches cost nothing.
-    buffer: Vec<u8>,
-    assembler: Assembler,
+    /// Made by the first receive, or lent; see [`Spares`].
+    desk: Option<Box<Desk>>,
     /// The other side has closed without reading everything that we sent.
     reset: bool,
     /// How receiving has ended, once it has.
     end: Option<Ended>,
+}
+
+/// Where datagrams become messages.
+#[derive(Debug)]
+pub(super) struct Desk {
+    /// Takes one datagram of the largest size. Pages that no datagram reaches cost nothing.
+    buffer: Vec<u8>,
+    assembler: Assembler,
+}
+
+impl Desk {
+    fn new(message_max: usize) -> Self {
+        Self { buffer: vec![0; MARKER_LEN + PIECE_MAX], assembler: Assembler::new(message_max) }
+    }
+
+    /// Makes this one as good as new for another connection.
+    pub(super) fn renew(&mut self, message_max: usize) {
+        self.assembler.renew(message_max);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -191,11 +207,9 @@ enum Ended {
 
 impl Incoming {
     pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
-        if self.buffer.is_empty() {
-            self.buffer = vec![0; MARKER_LEN + PIECE_MAX];
-        }
+        let Desk { buffer, assembler } = &mut **self.desk.get_or_insert_with(|| Box::new(Desk::new(self.message_max)));
         while self.end.is_none() {
-            let received = match self.half.read(&mut [IoSliceMut::new(&mut self.buffer)]) {
+            let received = match self.half.read(&mut [IoSliceMut::new(buffer)]) {
                 Ok(received) => received,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
@@ -212,11 +226,11 @@ impl Incoming {
                 self.end = Some(Ended::Oversized);
                 break;
             }
-            let Some((&marker, piece)) = self.buffer[..received.bytes].split_first() else {
+            let Some((&marker, piece)) = buffer[..received.bytes].split_first() else {
                 self.end = Some(Ended::Stream(if self.reset { End::Reset } else { End::Orderly }));
                 break;
             };
-            match self.assembler.take(marker, piece, out) {
+            match assembler.take(marker, piece, out) {
                 Ok(Took::Message) => return Ok(Received::Message),
                 Ok(Took::Piece) => {}
                 Err(bad) => self.end = Some(Ended::Bad(bad)),
@@ -233,7 +247,7 @@ impl Incoming {
                 Err(Fault::Protocol("a datagram begins with a byte that has no meaning"))
             }
             Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than any may be")),
-            Some(Ended::Stream(end)) => match (self.assembler.is_at_boundary(), end) {
+            Some(Ended::Stream(end)) => match (self.is_at_boundary(), end) {
                 (false, _) => Err(Fault::Truncated),
                 (true, End::Orderly) => Ok(Received::Closed),
                 (true, End::Reset) => Err(Fault::Reset),
@@ -241,8 +255,24 @@ impl Incoming {
         }
     }
 
+    fn is_at_boundary(&self) -> bool {
+        self.desk.as_ref().is_none_or(|desk| desk.assembler.is_at_boundary())
+    }
+
     pub(super) fn has_message(&self) -> bool {
         self.end.is_some()
+    }
+
+    pub(super) fn lend(&mut self, spares: &mut Spares) {
+        if self.desk.is_none() {
+            self.desk = spares.desk(self.message_max);
+        }
+    }
+
+    pub(super) fn give_back(&mut self, spares: &mut Spares) {
+        if let Some(desk) = self.desk.take_if(|desk| desk.assembler.is_at_boundary()) {
+            spares.keep_desk(desk);
+        }
     }
 
     pub(super) fn message_max(&self) -> usize {

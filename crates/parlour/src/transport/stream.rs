@@ -2,6 +2,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 
+use super::spares::Spares;
 use super::{Fault, Received};
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
@@ -61,6 +62,11 @@ impl FrameSender {
         self.outbox = Outbox::default();
     }
 
+    /// See [`Outgoing::lend`](super::Outgoing::lend).
+    pub(super) fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
     /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
     pub(super) fn try_flush(
         &mut self,
@@ -117,7 +123,8 @@ pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
 /// The receiving half of a byte stream.
 #[derive(Debug)]
 pub(super) struct FrameReceiver {
-    decoder: Decoder,
+    /// Made by the first receive, or lent; see [`Spares`].
+    decoder: Option<Box<Decoder>>,
     message_max: usize,
     /// How the stream has ended, once it has.
     ended: Option<End>,
@@ -134,7 +141,7 @@ pub(super) enum End {
 
 impl FrameReceiver {
     pub(super) fn new(message_max: usize) -> Self {
-        Self { decoder: Decoder::new(message_max), message_max, ended: None }
+        Self { decoder: None, message_max, ended: None }
     }
 
     /// See [`Incoming::try_recv`](super::Incoming::try_recv).
@@ -143,22 +150,23 @@ impl FrameReceiver {
         out: &mut Vec<u8>,
         mut read: impl FnMut(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
     ) -> Result<Received, Fault> {
+        let decoder = self.decoder.get_or_insert_with(|| Box::new(Decoder::new(self.message_max)));
         loop {
-            match self.decoder.next(out) {
+            match decoder.next(out) {
                 Ok(true) => return Ok(Received::Message),
                 Ok(false) => {}
                 Err(too_long) => return Err(Fault::TooLong { length: too_long.length }),
             }
             if let Some(end) = self.ended {
-                return match (self.decoder.is_at_boundary(), end) {
+                return match (decoder.is_at_boundary(), end) {
                     (false, _) => Err(Fault::Truncated),
                     (true, End::Orderly) => Ok(Received::Closed),
                     (true, End::Reset) => Err(Fault::Reset),
                 };
             }
-            match read(&mut self.decoder.spaces().map(IoSliceMut::new)) {
+            match read(&mut decoder.spaces().map(IoSliceMut::new)) {
                 Ok(0) => self.ended = Some(End::Orderly),
-                Ok(count) => self.decoder.filled(count),
+                Ok(count) => decoder.filled(count),
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
                     io::ErrorKind::Interrupted => {}
@@ -170,12 +178,29 @@ impl FrameReceiver {
     }
 
     pub(super) fn has_message(&self) -> bool {
-        self.decoder.has_next() || self.ended.is_some()
+        self.ended.is_some() || self.decoder.as_ref().is_some_and(|decoder| decoder.has_next())
     }
 
     /// How many more bytes a message takes. See [`Decoder::missing`].
     pub(super) fn missing(&self, coming: &[u8]) -> usize {
-        self.decoder.missing(coming)
+        match &self.decoder {
+            Some(decoder) => decoder.missing(coming),
+            None => Decoder::new(self.message_max).missing(coming),
+        }
+    }
+
+    /// See [`Incoming::lend`](super::Incoming::lend).
+    pub(super) fn lend(&mut self, spares: &mut Spares) {
+        if self.decoder.is_none() {
+            self.decoder = spares.decoder(self.message_max);
+        }
+    }
+
+    /// See [`Incoming::give_back`](super::Incoming::give_back).
+    pub(super) fn give_back(&mut self, spares: &mut Spares) {
+        if let Some(decoder) = self.decoder.take_if(|decoder| decoder.is_at_boundary()) {
+            spares.keep_decoder(decoder);
+        }
     }
 
     pub(super) fn message_max(&self) -> usize {

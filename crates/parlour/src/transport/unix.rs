@@ -75,6 +75,10 @@ impl Incoming {
         &self.frames
     }
 
+    pub(super) fn frames_mut(&mut self) -> &mut FrameReceiver {
+        &mut self.frames
+    }
+
     pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
         self.frames.try_recv(out, |spaces| Ok(self.half.read(spaces)?.bytes))
     }

@@ -40,6 +40,16 @@ impl Decoder {
         Self { length_max, buffer: Vec::new(), start: 0, end: 0, long: Vec::new(), long_filled: 0, long_len: None }
     }
 
+    /// Makes this one as good as new for another connection; the memory stays, up to a bound.
+    pub(crate) fn renew(&mut self, length_max: usize) {
+        self.length_max = length_max;
+        (self.start, self.end) = (0, 0);
+        self.long.truncate(AHEAD_MAX);
+        self.long.shrink_to_fit();
+        self.long_filled = 0;
+        self.long_len = None;
+    }
+
     /// Moves the next whole message into `out`, replacing what is there.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, TooLong> {
         if let Some(length) = self.long_len {

@@ -13,6 +13,25 @@ pub(crate) struct Outbox {
 }
 
 impl Outbox {
+    /// Whether it has to allocate for the next frame that it keeps.
+    pub(crate) fn has_no_memory(&self) -> bool {
+        self.bytes.capacity() == 0
+    }
+
+    /// Uses this memory for the next frames, if it has none.
+    pub(crate) fn use_memory(&mut self, mut memory: Vec<u8>) {
+        if self.has_no_memory() {
+            memory.clear();
+            self.bytes = memory;
+            self.written = 0;
+        }
+    }
+
+    /// Gives its memory away, if nothing is in it.
+    pub(crate) fn give_memory_back(&mut self) -> Option<Vec<u8>> {
+        (self.is_empty() && self.bytes.capacity() > 0).then(|| std::mem::take(self).bytes)
+    }
+
     /// The bytes still to be written.
     pub(crate) fn pending(&self) -> &[u8] {
         &self.bytes[self.written..]

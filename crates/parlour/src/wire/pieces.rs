@@ -6,6 +6,9 @@ use super::frame::TooLong;
 /// memory for one datagram becomes hard to get.
 pub(crate) const PIECE_MAX: usize = 1024 * 1024;
 
+/// How much memory for a long message is kept for another connection.
+const KEPT_MAX: usize = 1024 * 1024;
+
 /// The byte in front of a piece.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marker {
@@ -59,6 +62,14 @@ pub(crate) struct Assembler {
 impl Assembler {
     pub(crate) fn new(length_max: usize) -> Self {
         Self { length_max, long: Vec::new(), is_open: false }
+    }
+
+    /// Makes this one as good as new for another connection; the memory stays, up to a bound.
+    pub(crate) fn renew(&mut self, length_max: usize) {
+        self.length_max = length_max;
+        self.long.clear();
+        self.long.shrink_to(KEPT_MAX);
+        self.is_open = false;
     }
 
     /// Takes one datagram without its marker; a message that it completes goes into `out`, replacing what is there.

@@ -145,6 +145,10 @@ impl Incoming {
         &self.frames
     }
 
+    pub(super) fn frames_mut(&mut self) -> &mut FrameReceiver {
+        &mut self.frames
+    }
+
     pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
         let fifo = &self.fifo;
         self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(rustix::io::readv(fifo, spaces)?))

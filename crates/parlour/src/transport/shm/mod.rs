@@ -80,8 +80,8 @@ fn link(
     };
     Ok(Link {
         transport: Transport::Shm,
-        incoming: super::Incoming::Shm(incoming),
-        outgoing: super::Outgoing::Shm(outgoing),
+        incoming: super::Incoming::Shm(Box::new(incoming)),
+        outgoing: super::Outgoing::Shm(Box::new(outgoing)),
         peer,
         permit,
     })
@@ -252,6 +252,10 @@ impl Drop for Farewell {
 impl Incoming {
     pub(super) fn frames(&self) -> &FrameReceiver {
         &self.frames
+    }
+
+    pub(super) fn frames_mut(&mut self) -> &mut FrameReceiver {
+        &mut self.frames
     }
 
     pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {

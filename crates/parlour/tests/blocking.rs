@@ -14,17 +14,6 @@ mod support;
 
 use std::process::ExitCode;
 
-use parlour::Transport;
-
 fn main() -> ExitCode {
-    support::run_with(conformance::ROLES, || {
-        let pairs = Transport::ALL
-            .iter()
-            .flat_map(|&transport| conformance::ALL.iter().map(move |&scenario| (transport, scenario)));
-        pairs
-            .map(|(transport, scenario)| {
-                support::trial(format!("{transport}::{}", scenario.name), move || (scenario.run)(transport))
-            })
-            .collect()
-    })
+    support::run_with(conformance::ROLES, || conformance::trials(conformance::api::Way::Blocking))
 }

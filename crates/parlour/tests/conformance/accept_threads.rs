@@ -1,17 +1,18 @@
 use std::thread;
 
-use parlour::{Connection, ErrorKind, Server, Transport};
+use parlour::ErrorKind;
 
+use super::api::Setting;
 use super::link::ShutDownAtEnd;
 use crate::support::{Base, data};
 
 const ACCEPTING: usize = 4;
 const CLIENTS: usize = 48;
 
-pub fn several_threads_accept_on_one_server(transport: Transport) {
+pub fn several_threads_accept_on_one_server(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind(&address).unwrap();
     thread::scope(|scope| {
         let _end = ShutDownAtEnd(server.shutdown_handle());
         let accepting: Vec<_> = (0..ACCEPTING)
@@ -39,7 +40,7 @@ pub fn several_threads_accept_on_one_server(transport: Transport) {
                 let address = &address;
                 scope.spawn(move || {
                     for number in (0..CLIENTS).filter(|number| number % 8 == worker) {
-                        let mut connection = Connection::connect(address).unwrap();
+                        let mut connection = setting.connect(address).unwrap();
                         connection.send(data::message(number, number)).unwrap();
                         data::check(&connection.recv().unwrap().expect("a reply"), number, number);
                         assert_eq!(connection.recv().unwrap(), None);

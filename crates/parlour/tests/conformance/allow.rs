@@ -3,13 +3,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use parlour::{Connection, ErrorKind, Peer, ServerOptions, Transport};
+use parlour::{ErrorKind, Peer, ServerOptions};
 
+use super::api::Setting;
 use crate::support::{Base, DEADLINE, eventually};
 
-pub fn a_client_that_the_policy_refuses_is_told_or_ended(transport: Transport) {
+pub fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     let asked: Arc<Mutex<Vec<Peer>>> = Arc::default();
     let open = Arc::new(AtomicBool::new(false));
     let options = ServerOptions::new().allow({
@@ -19,20 +20,20 @@ pub fn a_client_that_the_policy_refuses_is_told_or_ended(transport: Transport) {
             open.load(Ordering::SeqCst)
         }
     });
-    let server = options.bind(&address).unwrap();
+    let server = setting.bind_with(&options, &address).unwrap();
     thread::scope(|scope| {
         let accepting = scope.spawn(|| server.accept_timeout(DEADLINE));
-        match Connection::connect(&address) {
+        match setting.connect(&address) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
             Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None),
         }
         eventually("the refusal is counted", || server.refused().count == 1);
         let last = server.refused().last.expect("a refusal");
         assert!(last.reason.contains("may not connect"), "{last}");
-        assert_eq!(last.transport, transport);
+        assert_eq!(last.transport, setting.transport);
 
         open.store(true, Ordering::SeqCst);
-        let mut client = Connection::connect(&address).unwrap();
+        let mut client = setting.connect(&address).unwrap();
         let mut served = accepting.join().unwrap().unwrap();
         served.send(b"welcome").unwrap();
         assert_eq!(client.recv().unwrap().expect("a message"), b"welcome");
@@ -49,17 +50,17 @@ pub fn a_client_that_the_policy_refuses_is_told_or_ended(transport: Transport) {
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
 }
 
-pub fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(transport: Transport) {
+pub fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     let panics = Arc::new(AtomicBool::new(true));
     let options = ServerOptions::new().allow({
         let panics = Arc::clone(&panics);
         move |_| !panics.swap(false, Ordering::SeqCst) || std::panic::resume_unwind(Box::new("the policy's own"))
     });
-    let server = options.bind(&address).unwrap();
+    let server = setting.bind_with(&options, &address).unwrap();
     thread::scope(|scope| {
-        let greeting = || Connection::connect(&address)?.recv();
+        let greeting = || setting.connect(&address)?.recv();
         let unlucky = scope.spawn(greeting);
         let panic = catch_unwind(AssertUnwindSafe(|| server.accept())).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the policy's own"));

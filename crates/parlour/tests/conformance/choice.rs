@@ -1,25 +1,28 @@
 use std::thread;
 
-use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+use parlour::{ErrorKind, ServerOptions, Transport};
 
+use super::api::{Setting, echo};
 use super::link::{ShutDownAtEnd, meet};
-use crate::support::{Base, data, roles};
+use crate::support::{Base, data};
 
-pub fn a_server_of_every_transport_serves_this_one(transport: Transport) {
+pub fn a_server_of_every_transport_serves_this_one(setting: Setting) {
+    let transport = setting.transport;
     let base = Base::new();
     let anywhere = base.name("room").display().to_string();
-    let server = ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(&anywhere).unwrap();
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
+    let server = setting.bind_with(&options, &anywhere).unwrap();
     assert_eq!(server.transports(), Transport::ALL);
     thread::scope(|scope| {
         let _end = ShutDownAtEnd(server.shutdown_handle());
         scope.spawn(|| {
             for connection in server.incoming() {
                 let connection = connection.unwrap();
-                scope.spawn(move || roles::echo(connection));
+                scope.spawn(move || echo(connection));
             }
         });
-        for (address, expected) in [(base.address(transport, "room"), transport), (anywhere, Transport::ALL[0])] {
-            let mut connection = Connection::connect(&address).unwrap();
+        for (address, expected) in [(setting.address(&base, "room"), transport), (anywhere, Transport::ALL[0])] {
+            let mut connection = setting.connect(&address).unwrap();
             assert_eq!(connection.transport(), expected);
             connection.send(data::message(1, 1000)).unwrap();
             data::check(&connection.recv().unwrap().expect("a reply"), 1, 1000);
@@ -27,13 +30,14 @@ pub fn a_server_of_every_transport_serves_this_one(transport: Transport) {
     });
 }
 
-pub fn a_client_that_demands_no_transport_takes_what_is_on_offer(transport: Transport) {
+pub fn a_client_that_demands_no_transport_takes_what_is_on_offer(setting: Setting) {
+    let transport = setting.transport;
     let base = Base::new();
-    let server = Server::bind(base.address(transport, "room")).unwrap();
-    let (client, served) = meet(&server, &base.name("room").display().to_string(), &Default::default());
+    let server = setting.bind(setting.address(&base, "room")).unwrap();
+    let (client, served) = meet(setting, &server, &base.name("room").display().to_string(), &Default::default());
     assert_eq!((client.transport(), served.transport()), (transport, transport));
     for other in Transport::ALL.iter().copied().filter(|&other| other != transport) {
-        let error = Connection::connect(base.address(other, "room")).unwrap_err();
+        let error = setting.connect(base.address(other, "room")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoServer);
         assert!(error.to_string().contains(&format!("offers {transport} and not {other}")), "{error}");
     }

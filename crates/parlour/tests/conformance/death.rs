@@ -1,14 +1,15 @@
 use std::time::Instant;
 
-use parlour::{Connection, ErrorKind, Server, Transport};
+use parlour::ErrorKind;
 
+use super::api::Setting;
 use super::link::{CHILD_ROLES, Room, WithChild, meet};
 use crate::support::wait::Sleeper;
 use crate::support::{Child, SOON, data};
 
-pub fn the_death_of_the_peer_between_messages_is_the_end(transport: Transport) {
+pub fn the_death_of_the_peer_between_messages_is_the_end(setting: Setting) {
     for role in CHILD_ROLES {
-        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         assert_eq!(child.ask("send 100 1"), "sent");
         assert_eq!(child.ask("send 200 2"), "sent");
         data::check(&connection.recv().unwrap().expect("a message"), 1, 100);
@@ -19,17 +20,17 @@ pub fn the_death_of_the_peer_between_messages_is_the_end(transport: Transport) {
     }
 }
 
-pub fn the_death_of_the_peer_wakes_a_receiver_at_once(transport: Transport) {
+pub fn the_death_of_the_peer_wakes_a_receiver_at_once(setting: Setting) {
     for role in CHILD_ROLES {
-        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         let ended = killed_while(&mut child, move || connection.recv());
         assert_eq!(ended.unwrap(), None, "a {role} died");
     }
 }
 
-pub fn the_death_of_the_peer_wakes_a_sender_at_once(transport: Transport) {
+pub fn the_death_of_the_peer_wakes_a_sender_at_once(setting: Setting) {
     for role in CHILD_ROLES {
-        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         let ended = killed_while(&mut child, move || {
             loop {
                 if let Err(error) = connection.send(data::message(0, 50_000)) {
@@ -53,17 +54,17 @@ fn killed_while<T: Send + 'static>(child: &mut Child, work: impl FnOnce() -> T +
     result
 }
 
-pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(transport: Transport) {
-    let WithChild { mut child, connection, room } = WithChild::new(transport, "server");
+pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(setting: Setting) {
+    let WithChild { mut child, connection, room } = WithChild::new(setting, "server");
     let Room { address, base, .. } = room;
-    let refused = Server::bind(&address).unwrap_err();
+    let refused = setting.bind(&address).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NameInUse);
     assert_eq!(refused.holder().expect("the holder says who it is").pid, child.pid());
     child.kill();
     let mut old = connection;
     for _ in 0..3 {
-        let server = Server::bind(&address).unwrap();
-        let (mut client, mut served) = meet(&server, &address, &Default::default());
+        let server = setting.bind(&address).unwrap();
+        let (mut client, mut served) = meet(setting, &server, &address, &Default::default());
         client.send(b"hello").unwrap();
         assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
         drop(server);
@@ -73,8 +74,8 @@ pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(transport: Transpo
 }
 
 /// A server that goes on is not hurt by clients that die at any point.
-pub fn a_server_outlives_its_clients(transport: Transport) {
-    let WithChild { mut connection, mut child, room } = WithChild::new(transport, "client");
+pub fn a_server_outlives_its_clients(setting: Setting) {
+    let WithChild { mut connection, mut child, room } = WithChild::new(setting, "client");
     let Room { server, address, base } = room;
     let server = server.expect("this process serves");
     for _ in 0..5 {
@@ -89,5 +90,5 @@ pub fn a_server_outlives_its_clients(transport: Transport) {
     }
     drop(server);
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
-    assert!(Connection::connect(&address).is_err());
+    assert!(setting.connect(&address).is_err());
 }

@@ -1,12 +1,13 @@
-use parlour::{Connection, ErrorKind, Transport};
+use parlour::ErrorKind;
 
+use super::api::{Connection, Setting};
 use super::link::{assert_nobody_reads, each_way};
 use crate::support::{Base, Child, data};
 
-pub fn closing_ends_both_directions_after_the_last_message(transport: Transport) {
+pub fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
     let closes: [fn(Connection); 2] = [|end| end.close().unwrap(), drop];
     for close in closes {
-        each_way(transport, |mut first, mut second| {
+        each_way(setting, |mut first, mut second| {
             for number in 0..10 {
                 first.send(data::message(number, 100)).unwrap();
             }
@@ -24,8 +25,8 @@ pub fn closing_ends_both_directions_after_the_last_message(transport: Transport)
 
 /// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so
 /// calls it `Disconnected`, for another it is the end.
-pub fn closing_with_messages_unread_loses_nothing_that_was_sent(transport: Transport) {
-    each_way(transport, |mut first, mut second| {
+pub fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting) {
+    each_way(setting, |mut first, mut second| {
         second.send(b"never read").unwrap();
         second.send(data::message(7, 10_000)).unwrap();
         first.send(b"one").unwrap();
@@ -44,9 +45,9 @@ pub fn closing_with_messages_unread_loses_nothing_that_was_sent(transport: Trans
 }
 
 /// In processes where SIGPIPE kills, as it does in every program that is not written in Rust.
-pub fn sending_to_a_peer_that_has_gone_raises_no_signal(transport: Transport) {
+pub fn sending_to_a_peer_that_has_gone_raises_no_signal(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     let mut server = Child::spawn("server", &[&address]);
     server.expect("ready");
     for who_sends in ["client", "server"] {

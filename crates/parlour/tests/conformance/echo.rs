@@ -1,29 +1,28 @@
 use std::thread;
 
-use parlour::{Connection, Server, Transport};
-
-use crate::support::{Base, Child, data, roles};
+use super::api::{Connection, Setting, echo};
+use crate::support::{Base, Child, data};
 
 /// Lengths around each size that matters to a framing, a pipe, a page or a buffer.
 const LENGTHS: [usize; 17] =
     [0, 1, 3, 4, 5, 255, 256, 4095, 4096, 4097, 65_531, 65_532, 65_533, 65_535, 65_536, 65_537, 300_000];
 
-pub fn every_message_comes_back(transport: Transport) {
+pub fn every_message_comes_back(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "echo");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "echo");
+    let server = setting.bind(&address).unwrap();
     thread::scope(|scope| {
-        scope.spawn(|| roles::echo(server.accept().unwrap()));
-        converse(Connection::connect(&address).unwrap());
+        scope.spawn(|| echo(server.accept().unwrap()));
+        converse(setting.connect(&address).unwrap());
     });
 }
 
-pub fn every_message_comes_back_from_another_process(transport: Transport) {
+pub fn every_message_comes_back_from_another_process(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "echo");
+    let address = setting.address(&base, "echo");
     let mut server = Child::spawn("echo-server", &[&address]);
     server.expect("ready");
-    converse(Connection::connect(&address).unwrap());
+    converse(setting.connect(&address).unwrap());
     server.finish();
 }
 

@@ -1,9 +1,8 @@
-use parlour::Transport;
-
+use super::api::Setting;
 use super::link::each_way;
 
-pub fn an_empty_message_is_not_the_end(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn an_empty_message_is_not_the_end(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         sender.send(b"").unwrap();
         sender.send(b"between").unwrap();
         sender.feed(b"").unwrap();

@@ -1,14 +1,13 @@
 use std::sync::mpsc;
 use std::thread;
 
-use parlour::{Connection, Transport, TryRecvError};
-
+use super::api::{Connection, Setting, TryRecvError, echo};
 use super::link::each_way;
 use crate::support::wait::Sleeper;
-use crate::support::{DEADLINE, data, roles};
+use crate::support::{DEADLINE, data};
 
-pub fn fed_messages_arrive_apart_and_in_order(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         for number in 0..100 {
             sender.feed(data::message(number, number % 5)).unwrap();
         }
@@ -25,7 +24,7 @@ pub fn fed_messages_arrive_apart_and_in_order(transport: Transport) {
     });
 }
 
-pub fn receiving_sends_what_was_fed_before_it_sleeps(transport: Transport) {
+pub fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
     let calls: [fn(&mut Connection) -> Vec<u8>; 3] = [
         |end| end.recv().unwrap().expect("a reply").into_vec(),
         |end| end.recv_timeout(DEADLINE).unwrap().expect("a reply").into_vec(),
@@ -36,9 +35,9 @@ pub fn receiving_sends_what_was_fed_before_it_sleeps(transport: Transport) {
         },
     ];
     for receive in calls {
-        each_way(transport, |mut first, second| {
+        each_way(setting, |mut first, second| {
             thread::scope(|scope| {
-                scope.spawn(move || roles::echo(second));
+                scope.spawn(move || echo(second));
                 for number in 0..10 {
                     first.feed(data::message(number, 100)).unwrap();
                     data::check(&receive(&mut first), number, 100);
@@ -50,8 +49,8 @@ pub fn receiving_sends_what_was_fed_before_it_sleeps(transport: Transport) {
 }
 
 /// Nobody flushes, and the receiver gets what is over 64 KiB all the same.
-pub fn feeding_past_64_kib_sends_by_itself(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn feeding_past_64_kib_sends_by_itself(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         let length = 100;
         for number in 0..600 {
             sender.feed(data::message(number, length)).unwrap();
@@ -75,8 +74,8 @@ pub fn feeding_past_64_kib_sends_by_itself(transport: Transport) {
     });
 }
 
-pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             let (all_received, is_over) = mpsc::channel::<()>();
             scope.spawn(move || {
@@ -95,7 +94,7 @@ pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(trans
     });
 }
 
-pub fn every_way_to_end_sends_what_was_fed(transport: Transport) {
+pub fn every_way_to_end_sends_what_was_fed(setting: Setting) {
     let ends: [fn(Connection); 5] = [
         |end| end.close().unwrap(),
         // There is room.
@@ -108,7 +107,7 @@ pub fn every_way_to_end_sends_what_was_fed(transport: Transport) {
         },
     ];
     for end in ends {
-        each_way(transport, |mut sender, mut receiver| {
+        each_way(setting, |mut sender, mut receiver| {
             for number in 0..10 {
                 sender.feed(data::message(number, 1000)).unwrap();
             }
@@ -121,8 +120,8 @@ pub fn every_way_to_end_sends_what_was_fed(transport: Transport) {
     }
 }
 
-pub fn closing_waits_until_what_was_fed_is_sent(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn closing_waits_until_what_was_fed_is_sent(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         let mut count = 0;
         while sender.try_send(data::message(count, 3001)).is_ok() {
             count += 1;

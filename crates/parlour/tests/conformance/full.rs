@@ -1,8 +1,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, ErrorKind, Transport, TrySendError};
+use parlour::ErrorKind;
 
+use super::api::{Connection, Setting, TrySendError};
 use super::link::{Link, directions, each_way};
 use crate::support::data;
 
@@ -48,8 +49,8 @@ fn fill(end: &mut Connection) -> usize {
     count
 }
 
-pub fn when_both_directions_are_full_every_message_arrives_once(transport: Transport) {
-    let (mut client, mut served) = Link::new(transport).ends();
+pub fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
+    let (mut client, mut served) = Link::new(setting).ends();
     let counts = [fill(&mut client), fill(&mut served)];
     thread::scope(|scope| {
         for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip(counts) {
@@ -69,8 +70,8 @@ pub fn when_both_directions_are_full_every_message_arrives_once(transport: Trans
 }
 
 /// Nobody flushes: what was kept goes out while each side waits for what the other kept.
-pub fn when_both_directions_are_full_receiving_is_enough(transport: Transport) {
-    let (mut client, mut served) = Link::new(transport).ends();
+pub fn when_both_directions_are_full_receiving_is_enough(setting: Setting) {
+    let (mut client, mut served) = Link::new(setting).ends();
     let (from_client, from_server) = (fill(&mut client), fill(&mut served));
     thread::scope(|scope| {
         for (mut end, count) in [(client, from_server), (served, from_client)] {
@@ -84,9 +85,9 @@ pub fn when_both_directions_are_full_receiving_is_enough(transport: Transport) {
     });
 }
 
-pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(transport: Transport) {
+pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting) {
     let length = 4 << 20;
-    each_way(transport, |mut sender, mut receiver| {
+    each_way(setting, |mut sender, mut receiver| {
         let mut expected = Vec::new();
         for seed in 0..3 {
             match sender.send_timeout(data::message(seed, length), SHORT) {
@@ -112,8 +113,8 @@ pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(transport: Trans
     });
 }
 
-pub fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         let count = fill(&mut sender);
         thread::scope(|scope| {
             scope.spawn(move || {

@@ -1,13 +1,14 @@
-use parlour::{ErrorKind, Peer, Transport, Voucher};
+use parlour::{ErrorKind, Peer, Voucher};
 
+use super::api::Setting;
 use super::link::{CHILD_ROLES, WithChild};
 use crate::support::wait;
 
-pub fn each_side_knows_the_others_process_and_user(transport: Transport) {
+pub fn each_side_knows_the_others_process_and_user(setting: Setting) {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     for role in CHILD_ROLES {
-        let WithChild { child, connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { child, connection, room: _room } = WithChild::new(setting, role);
         let peer = connection.peer();
         assert_eq!((peer.pid(), peer.uid()), (Some(child.pid()), Some(uid)), "of a {role}: {peer}");
         if connection.capabilities().credentials {
@@ -27,9 +28,9 @@ fn vouchers(peer: &Peer) -> [Voucher; 3] {
     [peer.pid_vouched(), peer.uid_vouched(), peer.gid_vouched()]
 }
 
-pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(transport: Transport) {
+pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(setting: Setting) {
     for role in CHILD_ROLES {
-        let WithChild { mut child, connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, connection, room: _room } = WithChild::new(setting, role);
         match connection.peer_pidfd() {
             Ok(pidfd) => {
                 assert!(!wait::readable_within(&pidfd, std::time::Duration::ZERO), "it lives");
@@ -44,8 +45,8 @@ pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(transpo
     }
 }
 
-pub fn the_capabilities_are_the_same_on_both_sides(transport: Transport) {
-    let (client, served) = super::link::Link::new(transport).ends();
+pub fn the_capabilities_are_the_same_on_both_sides(setting: Setting) {
+    let (client, served) = super::link::Link::new(setting).ends();
     assert_eq!(client.capabilities(), served.capabilities());
     assert_eq!(client.capabilities().message_max, 16 << 20);
 }

@@ -1,15 +1,14 @@
 use std::thread;
 
-use parlour::Transport;
-
+use super::api::Setting;
 use super::link::{Link, directions};
 use crate::support::data;
 
 const LONGEST: usize = 70_000;
 
 /// Both directions at once, one of them from the longest to the shortest.
-pub fn every_length_from_0_to_70_000_arrives_whole(transport: Transport) {
-    let (client, served) = Link::new(transport).ends();
+pub fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
+    let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
         for ((mut sender, mut receiver), down) in directions(client, served).into_iter().zip([false, true]) {
             let lengths = move || (0..=LONGEST).map(move |step| if down { LONGEST - step } else { step });

@@ -2,21 +2,22 @@ use std::io::IoSlice;
 use std::thread;
 use std::time::Duration;
 
-use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport, TryRecvError, TrySendError};
+use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
+use super::api::{Connection, Setting, TryRecvError, TrySendError};
 use super::link::{Link, directions};
 use crate::support::data;
 
-pub fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(transport: Transport) {
+pub fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(setting: Setting) {
     for limit in [0, 1, 1000, 65_532, 65_536, 100_000] {
         let server = ServerOptions::new().message_max(limit);
-        let (client, served) = Link::with(transport, &server, &ConnectOptions::new().message_max(limit)).ends();
+        let (client, served) = Link::with(setting, &server, &ConnectOptions::new().message_max(limit)).ends();
         refuses_one_byte_more(client, served, limit);
     }
 }
 
-pub fn the_limit_is_16_mib_unless_told_otherwise(transport: Transport) {
-    let (client, served) = Link::new(transport).ends();
+pub fn the_limit_is_16_mib_unless_told_otherwise(setting: Setting) {
+    let (client, served) = Link::new(setting).ends();
     refuses_one_byte_more(client, served, 16 << 20);
 }
 
@@ -47,11 +48,11 @@ fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: 
     });
 }
 
-pub fn a_receiver_with_a_lower_limit_refuses_and_stays_so(transport: Transport) {
+pub fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
     let low = 1000;
     for limits in [(low, 100_000), (100_000, low)] {
         let options = (ServerOptions::new().message_max(limits.0), ConnectOptions::new().message_max(limits.1));
-        let (client, served) = Link::with(transport, &options.0, &options.1).ends();
+        let (client, served) = Link::with(setting, &options.0, &options.1).ends();
         let (mut sender, mut receiver) = if limits.0 == low { (client, served) } else { (served, client) };
         sender.send(data::message(1, low)).unwrap();
         sender.send(data::message(2, low + 1)).unwrap();

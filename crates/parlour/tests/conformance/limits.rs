@@ -2,24 +2,25 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
+use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
+use super::api::{Server, Setting};
 use super::link::ShutDownAtEnd;
 use crate::support::{Base, DEADLINE, eventually};
 
-pub fn a_client_beyond_connections_max_is_turned_away(transport: Transport) {
-    turns_the_third_away(transport, &ServerOptions::new().connections_max(2), "all 2 connections are taken");
+pub fn a_client_beyond_connections_max_is_turned_away(setting: Setting) {
+    turns_the_third_away(setting, &ServerOptions::new().connections_max(2), "all 2 connections are taken");
 }
 
-pub fn a_client_beyond_its_users_connections_is_turned_away(transport: Transport) {
+pub fn a_client_beyond_its_users_connections_is_turned_away(setting: Setting) {
     let options = ServerOptions::new().connections_per_uid_max(2);
-    turns_the_third_away(transport, &options, "its user has all 2 connections");
+    turns_the_third_away(setting, &options, "its user has all 2 connections");
 }
 
-fn turns_the_third_away(transport: Transport, options: &ServerOptions, reason: &str) {
+fn turns_the_third_away(setting: Setting, options: &ServerOptions, reason: &str) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = options.bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind_with(options, &address).unwrap();
     thread::scope(|scope| {
         let _end = ShutDownAtEnd(server.shutdown_handle());
         let (hand_over, accepted) = mpsc::channel();
@@ -28,25 +29,25 @@ fn turns_the_third_away(transport: Transport, options: &ServerOptions, reason: &
             server.incoming().for_each(|connection| hand_over.send(connection.unwrap()).unwrap());
         });
         let come = || {
-            let client = Connection::connect(&address).unwrap();
+            let client = setting.connect(&address).unwrap();
             (client, accepted.recv_timeout(DEADLINE).expect("it is let in"))
         };
         let (mut first, mut first_served) = come();
         let (second, second_served) = come();
 
-        is_turned_away(&server, &address, reason);
+        is_turned_away(setting, &server, &address, reason);
         first.send(b"those inside are not disturbed").unwrap();
         assert_eq!(first_served.recv().unwrap().expect("a message"), b"those inside are not disturbed");
 
         // The place is taken until the server has let go of both halves.
         let (sender, receiver) = second_served.split();
         drop((second, sender));
-        is_turned_away(&server, &address, reason);
+        is_turned_away(setting, &server, &address, reason);
         drop(receiver);
         let (mut third, mut third_served) = come();
         third_served.send(b"welcome").unwrap();
         assert_eq!(third.recv().unwrap().expect("a message"), b"welcome");
-        is_turned_away(&server, &address, reason);
+        is_turned_away(setting, &server, &address, reason);
 
         server.shutdown_handle().shutdown();
         serving.join().unwrap();
@@ -55,9 +56,9 @@ fn turns_the_third_away(transport: Transport, options: &ServerOptions, reason: &
 }
 
 /// Connects, which must come to nothing, and looks at what the server says about it.
-fn is_turned_away(server: &Server, address: &str, reason: &str) {
+fn is_turned_away(setting: Setting, server: &Server, address: &str, reason: &str) {
     let before = server.refused().count;
-    match ConnectOptions::new().timeout(Duration::from_millis(200)).connect(address) {
+    match setting.connect_with(&ConnectOptions::new().timeout(Duration::from_millis(200)), address) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
         Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None),
     }

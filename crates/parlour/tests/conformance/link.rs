@@ -3,10 +3,9 @@
 use std::thread;
 use std::time::Instant;
 
-use parlour::{
-    ConnectOptions, Connection, ErrorKind, Receiver, Sender, Server, ServerOptions, ShutdownHandle, Transport,
-};
+use parlour::{ConnectOptions, ErrorKind, ServerOptions, ShutdownHandle};
 
+use super::api::{Connection, Receiver, Sender, Server, Setting};
 use crate::support::{Base, Child, DEADLINE, SOON};
 
 /// A server and one of its connections, both ends. (The base is last, so that it outlives the rest.)
@@ -20,16 +19,16 @@ pub struct Link {
 }
 
 impl Link {
-    pub fn new(transport: Transport) -> Self {
-        Self::with(transport, &ServerOptions::new(), &ConnectOptions::new())
+    pub fn new(setting: Setting) -> Self {
+        Self::with(setting, &ServerOptions::new(), &ConnectOptions::new())
     }
 
-    pub fn with(transport: Transport, server: &ServerOptions, client: &ConnectOptions) -> Self {
+    pub fn with(setting: Setting, server: &ServerOptions, client: &ConnectOptions) -> Self {
         let base = Base::new();
-        let address = base.address(transport, "room");
-        let server = server.bind(&address).unwrap();
-        let (client, served) = meet(&server, &address, client);
-        assert_eq!((client.transport(), served.transport()), (transport, transport));
+        let address = setting.address(&base, "room");
+        let server = setting.bind_with(server, &address).unwrap();
+        let (client, served) = meet(setting, &server, &address, client);
+        assert_eq!((client.transport(), served.transport()), (setting.transport, setting.transport));
         Self { client, served, server, address, base }
     }
 
@@ -40,18 +39,18 @@ impl Link {
 }
 
 /// One more connection of a server: the client's end and its own.
-pub fn meet(server: &Server, address: &str, options: &ConnectOptions) -> (Connection, Connection) {
+pub fn meet(setting: Setting, server: &Server, address: &str, options: &ConnectOptions) -> (Connection, Connection) {
     thread::scope(|scope| {
-        let client = scope.spawn(|| options.connect(address).unwrap());
+        let client = scope.spawn(|| setting.connect_with(options, address).unwrap());
         let served = server.accept_timeout(DEADLINE).unwrap();
         (client.join().unwrap(), served)
     })
 }
 
 /// Plays a scene twice, each time with a new connection: with the client as its first part, and with the server.
-pub fn each_way(transport: Transport, scene: impl Fn(Connection, Connection)) {
+pub fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     for client_is_first in [true, false] {
-        let (client, served) = Link::new(transport).ends();
+        let (client, served) = Link::new(setting).ends();
         let _told = Told(if client_is_first { "the client" } else { "the server" });
         match client_is_first {
             true => scene(client, served),
@@ -97,12 +96,12 @@ pub struct Room {
 pub const CHILD_ROLES: [&str; 2] = ["client", "server"];
 
 impl WithChild {
-    pub fn new(transport: Transport, role: &str) -> Self {
+    pub fn new(setting: Setting, role: &str) -> Self {
         let base = Base::new();
-        let address = base.address(transport, "room");
+        let address = setting.address(&base, "room");
         let mut child;
         let (server, connection) = if role == "client" {
-            let server = Server::bind(&address).unwrap();
+            let server = setting.bind(&address).unwrap();
             child = Child::spawn("client", &[&address]);
             child.say("connect");
             let connection = server.accept_timeout(DEADLINE).unwrap();
@@ -111,7 +110,7 @@ impl WithChild {
             child = Child::spawn("server", &[&address]);
             child.expect("ready");
             child.say("accept");
-            (None, Connection::connect(&address).unwrap())
+            (None, setting.connect(&address).unwrap())
         };
         let said = child.line();
         assert!(said.starts_with("connected ") || said.starts_with("accepted "), "{said}");
@@ -123,7 +122,7 @@ impl WithChild {
 ///
 /// It would be at once if this were the only scenario: a process that another one starts at this very moment has copies
 /// of all descriptors until its execve(2), and the end comes when the last copy is closed.
-pub fn assert_nobody_reads(mut send: impl FnMut() -> parlour::Result<()>) {
+pub fn assert_nobody_reads(mut send: impl FnMut() -> super::api::Result<()>) {
     let deadline = Instant::now() + SOON;
     let error = loop {
         match send() {

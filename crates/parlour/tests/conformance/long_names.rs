@@ -2,12 +2,13 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::thread;
 
-use parlour::{Address, Connection, NAME_LEN_MAX, Server, Transport};
+use parlour::{Address, NAME_LEN_MAX};
 
-use crate::support::{Base, data, roles};
+use super::api::{Setting, echo};
+use crate::support::{Base, data};
 
 /// A socket's address has 108 bytes.
-pub fn a_name_of_64_bytes_works_in_a_base_of_any_length(transport: Transport) {
+pub fn a_name_of_64_bytes_works_in_a_base_of_any_length(setting: Setting) {
     let base = Base::new();
     let mut deep = base.path().to_owned();
     for level in 0..20 {
@@ -17,12 +18,12 @@ pub fn a_name_of_64_bytes_works_in_a_base_of_any_length(transport: Transport) {
     let name = "N".repeat(NAME_LEN_MAX);
     let path = deep.join(&name);
     assert!(path.as_os_str().len() > 5 * 108);
-    let address = Address::parse(&format!("{transport}:{}", path.display())).unwrap();
-    let server = Server::bind(&address).unwrap();
+    let address = Address::parse(&format!("{}:{}", setting.transport, path.display())).unwrap();
+    let server = setting.bind(&address).unwrap();
     assert_eq!((server.name(), server.path()), (&*name, &*path));
     thread::scope(|scope| {
-        scope.spawn(|| roles::echo(server.accept().unwrap()));
-        let mut connection = Connection::connect(&address).unwrap();
+        scope.spawn(|| echo(server.accept().unwrap()));
+        let mut connection = setting.connect(&address).unwrap();
         connection.send(data::message(0, 1000)).unwrap();
         data::check(&connection.recv().unwrap().expect("a reply"), 0, 1000);
     });

@@ -1,7 +1,6 @@
 use std::thread;
 
-use parlour::{Connection, Server, Transport};
-
+use super::api::{Connection, Setting, echo};
 use super::link::ShutDownAtEnd;
 use crate::support::{Base, Child, Role, data, roles};
 
@@ -13,23 +12,24 @@ const MESSAGES: usize = 100;
 pub const CHATTER: Role = Role {
     name: "chatter",
     play: |arguments| {
-        chat(&arguments[0], arguments[1].parse().unwrap());
+        let connection = parlour::Connection::connect(&arguments[0]).unwrap();
+        chat(Connection::Blocking(connection), arguments[1].parse().unwrap());
         println!("done");
         roles::until_end_of_input();
     },
 };
 
-pub fn many_clients_at_once_have_each_their_own_conversation(transport: Transport) {
+pub fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind(&address).unwrap();
     thread::scope(|scope| {
         let _end = ShutDownAtEnd(server.shutdown_handle());
         let serving = scope.spawn(|| {
             let mut served = 0;
             for connection in server.incoming() {
                 let connection = connection.unwrap();
-                scope.spawn(move || roles::echo(connection));
+                scope.spawn(move || echo(connection));
                 served += 1;
             }
             served
@@ -41,7 +41,7 @@ pub fn many_clients_at_once_have_each_their_own_conversation(transport: Transpor
             .map(|seed| {
                 scope.spawn({
                     let address = &address;
-                    move || chat(address, seed)
+                    move || chat(setting.connect(address).unwrap(), seed)
                 })
             })
             .collect();
@@ -59,10 +59,9 @@ pub fn many_clients_at_once_have_each_their_own_conversation(transport: Transpor
 }
 
 /// Sends messages that no other client sends, a few on their way at once, and checks that they come back.
-fn chat(address: &str, seed: usize) {
+fn chat(mut connection: Connection, seed: usize) {
     const AHEAD: usize = 3;
     let message = |number| (seed * MESSAGES + number, (seed * 31 + number * 257) % 9_000);
-    let mut connection = Connection::connect(address).unwrap();
     for number in 0..MESSAGES + AHEAD {
         if number < MESSAGES {
             let (seed, length) = message(number);

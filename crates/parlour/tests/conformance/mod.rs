@@ -1,10 +1,12 @@
 //! The contract that every transport fulfils, one scenario per function, one concept per file.
 //!
-//! A scenario knows its transport only as a parameter, and asks the connection's capabilities where transports may
-//! differ.
+//! A scenario knows its transport and its API only as a parameter, and asks the connection's capabilities where transports
+//! may differ.
 
 mod accept_threads;
 mod allow;
+#[allow(dead_code, reason = "each test executable runs one API")]
+pub mod api;
 mod choice;
 mod death;
 mod disconnect;
@@ -32,26 +34,54 @@ mod truncated;
 mod vectored;
 mod waiting;
 
+use libtest_mimic::Trial;
 use parlour::Transport;
 
-use crate::support::Role;
+use crate::support::{Role, skipped, trial};
+use api::{Setting, Way};
 
 /// One thing that must hold over every transport.
 #[derive(Clone, Copy)]
-pub struct Scenario {
-    pub name: &'static str,
-    pub run: fn(Transport),
+struct Scenario {
+    name: &'static str,
+    run: fn(Setting),
+    /// The APIs that it is about, where it is not about all, and why.
+    only: Option<(&'static [Way], &'static str)>,
 }
 
 /// The roles of the children of scenarios.
 pub const ROLES: &[Role] = &[many_clients::CHATTER, signals::SERVER, signals::CLIENT];
 
-/// Every scenario, named after its function.
-macro_rules! scenarios {
-    ($($file:ident: $($name:ident),+;)+) => {
-        pub const ALL: &[Scenario] = &[$($(Scenario { name: stringify!($name), run: $file::$name }),+),+];
-    };
+/// Every scenario with this API over every transport.
+pub fn trials(way: Way) -> Vec<Trial> {
+    let pairs = Transport::ALL.iter().flat_map(|&transport| ALL.iter().map(move |&scenario| (transport, scenario)));
+    pairs
+        .map(|(transport, Scenario { name, run, only })| {
+            let name = format!("{transport}::{name}");
+            match only {
+                Some((ways, reason)) if !ways.contains(&way) => skipped(name, reason),
+                _ => trial(name, move || run(Setting { transport, way })),
+            }
+        })
+        .collect()
 }
+
+/// Every scenario, named after its function. Behind a name stand, where it is not about all APIs, those that it is about,
+/// and why.
+macro_rules! scenarios {
+    ($($file:ident: $($name:ident $([$($way:ident),+: $reason:expr])?),+;)+) => {
+        const ALL: &[Scenario] = &[$($(Scenario {
+            name: stringify!($name),
+            run: $file::$name,
+            only: scenarios!(@only $($($way),+: $reason)?),
+        }),+),+];
+    };
+    (@only) => { None };
+    (@only $($way:ident),+: $reason:expr) => { Some((&[$(Way::$way),+], $reason)) };
+}
+
+const A_LOOP: &str = "a loop of the user's own over descriptors";
+const CHILDREN: &str = "all of its processes are children, and those are blocking";
 
 scenarios! {
     echo:
@@ -90,7 +120,7 @@ scenarios! {
     disconnect:
         closing_ends_both_directions_after_the_last_message,
         closing_with_messages_unread_loses_nothing_that_was_sent,
-        sending_to_a_peer_that_has_gone_raises_no_signal;
+        sending_to_a_peer_that_has_gone_raises_no_signal [Blocking: CHILDREN];
     split:
         the_halves_work_in_two_threads,
         dropping_the_sender_ends_only_its_direction,
@@ -113,12 +143,13 @@ scenarios! {
         a_deadline_of_one_half_does_not_touch_the_other,
         a_server_that_never_accepts_holds_nobody_past_the_deadline;
     poll_loops:
-        a_loop_with_try_recv_misses_no_message_and_does_not_spin,
-        a_descriptor_is_quiet_when_there_is_nothing_to_receive,
-        has_message_tells_of_what_no_descriptor_will_announce,
-        a_loop_with_try_send_gets_everything_through,
-        the_sending_descriptor_shows_that_the_peer_reads_no_more,
-        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin;
+        a_loop_with_try_recv_misses_no_message_and_does_not_spin [Blocking: A_LOOP],
+        a_descriptor_is_quiet_when_there_is_nothing_to_receive [Blocking: A_LOOP],
+        has_message_tells_of_what_no_descriptor_will_announce [Blocking: A_LOOP],
+        a_loop_with_try_send_gets_everything_through [Blocking: A_LOOP],
+        the_sending_descriptor_shows_that_the_peer_reads_no_more [Blocking: A_LOOP],
+        who_has_finished_has_no_sending_descriptor [Blocking: A_LOOP],
+        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin [Blocking: A_LOOP];
     many_clients:
         many_clients_at_once_have_each_their_own_conversation;
     accept_threads:
@@ -156,5 +187,5 @@ scenarios! {
     long_names:
         a_name_of_64_bytes_works_in_a_base_of_any_length;
     signals:
-        a_storm_of_signals_changes_no_data;
+        a_storm_of_signals_changes_no_data [Blocking: CHILDREN];
 }

@@ -1,14 +1,13 @@
 use std::thread;
 
-use parlour::Transport;
-
+use super::api::Setting;
 use super::link::each_way;
 use crate::support::data;
 
 const COUNT: usize = 10_000;
 
-pub fn ten_thousand_messages_arrive_in_order(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn ten_thousand_messages_arrive_in_order(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..COUNT {

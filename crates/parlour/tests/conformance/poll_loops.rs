@@ -2,10 +2,11 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, Server, Transport, TryRecvError, TrySendError};
+use parlour::{Connection, Server, TryRecvError, TrySendError};
 use rustix::event::PollFlags;
 
-use super::link::each_way;
+use super::api::Setting;
+use super::link;
 use crate::support::{Base, DEADLINE, data, wait};
 
 const QUIET: Duration = Duration::from_millis(50);
@@ -18,9 +19,13 @@ fn length_of(number: usize) -> usize {
     }
 }
 
+fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
+    link::each_way(setting, |first, second| scene(first.into_blocking(), second.into_blocking()));
+}
+
 /// A loop that sleeps in poll(2), and takes all there is when it wakes up.
-pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..MESSAGES {
@@ -60,8 +65,8 @@ pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(transport: Trans
     });
 }
 
-pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         let is_quiet = |receiver: &mut Connection| {
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
             assert!(!receiver.has_message());
@@ -84,8 +89,8 @@ pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(transport: Transpo
     });
 }
 
-pub fn has_message_tells_of_what_no_descriptor_will_announce(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         for number in 0..3 {
             sender.feed(data::message(number, 10)).unwrap();
         }
@@ -101,8 +106,8 @@ pub fn has_message_tells_of_what_no_descriptor_will_announce(transport: Transpor
 }
 
 /// The same for sending: a loop that sleeps until the channel has room.
-pub fn a_loop_with_try_send_gets_everything_through(transport: Transport) {
-    each_way(transport, |mut sender, mut receiver| {
+pub fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..MESSAGES {
@@ -132,8 +137,8 @@ pub fn a_loop_with_try_send_gets_everything_through(transport: Transport) {
     });
 }
 
-pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(transport: Transport) {
-    each_way(transport, |sender, receiver| {
+pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(setting: Setting) {
+    each_way(setting, |sender, receiver| {
         let gone = PollFlags::ERR | PollFlags::HUP;
         let fd = sender.send_fd().expect("it has not finished");
         assert!(!wait::ready(fd, PollFlags::empty(), QUIET), "the peer is there");
@@ -142,11 +147,18 @@ pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(transport: Trans
     });
 }
 
+pub fn who_has_finished_has_no_sending_descriptor(setting: Setting) {
+    each_way(setting, |mut first, _second| {
+        first.finish().unwrap();
+        assert!(first.send_fd().is_none(), "there is nothing to wait for");
+    });
+}
+
 /// One thread serves everybody and sleeps in poll(2) only.
-pub fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(transport: Transport) {
+pub fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) {
     const CLIENTS: usize = 20;
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     let server = Server::bind(&address).unwrap();
     assert!(!wait::readable_within(&server, QUIET), "nobody has come");
     thread::scope(|scope| {

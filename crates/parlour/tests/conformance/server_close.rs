@@ -1,21 +1,22 @@
 use std::thread;
 use std::time::Instant;
 
-use parlour::{Connection, ErrorKind, Server, Transport};
+use parlour::ErrorKind;
 
+use super::api::{Server, Setting};
 use super::link::Link;
-use crate::support::{Base, SOON, data, wait};
+use crate::support::{Base, SOON, data};
 
-pub fn closing_a_server_removes_its_files_and_leaves_its_connections(transport: Transport) {
+pub fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Setting) {
     let ends: [fn(Server); 2] = [|server| server.close().unwrap(), drop];
     for end in ends {
-        let Link { mut client, mut served, server, address, base } = Link::new(transport);
+        let Link { mut client, mut served, server, address, base } = Link::new(setting);
         assert_eq!(server.name(), "room");
         assert_eq!(server.path(), base.name("room"));
-        assert_eq!(server.transports(), [transport]);
+        assert_eq!(server.transports(), [setting.transport]);
         end(server);
         assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
-        assert_eq!(Connection::connect(&address).unwrap_err().kind(), ErrorKind::NoServer);
+        assert_eq!(setting.connect(&address).unwrap_err().kind(), ErrorKind::NoServer);
         for number in 0..100 {
             client.send(data::message(number, number)).unwrap();
             data::check(&served.recv().unwrap().expect("a message"), number, number);
@@ -25,22 +26,22 @@ pub fn closing_a_server_removes_its_files_and_leaves_its_connections(transport: 
         client.finish().unwrap();
         assert_eq!(served.recv().unwrap(), None);
         // And the name is free.
-        Server::bind(&address).unwrap().close().unwrap();
+        setting.bind(&address).unwrap().close().unwrap();
     }
 }
 
 /// Nobody accepts the client, and then the server goes.
-pub fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(transport: Transport) {
+pub fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind(&address).unwrap();
     thread::scope(|scope| {
         let client = scope.spawn(|| {
             // Refused, or let into the queue and then told of the end.
-            let end = Connection::connect(&address).and_then(|mut connection| connection.recv());
+            let end = setting.connect(&address).and_then(|mut connection| connection.recv());
             (end, Instant::now())
         });
-        assert!(wait::readable(&server), "somebody has come");
+        assert!(server.has_somebody(), "somebody has come");
         let dropped = Instant::now();
         drop(server);
         let (end, at) = client.join().unwrap();
@@ -52,14 +53,14 @@ pub fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(transport: Transp
 }
 
 /// A server that is bound again and again serves each time, and leaves no more behind than the first time.
-pub fn a_name_can_be_taken_and_given_up_many_times(transport: Transport) {
+pub fn a_name_can_be_taken_and_given_up_many_times(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     for round in 0..30 {
-        let server = Server::bind(&address).unwrap();
+        let server = setting.bind(&address).unwrap();
         thread::scope(|scope| {
             let client = scope.spawn(|| {
-                let mut connection = Connection::connect(&address).unwrap();
+                let mut connection = setting.connect(&address).unwrap();
                 connection.send(data::message(round, 10)).unwrap();
                 connection.recv().unwrap()
             });

@@ -2,17 +2,18 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use parlour::{ErrorKind, Server, Transport};
+use parlour::ErrorKind;
 
+use super::api::Setting;
 use super::link::{Link, ShutDownAtEnd};
-use crate::support::wait::{self, Sleeper};
+use crate::support::wait::Sleeper;
 use crate::support::{Base, DEADLINE};
 
-pub fn shutdown_ends_a_blocked_accept(transport: Transport) {
+pub fn shutdown_ends_a_blocked_accept(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     for _ in 0..30 {
-        let server = Server::bind(&address).unwrap();
+        let server = setting.bind(&address).unwrap();
         let handle = server.shutdown_handle();
         let sleeper = Sleeper::start(move || server.accept().unwrap_err().kind());
         handle.shutdown();
@@ -23,11 +24,11 @@ pub fn shutdown_ends_a_blocked_accept(transport: Transport) {
 }
 
 /// At no particular moment.
-pub fn shutdown_never_comes_too_early(transport: Transport) {
+pub fn shutdown_never_comes_too_early(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     for _ in 0..100 {
-        let server = Server::bind(&address).unwrap();
+        let server = setting.bind(&address).unwrap();
         let handle = server.shutdown_handle();
         let accepting = thread::spawn(move || server.accept().unwrap_err().kind());
         handle.shutdown();
@@ -35,8 +36,8 @@ pub fn shutdown_never_comes_too_early(transport: Transport) {
     }
 }
 
-pub fn shutdown_holds_for_every_thread_every_call_and_for_good(transport: Transport) {
-    let Link { mut client, mut served, server, base: _base, .. } = Link::new(transport);
+pub fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting) {
+    let Link { mut client, mut served, server, base: _base, .. } = Link::new(setting);
     let handle = server.shutdown_handle();
     thread::scope(|scope| {
         let accepting: Vec<_> = (0..4).map(|_| scope.spawn(|| server.accept().unwrap_err().kind())).collect();
@@ -52,16 +53,16 @@ pub fn shutdown_holds_for_every_thread_every_call_and_for_good(transport: Transp
         assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::Shutdown);
         assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::Shutdown);
         assert!(server.incoming().next().is_none());
-        assert!(wait::readable(&server), "a poll loop is told as well");
+        assert!(server.has_somebody(), "a poll loop is told as well");
     }
     client.send(b"open connections go on").unwrap();
     assert_eq!(served.recv().unwrap().expect("a message"), b"open connections go on");
 }
 
-pub fn incoming_ends_at_shutdown(transport: Transport) {
+pub fn incoming_ends_at_shutdown(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind(&address).unwrap();
     let handle = server.shutdown_handle();
     thread::scope(|scope| {
         let _end = ShutDownAtEnd(server.shutdown_handle());
@@ -72,7 +73,7 @@ pub fn incoming_ends_at_shutdown(transport: Transport) {
             count
         });
         for _ in 0..3 {
-            let mut connection = parlour::Connection::connect(&address).unwrap();
+            let mut connection = setting.connect(&address).unwrap();
             assert_eq!(connection.recv().unwrap(), None);
         }
         handle.shutdown();
@@ -81,9 +82,9 @@ pub fn incoming_ends_at_shutdown(transport: Transport) {
 }
 
 /// The server's files are removed by somebody else, so that nobody finds it any more.
-pub fn incoming_ends_after_an_error(transport: Transport) {
+pub fn incoming_ends_after_an_error(setting: Setting) {
     let base = Base::new();
-    let server = Server::bind(base.address(transport, "room")).unwrap();
+    let server = setting.bind(setting.address(&base, "room")).unwrap();
     fs::remove_dir_all(server.path()).unwrap();
     let mut incoming = server.incoming();
     let error = incoming.next().expect("the error is an item").unwrap_err();

@@ -3,8 +3,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, Server, Transport};
+use parlour::{Connection, Server};
 
+use super::api::Setting;
 use crate::support::{Base, Child, Role, data, roles, signals};
 
 /// How many signals each process gets, one about every millisecond; fewer where that takes too long.
@@ -96,9 +97,9 @@ fn converse(address: &str) {
     connection.close().unwrap();
 }
 
-pub fn a_storm_of_signals_changes_no_data(transport: Transport) {
+pub fn a_storm_of_signals_changes_no_data(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
+    let address = setting.address(&base, "room");
     let mut server = Child::spawn("storm-server", &[&address]);
     server.expect("ready");
     let mut client = Child::spawn("storm-client", &[&address]);

@@ -1,16 +1,17 @@
 use std::thread;
 
-use parlour::{ErrorKind, Transport};
+use parlour::ErrorKind;
 
+use super::api::Setting;
 use super::link::{Link, assert_nobody_reads, directions, each_way};
 use crate::support::data;
 use crate::support::wait::Sleeper;
 
-pub fn the_halves_work_in_two_threads(transport: Transport) {
-    let (client, served) = Link::new(transport).ends();
+pub fn the_halves_work_in_two_threads(setting: Setting) {
+    let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
         for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip([2000, 500]) {
-            assert_eq!((sender.transport(), receiver.transport()), (transport, transport));
+            assert_eq!((sender.transport(), receiver.transport()), (setting.transport, setting.transport));
             assert_eq!(sender.peer().uid(), receiver.peer().uid());
             scope.spawn(move || {
                 for number in 0..count {
@@ -27,8 +28,8 @@ pub fn the_halves_work_in_two_threads(transport: Transport) {
     });
 }
 
-pub fn dropping_the_sender_ends_only_its_direction(transport: Transport) {
-    each_way(transport, |first, mut second| {
+pub fn dropping_the_sender_ends_only_its_direction(setting: Setting) {
+    each_way(setting, |first, mut second| {
         let (mut sender, mut receiver) = first.split();
         sender.send(b"last").unwrap();
         drop(sender);
@@ -43,8 +44,8 @@ pub fn dropping_the_sender_ends_only_its_direction(transport: Transport) {
     });
 }
 
-pub fn dropping_the_receiver_ends_only_its_direction(transport: Transport) {
-    each_way(transport, |first, mut second| {
+pub fn dropping_the_receiver_ends_only_its_direction(setting: Setting) {
+    each_way(setting, |first, mut second| {
         let (mut sender, receiver) = first.split();
         drop(receiver);
         assert_nobody_reads(|| second.send(b"anybody?"));
@@ -57,8 +58,8 @@ pub fn dropping_the_receiver_ends_only_its_direction(transport: Transport) {
     });
 }
 
-pub fn dropping_the_receiver_wakes_a_sender_that_waits(transport: Transport) {
-    each_way(transport, |first, mut second| {
+pub fn dropping_the_receiver_wakes_a_sender_that_waits(setting: Setting) {
+    each_way(setting, |first, mut second| {
         let (_sender, receiver) = first.split();
         let sleeper = Sleeper::start(move || {
             loop {
@@ -72,8 +73,8 @@ pub fn dropping_the_receiver_wakes_a_sender_that_waits(transport: Transport) {
     });
 }
 
-pub fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(transport: Transport) {
-    each_way(transport, |first, mut second| {
+pub fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(setting: Setting) {
+    each_way(setting, |first, mut second| {
         let (sender, mut receiver) = first.split();
         let sleeper = Sleeper::start(move || receiver.recv().unwrap());
         drop(sender);

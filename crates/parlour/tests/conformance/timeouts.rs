@@ -1,15 +1,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, Transport, TryRecvError};
+use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
+use super::api::{Setting, TryRecvError};
 use super::link::{Link, each_way, meet};
 use crate::support::{Base, DEADLINE, SOON, data};
 
 const SHORT: Duration = Duration::from_millis(50);
 
-pub fn receiving_gives_up_at_its_deadline(transport: Transport) {
-    each_way(transport, |mut first, mut second| {
+pub fn receiving_gives_up_at_its_deadline(setting: Setting) {
+    each_way(setting, |mut first, mut second| {
         gives_up_in_time(|| first.recv_timeout(SHORT).unwrap_err().kind());
         assert!(matches!(first.try_recv(), Err(TryRecvError::Empty)));
         assert_eq!(first.recv_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
@@ -27,17 +28,17 @@ pub fn receiving_gives_up_at_its_deadline(transport: Transport) {
     });
 }
 
-pub fn accepting_gives_up_at_its_deadline_and_loses_no_client(transport: Transport) {
+pub fn accepting_gives_up_at_its_deadline_and_loses_no_client(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind(&address).unwrap();
     gives_up_in_time(|| server.accept_timeout(SHORT).unwrap_err().kind());
     assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
     assert!(server.try_accept().unwrap().is_none());
 
-    let (_client, _served) = meet(&server, &address, &Default::default());
+    let (_client, _served) = meet(setting, &server, &address, &Default::default());
     let (_client, _served) = thread::scope(|scope| {
-        let client = scope.spawn(|| parlour::Connection::connect(&address).unwrap());
+        let client = scope.spawn(|| setting.connect(&address).unwrap());
         // However short the turns are, the client gets through in the end.
         let deadline = Instant::now() + DEADLINE;
         let served = loop {
@@ -58,9 +59,9 @@ fn gives_up_in_time(call: impl FnOnce() -> ErrorKind) {
     assert!((SHORT..SOON).contains(&took), "it gave up after {took:?}");
 }
 
-pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(transport: Transport) {
+pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting) {
     let length = 4 << 20;
-    each_way(transport, |mut sender, mut receiver| {
+    each_way(setting, |mut sender, mut receiver| {
         // Takes what the channel takes at once, and keeps the rest.
         let sent = sender.try_send(data::message(1, length)).is_ok();
         if sender.try_flush().unwrap() {
@@ -89,8 +90,8 @@ pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(transport: Tr
 }
 
 /// One thread waits for a message that does not come, another sends: a deadline of one half is none of the other.
-pub fn a_deadline_of_one_half_does_not_touch_the_other(transport: Transport) {
-    let (client, served) = Link::new(transport).ends();
+pub fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
+    let (client, served) = Link::new(setting).ends();
     let (mut to_server, mut from_server) = client.split();
     let (_to_client, mut from_client) = served.split();
     thread::scope(|scope| {
@@ -103,14 +104,14 @@ pub fn a_deadline_of_one_half_does_not_touch_the_other(transport: Transport) {
 }
 
 /// Whether a client gets into a queue or not, its deadline holds.
-pub fn a_server_that_never_accepts_holds_nobody_past_the_deadline(transport: Transport) {
+pub fn a_server_that_never_accepts_holds_nobody_past_the_deadline(setting: Setting) {
     let base = Base::new();
-    let address = base.address(transport, "room");
-    let server = ServerOptions::new().backlog(1).bind(&address).unwrap();
+    let address = setting.address(&base, "room");
+    let server = setting.bind_with(&ServerOptions::new().backlog(1), &address).unwrap();
     let mut queued = Vec::new();
     for _ in 0..4 {
         let before = Instant::now();
-        match ConnectOptions::new().timeout(SHORT).connect(&address) {
+        match setting.connect_with(&ConnectOptions::new().timeout(SHORT), &address) {
             Ok(mut connection) => {
                 assert_eq!(connection.recv_timeout(SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
                 queued.push(connection);

@@ -1,15 +1,16 @@
-use parlour::{ErrorKind, Transport, TryRecvError};
+use parlour::ErrorKind;
 
+use super::api::{Setting, TryRecvError};
 use super::link::{CHILD_ROLES, WithChild};
 use crate::support::data;
 use crate::support::wait::Sleeper;
 
 /// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is
 /// killed.
-pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(transport: Transport) {
+pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
     let length = 100_003;
     for role in CHILD_ROLES {
-        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         let filled = child.ask(&format!("fill {length}"));
         let begun: usize = filled.strip_prefix("filled ").expect(&filled).parse().unwrap();
         child.kill();
@@ -40,10 +41,10 @@ pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(transport: Transport
 }
 
 /// The same while this side sleeps, with a part of the message here already.
-pub fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(transport: Transport) {
+pub fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(setting: Setting) {
     let length = 4 << 20;
     for role in CHILD_ROLES {
-        let WithChild { mut child, mut connection, room: _room } = WithChild::new(transport, role);
+        let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         if child.ask(&format!("try-send {length}")) != "sent" || connection.capabilities().boundaries {
             continue;
         }

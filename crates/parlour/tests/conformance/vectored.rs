@@ -1,15 +1,14 @@
 use std::io::IoSlice;
 use std::thread;
 
-use parlour::Transport;
-
+use super::api::Setting;
 use super::link::each_way;
 use crate::support::data;
 
-pub fn a_message_in_parts_arrives_as_one(transport: Transport) {
+pub fn a_message_in_parts_arrives_as_one(setting: Setting) {
     // Parts beyond what one system call takes, empty ones among them, and parts beyond what a channel holds.
     let cases = [(0, 0), (1, 0), (1, 100), (2, 3), (40, 1), (40, 1000), (40, 0), (1500, 3), (3, 500_000)];
-    each_way(transport, |mut sender, mut receiver| {
+    each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for (seed, (count, length)) in cases.into_iter().enumerate() {

@@ -1,0 +1,75 @@
+//! What the APIs say when something fails.
+
+use std::fmt;
+
+use parlour::{ErrorKind, Owner};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug)]
+pub enum Error {
+    Parlour(parlour::Error),
+    /// The deadline has passed, where not the library but this front has set it.
+    TimedOut,
+}
+
+impl Error {
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Parlour(error) => error.kind(),
+            Self::TimedOut => ErrorKind::TimedOut,
+        }
+    }
+
+    pub fn holder(&self) -> Option<&Owner> {
+        match self {
+            Self::Parlour(error) => error.holder(),
+            Self::TimedOut => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Parlour(error) => error.fmt(f),
+            Self::TimedOut => f.write_str("not before the deadline"),
+        }
+    }
+}
+
+impl From<parlour::Error> for Error {
+    fn from(error: parlour::Error) -> Self {
+        Self::Parlour(error)
+    }
+}
+
+#[derive(Debug)]
+pub enum TryRecvError {
+    Empty,
+    Failed(Error),
+}
+
+impl From<parlour::TryRecvError> for TryRecvError {
+    fn from(error: parlour::TryRecvError) -> Self {
+        match error {
+            parlour::TryRecvError::Empty => Self::Empty,
+            parlour::TryRecvError::Failed(error) => Self::Failed(error.into()),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub enum TrySendError<M> {
+    Full(M),
+    Failed(Error),
+}
+
+impl<M> From<parlour::TrySendError<M>> for TrySendError<M> {
+    fn from(error: parlour::TrySendError<M>) -> Self {
+        match error {
+            parlour::TrySendError::Full(message) => Self::Full(message),
+            parlour::TrySendError::Failed(error) => Self::Failed(error.into()),
+        }
+    }
+}

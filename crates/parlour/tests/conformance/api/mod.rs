@@ -1,0 +1,58 @@
+//! The APIs that the contract holds for, behind one front with the methods of the blocking API: so each scenario is written
+//! once, and runs with every API over every transport.
+//!
+//! Children of a scenario are always blocking, whatever the API at this end is.
+
+mod connection;
+mod error;
+mod halves;
+mod server;
+
+use parlour::{ConnectOptions, ServerOptions, Transport};
+
+use crate::support::Base;
+
+pub use connection::{Connection, echo};
+pub use error::{Result, TryRecvError, TrySendError};
+pub use halves::{Receiver, Sender};
+pub use server::Server;
+
+/// An API of the library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Blocking,
+}
+
+/// What a scenario runs with.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    pub transport: Transport,
+    pub way: Way,
+}
+
+impl Setting {
+    /// The address of a name in this base, over the transport.
+    pub fn address(self, base: &Base, name: &str) -> String {
+        base.address(self.transport, name)
+    }
+
+    pub fn bind(self, address: impl AsRef<str>) -> Result<Server> {
+        self.bind_with(&ServerOptions::new(), address)
+    }
+
+    pub fn bind_with(self, options: &ServerOptions, address: impl AsRef<str>) -> Result<Server> {
+        match self.way {
+            Way::Blocking => Ok(Server::Blocking(options.bind(address)?)),
+        }
+    }
+
+    pub fn connect(self, address: impl AsRef<str>) -> Result<Connection> {
+        self.connect_with(&ConnectOptions::new(), address)
+    }
+
+    pub fn connect_with(self, options: &ConnectOptions, address: impl AsRef<str>) -> Result<Connection> {
+        match self.way {
+            Way::Blocking => Ok(Connection::Blocking(options.connect(address)?)),
+        }
+    }
+}

@@ -371,10 +371,13 @@ impl ConnectOptions {
     /// Those of [`Connection::connect`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
     /// states.
     pub fn connect(&self, address: impl AsRef<str>) -> Result<Connection> {
+        crate::connect::connect(address.as_ref(), self)
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
         check_message_max(self.message_max)?;
         check_ring_size(self.ring_size)?;
-        check("timeout", !self.timeout.is_zero(), "it must be more than 0")?;
-        crate::connect::connect(address.as_ref(), self)
+        check("timeout", !self.timeout.is_zero(), "it must be more than 0")
     }
 
     pub(crate) fn terms(&self) -> ClientTerms {

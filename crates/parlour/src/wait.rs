@@ -27,17 +27,26 @@ impl Deadline {
         self.0
     }
 
-    pub(crate) fn or_after(self, timeout: Duration) -> Self {
-        match (self.0, Self::after(timeout).0) {
+    /// The earlier of two.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match (self.0, other.0) {
             (Some(one), Some(other)) => Self(Some(one.min(other))),
             (one, other) => Self(one.or(other)),
         }
     }
 
+    pub(crate) fn or_after(self, timeout: Duration) -> Self {
+        self.or(Self::after(timeout))
+    }
+
+    /// The time until then; `None` when that is never.
+    pub(crate) fn left(self) -> Option<Duration> {
+        Some(self.0?.saturating_duration_since(Instant::now()))
+    }
+
     fn remaining(self) -> Option<Timespec> {
-        let left = self.0?.saturating_duration_since(Instant::now());
         // Longer than the kernel's clock can say is as good as the longest it can.
-        Some(Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }))
+        Some(Timespec::try_from(self.left()?).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }))
     }
 }
 
@@ -54,6 +63,16 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<boo
     }
 }
 
+/// [`wait`] that only looks: whether one of `fds` is ready.
+pub(crate) fn look(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    match poll(fds, Some(&no_wait)) {
+        Ok(count) => Ok(count > 0),
+        Err(Errno::INTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
 /// Waits for one descriptor.
 pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, events)], deadline)
@@ -62,4 +81,29 @@ pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline
 /// Lets time pass before the next try of something that no descriptor announces.
 pub(crate) fn pause(duration: Duration, deadline: Deadline) -> io::Result<()> {
     wait(&mut [], deadline.or_after(duration)).map(drop)
+}
+
+/// What something that goes on in steps waits for before the next one: any of these events, or this time.
+///
+/// An event without flags is the end of the other side.
+pub(crate) struct Waits<'a> {
+    pub(crate) events: Vec<(BorrowedFd<'a>, PollFlags)>,
+    pub(crate) until: Deadline,
+}
+
+impl<'a> Waits<'a> {
+    pub(crate) fn until(until: Deadline) -> Self {
+        Self { events: Vec::new(), until }
+    }
+
+    pub(crate) fn and(mut self, fd: BorrowedFd<'a>, flags: PollFlags) -> Self {
+        self.events.push((fd, flags));
+        self
+    }
+
+    /// Waits for it in poll(2).
+    pub(crate) fn sleep(&self) -> io::Result<()> {
+        let mut fds: Vec<_> = self.events.iter().map(|&(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
+        wait(&mut fds, self.until).map(drop)
+    }
 }

@@ -85,3 +85,16 @@ fn a_subscriber_hears_of_a_refusal_with_the_reason() {
     assert_eq!(client.join().unwrap().kind(), ErrorKind::Refused);
     log.assert_has(&["WARN", "client refused", "it may not connect"]);
 }
+
+#[test]
+fn a_subscriber_hears_why_a_client_falls_back_to_another_transport() {
+    let base = tempfile::tempdir().unwrap();
+    let address = format!("{}/busy", base.path().display());
+    let _server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
+    let log = Log::default();
+    let _guard = listen(&log);
+    // Nobody accepts; who connects to a packet socket need not be accepted.
+    let connection = ConnectOptions::new().timeout(Duration::from_millis(500)).connect(&address).unwrap();
+    assert_eq!(connection.transport(), Transport::Packet);
+    log.assert_has(&["INFO", "falling back", "shm", "does not answer"]);
+}

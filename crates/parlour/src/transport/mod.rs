@@ -11,7 +11,8 @@
 //! what keeps the listener itself from going on; nothing that a client does is one.
 //!
 //! **Connecting** (`connect`) makes one attempt at one directory and says whether another attempt, there or elsewhere,
-//! can help ([`Attempt`]). It leaves no file behind when it fails.
+//! can help ([`Attempt`]). Where the server has to answer it is state with a deadline ([`Handshake`]). It leaves no file
+//! behind when it fails or is dropped.
 //!
 //! **Sending** ([`Outgoing`]) takes whole messages, in order; what it has taken is delivered unless the connection
 //! breaks. It never raises `SIGPIPE`. Dropping it, once the halves are apart, ends this direction.
@@ -45,7 +46,7 @@ use crate::name::{Found, Holding};
 use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
-use crate::wait::Deadline;
+use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
 use crate::wire::outbox::Outbox;
@@ -79,6 +80,14 @@ impl Transport {
             Self::Packet => "packet",
             Self::Unix => "unix",
             Self::Fifo => "fifo",
+        }
+    }
+
+    /// Whether a client is connected only when the server has taken notice of it, in `accept`.
+    pub(crate) const fn needs_accept(self) -> bool {
+        match self {
+            Self::Shm | Self::Fifo => true,
+            Self::Packet | Self::Unix => false,
         }
     }
 
@@ -299,18 +308,57 @@ impl From<Error> for Attempt {
     }
 }
 
-/// One attempt to connect through the directory of a name.
+/// How far an attempt to connect has come.
+pub(crate) enum Progress {
+    Done(Box<Link>),
+    /// The server has to answer first.
+    Waiting(Handshake),
+}
+
+/// Begins one attempt to connect through the directory of a name; until `deadline` the server may answer.
 pub(crate) fn connect(
     transport: Transport,
     found: &Found,
     terms: &ClientTerms,
     deadline: Deadline,
-) -> Result<Link, Attempt> {
+) -> Result<Progress, Attempt> {
+    let done = |link: Link| Ok(Progress::Done(Box::new(link)));
     match transport {
-        Transport::Shm => shm::connect(found, terms, deadline),
-        Transport::Packet => Ok(socket::connect(packet::KIND, found, terms)?.link(packet::link, terms.message_max)),
-        Transport::Unix => Ok(socket::connect(unix::KIND, found, terms)?.link(unix::link, terms.message_max)),
-        Transport::Fifo => fifo::connect(found, terms, deadline),
+        Transport::Shm => shm::Handshake::begin(found, terms, deadline)?.step(found, terms),
+        Transport::Packet => done(socket::connect(packet::KIND, found, terms)?.link(packet::link, terms.message_max)),
+        Transport::Unix => done(socket::connect(unix::KIND, found, terms)?.link(unix::link, terms.message_max)),
+        Transport::Fifo => fifo::Handshake::begin(found, terms, deadline)?.step(found, terms),
+    }
+}
+
+/// An attempt that waits for the server. Dropped it leaves no file behind.
+pub(crate) enum Handshake {
+    Shm(Box<shm::Handshake>),
+    Fifo(Box<fifo::Handshake>),
+}
+
+impl Handshake {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Shm(_) => Transport::Shm,
+            Self::Fifo(_) => Transport::Fifo,
+        }
+    }
+
+    /// Goes on with what has come. After its deadline it fails.
+    pub(crate) fn step(self, found: &Found, terms: &ClientTerms) -> Result<Progress, Attempt> {
+        match self {
+            Self::Shm(handshake) => handshake.step(found, terms),
+            Self::Fifo(handshake) => handshake.step(found, terms),
+        }
+    }
+
+    /// What the next step waits for.
+    pub(crate) fn waits(&self) -> Waits<'_> {
+        match self {
+            Self::Shm(handshake) => handshake.waits(),
+            Self::Fifo(handshake) => handshake.waits(),
+        }
     }
 }
 

@@ -20,6 +20,8 @@ pub fn trials() -> Vec<Trial> {
         trial("surplus_handshakes_are_told_that_the_server_is_busy", surplus),
         trial("a_silent_client_that_goes_frees_its_place_at_once", goes),
         trial("a_server_out_of_descriptors_turns_clients_away_and_recovers", out_of_descriptors),
+        trial("a_client_that_may_fall_back_does_so_before_its_time_is_over", falls_back),
+        trial("a_client_that_cannot_fall_back_waits_for_all_of_its_time", does_not_fall_back),
         trial("each_side_chooses_the_size_of_its_own_ring", ring_sizes),
     ]
 }
@@ -99,6 +101,33 @@ fn descriptors() {
     }
     before.assert_restored(server.pid());
     server.finish();
+}
+
+/// Nobody accepts, and whoever connects to a packet socket need not be accepted.
+fn falls_back() {
+    let base = Base::new();
+    let address = base.name("hall").display().to_string();
+    let server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
+    let begin = Instant::now();
+    let mut client = ConnectOptions::new().timeout(DEADLINE).connect(&address).unwrap();
+    let took = begin.elapsed();
+    assert_eq!(client.transport(), Transport::Packet);
+    assert!((DEADLINE / 10..DEADLINE / 2).contains(&took), "it fell back after {took:?}");
+    client.send(b"here").unwrap();
+    // The one who gave up is none.
+    let mut served = server.accept_timeout(DEADLINE).unwrap();
+    assert_eq!(served.recv().unwrap().unwrap(), b"here");
+    assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock", "hall/packet", "hall/shm"]);
+}
+
+fn does_not_fall_back() {
+    let base = Base::new();
+    let _server = ServerOptions::new().bind(base.address(Transport::Shm, "hall")).unwrap();
+    let begin = Instant::now();
+    let options = ConnectOptions::new().timeout(TIMEOUT);
+    let error = options.connect(base.name("hall").display().to_string()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    assert!(begin.elapsed() >= TIMEOUT, "it gave up after {:?}", begin.elapsed());
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);

@@ -15,58 +15,193 @@ use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Voucher};
 use crate::sys::no_sigpipe;
-use crate::transport::{Attempt, ClientTerms, Link, random_nonce};
-use crate::wait::{Deadline, pause, wait};
+use crate::transport::{self, Attempt, ClientTerms, Link, Progress, random_nonce};
+use crate::wait::{Deadline, Waits, look};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
 use crate::wire::request;
 
-/// One attempt to connect; see the contract in [`transport`](crate::transport).
-pub(in crate::transport) fn connect(found: &Found, terms: &ClientTerms, deadline: Deadline) -> Result<Link, Attempt> {
-    let path = found.path.join(FILE).display().to_string();
-    let failed = |error: io::Error| Error::io("connect to", &*path, error);
-    if !terms.accepts(Some(found.stat.st_uid)) {
-        return Err(Attempt::Failed(terms.refuse(&path, Some(found.stat.st_uid))));
-    }
-    let well_known =
-        openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| cannot_open(found, &path, errno))?;
-    let stat = fstat(&well_known).map_err(|errno| failed(errno.into()))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
-        return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
-    }
-    if let Err(why) = check_fifo(&stat, stat.st_nlink) {
-        return Err(Attempt::Failed(
-            Error::new(ErrorKind::Unsupported, "connect to", &*path, why)
-                .next("a FIFO serves its own user only; have the server offer unix"),
-        ));
+/// A client that has made its pair. See the contract in [`transport`].
+pub(crate) struct Handshake {
+    well_known: OwnedFd,
+    server_uid: u32,
+    /// The end of the pair that we read.
+    reader: OwnedFd,
+    pair: Pair,
+    deadline: Deadline,
+    state: State,
+}
+
+enum State {
+    /// The request is to be written at this time; when the FIFO is full then, so much later.
+    Request { at: Deadline, delay: Duration },
+    /// The request is with the server; so much of the answer has come.
+    Answer(Vec<u8>),
+}
+
+impl Handshake {
+    /// Finds the server's FIFO and makes the pair. It is there before the request, so that the server never looks for what
+    /// does not exist.
+    pub(in crate::transport) fn begin(
+        found: &Found,
+        terms: &ClientTerms,
+        deadline: Deadline,
+    ) -> Result<Box<Self>, Attempt> {
+        let path = path(found);
+        if !terms.accepts(Some(found.stat.st_uid)) {
+            return Err(Attempt::Failed(terms.refuse(&path, Some(found.stat.st_uid))));
+        }
+        let well_known =
+            openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| cannot_open(found, &path, errno))?;
+        let stat = fstat(&well_known).map_err(|errno| Error::io("connect to", &*path, errno))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
+            return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
+        }
+        if let Err(why) = check_fifo(&stat, stat.st_nlink) {
+            return Err(Attempt::Failed(
+                Error::new(ErrorKind::Unsupported, "connect to", path, why)
+                    .next("a FIFO serves its own user only; have the server offer unix"),
+            ));
+        }
+        let (pair, reader) = Pair::make(found)?;
+        let state = State::Request { at: Deadline::after(Duration::ZERO), delay: Duration::from_millis(1) };
+        Ok(Box::new(Self { well_known, server_uid: stat.st_uid, reader, pair, deadline, state }))
     }
 
-    // The pair is there before the request, so that the server never looks for what does not exist.
-    let (pair, reader) = Pair::make(found)?;
-    send_request(&well_known, &pair.id, &path, deadline)?;
-    await_hello(&well_known, &reader, &pair.id, &path, deadline)?;
-    let to_server = match openat(&pair.clients, pair.id.file_name(ClientFile::ClientToServer), WRITE, Mode::empty()) {
-        Ok(fifo) => fifo,
-        Err(Errno::NXIO | Errno::NOENT) => return Err(Attempt::Again(gave_up(&path))),
-        Err(errno) => return Err(Attempt::Failed(failed(errno.into()))),
-    };
-    let acknowledgement = hello::encode_ack(&pair.id.nonce);
-    // Both ends of both are open now, and nobody needs the names any more.
-    drop(pair);
-    match no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)]) {
-        Ok(written) if written == acknowledgement.len() => {}
-        Ok(_) => return Err(Attempt::Failed(failed(io::ErrorKind::WriteZero.into()))),
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-            return Err(Attempt::Again(gave_up(&path)));
+    pub(in crate::transport) fn step(
+        mut self: Box<Self>,
+        found: &Found,
+        terms: &ClientTerms,
+    ) -> Result<Progress, Attempt> {
+        let path = path(found);
+        let hello = match &mut self.state {
+            State::Request { at, .. } if !at.or(self.deadline).is_over() => false,
+            State::Request { .. } => self.send_request(&path)? && self.hear_hello(&path)?,
+            State::Answer(_) => self.hear_hello(&path)?,
+        };
+        match hello {
+            true => self.acknowledge(found, terms, &path).map(|link| Progress::Done(Box::new(link))),
+            false => Ok(Progress::Waiting(transport::Handshake::Fifo(self))),
         }
-        Err(error) => return Err(Attempt::Failed(failed(error))),
     }
-    let pid = match lock::look(&found.directory, &found.path) {
-        Ok(Holder::Live(Some(owner))) => Some(owner.pid),
-        _ => None,
-    };
-    let peer = Peer::from_file(stat.st_uid, pid, Voucher::Claim);
-    Ok(link(reader, to_server, peer, None, terms.message_max))
+
+    pub(in crate::transport) fn waits(&self) -> Waits<'_> {
+        match &self.state {
+            State::Request { at, .. } => Waits::until(self.deadline.or(*at)),
+            State::Answer(_) => Waits::until(self.deadline)
+                .and(self.reader.as_fd(), PollFlags::IN)
+                .and(self.well_known.as_fd(), PollFlags::empty()),
+        }
+    }
+
+    /// Writes the request in one piece, when the FIFO has room for it.
+    fn send_request(&mut self, path: &str) -> Result<bool, Attempt> {
+        let line = request::encode(&self.pair.id);
+        match no_sigpipe::write_vectored(&self.well_known, &[IoSlice::new(&line)]) {
+            Ok(_) => {
+                self.state = State::Answer(Vec::with_capacity(ANSWER_LEN_MAX));
+                return Ok(true);
+            }
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Absent(absent(path))),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(Attempt::Failed(Error::io("connect to", path, error))),
+        }
+        if self.deadline.is_over() {
+            let detail = "its queue of requests is full";
+            return Err(Attempt::Failed(
+                Error::new(ErrorKind::Busy, "connect to", path, detail)
+                    .next("the server is stopped, overloaded or flooded; try again later"),
+            ));
+        }
+        if let State::Request { at, delay } = &mut self.state {
+            // Room in a FIFO that many write to is announced to all of them at once, so waiting for it would only wake them
+            // to find it taken; a delay that grows spreads them out.
+            *at = Deadline::after(*delay);
+            *delay = (*delay * 2).min(Duration::from_millis(50));
+        }
+        Ok(false)
+    }
+
+    /// Looks for the server's answer, for its death and at the deadline; `true` when it is hello.
+    fn hear_hello(&mut self, path: &str) -> Result<bool, Attempt> {
+        let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
+        let broken =
+            |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, "connect to", path, detail));
+        let Self { well_known, reader, pair, state: State::Answer(line), deadline, .. } = self else {
+            return Ok(false);
+        };
+        loop {
+            let mut fds = [PollFd::new(reader, PollFlags::IN), PollFd::new(well_known, PollFlags::empty())];
+            if !look(&mut fds).map_err(failed)? {
+                return match deadline.is_over() {
+                    true => Err(too_late(path, "the server has the request and does not answer")),
+                    false => Ok(false),
+                };
+            }
+            let mut buffer = [0; ANSWER_LEN_MAX];
+            match rustix::io::read(&*reader, &mut buffer) {
+                Ok(count @ 1..) => line.extend_from_slice(&buffer[..count]),
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) if has_no_reader(well_known.as_fd()) => {
+                    return Err(Attempt::Absent(absent(path)));
+                }
+                // The server opened it and closed it again. Before it opens it, a read gives 0 as well, without a hang-up.
+                Ok(_) if fds[0].revents().contains(PollFlags::HUP) => return Err(Attempt::Again(gave_up(path))),
+                Ok(_) | Err(Errno::AGAIN | Errno::INTR) => continue,
+                Err(errno) => return Err(failed(errno.into())),
+            }
+            match line.iter().position(|&c| c == b'\n') {
+                Some(end) if end + 1 == line.len() => line.truncate(end),
+                None if line.len() < ANSWER_LEN_MAX => continue,
+                _ => return Err(broken("the server's answer is not one line")),
+            }
+            return match hello::parse_answer(line, &pair.id.nonce) {
+                Some(Answer::Hello) => Ok(true),
+                Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(Error::new(
+                    ErrorKind::Refused,
+                    "connect to",
+                    path,
+                    "the server's policy does not let us in",
+                ))),
+                Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
+                    Error::new(ErrorKind::Busy, "connect to", path, "the server has all the clients that it may have")
+                        .next("try again later, or raise its limits"),
+                )),
+                None => Err(broken("the server's answer is not one to our request")),
+            };
+        }
+    }
+
+    /// Opens the other end of the pair, and says that all is well.
+    fn acknowledge(self, found: &Found, terms: &ClientTerms, path: &str) -> Result<Link, Attempt> {
+        let Self { server_uid, reader, pair, .. } = self;
+        let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
+        let to_server = match openat(&pair.clients, pair.id.file_name(ClientFile::ClientToServer), WRITE, Mode::empty())
+        {
+            Ok(fifo) => fifo,
+            Err(Errno::NXIO | Errno::NOENT) => return Err(Attempt::Again(gave_up(path))),
+            Err(errno) => return Err(failed(errno.into())),
+        };
+        let acknowledgement = hello::encode_ack(&pair.id.nonce);
+        // Both ends of both are open now, and nobody needs the names any more.
+        drop(pair);
+        match no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)]) {
+            Ok(written) if written == acknowledgement.len() => {}
+            Ok(_) => return Err(failed(io::ErrorKind::WriteZero.into())),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Again(gave_up(path))),
+            Err(error) => return Err(failed(error)),
+        }
+        let pid = match lock::look(&found.directory, &found.path) {
+            Ok(Holder::Live(Some(owner))) => Some(owner.pid),
+            _ => None,
+        };
+        let peer = Peer::from_file(server_uid, pid, Voucher::Claim);
+        Ok(link(reader, to_server, peer, None, terms.message_max))
+    }
+}
+
+/// Where the server's FIFO is, for messages.
+fn path(found: &Found) -> String {
+    found.path.join(FILE).display().to_string()
 }
 
 /// Without blocking, the only thing that keeps a FIFO from being opened is that nobody reads it; other things have other
@@ -129,81 +264,5 @@ impl Pair {
 impl Drop for Pair {
     fn drop(&mut self) {
         remove_pair(&self.clients, &self.id);
-    }
-}
-
-/// Writes the request in one piece; while the FIFO is full, until the deadline.
-fn send_request(well_known: &OwnedFd, id: &ClientId, path: &str, deadline: Deadline) -> Result<(), Attempt> {
-    let line = request::encode(id);
-    let mut delay = Duration::from_millis(1);
-    loop {
-        match no_sigpipe::write_vectored(well_known, &[IoSlice::new(&line)]) {
-            Ok(_) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
-                return Err(Attempt::Absent(absent(path)));
-            }
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(Attempt::Failed(Error::io("connect to", path, error))),
-        }
-        if deadline.is_over() {
-            let detail = "its queue of requests is full";
-            return Err(Attempt::Failed(
-                Error::new(ErrorKind::Busy, "connect to", path, detail)
-                    .next("the server is stopped, overloaded or flooded; try again later"),
-            ));
-        }
-        // Room in a FIFO that many write to is announced to all of them at once, so waiting for it would only wake them
-        // to find it taken; a delay that grows spreads them out.
-        pause(delay, deadline).map_err(|error| Error::io("connect to", path, error))?;
-        delay = (delay * 2).min(Duration::from_millis(50));
-    }
-}
-
-/// Waits for the server's answer, for its death and for the deadline.
-fn await_hello(
-    well_known: &OwnedFd,
-    reader: &OwnedFd,
-    id: &ClientId,
-    path: &str,
-    deadline: Deadline,
-) -> Result<(), Attempt> {
-    let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
-    let broken = |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, "connect to", path, detail));
-    let mut line = Vec::with_capacity(ANSWER_LEN_MAX);
-    loop {
-        let mut fds = [PollFd::new(reader, PollFlags::IN), PollFd::new(well_known, PollFlags::empty())];
-        if !wait(&mut fds, deadline).map_err(failed)? {
-            return Err(too_late(path, "the server has the request and does not answer"));
-        }
-        let mut buffer = [0; ANSWER_LEN_MAX];
-        match rustix::io::read(reader, &mut buffer) {
-            Ok(count @ 1..) => line.extend_from_slice(&buffer[..count]),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) if has_no_reader(well_known.as_fd()) => {
-                return Err(Attempt::Absent(absent(path)));
-            }
-            // The server opened it and closed it again. Before it opens it, a read gives 0 as well, without a hang-up.
-            Ok(_) if fds[0].revents().contains(PollFlags::HUP) => return Err(Attempt::Again(gave_up(path))),
-            Ok(_) | Err(Errno::AGAIN | Errno::INTR) => continue,
-            Err(errno) => return Err(failed(errno.into())),
-        }
-        match line.iter().position(|&c| c == b'\n') {
-            Some(end) if end + 1 == line.len() => line.truncate(end),
-            None if line.len() < ANSWER_LEN_MAX => continue,
-            _ => return Err(broken("the server's answer is not one line")),
-        }
-        return match hello::parse_answer(&line, &id.nonce) {
-            Some(Answer::Hello) => Ok(()),
-            Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(Error::new(
-                ErrorKind::Refused,
-                "connect to",
-                path,
-                "the server's policy does not let us in",
-            ))),
-            Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
-                Error::new(ErrorKind::Busy, "connect to", path, "the server has all the clients that it may have")
-                    .next("try again later, or raise its limits"),
-            )),
-            None => Err(broken("the server's answer is not one to our request")),
-        };
     }
 }

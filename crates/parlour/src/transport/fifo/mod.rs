@@ -22,7 +22,7 @@ use crate::peer::Peer;
 use crate::sys::no_sigpipe;
 use crate::wire::client_file::{ClientFile, ClientId};
 
-pub(super) use connect::connect;
+pub(crate) use connect::Handshake;
 pub(crate) use listen::{Listener, is_gone};
 
 const FILE: &str = Transport::Fifo.file_name();

@@ -32,7 +32,7 @@ use crate::shm::mapping::Mapping;
 use crate::shm::ring::{BadPosition, Reader, Writer};
 use crate::wire::frame::HEADER_LEN;
 
-pub(super) use connect::connect;
+pub(crate) use connect::Handshake;
 pub(crate) use listen::Listener;
 
 /// The socket behind this transport: one that keeps datagrams apart, and tells when the other side goes.

@@ -1,0 +1,178 @@
+//! Finding a server by its name: through the bases, through the transports on offer, and until it is there.
+//!
+//! Connecting is a value that goes on in steps and never waits itself: it says what it waits for. So one mechanism serves
+//! every API; the blocking one sleeps in poll(2) between the steps.
+
+mod round;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::round::Round;
+use self::watch::Watch;
+use crate::address::Address;
+use crate::connection::Connection;
+use crate::error::{Error, Result};
+use crate::options::ConnectOptions;
+use crate::transport::{Attempt, ClientTerms, Handshake, Link, Progress};
+use crate::wait::{Deadline, Waits};
+
+/// How long to rest between two attempts at a server that is there and has no time: as short as a server that is about
+/// to listen needs, and growing.
+const REST_MIN: Duration = Duration::from_millis(1);
+const REST_MAX: Duration = Duration::from_millis(200);
+
+/// Connects, sleeping in between.
+pub(crate) fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
+    let mut connecting = Connecting::new(address, options)?;
+    loop {
+        if let Some(connection) = connecting.step()? {
+            return Ok(connection);
+        }
+        connecting.waits().sleep().map_err(|error| connecting.failed(error))?;
+    }
+}
+
+/// A connection that is being made. Dropped before it is done it leaves no file behind.
+pub(crate) struct Connecting {
+    address: Address,
+    /// The name in quotes, for messages.
+    quoted: Arc<str>,
+    terms: ClientTerms,
+    timeout: Duration,
+    yields: u32,
+    /// Until when a server may appear.
+    patience: Deadline,
+    /// Until when a server that is there has to let us in.
+    deadline: Deadline,
+    rest: Duration,
+    watch: Option<Watch>,
+    state: State,
+}
+
+enum State {
+    /// A round through the bases begins.
+    Look,
+    /// It waits for an answer.
+    Shake(Box<Round>, Handshake),
+    /// A server is there and had no time, for this reason; at this time it is tried again.
+    Rest(Deadline, Error),
+    /// Nobody is there, until something happens where a server could appear.
+    Watch,
+    /// Something has; at this time it is looked at.
+    Settle(Deadline),
+}
+
+impl Connecting {
+    pub(crate) fn new(address: &str, options: &ConnectOptions) -> Result<Self> {
+        options.check()?;
+        let address = Address::parse(address)?;
+        Ok(Self {
+            quoted: format!("'{}'", address.name()).into(),
+            address,
+            terms: options.terms(),
+            timeout: options.timeout,
+            yields: options.yields,
+            patience: Deadline::after(options.wait_for_server),
+            deadline: Deadline::after(options.timeout),
+            rest: REST_MIN,
+            watch: None,
+            state: State::Look,
+        })
+    }
+
+    /// Goes on as far as that is possible without waiting. `None`: what there is to wait for, [`waits`](Self::waits) says.
+    ///
+    /// An error is final.
+    pub(crate) fn step(&mut self) -> Result<Option<Connection>> {
+        loop {
+            match std::mem::replace(&mut self.state, State::Look) {
+                State::Look => {
+                    let round = Round::new(&self.address)?;
+                    if let Some(link) = self.go_on(Box::new(round), None)? {
+                        return Ok(Some(self.connected(link)));
+                    }
+                }
+                State::Shake(round, handshake) => {
+                    if let Some(link) = self.go_on(round, Some(handshake))? {
+                        return Ok(Some(self.connected(link)));
+                    }
+                    if matches!(self.state, State::Shake(..)) {
+                        return Ok(None);
+                    }
+                }
+                State::Rest(until, error) if !until.is_over() => {
+                    self.state = State::Rest(until, error);
+                    return Ok(None);
+                }
+                // An attempt without time would fail for that alone, and hide the reason.
+                State::Rest(_, error) if self.deadline.is_over() => return Err(error),
+                State::Rest(..) => {}
+                State::Watch => match &self.watch {
+                    Some(watch) if !self.patience.is_over() && !watch.has_seen_something() => {
+                        self.state = State::Watch;
+                        return Ok(None);
+                    }
+                    // The bases are busy directories at times; what happens there need not concern us.
+                    _ => self.state = State::Settle(self.patience.or_after(REST_MIN)),
+                },
+                State::Settle(until) if !until.is_over() => {
+                    self.state = State::Settle(until);
+                    return Ok(None);
+                }
+                State::Settle(_) => self.watch_anew()?,
+            }
+        }
+    }
+
+    /// Goes on with a round. `None`: the state says what comes next.
+    fn go_on(&mut self, mut round: Box<Round>, handshake: Option<Handshake>) -> Result<Option<Link>> {
+        match round.go_on(&self.address, &self.terms, self.deadline, handshake) {
+            Ok(Progress::Done(link)) => return Ok(Some(*link)),
+            Ok(Progress::Waiting(handshake)) => self.state = State::Shake(round, handshake),
+            Err(Attempt::Failed(error)) => return Err(error),
+            Err(Attempt::Again(error)) => {
+                self.state = State::Rest(self.deadline.or_after(self.rest), error);
+                self.rest = (self.rest * 2).min(REST_MAX);
+            }
+            Err(Attempt::Absent(error)) if self.patience.is_over() => return Err(error),
+            Err(Attempt::Absent(_)) if self.watch.is_some() => self.state = State::Watch,
+            // What appears between an attempt and the watch is found by the next attempt.
+            Err(Attempt::Absent(_)) => self.watch_anew()?,
+        }
+        Ok(None)
+    }
+
+    /// Watches what is there now, and has it looked at once more.
+    fn watch_anew(&mut self) -> Result<()> {
+        self.watch.get_or_insert_with(Watch::new).renew(&self.address)?;
+        self.deadline = Deadline::after(self.timeout);
+        self.rest = REST_MIN;
+        self.state = State::Look;
+        Ok(())
+    }
+
+    fn connected(&self, link: Link) -> Connection {
+        tracing::debug!(address = %self.address, transport = %link.transport, peer = %link.peer, "connected");
+        Connection::new(link, Arc::clone(&self.quoted), self.yields)
+    }
+
+    /// What the next step waits for.
+    pub(crate) fn waits(&self) -> Waits<'_> {
+        match &self.state {
+            State::Look => Waits::until(Deadline::after(Duration::ZERO)),
+            State::Shake(_, handshake) => handshake.waits(),
+            State::Rest(until, _) | State::Settle(until) => Waits::until(*until),
+            State::Watch => match &self.watch {
+                Some(watch) => watch.waits(self.patience),
+                None => Waits::until(Deadline::after(Duration::ZERO)),
+            },
+        }
+    }
+
+    /// The error for what went wrong while waiting.
+    pub(crate) fn failed(&self, error: std::io::Error) -> Error {
+        Error::io("connect to", &*self.quoted, error)
+    }
+}

@@ -1,0 +1,200 @@
+//! One round through the places where a server can be: each base in turn, and in each the transports on offer.
+
+use std::time::Duration;
+use std::vec;
+
+use rustix::fs::{AtFlags, statat};
+
+use crate::address::Address;
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits;
+use crate::name::base::{self, Candidate};
+use crate::name::lock::{self, Holder};
+use crate::name::{self, Found};
+use crate::transport::{self, Attempt, ClientTerms, Handshake, Progress, Transport};
+use crate::wait::Deadline;
+
+/// Of the time that is left, a transport gets one part in so many to answer when there are others to fall back to.
+///
+/// A server that is in `accept` answers within a millisecond, and on a crowded machine within some tens. One that is busy
+/// with something else for longer may be so for ever, and another transport may not need an answer at all. A fifth of the
+/// usual 5 seconds is patient enough with the former, and leaves most of the time to what may help with the latter.
+const SHARE: u32 = 5;
+
+pub(super) struct Round {
+    candidates: vec::IntoIter<Candidate>,
+    /// Where it is.
+    place: Option<Place>,
+    unsafe_base: Option<Error>,
+    absent: Option<Error>,
+    looked: Vec<String>,
+}
+
+impl Round {
+    pub(super) fn new(address: &Address) -> Result<Self> {
+        Ok(Self {
+            candidates: base::candidates(Some(address))?.into_iter(),
+            place: None,
+            unsafe_base: None,
+            absent: None,
+            looked: Vec::new(),
+        })
+    }
+
+    /// Goes on, with the handshake that was waited for, until a connection is made, a handshake has to be waited for, or
+    /// nothing is left to be tried.
+    pub(super) fn go_on(
+        &mut self,
+        address: &Address,
+        terms: &ClientTerms,
+        deadline: Deadline,
+        mut handshake: Option<Handshake>,
+    ) -> Result<Progress, Attempt> {
+        loop {
+            let place = match &mut self.place {
+                Some(place) => place,
+                None => match self.next_place(address, terms) {
+                    Some(place) => self.place.insert(place),
+                    None => return Err(self.nobody(address)),
+                },
+            };
+            match place.go_on(terms, deadline, handshake.take()) {
+                Err(Attempt::Absent(error)) => {
+                    self.absent.get_or_insert(error);
+                    self.place = None;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn next_place(&mut self, address: &Address, terms: &ClientTerms) -> Option<Place> {
+        for candidate in self.candidates.by_ref() {
+            match name::find(&candidate, address.name(), &terms.trust()) {
+                Ok(Some(found)) => return Some(Place::new(found, address)),
+                Ok(None) => self.looked.push(candidate.path.display().to_string()),
+                // A base that somebody else could tamper with is not entered. A server in a later one is still ours.
+                Err(error) => {
+                    tracing::warn!(%error, "base passed over");
+                    self.unsafe_base.get_or_insert(error);
+                }
+            }
+        }
+        None
+    }
+
+    fn nobody(&mut self, address: &Address) -> Attempt {
+        match (self.absent.take(), self.unsafe_base.take()) {
+            // Fail closed: whoever made that base may want us to believe that nobody is there.
+            (_, Some(error)) => Attempt::Failed(error),
+            (Some(error), None) => Attempt::Absent(error),
+            (None, None) => Attempt::Absent(
+                Error::new(
+                    ErrorKind::NoServer,
+                    "connect to",
+                    format!("'{}'", address.name()),
+                    format!("nobody has this name (looked in {})", self.looked.join(", ")),
+                )
+                .next("start the server, or see `parlour path` for where it would be"),
+            ),
+        }
+    }
+}
+
+/// The directory of the name in one base, and the transports that are tried there, best first.
+struct Place {
+    found: Found,
+    /// The address demands one.
+    demanded: bool,
+    transports: Vec<Transport>,
+    /// How many of them were tried.
+    tried: usize,
+    /// What is wrong with those.
+    last: Option<Attempt>,
+}
+
+impl Place {
+    fn new(found: Found, address: &Address) -> Self {
+        let demanded = address.transport();
+        let transports = demanded.map_or_else(|| Transport::ALL.to_vec(), |transport| vec![transport]);
+        Self { found, demanded: demanded.is_some(), transports, tried: 0, last: None }
+    }
+
+    fn go_on(
+        &mut self,
+        terms: &ClientTerms,
+        deadline: Deadline,
+        mut handshake: Option<Handshake>,
+    ) -> Result<Progress, Attempt> {
+        loop {
+            let (transport, outcome) = match handshake.take() {
+                Some(handshake) => (handshake.transport(), handshake.step(&self.found, terms)),
+                None => {
+                    let Some(&transport) = self.transports.get(self.tried) else {
+                        return Err(self.last.take().unwrap_or_else(|| Attempt::Absent(nobody(&self.found))));
+                    };
+                    self.tried += 1;
+                    let deadline = match transport.needs_accept() && self.has_others() {
+                        true => deadline.or_after(share_of(deadline)),
+                        false => deadline,
+                    };
+                    (transport, transport::connect(transport, &self.found, terms, deadline))
+                }
+            };
+            match outcome {
+                Ok(progress) => return Ok(progress),
+                Err(attempt) if self.demanded => return Err(explain(attempt, transport, &self.found)),
+                Err(attempt) => self.note(transport, attempt),
+            }
+        }
+    }
+
+    /// Whether there is something to fall back to.
+    fn has_others(&self) -> bool {
+        self.transports[self.tried..]
+            .iter()
+            .any(|other| statat(&self.found.directory, other.file_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok())
+    }
+
+    /// Keeps the reason why a transport does not do. That another one may do is no reason to hide what is wrong with this
+    /// one when none does.
+    fn note(&mut self, transport: Transport, attempt: Attempt) {
+        match (&attempt, &self.last) {
+            (Attempt::Absent(_), Some(_)) => {}
+            (Attempt::Absent(_), None) => self.last = Some(attempt),
+            // Somebody is there.
+            (Attempt::Again(error) | Attempt::Failed(error), last) => {
+                tracing::info!(%transport, %error, "falling back to the next transport");
+                if !matches!(last, Some(Attempt::Again(_) | Attempt::Failed(_))) {
+                    self.last = Some(attempt);
+                }
+            }
+        }
+    }
+}
+
+fn share_of(deadline: Deadline) -> Duration {
+    deadline.left().unwrap_or(limits::HANDSHAKE_TIMEOUT) / SHARE
+}
+
+fn nobody(found: &Found) -> Error {
+    let path = found.path.display().to_string();
+    Error::new(ErrorKind::NoServer, "connect to", path, "nobody serves it").next("start the server")
+}
+
+/// A server that is there and does not offer the transport is another thing than no server.
+fn explain(outcome: Attempt, transport: Transport, found: &Found) -> Attempt {
+    let Attempt::Absent(error) = outcome else { return outcome };
+    match lock::look(&found.directory, &found.path) {
+        Ok(Holder::Live(Some(owner))) if !owner.transports.contains(&transport) => {
+            let offered: Vec<_> = owner.transports.iter().map(ToString::to_string).collect();
+            let detail = format!("its server ({owner}) offers {} and not {transport}", offered.join(", "));
+            let path = found.path.display().to_string();
+            Attempt::Absent(
+                Error::new(ErrorKind::NoServer, "connect to", path, detail)
+                    .next(format!("connect without '{transport}:', or have the server offer it too")),
+            )
+        }
+        _ => Attempt::Absent(error),
+    }
+}

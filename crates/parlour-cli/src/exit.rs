@@ -54,9 +54,12 @@ fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::Disconnected | ErrorKind::Truncated => DISCONNECTED,
         ErrorKind::MessageTooLong => TOO_LONG,
         ErrorKind::UnsafeDirectory => UNSAFE_DIRECTORY,
-        ErrorKind::NameLost | ErrorKind::Protocol | ErrorKind::Unsupported | ErrorKind::Shutdown | ErrorKind::Io => {
-            OTHER
-        }
+        ErrorKind::NameLost
+        | ErrorKind::Protocol
+        | ErrorKind::Encoding
+        | ErrorKind::Unsupported
+        | ErrorKind::Shutdown
+        | ErrorKind::Io => OTHER,
         // The library may learn further kinds; until this table does, they are "another error".
         _ => OTHER,
     }

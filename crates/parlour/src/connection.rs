@@ -194,8 +194,19 @@ impl Connection {
         self.receiver.try_recv()
     }
 
+    /// [`try_recv`](Connection::try_recv) into a `Vec` of the caller's; `false` is the end.
+    #[cfg(feature = "serde")]
+    pub(crate) fn try_recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool, TryRecvError> {
+        self.receiver.try_recv_into(message)
+    }
+
+    #[cfg(feature = "serde")]
+    pub(crate) fn common(&self) -> &Common {
+        self.receiver.common()
+    }
+
     /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
-    fn recv_until(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn recv_until(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
         if sender.outgoing().pending() == 0 {
             return receiver.recv_alone(out, deadline);

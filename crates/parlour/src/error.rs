@@ -56,6 +56,8 @@ pub enum ErrorKind {
     MessageTooLong,
     /// The other side broke the protocol.
     Protocol,
+    /// A value could not be made a message, or a message not a value (feature `serde`). The connection goes on.
+    Encoding,
     /// A directory's owner, mode or type lets somebody else interfere.
     UnsafeDirectory,
     /// This transport, platform or state cannot do it.
@@ -80,7 +82,7 @@ impl ErrorKind {
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Disconnected => io::ErrorKind::BrokenPipe,
             Self::Truncated => io::ErrorKind::UnexpectedEof,
-            Self::Protocol => io::ErrorKind::InvalidData,
+            Self::Protocol | Self::Encoding => io::ErrorKind::InvalidData,
             Self::Unsupported => io::ErrorKind::Unsupported,
             Self::Shutdown => io::ErrorKind::ConnectionAborted,
             Self::Io => io::ErrorKind::Other,
@@ -104,6 +106,7 @@ impl fmt::Display for ErrorKind {
             Self::Truncated => "truncated",
             Self::MessageTooLong => "message too long",
             Self::Protocol => "protocol error",
+            Self::Encoding => "encoding error",
             Self::UnsafeDirectory => "unsafe directory",
             Self::Unsupported => "unsupported",
             Self::Shutdown => "shut down",
@@ -237,6 +240,17 @@ pub enum TrySendError<M> {
     Full(M),
     /// The connection cannot take this message, or none any more.
     Failed(Error),
+}
+
+#[cfg(feature = "serde")]
+impl<M> TrySendError<M> {
+    /// The same about something else that was to be sent.
+    pub(crate) fn with<V>(self, value: V) -> TrySendError<V> {
+        match self {
+            Self::Full(_) => TrySendError::Full(value),
+            Self::Failed(error) => TrySendError::Failed(error),
+        }
+    }
 }
 
 impl<M> fmt::Display for TrySendError<M> {

@@ -58,6 +58,10 @@
 //! [`Receiver`] for two threads, [`Address`] and [`Transport`] for what a name can say, [`Peer`] for who is there,
 //! [`Error`] for what went wrong, and [`inspect`] for what exists on this machine.
 //!
+//! # Features
+//!
+//! `serde`: values of your own types as messages, `Connection::typed`. Off by default, and nothing else needs it.
+//!
 //! # Platform
 //!
 //! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
@@ -80,6 +84,8 @@ mod server;
 mod shm;
 mod sys;
 mod transport;
+#[cfg(feature = "serde")]
+mod typed;
 mod wait;
 mod wire;
 
@@ -96,6 +102,8 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};
 pub use transport::{Capabilities, Transport};
+#[cfg(feature = "serde")]
+pub use typed::{Typed, TypedReceiver, TypedSender};
 
 /// The code of the README compiles.
 #[cfg(doctest)]

@@ -74,10 +74,15 @@ impl Receiver {
     /// [`Connection::recv`](crate::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         let mut bytes = Vec::new();
+        Ok(self.try_recv_into(&mut bytes)?.then(|| Message::new(bytes)))
+    }
+
+    /// [`try_recv`](Receiver::try_recv) into a `Vec` of the caller's; `false` is the end.
+    pub(crate) fn try_recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool, TryRecvError> {
         loop {
-            return match self.incoming.try_recv(&mut bytes) {
-                Ok(Received::Message) => Ok(Some(Message::new(bytes))),
-                Ok(Received::Closed) => Ok(None),
+            return match self.incoming.try_recv(message) {
+                Ok(Received::Message) => Ok(true),
+                Ok(Received::Closed) => Ok(false),
                 // The caller may wait now.
                 Ok(Received::Empty) if self.incoming.prepare_to_wait() => continue,
                 Ok(Received::Empty) => Err(TryRecvError::Empty),

@@ -50,6 +50,11 @@ impl Sender {
         self.outgoing.set_apart();
     }
 
+    #[cfg(feature = "serde")]
+    pub(crate) fn common(&self) -> &Common {
+        &self.common
+    }
+
     pub(crate) fn message_max(&self) -> usize {
         self.message_max
     }

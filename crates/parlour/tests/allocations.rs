@@ -1,4 +1,5 @@
-//! Messages cost no memory of their own: sending and receiving into a `Vec` that is used again allocates nothing.
+//! Messages cost no memory of their own: sending and receiving into a `Vec` that is used again allocates nothing, nor do
+//! values.
 #![allow(unsafe_code, reason = "an allocator is unsafe")]
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +17,7 @@ use std::io::IoSlice;
 use std::process::ExitCode;
 use std::thread;
 
-use parlour::{Connection, Server, Transport};
+use parlour::{Connection, Server, Transport, TryRecvError};
 use support::{Base, data};
 
 /// How often each thread calls the allocator for memory.
@@ -97,8 +98,48 @@ fn main() -> ExitCode {
                 }
             }
         }
+        for &transport in Transport::ALL {
+            let name = format!("{transport}::sending_and_receiving_values_allocates_nothing");
+            trials.push(support::trial(name, move || values_allocate_nothing(transport)));
+        }
         trials
     })
+}
+
+/// Values that hold no memory of their own, with every way to send and to receive.
+fn values_allocate_nothing(transport: Transport) {
+    type Value = (u64, [[u32; 32]; 32], Option<bool>);
+    let value: Value = (1 << 40, [[1 << 30; 32]; 32], Some(true));
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut served = server.accept().unwrap().typed::<Value, Value>();
+            rounds(|| {
+                for _ in 0..3 {
+                    let received = served.recv_timeout(support::DEADLINE).unwrap().unwrap();
+                    served.send(&received).unwrap();
+                }
+            })
+        });
+        let mut client = Connection::connect(&address).unwrap().typed::<Value, Value>();
+        let of_client = rounds(|| {
+            client.send(&value).unwrap();
+            assert_eq!(client.recv().unwrap(), Some(value));
+            client.feed(&value).unwrap();
+            assert_eq!(client.recv_timeout(support::DEADLINE).unwrap(), Some(value));
+            client.try_send(&value).unwrap();
+            let received = loop {
+                match client.try_recv() {
+                    Err(TryRecvError::Empty) => thread::yield_now(),
+                    received => break received.unwrap(),
+                }
+            };
+            assert_eq!(received, Some(value));
+        });
+        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of client and server");
+    });
 }
 
 fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), length: usize) {

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     &["sender", "receiver"],
     &["connection"],
-    &["connect", "server", "options"],
+    &["connect", "server", "options", "typed"],
     &["inspect"],
 ];
 

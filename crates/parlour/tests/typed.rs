@@ -1,0 +1,346 @@
+//! Values as messages, over every transport.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+)]
+
+mod support;
+
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use parlour::{
+    ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport, TryRecvError, TrySendError, Typed,
+};
+use serde::{Deserialize, Serialize};
+use support::{Base, DEADLINE};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Request {
+    Add(i64, i64),
+    Repeat { text: String, times: u16 },
+    Stop,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Response {
+    number: u32,
+    result: Result<Value, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Value {
+    Sum(i64),
+    Texts(Vec<String>),
+    Nothing,
+}
+
+type Client = Typed<Request, Response>;
+type Served = Typed<Response, Request>;
+
+type Test = (&'static str, fn(Transport));
+
+const TESTS: [Test; 12] = [
+    ("values_of_two_types_pass_each_way", values_of_two_types_pass_each_way),
+    ("the_halves_work_in_two_threads", the_halves_work_in_two_threads),
+    ("fed_values_go_together_and_before_receiving_sleeps", fed_values_go_together_and_before_receiving_sleeps),
+    ("a_value_that_found_no_room_is_handed_back", a_value_that_found_no_room_is_handed_back),
+    ("receiving_without_waiting_tells_empty_from_the_end", receiving_without_waiting_tells_empty_from_the_end),
+    ("receiving_gives_up_at_its_deadline", receiving_gives_up_at_its_deadline),
+    (
+        "a_message_that_is_no_value_is_told_apart_and_passed_over",
+        a_message_that_is_no_value_is_told_apart_and_passed_over,
+    ),
+    ("bytes_behind_a_value_are_an_error", bytes_behind_a_value_are_an_error),
+    ("a_hostile_message_is_one_error_and_no_more", a_hostile_message_is_one_error_and_no_more),
+    ("a_value_over_the_limit_is_refused_with_nothing_sent", a_value_over_the_limit_is_refused_with_nothing_sent),
+    (
+        "a_value_that_cannot_be_encoded_is_refused_with_nothing_sent",
+        a_value_that_cannot_be_encoded_is_refused_with_nothing_sent,
+    ),
+    ("bytes_and_values_take_turns_on_one_connection", bytes_and_values_take_turns_on_one_connection),
+];
+
+fn main() -> ExitCode {
+    support::run(|| {
+        let pairs = Transport::ALL.iter().flat_map(|&transport| TESTS.map(|test| (transport, test)));
+        pairs
+            .map(|(transport, (name, test))| support::trial(format!("{transport}::{name}"), move || test(transport)))
+            .collect()
+    })
+}
+
+/// Both ends of a connection, as bytes.
+fn ends(transport: Transport, options: &ConnectOptions) -> (Connection, Connection, Base) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = ServerOptions::new().bind(&address).unwrap();
+    let (client, served) = thread::scope(|scope| {
+        let client = scope.spawn(|| options.connect(&address).unwrap());
+        let served = server.accept_timeout(DEADLINE).unwrap();
+        (client.join().unwrap(), served)
+    });
+    (client, served, base)
+}
+
+fn typed_ends(transport: Transport) -> (Client, Served, Base) {
+    let (client, served, base) = ends(transport, &ConnectOptions::new());
+    (client.typed(), served.typed(), base)
+}
+
+fn answer(number: u32, request: &Request) -> Response {
+    let result = match request {
+        Request::Add(a, b) => a.checked_add(*b).map(Value::Sum).ok_or_else(|| "too large".to_owned()),
+        Request::Repeat { text, times } => Ok(Value::Texts(vec![text.clone(); usize::from(*times)])),
+        Request::Stop => Ok(Value::Nothing),
+    };
+    Response { number, result }
+}
+
+fn requests() -> Vec<Request> {
+    vec![
+        Request::Add(1, -2),
+        Request::Add(i64::MAX, 1),
+        Request::Repeat { text: String::new(), times: 0 },
+        Request::Repeat { text: "ä".repeat(1000), times: 1000 },
+        Request::Stop,
+    ]
+}
+
+fn values_of_two_types_pass_each_way(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut served = server.accept().unwrap().typed::<Response, Request>();
+            let mut number = 0;
+            while let Some(request) = served.recv().unwrap() {
+                served.send(&answer(number, &request)).unwrap();
+                number += 1;
+            }
+        });
+        let mut client = Connection::connect(&address).unwrap().typed::<Request, Response>();
+        for (number, request) in (0..).zip(requests()) {
+            match number {
+                0 => client.try_send(&request).unwrap(),
+                1 => client.send_timeout(&request, DEADLINE).unwrap(),
+                _ => client.send(&request).unwrap(),
+            }
+            assert_eq!(client.recv_timeout(DEADLINE).unwrap(), Some(answer(number, &request)));
+        }
+        assert_eq!(client.connection().transport(), transport);
+        client.close().unwrap();
+    });
+}
+
+fn the_halves_work_in_two_threads(transport: Transport) {
+    let (client, served, _base) = typed_ends(transport);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (mut sender, mut receiver) = served.split();
+            for number in 0.. {
+                let Some(request) = receiver.recv().unwrap() else { break };
+                sender.feed(&answer(number, &request)).unwrap();
+                assert!(sender.try_flush().is_ok());
+            }
+            sender.finish().unwrap();
+        });
+        let (mut sender, mut receiver) = client.split();
+        scope.spawn(move || {
+            for request in requests() {
+                sender.send(&request).unwrap();
+            }
+        });
+        for (number, request) in (0..).zip(requests()) {
+            assert_eq!(receiver.recv().unwrap(), Some(answer(number, &request)));
+        }
+        assert_eq!(receiver.recv().unwrap(), None);
+    });
+}
+
+fn fed_values_go_together_and_before_receiving_sleeps(transport: Transport) {
+    let (mut client, mut served, _base) = typed_ends(transport);
+    client.feed(&Request::Add(1, 2)).unwrap();
+    client.feed(&Request::Stop).unwrap();
+    assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)), "they wait for each other");
+    client.flush().unwrap();
+    assert!(client.try_flush().unwrap(), "nothing is left");
+    assert_eq!(served.recv().unwrap(), Some(Request::Add(1, 2)));
+    assert_eq!(served.recv().unwrap(), Some(Request::Stop));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let request = served.recv().unwrap().unwrap();
+            served.send(&answer(7, &request)).unwrap();
+        });
+        client.feed(&Request::Stop).unwrap();
+        assert_eq!(client.recv().unwrap(), Some(answer(7, &Request::Stop)));
+    });
+}
+
+fn a_value_that_found_no_room_is_handed_back(transport: Transport) {
+    let (mut client, mut served, _base) = typed_ends(transport);
+    let request = |number| Request::Repeat { text: "x".repeat(3000), times: number };
+    let mut sent = 0;
+    let returned = loop {
+        match client.try_send(request(sent)) {
+            Ok(()) => sent += 1,
+            Err(TrySendError::Full(request)) => break request,
+            Err(TrySendError::Failed(error)) => panic!("{error}"),
+        }
+    };
+    assert_eq!(returned, request(sent));
+    let error = client.send_timeout(&returned, Duration::ZERO).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    for number in 0..sent {
+        // The rest of the last one may have been kept.
+        client.try_flush().unwrap();
+        assert_eq!(served.recv().unwrap(), Some(request(number)));
+    }
+    client.send(&Request::Stop).unwrap();
+    assert_eq!(served.recv().unwrap(), Some(Request::Stop));
+}
+
+fn receiving_without_waiting_tells_empty_from_the_end(transport: Transport) {
+    let (mut client, served, _base) = typed_ends(transport);
+    assert!(matches!(client.try_recv(), Err(TryRecvError::Empty)));
+    served.close().unwrap();
+    support::eventually("the end", || match client.try_recv() {
+        Err(TryRecvError::Empty) => false,
+        Ok(None) => true,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(client.recv().unwrap(), None);
+}
+
+fn receiving_gives_up_at_its_deadline(transport: Transport) {
+    let (mut client, mut served, _base) = typed_ends(transport);
+    let error = client.recv_timeout(Duration::from_millis(20)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    served.send(&answer(1, &Request::Stop)).unwrap();
+    assert_eq!(client.recv().unwrap(), Some(answer(1, &Request::Stop)));
+}
+
+fn a_message_that_is_no_value_is_told_apart_and_passed_over(transport: Transport) {
+    let (mut client, served, _base) = ends(transport, &ConnectOptions::new());
+    let mut served: Served = served.typed();
+    let proper = postcard_of(&Request::Add(1, 2));
+    for message in [&proper[..], &[9, 9, 9], &proper, &[], &proper] {
+        client.send(message).unwrap();
+    }
+    assert_eq!(served.recv().unwrap(), Some(Request::Add(1, 2)));
+    let error = served.recv().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encoding);
+    let told = error.to_string();
+    for part in ["cannot decode a message from 'room'", "message 2, of 3 bytes, is not one typed::Request: "] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(served.recv().unwrap(), Some(Request::Add(1, 2)));
+    // Whichever call comes upon it, and across a split.
+    let (_sender, mut receiver) = served.split();
+    let error = receiver.recv_timeout(DEADLINE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Encoding);
+    assert!(error.to_string().contains("message 4, of 0 bytes"), "{error}");
+    assert_eq!(receiver.recv().unwrap(), Some(Request::Add(1, 2)));
+    client.send(&[9]).unwrap();
+    support::eventually("the sixth message", || match receiver.try_recv() {
+        Err(TryRecvError::Empty) => false,
+        Err(TryRecvError::Failed(error)) => {
+            assert!(error.to_string().contains("message 6, of 1 bytes"), "{error}");
+            true
+        }
+        other => panic!("{other:?}"),
+    });
+    client.close().unwrap();
+    assert_eq!(receiver.recv().unwrap(), None);
+}
+
+fn bytes_behind_a_value_are_an_error(transport: Transport) {
+    let (mut client, served, _base) = ends(transport, &ConnectOptions::new());
+    let mut served: Served = served.typed();
+    let mut message = postcard_of(&Request::Stop);
+    client.send(&message).unwrap();
+    message.push(0);
+    client.send(&message).unwrap();
+    assert_eq!(served.recv().unwrap(), Some(Request::Stop));
+    let error = served.recv().unwrap_err();
+    assert!(error.to_string().contains("1 bytes are left over behind it"), "{error}");
+}
+
+fn a_hostile_message_is_one_error_and_no_more(transport: Transport) {
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    enum Nested {
+        List(Vec<Nested>),
+        Units(Vec<()>),
+        Numbers(Vec<u64>),
+    }
+    let (mut client, served, _base) = ends(transport, &ConnectOptions::new());
+    let mut served = served.typed::<(), Nested>();
+    let claimed = postcard_of(&(1u64 << 60));
+    let deep = [0, 1].repeat(1 << 19);
+    for message in [[&[1], &claimed[..]].concat(), [&[2], &claimed[..]].concat(), deep] {
+        thread::scope(|scope| {
+            scope.spawn(|| client.send(&message).unwrap());
+            assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::Encoding);
+        });
+    }
+    client.send(&postcard_of(&Nested::Numbers(vec![1, 2]))).unwrap();
+    assert_eq!(served.recv().unwrap(), Some(Nested::Numbers(vec![1, 2])));
+}
+
+fn a_value_over_the_limit_is_refused_with_nothing_sent(transport: Transport) {
+    let (client, served, _base) = ends(transport, &ConnectOptions::new().message_max(1000));
+    let (mut client, mut served): (Client, Served) = (client.typed(), served.typed());
+    let request = |length: usize| Request::Repeat { text: "x".repeat(length), times: 1 };
+    // One byte for the variant, two for the length, one for the number.
+    client.send(&request(996)).unwrap();
+    let error = client.send(&request(997)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::MessageTooLong);
+    assert!(error.to_string().contains("typed::Request; as a message it has more than the 1000 bytes"), "{error}");
+    client.send(&Request::Stop).unwrap();
+    assert_eq!(served.recv().unwrap(), Some(request(996)));
+    assert_eq!(served.recv().unwrap(), Some(Request::Stop));
+}
+
+fn a_value_that_cannot_be_encoded_is_refused_with_nothing_sent(transport: Transport) {
+    struct Odd(bool);
+    impl Serialize for Odd {
+        fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                true => Err(serde::ser::Error::custom("no")),
+                false => serializer.serialize_u8(7),
+            }
+        }
+    }
+    let (client, mut served, _base) = ends(transport, &ConnectOptions::new());
+    let mut client = client.typed::<Odd, ()>();
+    assert_eq!(client.send(&Odd(true)).unwrap_err().kind(), ErrorKind::Encoding);
+    assert!(matches!(client.try_send(Odd(true)), Err(TrySendError::Failed(_))));
+    client.send(&Odd(false)).unwrap();
+    assert_eq!(served.recv().unwrap().unwrap(), b"\x07");
+}
+
+fn bytes_and_values_take_turns_on_one_connection(transport: Transport) {
+    let (mut client, mut served, _base) = ends(transport, &ConnectOptions::new());
+    client.send(b"hello").unwrap();
+    let mut client = client.typed::<str, ()>();
+    client.feed("value").unwrap();
+    let mut client = client.into_inner();
+    client.send(b"bye").unwrap();
+    assert_eq!(served.recv().unwrap().unwrap(), b"hello");
+    let mut served = served.typed::<(), String>();
+    assert_eq!(served.recv().unwrap().as_deref(), Some("value"));
+    let mut served = served.into_inner();
+    assert_eq!(served.recv().unwrap().unwrap(), b"bye");
+}
+
+/// As any program writes it.
+fn postcard_of<T: Serialize>(value: &T) -> Vec<u8> {
+    postcard::to_stdvec(value).unwrap()
+}

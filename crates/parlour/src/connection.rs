@@ -15,7 +15,8 @@ use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
-use crate::transport::{Capabilities, Fault, Link, Transport};
+use crate::shared_bytes::SharedBytes;
+use crate::transport::{Capabilities, Fault, Link, LostFds, Transport};
 use crate::wait::{Deadline, wait, wait_for};
 
 /// A private two-way channel of messages with one peer.
@@ -47,8 +48,9 @@ pub struct Connection {
 impl Connection {
     pub(crate) fn new(link: Link, quoted: Arc<str>, yields: u32) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
-        let common = Arc::new(Common { quoted, transport, peer, yields, _permit: permit });
-        let sender = Sender::new(Arc::clone(&common), outgoing, incoming.message_max());
+        let message_max = incoming.message_max().bytes();
+        let common = Arc::new(Common { quoted, transport, peer, message_max, yields, _permit: permit });
+        let sender = Sender::new(Arc::clone(&common), outgoing);
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
 
@@ -110,6 +112,51 @@ impl Connection {
         self.sender.send_timeout(message, timeout)
     }
 
+    /// Sends a message with open descriptors, which the receiver finds in [`Message::fds`]. See [`Sender::send_with_fds`].
+    ///
+    /// # Errors
+    ///
+    /// - Those of `send`.
+    /// - [`ErrorKind::Unsupported`]: the transport carries none. `unix` and `packet` do.
+    /// - [`ErrorKind::Refused`]: the other side allows none; nothing was sent.
+    /// - [`ErrorKind::MessageTooLong`]: there are more than 253.
+    pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.sender.send_with_fds(message, fds)
+    }
+
+    /// [`send_with_fds`](Connection::send_with_fds) that gives up after `timeout`, as
+    /// [`send_timeout`](Connection::send_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`]: nothing was sent.
+    pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+        self.sender.send_with_fds_timeout(message, fds, timeout)
+    }
+
+    /// Sends a message with blocks of memory that are not copied, however large; the receiver finds them with
+    /// [`Message::take_shared`]. See [`Sender::send_shared`].
+    ///
+    /// # Errors
+    ///
+    /// - Those of `send`.
+    /// - [`ErrorKind::Unsupported`]: the transport cannot. `shm`, `packet` and `unix` can.
+    /// - [`ErrorKind::Refused`]: the other side allows no descriptors, of which each block is one; nothing was sent.
+    /// - [`ErrorKind::MessageTooLong`]: there are more than 253.
+    pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        self.sender.send_shared(message, blocks)
+    }
+
+    /// [`send_shared`](Connection::send_shared) that gives up after `timeout`, as
+    /// [`send_timeout`](Connection::send_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send_shared`, and [`ErrorKind::TimedOut`]: nothing was sent.
+    pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
+        self.sender.send_shared_timeout(message, blocks, timeout)
+    }
+
     /// [`send`](Connection::send) that does not wait. See [`Sender::try_send`].
     ///
     /// # Errors
@@ -160,18 +207,19 @@ impl Connection {
     ///   direction is over.
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_until(&mut bytes, Deadline::NEVER)?.then(|| Message::new(bytes)))
+        let mut message = Message::default();
+        Ok(self.recv_until(&mut message, Deadline::NEVER)?.then_some(message))
     }
 
-    /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
+    /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. Descriptors that
+    /// come along are closed. See
     /// [`Receiver::recv_into`].
     ///
     /// # Errors
     ///
     /// Those of `recv`.
-    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
-        self.recv_until(message, Deadline::NEVER)
+    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
     }
 
     /// [`recv`](Connection::recv) that gives up after `timeout`. Part of a message that has arrived by then is kept for
@@ -181,8 +229,8 @@ impl Connection {
     ///
     /// Those of `recv`, and [`ErrorKind::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_until(&mut bytes, Deadline::after(timeout))?.then(|| Message::new(bytes)))
+        let mut message = Message::default();
+        Ok(self.recv_until(&mut message, Deadline::after(timeout))?.then_some(message))
     }
 
     /// [`recv`](Connection::recv) that does not wait.
@@ -194,9 +242,9 @@ impl Connection {
         self.receiver.try_recv()
     }
 
-    /// [`try_recv`](Connection::try_recv) into a `Vec` of the caller's; `false` is the end.
+    /// [`try_recv`](Connection::try_recv) into a message of the caller's; `false` is the end.
     #[cfg(feature = "serde")]
-    pub(crate) fn try_recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool, TryRecvError> {
+    pub(crate) fn try_recv_into(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
         self.receiver.try_recv_into(message)
     }
 
@@ -206,7 +254,7 @@ impl Connection {
     }
 
     /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
-    pub(crate) fn recv_until(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
         if sender.outgoing().pending() == 0 {
             return receiver.recv_alone(out, deadline);
@@ -296,7 +344,7 @@ impl Connection {
     /// What this connection can do.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
-        self.transport().capabilities(self.sender.message_max())
+        self.receiver.common().capabilities()
     }
 
     /// Readable when a receive may go on. For waiting only.
@@ -326,6 +374,8 @@ pub(crate) struct Common {
     pub(crate) quoted: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
+    /// The longest message in bytes, in both directions.
+    pub(crate) message_max: usize,
     /// How often a call looks again before it sleeps.
     pub(crate) yields: u32,
     /// Counts the connection with its server until both halves are gone.
@@ -360,7 +410,8 @@ impl Common {
         }
     }
 
-    pub(crate) fn fault(&self, operation: &'static str, fault: Fault, message_max: usize) -> Error {
+    pub(crate) fn fault(&self, operation: &'static str, fault: Fault) -> Error {
+        let message_max = self.message_max;
         match fault {
             Fault::Disconnected => self
                 .error(ErrorKind::Disconnected, operation, "the other side has gone, or receives no more")
@@ -378,11 +429,35 @@ impl Common {
                     format!("the message has {length} bytes and {message_max} are allowed"),
                 )
                 .next("send it in parts, or raise message_max on both sides"),
+            Fault::FdsRefused => self
+                .error(ErrorKind::Refused, operation, "the other side takes no descriptors; nothing was sent")
+                .next("have it allow some (the option fds_max)"),
+            Fault::Fds(LostFds::NotAllowed) => self
+                .error(ErrorKind::Protocol, operation, "descriptors came with a message, and none are allowed")
+                .next("allow some (the option fds_max), and connect again"),
+            Fault::Fds(LostFds::TooMany { came, allowed }) => self
+                .error(
+                    ErrorKind::Protocol,
+                    operation,
+                    format!("{came} descriptors came with a message, and {allowed} are allowed"),
+                )
+                .next("raise fds_max, and connect again"),
+            Fault::Fds(LostFds::TableFull) => self
+                .error(
+                    ErrorKind::Io,
+                    operation,
+                    "this process has no room for the descriptors of a message, so that they are lost",
+                )
+                .next("raise the limit on open descriptors (ulimit -n), and connect again"),
             Fault::Protocol(what) => {
                 self.error(ErrorKind::Protocol, operation, what).next("the other side does not speak this protocol")
             }
             Fault::Io(error) => self.io(operation, error),
         }
+    }
+
+    pub(crate) fn capabilities(&self) -> Capabilities {
+        self.transport.capabilities(self.message_max)
     }
 
     /// What both halves show of themselves.

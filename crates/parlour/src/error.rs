@@ -40,7 +40,7 @@ pub enum ErrorKind {
     NameLost,
     /// Nobody serves the name.
     NoServer,
-    /// The server answered, and said no.
+    /// The other side answered, and said no.
     Refused,
     /// The system, or a check of the other side's identity, does not permit it.
     Denied,

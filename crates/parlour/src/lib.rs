@@ -81,6 +81,7 @@ mod poller;
 mod receiver;
 mod sender;
 mod server;
+mod shared_bytes;
 mod shm;
 mod sys;
 mod transport;
@@ -101,6 +102,7 @@ pub use poller::ShutdownHandle;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};
+pub use shared_bytes::SharedBytes;
 pub use transport::{Capabilities, Transport};
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};

@@ -21,6 +21,9 @@ pub(crate) const CONNECTIONS_PER_UID_MAX: usize = 4_096;
 /// Clients that wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
 pub(crate) const BACKLOG: u32 = 4_096;
 
+/// Descriptors with one message, of which by default none are allowed: as many as the kernel sends at once (`SCM_MAX_FD`).
+pub(crate) const FDS_MAX: usize = 253;
+
 /// How often a blocking call looks again before it sleeps. Measured: 5 are too few to meet a peer that answers at once, and
 /// beyond 50 nothing is gained.
 pub(crate) const YIELDS: u32 = 40;

@@ -9,7 +9,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{self, Gate, Policy};
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::transport::{ClientTerms, Terms, Transport};
+use crate::transport::{ClientTerms, MessageMax, Terms, Transport};
 use crate::wire::{frame, shm_hello};
 
 /// What a `unix` server makes of the file that a client of its own user binds for itself.
@@ -48,6 +48,7 @@ pub struct ServerOptions {
     pub(crate) group: Option<u32>,
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) message_max: usize,
+    pub(crate) fds_max: usize,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_uid_max: usize,
     pub(crate) half_open_max: usize,
@@ -66,6 +67,7 @@ impl Default for ServerOptions {
             group: None,
             policy: None,
             message_max: limits::MESSAGE_MAX,
+            fds_max: 0,
             connections_max: limits::CONNECTIONS_MAX,
             connections_per_uid_max: limits::CONNECTIONS_PER_UID_MAX,
             half_open_max: limits::HALF_OPEN_MAX,
@@ -126,6 +128,17 @@ impl ServerOptions {
     #[must_use]
     pub fn message_max(mut self, bytes: usize) -> Self {
         self.message_max = bytes;
+        self
+    }
+
+    /// How many open descriptors may come with one message ([`Message::fds`](crate::Message::fds)), blocks of
+    /// [`SharedBytes`](crate::SharedBytes) among them. Default 0: they are refused. At most 253; a peer that sends more
+    /// than are allowed loses the connection.
+    ///
+    /// A descriptor is a right, and a hold on whatever is behind it: allow as many as the conversation needs.
+    #[must_use]
+    pub fn fds_max(mut self, count: usize) -> Self {
+        self.fds_max = count;
         self
     }
 
@@ -220,7 +233,7 @@ impl ServerOptions {
     pub(crate) fn terms(&self, gate: &Arc<Gate>) -> Terms {
         Terms {
             gate: Arc::clone(gate),
-            message_max: self.message_max,
+            message_max: MessageMax::new(self.message_max, self.fds_max),
             half_open_max: self.half_open_max,
             handshake_timeout: self.handshake_timeout,
             client_file: self.client_file,
@@ -233,6 +246,7 @@ impl ServerOptions {
 
     pub(crate) fn check(&self) -> Result<()> {
         check_message_max(self.message_max)?;
+        check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
         check("connections_max", self.connections_max >= 1, "it must be at least 1")?;
         check("connections_per_uid_max", self.connections_per_uid_max >= 1, "it must be at least 1")?;
@@ -251,6 +265,7 @@ impl fmt::Debug for ServerOptions {
             .field("group", &self.group)
             .field("policy", &self.policy.as_ref().map(|_| "a closure"))
             .field("message_max", &self.message_max)
+            .field("fds_max", &self.fds_max)
             .field("connections_max", &self.connections_max)
             .field("connections_per_uid_max", &self.connections_per_uid_max)
             .field("half_open_max", &self.half_open_max)
@@ -279,6 +294,7 @@ pub struct ConnectOptions {
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
     pub(crate) message_max: usize,
+    pub(crate) fds_max: usize,
     pub(crate) ring_size: usize,
     pub(crate) yields: u32,
 }
@@ -291,6 +307,7 @@ impl Default for ConnectOptions {
             server_uid: None,
             client_file: true,
             message_max: limits::MESSAGE_MAX,
+            fds_max: 0,
             ring_size: limits::RING_SIZE,
             yields: limits::YIELDS,
         }
@@ -344,6 +361,17 @@ impl ConnectOptions {
         self
     }
 
+    /// How many open descriptors may come with one message ([`Message::fds`](crate::Message::fds)), blocks of
+    /// [`SharedBytes`](crate::SharedBytes) among them. Default 0: they are refused. At most 253; a peer that sends more
+    /// than are allowed loses the connection.
+    ///
+    /// A descriptor is a right, and a hold on whatever is behind it: allow as many as the conversation needs.
+    #[must_use]
+    pub fn fds_max(mut self, count: usize) -> Self {
+        self.fds_max = count;
+        self
+    }
+
     /// How much a connection over `shm` holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to
     /// 64 MiB. The memory is allocated when the connection is made, and longer messages flow through it in pieces.
     #[must_use]
@@ -376,6 +404,7 @@ impl ConnectOptions {
 
     pub(crate) fn check(&self) -> Result<()> {
         check_message_max(self.message_max)?;
+        check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
         check("timeout", !self.timeout.is_zero(), "it must be more than 0")
     }
@@ -384,7 +413,7 @@ impl ConnectOptions {
         ClientTerms {
             server_uid: self.server_uid,
             client_file: self.client_file,
-            message_max: self.message_max,
+            message_max: MessageMax::new(self.message_max, self.fds_max),
             ring_size: self.ring_size,
         }
     }
@@ -392,6 +421,10 @@ impl ConnectOptions {
 
 fn check_message_max(bytes: usize) -> Result<()> {
     check("message_max", bytes <= frame::MESSAGE_MAX, "it must be at most 2 GiB - 1")
+}
+
+fn check_fds_max(count: usize) -> Result<()> {
+    check("fds_max", count <= limits::FDS_MAX, "it must be at most 253, which is what the kernel sends at once")
 }
 
 fn check_ring_size(bytes: usize) -> Result<()> {

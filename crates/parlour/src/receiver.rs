@@ -39,20 +39,20 @@ impl Receiver {
     /// Those of [`Connection::recv`](crate::Connection::recv).
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_into(&mut bytes)?.then(|| Message::new(bytes)))
+        let mut message = Message::default();
+        Ok(self.recv_alone(&mut message, Deadline::NEVER)?.then_some(message))
     }
 
     /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end.
     ///
     /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it changes
-    /// places for messages over 64 KiB, are large enough.
+    /// places for messages over 64 KiB, are large enough. Descriptors that come along are closed.
     ///
     /// # Errors
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv).
-    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
-        self.recv_alone(message, Deadline::NEVER)
+    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        Message::receive_into(bytes, |message| self.recv_alone(message, Deadline::NEVER))
     }
 
     /// [`recv`](Receiver::recv) that gives up after `timeout`. See
@@ -62,8 +62,8 @@ impl Receiver {
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv), and [`ErrorKind::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let mut bytes = Vec::new();
-        Ok(self.recv_alone(&mut bytes, Deadline::after(timeout))?.then(|| Message::new(bytes)))
+        let mut message = Message::default();
+        Ok(self.recv_alone(&mut message, Deadline::after(timeout))?.then_some(message))
     }
 
     /// [`recv`](Receiver::recv) that does not wait.
@@ -73,12 +73,12 @@ impl Receiver {
     /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
     /// [`Connection::recv`](crate::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
-        let mut bytes = Vec::new();
-        Ok(self.try_recv_into(&mut bytes)?.then(|| Message::new(bytes)))
+        let mut message = Message::default();
+        Ok(self.try_recv_into(&mut message)?.then_some(message))
     }
 
-    /// [`try_recv`](Receiver::try_recv) into a `Vec` of the caller's; `false` is the end.
-    pub(crate) fn try_recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool, TryRecvError> {
+    /// [`try_recv`](Receiver::try_recv) into a message of the caller's; `false` is the end.
+    pub(crate) fn try_recv_into(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
         loop {
             return match self.incoming.try_recv(message) {
                 Ok(Received::Message) => Ok(true),
@@ -92,7 +92,7 @@ impl Receiver {
     }
 
     /// Receives what is there: `None` when no whole message is.
-    pub(crate) fn recv_now(&mut self, out: &mut Vec<u8>) -> Result<Option<bool>> {
+    pub(crate) fn recv_now(&mut self, out: &mut Message) -> Result<Option<bool>> {
         match self.incoming.try_recv(out) {
             Ok(Received::Message) => Ok(Some(true)),
             Ok(Received::Closed) => Ok(Some(false)),
@@ -101,14 +101,14 @@ impl Receiver {
         }
     }
 
-    pub(crate) fn recv_alone(&mut self, out: &mut Vec<u8>, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn recv_alone(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
     }
 
     /// Receives, with `wait` to sleep until the descriptor is readable or, `Ok(false)`, the deadline has passed.
     pub(crate) fn recv_until(
         &mut self,
-        out: &mut Vec<u8>,
+        out: &mut Message,
         deadline: Deadline,
         mut wait: impl FnMut(BorrowedFd<'_>) -> io::Result<bool>,
     ) -> Result<bool> {
@@ -170,7 +170,7 @@ impl Receiver {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        self.common.fault(RECV, fault, self.incoming.message_max())
+        self.common.fault(RECV, fault)
     }
 }
 

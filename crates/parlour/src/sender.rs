@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io::IoSlice;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,9 @@ use rustix::event::PollFlags;
 
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
+use crate::limits::FDS_MAX;
 use crate::peer::Peer;
+use crate::shared_bytes::SharedBytes;
 use crate::sys::fork::Process;
 use crate::transport::stream::message_len;
 use crate::transport::{Fault, Outgoing, Transport};
@@ -27,14 +29,13 @@ const FEED_MAX: usize = 64 * 1024;
 pub struct Sender {
     common: Arc<Common>,
     outgoing: Outgoing,
-    message_max: usize,
     finished: bool,
     process: Process,
 }
 
 impl Sender {
-    pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing, message_max: usize) -> Self {
-        Self { common, outgoing, message_max, finished: false, process: Process::current() }
+    pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
+        Self { common, outgoing, finished: false, process: Process::current() }
     }
 
     /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
@@ -55,10 +56,6 @@ impl Sender {
         &self.common
     }
 
-    pub(crate) fn message_max(&self) -> usize {
-        self.message_max
-    }
-
     /// Sends one message of any length from 0 to the limit. Blocks while the channel is full.
     ///
     /// # Errors
@@ -75,7 +72,7 @@ impl Sender {
     ///
     /// Those of [`Connection::send`](crate::Connection::send).
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        self.send_until(parts, Deadline::NEVER)
+        self.send_until(parts, &[], Deadline::NEVER)
     }
 
     /// [`send`](Sender::send) that gives up after `timeout`.
@@ -89,15 +86,73 @@ impl Sender {
     ///
     /// Those of [`Connection::send`](crate::Connection::send), and [`ErrorKind::TimedOut`].
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
-        self.send_until(&[IoSlice::new(message)], Deadline::after(timeout))
+        self.send_until(&[IoSlice::new(message)], &[], Deadline::after(timeout))
     }
 
-    fn send_until(&mut self, parts: &[IoSlice<'_>], deadline: Deadline) -> Result<()> {
+    /// Sends one message with open descriptors: the receiver finds copies of them, close-on-exec, in [`Message::fds`], in
+    /// this order. Ours stay open, and ours to close. Blocks while the channel is full.
+    ///
+    /// The other side has to allow them ([`fds_max`](crate::ServerOptions::fds_max)). Where its kernel cannot refuse those
+    /// that it does not allow (before Linux 6.16), or where there are more than it allows, they end the connection.
+    /// Descriptors that nobody has received yet count against a limit of the sending user (`RLIMIT_NOFILE`).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send_with_fds`](crate::Connection::send_with_fds).
+    ///
+    /// [`Message::fds`]: crate::Message::fds
+    pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.check_fds(fds.len(), self.common.capabilities().descriptors, "descriptors", "unix or packet")?;
+        self.send_until(&[IoSlice::new(message)], fds, Deadline::NEVER)
+    }
+
+    /// [`send_with_fds`](Sender::send_with_fds) that gives up after `timeout`, as [`send_timeout`](Sender::send_timeout)
+    /// does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`].
+    pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+        self.check_fds(fds.len(), self.common.capabilities().descriptors, "descriptors", "unix or packet")?;
+        self.send_until(&[IoSlice::new(message)], fds, Deadline::after(timeout))
+    }
+
+    /// Sends one message with blocks of memory, of which only the descriptors travel: whoever receives them
+    /// ([`Message::take_shared`]) reads the same memory. So one block can be sent to many clients and is never copied.
+    /// Blocks while the channel is full.
+    ///
+    /// Each block is one of the descriptors that the other side has to allow; see [`send_with_fds`](Sender::send_with_fds).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send_shared`](crate::Connection::send_shared).
+    ///
+    /// [`Message::take_shared`]: crate::Message::take_shared
+    pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        self.send_shared_until(message, blocks, Deadline::NEVER)
+    }
+
+    /// [`send_shared`](Sender::send_shared) that gives up after `timeout`, as [`send_timeout`](Sender::send_timeout) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send_shared`, and [`ErrorKind::TimedOut`].
+    pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
+        self.send_shared_until(message, blocks, Deadline::after(timeout))
+    }
+
+    fn send_shared_until(&mut self, message: &[u8], blocks: &[&SharedBytes], deadline: Deadline) -> Result<()> {
+        self.check_fds(blocks.len(), self.common.capabilities().zero_copy, "shared memory", "shm, packet or unix")?;
+        let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
+        self.send_until(&[IoSlice::new(message)], &fds, deadline)
+    }
+
+    fn send_until(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
         self.check(parts)?;
         let mut sent = 0;
         let mut yields = self.common.yields;
         loop {
-            let given_up = match self.outgoing().try_send(parts, &mut sent) {
+            let given_up = match self.outgoing().try_send(parts, fds, &mut sent) {
                 Ok(true) => return Ok(()),
                 Ok(false) if yields > 0 && !deadline.is_over() => {
                     yields -= 1;
@@ -147,7 +202,7 @@ impl Sender {
         self.check(&parts).map_err(TrySendError::Failed)?;
         let mut sent = 0;
         let given_up = loop {
-            break match self.outgoing().try_send(&parts, &mut sent) {
+            break match self.outgoing().try_send(&parts, &[], &mut sent) {
                 Ok(true) => return Ok(()),
                 // The caller may wait now.
                 Ok(false) => match self.prepare_to_wait() {
@@ -174,7 +229,7 @@ impl Sender {
     pub fn feed(&mut self, message: &[u8]) -> Result<()> {
         let parts = [IoSlice::new(message)];
         if self.outgoing().pending() + HEADER_LEN + message.len() > FEED_MAX {
-            return self.send_until(&parts, Deadline::NEVER);
+            return self.send_until(&parts, &[], Deadline::NEVER);
         }
         self.check(&parts)?;
         self.outgoing().feed(message).map_err(|fault| self.fault(fault))
@@ -251,8 +306,24 @@ impl Sender {
                 .next("send before finish()"));
         }
         let length = message_len(parts);
-        if length > self.message_max {
+        if length > self.common.message_max {
             return Err(self.fault(Fault::TooLong { length }));
+        }
+        Ok(())
+    }
+
+    /// What must hold before descriptors are sent, where the transport `can` do it.
+    fn check_fds(&self, count: usize, can: bool, what: &str, elsewhere: &'static str) -> Result<()> {
+        if !can {
+            let transport = self.common.transport;
+            return Err(self
+                .common
+                .error(ErrorKind::Unsupported, SEND, format!("no {what} can be sent over {transport}"))
+                .next(format!("connect over {elsewhere}")));
+        }
+        if count > FDS_MAX {
+            let detail = format!("there are {count} descriptors, and {FDS_MAX} go with one message");
+            return Err(self.common.error(ErrorKind::MessageTooLong, SEND, detail).next("send them with several"));
         }
         Ok(())
     }
@@ -281,7 +352,7 @@ impl Sender {
     }
 
     fn fault(&self, fault: Fault) -> Error {
-        self.common.fault(SEND, fault, self.message_max)
+        self.common.fault(SEND, fault)
     }
 }
 

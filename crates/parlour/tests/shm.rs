@@ -11,6 +11,8 @@
 
 #[path = "support/by_hand/mod.rs"]
 mod by_hand;
+#[path = "shm/descriptors.rs"]
+mod descriptors;
 #[path = "fork/child.rs"]
 mod fork;
 #[path = "shm/forked.rs"]
@@ -34,8 +36,9 @@ use std::process::ExitCode;
 use by_hand::scarce::SCARCE;
 
 fn main() -> ExitCode {
-    support::run_with(&[SCARCE, forked::FORKS, leftovers::STREAM, memory::SMALL_FILES], || {
+    support::run_with(&[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM, memory::SMALL_FILES], || {
         let trials = [
+            descriptors::trials(),
             forked::trials(),
             handshake::trials(),
             hostile::trials(),

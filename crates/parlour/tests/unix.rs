@@ -15,8 +15,6 @@ mod by_hand;
 mod client_file;
 #[path = "unix/crowd.rs"]
 mod crowd;
-#[path = "unix/descriptors.rs"]
-mod descriptors;
 #[path = "unix/forged.rs"]
 mod forged;
 #[path = "unix/identity.rs"]
@@ -32,12 +30,11 @@ use by_hand::scarce::SCARCE;
 use by_hand::steps;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, SCARCE, steps::CLIENT, descriptors::RECEIVE], || {
+    support::run_with(&[SERVE, REACH, SCARCE, steps::CLIENT], || {
         let trials = [
             vec![steps::client_trial(parlour::Transport::Unix)],
             client_file::trials(),
             crowd::trials(),
-            descriptors::trials(),
             forged::trials(),
             identity::trials(),
             listening::trials(),

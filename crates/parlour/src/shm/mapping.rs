@@ -9,7 +9,8 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create,
+    FallocateFlags, MemfdFlags, SealFlags, Stat, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
+    memfd_create,
 };
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
@@ -43,14 +44,7 @@ impl Mapping {
     /// Makes our own memory, with a ring of this size, and its descriptor for the peer.
     pub(crate) fn create(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
         let length = (CONTROL_LEN + ring_size) as u64;
-        // Beyond this limit the kernel would raise a signal (SIGXFSZ).
-        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
-            return Err(Errno::FBIG.into());
-        }
-        let memfd = new_memfd()?;
-        ftruncate(&memfd, length)?;
-        // Now, where a lack of memory is an error, and not at the first touch, where it would be a SIGBUS.
-        retry_on_signal(|| fallocate(&memfd, FallocateFlags::empty(), 0, length))?;
+        let memfd = allocate("parlour-shm", length)?;
         // Before the seal that forbids any further writable mapping.
         let mapping = Self::map(&memfd, ring_size, true)?;
         fcntl_add_seals(&memfd, SEALS)?;
@@ -69,9 +63,7 @@ impl Mapping {
         if u64::try_from(stat.st_size) != Ok((CONTROL_LEN + ring_size) as u64) {
             return Err(BadMemory::Size(stat.st_size));
         }
-        // In units of 512 bytes whatever the file system. A page that is missing would be made when we touch it, and where
-        // there is no memory for it that is a signal.
-        if u64::try_from(stat.st_blocks).unwrap_or(0).saturating_mul(512) < (CONTROL_LEN + ring_size) as u64 {
+        if !is_allocated(&stat) {
             return Err(BadMemory::Sparse);
         }
         Self::map(&memfd, ring_size, false).map_err(BadMemory::Io)
@@ -240,20 +232,38 @@ impl fmt::Display for BadMemory {
     }
 }
 
+/// A memory file of this length, all of it there. The name is for people, in `/proc`.
+pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
+    // Beyond this limit the kernel would raise a signal (SIGXFSZ).
+    if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
+        return Err(Errno::FBIG.into());
+    }
+    let memfd = new_memfd(name)?;
+    if length == 0 {
+        return Ok(memfd);
+    }
+    ftruncate(&memfd, length)?;
+    // Now, where a lack of memory is an error, and not at the first touch, where it would be a SIGBUS.
+    loop {
+        match fallocate(&memfd, FallocateFlags::empty(), 0, length) {
+            Err(Errno::INTR) => {}
+            outcome => return outcome.map(|()| memfd).map_err(io::Error::from),
+        }
+    }
+}
+
 /// Memory that cannot be executed, where the kernel knows of that (6.3); some demand it (`vm.memfd_noexec`).
-fn new_memfd() -> io::Result<OwnedFd> {
+fn new_memfd(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match memfd_create("parlour-shm", flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => Ok(memfd_create("parlour-shm", flags)?),
+    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
         outcome => Ok(outcome?),
     }
 }
 
-fn retry_on_signal(mut call: impl FnMut() -> Result<(), Errno>) -> io::Result<()> {
-    loop {
-        match call() {
-            Err(Errno::INTR) => {}
-            outcome => return Ok(outcome?),
-        }
-    }
+/// Whether a memory file has every page that its length says. One that is missing would be made when we touch it, and where
+/// there is no memory for it that is a signal.
+pub(super) fn is_allocated(stat: &Stat) -> bool {
+    // In units of 512 bytes whatever the file system.
+    i128::from(stat.st_blocks) * 512 >= i128::from(stat.st_size)
 }

@@ -19,5 +19,6 @@ pub(crate) mod mapping;
 #[cfg(all(test, loom))]
 mod model;
 pub(crate) mod ring;
+pub(crate) mod sealed;
 #[cfg(all(test, not(loom)))]
 mod tests;

@@ -89,6 +89,15 @@ impl<M: Memory> Writer<M> {
         Self { head: position, tail: position, ..Self::new(mine, peer) }
     }
 
+    /// Whether [`write`](Self::write) would put anything in.
+    pub(crate) fn has_room(&mut self) -> Result<bool, BadPosition> {
+        self.catch_up()?;
+        if self.room() == 0 {
+            self.look()?;
+        }
+        Ok(self.room() > 0)
+    }
+
     /// Puts in what there is room for, up to [`CHUNK`], and says how much. 0: it is full.
     pub(crate) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, BadPosition> {
         self.catch_up()?;

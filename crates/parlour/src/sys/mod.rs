@@ -7,3 +7,4 @@ pub(crate) mod credentials;
 pub(crate) mod fork;
 pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;
+pub(crate) mod pass_rights;

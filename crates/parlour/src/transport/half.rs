@@ -1,16 +1,22 @@
 //! One half's share of a connected socket, for every transport that carries its messages on one.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvFlags, RecvMsg, SendAncillaryBuffer, SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
 };
 
-use super::Fault;
+use super::{Fault, LostFds};
+use crate::limits::FDS_MAX;
 use crate::sys::credentials::peer_pidfd;
 use crate::sys::fork::Process;
+
+/// Room for as many descriptors as the kernel sends at once.
+const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(FDS_MAX));
 
 /// A share of the socket that both halves of a connection use.
 pub(super) struct Half {
@@ -20,15 +26,33 @@ pub(super) struct Half {
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
     /// closed, and not shut down, because a forked child may go on with its own copy of it.
     apart: bool,
+    /// Descriptors that the peer sends are received.
+    takes_fds: bool,
     process: Process,
+}
+
+/// What one read brought.
+pub(super) struct Read {
+    pub(super) bytes: usize,
+    /// There was more in the datagram.
+    pub(super) is_cut: bool,
+    /// The descriptors that came along.
+    pub(super) fds: Result<Vec<OwnedFd>, LostFds>,
+}
+
+impl Read {
+    /// Of something that carries no descriptors.
+    pub(super) fn of_bytes(bytes: usize) -> Self {
+        Self { bytes, is_cut: false, fds: Ok(Vec::new()) }
+    }
 }
 
 impl Half {
     /// The receiving and the sending half of a socket.
-    pub(super) fn both(socket: OwnedFd) -> (Self, Self) {
+    pub(super) fn both(socket: OwnedFd, takes_fds: bool) -> (Self, Self) {
         let socket = Arc::new(socket);
         let process = Process::current();
-        let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, process };
+        let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, takes_fds, process };
         (half(Shutdown::Read), half(Shutdown::Write))
     }
 
@@ -49,7 +73,7 @@ impl Half {
     /// the shutdown, so this takes no more than the socket holds.
     fn throw_away_what_has_come(&self) {
         let mut scratch = vec![0; 64 * 1024];
-        while matches!(self.read(&mut [io::IoSliceMut::new(&mut scratch)]), Ok(received) if received.bytes > 0) {}
+        while matches!(self.read(&mut [io::IoSliceMut::new(&mut scratch)]), Ok(read) if read.bytes > 0) {}
     }
 
     pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
@@ -58,15 +82,58 @@ impl Half {
 
     /// Sends without waiting, and without a signal.
     pub(super) fn write(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(sendmsg(&self.socket, pieces, &mut SendAncillaryBuffer::default(), flags)?)
+        self.write_with(pieces, &mut SendAncillaryBuffer::default())
     }
 
-    /// Receives without waiting. There is no control buffer, so descriptors that the peer sends are closed by the kernel
-    /// and never appear here.
-    pub(super) fn read(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<RecvMsg> {
+    /// Sends, and descriptors with the first byte.
+    pub(super) fn write_with_fds(&self, pieces: &[io::IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
+        if fds.is_empty() {
+            return self.write(pieces);
+        }
+        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !control.push(SendAncillaryMessage::ScmRights(fds)) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.write_with(pieces, &mut control).map_err(|error| match error.raw_os_error() {
+            // The other side takes none (`SO_PASSRIGHTS`). Nothing else on a connected socket is not permitted.
+            Some(libc::EPERM) => io::ErrorKind::Unsupported.into(),
+            _ => error,
+        })
+    }
+
+    fn write_with(
+        &self,
+        pieces: &[io::IoSlice<'_>],
+        control: &mut SendAncillaryBuffer<'_, '_, '_>,
+    ) -> io::Result<usize> {
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        Ok(sendmsg(&self.socket, pieces, control, flags)?)
+    }
+
+    /// Receives without waiting. Where descriptors are not taken there is no room for them, so the kernel closes those
+    /// that come and says so.
+    pub(super) fn read(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
+        let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
+        let mut control = match self.takes_fds {
+            true => RecvAncillaryBuffer::new(&mut space),
+            false => RecvAncillaryBuffer::default(),
+        };
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
-        Ok(recvmsg(&self.socket, spaces, &mut RecvAncillaryBuffer::default(), flags)?)
+        let received = recvmsg(&self.socket, spaces, &mut control, flags)?;
+        let mut fds = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(some) = message {
+                fds.extend(some);
+            }
+        }
+        let fds = match (received.flags.contains(ReturnFlags::CTRUNC), self.takes_fds) {
+            (false, _) => Ok(fds),
+            (true, false) => Err(LostFds::NotAllowed),
+            // There was room for as many as the kernel sends.
+            (true, true) => Err(LostFds::TableFull),
+        };
+        Ok(Read { bytes: received.bytes, is_cut: received.flags.contains(ReturnFlags::TRUNC), fds })
     }
 }
 

@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Gate, Permit};
+use crate::message::Message;
 use crate::name::directory::Trust;
 use crate::name::{Found, Holding};
 use crate::options::ClientFilePolicy;
@@ -94,8 +95,9 @@ impl Transport {
     /// What a connection over this transport can do.
     pub(crate) fn capabilities(self, message_max: usize) -> Capabilities {
         let (boundaries, descriptors, credentials, zero_copy) = match self {
-            Self::Packet => (true, false, true, false),
-            Self::Shm | Self::Unix => (false, false, true, false),
+            Self::Packet => (true, true, true, true),
+            Self::Unix => (false, true, true, true),
+            Self::Shm => (false, false, true, true),
             Self::Fifo => (false, false, false, false),
         };
         Capabilities { boundaries, message_max, descriptors, credentials, zero_copy }
@@ -128,19 +130,43 @@ pub struct Capabilities {
     pub boundaries: bool,
     /// The longest message that this side sends or takes, in bytes.
     pub message_max: usize,
-    /// Open descriptors can be sent along.
+    /// Open descriptors can be sent along, where the other side allows some
+    /// ([`fds_max`](crate::ServerOptions::fds_max)).
     pub descriptors: bool,
     /// The kernel vouches for who the peer is; otherwise the owner of its files does.
     pub credentials: bool,
-    /// Large immutable data can be shared without copying it.
+    /// Large immutable data can be shared without copying it ([`SharedBytes`](crate::SharedBytes)), where the other side
+    /// allows that (`fds_max`).
     pub zero_copy: bool,
+}
+
+/// The most that one message may have. Small, because every connection has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MessageMax {
+    bytes: u32,
+    fds: u8,
+}
+
+impl MessageMax {
+    /// Of bytes, up to [`frame::MESSAGE_MAX`], and of descriptors, up to [`FDS_MAX`](crate::limits::FDS_MAX).
+    pub(crate) fn new(bytes: usize, fds: usize) -> Self {
+        Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), fds: u8::try_from(fds).unwrap_or(u8::MAX) }
+    }
+
+    pub(crate) fn bytes(self) -> usize {
+        self.bytes as usize
+    }
+
+    pub(crate) fn fds(self) -> usize {
+        usize::from(self.fds)
+    }
 }
 
 /// What a server demands of its clients, for the listeners.
 #[derive(Clone)]
 pub(crate) struct Terms {
     pub(crate) gate: Arc<Gate>,
-    pub(crate) message_max: usize,
+    pub(crate) message_max: MessageMax,
     pub(crate) half_open_max: usize,
     pub(crate) handshake_timeout: Duration,
     pub(crate) client_file: ClientFilePolicy,
@@ -261,7 +287,7 @@ pub(crate) struct ClientTerms {
     /// The server must run as this user; by default as we do, or as root.
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
-    pub(crate) message_max: usize,
+    pub(crate) message_max: MessageMax,
     pub(crate) ring_size: usize,
 }
 
@@ -389,7 +415,23 @@ pub(crate) enum Fault {
     TooLong {
         length: usize,
     },
+    /// The other side takes no descriptors. Nothing was sent, and the connection is as before.
+    FdsRefused,
+    /// Descriptors came that this side does not have, and their message is worth nothing without.
+    Fds(LostFds),
     Io(io::Error),
+}
+
+/// Why descriptors that have come were closed at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LostFds {
+    NotAllowed,
+    TooMany {
+        came: usize,
+        allowed: usize,
+    },
+    /// This process can have no more open.
+    TableFull,
 }
 
 impl Fault {
@@ -398,6 +440,7 @@ impl Fault {
             io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
                 Self::Disconnected
             }
+            io::ErrorKind::Unsupported => Self::FdsRefused,
             _ => Self::Io(error),
         }
     }
@@ -428,11 +471,18 @@ impl Outgoing {
     /// `sent` says how much of it went in earlier calls, 0 at first, and how much has gone after this one. `Ok(false)`:
     /// wait until the descriptor is writable and call again with the same parts and `sent`, or, if `sent` is still 0,
     /// let it be, or hand the rest to [`keep_rest`](Self::keep_rest).
-    pub(crate) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+    ///
+    /// Descriptors go with its beginning. The caller has made sure that the transport carries them.
+    pub(crate) fn try_send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
         match self {
-            Self::Shm(outgoing) => outgoing.try_send(parts, sent),
-            Self::Packet(outgoing) => outgoing.try_send(parts, sent),
-            Self::Unix(outgoing) => outgoing.try_send(parts, sent),
+            Self::Shm(outgoing) => outgoing.try_send(parts, fds, sent),
+            Self::Packet(outgoing) => outgoing.try_send(parts, fds, sent),
+            Self::Unix(outgoing) => outgoing.try_send(parts, fds, sent),
             Self::Fifo(outgoing) => outgoing.try_send(parts, sent),
         }
     }
@@ -559,7 +609,10 @@ pub(crate) enum Incoming {
 impl Incoming {
     /// Moves the next message into `out`, replacing what is there, if a whole one has arrived. Part of a message stays
     /// in here.
-    pub(crate) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+    ///
+    /// Descriptors are in the message to which they belong. Without all of them it is not given: that is a fault, after
+    /// all that came before.
+    pub(crate) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         match self {
             Self::Shm(incoming) => incoming.try_recv(out),
             Self::Packet(incoming) => incoming.try_recv(out),
@@ -610,12 +663,12 @@ impl Incoming {
         }
     }
 
-    pub(crate) fn message_max(&self) -> usize {
+    pub(crate) fn message_max(&self) -> MessageMax {
         match self {
-            Self::Shm(incoming) => incoming.frames().message_max(),
-            Self::Packet(incoming) => incoming.message_max(),
-            Self::Unix(incoming) => incoming.frames().message_max(),
-            Self::Fifo(incoming) => incoming.frames().message_max(),
+            Self::Shm(incoming) => incoming.frames().max(),
+            Self::Packet(incoming) => incoming.max(),
+            Self::Unix(incoming) => incoming.frames().max(),
+            Self::Fifo(incoming) => incoming.frames().max(),
         }
     }
 

@@ -6,14 +6,15 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::net::{ReturnFlags, SocketType, sockopt};
+use rustix::net::{SocketType, sockopt};
 
 use super::half::Half;
 use super::socket::Kind;
 use super::spares::Spares;
 use super::stream::{End, PIECES_MAX, message_len, would_block};
-use super::{Fault, Link, Received, Transport};
+use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
 use crate::limits::Permit;
+use crate::message::Message;
 use crate::peer::Peer;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
@@ -32,15 +33,15 @@ const KERNEL_SHARE: usize = 4096;
 /// Bytes of the marker.
 const MARKER_LEN: usize = 1;
 
-pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
     if let Err(errno) = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER) {
         tracing::debug!(%errno, "the send buffer stays as it is");
     }
     let room = sockopt::socket_send_buffer_size(&socket).unwrap_or(2 * KERNEL_SHARE);
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
-    let (receiving, sending) = Half::both(socket);
-    let incoming = Incoming { half: receiving, message_max, desk: None, reset: false, end: None };
+    let (receiving, sending) = Half::both(socket, max.fds() > 0);
+    let incoming = Incoming { half: receiving, max, intake: None, reset: false, end: None };
     let outgoing = Outgoing { half: sending, outbox: Outbox::default(), piece_max, finished: false };
     Link {
         transport: Transport::Packet,
@@ -67,7 +68,12 @@ impl Outgoing {
 
     /// `sent` counts the message's bytes that have gone, and one more at its end, so that an empty message is told from one
     /// that has not begun.
-    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+    pub(super) fn try_send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
         let length = message_len(parts);
         if length > frame::MESSAGE_MAX {
             return Err(Fault::TooLong { length });
@@ -76,7 +82,9 @@ impl Outgoing {
             return Ok(false);
         }
         while *sent <= length {
-            match send_piece(&self.half, parts, *sent, length, self.piece_max) {
+            // They go with the first piece.
+            let fds = if *sent == 0 { fds } else { &[] };
+            match send_piece(&self.half, parts, fds, *sent, length, self.piece_max) {
                 Ok(gone) => *sent = gone,
                 Err(error) => return would_block(error).map(|()| false),
             }
@@ -113,7 +121,7 @@ impl Outgoing {
         while let Some((header, rest)) = self.outbox.pending().split_first_chunk::<HEADER_LEN>() {
             let length = frame::length(*header);
             let message = [IoSlice::new(&rest[..length.min(rest.len())])];
-            match send_piece(&self.half, &message, 0, length, self.piece_max) {
+            match send_piece(&self.half, &message, &[], 0, length, self.piece_max) {
                 Ok(gone) if gone > length => {
                     self.outbox.advance(HEADER_LEN + length);
                 }
@@ -141,7 +149,14 @@ impl Outgoing {
 
 /// Sends the next datagram of a message, and says how much of the message has gone then, as
 /// [`try_send`](Outgoing::try_send) counts it.
-fn send_piece(half: &Half, parts: &[IoSlice<'_>], sent: usize, length: usize, piece_max: usize) -> io::Result<usize> {
+fn send_piece(
+    half: &Half,
+    parts: &[IoSlice<'_>],
+    fds: &[BorrowedFd<'_>],
+    sent: usize,
+    length: usize,
+    piece_max: usize,
+) -> io::Result<usize> {
     let mut slices = [IoSlice::new(&[]); PIECES_MAX];
     let mut skip = sent;
     let mut taken = 0;
@@ -163,15 +178,15 @@ fn send_piece(half: &Half, parts: &[IoSlice<'_>], sent: usize, length: usize, pi
     let gone = sent + taken;
     let is_last = gone == length;
     slices[0] = IoSlice::new(if is_last { Marker::Last.bytes() } else { Marker::More.bytes() });
-    half.write(&slices[..count])?;
+    half.write_with_fds(&slices[..count], fds)?;
     Ok(if is_last { length + 1 } else { gone })
 }
 
 pub(crate) struct Incoming {
     half: Half,
-    message_max: usize,
+    max: MessageMax,
     /// Made by the first receive, or lent; see [`Spares`].
-    desk: Option<Box<Desk>>,
+    intake: Option<Box<Intake>>,
     /// The other side has closed without reading everything that we sent.
     reset: bool,
     /// How receiving has ended, once it has.
@@ -180,20 +195,17 @@ pub(crate) struct Incoming {
 
 /// Where datagrams become messages.
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Intake {
     /// Takes one datagram of the largest size. Pages that no datagram reaches cost nothing.
     buffer: Vec<u8>,
     assembler: Assembler,
+    /// Those of the message that is being assembled.
+    fds: Vec<OwnedFd>,
 }
 
-impl Desk {
+impl Intake {
     fn new(message_max: usize) -> Self {
-        Self { buffer: vec![0; MARKER_LEN + PIECE_MAX], assembler: Assembler::new(message_max) }
-    }
-
-    /// Makes this one as good as new for another connection.
-    pub(super) fn renew(&mut self, message_max: usize) {
-        self.assembler.renew(message_max);
+        Self { buffer: vec![0; MARKER_LEN + PIECE_MAX], assembler: Assembler::new(message_max), fds: Vec::new() }
     }
 }
 
@@ -203,11 +215,14 @@ enum Ended {
     Bad(BadPiece),
     /// A datagram was longer than any of ours.
     Oversized,
+    Fds(LostFds),
 }
 
 impl Incoming {
-    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
-        let Desk { buffer, assembler } = &mut **self.desk.get_or_insert_with(|| Box::new(Desk::new(self.message_max)));
+    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+        let message_max = self.max.bytes();
+        let intake = self.intake.get_or_insert_with(|| Box::new(Intake::new(message_max)));
+        let Intake { buffer, assembler, fds } = &mut **intake;
         while self.end.is_none() {
             let received = match self.half.read(&mut [IoSliceMut::new(buffer)]) {
                 Ok(received) => received,
@@ -222,20 +237,36 @@ impl Incoming {
                     _ => return Err(Fault::Io(error)),
                 },
             };
-            if received.flags.contains(ReturnFlags::TRUNC) {
+            if received.is_cut {
                 self.end = Some(Ended::Oversized);
+                break;
+            }
+            match received.fds {
+                Ok(some) => fds.extend(some),
+                Err(lost) => {
+                    self.end = Some(Ended::Fds(lost));
+                    break;
+                }
+            }
+            if fds.len() > self.max.fds() {
+                self.end = Some(Ended::Fds(LostFds::TooMany { came: fds.len(), allowed: self.max.fds() }));
                 break;
             }
             let Some((&marker, piece)) = buffer[..received.bytes].split_first() else {
                 self.end = Some(Ended::Stream(if self.reset { End::Reset } else { End::Orderly }));
                 break;
             };
-            match assembler.take(marker, piece, out) {
-                Ok(Took::Message) => return Ok(Received::Message),
+            match assembler.take(marker, piece, &mut out.bytes) {
+                Ok(Took::Message) => {
+                    out.fds = std::mem::take(fds);
+                    return Ok(Received::Message);
+                }
                 Ok(Took::Piece) => {}
                 Err(bad) => self.end = Some(Ended::Bad(bad)),
             }
         }
+        // Of a message that does not come any more.
+        fds.clear();
         self.answer_at_the_end()
     }
 
@@ -247,6 +278,7 @@ impl Incoming {
                 Err(Fault::Protocol("a datagram begins with a byte that has no meaning"))
             }
             Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than any may be")),
+            Some(Ended::Fds(lost)) => Err(Fault::Fds(lost)),
             Some(Ended::Stream(end)) => match (self.is_at_boundary(), end) {
                 (false, _) => Err(Fault::Truncated),
                 (true, End::Orderly) => Ok(Received::Closed),
@@ -256,7 +288,7 @@ impl Incoming {
     }
 
     fn is_at_boundary(&self) -> bool {
-        self.desk.as_ref().is_none_or(|desk| desk.assembler.is_at_boundary())
+        self.intake.as_ref().is_none_or(|intake| intake.assembler.is_at_boundary())
     }
 
     pub(super) fn has_message(&self) -> bool {
@@ -264,19 +296,22 @@ impl Incoming {
     }
 
     pub(super) fn lend(&mut self, spares: &mut Spares) {
-        if self.desk.is_none() {
-            self.desk = spares.desk(self.message_max);
+        if self.intake.is_none() {
+            self.intake = spares.packet_intake();
+            if let Some(intake) = &mut self.intake {
+                intake.assembler.renew(self.max.bytes());
+            }
         }
     }
 
     pub(super) fn give_back(&mut self, spares: &mut Spares) {
-        if let Some(desk) = self.desk.take_if(|desk| desk.assembler.is_at_boundary()) {
-            spares.keep_desk(desk);
+        if let Some(intake) = self.intake.take_if(|intake| intake.assembler.is_at_boundary()) {
+            spares.keep_packet_intake(intake);
         }
     }
 
-    pub(super) fn message_max(&self) -> usize {
-        self.message_max
+    pub(super) fn max(&self) -> MessageMax {
+        self.max
     }
 
     pub(super) fn set_apart(&mut self) {

@@ -18,7 +18,7 @@ use rustix::net::{
 
 use super::client_file::{self, OwnFile};
 use super::reserve::Reserve;
-use super::{Attempt, ClientTerms, Link, Terms, Transport};
+use super::{Attempt, ClientTerms, Link, MessageMax, Terms, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Gate, Permit};
 use crate::name::directory::{self, FileId};
@@ -29,6 +29,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
+use crate::sys::pass_rights::refuse_descriptors;
 use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 
@@ -40,7 +41,7 @@ pub(super) struct Kind {
 }
 
 /// Makes a connection of a socket that is connected, and whose peer is one that we want.
-pub(super) type MakeLink = fn(OwnedFd, Peer, Option<Permit>, message_max: usize) -> Link;
+pub(super) type MakeLink = fn(OwnedFd, Peer, Option<Permit>, MessageMax) -> Link;
 
 impl Kind {
     fn file_name(&self) -> &'static str {
@@ -55,6 +56,15 @@ impl Kind {
     fn new_socket(&self) -> io::Result<OwnedFd> {
         Ok(socket_with(AddressFamily::UNIX, self.socket_type, FLAGS, None)?)
     }
+
+    /// Before anybody can send some. Where the kernel cannot refuse them, the first ones end their connection.
+    fn refuse_fds(&self, socket: impl AsFd, max: MessageMax) -> io::Result<()> {
+        // The handshake of `shm` needs some.
+        if max.fds() == 0 && self.transport != Transport::Shm {
+            refuse_descriptors(socket)?;
+        }
+        Ok(())
+    }
 }
 
 /// Every socket here is like this: close-on-exec, and never blocking.
@@ -67,7 +77,7 @@ pub(crate) struct Listener {
     interest: Interest,
     gate: Arc<Gate>,
     client_file: ClientFilePolicy,
-    message_max: usize,
+    message_max: MessageMax,
     reserve: Reserve,
     /// When nobody was waiting to be accepted, as far as is known. Who is accepted now has come since.
     queue_empty_at: Instant,
@@ -78,6 +88,7 @@ impl Listener {
         let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
         bind_with_mode(kind, &socket, holding, terms).map_err(failed)?;
+        kind.refuse_fds(&socket, terms.message_max).map_err(failed)?;
         let id = FileId::at(holding.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
         listen(&socket, i32::try_from(terms.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
@@ -249,7 +260,7 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn link(self, make: MakeLink, message_max: usize) -> Link {
+    pub(super) fn link(self, make: MakeLink, message_max: MessageMax) -> Link {
         // From here on the file is the server's to remove.
         if let Some(own_file) = self.own_file {
             own_file.leave_to_the_server();
@@ -280,6 +291,7 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
     }
 
     let socket = kind.new_socket().map_err(|error| Error::io("connect to", &*path, error))?;
+    kind.refuse_fds(&socket, terms.message_max).map_err(|error| Error::io("connect to", &*path, error))?;
     let own_file = client_file::bind_own(&socket, found, terms)?;
     // To the very inode that was checked, whatever its name leads to by now.
     let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));

@@ -4,8 +4,7 @@
 //! lends it buffers while there is something to do, and takes them back when nothing waits in them any more: so the memory
 //! goes by how many connections are in the middle of a message, and not by how many there are.
 
-use super::packet::Desk;
-use crate::wire::decoder::Decoder;
+use super::{packet, stream};
 use crate::wire::outbox::Outbox;
 
 /// How many of each kind are kept. One thread that serves its connections in turn needs one at a time.
@@ -15,30 +14,26 @@ const KEPT_MAX: usize = 4;
 #[derive(Debug, Default)]
 #[allow(clippy::vec_box, reason = "a connection without one is small, and boxes go from hand to hand as they are")]
 pub(crate) struct Spares {
-    decoders: Vec<Box<Decoder>>,
-    desks: Vec<Box<Desk>>,
+    streams: Vec<Box<stream::Intake>>,
+    packets: Vec<Box<packet::Intake>>,
     outboxes: Vec<Vec<u8>>,
 }
 
 impl Spares {
-    pub(super) fn decoder(&mut self, message_max: usize) -> Option<Box<Decoder>> {
-        let mut decoder = self.decoders.pop()?;
-        decoder.renew(message_max);
-        Some(decoder)
+    pub(super) fn intake(&mut self) -> Option<Box<stream::Intake>> {
+        self.streams.pop()
     }
 
-    pub(super) fn keep_decoder(&mut self, decoder: Box<Decoder>) {
-        keep(&mut self.decoders, decoder);
+    pub(super) fn keep_intake(&mut self, intake: Box<stream::Intake>) {
+        keep(&mut self.streams, intake);
     }
 
-    pub(super) fn desk(&mut self, message_max: usize) -> Option<Box<Desk>> {
-        let mut desk = self.desks.pop()?;
-        desk.renew(message_max);
-        Some(desk)
+    pub(super) fn packet_intake(&mut self) -> Option<Box<packet::Intake>> {
+        self.packets.pop()
     }
 
-    pub(super) fn keep_desk(&mut self, desk: Box<Desk>) {
-        keep(&mut self.desks, desk);
+    pub(super) fn keep_packet_intake(&mut self, intake: Box<packet::Intake>) {
+        keep(&mut self.packets, intake);
     }
 
     pub(super) fn lend_outbox(&mut self, outbox: &mut Outbox) {
@@ -67,40 +62,42 @@ mod tests {
     use std::io::{self, IoSliceMut};
 
     use super::*;
+    use crate::message::Message;
+    use crate::transport::half::Read;
     use crate::transport::stream::FrameReceiver;
-    use crate::transport::{Fault, Incoming, Outgoing, Received};
+    use crate::transport::{Fault, Incoming, MessageMax, Outgoing, Received};
 
     /// A stream that holds these bytes and no end.
-    fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Vec<u8>) -> Result<Received, Fault> {
+    fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {
         receiver.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
             let count = spaces[0].len().min(stream.len());
             let (now, later) = stream.split_at(count);
             spaces[0][..count].copy_from_slice(now);
             *stream = later;
-            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(count) }
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Read::of_bytes(count)) }
         })
     }
 
     #[test]
     fn connections_take_turns_with_one_decoder_and_keep_it_only_while_bytes_wait() {
         let mut spares = Spares::default();
-        let mut out = Vec::new();
-        let [mut first, mut second] = [FrameReceiver::new(10), FrameReceiver::new(20)];
+        let mut out = Message::default();
+        let [mut first, mut second] = [10, 20].map(|bytes| FrameReceiver::new(MessageMax::new(bytes, 0)));
 
         let mut stream: &[u8] = b"\0\0\0\x03one\0\0\0\x03tw";
         assert!(matches!(receive(&mut first, &mut stream, &mut out), Ok(Received::Message)));
         first.give_back(&mut spares);
-        assert!(spares.decoders.is_empty(), "a message waits for its end");
+        assert!(spares.streams.is_empty(), "a message waits for its end");
         assert!(matches!(receive(&mut first, &mut &b"o"[..], &mut out), Ok(Received::Message)));
-        assert_eq!(out, b"two");
+        assert_eq!(out, b"two"[..]);
         first.give_back(&mut spares);
-        assert_eq!(spares.decoders.len(), 1);
+        assert_eq!(spares.streams.len(), 1);
 
         second.lend(&mut spares);
-        assert!(spares.decoders.is_empty());
+        assert!(spares.streams.is_empty());
         let stream = [&b"\0\0\0\x14"[..], &[7; 20]].concat();
         assert!(matches!(receive(&mut second, &mut &stream[..], &mut out), Ok(Received::Message)));
-        assert_eq!(out, [7; 20], "with its own limit, and nothing of the first");
+        assert_eq!(out, [7; 20][..], "with its own limit, and nothing of the first");
         second.give_back(&mut spares);
 
         first.lend(&mut spares);

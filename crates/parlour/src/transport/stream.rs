@@ -1,9 +1,12 @@
 //! Messages over a byte stream, for every transport that is one: framing between the caller and the system calls.
 
 use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::OwnedFd;
 
+use super::half::Read;
 use super::spares::Spares;
-use super::{Fault, Received};
+use super::{Fault, LostFds, MessageMax, Received};
+use crate::message::Message;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
@@ -23,11 +26,22 @@ impl FrameSender {
         &mut self,
         parts: &[IoSlice<'_>],
         sent: &mut usize,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
     ) -> Result<bool, Fault> {
         let length = message_len(parts);
-        let Some(header) = frame::header(length) else { return Err(Fault::TooLong { length }) };
-        let total = HEADER_LEN + length;
+        let header = frame::header(length).ok_or(Fault::TooLong { length })?;
+        self.try_send_frame(header, parts, sent, write)
+    }
+
+    /// `try_send` of a message with this header.
+    pub(super) fn try_send_frame(
+        &mut self,
+        header: [u8; HEADER_LEN],
+        parts: &[IoSlice<'_>],
+        sent: &mut usize,
+        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+    ) -> Result<bool, Fault> {
+        let total = HEADER_LEN + message_len(parts);
         while *sent < total {
             let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
             let count = gather(&mut pieces, self.outbox.pending(), &header, parts, *sent);
@@ -124,10 +138,84 @@ pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
 #[derive(Debug)]
 pub(super) struct FrameReceiver {
     /// Made by the first receive, or lent; see [`Spares`].
-    decoder: Option<Box<Decoder>>,
-    message_max: usize,
+    intake: Option<Box<Intake>>,
+    max: MessageMax,
+    /// Headers may have a mark.
+    has_marks: bool,
     /// How the stream has ended, once it has.
     ended: Option<End>,
+}
+
+/// Where bytes become messages.
+#[derive(Debug)]
+pub(super) struct Intake {
+    decoder: Decoder,
+    /// How many messages it has given.
+    given: u64,
+    /// What belongs to messages that it has not given yet, in their order.
+    attached: Vec<Attached>,
+}
+
+/// Descriptors that have come before the whole of their message.
+#[derive(Debug)]
+struct Attached {
+    /// The message's number.
+    message: u64,
+    fds: Result<Vec<OwnedFd>, LostFds>,
+}
+
+impl Intake {
+    /// Notes the descriptors that one read has brought: they belong to the last message of which it has brought anything.
+    /// The kernel does not read on behind bytes that came with descriptors, and a sender begins a message with them.
+    fn attach(&mut self, fds: Result<Vec<OwnedFd>, LostFds>, fds_max: usize) {
+        if matches!(&fds, Ok(fds) if fds.is_empty()) {
+            return;
+        }
+        let message = self.given + (self.decoder.begun() as u64).saturating_sub(1);
+        let is_same = self.attached.last().is_some_and(|attached| attached.message == message);
+        let earlier = is_same.then(|| self.attached.pop()).flatten().map_or(Ok(Vec::new()), |attached| attached.fds);
+        let fds = earlier.and_then(|mut all| {
+            all.extend(fds?);
+            if all.len() > fds_max { Err(LostFds::TooMany { came: all.len(), allowed: fds_max }) } else { Ok(all) }
+        });
+        self.attached.push(Attached { message, fds });
+    }
+
+    /// What belongs to the next message.
+    fn next_attached(&self) -> Option<&Attached> {
+        self.attached.first().filter(|attached| attached.message == self.given)
+    }
+
+    /// Moves the next message into `out`, if all of it has come.
+    fn next(&mut self, out: &mut Message) -> Result<bool, Fault> {
+        if let Some(&Attached { fds: Err(lost), .. }) = self.next_attached() {
+            // Of messages that are not given any more.
+            self.attached.truncate(1);
+            return Err(Fault::Fds(lost));
+        }
+        match self.decoder.next(&mut out.bytes) {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(too_long) => {
+                self.attached.clear();
+                return Err(Fault::TooLong { length: too_long.length });
+            }
+        }
+        out.fds.clear();
+        if self.next_attached().is_some() {
+            out.fds = self.attached.remove(0).fds.unwrap_or_default();
+        }
+        self.given += 1;
+        Ok(true)
+    }
+
+    fn has_next(&self) -> bool {
+        self.decoder.has_next() || self.next_attached().is_some_and(|attached| attached.fds.is_err())
+    }
+
+    fn is_at_boundary(&self) -> bool {
+        self.decoder.is_at_boundary() && self.attached.is_empty()
+    }
 }
 
 /// How the other side ended what it sends.
@@ -140,33 +228,61 @@ pub(super) enum End {
 }
 
 impl FrameReceiver {
-    pub(super) fn new(message_max: usize) -> Self {
-        Self { decoder: None, message_max, ended: None }
+    pub(super) fn new(max: MessageMax) -> Self {
+        Self { intake: None, max, has_marks: false, ended: None }
+    }
+
+    /// For a stream whose headers may have a mark.
+    pub(super) fn with_marks(max: MessageMax) -> Self {
+        Self { has_marks: true, ..Self::new(max) }
+    }
+
+    /// An intake for this stream, of the memory of one that is not needed any more.
+    fn new_intake(&self, spare: Option<Box<Intake>>) -> Box<Intake> {
+        let fresh = |decoder: Decoder| {
+            let decoder = if self.has_marks { decoder.with_marks() } else { decoder };
+            Intake { decoder, given: 0, attached: Vec::new() }
+        };
+        match spare {
+            None => Box::new(fresh(Decoder::new(self.max.bytes()))),
+            Some(mut spare) => {
+                let decoder = std::mem::replace(&mut spare.decoder, Decoder::new(0));
+                *spare = fresh(decoder.renewed(self.max.bytes()));
+                spare
+            }
+        }
     }
 
     /// See [`Incoming::try_recv`](super::Incoming::try_recv).
     pub(super) fn try_recv(
         &mut self,
-        out: &mut Vec<u8>,
-        mut read: impl FnMut(&mut [IoSliceMut<'_>]) -> io::Result<usize>,
+        out: &mut Message,
+        mut read: impl FnMut(&mut [IoSliceMut<'_>]) -> io::Result<Read>,
     ) -> Result<Received, Fault> {
-        let decoder = self.decoder.get_or_insert_with(|| Box::new(Decoder::new(self.message_max)));
+        if self.intake.is_none() {
+            self.intake = Some(self.new_intake(None));
+        }
+        let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
         loop {
-            match decoder.next(out) {
-                Ok(true) => return Ok(Received::Message),
-                Ok(false) => {}
-                Err(too_long) => return Err(Fault::TooLong { length: too_long.length }),
+            if intake.next(out)? {
+                return Ok(Received::Message);
             }
             if let Some(end) = self.ended {
-                return match (decoder.is_at_boundary(), end) {
-                    (false, _) => Err(Fault::Truncated),
+                return match (intake.is_at_boundary(), end) {
+                    (false, _) => {
+                        intake.attached.clear();
+                        Err(Fault::Truncated)
+                    }
                     (true, End::Orderly) => Ok(Received::Closed),
                     (true, End::Reset) => Err(Fault::Reset),
                 };
             }
-            match read(&mut decoder.spaces().map(IoSliceMut::new)) {
-                Ok(0) => self.ended = Some(End::Orderly),
-                Ok(count) => decoder.filled(count),
+            match read(&mut intake.decoder.spaces().map(IoSliceMut::new)) {
+                Ok(Read { bytes: 0, .. }) => self.ended = Some(End::Orderly),
+                Ok(Read { bytes, fds, .. }) => {
+                    intake.decoder.filled(bytes);
+                    intake.attach(fds, self.max.fds());
+                }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
                     io::ErrorKind::Interrupted => {}
@@ -178,33 +294,38 @@ impl FrameReceiver {
     }
 
     pub(super) fn has_message(&self) -> bool {
-        self.ended.is_some() || self.decoder.as_ref().is_some_and(|decoder| decoder.has_next())
+        self.ended.is_some() || self.intake.as_ref().is_some_and(|intake| intake.has_next())
+    }
+
+    /// Whether the message that came last had a mark.
+    pub(super) fn was_marked(&self) -> bool {
+        self.intake.as_ref().is_some_and(|intake| intake.decoder.was_marked())
     }
 
     /// How many more bytes a message takes. See [`Decoder::missing`].
     pub(super) fn missing(&self, coming: &[u8]) -> usize {
-        match &self.decoder {
-            Some(decoder) => decoder.missing(coming),
-            None => Decoder::new(self.message_max).missing(coming),
+        match &self.intake {
+            Some(intake) => intake.decoder.missing(coming),
+            None => self.new_intake(None).decoder.missing(coming),
         }
     }
 
     /// See [`Incoming::lend`](super::Incoming::lend).
     pub(super) fn lend(&mut self, spares: &mut Spares) {
-        if self.decoder.is_none() {
-            self.decoder = spares.decoder(self.message_max);
+        if self.intake.is_none() {
+            self.intake = spares.intake().map(|spare| self.new_intake(Some(spare)));
         }
     }
 
     /// See [`Incoming::give_back`](super::Incoming::give_back).
     pub(super) fn give_back(&mut self, spares: &mut Spares) {
-        if let Some(decoder) = self.decoder.take_if(|decoder| decoder.is_at_boundary()) {
-            spares.keep_decoder(decoder);
+        if let Some(intake) = self.intake.take_if(|intake| intake.is_at_boundary()) {
+            spares.keep_intake(intake);
         }
     }
 
-    pub(super) fn message_max(&self) -> usize {
-        self.message_max
+    pub(super) fn max(&self) -> MessageMax {
+        self.max
     }
 }
 

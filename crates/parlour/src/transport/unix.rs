@@ -8,16 +8,17 @@ use rustix::net::SocketType;
 use super::half::Half;
 use super::socket::Kind;
 use super::stream::{FrameReceiver, FrameSender};
-use super::{Fault, Link, Received, Transport};
+use super::{Fault, Link, MessageMax, Received, Transport};
 use crate::limits::Permit;
+use crate::message::Message;
 use crate::peer::Peer;
 
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
 
-pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
-    let (receiving, sending) = Half::both(socket);
-    let incoming = Incoming { half: receiving, frames: FrameReceiver::new(message_max) };
+pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
+    let (receiving, sending) = Half::both(socket, max.fds() > 0);
+    let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
     let outgoing = Outgoing { half: sending, frames: FrameSender::default(), finished: false };
     Link {
         transport: Transport::Unix,
@@ -43,8 +44,26 @@ impl Outgoing {
         self.frames.pending()
     }
 
-    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
-        self.frames.try_send(parts, sent, |pieces| self.half.write(pieces))
+    pub(super) fn try_send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
+        let Self { half, frames, .. } = self;
+        if fds.is_empty() || *sent > 0 {
+            return frames.try_send(parts, sent, |pieces| half.write(pieces));
+        }
+        // They go with the first byte of their message, which must be the first byte of a write: so the receiver can tell.
+        if !frames.try_flush(|pieces| half.write(pieces))? {
+            return Ok(false);
+        }
+        let mut fds = fds;
+        frames.try_send(parts, sent, |pieces| {
+            let written = half.write_with_fds(pieces, fds)?;
+            fds = &[];
+            Ok(written)
+        })
     }
 
     pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
@@ -79,8 +98,8 @@ impl Incoming {
         &mut self.frames
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
-        self.frames.try_recv(out, |spaces| Ok(self.half.read(spaces)?.bytes))
+    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+        self.frames.try_recv(out, |spaces| self.half.read(spaces))
     }
 
     pub(super) fn set_apart(&mut self) {

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::codec::{Decoder, Encoder};
 use crate::error::{Result, TryRecvError, TrySendError};
+use crate::message::Message;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::wait::Deadline;
@@ -111,7 +112,7 @@ fn encode<'a, Sent: Serialize + ?Sized>(
     value: &Sent,
     sender: &Sender,
 ) -> Result<&'a [u8]> {
-    encoder.encode(value, sender.message_max(), sender.common())
+    encoder.encode(value, sender.common().message_max, sender.common())
 }
 
 impl<Sent: ?Sized> fmt::Debug for TypedSender<Sent> {
@@ -124,11 +125,11 @@ impl<Sent: ?Sized> fmt::Debug for TypedSender<Sent> {
 pub struct TypedReceiver<Received> {
     receiver: Receiver,
     decoder: Decoder<Received>,
-    message: Vec<u8>,
+    message: Message,
 }
 
 impl<Received> TypedReceiver<Received> {
-    pub(super) fn new(receiver: Receiver, decoder: Decoder<Received>, message: Vec<u8>) -> Self {
+    pub(super) fn new(receiver: Receiver, decoder: Decoder<Received>, message: Message) -> Self {
         Self { receiver, decoder, message }
     }
 

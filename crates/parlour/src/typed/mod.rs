@@ -15,6 +15,7 @@ use self::codec::{Decoder, Encoder};
 pub use self::halves::{TypedReceiver, TypedSender};
 use crate::connection::Connection;
 use crate::error::{Result, TryRecvError, TrySendError};
+use crate::message::Message;
 use crate::wait::Deadline;
 
 impl Connection {
@@ -23,7 +24,12 @@ impl Connection {
     /// Feature `serde`.
     #[must_use]
     pub fn typed<Sent: ?Sized, Received>(self) -> Typed<Sent, Received> {
-        Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default(), message: Vec::new() }
+        Typed {
+            connection: self,
+            encoder: Encoder::default(),
+            decoder: Decoder::default(),
+            message: Message::default(),
+        }
     }
 }
 
@@ -94,7 +100,7 @@ pub struct Typed<Sent: ?Sized, Received> {
     connection: Connection,
     encoder: Encoder<Sent>,
     decoder: Decoder<Received>,
-    message: Vec<u8>,
+    message: Message,
 }
 
 impl<Sent: Serialize + ?Sized, Received> Typed<Sent, Received> {

@@ -33,21 +33,38 @@ pub(crate) struct Decoder {
     long: Vec<u8>,
     long_filled: usize,
     long_len: Option<usize>,
+    /// Headers have a bit for a mark.
+    has_marks: bool,
+    /// The frame that is in `long`, or was given last, has one.
+    is_marked: bool,
 }
 
 impl Decoder {
     pub(crate) fn new(length_max: usize) -> Self {
-        Self { length_max, buffer: Vec::new(), start: 0, end: 0, long: Vec::new(), long_filled: 0, long_len: None }
+        Self {
+            length_max,
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+            long: Vec::new(),
+            long_filled: 0,
+            long_len: None,
+            has_marks: false,
+            is_marked: false,
+        }
     }
 
-    /// Makes this one as good as new for another connection; the memory stays, up to a bound.
-    pub(crate) fn renew(&mut self, length_max: usize) {
-        self.length_max = length_max;
-        (self.start, self.end) = (0, 0);
+    /// Headers are those of [`frame::marked_header`], too. Elsewhere these announce a length over any limit.
+    pub(crate) fn with_marks(mut self) -> Self {
+        self.has_marks = true;
+        self
+    }
+
+    /// This one for another connection: as good as new, but for the memory, which stays up to a bound.
+    pub(crate) fn renewed(mut self, length_max: usize) -> Self {
         self.long.truncate(AHEAD_MAX);
         self.long.shrink_to_fit();
-        self.long_filled = 0;
-        self.long_len = None;
+        Self { buffer: self.buffer, long: self.long, ..Self::new(length_max) }
     }
 
     /// Moves the next whole message into `out`, replacing what is there.
@@ -66,6 +83,7 @@ impl Decoder {
         if length > self.length_max {
             return Err(TooLong { length });
         }
+        self.is_marked = self.has_marks && frame::is_marked(self.buffer[self.start]);
         let body = &self.buffer[self.start + HEADER_LEN..self.end];
         if let Some(message) = body.get(..length) {
             out.clear();
@@ -105,11 +123,23 @@ impl Decoder {
         let here = &self.buffer[self.start..self.end];
         let mut header = [0; HEADER_LEN];
         let known = header.iter_mut().zip(here.iter().chain(coming)).map(|(place, &byte)| *place = byte).count();
-        let length = frame::length(header);
+        let length = self.length_of(header);
         match known == HEADER_LEN && length <= self.length_max {
             true => HEADER_LEN + length - here.len(),
             false => HEADER_LEN - here.len(),
         }
+    }
+
+    /// How many frames have begun here that [`next`](Decoder::next) has not given yet.
+    pub(crate) fn begun(&self) -> usize {
+        let mut begun = usize::from(self.long_len.is_some());
+        let mut rest = &self.buffer[self.start..self.end];
+        while !rest.is_empty() {
+            begun += 1;
+            let Some((header, behind)) = rest.split_first_chunk::<HEADER_LEN>() else { break };
+            rest = behind.get(self.length_of(*header)..).unwrap_or(&[]);
+        }
+        begun
     }
 
     /// Whether the stream may end here without tearing a message.
@@ -152,7 +182,16 @@ impl Decoder {
     /// The length in the header at `start`, once it is there.
     fn announced(&self) -> Option<usize> {
         let header = self.buffer[self.start..self.end].first_chunk::<HEADER_LEN>()?;
-        Some(frame::length(*header))
+        Some(self.length_of(*header))
+    }
+
+    fn length_of(&self, header: [u8; HEADER_LEN]) -> usize {
+        if self.has_marks { frame::length_beside_mark(header) } else { frame::length(header) }
+    }
+
+    /// Whether the frame that [`next`](Decoder::next) gave last had a mark.
+    pub(crate) fn was_marked(&self) -> bool {
+        self.is_marked
     }
 
     /// Bytes that the frame at `start` takes in the buffer, as far as that is known.

@@ -26,6 +26,27 @@ pub(crate) fn length(header: [u8; HEADER_LEN]) -> usize {
     u32::from_be_bytes(header) as usize
 }
 
+/// The bit that the lengths of messages leave free.
+const MARK: u8 = 0x80;
+
+/// The header of a message of `length` bytes with a mark, for transports whose two ends are both ours.
+pub(crate) fn marked_header(length: usize) -> Option<[u8; HEADER_LEN]> {
+    let mut header = header(length)?;
+    header[0] |= MARK;
+    Some(header)
+}
+
+/// Whether a header that begins with this byte has a mark.
+pub(crate) fn is_marked(first: u8) -> bool {
+    first & MARK != 0
+}
+
+/// The length that a header announces, where it may have a mark.
+pub(crate) fn length_beside_mark(mut header: [u8; HEADER_LEN]) -> usize {
+    header[0] &= !MARK;
+    length(header)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +58,8 @@ mod tests {
         assert_eq!(header(MESSAGE_MAX), Some([0x7f, 0xff, 0xff, 0xff]));
         assert_eq!(header(MESSAGE_MAX + 1), None);
         assert_eq!(length([0xff, 0xff, 0xff, 0xff]), u32::MAX as usize);
+        assert_eq!(marked_header(0x0102_0304), Some([0x81, 2, 3, 4]));
+        assert_eq!(length_beside_mark([0x81, 2, 3, 4]), 0x0102_0304);
+        assert_eq!([is_marked(0x81), is_marked(0x7f)], [true, false]);
     }
 }

@@ -9,6 +9,7 @@ mod allow;
 pub mod api;
 mod choice;
 mod death;
+mod descriptors;
 mod disconnect;
 mod echo;
 mod empty;
@@ -26,6 +27,7 @@ mod many_clients;
 mod order;
 mod poll_loops;
 mod server_close;
+mod shared;
 mod shutdown;
 mod signals;
 mod split;
@@ -50,7 +52,7 @@ struct Scenario {
 }
 
 /// The roles of the children of scenarios.
-pub const ROLES: &[Role] = &[many_clients::CHATTER, signals::SERVER, signals::CLIENT];
+pub const ROLES: &[Role] = &[many_clients::CHATTER, shared::FAN_OUT, signals::SERVER, signals::CLIENT];
 
 /// Every scenario with this API over every transport.
 pub fn trials(way: Way) -> Vec<Trial> {
@@ -186,6 +188,15 @@ scenarios! {
         the_capabilities_are_the_same_on_both_sides;
     long_names:
         a_name_of_64_bytes_works_in_a_base_of_any_length;
+    descriptors:
+        descriptors_arrive_with_their_message_and_no_other,
+        descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent,
+        more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent,
+        descriptors_that_nobody_takes_are_closed,
+        a_full_channel_takes_neither_message_nor_descriptors;
+    shared:
+        a_shared_block_is_read_where_it_is,
+        one_block_goes_to_many_clients_and_is_never_copied;
     signals:
         a_storm_of_signals_changes_no_data [Blocking: CHILDREN];
 }

@@ -50,13 +50,17 @@ pub fn dial(path: &Path) -> OwnedFd {
 }
 
 pub fn say(socket: &OwnedFd, bytes: &[u8], descriptors: &[&OwnedFd]) {
+    try_say(socket, bytes, descriptors).unwrap();
+}
+
+pub fn try_say(socket: &OwnedFd, bytes: &[u8], descriptors: &[&OwnedFd]) -> Result<usize, rustix::io::Errno> {
     let mut space = vec![MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(300))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let descriptors: Vec<_> = descriptors.iter().map(|descriptor| descriptor.as_fd()).collect();
     if !descriptors.is_empty() {
         assert!(control.push(SendAncillaryMessage::ScmRights(&descriptors)));
     }
-    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL).unwrap();
+    sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
 /// The next datagram and what came with it; empty at the end.

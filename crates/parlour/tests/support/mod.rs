@@ -47,6 +47,18 @@ pub const TRIAL_DEADLINE: Duration = Duration::from_secs(120);
 /// The environment variable that makes a child process of this executable play a role.
 pub const ROLE: &str = "PARLOUR_TEST_ROLE";
 
+/// Whether this kernel is at least that version.
+pub fn kernel_is(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
+}
+
+/// Whether the kernel refuses descriptors for who takes none (`SO_PASSRIGHTS`); else only the receiver can tell.
+pub fn kernel_refuses_descriptors() -> bool {
+    kernel_is(6, 16)
+}
+
 /// The `main` of a test executable whose children need no roles but those of [`roles`].
 pub fn run(trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
     run_with(&[], trials)

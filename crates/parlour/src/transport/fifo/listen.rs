@@ -20,7 +20,7 @@ use crate::peer::{Peer, Voucher};
 use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
-use crate::transport::{Link, Terms, Transport};
+use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
 use crate::wire::request::{self, RequestReader};
@@ -39,7 +39,7 @@ pub(crate) struct Listener {
     handshake_timeout: Duration,
     interest: Interest,
     gate: Arc<Gate>,
-    message_max: usize,
+    message_max: MessageMax,
     reserve: Reserve,
 }
 

@@ -14,9 +14,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
 use rustix::io::Errno;
 
+use super::half::Read;
 use super::stream::{FrameReceiver, FrameSender};
-use super::{Fault, Link, Received, Transport};
+use super::{Fault, Link, MessageMax, Received, Transport};
 use crate::limits::Permit;
+use crate::message::Message;
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
@@ -80,10 +82,10 @@ fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
     poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, message_max: usize) -> Link {
+fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     Link {
         transport: Transport::Fifo,
-        incoming: super::Incoming::Fifo(Incoming { fifo: reader, frames: FrameReceiver::new(message_max) }),
+        incoming: super::Incoming::Fifo(Incoming { fifo: reader, frames: FrameReceiver::new(max) }),
         outgoing: super::Outgoing::Fifo(Outgoing { fifo: Some(writer), frames: FrameSender::default() }),
         peer,
         permit,
@@ -149,9 +151,9 @@ impl Incoming {
         &mut self.frames
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
+    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         let fifo = &self.fifo;
-        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(rustix::io::readv(fifo, spaces)?))
+        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(Read::of_bytes(rustix::io::readv(fifo, spaces)?)))
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

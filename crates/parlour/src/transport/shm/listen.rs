@@ -17,7 +17,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
 use crate::transport::socket::{self, Accepted};
-use crate::transport::{Link, Terms, Transport};
+use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::hello::Reason;
 
 pub(crate) struct Listener {
@@ -27,7 +27,7 @@ pub(crate) struct Listener {
     interest: Interest,
     gate: Arc<Gate>,
     ring_size: usize,
-    message_max: usize,
+    message_max: MessageMax,
 }
 
 /// A client that has been let in and has not said hello yet.

@@ -9,11 +9,15 @@
 //!
 //! So the one descriptor means for poll(2) what that of any socket means, both ways and with hang-ups, and a connection
 //! costs one descriptor. What the datagrams hold does not matter.
+//!
+//! Descriptors travel with a datagram, too, that is sent before their message: a mark in the message's header says that
+//! some belong to it.
 
 mod connect;
 mod greeting;
 mod listen;
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -22,15 +26,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 
-use super::half::Half;
+use super::half::{Half, Read};
 use super::socket::Kind;
-use super::stream::{FrameReceiver, FrameSender};
-use super::{Fault, Link, Received, Transport};
+use super::stream::{FrameReceiver, FrameSender, message_len};
+use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
 use crate::limits::Permit;
+use crate::message::Message;
 use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
 use crate::shm::ring::{BadPosition, Reader, Writer};
-use crate::wire::frame::HEADER_LEN;
+use crate::sys::pass_rights::refuse_descriptors;
+use crate::wire::frame::{self, HEADER_LEN};
 
 pub(crate) use connect::Handshake;
 pub(crate) use listen::Listener;
@@ -44,14 +50,22 @@ static FILLER: [u8; 16 * 1024] = [0; 16 * 1024];
 /// How many datagrams are taken out at once. Honest peers have a handful under way at most.
 const DATAGRAMS_MAX: usize = 64;
 
+/// How many datagrams with descriptors may be here before their messages. The socket holds a handful, and so does an
+/// honest peer's ring before it has to be read.
+const ARRIVED_MAX: usize = 64;
+
 /// Makes a connection of what the handshake has brought: our memory and the peer's.
 fn link(
     socket: OwnedFd,
     (mine, peers): (Mapping, Mapping),
     peer: Peer,
     permit: Option<Permit>,
-    message_max: usize,
+    max: MessageMax,
 ) -> io::Result<Link> {
+    if max.fds() == 0 {
+        // Not before: the handshake needs one. Where the kernel cannot refuse them, the first ones end the connection.
+        refuse_descriptors(&socket)?;
+    }
     // As small as the kernel has it, since it is to be filled.
     sockopt::set_socket_send_buffer_size(&socket, 1)?;
     let filler_len = sockopt::socket_send_buffer_size(&socket)? / 2;
@@ -60,15 +74,16 @@ fn link(
     }
     let (mine, peers) = (Arc::new(mine), Arc::new(peers));
     let known = Arc::new(Known::default());
-    let (receiving, sending) = Half::both(socket);
+    let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming {
         half: receiving,
         farewell: Farewell(Reader::new(Arc::clone(&mine), Arc::clone(&peers))),
-        frames: FrameReceiver::new(message_max),
+        frames: FrameReceiver::with_marks(max),
         known: Arc::clone(&known),
         has_asked: AtomicBool::new(false),
+        arrived: Arrived::default(),
         ended: false,
-        is_broken: false,
+        broken: None,
     };
     let outgoing = Outgoing {
         half: sending,
@@ -76,6 +91,7 @@ fn link(
         frames: FrameSender::default(),
         known,
         filler_len,
+        socket_is_full: false,
         finished: false,
     };
     Ok(Link {
@@ -113,6 +129,8 @@ pub(crate) struct Outgoing {
     frames: FrameSender,
     known: Arc<Known>,
     filler_len: usize,
+    /// It is the socket, and not the ring, that has no room.
+    socket_is_full: bool,
     finished: bool,
 }
 
@@ -125,9 +143,54 @@ impl Outgoing {
         self.frames.pending()
     }
 
-    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+    pub(super) fn try_send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
+        let length = message_len(parts);
+        let header = match fds.is_empty() {
+            true => frame::header(length),
+            false => frame::marked_header(length),
+        };
+        let header = header.ok_or(Fault::TooLong { length })?;
+        if *sent == 0 && !fds.is_empty() && !self.try_send_fds(fds)? {
+            return Ok(false);
+        }
         let Self { half, ring, frames, known, .. } = self;
-        frames.try_send(parts, sent, |pieces| write(half, ring, known, pieces)).map_err(bad_position)
+        frames.try_send_frame(header, parts, sent, |pieces| write(half, ring, known, pieces)).map_err(bad_position)
+    }
+
+    /// Sends descriptors ahead of their message, when that can follow at once: with its first byte it has begun, and is
+    /// not taken back. (The mark is in the first byte.)
+    fn try_send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
+        if !self.try_flush()? {
+            return Ok(false);
+        }
+        let Self { half, ring, known, socket_is_full, .. } = self;
+        match ring.has_room() {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(BadPosition) => return Err(bad_position(Fault::Io(broken(half, known)))),
+        }
+        loop {
+            match half.write_with_fds(&[IoSlice::new(&FILLER[..1])], fds) {
+                Ok(_) => return Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    *socket_is_full = true;
+                    return Ok(false);
+                }
+                Err(error) => {
+                    let fault = Fault::from_write(error);
+                    if matches!(fault, Fault::Disconnected) {
+                        known.send_no_more();
+                    }
+                    return Err(fault);
+                }
+            }
+        }
     }
 
     pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
@@ -137,6 +200,10 @@ impl Outgoing {
 
     /// Makes the descriptor one that is not writable until the peer has made room.
     pub(super) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
+        if std::mem::take(&mut self.socket_is_full) {
+            // So it is not writable, and will be when the peer has taken out what is there.
+            return Ok(false);
+        }
         match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len])]) {
             Ok(_) => {}
             // It is full already.
@@ -233,9 +300,35 @@ pub(crate) struct Incoming {
     known: Arc<Known>,
     /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
     has_asked: AtomicBool,
+    arrived: Arrived,
     /// The other side has ended this direction; what is in the ring by now is all.
     ended: bool,
-    is_broken: bool,
+    /// What the peer did against the protocol. It stays.
+    broken: Option<Broken>,
+}
+
+/// Descriptors that have come ahead of their messages, in order.
+type Arrived = VecDeque<Result<Vec<OwnedFd>, LostFds>>;
+
+#[derive(Clone, Copy, Debug)]
+enum Broken {
+    Position,
+    /// A message was to have descriptors, and none have come.
+    NoFds,
+    /// Descriptors come, and no messages that they belong to.
+    StrayFds,
+    Fds(LostFds),
+}
+
+impl Broken {
+    fn fault(self) -> Fault {
+        match self {
+            Self::Position => bad_position(Fault::Io(io::ErrorKind::InvalidData.into())),
+            Self::NoFds => Fault::Protocol("a message lacks the descriptors that it announces"),
+            Self::StrayFds => Fault::Protocol("descriptors come that belong to no message"),
+            Self::Fds(lost) => Fault::Fds(lost),
+        }
+    }
 }
 
 /// The ring, and what is to be done with it after the socket has been closed or shut down.
@@ -258,27 +351,52 @@ impl Incoming {
         &mut self.frames
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Vec<u8>) -> Result<Received, Fault> {
-        if self.is_broken {
-            return Err(bad_position(Fault::Io(io::ErrorKind::InvalidData.into())));
+    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+        if let Some(broken) = self.broken {
+            return Err(broken.fault());
         }
-        let Self { half, farewell: Farewell(ring), frames, known, has_asked, ended, is_broken } = self;
+        let received = self.try_recv_bytes(out)?;
+        if received == Received::Message && self.frames.was_marked() {
+            out.fds = self.fds_of_message().map_err(|broken| {
+                self.broken = Some(broken);
+                self.arrived.clear();
+                broken.fault()
+            })?;
+        }
+        Ok(received)
+    }
+
+    /// The descriptors of the message that has just come; they came before it.
+    fn fds_of_message(&mut self) -> Result<Vec<OwnedFd>, Broken> {
+        if self.arrived.is_empty() {
+            self.take_datagrams();
+        }
+        match (self.arrived.pop_front(), self.frames.max().fds()) {
+            (Some(Ok(fds)), allowed) if fds.len() <= allowed => Ok(fds),
+            (Some(Ok(fds)), allowed) => Err(Broken::Fds(LostFds::TooMany { came: fds.len(), allowed })),
+            (Some(Err(lost)), _) => Err(Broken::Fds(lost)),
+            (None, _) => Err(Broken::NoFds),
+        }
+    }
+
+    fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
+        let Self { half, farewell: Farewell(ring), frames, known, has_asked, arrived, ended, broken: is_broken } = self;
         let received = frames.try_recv(out, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
-                *is_broken = true;
+                *is_broken = Some(Broken::Position);
                 broken(half, known)
             })?;
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
                 // As on a socket: an end that leaves unread what we sent is a reset.
                 (0, true) if known.is_reset() && !ring.peer_has_all() => Err(io::ErrorKind::ConnectionReset.into()),
-                (0, true) => Ok(0),
+                (0, true) => Ok(Read::of_bytes(0)),
                 (count, _) => {
                     *has_asked.get_mut() = false;
                     if ring.must_tell() {
-                        *ended |= take_datagrams(half, known).ended;
+                        *ended |= take_datagrams(half, known, arrived).ended;
                     }
-                    Ok(count)
+                    Ok(Read::of_bytes(count))
                 }
             }
         });
@@ -287,15 +405,24 @@ impl Incoming {
 
     /// Takes what has woken us, asks to be woken again, and looks once more.
     pub(super) fn prepare_to_wait(&mut self) -> bool {
-        let Taken { some, ended } = take_datagrams(&self.half, &self.known);
-        self.ended |= ended;
-        if some {
+        if self.take_datagrams() {
             // It may have been the answer to what we asked.
             self.has_asked.store(false, Ordering::Relaxed);
         }
         self.ask();
         // What is wrong with the position, `try_recv` tells.
-        self.ended || self.farewell.0.available() != Ok(0)
+        self.ended || self.broken.is_some() || self.farewell.0.available() != Ok(0)
+    }
+
+    /// Takes out what is in the socket, and says whether there was anything.
+    fn take_datagrams(&mut self) -> bool {
+        let Taken { some, ended } = take_datagrams(&self.half, &self.known, &mut self.arrived);
+        self.ended |= ended;
+        if self.arrived.len() > ARRIVED_MAX {
+            self.arrived.clear();
+            self.broken = Some(Broken::StrayFds);
+        }
+        some
     }
 
     fn ask(&self) {
@@ -306,7 +433,7 @@ impl Incoming {
 
     /// Exact: a part of a message is none.
     pub(super) fn has_message(&self) -> bool {
-        if self.frames.has_message() || self.is_broken {
+        if self.frames.has_message() || self.broken.is_some() {
             return true;
         }
         // Before we look, so that the descriptor announces what comes afterwards.
@@ -339,13 +466,18 @@ struct Taken {
 }
 
 /// Takes out what is in the socket: the descriptor is not readable any more, and the peer's is writable.
-fn take_datagrams(half: &Half, known: &Known) -> Taken {
+fn take_datagrams(half: &Half, known: &Known, arrived: &mut Arrived) -> Taken {
     let mut some = false;
     // Of a longer datagram the kernel throws the rest away.
     let mut byte = [0; 1];
     for _ in 0..DATAGRAMS_MAX {
         match half.read(&mut [IoSliceMut::new(&mut byte)]) {
-            Ok(received) if received.bytes > 0 => some = true,
+            Ok(read) if read.bytes > 0 => {
+                some = true;
+                if !matches!(&read.fds, Ok(fds) if fds.is_empty()) {
+                    arrived.push_back(read.fds);
+                }
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
             // A reset says that datagrams of ours were not taken out, which loses nothing. The kernel says so once.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}

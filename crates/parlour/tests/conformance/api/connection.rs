@@ -1,10 +1,10 @@
 //! A connection of any API.
 
 use std::io::{self, IoSlice};
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use parlour::{Capabilities, Message, Peer, Transport};
+use parlour::{Capabilities, Message, Peer, SharedBytes, Transport};
 
 use super::{Receiver, Result, Sender, TryRecvError, TrySendError};
 
@@ -30,6 +30,24 @@ impl Connection {
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_timeout(message, timeout)?),
+        }
+    }
+
+    pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        match self {
+            Self::Blocking(connection) => Ok(connection.send_with_fds(message, fds)?),
+        }
+    }
+
+    pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+        match self {
+            Self::Blocking(connection) => Ok(connection.send_with_fds_timeout(message, fds, timeout)?),
+        }
+    }
+
+    pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        match self {
+            Self::Blocking(connection) => Ok(connection.send_shared(message, blocks)?),
         }
     }
 

@@ -1,0 +1,24 @@
+//! Whether a socket takes descriptors (`SO_PASSRIGHTS`, Linux 6.16).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Not in the `libc` crate yet.
+const SO_PASSRIGHTS: libc::c_int = 83;
+
+/// Has the kernel refuse descriptors that are sent to this socket: the sender gets `EPERM`, and nothing of what it sent
+/// with them arrives. A socket that is accepted has this from the one that listens. `Ok(false)`: the kernel cannot.
+pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<bool> {
+    let no: libc::c_int = 0;
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: `no` is readable for `length` bytes and lives through the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), length)
+    };
+    match (result, io::Error::last_os_error()) {
+        (0, _) => Ok(true),
+        (_, error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => Ok(false),
+        (_, error) => Err(error),
+    }
+}

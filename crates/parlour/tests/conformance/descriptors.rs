@@ -1,0 +1,179 @@
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::thread;
+use std::time::Duration;
+
+use parlour::{ConnectOptions, ErrorKind, ServerOptions};
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::{FdFlags, fcntl_getfd};
+
+use super::api::{Connection, Setting};
+use super::link::Link;
+use crate::support::{DEADLINE, data, kernel_refuses_descriptors};
+
+/// Both ends of a connection over which descriptors may be sent, each way in turn; `None` where the transport carries none,
+/// which is shown then.
+fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
+    for client_sends in [true, false] {
+        let (client, served) =
+            Link::with(setting, &ServerOptions::new().fds_max(253), &ConnectOptions::new().fds_max(253)).ends();
+        let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
+        if sender.capabilities().descriptors {
+            scene(sender, receiver);
+            continue;
+        }
+        let file = File::open("/dev/null").unwrap();
+        let error = sender.send_with_fds(b"no", &[file.as_fd()]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.to_string().contains("connect over unix or packet"), "{error}");
+        sender.send(b"yes").unwrap();
+        assert_eq!(receiver.recv().unwrap().expect("a message"), b"yes");
+    }
+}
+
+/// Descriptors that can be told from all others, wherever they arrive.
+fn numbered(numbers: std::ops::Range<u32>) -> Vec<OwnedFd> {
+    numbers.map(|number| eventfd(number + 1, EventfdFlags::NONBLOCK).unwrap()).collect()
+}
+
+fn number_of(fd: &OwnedFd) -> u32 {
+    let mut bytes = [0; 8];
+    assert_eq!(rustix::io::read(fd, &mut bytes).unwrap(), 8);
+    u32::try_from(u64::from_ne_bytes(bytes)).unwrap() - 1
+}
+
+/// Its first end reads the end of the data as soon as nobody has the second any more.
+fn pipe() -> (File, OwnedFd) {
+    let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    (reader.into(), writer)
+}
+
+fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
+    fds.iter().map(AsFd::as_fd).collect()
+}
+
+pub fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
+    /// Messages with none, with some and with as many as there can be; short, long and empty ones; sent one by one, and fed.
+    const CASES: [(usize, u32); 9] =
+        [(0, 1), (100, 0), (3, 2), (70_000, 1), (0, 0), (5000, 3), (2_000_000, 2), (1, 253), (90, 0)];
+    each_way(setting, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                let mut next = 0;
+                for (seed, (length, count)) in CASES.into_iter().cycle().take(200).enumerate() {
+                    let message = data::message(seed, length);
+                    if count == 0 {
+                        sender.feed(message).unwrap();
+                        continue;
+                    }
+                    let fds = numbered(next..next + count);
+                    next += count;
+                    sender.send_with_fds(message, &borrowed(&fds)).unwrap();
+                }
+                sender.close().unwrap();
+            });
+            let mut next = 0;
+            for (seed, (length, count)) in CASES.into_iter().cycle().take(200).enumerate() {
+                let message = receiver.recv_timeout(DEADLINE).unwrap().expect("a message");
+                data::check(&message, seed, length);
+                let numbers: Vec<_> = message.fds().iter().map(number_of).collect();
+                assert_eq!(numbers, (next..next + count).collect::<Vec<_>>(), "of message {seed}");
+                for fd in message.into_fds() {
+                    assert!(fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
+                }
+                next += count;
+            }
+            assert_eq!(receiver.recv().unwrap(), None);
+        });
+    });
+}
+
+pub fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
+    for client_sends in [true, false] {
+        let (client, served) = Link::new(setting).ends();
+        let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
+        if !sender.capabilities().descriptors {
+            continue;
+        }
+        let fds = numbered(0..1);
+        match sender.send_with_fds(b"with", &borrowed(&fds)) {
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+                assert!(error.to_string().contains("fds_max"), "{error}");
+                sender.send(b"without").unwrap();
+                assert_eq!(receiver.recv().unwrap().expect("a message"), b"without");
+            }
+            Ok(()) => {
+                assert!(!kernel_refuses_descriptors());
+                let error = receiver.recv().unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+                assert!(error.to_string().contains("fds_max"), "{error}");
+            }
+        }
+    }
+}
+
+pub fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
+        let fds = numbered(0..254);
+        let error = sender.send_with_fds(b"with", &borrowed(&fds)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::MessageTooLong, "{error}");
+        sender.send(b"without").unwrap();
+        let message = receiver.recv().unwrap().expect("a message");
+        assert_eq!(message, b"without");
+        assert!(message.fds().is_empty());
+    });
+}
+
+/// The end of a pipe tells whether anybody has the other one.
+pub fn descriptors_that_nobody_takes_are_closed(setting: Setting) {
+    let ways: [fn(Connection); 4] = [
+        // Received, and dropped with the message.
+        |mut receiver| drop(receiver.recv().unwrap()),
+        |mut receiver| drop(receiver.recv().unwrap().expect("a message").into_vec()),
+        // Received without them.
+        |mut receiver| assert!(receiver.recv_into(&mut Vec::new()).unwrap()),
+        // Never received.
+        drop,
+    ];
+    for way in ways {
+        each_way(setting, |mut sender, receiver| {
+            let (mut reader, writer) = pipe();
+            sender.send_with_fds(b"a pipe", &[writer.as_fd(), writer.as_fd()]).unwrap();
+            drop(writer);
+            way(receiver);
+            let mut rest = Vec::new();
+            assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0);
+        });
+    }
+}
+
+pub fn a_full_channel_takes_neither_message_nor_descriptors(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
+        let mut count = 0;
+        while sender.try_send(data::message(count, 3001)).is_ok() {
+            count += 1;
+        }
+        let (mut reader, writer) = pipe();
+        // A rest of a message may be kept, and then it goes first; this one does not in any case.
+        let error = sender.send_with_fds_timeout(b"late", &[writer.as_fd()], Duration::from_millis(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        drop(writer);
+        let mut rest = Vec::new();
+        assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0, "nobody has the other end");
+
+        let fds = numbered(7..8);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                sender.send_with_fds_timeout(b"now", &borrowed(&fds), DEADLINE).unwrap();
+            });
+            for number in 0..count {
+                data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, 3001);
+            }
+            let message = receiver.recv_timeout(DEADLINE).unwrap().expect("a message");
+            assert_eq!(message, b"now");
+            assert_eq!(message.fds().iter().map(number_of).collect::<Vec<_>>(), [7]);
+        });
+    });
+}

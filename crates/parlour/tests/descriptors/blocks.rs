@@ -1,0 +1,153 @@
+//! What is said to be a shared block, and what a block is.
+
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use libtest_mimic::Trial;
+use parlour::{ErrorKind, SharedBytes};
+use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
+use rustix::mm::{MapFlags, ProtFlags};
+
+use crate::support::baseline::Baseline;
+use crate::support::{Child, Role, data, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_block_has_the_bytes_that_it_was_made_of", made),
+        trial("nobody_can_change_a_block", unchangeable),
+        trial("what_is_not_a_sealed_memory_file_is_no_block", bad_descriptors),
+        trial("a_block_with_holes_is_refused_whatever_its_size", sparse),
+        trial("a_block_can_be_built_while_the_process_forks", || {
+            let mut child = Child::spawn("forked-while-building", &["-"]);
+            child.expect("built");
+            child.finish();
+        }),
+    ]
+}
+
+const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
+
+fn made() {
+    for length in [0, 1, 4095, 4096, 4097, 1 << 20] {
+        let bytes = data::message(length, length);
+        let copied = SharedBytes::new(bytes).unwrap();
+        let built = SharedBytes::build(length, |place| {
+            assert!(place.iter().all(|&byte| byte == 0), "zeros at first");
+            place.copy_from_slice(bytes);
+        })
+        .unwrap();
+        for block in [copied, built] {
+            assert_eq!(block[..], *bytes);
+            let again = SharedBytes::try_from(block.as_fd().try_clone_to_owned().unwrap()).unwrap();
+            drop(block);
+            assert_eq!(again.clone()[..], *bytes, "the memory lives as long as one handle");
+        }
+    }
+}
+
+/// Not even who made it, or whoever has the descriptor.
+fn unchangeable() {
+    let block = SharedBytes::new(&[7; 8192]).unwrap();
+    let file = File::from(block.as_fd().try_clone_to_owned().unwrap());
+    assert!(file.write_at(b"x", 0).is_err());
+    assert!((&file).write(b"x").is_err());
+    assert!(file.set_len(4096).is_err() && file.set_len(10_000).is_err());
+    let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    assert!(fallocate(&file, hole, 0, 4096).is_err());
+    assert!(fcntl_add_seals(&file, SealFlags::FUTURE_WRITE).is_err(), "not even seals");
+    let writable =
+        File::options().write(true).open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
+    assert!(writable.and_then(|file| file.write_at(b"x", 0)).is_err(), "nor by another way to it");
+    assert!(!can_be_mapped_writable(&file));
+    assert_eq!(block[..], [7; 8192]);
+}
+
+#[allow(unsafe_code)]
+fn can_be_mapped_writable(file: &File) -> bool {
+    let writable = ProtFlags::READ | ProtFlags::WRITE;
+    // SAFETY: a new mapping at an address of the kernel's choice.
+    unsafe { rustix::mm::mmap(std::ptr::null_mut(), 4096, writable, MapFlags::SHARED, file, 0) }.is_ok()
+}
+
+fn memory(length: u64, allocated: u64, seals: SealFlags) -> OwnedFd {
+    let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&memfd, length).unwrap();
+    if allocated > 0 {
+        fallocate(&memfd, FallocateFlags::empty(), 0, allocated).unwrap();
+    }
+    fcntl_add_seals(&memfd, seals).unwrap();
+    memfd
+}
+
+fn refuse(memfd: OwnedFd, why: &str) {
+    let error = SharedBytes::try_from(memfd).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+    assert!(error.to_string().contains(why), "{error}, not {why}");
+}
+
+fn bad_descriptors() {
+    SharedBytes::try_from(memory(4096, 4096, SEALS)).unwrap();
+    for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
+        refuse(memory(4096, 4096, SEALS - missing), "not sealed");
+    }
+    // Nobody may map it writable any more, and somebody may have before.
+    refuse(memory(4096, 4096, (SEALS - SealFlags::WRITE) | SealFlags::FUTURE_WRITE), "not sealed");
+    refuse(memory(4096, 4096, SealFlags::empty()), "not sealed");
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    std::fs::write(&path, [7; 4096]).unwrap();
+    refuse(File::open(&path).unwrap().into(), "memory file");
+    let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
+    in_memory.write_all(&[7; 4096]).unwrap();
+    // A file of a tmpfs has a seal of its own, against all others.
+    refuse(in_memory.into(), "not sealed");
+    let (reader, _writer) = rustix::pipe::pipe().unwrap();
+    refuse(reader, "memory file");
+    refuse(File::open("/proc/self/status").unwrap().into(), "memory file");
+    refuse(File::open(directory.path()).unwrap().into(), "memory file");
+    refuse(std::os::unix::net::UnixStream::pair().unwrap().0.into(), "memory file");
+}
+
+/// A hole is filled when it is read, at the reader's cost, and by a signal if there is no memory.
+fn sparse() {
+    for (length, allocated) in [(4096, 0), (1 << 20, 4096), (1 << 40, 0), (1 << 40, 1 << 20)] {
+        refuse(memory(length, allocated, SEALS), "not allocated");
+    }
+}
+
+/// `forked-while-building`: a child of a fork is alive while a block is sealed. Says `built`.
+pub const FORKED: Role = Role { name: "forked-while-building", play: forked };
+
+fn forked(_: &[String]) {
+    let before = Baseline::take();
+    let mut sleeper = None;
+    let block = SharedBytes::build(100_000, |place| {
+        place.fill(7);
+        // It has copies of all mappings that a child gets, until it is killed.
+        sleeper = Some(fork_and_sleep());
+        place[0] = 8;
+    })
+    .unwrap();
+    assert_eq!((block[0], block[99_999]), (8, 7));
+    let pid = sleeper.unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::waitpid(Some(pid), rustix::process::WaitOptions::empty()).unwrap();
+    drop(block);
+    assert_eq!(Baseline::take(), before);
+    println!("built");
+}
+
+#[allow(unsafe_code)]
+fn fork_and_sleep() -> rustix::process::Pid {
+    // SAFETY: the child calls nothing but async-signal-safe functions until it is killed.
+    match unsafe { libc::fork() } {
+        0 => loop {
+            // SAFETY: pause(2) has no conditions.
+            unsafe { libc::pause() };
+        },
+        pid => rustix::process::Pid::from_raw(pid).unwrap(),
+    }
+}

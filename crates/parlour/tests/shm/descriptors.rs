@@ -1,0 +1,113 @@
+//! Descriptors that do not fit the messages in the ring.
+
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, ServerOptions, Transport, TryRecvError};
+use rustix::io::Errno;
+
+use crate::by_hand::Driver;
+use crate::hand::{ByHand, CONTROL, HEAD, RING, put_word, say, try_say};
+use crate::support::baseline::Baseline;
+use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("a_marked_message_has_the_descriptors_that_came_before_it", || {
+            let (_hand, mut served) = meet(3, b"\x80\0\0\x03one\0\0\0\x03two", &[2]);
+            for (bytes, fds) in [(b"one", 2), (b"two", 0)] {
+                let message = served.recv_timeout(DEADLINE).unwrap().unwrap();
+                assert_eq!(message, bytes);
+                assert_eq!(message.fds().len(), fds);
+            }
+        }),
+        trial("a_marked_message_without_descriptors_ends_the_connection", || {
+            let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[]);
+            expect_end(served, ErrorKind::Protocol, "lacks the descriptors");
+        }),
+        trial("more_descriptors_than_allowed_end_the_connection_after_the_messages_before", || {
+            let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[4]);
+            expect_end(served, ErrorKind::Protocol, "4 descriptors came with a message, and 3 are allowed");
+        }),
+        trial("descriptors_that_are_not_allowed_never_arrive", || {
+            let (hand, mut served) = meet(0, b"\0\0\0\x03one", &[]);
+            match try_say(&hand.socket, b"x", &[&null()]) {
+                Err(errno) => {
+                    assert_eq!(errno, Errno::PERM);
+                    assert_eq!(served.recv().unwrap().unwrap(), b"one");
+                    assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
+                }
+                // Closed when they are met.
+                Ok(_) => {
+                    assert!(!kernel_refuses_descriptors());
+                    assert_eq!(served.recv().unwrap().unwrap(), b"one");
+                }
+            }
+        }),
+        trial("descriptors_that_belong_to_no_message_end_the_connection", || {
+            let mut child = Child::spawn("stray", &["-"]);
+            child.expect("ended");
+            child.finish();
+        }),
+    ]
+}
+
+fn null() -> OwnedFd {
+    File::open("/dev/null").unwrap().into()
+}
+
+/// A client with these bytes in its ring, that has sent so many descriptors with each of some datagrams.
+fn meet(fds_max: usize, bytes: &[u8], datagrams: &[usize]) -> (ByHand, Connection) {
+    let base = Base::new();
+    let options = ServerOptions::new().ring_size(RING).fds_max(fds_max);
+    let driver = Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap());
+    let hand = ByHand::connect(driver.server.path(), |memory| {
+        memory.write_all_at(bytes, CONTROL as u64).unwrap();
+        put_word(memory, HEAD, bytes.len() as u64);
+    });
+    let served = driver.client();
+    for &count in datagrams {
+        let fds: Vec<_> = (0..count).map(|_| null()).collect();
+        say(&hand.socket, b"x", &fds.iter().collect::<Vec<_>>());
+    }
+    (hand, served)
+}
+
+fn expect_end(mut served: Connection, kind: ErrorKind, what: &str) {
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"one");
+    for _ in 0..2 {
+        let error = served.recv_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+/// `stray`: a peer sends descriptors and no messages. Says `ended` when the connection has, and nothing is left of them.
+pub const STRAY: Role = Role { name: "stray", play: stray };
+
+fn stray(_: &[String]) {
+    let (hand, mut served) = meet(3, b"", &[]);
+    let fd = null();
+    let before = Baseline::take();
+    for round in 0.. {
+        assert!(round < 1000, "it goes on taking descriptors");
+        match try_say(&hand.socket, b"x", &[&fd, &fd]) {
+            Ok(_) => {}
+            Err(errno) => panic!("{errno} in round {round}"),
+        }
+        match served.try_recv() {
+            Err(TryRecvError::Empty) => assert!(!served.has_message()),
+            Err(TryRecvError::Failed(error)) => {
+                assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
+                assert!(error.to_string().contains("belong to no message"), "{error}");
+                break;
+            }
+            Ok(message) => panic!("{message:?}"),
+        }
+    }
+    assert!(served.has_message(), "the error stays to be taken");
+    assert_eq!(Baseline::take(), before);
+    println!("ended");
+}

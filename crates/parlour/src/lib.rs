@@ -71,6 +71,11 @@ mod address;
 mod connect;
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+#[cfg(all(test, not(any(fuzzing, loom))))]
+mod fuzzing;
 pub mod inspect;
 mod limits;
 mod message;

@@ -15,6 +15,8 @@
 //! (`transport/shm`): there is no such thing in the memory.
 
 mod atomic;
+#[cfg(any(fuzzing, all(test, not(loom))))]
+pub(crate) mod hostile;
 pub(crate) mod mapping;
 #[cfg(all(test, loom))]
 mod model;

@@ -83,7 +83,7 @@ impl<M: Memory> Writer<M> {
         Self { mine, peer, head: 0, tail: 0, told: 0 }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(fuzzing, all(test, not(loom))))]
     pub(super) fn starting_at(position: u64, mine: Arc<M>, peer: Arc<M>) -> Self {
         mine.store(Word::Head, position);
         Self { head: position, tail: position, ..Self::new(mine, peer) }
@@ -215,7 +215,7 @@ impl<M: Memory> Reader<M> {
         Self { mine, peer, tail: 0, told: 0 }
     }
 
-    #[cfg(all(test, not(loom)))]
+    #[cfg(any(fuzzing, all(test, not(loom))))]
     pub(super) fn starting_at(position: u64, mine: Arc<M>, peer: Arc<M>) -> Self {
         mine.store(Word::Tail, position);
         Self { tail: position, ..Self::new(mine, peer) }

@@ -48,13 +48,16 @@ pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether a file is compiled for tests only: the module above it says so.
+/// Whether a file is compiled for tests and fuzzers only: the module above it says so.
 fn is_for_tests(path: &Path) -> bool {
-    let Ok(above) = fs::read_to_string(path.with_file_name("mod.rs")) else { return false };
+    let above = ["mod.rs", "lib.rs"].iter().find_map(|name| fs::read_to_string(path.with_file_name(name)).ok());
+    let Some(above) = above else { return false };
     let declaration = format!("mod {};", path.file_stem().unwrap().to_str().unwrap());
     let mut before = "";
     above.lines().any(|line| {
-        let found = line == declaration && before.starts_with("#[cfg(") && before.contains("test");
+        let found = line.trim_start_matches("pub(crate) ") == declaration
+            && before.starts_with("#[cfg(")
+            && before.contains("test");
         before = line;
         found
     })

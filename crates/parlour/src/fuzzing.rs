@@ -1,0 +1,266 @@
+//! What the fuzzers drive: one function for each target, which panics when something is not as it must be. Here and not
+//! in `fuzz/`, because what they drive is nobody else's business; and compiled for tests too, so that every seed that is
+//! committed is replayed by `cargo test`.
+#![allow(unreachable_pub, reason = "the module is public for the fuzzers alone")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    missing_docs,
+    reason = "what is wrong is told by panicking"
+)]
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::name::owner::Owner;
+use crate::shm::hostile::{self, Input};
+use crate::typed::codec;
+use crate::wire::client_file::ClientId;
+use crate::wire::decoder::Decoder;
+use crate::wire::frame;
+use crate::wire::hello::{self, Answer, Reason};
+use crate::wire::nonce::Nonce;
+use crate::wire::pieces::{Assembler, BadPiece, Took};
+use crate::wire::request::{self, RequestReader};
+use crate::wire::shm_hello::{Greeting, is_ring_size};
+
+/// A stream of frames, in pieces: two bytes of limit, two bytes of the pieces' size, then the stream.
+pub fn decoder(data: &[u8]) {
+    let mut input = Input(data);
+    let (length_max, size) = (input.number() * 8, input.number().max(1));
+    let stream = input.0;
+    let mut decoder = Decoder::new(length_max);
+    let (mut rest, mut expected, mut out) = (stream, stream, Vec::new());
+    loop {
+        match decoder.next(&mut out) {
+            Ok(true) => {
+                let (message, behind) = first_message(expected).expect("no message is there yet");
+                assert!(out == message && message.len() <= length_max);
+                expected = behind;
+                continue;
+            }
+            Ok(false) => {}
+            Err(too_long) => {
+                let header = expected.first_chunk().expect("no header is there yet");
+                assert_eq!(too_long.length, frame::length(*header));
+                assert!(too_long.length > length_max);
+                assert_eq!(decoder.next(&mut out), Err(too_long), "and stays");
+                return;
+            }
+        }
+        if rest.is_empty() {
+            break;
+        }
+        let mut taken = 0;
+        for space in decoder.spaces() {
+            let count = space.len().min(size - taken).min(rest.len());
+            space[..count].copy_from_slice(&rest[..count]);
+            rest = &rest[count..];
+            taken += count;
+        }
+        assert!(taken > 0, "the first space is never empty");
+        decoder.filled(taken);
+    }
+    assert_eq!(decoder.is_at_boundary(), expected.is_empty());
+    assert_eq!(first_message(expected), None, "a whole message was not given");
+}
+
+fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (header, body) = stream.split_first_chunk()?;
+    body.split_at_checked(frame::length(*header))
+}
+
+/// What arrives in the server's FIFO, in pieces: one byte of the pieces' size, then the bytes.
+pub fn request(data: &[u8]) {
+    let mut input = Input(data);
+    let size = usize::from(input.byte()).max(1);
+    let found_in = |size: usize| {
+        let mut reader = RequestReader::default();
+        let mut found = Vec::new();
+        for piece in input.0.chunks(size) {
+            reader.push(piece, |request| found.push(request));
+        }
+        // Whatever has come, the next honest request is found.
+        let honest = ClientId { pid: 77, nonce: Nonce::from_bytes([7; Nonce::LEN]) };
+        let mut last = None;
+        reader.push(&request::encode(&honest), |request| last = Some(request));
+        assert_eq!(last, Some(Ok(honest)));
+        found
+    };
+    let found = found_in(size);
+    assert_eq!(found, found_in(usize::MAX), "the pieces make no difference");
+    for id in found.into_iter().flatten() {
+        let line = request::encode(&id);
+        assert!(
+            input.0.windows(line.len()).any(|window| window == line),
+            "{id:?} was not asked for in its one spelling"
+        );
+    }
+}
+
+/// What answers a request, on `fifo` (one line) and on `shm` (one datagram).
+pub fn hello(data: &[u8]) {
+    let nonce = Nonce::from_bytes([0x3c; Nonce::LEN]);
+    if let Some(answer) = hello::parse_answer(data, &nonce) {
+        let line = hello::encode_answer(answer, &nonce);
+        assert_eq!(line.strip_suffix(b"\n"), Some(data), "an answer has one spelling");
+        assert!(matches!(answer, Answer::Hello | Answer::Refused(Reason::Denied | Reason::Busy)));
+    }
+    if let Ok(greeting) = Greeting::parse(data) {
+        if let Greeting::Hello { ring_size } = greeting {
+            assert!(is_ring_size(ring_size));
+        }
+        let mut bytes = greeting.encode();
+        // Features that are not known are passed over.
+        bytes[12..16].copy_from_slice(&data[12..16]);
+        assert_eq!(bytes, data);
+    }
+}
+
+/// A ring whose peer is hostile: a program of what both sides do.
+pub fn ring(data: &[u8]) {
+    hostile::play(data);
+}
+
+/// An owner record.
+pub fn owner(data: &[u8]) {
+    let Some(owner) = Owner::parse(data) else { return };
+    let _ = (owner.to_string(), format!("{owner:?}"));
+    let again = Owner::parse(owner.encode().as_bytes()).expect("what we write can be read");
+    let numbers = |owner: &Owner| (owner.pid, owner.uid, owner.protocol, owner.start_time, owner.since);
+    assert_eq!(numbers(&again), numbers(&owner));
+    assert_eq!(again.transports, owner.transports);
+}
+
+/// Datagrams: two bytes of limit, then for each datagram its marker, two bytes of length, and its bytes.
+pub fn pieces(data: &[u8]) {
+    let mut input = Input(data);
+    let length_max = input.number();
+    let mut assembler = Assembler::new(length_max);
+    let (mut message, mut out) = (Vec::new(), Vec::new());
+    while !input.is_empty() {
+        let (marker, length) = (input.byte(), input.number());
+        let (piece, behind) = input.0.split_at(length.min(input.0.len()));
+        input.0 = behind;
+        let expected: Vec<u8> = [&message, piece].concat();
+        let is_open = match assembler.take(marker, piece, &mut out) {
+            Ok(Took::Message) => {
+                assert!(marker == 0 && out == expected);
+                message = Vec::new();
+                false
+            }
+            Ok(Took::Piece) => {
+                assert_eq!(marker, 1);
+                message = expected;
+                true
+            }
+            Err(BadPiece::Marker) => return assert!(marker > 1),
+            Err(BadPiece::TooLong(too_long)) => {
+                assert_eq!(too_long.length, expected.len());
+                return assert!(expected.len() > length_max);
+            }
+        };
+        assert!(message.len() <= length_max && out.len() <= length_max);
+        assert_eq!(assembler.is_at_boundary(), !is_open);
+    }
+}
+
+/// The name of a file in a directory that others may write.
+pub fn client_file(data: &[u8]) {
+    let Ok(name) = std::str::from_utf8(data) else { return };
+    if let Some((id, file)) = ClientId::parse(name) {
+        assert_eq!(id.file_name(file), name, "a name has one spelling");
+        assert!(!name.contains('/') && id.pid > 0);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Tree {
+    Leaf,
+    Text(String),
+    Bytes(Vec<u8>),
+    Pair(Box<Tree>, Box<Tree>),
+    Named { name: Option<String>, children: Vec<Tree> },
+    Map(BTreeMap<u32, Tree>),
+    Numbers(i8, u16, i32, u64, i128),
+    Units(Vec<()>),
+    Result(Result<char, bool>),
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+struct Chain(Option<Box<Chain>>);
+
+/// A message that should be a value: one byte for the type, then the message.
+pub fn typed(data: &[u8]) {
+    let mut input = Input(data);
+    match input.byte() % 5 {
+        0 => value::<Tree>(input.0),
+        1 => value::<Chain>(input.0),
+        2 => value::<Vec<()>>(input.0),
+        3 => value::<BTreeMap<String, Vec<Option<u64>>>>(input.0),
+        _ => value::<(Vec<[u64; 32]>, Option<String>)>(input.0),
+    }
+}
+
+fn value<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &[u8]) {
+    let Ok(value) = codec::decode::<T>(message) else { return };
+    let again = postcard::to_stdvec(&value).expect("what was received can be sent");
+    assert!(again.len() <= message.len(), "a value has no shorter message than ours");
+    assert_eq!(codec::decode::<T>(&again), Ok(value));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    type Target = (&'static str, fn(&[u8]));
+
+    const TARGETS: [Target; 8] = [
+        ("client_file", super::client_file),
+        ("decoder", super::decoder),
+        ("hello", super::hello),
+        ("owner", super::owner),
+        ("pieces", super::pieces),
+        ("request", super::request),
+        ("ring", super::ring),
+        ("typed", super::typed),
+    ];
+
+    fn home() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz")
+    }
+
+    fn names_in(directory: &str) -> Vec<String> {
+        let entries = fs::read_dir(home().join(directory)).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn every_seed_of_the_fuzzers_passes() {
+        let mut count = 0;
+        for (name, target) in TARGETS {
+            let before = count;
+            for seed in fs::read_dir(home().join("seeds").join(name)).unwrap() {
+                let path = seed.unwrap().path();
+                let data = fs::read(&path).unwrap();
+                std::panic::catch_unwind(|| target(&data)).unwrap_or_else(|_| panic!("{}", path.display()));
+                count += 1;
+            }
+            assert!(count > before, "{name} has no seeds");
+        }
+    }
+
+    #[test]
+    fn each_target_has_its_program_and_its_seeds() {
+        let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
+        assert_eq!(names_in("fuzz_targets"), names);
+        assert_eq!(names_in("seeds"), names);
+    }
+}

@@ -1,0 +1,305 @@
+//! The ring with a peer that writes anything where it can write, at any moment: the input is a program of what both sides
+//! do. The memory is on the heap, and every access to it is checked.
+//!
+//! An operation of ours is looked at twice: it must do what the memory says that it must do, and nothing else; and the
+//! peer may change its memory between any two accesses of one operation, as a real one can.
+#![allow(unsafe_code)]
+#![allow(clippy::panic, reason = "what is wrong is told by panicking")]
+
+use std::collections::VecDeque;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ring::{BadPosition, Memory, Reader, Word, Writer};
+
+const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::Data, Word::Room];
+
+/// One side's memory.
+struct Heap {
+    words: [AtomicU64; 4],
+    ring: Vec<AtomicU8>,
+    /// What its owner is going to write into its words, one before each access of the other side.
+    surprises: Mutex<VecDeque<(Word, u64)>>,
+}
+
+impl Heap {
+    fn new(capacity: usize) -> Arc<Self> {
+        Arc::new(Self {
+            words: Default::default(),
+            ring: (0..capacity).map(|_| AtomicU8::new(0)).collect(),
+            surprises: Mutex::default(),
+        })
+    }
+
+    /// The word as it is, without a surprise.
+    fn word(&self, word: Word) -> u64 {
+        self.words[word as usize].load(Ordering::Relaxed)
+    }
+
+    fn set(&self, word: Word, value: u64) {
+        self.words[word as usize].store(value, Ordering::Relaxed);
+    }
+
+    fn byte(&self, position: u64) -> u8 {
+        self.ring[position as usize % self.ring.len()].load(Ordering::Relaxed)
+    }
+
+    fn surprise(&self) {
+        let next = self.surprises.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+        if let Some((word, value)) = next {
+            self.set(word, value);
+        }
+    }
+
+    fn plan(&self, word: Word, value: u64) {
+        self.surprises.lock().unwrap_or_else(PoisonError::into_inner).push_back((word, value));
+    }
+
+    /// Whether nothing is planned; then an operation can be foretold.
+    fn is_calm(&self) -> bool {
+        self.surprises.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+}
+
+impl Memory for Heap {
+    fn capacity(&self) -> usize {
+        self.ring.len()
+    }
+
+    fn load(&self, word: Word) -> u64 {
+        self.surprise();
+        self.word(word)
+    }
+
+    fn store(&self, word: Word, value: u64) {
+        self.set(word, value);
+    }
+
+    fn bump(&self, word: Word) {
+        self.words[word as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    // Slices, so that what is out of range is found wherever it lies.
+
+    unsafe fn copy_in(&self, at: usize, from: &[u8]) {
+        for (place, &byte) in self.ring[at..at + from.len()].iter().zip(from) {
+            place.store(byte, Ordering::Relaxed);
+        }
+    }
+
+    unsafe fn copy_out(&self, at: usize, into: &mut [u8]) {
+        self.surprise();
+        for (place, byte) in self.ring[at..at + into.len()].iter().zip(into) {
+            *byte = place.load(Ordering::Relaxed);
+        }
+    }
+}
+
+/// The input, from its beginning to its end; behind it are zeros.
+pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
+
+impl Input<'_> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(crate) fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    pub(crate) fn number(&mut self) -> usize {
+        usize::from(u16::from_be_bytes([self.byte(), self.byte()]))
+    }
+
+    fn wide(&mut self) -> u64 {
+        u64::from_be_bytes(std::array::from_fn(|_| self.byte()))
+    }
+}
+
+/// Plays a program.
+pub(crate) fn play(program: &[u8]) {
+    let mut input = Input(program);
+    let capacity = 1 << (6 + input.byte() % 7);
+    let start = match input.byte() % 4 {
+        0 => 0,
+        1 => u64::MAX - 100,
+        2 => u64::from(u32::MAX) - 10,
+        _ => input.wide(),
+    };
+    let (ours, theirs) = (Heap::new(capacity), Heap::new(capacity));
+    for side in [&ours, &theirs] {
+        side.set(Word::Head, start);
+        side.set(Word::Tail, start);
+    }
+    let mut game = Game {
+        writer: Writer::starting_at(start, Arc::clone(&ours), Arc::clone(&theirs)),
+        reader: Reader::starting_at(start, Arc::clone(&ours), Arc::clone(&theirs)),
+        honest_writer: Writer::starting_at(start, Arc::clone(&theirs), Arc::clone(&ours)),
+        honest_reader: Reader::starting_at(start, Arc::clone(&theirs), Arc::clone(&ours)),
+        ours,
+        theirs,
+        unread: VecDeque::new(),
+        is_honest: true,
+        next: 0,
+    };
+    while !input.is_empty() {
+        game.step(&mut input);
+    }
+}
+
+struct Game {
+    ours: Arc<Heap>,
+    theirs: Arc<Heap>,
+    writer: Writer<Heap>,
+    reader: Reader<Heap>,
+    /// The peer's ends, for as long as it keeps to the protocol.
+    honest_writer: Writer<Heap>,
+    honest_reader: Reader<Heap>,
+    /// What we have put in and the peer has not taken out.
+    unread: VecDeque<u8>,
+    is_honest: bool,
+    /// The next byte that somebody puts in.
+    next: u8,
+}
+
+impl Game {
+    fn step(&mut self, input: &mut Input<'_>) {
+        match input.byte() % 10 {
+            0 => self.write(input.number(), input.number()),
+            1 => self.read(input.number(), input.number()),
+            2 => self.peek(input.number()),
+            3 => {
+                let asked = self.writer.ask();
+                assert!(asked.is_ok() || !self.is_honest, "an honest peer has no bad position");
+            }
+            4 => {
+                let before = self.ours.word(Word::Data);
+                self.reader.ask();
+                assert_ne!(self.ours.word(Word::Data), before);
+            }
+            5 => {
+                let (_, _) = (self.writer.must_tell(), self.reader.must_tell());
+                let (_, _) = (self.writer.is_taken(), self.reader.peer_has_all());
+            }
+            6 if self.is_honest => self.peer_writes(input.number()),
+            7 if self.is_honest => self.peer_reads(input.number()),
+            8 => {
+                self.is_honest = false;
+                let (word, value) = (self.any_word(input), self.any_value(input));
+                self.theirs.set(word, value);
+                let (at, byte) = (input.number(), input.byte());
+                self.theirs.ring[at % self.theirs.ring.len()].store(byte, Ordering::Relaxed);
+            }
+            9 => {
+                self.is_honest = false;
+                let (word, value) = (self.any_word(input), self.any_value(input));
+                self.theirs.plan(word, value);
+            }
+            _ => {}
+        }
+    }
+
+    fn any_word(&self, input: &mut Input<'_>) -> Word {
+        WORDS[usize::from(input.byte()) % WORDS.len()]
+    }
+
+    /// Any value at all, or one near a position, where arithmetic goes wrong.
+    fn any_value(&self, input: &mut Input<'_>) -> u64 {
+        let near = match input.byte() % 6 {
+            0 => return input.wide(),
+            1 => self.ours.word(Word::Head),
+            2 => self.ours.word(Word::Tail),
+            3 => self.theirs.word(Word::Head),
+            4 => self.theirs.word(Word::Tail).wrapping_add(self.ours.capacity() as u64),
+            _ => self.ours.word(Word::Tail).wrapping_add(self.ours.capacity() as u64),
+        };
+        near.wrapping_add(u64::from(input.byte())).wrapping_sub(128)
+    }
+
+    fn new_bytes(&mut self, count: usize) -> Vec<u8> {
+        let bytes = (0..count).map(|at| self.next.wrapping_add(at as u8)).collect();
+        self.next = self.next.wrapping_add(count as u8);
+        bytes
+    }
+
+    /// We put bytes in, in two pieces.
+    fn write(&mut self, one: usize, other: usize) {
+        let bytes = self.new_bytes((one + other) % 40_000);
+        let (first, second) = bytes.split_at(one.min(bytes.len()));
+        let before = self.ours.word(Word::Head);
+        let written = self.writer.write(&[IoSlice::new(first), IoSlice::new(second)]);
+        let after = self.ours.word(Word::Head);
+        let Ok(count) = written else {
+            assert_eq!((after, self.is_honest), (before, false), "an honest peer has no bad position");
+            return;
+        };
+        assert!(count <= bytes.len().min(self.ours.capacity()));
+        assert_eq!(after, before.wrapping_add(count as u64));
+        for (at, &byte) in (0..).zip(&bytes[..count]) {
+            assert_eq!(self.ours.byte(before.wrapping_add(at)), byte, "what was put in is there");
+        }
+        if self.is_honest {
+            assert!(count > 0 || bytes.is_empty() || self.unread.len() == self.ours.capacity(), "there was room");
+            self.unread.extend(&bytes[..count]);
+        }
+    }
+
+    /// We take bytes out, into two spaces.
+    fn read(&mut self, one: usize, other: usize) {
+        const CANARY: u8 = 0xa5;
+        let mut memory = vec![CANARY; (one + other) % 40_000 + 2];
+        let end = memory.len() - 1;
+        let length = end - 1;
+        let tail = self.ours.word(Word::Tail);
+        let available = self.theirs.word(Word::Head).wrapping_sub(tail);
+        let is_calm = self.theirs.is_calm();
+        let expected: Vec<u8> = (0..length as u64).map(|at| self.theirs.byte(tail.wrapping_add(at))).collect();
+
+        let (first, second) = memory[1..end].split_at_mut(one.min(length));
+        let read = self.reader.read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
+        let is_bad = available > self.theirs.capacity() as u64;
+        if is_calm {
+            assert_eq!(read.is_err(), is_bad, "{available} bytes are there");
+        }
+        let count = read.unwrap_or(0);
+        assert_eq!(self.ours.word(Word::Tail), tail.wrapping_add(count as u64));
+        assert!(count <= length.min(self.theirs.capacity()));
+        if is_calm && !is_bad {
+            assert!(count as u64 <= available && (count > 0 || available == 0 || length == 0));
+        }
+        // A surprise changes words and never the ring.
+        assert_eq!(memory[1..=count], expected[..count], "what is in the ring comes out");
+        assert!(memory[0] == CANARY && memory[1 + count..].iter().all(|&byte| byte == CANARY), "and nothing else");
+    }
+
+    fn peek(&mut self, length: usize) {
+        let tail = self.ours.word(Word::Tail);
+        match self.reader.available() {
+            Ok(available) => {
+                assert!(available <= self.theirs.capacity());
+                let mut bytes = vec![0; length.min(available)];
+                self.reader.peek(&mut bytes);
+                assert!((0..).zip(&bytes).all(|(at, &byte)| byte == self.theirs.byte(tail.wrapping_add(at))));
+            }
+            Err(BadPosition) => assert!(!self.is_honest, "an honest peer has no bad position"),
+        }
+        assert_eq!(self.ours.word(Word::Tail), tail, "nothing is taken");
+    }
+
+    fn peer_writes(&mut self, count: usize) {
+        let bytes = self.new_bytes(count);
+        assert!(self.honest_writer.write(&[IoSlice::new(&bytes)]).is_ok(), "we have no bad position");
+    }
+
+    fn peer_reads(&mut self, length: usize) {
+        let mut bytes = vec![0; length];
+        let Ok(count) = self.honest_reader.read(&mut [IoSliceMut::new(&mut bytes)]) else {
+            panic!("we have a bad position");
+        };
+        let expected: Vec<u8> = self.unread.drain(..count).collect();
+        assert_eq!(bytes[..count], expected, "what went in comes out");
+    }
+}

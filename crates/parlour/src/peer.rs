@@ -37,95 +37,101 @@ impl fmt::Display for Voucher {
 ///
 /// What is not known is `None`, and never 0 or "nobody". Base decisions on the user (and group) ids; a process id names
 /// a process for people and may belong to another one by the time it is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
-    pid: Vouched,
-    uid: Vouched,
-    gid: Vouched,
+    // Side by side and not in pairs: a program may know ten thousand peers.
+    ids: [u32; 3],
+    /// What vouches for each. Where that is nobody, the id has no meaning, and is 0.
+    by: [Voucher; 3],
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Vouched {
-    id: Option<u32>,
-    by: Voucher,
-}
-
-impl Vouched {
-    const UNKNOWN: Self = Self { id: None, by: Voucher::Nobody };
-
-    fn new(id: Option<u32>, by: Voucher) -> Self {
-        match id {
-            Some(_) => Self { id, by },
-            None => Self::UNKNOWN,
-        }
-    }
-}
+/// Which of the three.
+const PID: usize = 0;
+const UID: usize = 1;
+const GID: usize = 2;
 
 impl Peer {
+    const UNKNOWN: Self = Self { ids: [0; 3], by: [Voucher::Nobody; 3] };
+
     /// What the kernel says about the other end of a socket.
     pub(crate) fn from_kernel(credentials: Credentials) -> Self {
         let Credentials { pid, uid, gid } = credentials;
-        Self {
-            pid: Vouched::new(Some(pid).filter(|&pid| pid != 0), Voucher::Kernel),
-            uid: Vouched::new(Some(uid).filter(|&uid| is_mapped(uid, "uid")), Voucher::Kernel),
-            gid: Vouched::new(Some(gid).filter(|&gid| is_mapped(gid, "gid")), Voucher::Kernel),
-        }
+        Self::UNKNOWN
+            .with(PID, Some(pid).filter(|&pid| pid != 0), Voucher::Kernel)
+            .with(UID, Some(uid).filter(|&uid| is_mapped(uid, "uid")), Voucher::Kernel)
+            .with(GID, Some(gid).filter(|&gid| is_mapped(gid, "gid")), Voucher::Kernel)
     }
 
     /// What a FIFO tells: its owner, and the process id that its user gave or that was seen to hold it.
     pub(crate) fn from_file(uid: u32, pid: Option<u32>, pid_by: Voucher) -> Self {
-        Self {
-            pid: Vouched::new(pid, pid_by),
-            uid: Vouched::new(Some(uid).filter(|&uid| is_mapped(uid, "uid")), Voucher::FileOwner),
-            gid: Vouched::UNKNOWN,
+        Self::UNKNOWN.with(PID, pid, pid_by).with(
+            UID,
+            Some(uid).filter(|&uid| is_mapped(uid, "uid")),
+            Voucher::FileOwner,
+        )
+    }
+
+    fn with(mut self, which: usize, id: Option<u32>, by: Voucher) -> Self {
+        if let Some(id) = id {
+            self.ids[which] = id;
+            self.by[which] = by;
         }
+        self
+    }
+
+    fn id(&self, which: usize) -> Option<u32> {
+        (self.by[which] != Voucher::Nobody).then_some(self.ids[which])
     }
 
     /// The process id, in our own PID namespace.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
-        self.pid.id
+        self.id(PID)
     }
 
     /// What vouches for the process id.
     #[must_use]
     pub fn pid_vouched(&self) -> Voucher {
-        self.pid.by
+        self.by[PID]
     }
 
     /// The effective user id, in our own user namespace.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
-        self.uid.id
+        self.id(UID)
     }
 
     /// What vouches for the user id.
     #[must_use]
     pub fn uid_vouched(&self) -> Voucher {
-        self.uid.by
+        self.by[UID]
     }
 
     /// The effective group id, in our own user namespace.
     #[must_use]
     pub fn gid(&self) -> Option<u32> {
-        self.gid.id
+        self.id(GID)
     }
 
     /// What vouches for the group id.
     #[must_use]
     pub fn gid_vouched(&self) -> Voucher {
-        self.gid.by
+        self.by[GID]
+    }
+}
+
+impl fmt::Debug for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peer({self})")
     }
 }
 
 impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (what, vouched)) in
-            [("pid", self.pid), ("uid", self.uid), ("gid", self.gid)].into_iter().enumerate()
-        {
-            let comma = if index == 0 { "" } else { ", " };
-            match vouched.id {
-                Some(id) => write!(f, "{comma}{what} {id} ({})", vouched.by)?,
+        for (which, what) in ["pid", "uid", "gid"].into_iter().enumerate() {
+            let comma = if which == 0 { "" } else { ", " };
+            match self.id(which) {
+                Some(id) => write!(f, "{comma}{what} {id} ({})", self.by[which])?,
                 None => write!(f, "{comma}{what} unknown")?,
             }
         }

@@ -1,5 +1,6 @@
 //! A private two-way channel of messages, and its two halves.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -393,7 +394,7 @@ impl Common {
         &self,
         kind: ErrorKind,
         operation: &'static str,
-        detail: impl Into<std::borrow::Cow<'static, str>>,
+        detail: impl Into<Cow<'static, str>>,
     ) -> Error {
         Error::new(kind, operation, self.object(), detail)
     }
@@ -402,58 +403,12 @@ impl Common {
         Error::io(operation, self.object(), error)
     }
 
-    /// The other side, for messages: the name tells which server, the process id which of its clients.
     fn object(&self) -> String {
-        match self.peer.pid() {
-            Some(pid) => format!("{} (pid {pid})", self.quoted),
-            None => self.quoted.to_string(),
-        }
+        other_side(&self.quoted, &self.peer)
     }
 
     pub(crate) fn fault(&self, operation: &'static str, fault: Fault) -> Error {
-        let message_max = self.message_max;
-        match fault {
-            Fault::Disconnected => self
-                .error(ErrorKind::Disconnected, operation, "the other side has gone, or receives no more")
-                .next("connect again"),
-            Fault::Reset => self
-                .error(ErrorKind::Disconnected, operation, "the other side has gone without reading all that was sent")
-                .next("it refused us, ended early or died; connect again"),
-            Fault::Truncated => self
-                .error(ErrorKind::Truncated, operation, "the other side went in the middle of a message")
-                .next("connect again; what was received before is whole"),
-            Fault::TooLong { length } => self
-                .error(
-                    ErrorKind::MessageTooLong,
-                    operation,
-                    format!("the message has {length} bytes and {message_max} are allowed"),
-                )
-                .next("send it in parts, or raise message_max on both sides"),
-            Fault::FdsRefused => self
-                .error(ErrorKind::Refused, operation, "the other side takes no descriptors; nothing was sent")
-                .next("have it allow some (the option fds_max)"),
-            Fault::Fds(LostFds::NotAllowed) => self
-                .error(ErrorKind::Protocol, operation, "descriptors came with a message, and none are allowed")
-                .next("allow some (the option fds_max), and connect again"),
-            Fault::Fds(LostFds::TooMany { came, allowed }) => self
-                .error(
-                    ErrorKind::Protocol,
-                    operation,
-                    format!("{came} descriptors came with a message, and {allowed} are allowed"),
-                )
-                .next("raise fds_max, and connect again"),
-            Fault::Fds(LostFds::TableFull) => self
-                .error(
-                    ErrorKind::Io,
-                    operation,
-                    "this process has no room for the descriptors of a message, so that they are lost",
-                )
-                .next("raise the limit on open descriptors (ulimit -n), and connect again"),
-            Fault::Protocol(what) => {
-                self.error(ErrorKind::Protocol, operation, what).next("the other side does not speak this protocol")
-            }
-            Fault::Io(error) => self.io(operation, error),
-        }
+        error_of(fault, operation, self.object(), self.message_max)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -467,5 +422,54 @@ impl Common {
             .field("transport", &self.transport)
             .field("peer", &format_args!("{}", self.peer))
             .finish_non_exhaustive()
+    }
+}
+
+/// The other side, for messages: the name tells which server, the process id which of its clients.
+pub(crate) fn other_side(quoted: &str, peer: &Peer) -> String {
+    match peer.pid() {
+        Some(pid) => format!("{quoted} (pid {pid})"),
+        None => quoted.to_owned(),
+    }
+}
+
+/// The error that a fault of a connection is to its user.
+pub(crate) fn error_of(fault: Fault, operation: &'static str, object: String, message_max: usize) -> Error {
+    let error = |kind, detail: Cow<'static, str>| Error::new(kind, operation, object.clone(), detail);
+    match fault {
+        Fault::Disconnected => {
+            error(ErrorKind::Disconnected, "the other side has gone, or receives no more".into()).next("connect again")
+        }
+        Fault::Reset => {
+            error(ErrorKind::Disconnected, "the other side has gone without reading all that was sent".into())
+                .next("it refused us, ended early or died; connect again")
+        }
+        Fault::Truncated => error(ErrorKind::Truncated, "the other side went in the middle of a message".into())
+            .next("connect again; what was received before is whole"),
+        Fault::TooLong { length } => error(
+            ErrorKind::MessageTooLong,
+            format!("the message has {length} bytes and {message_max} are allowed").into(),
+        )
+        .next("send it in parts, or raise message_max on both sides"),
+        Fault::FdsRefused => error(ErrorKind::Refused, "the other side takes no descriptors; nothing was sent".into())
+            .next("have it allow some (the option fds_max)"),
+        Fault::Fds(LostFds::NotAllowed) => {
+            error(ErrorKind::Protocol, "descriptors came with a message, and none are allowed".into())
+                .next("allow some (the option fds_max), and connect again")
+        }
+        Fault::Fds(LostFds::TooMany { came, allowed }) => error(
+            ErrorKind::Protocol,
+            format!("{came} descriptors came with a message, and {allowed} are allowed").into(),
+        )
+        .next("raise fds_max, and connect again"),
+        Fault::Fds(LostFds::TableFull) => error(
+            ErrorKind::Io,
+            "this process has no room for the descriptors of a message, so that they are lost".into(),
+        )
+        .next("raise the limit on open descriptors (ulimit -n), and connect again"),
+        Fault::Protocol(what) => {
+            error(ErrorKind::Protocol, what.into()).next("the other side does not speak this protocol")
+        }
+        Fault::Io(failure) => Error::io(operation, object, failure),
     }
 }

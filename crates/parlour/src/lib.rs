@@ -54,7 +54,7 @@
 //!
 //! # Where to find what
 //!
-//! [`Server`] and [`ServerOptions`] to serve, [`Connection`] and [`ConnectOptions`] to connect, [`Sender`] and
+//! [`Server`] and [`ServerOptions`] to serve, [`Hub`] to serve many clients in one thread ([`hub`]), [`Connection`] and [`ConnectOptions`] to connect, [`Sender`] and
 //! [`Receiver`] for two threads, [`Address`] and [`Transport`] for what a name can say, [`Peer`] for who is there,
 //! [`Error`] for what went wrong, and [`inspect`] for what exists on this machine.
 //!
@@ -76,6 +76,7 @@ mod error;
 pub mod fuzzing;
 #[cfg(all(test, not(any(fuzzing, loom))))]
 mod fuzzing;
+pub mod hub;
 pub mod inspect;
 mod limits;
 mod message;
@@ -98,6 +99,7 @@ mod wire;
 pub use address::{Address, NAME_LEN_MAX};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
+pub use hub::Hub;
 pub use limits::{Refusal, Refusals};
 pub use message::Message;
 pub use name::owner::Owner;

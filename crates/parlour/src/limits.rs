@@ -1,6 +1,6 @@
 //! Limits, and the counting behind them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -65,6 +65,9 @@ pub struct Refusals {
     pub last: Option<Refusal>,
 }
 
+/// How many refusals are kept to be told one by one. In a flood of them the rest are only counted.
+const UNTOLD_MAX: usize = 256;
+
 /// The question that a server asks about each client.
 pub(crate) type Policy = dyn Fn(&Peer) -> bool + Send + Sync;
 
@@ -78,6 +81,8 @@ pub(crate) struct Gate {
     pub(crate) connections_per_uid_max: usize,
     pub(crate) counts: Mutex<Counts>,
     pub(crate) refusals: Mutex<Refusals>,
+    /// Refusals that were not told yet; `None` where nobody asks for them.
+    pub(crate) untold: Mutex<Option<VecDeque<Refusal>>>,
 }
 
 #[derive(Debug, Default)]
@@ -140,9 +145,22 @@ impl Gate {
     pub(crate) fn refuse(&self, transport: Transport, peer: Option<Peer>, reason: impl Into<String>) {
         let refusal = Refusal { transport, peer, reason: reason.into(), at: SystemTime::now() };
         tracing::warn!(%transport, refusal = %refusal, "client refused");
+        if let Some(untold) = locked(&self.untold).as_mut().filter(|untold| untold.len() < UNTOLD_MAX) {
+            untold.push_back(refusal.clone());
+        }
         let mut refusals = locked(&self.refusals);
         refusals.count += 1;
         refusals.last = Some(refusal);
+    }
+
+    /// From now on refusals are kept until somebody takes them.
+    pub(crate) fn keep_refusals(&self) {
+        locked(&self.untold).get_or_insert_default();
+    }
+
+    /// The oldest refusal that was not told yet.
+    pub(crate) fn untold_refusal(&self) -> Option<Refusal> {
+        locked(&self.untold).as_mut()?.pop_front()
     }
 }
 
@@ -188,6 +206,7 @@ mod tests {
             connections_per_uid_max: per_uid,
             counts: Mutex::default(),
             refusals: Mutex::default(),
+            untold: Mutex::default(),
         })
     }
 

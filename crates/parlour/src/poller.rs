@@ -212,4 +212,9 @@ impl ShutdownHandle {
     pub(crate) fn is_asked(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst)
     }
+
+    /// Readable once it is asked, for good.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.event.as_fd()
+    }
 }

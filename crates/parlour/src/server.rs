@@ -213,6 +213,14 @@ impl Server {
         locked(&self.state).step()
     }
 
+    /// [`try_accept`](Server::try_accept) for an owner that makes no [`Connection`] of it.
+    pub(crate) fn try_accept_link(&self) -> Result<Option<Link>> {
+        match self.step()? {
+            Step::Client(link) => Ok(Some(link)),
+            Step::Idle | Step::More => Ok(None),
+        }
+    }
+
     fn connection(&self, link: Link) -> Connection {
         Connection::new(link, Arc::clone(&self.quoted), self.yields)
     }
@@ -237,7 +245,21 @@ impl Server {
     /// [`ErrorKind::Io`] when a file cannot be removed; the name is free all the same.
     #[doc(alias = "destroy_server")]
     pub fn close(self) -> Result<()> {
+        self.give_up()
+    }
+
+    /// [`close`](Server::close) for an owner that has more to end than this.
+    pub(crate) fn give_up(&self) -> Result<()> {
         locked(&self.state).close()
+    }
+
+    pub(crate) fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The name in quotes, for messages.
+    pub(crate) fn quoted(&self) -> &Arc<str> {
+        &self.quoted
     }
 
     /// The bare name.

@@ -14,6 +14,11 @@ pub(crate) struct Deadline(Option<Instant>);
 impl Deadline {
     pub(crate) const NEVER: Self = Self(None);
 
+    /// A deadline that is over.
+    pub(crate) fn now() -> Self {
+        Self(Some(Instant::now()))
+    }
+
     /// A time so far off that it cannot be written down is never.
     pub(crate) fn after(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))

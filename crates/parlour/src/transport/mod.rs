@@ -548,13 +548,11 @@ impl Outgoing {
     }
 
     /// Lends memory for what is kept, where there is some to spare. (Without it, it is made when it is needed.)
-    #[allow(dead_code, reason = "for those who hold many connections")]
     pub(crate) fn lend(&mut self, spares: &mut Spares) {
         spares.lend_outbox(self.outbox());
     }
 
     /// Gives memory back that is not needed while nothing is kept.
-    #[allow(dead_code, reason = "for those who hold many connections")]
     pub(crate) fn give_back(&mut self, spares: &mut Spares) {
         spares.take_outbox_back(self.outbox());
     }
@@ -642,7 +640,6 @@ impl Incoming {
     }
 
     /// Lends what receiving needs, where there is some to spare. (Without it, it is made when it is needed.)
-    #[allow(dead_code, reason = "for those who hold many connections")]
     pub(crate) fn lend(&mut self, spares: &mut Spares) {
         match self {
             Self::Shm(incoming) => incoming.frames_mut().lend(spares),
@@ -653,7 +650,6 @@ impl Incoming {
     }
 
     /// Gives back what is needed only while bytes are waiting in here, if none are.
-    #[allow(dead_code, reason = "for those who hold many connections")]
     pub(crate) fn give_back(&mut self, spares: &mut Spares) {
         match self {
             Self::Shm(incoming) => incoming.frames_mut().give_back(spares),

@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["sender", "receiver"],
     &["connection"],
     &["connect", "server", "options", "typed"],
-    &["inspect"],
+    &["inspect", "hub"],
 ];
 
 /// What goes up all the same, each with the reason.

@@ -1,0 +1,68 @@
+//! What a hub tells: who came, what they said, who went and why.
+
+use std::fmt;
+
+use crate::error::Error;
+use crate::limits::Refusal;
+use crate::message::Message;
+use crate::peer::Peer;
+
+/// One client of a [`Hub`](super::Hub): a number that is never given to another, in the order in which they came, from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Client {
+    pub(super) number: u64,
+    /// Where its connection is kept.
+    pub(super) place: u32,
+}
+
+impl fmt::Display for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.number.fmt(f)
+    }
+}
+
+/// What has happened. Of each client there is one `Joined`, then its messages, and one `Left`.
+#[derive(Debug)]
+pub enum Event {
+    /// A client has connected and was let in.
+    Joined(Client, Peer),
+    /// A client has sent a message.
+    Message(Client, Message),
+    /// A client sends no more, after all its messages, and still receives. Its connection stays until it goes, or until
+    /// [`Hub::finish`](super::Hub::finish) or [`Hub::disconnect`](super::Hub::disconnect): call one of them when there is
+    /// nothing more to be sent to it. (A client that is just closing may show this right before `Left`.)
+    Finished(Client),
+    /// A client's connection has ended, after all its messages but in the cases where [`Why`] says otherwise.
+    Left(Client, Why),
+    /// A client was turned away before it joined.
+    Refused(Refusal),
+}
+
+/// Why a client has left.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Why {
+    /// It has closed its connection, or its process has ended, or both sides have finished.
+    Closed,
+    /// [`Hub::disconnect`](super::Hub::disconnect) was called. What it had sent by then is lost if it was not received.
+    Disconnected,
+    /// It did not take what was sent to it: more than [`unsent_max`](super::HubOptions::unsent_max) would have waited, and
+    /// [`when_slow`](super::HubOptions::when_slow) says that it is disconnected then. What it had sent is lost if it was not
+    /// received.
+    Slow,
+    /// Its connection has failed: its end came without its having read all that was sent to it
+    /// ([`Disconnected`](crate::ErrorKind::Disconnected)), or in the middle of a message
+    /// ([`Truncated`](crate::ErrorKind::Truncated)), or it broke a rule.
+    Failed(Error),
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("it closed the connection"),
+            Self::Disconnected => f.write_str("it was disconnected"),
+            Self::Slow => f.write_str("it was disconnected because it did not keep up"),
+            Self::Failed(error) => error.fmt(f),
+        }
+    }
+}

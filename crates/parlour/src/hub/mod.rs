@@ -1,0 +1,360 @@
+//! A server and all its clients in one thread: neither threads nor async.
+//!
+//! ```no_run
+//! use parlour::hub::{Event, Hub};
+//!
+//! let mut hub = Hub::bind("chat")?;
+//! loop {
+//!     match hub.next_event()? {
+//!         Event::Joined(client, peer) => println!("{client} is {peer}"),
+//!         Event::Message(client, message) => {
+//!             let line = [format!("{client}: ").as_bytes(), &message].concat();
+//!             hub.broadcast(&line)?;
+//!         }
+//!         Event::Finished(client) => hub.finish(client)?,
+//!         Event::Left(client, why) => println!("{client} has left: {why}"),
+//!         Event::Refused(refusal) => println!("turned away: {refusal}"),
+//!     }
+//! }
+//! # #[allow(unreachable_code)]
+//! # Ok::<(), parlour::Error>(())
+//! ```
+
+mod event;
+mod member;
+mod options;
+mod sending;
+mod table;
+mod turns;
+mod watch;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::Refusals;
+use crate::peer::Peer;
+use crate::poller::ShutdownHandle;
+use crate::server::Server;
+use crate::sys::fork::Process;
+use crate::transport::{Spares, Transport};
+use crate::wait::{Deadline, wait};
+
+use member::Member;
+use table::Table;
+use turns::Turn;
+use watch::Watch;
+
+pub use event::{Client, Event, Why};
+pub use options::{HubOptions, WhenSlow};
+
+const SEND: &str = "send to";
+const RECV: &str = "receive from";
+const WAIT: &str = "wait for the clients of";
+
+/// How long at most something waits to be sent while messages come without pause.
+const GATHERED_FOR: Duration = Duration::from_millis(1);
+
+/// How long [`Hub::close`] waits for clients to take what was sent to them: as long as a handshake may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Holds a name and serves all clients that come, in the thread that calls it.
+///
+/// [`next_event`](Hub::next_event) waits for the next thing that happens: a client has joined, has sent a message, has left.
+/// [`send`](Hub::send) and [`broadcast`](Hub::broadcast) answer. Messages arrive as over a
+/// [`Connection`](crate::Connection), which is what clients have at the other end.
+///
+/// # Fairness
+///
+/// Clients take turns: a client that sends without pause is heard up to 16 messages, or 64 KiB, at a time, and then the next
+/// one that has something to say. Newcomers are let in a few at a time in between, so neither a flood of clients nor a
+/// flood of messages keeps the other out.
+///
+/// # Sending
+///
+/// `send` gathers: messages for one client go out together, at the latest when 64 KiB have come together, when the hub has
+/// nothing else to do, or, while messages come without pause, a millisecond later. [`flush`](Hub::flush) sends at once.
+///
+/// What the system does not take for a client waits in the hub, up to [`unsent_max`](HubOptions::unsent_max). What happens to
+/// a client for which more would wait is a choice, [`WhenSlow`]. A client for which more than 64 KiB wait is not read from
+/// until it has taken them, so that who asks faster than it takes the answers is held up, alone, and is not slow.
+///
+/// # Poll loops
+///
+/// [`as_fd`](AsFd::as_fd) gives one descriptor, for waiting only, that is readable when
+/// [`try_next_event`](Hub::try_next_event) has something to do. Call that until it gives `None` before each wait, also after
+/// sending something: it writes what is to be written.
+///
+/// # Shutdown and fork
+///
+/// The [`shutdown_handle`](Hub::shutdown_handle) makes `next_event` return [`Shutdown`](ErrorKind::Shutdown), also while the
+/// hub waits for a slow client; then [`close`](Hub::close). In a forked child the hub is dead: its calls fail with
+/// [`NameLost`](ErrorKind::NameLost), and dropping it there leaves the parent's name and connections alone.
+///
+/// # Memory
+///
+/// An idle client costs some 250 bytes (`shm`: 500, and its memory); buffers are lent to those who are in the middle of a
+/// message.
+///
+/// # Examples
+///
+/// A chat server; see also `examples/chat.rs`.
+///
+/// ```no_run
+/// use parlour::hub::{Event, Hub};
+///
+/// let mut hub = Hub::bind("chat")?;
+/// loop {
+///     match hub.next_event()? {
+///         Event::Message(_, line) => drop(hub.broadcast(&line)?),
+///         Event::Finished(client) => hub.finish(client)?,
+///         Event::Joined(..) | Event::Left(..) | Event::Refused(_) => {}
+///     }
+/// }
+/// # #[allow(unreachable_code)]
+/// # Ok::<(), parlour::Error>(())
+/// ```
+pub struct Hub {
+    server: Server,
+    watch: Watch,
+    members: Table,
+    spares: Spares,
+    /// What has happened and was not told yet.
+    events: VecDeque<Event>,
+    /// Those who have, or may have, something to say, in the order of their turns.
+    ready: VecDeque<Client>,
+    turn: Turn,
+    /// Those for whom something is to be written.
+    fed: Vec<Client>,
+    /// Since when the first of them waits.
+    fed_since: Option<Instant>,
+    message_max: usize,
+    unsent_max: usize,
+    when_slow: WhenSlow,
+    yields: u32,
+    shutdown: ShutdownHandle,
+    process: Process,
+}
+
+impl Hub {
+    /// Takes the name of `address` and listens, with the defaults of [`HubOptions`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::bind`].
+    pub fn bind(address: impl AsRef<str>) -> Result<Self> {
+        HubOptions::default().bind(address)
+    }
+
+    pub(crate) fn bind_with(address: &str, options: &HubOptions) -> Result<Self> {
+        let HubOptions { server: of_server, unsent_max, when_slow } = options;
+        let server = of_server.bind(address)?;
+        server.gate().keep_refusals();
+        let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.quoted(), errno))?;
+        Ok(Self {
+            watch,
+            members: Table::default(),
+            spares: Spares::default(),
+            events: VecDeque::new(),
+            ready: VecDeque::new(),
+            turn: Turn::default(),
+            fed: Vec::new(),
+            fed_since: None,
+            message_max: of_server.message_max,
+            unsent_max: *unsent_max,
+            when_slow: *when_slow,
+            yields: of_server.yields,
+            shutdown: server.shutdown_handle(),
+            process: Process::current(),
+            server,
+        })
+    }
+
+    /// Blocks until something happens, and says what.
+    ///
+    /// # Errors
+    ///
+    /// None of them ends a connection, and the call may be repeated.
+    ///
+    /// - [`ErrorKind::Shutdown`]: somebody used the [`shutdown_handle`](Hub::shutdown_handle); every later call says so, too.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that new clients no longer find it; those
+    ///   that are here go on. Or this is a forked child.
+    /// - [`ErrorKind::Io`]: the system said no.
+    pub fn next_event(&mut self) -> Result<Event> {
+        loop {
+            if let Some(event) = self.event_until(Deadline::NEVER)? {
+                return Ok(event);
+            }
+        }
+    }
+
+    /// [`next_event`](Hub::next_event) that gives up after `timeout`: `None` when nothing has happened by then.
+    ///
+    /// # Errors
+    ///
+    /// Those of `next_event`.
+    pub fn next_event_timeout(&mut self, timeout: Duration) -> Result<Option<Event>> {
+        self.event_until(Deadline::after(timeout))
+    }
+
+    /// [`next_event`](Hub::next_event) that does not wait: `None` when nothing has happened.
+    ///
+    /// # Errors
+    ///
+    /// Those of `next_event`.
+    pub fn try_next_event(&mut self) -> Result<Option<Event>> {
+        self.event_until(Deadline::now())
+    }
+
+    /// The clients that have joined and not left, in the order in which they came.
+    #[must_use]
+    pub fn clients(&self) -> Vec<Client> {
+        let mut clients: Vec<Client> =
+            self.members.iter().filter(|member| member.has_joined).map(|member| member.client).collect();
+        clients.sort_unstable();
+        clients
+    }
+
+    /// Who a client is; `None` when it has gone.
+    #[must_use]
+    pub fn peer(&self, client: Client) -> Option<&Peer> {
+        self.members.get(client).map(|member| &member.peer)
+    }
+
+    /// The transport over which a client came; `None` when it has gone.
+    #[must_use]
+    pub fn transport(&self, client: Client) -> Option<Transport> {
+        self.members.get(client).map(|member| member.transport)
+    }
+
+    /// How many bytes wait in the hub to be sent to a client, four for each message included; 0 when it has gone.
+    #[must_use]
+    pub fn unsent(&self, client: Client) -> usize {
+        self.members.get(client).map_or(0, Member::unsent)
+    }
+
+    /// A handle with which any thread can make [`next_event`](Hub::next_event) return.
+    #[must_use]
+    pub fn shutdown_handle(&self) -> ShutdownHandle {
+        self.shutdown.clone()
+    }
+
+    /// The bare name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        self.server.name()
+    }
+
+    /// The name's directory, in which clients find the server.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.server.path()
+    }
+
+    /// How many clients were turned away, and why the last one. In a flood this counts some for which there is no event.
+    #[must_use]
+    pub fn refused(&self) -> Refusals {
+        self.server.refused()
+    }
+
+    /// Gives the name up and ends every connection, after what was sent has gone: waits for that, up to 5 seconds. Dropping
+    /// the hub does the same without waiting.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::TimedOut`]: some clients have not taken all that was sent to them, and it is lost.
+    /// - [`ErrorKind::Io`]: a file of the server cannot be removed; the name is free all the same.
+    pub fn close(self) -> Result<()> {
+        self.close_timeout(CLOSE_TIMEOUT)
+    }
+
+    /// [`close`](Hub::close) that waits up to `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `close`.
+    pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
+        self.check_process("close")?;
+        // The name first: the next server need not wait for slow clients of this one.
+        let closed = self.server.give_up();
+        let deadline = Deadline::after(timeout);
+        let flushed = loop {
+            self.flush_all();
+            let mut fds: Vec<PollFd<'_>> = self
+                .members
+                .iter()
+                .filter(|member| member.unsent() > 0)
+                .filter_map(|member| member.outgoing.fd())
+                .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT))
+                .collect();
+            if fds.is_empty() {
+                break Ok(());
+            }
+            if !wait(&mut fds, deadline).map_err(|error| self.failed("close", error))? {
+                let late = fds.len();
+                let bytes: usize = self.members.iter().map(Member::unsent).sum();
+                let detail = format!("{bytes} bytes for {late} clients that do not receive are lost");
+                break Err(Error::new(ErrorKind::TimedOut, "close", &**self.server.quoted(), detail));
+            }
+        };
+        closed.and(flushed)
+    }
+
+    fn check_process(&self, operation: &'static str) -> Result<()> {
+        if !self.process.is_before_fork() {
+            return Ok(());
+        }
+        let detail = "this is a forked child, and the hub stayed with the parent";
+        Err(Error::new(ErrorKind::NameLost, operation, &**self.server.quoted(), detail)
+            .next("serve in the parent, or bind after the fork"))
+    }
+
+    fn check_shutdown(&self, operation: &'static str) -> Result<()> {
+        if !self.shutdown.is_asked() {
+            return Ok(());
+        }
+        let detail = "the hub was told to shut down";
+        Err(Error::new(ErrorKind::Shutdown, operation, &**self.server.quoted(), detail))
+    }
+
+    fn failed(&self, operation: &'static str, error: impl Into<std::io::Error>) -> Error {
+        Error::io(operation, &**self.server.quoted(), error)
+    }
+}
+
+impl AsFd for Hub {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+impl Drop for Hub {
+    fn drop(&mut self) {
+        // In a forked child what waits is a copy, and what is watched is the parent's.
+        if !self.process.is_current() {
+            return;
+        }
+        self.flush_all();
+        for member in self.members.iter() {
+            self.watch.remove(&member.incoming, &member.outgoing);
+            if member.unsent() > 0 {
+                let bytes = member.unsent();
+                tracing::warn!(server = %self.server.quoted(), peer = %member.peer, bytes, "messages lost: the hub was dropped");
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Hub {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub")
+            .field("server", &self.server)
+            .field("clients", &self.members.iter().count())
+            .finish_non_exhaustive()
+    }
+}

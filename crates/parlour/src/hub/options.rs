@@ -1,0 +1,102 @@
+//! How a hub is to be.
+
+use std::time::Duration;
+
+use super::Hub;
+use crate::error::Result;
+use crate::options::ServerOptions;
+
+/// How many bytes may wait for one client. Several times what the kernel holds for it besides, so that a client must be
+/// late by more than a burst to be called slow; and little enough that many slow ones do no harm.
+const UNSENT_MAX: usize = 1024 * 1024;
+
+/// What happens when more than [`unsent_max`](HubOptions::unsent_max) would wait to be sent to a client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WhenSlow {
+    /// The client is disconnected, and [`Why::Slow`](super::Why::Slow) says so. The default: nobody is held up by somebody
+    /// else's client.
+    #[default]
+    Disconnect,
+    /// The message is refused: [`Hub::send`] is an error of the kind [`Busy`](crate::ErrorKind::Busy), and
+    /// [`Hub::broadcast`] gives the clients that did not get it.
+    Refuse,
+    /// The hub waits until there is room, and nobody else is served meanwhile. A client that makes none for this long is
+    /// disconnected as with `Disconnect`; so a client that sends without ever receiving cannot hold the hub for good.
+    Wait(Duration),
+}
+
+/// How a [`Hub`] is to be. Every setter says its default and its unit.
+///
+/// ```no_run
+/// use parlour::ServerOptions;
+/// use parlour::hub::{HubOptions, WhenSlow};
+///
+/// let hub = HubOptions::new()
+///     .server(ServerOptions::new().connections_max(100))
+///     .when_slow(WhenSlow::Refuse)
+///     .bind("chat")?;
+/// # Ok::<(), parlour::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct HubOptions {
+    pub(super) server: ServerOptions,
+    pub(super) unsent_max: usize,
+    pub(super) when_slow: WhenSlow,
+}
+
+impl Default for HubOptions {
+    fn default() -> Self {
+        Self { server: ServerOptions::default(), unsent_max: UNSENT_MAX, when_slow: WhenSlow::default() }
+    }
+}
+
+impl HubOptions {
+    /// The defaults.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Everything about the server: who may come, how many, over what. Default: [`ServerOptions::default`].
+    ///
+    /// [`yields`](ServerOptions::yields) is how often the hub looks again before it sleeps.
+    #[must_use]
+    pub fn server(mut self, options: ServerOptions) -> Self {
+        self.server = options;
+        self
+    }
+
+    /// How many bytes may wait to be sent to one client, beyond what the kernel holds for it, four for each message included.
+    /// Default 1 MiB.
+    ///
+    /// A message for which nothing else waits is always taken, so that every message that is not too long can be sent to a
+    /// client that keeps up; with 0, one at a time waits.
+    #[must_use]
+    pub fn unsent_max(mut self, bytes: usize) -> Self {
+        self.unsent_max = bytes;
+        self
+    }
+
+    /// What happens to a client for which more would wait. Default: it is disconnected.
+    #[must_use]
+    pub fn when_slow(mut self, what: WhenSlow) -> Self {
+        self.when_slow = what;
+        self
+    }
+
+    /// Takes the name and listens. See [`Hub::bind`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind`].
+    pub fn bind(&self, address: impl AsRef<str>) -> Result<Hub> {
+        Hub::bind_with(address.as_ref(), self)
+    }
+}
+
+impl From<ServerOptions> for HubOptions {
+    fn from(server: ServerOptions) -> Self {
+        Self::new().server(server)
+    }
+}

@@ -1,0 +1,231 @@
+//! What is sent to clients, and what happens when they do not take it.
+
+use std::mem;
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+
+use super::event::{Client, Why};
+use super::member::Offered;
+use super::options::WhenSlow;
+use super::{Hub, SEND};
+use crate::connection::error_of;
+use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Fault;
+use crate::wait::{Deadline, wait};
+
+impl Hub {
+    /// Sends one message to a client. Where it does not fit, [`WhenSlow`] decides.
+    ///
+    /// Sending to a client that has gone, or is going, does nothing: whether it went a moment before or a moment after this
+    /// call makes no difference to what it received, [`Left`](super::Event::Left) tells of it in either case, and no server should end
+    /// because one client did. Ids are never used again, so nobody else gets it.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of the message is sent then.
+    ///
+    /// - [`ErrorKind::MessageTooLong`].
+    /// - [`ErrorKind::Busy`]: no room, with [`WhenSlow::Refuse`].
+    /// - [`ErrorKind::Shutdown`]: asked for while waiting, with [`WhenSlow::Wait`].
+    /// - [`ErrorKind::NameLost`]: this is a forked child.
+    pub fn send(&mut self, client: Client, message: &[u8]) -> Result<()> {
+        self.check_process(SEND)?;
+        self.check_length(message)?;
+        match self.send_one(client, message)? {
+            Offered::Taken | Offered::Lost => Ok(()),
+            Offered::Full => {
+                let detail = format!("client {client} has not taken what was sent to it before");
+                Err(Error::new(ErrorKind::Busy, SEND, &**self.server.quoted(), detail)
+                    .next("send it again later, or disconnect the client"))
+            }
+        }
+    }
+
+    /// Sends one message to every client that has joined, and gives those that did not get it: none but with
+    /// [`WhenSlow::Refuse`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Hub::send) but `Busy`. After [`Shutdown`](ErrorKind::Shutdown) some have it and some have not.
+    pub fn broadcast(&mut self, message: &[u8]) -> Result<Vec<Client>> {
+        self.check_process(SEND)?;
+        self.check_length(message)?;
+        let mut missed = Vec::new();
+        for client in self.clients() {
+            if self.send_one(client, message)? == Offered::Full {
+                missed.push(client);
+            }
+        }
+        Ok(missed)
+    }
+
+    fn send_one(&mut self, client: Client, message: &[u8]) -> Result<Offered> {
+        let mut deadline = None;
+        loop {
+            let Some(member) = self.members.get_mut(client) else { return Ok(Offered::Lost) };
+            let offered = match member.offer(message, self.unsent_max, &mut self.spares) {
+                Ok(offered) => offered,
+                Err(fault) => {
+                    self.end(client, Some(fault));
+                    return Ok(Offered::Lost);
+                }
+            };
+            match (offered, self.when_slow) {
+                (Offered::Taken, _) => {
+                    self.is_fed(client);
+                    return Ok(Offered::Taken);
+                }
+                (Offered::Lost, _) => {
+                    // Its end is to be heard, where that was just found out.
+                    self.after_writing(client);
+                    return Ok(Offered::Lost);
+                }
+                (Offered::Full, WhenSlow::Refuse) => return Ok(Offered::Full),
+                (Offered::Full, WhenSlow::Wait(timeout)) => {
+                    let deadline = *deadline.get_or_insert_with(|| Deadline::after(timeout));
+                    if self.wait_for_room(client, deadline)? {
+                        continue;
+                    }
+                }
+                (Offered::Full, WhenSlow::Disconnect) => {}
+            }
+            self.leave(client, Why::Slow);
+            return Ok(Offered::Lost);
+        }
+    }
+
+    /// Waits until a client takes something; `false` at the deadline.
+    fn wait_for_room(&mut self, client: Client, deadline: Deadline) -> Result<bool> {
+        // It may be that the client waits for what another one is about to be told.
+        self.flush_fed();
+        let Some(fd) = self.members.get(client).and_then(|member| member.outgoing.fd()) else { return Ok(true) };
+        let mut fds = [
+            PollFd::from_borrowed_fd(fd, PollFlags::OUT),
+            PollFd::from_borrowed_fd(self.shutdown.as_fd(), PollFlags::IN),
+        ];
+        let ready = wait(&mut fds, deadline).map_err(|error| self.failed(SEND, error))?;
+        self.check_shutdown(SEND)?;
+        self.has_room(client);
+        Ok(ready)
+    }
+
+    /// Writes what waits to be sent, as far as the system takes it. [`next_event`](Hub::next_event) does it by itself; this
+    /// is for a program that is about to do something that takes long.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NameLost`]: this is a forked child.
+    pub fn flush(&mut self) -> Result<()> {
+        self.check_process(SEND)?;
+        self.flush_fed();
+        Ok(())
+    }
+
+    /// Ends sending to a client, after what was sent before: it receives `None` after the last message. What it sends is
+    /// still received; it leaves when it has finished, too.
+    ///
+    /// Nothing happens if it has gone, as with [`send`](Hub::send).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NameLost`]: this is a forked child.
+    pub fn finish(&mut self, client: Client) -> Result<()> {
+        self.check_process(SEND)?;
+        if let Some(member) = self.members.get_mut(client) {
+            member.finish();
+            if member.unsent() == 0 {
+                self.after_writing(client);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the connection of a client. What was sent to it before goes out as far as the system takes it at once, and the
+    /// rest is lost: [`unsent`](Hub::unsent) tells how much waits, and [`finish`](Hub::finish) loses nothing.
+    /// [`Left`](super::Event::Left) follows, and no message of it any more.
+    ///
+    /// Nothing happens if it has gone, as with [`send`](Hub::send).
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NameLost`]: this is a forked child.
+    pub fn disconnect(&mut self, client: Client) -> Result<()> {
+        self.check_process(SEND)?;
+        self.flush_one(client);
+        self.leave(client, Why::Disconnected);
+        Ok(())
+    }
+
+    /// What waits for a client may be written on.
+    pub(super) fn has_room(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        member.is_full = false;
+        if member.unsent() > 0 {
+            self.is_fed(client);
+        }
+    }
+
+    /// Notes that something is to be written for a client.
+    fn is_fed(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        if !member.is_fed && !member.is_full {
+            member.is_fed = true;
+            self.fed.push(client);
+            self.fed_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Writes what waits, as far as the system takes it.
+    pub(super) fn flush_fed(&mut self) {
+        self.fed_since = None;
+        let mut fed = mem::take(&mut self.fed);
+        for client in fed.drain(..) {
+            self.flush_one(client);
+        }
+        // Nobody is noted while they are written to. The memory is used again.
+        self.fed = fed;
+    }
+
+    fn flush_one(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        member.is_fed = false;
+        match member.flush(&mut self.spares) {
+            Ok(_) => self.after_writing(client),
+            Err(fault) => self.end(client, Some(fault)),
+        }
+    }
+
+    /// Goes on with what had to wait until something was written.
+    fn after_writing(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        if member.is_to_end_sending() {
+            self.watch.remove_outgoing(&member.incoming, &member.outgoing);
+            if member.end_sending() {
+                let fault = member.fault_at_the_end();
+                return self.end(client, fault);
+            }
+        }
+        if member.is_readable {
+            self.has_something(client);
+        }
+    }
+
+    /// Writes what waits for anybody, as far as the system takes it.
+    pub(super) fn flush_all(&mut self) {
+        for member in self.members.iter_mut().filter(|member| member.unsent() > 0) {
+            if let Err(fault) = member.flush(&mut self.spares) {
+                tracing::debug!(peer = %member.peer, ?fault, "cannot be sent to");
+                member.outgoing.discard();
+            }
+        }
+    }
+
+    fn check_length(&self, message: &[u8]) -> Result<()> {
+        if message.len() <= self.message_max {
+            return Ok(());
+        }
+        let fault = Fault::TooLong { length: message.len() };
+        Err(error_of(fault, SEND, self.server.quoted().to_string(), self.message_max))
+    }
+}

@@ -1,0 +1,246 @@
+//! Who is heard next: clients take turns, and newcomers come in between.
+
+use std::os::fd::AsFd;
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+
+use super::event::{Client, Event, Why};
+use super::member::{Heard, Member};
+use super::{GATHERED_FOR, Hub, RECV, WAIT};
+use crate::connection::{error_of, other_side};
+use crate::error::{ErrorKind, Result};
+use crate::transport::Fault;
+use crate::wait::{Deadline, wait_for};
+
+/// How much one client may say before the next one has its turn: so many messages, or so many bytes. Enough to gain from
+/// what one read brings, and little enough that thousands are heard within milliseconds.
+const TURN_MESSAGES: usize = 16;
+const TURN_BYTES: usize = 64 * 1024;
+
+/// When everybody who is known to have something to say has had a turn, and at the latest after so many turns, the hub looks
+/// who else has, writes what waits to be sent, and lets some newcomers in; so many each time.
+const TURNS_MAX: usize = 16;
+const ADMITTED_MAX: usize = 16;
+
+/// How far the turn of the first one has come, and how many turns are left until the hub looks up.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    messages: usize,
+    bytes: usize,
+    left: usize,
+}
+
+impl Turn {
+    /// Whether the turn is over with this message.
+    fn is_over_after(&mut self, bytes: usize) -> bool {
+        self.messages += 1;
+        self.bytes += bytes;
+        self.messages >= TURN_MESSAGES || self.bytes >= TURN_BYTES
+    }
+
+    fn next(&mut self) {
+        *self = Self { left: self.left.saturating_sub(1), ..Self::default() };
+    }
+}
+
+impl Hub {
+    pub(super) fn event_until(&mut self, deadline: Deadline) -> Result<Option<Event>> {
+        self.check_process(WAIT)?;
+        if self.fed_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
+            self.flush_fed();
+        }
+        let mut yields = self.yields;
+        let mut in_time = true;
+        let mut looked_for_the_last_time = false;
+        loop {
+            self.check_shutdown(WAIT)?;
+            if let Some(event) = self.take() {
+                return Ok(Some(event));
+            }
+            self.flush_fed();
+            let more_is_here = !self.events.is_empty() || !self.ready.is_empty();
+            match (more_is_here, looked_for_the_last_time) {
+                (true, true) => self.turn.left = TURNS_MAX,
+                (true, false) => drop(self.look()?),
+                (false, true) => return Ok(None),
+                (false, false) => {
+                    // What is there at the deadline is still taken, and what comes afterwards is not waited for: somebody
+                    // who sends a byte at a time must not keep the call.
+                    looked_for_the_last_time = !in_time || deadline.is_over();
+                    if self.look()? || looked_for_the_last_time {
+                        continue;
+                    }
+                    if yields > 0 {
+                        yields -= 1;
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);
+                    in_time = woken.map_err(|error| self.failed(WAIT, error))?;
+                }
+            }
+        }
+    }
+
+    /// The next thing to tell, of what is here.
+    fn take(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                if let Event::Joined(client, _) = event {
+                    if let Some(member) = self.members.get_mut(client) {
+                        member.has_joined = true;
+                    }
+                }
+                return Some(event);
+            }
+            if self.turn.left == 0 {
+                return None;
+            }
+            let client = *self.ready.front()?;
+            let Some(member) = self.members.get_mut(client) else {
+                self.end_turn();
+                continue;
+            };
+            if !member.wants_turn(self.unsent_max) {
+                member.is_ready = false;
+                member.rest(&mut self.spares);
+                self.end_turn();
+                continue;
+            }
+            match member.hear(&mut self.spares) {
+                Heard::Message(message) => {
+                    if self.turn.is_over_after(message.len()) {
+                        member.rest(&mut self.spares);
+                        self.ready.push_back(client);
+                        self.end_turn();
+                    }
+                    return Some(Event::Message(client, message));
+                }
+                Heard::Nothing => {
+                    member.is_readable = false;
+                    member.is_ready = false;
+                    member.rest(&mut self.spares);
+                    self.end_turn();
+                }
+                Heard::Finished => {
+                    member.is_readable = false;
+                    member.is_ready = false;
+                    member.rest(&mut self.spares);
+                    self.end_turn();
+                    return Some(Event::Finished(client));
+                }
+                Heard::End(fault) => {
+                    member.rest(&mut self.spares);
+                    self.end_turn();
+                    self.end(client, fault);
+                }
+            }
+        }
+    }
+
+    fn end_turn(&mut self) {
+        self.ready.pop_front();
+        self.turn.next();
+    }
+
+    /// Finds out who has something to say, who can take more, and who wants to come in. `false`: nothing has changed.
+    fn look(&mut self) -> Result<bool> {
+        let announced = self.watch.announced().map_err(|errno| self.failed(WAIT, errno))?;
+        let mut found = false;
+        let mut of_server = false;
+        for announced in announced {
+            found = true;
+            let Some(place) = announced.place else {
+                of_server = true;
+                continue;
+            };
+            let Some(client) = self.members.at(place).map(|member| member.client) else { continue };
+            // Of one that is no more.
+            if client.number as u32 != announced.number {
+                continue;
+            }
+            if announced.sending {
+                self.has_room(client);
+            }
+            if announced.receiving {
+                self.has_something(client);
+            }
+        }
+        self.turn.left = self.ready.len().clamp(1, TURNS_MAX);
+        if of_server {
+            self.admit().inspect_err(|error| {
+                // That is so for good, and told once: those that are here go on.
+                if error.kind() == ErrorKind::NameLost {
+                    self.watch.remove_server(self.server.as_fd());
+                }
+            })?;
+        }
+        Ok(found)
+    }
+
+    /// Lets some of those in who wait for it.
+    fn admit(&mut self) -> Result<()> {
+        for _ in 0..ADMITTED_MAX {
+            let admitted = self.server.try_accept_link();
+            while let Some(refusal) = self.server.gate().untold_refusal() {
+                self.events.push_back(Event::Refused(refusal));
+            }
+            let Some(link) = admitted? else { return Ok(()) };
+            let client = self.members.insert(|client| Member::new(client, link));
+            let Some(member) = self.members.get(client) else { continue };
+            if let Err(errno) = self.watch.add(client, &member.incoming, &member.outgoing) {
+                self.turn_away(client, errno);
+                continue;
+            }
+            self.events.push_back(Event::Joined(client, member.peer.clone()));
+            self.has_something(client);
+        }
+        Ok(())
+    }
+
+    /// A client that was let in and cannot be kept: the system has no room to watch it.
+    fn turn_away(&mut self, client: Client, errno: Errno) {
+        let Some(member) = self.members.remove(client) else { return };
+        let why = format!("it cannot be watched: {errno}");
+        self.server.gate().refuse(member.transport, Some(member.peer.clone()), why);
+        drop(member);
+        if let Some(refusal) = self.server.gate().untold_refusal() {
+            self.events.push_back(Event::Refused(refusal));
+        }
+    }
+
+    /// A client may be read from, now or when it has taken what waits for it.
+    pub(super) fn has_something(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        member.is_readable = true;
+        if !member.is_ready && member.wants_turn(self.unsent_max) {
+            member.is_ready = true;
+            self.ready.push_back(client);
+        }
+    }
+
+    /// The connection of a client has ended.
+    pub(super) fn end(&mut self, client: Client, fault: Option<Fault>) {
+        let Some(member) = self.members.get(client) else { return };
+        let why = match fault {
+            None => Why::Closed,
+            Some(fault) => {
+                Why::Failed(error_of(fault, RECV, other_side(self.server.quoted(), &member.peer), self.message_max))
+            }
+        };
+        self.leave(client, why);
+    }
+
+    /// Lets go of a client, and has it told.
+    pub(super) fn leave(&mut self, client: Client, why: Why) {
+        let Some(member) = self.members.remove(client) else { return };
+        let (server, bytes) = (self.server.quoted(), member.unsent());
+        tracing::debug!(%server, transport = %member.transport, peer = %member.peer, %why, "disconnected");
+        if bytes > 0 {
+            tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the client has left");
+        }
+        self.watch.remove(&member.incoming, &member.outgoing);
+        self.events.push_back(Event::Left(client, why));
+    }
+}

@@ -1,0 +1,117 @@
+//! The end of a hub.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::hub::HubOptions;
+use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+
+use super::room::Room;
+use crate::support::{DEADLINE, data};
+
+crate::tests![
+    closing_sends_what_was_sent_and_ends_every_connection,
+    closing_waits_for_clients_to_receive,
+    closing_gives_the_name_up_before_it_waits,
+    closing_gives_up_at_its_deadline_and_says_what_is_lost,
+    dropping_sends_what_there_is_room_for,
+    dropping_does_not_wait,
+];
+
+fn closing_sends_what_was_sent_and_ends_every_connection(transport: Transport) {
+    let mut room = Room::new(transport);
+    let mut connections: Vec<Connection> = (0..5).map(|_| room.join().1).collect();
+    room.hub.broadcast(b"goodbye").unwrap();
+    room.hub.close().unwrap();
+    for connection in &mut connections {
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"goodbye");
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    }
+    Server::bind(&room.address).unwrap();
+}
+
+/// More than the system takes waits for two clients, and for a third one nothing.
+fn with_much_to_send(transport: Transport) -> (Room, Vec<Connection>) {
+    let server = ServerOptions::new().ring_size(64 * 1024);
+    let mut room = Room::with(transport, &HubOptions::from(server).unsent_max(10_000_000));
+    let mut connections = Vec::new();
+    for _ in 0..2 {
+        let (client, connection) = room.join();
+        connections.push(connection);
+        for number in 0..10 {
+            room.hub.send(client, data::message(number, 400_000)).unwrap();
+        }
+        assert!(room.hub.unsent(client) > 0);
+    }
+    connections.push(room.join().1);
+    (room, connections)
+}
+
+fn closing_waits_for_clients_to_receive(transport: Transport) {
+    let (room, connections) = with_much_to_send(transport);
+    thread::scope(|scope| {
+        for (mut connection, count) in connections.into_iter().zip([10, 10, 0]) {
+            scope.spawn(move || {
+                for number in 0..count {
+                    data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 400_000);
+                }
+                assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+            });
+        }
+        room.hub.close().unwrap();
+    });
+}
+
+fn closing_gives_the_name_up_before_it_waits(transport: Transport) {
+    let (room, connections) = with_much_to_send(transport);
+    let Room { hub, address, base } = room;
+    thread::scope(|scope| {
+        let closing = scope.spawn(move || hub.close_timeout(DEADLINE));
+        crate::support::eventually("the name is free", || Server::bind(&address).is_ok());
+        drop(connections);
+        closing.join().unwrap().unwrap();
+    });
+    drop(base);
+}
+
+fn closing_gives_up_at_its_deadline_and_says_what_is_lost(transport: Transport) {
+    let (room, connections) = with_much_to_send(transport);
+    let timeout = Duration::from_millis(100);
+    let begin = Instant::now();
+    let error = room.hub.close_timeout(timeout).unwrap_err();
+    assert!(begin.elapsed() >= timeout && begin.elapsed() < DEADLINE);
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
+    assert!(error.to_string().contains("for 2 clients"), "{error}");
+    Server::bind(&room.address).unwrap();
+    drop(connections);
+}
+
+fn dropping_sends_what_there_is_room_for(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for number in 0..10 {
+        room.hub.send(client, data::message(number, 1000)).unwrap();
+    }
+    drop(room.hub);
+    for number in 0..10 {
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 1000);
+    }
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+}
+
+fn dropping_does_not_wait(transport: Transport) {
+    let (room, mut connections) = with_much_to_send(transport);
+    drop(room.hub);
+    for connection in &mut connections {
+        let end = loop {
+            match connection.recv_timeout(DEADLINE) {
+                Ok(Some(_)) => {}
+                end => break end,
+            }
+        };
+        match end {
+            Ok(end) => assert_eq!(end, None),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Truncated),
+        }
+    }
+}

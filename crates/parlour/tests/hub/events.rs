@@ -1,0 +1,232 @@
+//! What is told, and in which order.
+
+use parlour::hub::{Event, HubOptions, Why};
+use parlour::{ConnectOptions, ErrorKind, ServerOptions, Transport};
+
+use super::room::{Room, failure};
+use crate::support::{DEADLINE, data};
+
+crate::tests![
+    a_client_joins_speaks_and_leaves,
+    every_message_comes_before_the_end,
+    every_message_of_a_killed_client_comes_before_the_end,
+    a_message_torn_by_the_death_of_its_client_ends_that_client_alone,
+    a_message_that_is_too_long_ends_its_client_alone,
+    a_client_that_has_finished_still_receives,
+    a_client_that_was_finished_is_still_heard,
+    finishing_waits_until_everything_is_sent,
+    a_client_that_goes_after_it_has_finished_leaves,
+    a_client_that_receives_no_more_is_still_heard,
+    disconnecting_ends_a_client_after_what_was_sent_to_it,
+    a_number_is_never_used_again,
+    clients_are_those_that_have_joined_and_not_left,
+];
+
+fn a_client_joins_speaks_and_leaves(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    let peer = room.hub.peer(client).unwrap();
+    assert_eq!(peer.uid(), Some(rustix::process::geteuid().as_raw()));
+    assert_eq!(peer.pid(), Some(std::process::id()));
+    assert_eq!(room.hub.transport(client), Some(transport));
+    connection.send(b"hello").unwrap();
+    assert_eq!(room.message(client), b"hello");
+    room.hub.send(client, b"welcome").unwrap();
+    room.assert_quiet();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"welcome");
+    connection.close().unwrap();
+    room.closed(client);
+    room.assert_quiet();
+    assert_eq!(room.hub.peer(client), None);
+}
+
+fn every_message_comes_before_the_end(transport: Transport) {
+    const MESSAGES: usize = 300;
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for number in 0..MESSAGES {
+        connection.feed(data::message(number, number % 50)).unwrap();
+    }
+    connection.close().unwrap();
+    for number in 0..MESSAGES {
+        data::check(&room.message(client), number, number % 50);
+    }
+    room.closed(client);
+}
+
+fn every_message_of_a_killed_client_comes_before_the_end(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut child) = room.join_child();
+    let filled = child.ask("fill 1000");
+    child.kill();
+    // The last one may have gone in part.
+    let count: usize = filled.strip_prefix("filled ").unwrap().parse().unwrap();
+    for number in 0..count - 1 {
+        data::check(&room.message(client), number, 1000);
+    }
+    match room.event() {
+        Event::Message(from, message) if from == client => {
+            data::check(&message, count - 1, 1000);
+            assert!(matches!(room.left(client), Why::Closed));
+        }
+        Event::Left(from, why) if from == client => assert_eq!(failure(why), ErrorKind::Truncated),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn a_message_torn_by_the_death_of_its_client_ends_that_client_alone(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut child) = room.join_child();
+    let (other, mut connection) = room.join();
+    assert_eq!(child.ask("try-send 8000000"), "sent");
+    child.kill();
+    assert_eq!(failure(room.left(client)), ErrorKind::Truncated);
+    connection.send(b"still here").unwrap();
+    assert_eq!(room.message(other), b"still here");
+}
+
+fn a_message_that_is_too_long_ends_its_client_alone(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().message_max(1000).into());
+    let (client, mut connection) = room.join();
+    let (other, mut others) = room.join();
+    connection.send(data::message(1, 1000)).unwrap();
+    data::check(&room.message(client), 1, 1000);
+    connection.send(data::message(2, 1001)).unwrap();
+    let why = room.left(client);
+    assert!(why.to_string().contains("1001 bytes and 1000 are allowed"), "{why}");
+    assert_eq!(failure(why), ErrorKind::MessageTooLong);
+    others.send(b"still here").unwrap();
+    assert_eq!(room.message(other), b"still here");
+}
+
+fn a_client_that_has_finished_still_receives(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    connection.send(b"all that I have to say").unwrap();
+    connection.finish().unwrap();
+    assert_eq!(room.message(client), b"all that I have to say");
+    assert!(matches!(room.event(), Event::Finished(who) if who == client));
+    room.assert_quiet();
+    assert_eq!(room.hub.clients(), [client]);
+    for number in 0..3 {
+        room.hub.send(client, data::message(number, 5)).unwrap();
+        room.assert_quiet();
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 5);
+    }
+    room.hub.send(client, b"the last").unwrap();
+    room.hub.finish(client).unwrap();
+    assert!(matches!(room.left(client), Why::Closed));
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"the last");
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    room.assert_quiet();
+}
+
+fn a_client_that_was_finished_is_still_heard(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    room.hub.send(client, b"the last").unwrap();
+    room.hub.finish(client).unwrap();
+    room.hub.send(client, b"too late").unwrap();
+    room.assert_quiet();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"the last");
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    connection.send(b"and I have more to say").unwrap();
+    assert_eq!(room.message(client), b"and I have more to say");
+    connection.finish().unwrap();
+    assert!(matches!(room.left(client), Why::Closed));
+}
+
+fn finishing_waits_until_everything_is_sent(transport: Transport) {
+    const LENGTH: usize = 16_000_000;
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    room.hub.send(client, data::message(7, LENGTH)).unwrap();
+    assert!(room.hub.unsent(client) > 0, "the system does not take all of it");
+    room.hub.finish(client).unwrap();
+    let reading = std::thread::spawn(move || {
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 7, LENGTH);
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    });
+    room.closed(client);
+    reading.join().unwrap();
+}
+
+fn a_client_that_goes_after_it_has_finished_leaves(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    connection.finish().unwrap();
+    assert!(matches!(room.event(), Event::Finished(who) if who == client));
+    room.assert_quiet();
+    drop(connection);
+    assert!(matches!(room.left(client), Why::Closed));
+    room.assert_quiet();
+}
+
+fn a_client_that_receives_no_more_is_still_heard(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, connection) = room.join();
+    let (mut sender, receiver) = connection.split();
+    drop(receiver);
+    for number in 0..3 {
+        room.hub.send(client, b"nobody hears this").unwrap();
+        room.assert_quiet();
+        sender.send(data::message(number, 100)).unwrap();
+        data::check(&room.message(client), number, 100);
+    }
+    drop(sender);
+    // Something that was sent was not received, and it says so, where the transport can tell.
+    match room.left(client) {
+        Why::Failed(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+        why => panic!("{why:?}"),
+    }
+}
+
+fn disconnecting_ends_a_client_after_what_was_sent_to_it(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    connection.send(b"never heard").unwrap();
+    room.hub.send(client, b"goodbye").unwrap();
+    room.hub.disconnect(client).unwrap();
+    assert!(matches!(room.left(client), Why::Disconnected));
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"goodbye");
+    // What it sent was not received, which it is told where the transport can.
+    match connection.recv_timeout(DEADLINE) {
+        Ok(end) => assert_eq!(end, None),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+    }
+    room.hub.disconnect(client).unwrap();
+    room.assert_quiet();
+}
+
+fn a_number_is_never_used_again(transport: Transport) {
+    let mut room = Room::new(transport);
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        let (client, connection) = room.join();
+        assert!(seen.last().is_none_or(|last| *last < client), "{client} after {seen:?}");
+        for &gone in &seen {
+            room.hub.send(gone, b"for somebody who has gone").unwrap();
+            room.hub.finish(gone).unwrap();
+            room.hub.disconnect(gone).unwrap();
+            assert_eq!((room.hub.peer(gone), room.hub.unsent(gone)), (None, 0));
+        }
+        room.assert_quiet();
+        assert!(!connection.has_message());
+        drop(connection);
+        room.closed(client);
+        seen.push(client);
+    }
+    assert_eq!(seen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["1", "2", "3", "4", "5"]);
+}
+
+fn clients_are_those_that_have_joined_and_not_left(transport: Transport) {
+    let mut room = Room::with(transport, &HubOptions::new());
+    let (first, one) = room.join_with(&ConnectOptions::new());
+    let (second, _two) = room.join();
+    let (third, _three) = room.join();
+    assert_eq!(room.hub.clients(), [first, second, third]);
+    drop(one);
+    room.closed(first);
+    let (fourth, _four) = room.join();
+    assert_eq!(room.hub.clients(), [second, third, fourth]);
+}

@@ -1,0 +1,172 @@
+//! Nobody keeps the others out.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use libtest_mimic::Trial;
+use parlour::hub::{Client, Event, HubOptions};
+use parlour::{Connection, ServerOptions, Transport};
+
+use super::room::{Room, event};
+use crate::support::{DEADLINE, skipped, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = crate::over_every_transport(&[
+        ("a_client_that_sends_without_pause_is_heard_in_turn_with_the_others", floods),
+        ("a_client_that_sends_large_messages_is_heard_in_turn_with_the_others", floods_large),
+        ("a_newcomer_is_let_in_while_others_send_without_pause", newcomer),
+        ("an_answer_goes_out_while_others_send_without_pause", answer),
+        ("many_messages_that_came_at_once_are_handed_out_one_by_one", at_once),
+    ]);
+    for &transport in Transport::ALL {
+        let name = format!("{transport}::a_crowd_of_newcomers_does_not_keep_messages_waiting");
+        trials.push(match transport {
+            Transport::Unix | Transport::Packet => trial(name, move || crowd(transport)),
+            _ => skipped(name, "its clients do not wait in a queue of the system"),
+        });
+    }
+    trials
+}
+
+/// Sends until its channel is full and goes on when it is not; ends when the hub does.
+fn flood(mut connection: Connection, length: usize, is_over: &AtomicBool) {
+    let message = vec![b'f'; length];
+    while !is_over.load(Ordering::SeqCst) && connection.send(&message).is_ok() {}
+}
+
+/// Fills a channel.
+fn fill(connection: &mut Connection, length: usize) {
+    let message = vec![b'f'; length];
+    while connection.try_send(&message).is_ok() {}
+}
+
+fn floods(transport: Transport) {
+    in_turn(transport, 100, 16);
+}
+
+fn floods_large(transport: Transport) {
+    // Two of them are a turn.
+    in_turn(transport, 40_000, 2);
+}
+
+/// Two clients have more to say than can be heard at once, and then a third one says a word.
+fn in_turn(transport: Transport, length: usize, turn: usize) {
+    let mut room = Room::new(transport);
+    let (_, mut first) = room.join();
+    let (_, mut second) = room.join();
+    let (quiet, mut third) = room.join();
+    fill(&mut first, length);
+    fill(&mut second, length);
+    let mut heard: Vec<Client> = Vec::new();
+    let mut hear = |room: &mut Room| match room.event() {
+        Event::Message(client, message) if client == quiet => {
+            assert_eq!(message, b"a word");
+            false
+        }
+        Event::Message(client, _) => {
+            heard.push(client);
+            true
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(hear(&mut room));
+    third.send(b"a word").unwrap();
+    // Each of those who were known had a turn by then, and perhaps began another.
+    assert!((0..=4 * turn).any(|_| !hear(&mut room)), "not heard after {} others", 4 * turn);
+    // And the two go on in turn, where a channel holds enough for that.
+    if turn > 2 {
+        (0..4 * turn).for_each(|_| assert!(hear(&mut room)));
+    }
+    let longest = heard.chunk_by(|one, next| one == next).map(<[_]>::len).max().unwrap();
+    assert!(longest <= turn, "{longest} in a row: {heard:?}");
+}
+
+fn newcomer(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (flooding, first) = room.join();
+    let is_over = AtomicBool::new(false);
+    let Room { hub, address, .. } = &mut room;
+    thread::scope(|scope| {
+        scope.spawn(|| flood(first, 10, &is_over));
+        scope.spawn(|| drop(Connection::connect(&*address).unwrap()));
+        let mut heard = 0;
+        loop {
+            match event(hub) {
+                Event::Message(client, _) if client == flooding => heard += 1,
+                Event::Joined(..) => break,
+                other => panic!("{other:?}"),
+            }
+            assert!(heard < 3_000_000, "nobody is let in");
+        }
+        is_over.store(true, Ordering::SeqCst);
+        hub.disconnect(flooding).unwrap();
+    });
+}
+
+fn answer(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (flooding, first) = room.join();
+    let (_, mut second) = room.join();
+    let is_over = AtomicBool::new(false);
+    let hub = &mut room.hub;
+    thread::scope(|scope| {
+        let (is_over, flooding_thread) = (&is_over, scope.spawn(|| flood(first, 1000, &is_over)));
+        scope.spawn(move || {
+            for _ in 0..3 {
+                second.send(b"ping").unwrap();
+                assert_eq!(second.recv_timeout(DEADLINE).unwrap().unwrap(), b"pong");
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        while !is_over.load(Ordering::SeqCst) {
+            match event(hub) {
+                Event::Message(client, _) if client == flooding => {}
+                Event::Message(client, _) => hub.send(client, b"pong").unwrap(),
+                Event::Finished(_) | Event::Left(..) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        hub.disconnect(flooding).unwrap();
+        flooding_thread.join().unwrap();
+    });
+}
+
+fn at_once(transport: Transport) {
+    const MESSAGES: u32 = 2000;
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    let sending = thread::spawn(move || {
+        (0..MESSAGES).for_each(|number| connection.feed(&number.to_ne_bytes()).unwrap());
+        connection.flush().unwrap();
+        connection
+    });
+    for number in 0..MESSAGES {
+        assert_eq!(room.message(client), &number.to_ne_bytes());
+    }
+    room.assert_quiet();
+    drop(sending.join().unwrap());
+}
+
+/// Many wait to be let in, and somebody who is in already speaks.
+fn crowd(transport: Transport) {
+    const CROWD: usize = 300;
+    let options = ServerOptions::new().yields(0);
+    let mut room = Room::with(transport, &HubOptions::from(options));
+    let (client, mut connection) = room.join();
+    let crowd: Vec<Connection> = (0..CROWD).map(|_| Connection::connect(&room.address).unwrap()).collect();
+    connection.send(b"a word").unwrap();
+    let mut joined = 0;
+    loop {
+        match room.event() {
+            Event::Joined(..) => joined += 1,
+            Event::Message(from, _) if from == client => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(joined <= 32, "{joined} came in before a word was heard");
+    for _ in joined..CROWD {
+        assert!(matches!(room.event(), Event::Joined(..)));
+    }
+    assert_eq!(room.hub.clients().len(), CROWD + 1);
+    drop(crowd);
+}

@@ -1,0 +1,132 @@
+//! A hub and the means to bring clients to it.
+
+use std::thread;
+
+use parlour::hub::{Client, Event, Hub, HubOptions, Why};
+use parlour::{ConnectOptions, Connection, ErrorKind, Message, Transport};
+
+use crate::support::{Base, Child, DEADLINE};
+
+/// (The base is last, so that it outlives the hub.)
+pub struct Room {
+    pub hub: Hub,
+    pub address: String,
+    pub base: Base,
+}
+
+impl Room {
+    pub fn new(transport: Transport) -> Self {
+        Self::with(transport, &HubOptions::new())
+    }
+
+    pub fn with(transport: Transport, options: &HubOptions) -> Self {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        Self { hub: options.bind(&address).unwrap(), address, base }
+    }
+
+    /// Brings a client in, with nothing else going on: both ends.
+    pub fn join(&mut self) -> (Client, Connection) {
+        self.join_with(&ConnectOptions::new())
+    }
+
+    pub fn join_with(&mut self, options: &ConnectOptions) -> (Client, Connection) {
+        let address = &self.address;
+        let hub = &mut self.hub;
+        thread::scope(|scope| {
+            let connecting = scope.spawn(move || options.connect(address).unwrap());
+            let client = joined(hub);
+            (client, connecting.join().unwrap())
+        })
+    }
+
+    /// Brings a child process in; see [`roles`](crate::support::roles).
+    pub fn join_child(&mut self) -> (Client, Child) {
+        let mut child = Child::spawn("client", &[&self.address]);
+        child.say("connect");
+        let client = joined(&mut self.hub);
+        let said = child.line();
+        assert!(said.starts_with("connected "), "{said}");
+        (client, child)
+    }
+
+    pub fn event(&mut self) -> Event {
+        event(&mut self.hub)
+    }
+
+    /// The next event, which must be a message of this client.
+    #[track_caller]
+    pub fn message(&mut self, from: Client) -> Message {
+        match self.event() {
+            Event::Message(client, message) if client == from => message,
+            other => panic!("not a message of client {from}: {other:?}"),
+        }
+    }
+
+    /// The next event, which must be the end of this client.
+    #[track_caller]
+    pub fn left(&mut self, who: Client) -> Why {
+        match self.event() {
+            Event::Left(client, why) if client == who => why,
+            other => panic!("not the end of client {who}: {other:?}"),
+        }
+    }
+
+    /// As [`left`](Self::left), of a client that closes: one end of a pair of FIFOs may be seen before the other.
+    #[track_caller]
+    pub fn closed(&mut self, who: Client) {
+        match self.event() {
+            Event::Finished(client) if client == who => assert!(matches!(self.left(who), Why::Closed)),
+            Event::Left(client, Why::Closed) if client == who => {}
+            other => panic!("not the end of client {who}: {other:?}"),
+        }
+    }
+
+    /// Fails if there is anything to be told.
+    #[track_caller]
+    pub fn assert_quiet(&mut self) {
+        let event = self.hub.try_next_event().unwrap();
+        assert!(event.is_none(), "{event:?}");
+    }
+}
+
+/// The next event; fails when none comes in time.
+#[track_caller]
+pub fn event(hub: &mut Hub) -> Event {
+    hub.next_event_timeout(DEADLINE).unwrap().expect("something happens")
+}
+
+/// The next event, which must be a newcomer.
+#[track_caller]
+pub fn joined(hub: &mut Hub) -> Client {
+    match event(hub) {
+        Event::Joined(client, _) => client,
+        other => panic!("nobody joins: {other:?}"),
+    }
+}
+
+/// Serves everybody by sending each message back, until the hub is told to shut down; gives those who left and why.
+pub fn echo(hub: &mut Hub) -> Vec<(Client, Why)> {
+    let mut left = Vec::new();
+    loop {
+        match hub.next_event() {
+            Ok(Event::Message(client, message)) => hub.send(client, &message).unwrap(),
+            Ok(Event::Finished(client)) => hub.finish(client).unwrap(),
+            Ok(Event::Left(client, why)) => left.push((client, why)),
+            Ok(Event::Joined(..) | Event::Refused(_)) => {}
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+                return left;
+            }
+        }
+    }
+}
+
+/// The kind of failure with which a client left.
+#[track_caller]
+pub fn failure(why: Why) -> ErrorKind {
+    match why {
+        Why::Failed(error) => error.kind(),
+        other => panic!("it has not failed: {other:?}"),
+    }
+}

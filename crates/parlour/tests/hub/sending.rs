@@ -1,0 +1,159 @@
+//! What is sent, when, and to whom.
+
+use std::thread;
+
+use parlour::hub::{Event, HubOptions, WhenSlow};
+use parlour::{ErrorKind, ServerOptions, Transport, TryRecvError};
+
+use super::room::{Room, echo};
+use crate::support::{DEADLINE, data};
+
+crate::tests![
+    what_is_sent_is_gathered_and_goes_before_the_hub_sleeps,
+    what_is_sent_goes_by_itself_when_64_kib_have_come_together,
+    flushing_sends_at_once,
+    a_broadcast_reaches_everybody_who_has_joined,
+    sending_to_a_client_that_has_gone_does_nothing,
+    a_message_that_is_too_long_is_an_error_and_nothing_is_sent,
+    every_length_is_sent_whole_and_in_order,
+    who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow,
+];
+
+fn what_is_sent_is_gathered_and_goes_before_the_hub_sleeps(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for number in 0..10 {
+        room.hub.send(client, data::message(number, 100)).unwrap();
+    }
+    assert_eq!(room.hub.unsent(client), 10 * 104);
+    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
+    room.assert_quiet();
+    assert_eq!(room.hub.unsent(client), 0);
+    for number in 0..10 {
+        data::check(&connection.try_recv().unwrap().unwrap(), number, 100);
+    }
+}
+
+fn what_is_sent_goes_by_itself_when_64_kib_have_come_together(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for number in 0..64 {
+        room.hub.send(client, data::message(number, 1020)).unwrap();
+    }
+    assert_eq!(room.hub.unsent(client), 64 * 1024);
+    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
+    room.hub.send(client, data::message(64, 1020)).unwrap();
+    assert!(room.hub.unsent(client) < 64 * 1024);
+    data::check(&connection.try_recv().unwrap().unwrap(), 0, 1020);
+    for number in 1..65 {
+        room.assert_quiet();
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 1020);
+    }
+}
+
+fn flushing_sends_at_once(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    room.hub.send(client, b"now").unwrap();
+    room.hub.flush().unwrap();
+    assert_eq!(room.hub.unsent(client), 0);
+    assert_eq!(connection.try_recv().unwrap().unwrap(), b"now");
+}
+
+fn a_broadcast_reaches_everybody_who_has_joined(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (gone, leaving) = room.join();
+    let mut connections: Vec<_> = (0..5).map(|_| room.join().1).collect();
+    drop(leaving);
+    room.closed(gone);
+    for number in 0..3 {
+        assert_eq!(room.hub.broadcast(data::message(number, 10 * number)).unwrap(), []);
+    }
+    room.assert_quiet();
+    for connection in &mut connections {
+        for number in 0..3 {
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 10 * number);
+        }
+    }
+    assert!(connections.iter().all(|connection| !connection.has_message()));
+}
+
+fn sending_to_a_client_that_has_gone_does_nothing(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, connection) = room.join();
+    drop(connection);
+    // Whether the hub has found out or not makes no difference to the caller.
+    for _ in 0..3 {
+        room.hub.send(client, data::message(1, 100_000)).unwrap();
+        room.hub.broadcast(b"anybody?").unwrap();
+    }
+    loop {
+        match room.event() {
+            Event::Finished(who) if who == client => {}
+            Event::Left(who, _) if who == client => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    room.hub.send(client, b"late").unwrap();
+    room.assert_quiet();
+}
+
+fn a_message_that_is_too_long_is_an_error_and_nothing_is_sent(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().message_max(1000).into());
+    let (client, mut connection) = room.join();
+    for error in [room.hub.send(client, &[0; 1001]).unwrap_err(), room.hub.broadcast(&[0; 1001]).map(drop).unwrap_err()]
+    {
+        assert_eq!(error.kind(), ErrorKind::MessageTooLong);
+        assert!(error.to_string().contains("1001 bytes and 1000 are allowed"), "{error}");
+    }
+    room.hub.send(client, data::message(1, 1000)).unwrap();
+    room.assert_quiet();
+    data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 1, 1000);
+}
+
+fn every_length_is_sent_whole_and_in_order(transport: Transport) {
+    let lengths = [0, 1, 3, 65_531, 65_532, 65_533, 0, 70_000, 1_000_000, 5_000_000, 7, 16 * 1024 * 1024];
+    // All of them wait at once.
+    let mut room = Room::with(transport, &HubOptions::new().unsent_max(64 * 1024 * 1024));
+    let (client, mut connection) = room.join();
+    for (number, &length) in lengths.iter().enumerate() {
+        room.hub.send(client, data::message(number, length)).unwrap();
+    }
+    let reading = thread::spawn(move || {
+        for (number, &length) in lengths.iter().enumerate() {
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, length);
+        }
+    });
+    room.closed(client);
+    reading.join().unwrap();
+}
+
+/// With room for little, and much more on its way.
+fn who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow(transport: Transport) {
+    const MESSAGES: usize = 300;
+    const LENGTH: usize = 50_000;
+    for when_slow in [WhenSlow::Disconnect, WhenSlow::Refuse] {
+        let mut room = Room::with(transport, &HubOptions::new().unsent_max(200_000).when_slow(when_slow));
+        let (client, connection) = room.join();
+        let shutdown = room.hub.shutdown_handle();
+        let (mut sender, mut receiver) = connection.split();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    sender.send(data::message(number, LENGTH)).unwrap();
+                }
+                sender.finish().unwrap();
+                sender
+            });
+            scope.spawn(move || {
+                for number in 0..MESSAGES {
+                    data::check(&receiver.recv_timeout(DEADLINE).unwrap().unwrap(), number, LENGTH);
+                }
+                assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), None);
+                shutdown.shutdown();
+            });
+            let left = echo(&mut room.hub);
+            assert!(left.iter().all(|(who, why)| *who == client && why.to_string().contains("closed")), "{left:?}");
+        });
+    }
+}

@@ -1,0 +1,271 @@
+//! Clients that do not take what is sent to them.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::hub::{Client, Event, HubOptions, WhenSlow, Why};
+use parlour::{Connection, ErrorKind, ServerOptions, Transport};
+
+use super::room::{Room, echo};
+use crate::support::wait::Sleeper;
+use crate::support::{DEADLINE, data};
+
+crate::tests![
+    no_more_waits_than_the_limit_and_exactly_that_much,
+    a_message_for_which_nothing_else_waits_is_always_taken,
+    a_slow_client_is_disconnected_and_that_is_told,
+    a_message_for_a_slow_client_is_refused_until_it_receives,
+    a_broadcast_says_who_did_not_get_it,
+    the_hub_waits_for_a_slow_client_and_nothing_is_lost,
+    the_hub_waits_for_a_slow_client_no_longer_than_it_is_told,
+    shutdown_ends_the_wait_for_a_slow_client,
+    a_client_that_sends_without_ever_receiving_holds_nobody_up,
+];
+
+const UNSENT_MAX: usize = 100_000;
+
+fn options(when_slow: WhenSlow) -> HubOptions {
+    // As little memory as possible, so that it is full soon.
+    let server = ServerOptions::new().ring_size(64 * 1024);
+    HubOptions::from(server).unsent_max(UNSENT_MAX).when_slow(when_slow)
+}
+
+/// Sends messages until one is refused; how many were taken.
+fn fill(room: &mut Room, client: Client, length: usize) -> usize {
+    let mut count = 0;
+    loop {
+        match room.hub.send(client, data::message(count, length)) {
+            Ok(()) => count += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                assert!(error.to_string().contains(&format!("client {client} has not taken")), "{error}");
+                return count;
+            }
+        }
+        assert!(count < 1_000_000, "it is never full");
+    }
+}
+
+fn receive(connection: &mut Connection, count: usize, length: usize) {
+    for number in 0..count {
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, length);
+    }
+}
+
+fn no_more_waits_than_the_limit_and_exactly_that_much(transport: Transport) {
+    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let (client, mut connection) = room.join();
+    let mut count = 0;
+    while room.hub.unsent(client) + 2 * 1004 <= UNSENT_MAX {
+        room.hub.send(client, data::message(count, 1000)).unwrap();
+        count += 1;
+    }
+    // The last one that fits, to the byte: each message takes four for its length.
+    let fits = UNSENT_MAX - room.hub.unsent(client) - 4;
+    assert_eq!(room.hub.send(client, data::message(1, fits + 1)).unwrap_err().kind(), ErrorKind::Busy);
+    room.hub.send(client, data::message(2, fits)).unwrap();
+    assert_eq!(room.hub.unsent(client), UNSENT_MAX);
+    assert_eq!(room.hub.send(client, b"").unwrap_err().kind(), ErrorKind::Busy);
+    // When some are received, the next passes.
+    let mut received = 0;
+    while room.hub.unsent(client) > UNSENT_MAX - 4 {
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), received, 1000);
+        received += 1;
+        room.assert_quiet();
+    }
+    room.hub.send(client, b"").unwrap();
+    let hub = &mut room.hub;
+    thread::scope(|scope| {
+        let shutdown = hub.shutdown_handle();
+        scope.spawn(move || {
+            for number in received..count {
+                data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 1000);
+            }
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 2, fits);
+            assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"");
+            shutdown.shutdown();
+        });
+        assert!(echo(hub).is_empty());
+    });
+}
+
+fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) {
+    const LONG: usize = 16_000_000;
+    for unsent_max in [0, 10] {
+        let mut room = Room::with(transport, &HubOptions::new().unsent_max(unsent_max).when_slow(WhenSlow::Refuse));
+        let (client, mut connection) = room.join();
+        room.hub.send(client, data::message(1, LONG)).unwrap();
+        assert!(room.hub.unsent(client) > 0, "the system does not take all of it");
+        assert_eq!(room.hub.send(client, b"one more").unwrap_err().kind(), ErrorKind::Busy);
+        let reading = thread::spawn(move || {
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 1, LONG);
+            connection
+        });
+        while room.hub.unsent(client) > 0 {
+            assert!(room.hub.next_event_timeout(Duration::from_millis(10)).unwrap().is_none());
+        }
+        let mut connection = reading.join().unwrap();
+        room.hub.send(client, b"one more").unwrap();
+        room.assert_quiet();
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"one more");
+    }
+}
+
+fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
+    let mut room = Room::with(transport, &options(WhenSlow::Disconnect));
+    let (slow, mut stopped) = room.join();
+    let (other, mut connection) = room.join();
+    let mut sent = 0;
+    let why = loop {
+        assert_eq!(room.hub.broadcast(data::message(sent, 1000)).unwrap(), []);
+        sent += 1;
+        // The other one keeps up.
+        room.hub.flush().unwrap();
+        let event = room.hub.try_next_event().unwrap();
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), sent - 1, 1000);
+        match event {
+            None => assert!(sent < 1_000_000, "nobody is ever slow"),
+            Some(Event::Left(client, why)) if client == slow => break why,
+            Some(other) => panic!("{other:?}"),
+        }
+    };
+    assert!(matches!(why, Why::Slow), "{why:?}");
+    assert_eq!(room.hub.clients(), [other]);
+    // It has what the system had taken, and then the end.
+    let mut received = 0;
+    let end = loop {
+        match stopped.recv_timeout(DEADLINE) {
+            Ok(Some(message)) => data::check(&message, received, 1000),
+            end => break end,
+        }
+        received += 1;
+    };
+    assert!(received > 0 && received < sent);
+    // The last one may have gone in part.
+    match end {
+        Ok(end) => assert_eq!(end, None),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Truncated),
+    }
+}
+
+fn a_message_for_a_slow_client_is_refused_until_it_receives(transport: Transport) {
+    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let (client, mut connection) = room.join();
+    let (other, mut others) = room.join();
+    let count = fill(&mut room, client, 1000);
+    room.hub.send(other, b"not disturbed").unwrap();
+    room.assert_quiet();
+    assert_eq!(others.recv_timeout(DEADLINE).unwrap().unwrap(), b"not disturbed");
+    // All that was taken is received, with the hub at work.
+    let hub = &mut room.hub;
+    let shutdown = hub.shutdown_handle();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            receive(&mut connection, count, 1000);
+            assert!(!connection.has_message());
+            connection.send(b"and back").unwrap();
+            assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"and back");
+            shutdown.shutdown();
+        });
+        assert!(echo(hub).is_empty());
+    });
+}
+
+fn a_broadcast_says_who_did_not_get_it(transport: Transport) {
+    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let (first, mut one) = room.join();
+    let (slow, _stopped) = room.join();
+    let (third, mut three) = room.join();
+    fill(&mut room, slow, 10_000);
+    assert_eq!(room.hub.broadcast(&[b'b'; 10_000]).unwrap(), [slow]);
+    room.assert_quiet();
+    for connection in [&mut one, &mut three] {
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), [b'b'; 10_000].as_slice());
+    }
+    assert_eq!(room.hub.clients(), [first, slow, third]);
+}
+
+fn the_hub_waits_for_a_slow_client_and_nothing_is_lost(transport: Transport) {
+    const MESSAGES: usize = 1000;
+    let mut room = Room::with(transport, &options(WhenSlow::Wait(DEADLINE)));
+    let (client, mut connection) = room.join();
+    let (other, mut others) = room.join();
+    // What another one is to be told is not held up.
+    room.hub.send(other, b"before the wait").unwrap();
+    let hub = &mut room.hub;
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            assert_eq!(others.recv_timeout(DEADLINE).unwrap().unwrap(), b"before the wait");
+            // Only now: so it was sent while the hub waited.
+            receive(&mut connection, MESSAGES, 3000);
+            (connection, others)
+        });
+        for number in 0..MESSAGES {
+            hub.send(client, data::message(number, 3000)).unwrap();
+            assert!(hub.unsent(client) <= UNSENT_MAX);
+        }
+        while hub.unsent(client) > 0 {
+            // They may go as soon as they have everything.
+            hub.next_event_timeout(Duration::from_millis(10)).unwrap();
+        }
+    });
+}
+
+fn the_hub_waits_for_a_slow_client_no_longer_than_it_is_told(transport: Transport) {
+    let timeout = Duration::from_millis(200);
+    let mut room = Room::with(transport, &options(WhenSlow::Wait(timeout)));
+    let (client, _stopped) = room.join();
+    let begin = Instant::now();
+    let mut sent = 0;
+    while room.hub.peer(client).is_some() {
+        room.hub.send(client, &[1; 10_000]).unwrap();
+        sent += 1;
+        assert!(sent < 100_000, "it waits for ever or never");
+    }
+    assert!(begin.elapsed() >= timeout && begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
+    assert!(matches!(room.left(client), Why::Slow));
+}
+
+fn shutdown_ends_the_wait_for_a_slow_client(transport: Transport) {
+    let mut room = Room::with(transport, &options(WhenSlow::Wait(Duration::MAX)));
+    let (client, stopped) = room.join();
+    let shutdown = room.hub.shutdown_handle();
+    let waiting = Sleeper::start(move || {
+        let error = loop {
+            if let Err(error) = room.hub.send(client, &[1; 10_000]) {
+                break error;
+            }
+        };
+        (error, room)
+    });
+    shutdown.shutdown();
+    let ((error, room), _) = waiting.result();
+    assert_eq!(error.kind(), ErrorKind::Shutdown);
+    assert_eq!(room.hub.clients(), [client], "it was not the client's fault");
+    drop(stopped);
+}
+
+/// Whatever becomes of it, the others are served.
+fn a_client_that_sends_without_ever_receiving_holds_nobody_up(transport: Transport) {
+    for when_slow in [WhenSlow::Disconnect, WhenSlow::Refuse, WhenSlow::Wait(Duration::from_millis(300))] {
+        let mut room = Room::with(transport, &options(when_slow));
+        let (_, mut flooding) = room.join();
+        let (_, mut polite) = room.join();
+        let hub = &mut room.hub;
+        let shutdown = hub.shutdown_handle();
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                // Until it is held up for good, or disconnected.
+                let message = [b'x'; 5000];
+                while flooding.send_timeout(&message, Duration::from_millis(700)).is_ok() {}
+                for number in 0..20 {
+                    polite.send(data::message(number, 1000)).unwrap();
+                    data::check(&polite.recv_timeout(DEADLINE).unwrap().unwrap(), number, 1000);
+                }
+                shutdown.shutdown();
+                drop(flooding);
+            });
+            echo(hub);
+        });
+    }
+}

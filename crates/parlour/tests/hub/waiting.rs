@@ -1,0 +1,166 @@
+//! Waiting for events, with and without a deadline, in a loop of one's own, and ending it.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parlour::hub::Event;
+use parlour::{ErrorKind, Server, Transport};
+
+use super::room::{Room, echo};
+use crate::by_hand::cost;
+use crate::support::wait::{Sleeper, readable, readable_within};
+use crate::support::{DEADLINE, SOON, data};
+
+crate::tests![
+    waiting_ends_at_the_deadline,
+    a_hub_with_idle_clients_sleeps,
+    a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call,
+    a_loop_of_ones_own_misses_nothing_and_does_not_spin,
+    shutdown_ends_a_blocked_wait_and_every_later_one,
+    shutdown_is_told_while_messages_come_without_pause,
+    a_name_that_is_lost_is_told_once_and_those_inside_go_on,
+];
+
+fn waiting_ends_at_the_deadline(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (_, _connection) = room.join();
+    let begin = Instant::now();
+    assert!(room.hub.next_event_timeout(Duration::from_millis(50)).unwrap().is_none());
+    assert!(begin.elapsed() >= Duration::from_millis(50) && begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    assert!(room.hub.next_event_timeout(Duration::ZERO).unwrap().is_none());
+}
+
+fn a_hub_with_idle_clients_sleeps(transport: Transport) {
+    let mut room = Room::new(transport);
+    let mut connections: Vec<_> = (0..10).map(|_| room.join().1).collect();
+    // One has finished, one is full and does not receive, one has sent half a message.
+    connections[0].finish().unwrap();
+    assert!(matches!(room.event(), Event::Finished(_)));
+    let full = room.hub.clients()[1];
+    while room.hub.unsent(full) < 500_000 {
+        room.hub.send(full, &[0; 50_000]).unwrap();
+    }
+    let shutdown = room.hub.shutdown_handle();
+    thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let hub = &mut room.hub;
+        scope.spawn(move || {
+            tell.send(cost::this_thread()).unwrap();
+            echo(hub);
+        });
+        let task = told.recv().unwrap();
+        cost::until_asleep(&task);
+        let cost = cost::of_thread(&task, Duration::from_millis(500));
+        shutdown.shutdown();
+        assert!(cost.sleeps <= 5 && cost.ran < Duration::from_millis(20), "in half a second: {cost:?}");
+    });
+}
+
+fn a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            // Parts of one long message, as fast as they can be sent.
+            connection.try_send(data::message(1, 8_000_000)).unwrap();
+            while stopped.try_recv().is_err() && connection.try_flush().is_ok() {}
+        });
+        for _ in 0..20 {
+            let begin = Instant::now();
+            let event = room.hub.next_event_timeout(Duration::from_millis(1)).unwrap();
+            assert!(begin.elapsed() < SOON);
+            match event {
+                None => {}
+                Some(Event::Message(from, message)) => {
+                    assert_eq!(from, client);
+                    data::check(&message, 1, 8_000_000);
+                }
+                Some(other) => panic!("{other:?}"),
+            }
+        }
+        stop.send(()).unwrap();
+        room.hub.disconnect(client).unwrap();
+    });
+}
+
+fn a_loop_of_ones_own_misses_nothing_and_does_not_spin(transport: Transport) {
+    const MESSAGES: usize = 200;
+    let mut room = Room::new(transport);
+    let address = room.address.clone();
+    let clients = thread::spawn(move || {
+        for client in 0..3 {
+            let mut connection = parlour::Connection::connect(&address).unwrap();
+            for number in 0..MESSAGES {
+                connection.send(data::message(number, 100 * client)).unwrap();
+                data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 100 * client);
+            }
+        }
+    });
+    let (mut left, mut heard, mut woken) = (0, 0, 0);
+    while left < 3 {
+        assert!(readable(&room.hub), "nothing happens any more");
+        woken += 1;
+        while let Some(event) = room.hub.try_next_event().unwrap() {
+            match event {
+                Event::Message(client, message) => {
+                    heard += 1;
+                    room.hub.send(client, &message).unwrap();
+                }
+                Event::Left(..) => left += 1,
+                Event::Joined(..) | Event::Finished(_) => {}
+                Event::Refused(refusal) => panic!("{refusal}"),
+            }
+        }
+    }
+    assert_eq!(heard, 3 * MESSAGES);
+    assert!(woken < 20 * 3 * MESSAGES, "woken {woken} times");
+    clients.join().unwrap();
+    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "there is nothing to do");
+}
+
+fn shutdown_ends_a_blocked_wait_and_every_later_one(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (_, connection) = room.join();
+    let shutdown = room.hub.shutdown_handle();
+    let waiting = Sleeper::start(move || (room.hub.next_event().unwrap_err(), room));
+    shutdown.shutdown();
+    let ((error, mut room), _) = waiting.result();
+    assert_eq!(error.kind(), ErrorKind::Shutdown);
+    assert!(error.to_string().contains("'room'"), "{error}");
+    assert_eq!(room.hub.try_next_event().unwrap_err().kind(), ErrorKind::Shutdown);
+    assert_eq!(room.hub.next_event_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Shutdown);
+    assert!(readable(&room.hub), "a loop of one's own is woken, too");
+    drop(connection);
+}
+
+fn shutdown_is_told_while_messages_come_without_pause(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    let shutdown = room.hub.shutdown_handle();
+    thread::scope(|scope| {
+        scope.spawn(move || while connection.send(b"and on").is_ok() {});
+        for _ in 0..100 {
+            room.message(client);
+        }
+        shutdown.shutdown();
+        assert_eq!(room.hub.next_event().unwrap_err().kind(), ErrorKind::Shutdown);
+        room.hub.disconnect(client).unwrap();
+    });
+}
+
+fn a_name_that_is_lost_is_told_once_and_those_inside_go_on(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
+    let error = room.hub.next_event_timeout(DEADLINE).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
+    for number in 0..3 {
+        room.assert_quiet();
+        connection.send(data::message(number, 10)).unwrap();
+        data::check(&room.message(client), number, 10);
+    }
+    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "there is nothing to do");
+    room.hub.close().unwrap();
+    Server::bind(&room.address).unwrap();
+}

@@ -296,6 +296,13 @@ impl Connection {
         self.sender.finish()
     }
 
+    /// Both halves, which live and end together as before.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn into_halves(self) -> (Sender, Receiver) {
+        let Self { sender, receiver } = self;
+        (sender, receiver)
+    }
+
     /// The two directions, for two threads. From now on, dropping one ends its direction and leaves the other.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
@@ -403,7 +410,7 @@ impl Common {
         Error::io(operation, self.object(), error)
     }
 
-    fn object(&self) -> String {
+    pub(crate) fn object(&self) -> String {
         other_side(&self.quoted, &self.peer)
     }
 

@@ -60,7 +60,11 @@
 //!
 //! # Features
 //!
-//! `serde`: values of your own types as messages, `Connection::typed`. Off by default, and nothing else needs it.
+//! Both are off by default, and nothing else needs them.
+//!
+//! - `serde`: values of your own types as messages, `Connection::typed`.
+//! - `tokio`: `parlour::tokio`, the same API for tasks of a tokio runtime, with streams and sinks. The blocking API never
+//!   has a runtime behind it.
 //!
 //! # Platform
 //!
@@ -90,6 +94,8 @@ mod server;
 mod shared_bytes;
 mod shm;
 mod sys;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod transport;
 #[cfg(feature = "serde")]
 mod typed;

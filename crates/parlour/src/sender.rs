@@ -51,7 +51,7 @@ impl Sender {
         self.outgoing.set_apart();
     }
 
-    #[cfg(feature = "serde")]
+    #[allow(dead_code, reason = "for the APIs that are features")]
     pub(crate) fn common(&self) -> &Common {
         &self.common
     }
@@ -102,7 +102,7 @@ impl Sender {
     ///
     /// [`Message::fds`]: crate::Message::fds
     pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.check_fds(fds.len(), self.common.capabilities().descriptors, "descriptors", "unix or packet")?;
+        self.check_descriptors(fds.len())?;
         self.send_until(&[IoSlice::new(message)], fds, Deadline::NEVER)
     }
 
@@ -113,7 +113,7 @@ impl Sender {
     ///
     /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`].
     pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
-        self.check_fds(fds.len(), self.common.capabilities().descriptors, "descriptors", "unix or packet")?;
+        self.check_descriptors(fds.len())?;
         self.send_until(&[IoSlice::new(message)], fds, Deadline::after(timeout))
     }
 
@@ -142,7 +142,7 @@ impl Sender {
     }
 
     fn send_shared_until(&mut self, message: &[u8], blocks: &[&SharedBytes], deadline: Deadline) -> Result<()> {
-        self.check_fds(blocks.len(), self.common.capabilities().zero_copy, "shared memory", "shm, packet or unix")?;
+        self.check_blocks(blocks.len())?;
         let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
         self.send_until(&[IoSlice::new(message)], &fds, deadline)
     }
@@ -180,7 +180,7 @@ impl Sender {
 
     /// Ends the sending of a message that does not go on now. One that was begun cannot be taken back, and what comes next
     /// must not become part of it: so its rest is kept, and whatever keeps it from going on shows with the next call.
-    fn give_up(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
+    pub(crate) fn give_up(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
         if sent == 0 || matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol) {
             return Err(error);
         }
@@ -202,7 +202,7 @@ impl Sender {
         self.check(&parts).map_err(TrySendError::Failed)?;
         let mut sent = 0;
         let given_up = loop {
-            break match self.outgoing().try_send(&parts, &[], &mut sent) {
+            break match self.send_now(&parts, &[], &mut sent) {
                 Ok(true) => return Ok(()),
                 // The caller may wait now.
                 Ok(false) => match self.prepare_to_wait() {
@@ -211,10 +211,20 @@ impl Sender {
                     Ok(false) => self.timed_out(),
                     Err(error) => error,
                 },
-                Err(fault) => self.fault(fault),
+                Err(error) => error,
             };
         };
         self.give_up(&parts, sent, given_up).map_err(TrySendError::Failed)
+    }
+
+    /// Sends what goes at once; see [`Outgoing::try_send`].
+    pub(crate) fn send_now(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], sent: &mut usize) -> Result<bool> {
+        self.outgoing().try_send(parts, fds, sent).map_err(|fault| self.fault(fault))
+    }
+
+    /// Sends of what was fed what goes at once; `true` when nothing is left.
+    pub(crate) fn flush_now(&mut self) -> Result<bool> {
+        Ok(self.outgoing().pending() == 0 || self.outgoing().try_flush().map_err(|fault| self.fault(fault))?)
     }
 
     /// Takes a message to go with the next ones in one write: many small messages a second are an order of magnitude
@@ -227,11 +237,20 @@ impl Sender {
     ///
     /// Those of [`Connection::send`](crate::Connection::send).
     pub fn feed(&mut self, message: &[u8]) -> Result<()> {
-        let parts = [IoSlice::new(message)];
-        if self.outgoing().pending() + HEADER_LEN + message.len() > FEED_MAX {
-            return self.send_until(&parts, &[], Deadline::NEVER);
+        if self.has_room_to_feed(message.len()) {
+            return self.feed_now(message);
         }
-        self.check(&parts)?;
+        self.send_until(&[IoSlice::new(message)], &[], Deadline::NEVER)
+    }
+
+    /// Whether a message of this length is to wait for others, and not be sent with those that were fed before.
+    pub(crate) fn has_room_to_feed(&mut self, length: usize) -> bool {
+        self.outgoing().pending() + HEADER_LEN + length <= FEED_MAX
+    }
+
+    /// Keeps a message to go with the next ones, also when there is no room.
+    pub(crate) fn feed_now(&mut self, message: &[u8]) -> Result<()> {
+        self.check(&[IoSlice::new(message)])?;
         self.outgoing().feed(message).map_err(|fault| self.fault(fault))
     }
 
@@ -253,10 +272,7 @@ impl Sender {
     ///
     /// [`ErrorKind::Disconnected`].
     pub fn try_flush(&mut self) -> Result<bool> {
-        while self.outgoing().pending() > 0 {
-            if self.outgoing().try_flush().map_err(|fault| self.fault(fault))? {
-                break;
-            }
+        while !self.flush_now()? {
             // The caller may wait now.
             if !self.prepare_to_wait()? {
                 return Ok(false);
@@ -275,6 +291,14 @@ impl Sender {
             return Ok(());
         }
         self.flush()?;
+        self.finish_now()
+    }
+
+    /// Ends this direction. What was fed must have been sent.
+    pub(crate) fn finish_now(&mut self) -> Result<()> {
+        if self.finished {
+            return Ok(());
+        }
         self.finished = true;
         self.outgoing().finish().map_err(|fault| self.fault(fault))
     }
@@ -298,7 +322,7 @@ impl Sender {
     }
 
     /// What must hold before anything of a message is sent.
-    fn check(&self, parts: &[IoSlice<'_>]) -> Result<()> {
+    pub(crate) fn check(&self, parts: &[IoSlice<'_>]) -> Result<()> {
         if self.finished {
             return Err(self
                 .common
@@ -310,6 +334,16 @@ impl Sender {
             return Err(self.fault(Fault::TooLong { length }));
         }
         Ok(())
+    }
+
+    /// What must hold before so many descriptors are sent.
+    pub(crate) fn check_descriptors(&self, count: usize) -> Result<()> {
+        self.check_fds(count, self.common.capabilities().descriptors, "descriptors", "unix or packet")
+    }
+
+    /// What must hold before so many blocks of memory are sent.
+    pub(crate) fn check_blocks(&self, count: usize) -> Result<()> {
+        self.check_fds(count, self.common.capabilities().zero_copy, "shared memory", "shm, packet or unix")
     }
 
     /// What must hold before descriptors are sent, where the transport `can` do it.
@@ -329,7 +363,7 @@ impl Sender {
     }
 
     /// See [`Outgoing::prepare_to_wait`].
-    fn prepare_to_wait(&mut self) -> Result<bool> {
+    pub(crate) fn prepare_to_wait(&mut self) -> Result<bool> {
         self.outgoing.prepare_to_wait().map_err(|fault| self.fault(fault))
     }
 
@@ -341,7 +375,7 @@ impl Sender {
         }
     }
 
-    fn timed_out(&self) -> Error {
+    pub(crate) fn timed_out(&self) -> Error {
         self.common
             .error(
                 ErrorKind::TimedOut,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use crate::limits::{Gate, Refusals, locked};
 use crate::name::{Holding, leftovers};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle, Wake};
+use crate::sys::shared_fd::SharedFd;
 use crate::transport::{Link, Listener, Terms, Transport, client_file, fifo};
 use crate::wait::{Deadline, wait_for};
 use crate::wire::client_file::ClientFile;
@@ -46,7 +47,7 @@ pub struct Server {
     shutdown: ShutdownHandle,
     state: Mutex<State>,
     /// The poller's descriptor, to be waited on without the lock.
-    readiness: OwnedFd,
+    readiness: Arc<SharedFd>,
 }
 
 /// What one accepting thread at a time works on.
@@ -140,7 +141,7 @@ impl Server {
             gate,
             yields: options.yields,
             shutdown,
-            readiness,
+            readiness: Arc::new(SharedFd::new(readiness, 1)),
             state: Mutex::new(state),
         })
     }
@@ -178,7 +179,7 @@ impl Server {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io("accept on", &*self.quoted, error))?;
                     // Until now nothing was ready.
-                    locked(&self.state).nobody_waits();
+                    self.nobody_has_waited();
                     in_time = ready && !deadline.is_over();
                 }
                 Step::More if in_time => in_time = !deadline.is_over(),
@@ -203,6 +204,27 @@ impl Server {
             Step::Client(link) => Ok(Some(self.connection(link))),
             Step::Idle | Step::More => Ok(None),
         }
+    }
+
+    /// Works on what is ready. When nothing is left, wait on the descriptor.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn accept_now(&self) -> Result<Accepted> {
+        Ok(match self.step()? {
+            Step::Client(link) => Accepted::Client(self.connection(link)),
+            Step::Idle => Accepted::Nobody,
+            Step::More => Accepted::NobodyYet,
+        })
+    }
+
+    /// Notes that until now nothing was ready, after waiting for that.
+    pub(crate) fn nobody_has_waited(&self) {
+        locked(&self.state).nobody_waits();
+    }
+
+    /// The descriptor to wait on, for who waits in another way than a poll loop.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn shared_fd(&self) -> Arc<SharedFd> {
+        Arc::clone(&self.readiness)
     }
 
     fn step(&self) -> Result<Step> {
@@ -325,6 +347,16 @@ impl Iterator for Incoming<'_> {
             }
         }
     }
+}
+
+/// What one round of work brought, for the APIs that wait by themselves.
+#[allow(dead_code, reason = "for the APIs that are features")]
+pub(crate) enum Accepted {
+    Client(Connection),
+    /// Nothing is left to do until the descriptor says so.
+    Nobody,
+    /// And there is more to do.
+    NobodyYet,
 }
 
 /// What one round of work brought.

@@ -171,6 +171,12 @@ impl Connecting {
         }
     }
 
+    /// The name in quotes, for messages.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn object(&self) -> &str {
+        &self.quoted
+    }
+
     /// The error for what went wrong while waiting.
     pub(crate) fn failed(&self, error: std::io::Error) -> Error {
         Error::io("connect to", &*self.quoted, error)

@@ -8,3 +8,6 @@ pub(crate) mod fork;
 pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;
 pub(crate) mod pass_rights;
+#[cfg(feature = "tokio")]
+pub(crate) mod readiness;
+pub(crate) mod shared_fd;

@@ -14,13 +14,14 @@ use super::{Fault, LostFds};
 use crate::limits::FDS_MAX;
 use crate::sys::credentials::peer_pidfd;
 use crate::sys::fork::Process;
+use crate::sys::shared_fd::SharedFd;
 
 /// Room for as many descriptors as the kernel sends at once.
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(FDS_MAX));
 
 /// A share of the socket that both halves of a connection use.
 pub(super) struct Half {
-    socket: Arc<OwnedFd>,
+    socket: Arc<SharedFd>,
     /// Which direction this half carries, and ends.
     direction: Shutdown,
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
@@ -50,10 +51,15 @@ impl Read {
 impl Half {
     /// The receiving and the sending half of a socket.
     pub(super) fn both(socket: OwnedFd, takes_fds: bool) -> (Self, Self) {
-        let socket = Arc::new(socket);
+        let socket = Arc::new(SharedFd::new(socket, 2));
         let process = Process::current();
         let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, takes_fds, process };
         (half(Shutdown::Read), half(Shutdown::Write))
+    }
+
+    /// The socket, for who waits for it in another way.
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        &self.socket
     }
 
     pub(super) fn set_apart(&mut self) {
@@ -145,7 +151,7 @@ impl AsFd for Half {
 
 impl Drop for Half {
     fn drop(&mut self) {
-        let other_lives = Arc::strong_count(&self.socket) > 1;
+        let other_lives = self.socket.let_go() > 0;
         if self.apart && other_lives && self.process.is_current() {
             // A peer that has gone has ended both directions already.
             let _ = self.end();

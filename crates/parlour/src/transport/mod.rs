@@ -34,7 +34,7 @@ mod unix;
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -47,6 +47,7 @@ use crate::name::{Found, Holding};
 use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
+use crate::sys::shared_fd::SharedFd;
 use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
@@ -588,6 +589,16 @@ impl Outgoing {
     /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
     /// when this direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.descriptor().map(|fd| fd.as_fd())
+    }
+
+    /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn shared_fd(&self) -> Option<Arc<SharedFd>> {
+        self.descriptor().cloned()
+    }
+
+    fn descriptor(&self) -> Option<&Arc<SharedFd>> {
         match self {
             Self::Shm(outgoing) => outgoing.fd(),
             Self::Packet(outgoing) => outgoing.fd(),
@@ -680,6 +691,16 @@ impl Incoming {
 
     /// Readable when [`try_recv`](Self::try_recv) may go on.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+        self.descriptor().as_fd()
+    }
+
+    /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn shared_fd(&self) -> Arc<SharedFd> {
+        Arc::clone(self.descriptor())
+    }
+
+    fn descriptor(&self) -> &Arc<SharedFd> {
         match self {
             Self::Shm(incoming) => incoming.fd(),
             Self::Packet(incoming) => incoming.fd(),

@@ -4,7 +4,8 @@
 //! also what tells an empty message from the end, which on such a socket are both a read of nothing.
 
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::net::{SocketType, sockopt};
 
@@ -16,6 +17,7 @@ use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
+use crate::sys::shared_fd::SharedFd;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
 use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
@@ -142,8 +144,8 @@ impl Outgoing {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.finished).then(|| self.half.as_fd())
+    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
+        (!self.finished).then(|| self.half.fd())
     }
 }
 
@@ -318,8 +320,8 @@ impl Incoming {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.half.as_fd()
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        self.half.fd()
     }
 
     pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {

@@ -1,7 +1,8 @@
 //! `unix`: a `SOCK_STREAM` socket, with nothing on the wire but frames.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::net::SocketType;
 
@@ -12,6 +13,7 @@ use super::{Fault, Link, MessageMax, Received, Transport};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
+use crate::sys::shared_fd::SharedFd;
 
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
@@ -79,8 +81,8 @@ impl Outgoing {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.finished).then(|| self.half.as_fd())
+    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
+        (!self.finished).then(|| self.half.fd())
     }
 }
 
@@ -106,8 +108,8 @@ impl Incoming {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.half.as_fd()
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        self.half.fd()
     }
 
     pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {

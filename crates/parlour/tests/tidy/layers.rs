@@ -12,7 +12,7 @@ const LAYERS: &[&[&str]] = &[
     &["sender", "receiver"],
     &["connection"],
     &["connect", "server", "options", "typed"],
-    &["inspect", "hub"],
+    &["inspect", "hub", "tokio"],
 ];
 
 /// What goes up all the same, each with the reason.
@@ -92,6 +92,17 @@ fn violations(source: &Source) -> Vec<String> {
 fn no_part_uses_what_is_above_it() {
     let wrong: Vec<String> = library().iter().flat_map(violations).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Who does not turn the feature on pays nothing for it, and reads nothing of it.
+#[test]
+fn only_the_api_for_tokio_knows_of_tokio() {
+    for source in library() {
+        let may =
+            source.path.starts_with("tokio/") || ["lib.rs", "sys/mod.rs", "sys/readiness.rs"].contains(&&*source.path);
+        let found = source.lines_with("tokio");
+        assert!(may || found.is_empty(), "{found:#?}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod listen;
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
@@ -22,6 +23,7 @@ use crate::message::Message;
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
+use crate::sys::shared_fd::SharedFd;
 use crate::wire::client_file::{ClientFile, ClientId};
 
 pub(crate) use connect::Handshake;
@@ -85,16 +87,20 @@ fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
 fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     Link {
         transport: Transport::Fifo,
-        incoming: super::Incoming::Fifo(Incoming { fifo: reader, frames: FrameReceiver::new(max) }),
-        outgoing: super::Outgoing::Fifo(Outgoing { fifo: Some(writer), frames: FrameSender::default() }),
+        incoming: super::Incoming::Fifo(Incoming { fifo: shared(reader), frames: FrameReceiver::new(max) }),
+        outgoing: super::Outgoing::Fifo(Outgoing { fifo: Some(shared(writer)), frames: FrameSender::default() }),
         peer,
         permit,
     }
 }
 
+fn shared(fifo: OwnedFd) -> Arc<SharedFd> {
+    Arc::new(SharedFd::new(fifo, 1))
+}
+
 pub(crate) struct Outgoing {
     /// `None` once this direction has ended.
-    fifo: Option<OwnedFd>,
+    fifo: Option<Arc<SharedFd>>,
     frames: FrameSender,
 }
 
@@ -132,13 +138,13 @@ impl Outgoing {
         Ok(())
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.fifo.as_ref().map(AsFd::as_fd)
+    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
+        self.fifo.as_ref()
     }
 }
 
 pub(crate) struct Incoming {
-    fifo: OwnedFd,
+    fifo: Arc<SharedFd>,
     frames: FrameReceiver,
 }
 
@@ -156,7 +162,7 @@ impl Incoming {
         self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(Read::of_bytes(rustix::io::readv(fifo, spaces)?)))
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.fifo.as_fd()
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        &self.fifo
     }
 }

@@ -19,7 +19,7 @@ mod listen;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -36,6 +36,7 @@ use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
 use crate::shm::ring::{BadPosition, Reader, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
+use crate::sys::shared_fd::SharedFd;
 use crate::wire::frame::{self, HEADER_LEN};
 
 pub(crate) use connect::Handshake;
@@ -228,8 +229,8 @@ impl Outgoing {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        (!self.finished).then(|| self.half.as_fd())
+    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
+        (!self.finished).then(|| self.half.fd())
     }
 }
 
@@ -449,8 +450,8 @@ impl Incoming {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
-        self.half.as_fd()
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        self.half.fd()
     }
 
     pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {

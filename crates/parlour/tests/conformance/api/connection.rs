@@ -6,23 +6,27 @@ use std::time::Duration;
 
 use parlour::{Capabilities, Message, Peer, SharedBytes, Transport};
 
-use super::{Receiver, Result, Sender, TryRecvError, TrySendError};
+use super::error::Error;
+use super::{Receiver, Result, Sender, TryRecvError, TrySendError, block_on, block_on_for};
 
 #[derive(Debug)]
 pub enum Connection {
     Blocking(parlour::Connection),
+    Tokio(parlour::tokio::Connection),
 }
 
 impl Connection {
     pub fn send(&mut self, message: &[u8]) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send(message)?),
+            Self::Tokio(connection) => Ok(block_on(connection.send(message))?),
         }
     }
 
     pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_vectored(parts)?),
+            Self::Tokio(connection) => Ok(block_on(connection.send_vectored(parts))?),
         }
     }
 
@@ -30,84 +34,112 @@ impl Connection {
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_timeout(message, timeout)?),
+            Self::Tokio(connection) => {
+                let before = connection.messages_taken();
+                match block_on_for(timeout, connection.send(message)) {
+                    Some(sent) => Ok(sent?),
+                    None if connection.messages_taken() > before => Ok(()),
+                    None => Err(Error::TimedOut),
+                }
+            }
         }
     }
 
     pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_with_fds(message, fds)?),
+            Self::Tokio(connection) => Ok(block_on(connection.send_with_fds(message, fds))?),
         }
     }
 
     pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_with_fds_timeout(message, fds, timeout)?),
+            Self::Tokio(connection) => {
+                let before = connection.messages_taken();
+                match block_on_for(timeout, connection.send_with_fds(message, fds)) {
+                    Some(sent) => Ok(sent?),
+                    None if connection.messages_taken() > before => Ok(()),
+                    None => Err(Error::TimedOut),
+                }
+            }
         }
     }
 
     pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_shared(message, blocks)?),
+            Self::Tokio(connection) => Ok(block_on(connection.send_shared(message, blocks))?),
         }
     }
 
     pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_send(message)?),
+            Self::Tokio(connection) => Ok(connection.try_send(message)?),
         }
     }
 
     pub fn feed(&mut self, message: &[u8]) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.feed(message)?),
+            Self::Tokio(connection) => Ok(block_on(connection.feed(message))?),
         }
     }
 
     pub fn flush(&mut self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.flush()?),
+            Self::Tokio(connection) => Ok(block_on(connection.flush())?),
         }
     }
 
     pub fn try_flush(&mut self) -> Result<bool> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_flush()?),
+            Self::Tokio(connection) => Ok(connection.try_flush()?),
         }
     }
 
     pub fn recv(&mut self) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv()?),
+            Self::Tokio(connection) => Ok(block_on(connection.recv())?),
         }
     }
 
     pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_into(message)?),
+            Self::Tokio(connection) => Ok(block_on(connection.recv_into(message))?),
         }
     }
 
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_timeout(timeout)?),
+            Self::Tokio(connection) => Ok(block_on_for(timeout, connection.recv()).ok_or(Error::TimedOut)??),
         }
     }
 
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_recv()?),
+            Self::Tokio(connection) => Ok(connection.try_recv()?),
         }
     }
 
     pub fn has_message(&self) -> bool {
         match self {
             Self::Blocking(connection) => connection.has_message(),
+            Self::Tokio(connection) => connection.has_message(),
         }
     }
 
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.finish()?),
+            Self::Tokio(connection) => Ok(block_on(connection.finish())?),
         }
     }
 
@@ -117,36 +149,45 @@ impl Connection {
                 let (sender, receiver) = connection.split();
                 (Sender::Blocking(sender), Receiver::Blocking(receiver))
             }
+            Self::Tokio(connection) => {
+                let (sender, receiver) = connection.split();
+                (Sender::Tokio(sender), Receiver::Tokio(receiver))
+            }
         }
     }
 
     pub fn close(self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.close()?),
+            Self::Tokio(connection) => Ok(block_on(connection.close())?),
         }
     }
 
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Blocking(connection) => connection.peer(),
+            Self::Tokio(connection) => connection.peer(),
         }
     }
 
     pub fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Blocking(connection) => connection.peer_pidfd(),
+            Self::Tokio(connection) => connection.peer_pidfd(),
         }
     }
 
     pub fn transport(&self) -> Transport {
         match self {
             Self::Blocking(connection) => connection.transport(),
+            Self::Tokio(connection) => connection.transport(),
         }
     }
 
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Blocking(connection) => connection.capabilities(),
+            Self::Tokio(connection) => connection.capabilities(),
         }
     }
 
@@ -154,6 +195,7 @@ impl Connection {
     pub fn into_blocking(self) -> parlour::Connection {
         match self {
             Self::Blocking(connection) => connection,
+            Self::Tokio(connection) => panic!("{connection:?} is not blocking"),
         }
     }
 }

@@ -8,6 +8,10 @@ mod error;
 mod halves;
 mod server;
 
+use std::future::Future;
+use std::sync::OnceLock;
+use std::time::Duration;
+
 use parlour::{ConnectOptions, ServerOptions, Transport};
 
 use crate::support::Base;
@@ -21,6 +25,23 @@ pub use server::Server;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     Blocking,
+    /// Each call is a future that a thread of its own blocks on, with tasks and threads as the scenarios have them.
+    Tokio,
+}
+
+/// The runtime behind [`Way::Tokio`].
+fn runtime() -> &'static tokio::runtime::Runtime {
+    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
+    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    runtime().block_on(future)
+}
+
+/// What a timeout means to the blocking API. `None` when it has passed.
+fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
+    block_on(async { tokio::time::timeout(timeout, future).await.ok() })
 }
 
 /// What a scenario runs with.
@@ -43,6 +64,10 @@ impl Setting {
     pub fn bind_with(self, options: &ServerOptions, address: impl AsRef<str>) -> Result<Server> {
         match self.way {
             Way::Blocking => Ok(Server::Blocking(options.bind(address)?)),
+            Way::Tokio => {
+                let _inside = runtime().enter();
+                Ok(Server::Tokio(options.bind_tokio(address)?))
+            }
         }
     }
 
@@ -53,6 +78,7 @@ impl Setting {
     pub fn connect_with(self, options: &ConnectOptions, address: impl AsRef<str>) -> Result<Connection> {
         match self.way {
             Way::Blocking => Ok(Connection::Blocking(options.connect(address)?)),
+            Way::Tokio => Ok(Connection::Tokio(block_on(options.connect_tokio(address))?)),
         }
     }
 }

@@ -3,32 +3,43 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parlour::{Refusals, ShutdownHandle, Transport};
 
-use super::{Connection, Result};
+use super::error::Error;
+use super::{Connection, Result, block_on, block_on_for, runtime};
 use crate::support::wait;
 
 #[derive(Debug)]
 pub enum Server {
     Blocking(parlour::Server),
+    Tokio(parlour::tokio::Server),
 }
 
 impl Server {
     pub fn accept(&self) -> Result<Connection> {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.accept()?)),
+            Self::Tokio(server) => Ok(Connection::Tokio(block_on(server.accept())?)),
         }
     }
 
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Connection> {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.accept_timeout(timeout)?)),
+            Self::Tokio(server) => {
+                Ok(Connection::Tokio(block_on_for(timeout, server.accept()).ok_or(Error::TimedOut)??))
+            }
         }
     }
 
     pub fn try_accept(&self) -> Result<Option<Connection>> {
         match self {
             Self::Blocking(server) => Ok(server.try_accept()?.map(Connection::Blocking)),
+            Self::Tokio(server) => {
+                let _inside = runtime().enter();
+                Ok(server.try_accept()?.map(Connection::Tokio))
+            }
         }
     }
 
@@ -38,6 +49,11 @@ impl Server {
             Self::Blocking(server) => {
                 Box::new(server.incoming().map(|connection| Ok(Connection::Blocking(connection?))))
             }
+            Self::Tokio(server) => {
+                let mut incoming = server.incoming();
+                let next = move || Some(block_on(incoming.next())?.map(Connection::Tokio).map_err(Error::from));
+                Box::new(std::iter::from_fn(next))
+            }
         }
     }
 
@@ -45,42 +61,49 @@ impl Server {
     pub fn has_somebody(&self) -> bool {
         match self {
             Self::Blocking(server) => wait::readable(server),
+            Self::Tokio(server) => wait::readable(server),
         }
     }
 
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         match self {
             Self::Blocking(server) => server.shutdown_handle(),
+            Self::Tokio(server) => server.shutdown_handle(),
         }
     }
 
     pub fn close(self) -> Result<()> {
         match self {
             Self::Blocking(server) => Ok(server.close()?),
+            Self::Tokio(server) => Ok(server.close()?),
         }
     }
 
     pub fn name(&self) -> &str {
         match self {
             Self::Blocking(server) => server.name(),
+            Self::Tokio(server) => server.name(),
         }
     }
 
     pub fn path(&self) -> &Path {
         match self {
             Self::Blocking(server) => server.path(),
+            Self::Tokio(server) => server.path(),
         }
     }
 
     pub fn transports(&self) -> Vec<Transport> {
         match self {
             Self::Blocking(server) => server.transports(),
+            Self::Tokio(server) => server.transports(),
         }
     }
 
     pub fn refused(&self) -> Refusals {
         match self {
             Self::Blocking(server) => server.refused(),
+            Self::Tokio(server) => server.refused(),
         }
     }
 }

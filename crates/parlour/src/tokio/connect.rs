@@ -1,0 +1,32 @@
+//! Connecting, a step at a time.
+
+use super::connection::Connection;
+use super::unregistered;
+use super::waiting::Waiting;
+use crate::connect::Connecting;
+use crate::error::Result;
+use crate::options::ConnectOptions;
+
+impl ConnectOptions {
+    /// Connects, in a task of a tokio runtime. See [`Connection::connect`]. (Feature `tokio`.)
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](ConnectOptions::connect), and
+    /// [`Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes it leaves nothing behind. The server may see a client that has gone.
+    pub async fn connect_tokio(&self, address: impl AsRef<str>) -> Result<Connection> {
+        let mut connecting = Connecting::new(address.as_ref(), self)?;
+        loop {
+            if let Some(connection) = connecting.step()? {
+                return Connection::from_blocking(connection);
+            }
+            let waiting = Waiting::new(&connecting.waits())
+                .map_err(|error| unregistered("connect to", connecting.object(), error))?;
+            waiting.wait().await.map_err(|error| connecting.failed(error))?;
+        }
+    }
+}

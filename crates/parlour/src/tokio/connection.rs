@@ -1,0 +1,358 @@
+//! A private two-way channel of messages.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_core::Stream;
+use futures_sink::Sink;
+use tokio::io::Interest;
+
+use super::receiver::Receiver;
+use super::sender::Sender;
+use super::unregistered;
+use crate::error::{Error, Result, TryRecvError, TrySendError};
+use crate::message::Message;
+use crate::options::ConnectOptions;
+use crate::peer::Peer;
+use crate::shared_bytes::SharedBytes;
+use crate::sys::readiness::Readiness;
+use crate::transport::{Capabilities, Transport};
+
+/// A private two-way channel of messages with one peer, for tasks. The blocking one is [`crate::Connection`].
+///
+/// Messages arrive whole, in order, at most once. `send` is done when the kernel has the message, which says nothing
+/// about the peer having read it; a full channel makes it wait, so a peer that does not read holds its sender up and
+/// nothing grows. The other side's end is `None` from `recv`, after everything that it sent.
+///
+/// Both directions are independent: [`split`](Connection::split) gives one to each of two tasks. Dropping the
+/// connection ends both; [`close`](Connection::close) does so after what was fed is sent.
+///
+/// It is a [`Stream`] of messages and a [`Sink`] for anything that is bytes, as its [`Receiver`] and its [`Sender`] are.
+pub struct Connection {
+    sender: Sender,
+    receiver: Receiver,
+}
+
+impl Connection {
+    /// Takes over a connection of the blocking API, for the runtime that is current.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime; [`ErrorKind::Io`](crate::ErrorKind::Io)
+    /// when the system cannot watch its descriptors.
+    pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
+        let (mut sender, receiver) = connection.into_halves();
+        let (incoming, outgoing) = (receiver.incoming.shared_fd(), sender.outgoing().shared_fd());
+        let failed = |error| unregistered("use", receiver.common().object(), error);
+        // A descriptor is registered once: a socket for both directions, each of a pair of FIFOs for its own.
+        let is_shared = outgoing.as_ref().is_none_or(|outgoing| Arc::ptr_eq(outgoing, &incoming));
+        let (readable, writable) = if is_shared {
+            let both =
+                Arc::new(Readiness::register(incoming, Interest::READABLE | Interest::WRITABLE).map_err(failed)?);
+            let writable = outgoing.is_some().then(|| Arc::clone(&both));
+            (both, writable)
+        } else {
+            let readable = Arc::new(Readiness::register(incoming, Interest::READABLE).map_err(failed)?);
+            let writable = outgoing.map(|outgoing| Readiness::register(outgoing, Interest::WRITABLE)).transpose();
+            (readable, writable.map_err(failed)?.map(Arc::new))
+        };
+        Ok(Self { sender: Sender::new(sender, writable), receiver: Receiver::new(receiver, readable) })
+    }
+
+    /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See [`crate::Connection::connect`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::connect`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a
+    /// runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes it leaves nothing behind. The server may see a client that has gone.
+    #[doc(alias = "connect_to")]
+    pub async fn connect(address: impl AsRef<str>) -> Result<Self> {
+        ConnectOptions::default().connect_tokio(address).await
+    }
+
+    /// Sends one message of any length from 0 to the limit. Waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): nothing was sent, and the connection is as before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer receives no more; no signal is raised.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes, it has sent the message or nothing of it, and
+    /// [`messages_taken`](Connection::messages_taken) tells which. Of a message that was begun the rest is kept, and goes out
+    /// before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
+    #[doc(alias = "send_info")]
+    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
+        self.sender.send(message).await
+    }
+
+    /// [`send`](Connection::send) of one message that lies in parts, without copying them together.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `send`.
+    pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
+        self.sender.send_vectored(parts).await
+    }
+
+    /// Sends one message with open descriptors: the receiver finds copies of them in [`Message::fds`]. Ours stay open, and
+    /// ours to close. See [`crate::Sender::send_with_fds`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::send_with_fds`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `send`: the descriptors go with the message or not at all.
+    pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+        self.sender.send_with_fds(message, fds).await
+    }
+
+    /// Sends one message with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::send_shared`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `send`: the blocks go with the message or not at all.
+    pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        self.sender.send_shared(message, blocks).await
+    }
+
+    /// [`send`](Connection::send) that does not wait. See [`crate::Sender::try_send`].
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] hands the message back; [`TrySendError::Failed`] has the errors of `send`.
+    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
+        self.sender.try_send(message)
+    }
+
+    /// Takes a message to go with the next ones. See [`Sender::feed`].
+    ///
+    /// Before this connection waits in `recv` it sends what was fed, so a reply is never waited for in vain.
+    ///
+    /// # Errors
+    ///
+    /// Those of `send`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `send`.
+    pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
+        self.sender.feed(message).await
+    }
+
+    /// Sends what was fed. Waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes, what was not sent stays, and goes out in order with the next call that sends.
+    pub async fn flush(&mut self) -> Result<()> {
+        self.sender.flush().await
+    }
+
+    /// [`flush`](Connection::flush) that does not wait: `false` when something is left to send.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    pub fn try_flush(&mut self) -> Result<bool> {
+        self.sender.try_flush()
+    }
+
+    /// Waits until a whole message has arrived. `None`: the other side has ended this direction, and all of its
+    /// messages were received.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the other side went in the middle of a message.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): it closed without reading all that this side sent,
+    ///   instead of `None`, where the transport can tell. See [`crate::Connection::recv`].
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): it announced more than the limit; nothing was
+    ///   allocated for it, and this direction is over.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes, it has received nothing: what has come of a message is kept.
+    #[doc(alias = "recv_info")]
+    pub async fn recv(&mut self) -> Result<Option<Message>> {
+        let mut message = Message::default();
+        Ok(poll_fn(|cx| self.poll_recv(cx, &mut message)).await?.then_some(message))
+    }
+
+    /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
+    /// [`crate::Receiver::recv_into`].
+    ///
+    /// # Errors
+    ///
+    /// Those of `recv`.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of `recv`.
+    pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        poll_fn(|cx| Message::receive_into(bytes, |message| self.poll_recv(cx, message))).await
+    }
+
+    /// [`recv`](Connection::recv) that does not wait.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of `recv`.
+    pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        self.receiver.try_recv()
+    }
+
+    /// Whether a receive has an answer, a message or the end, that is here already.
+    #[must_use]
+    pub fn has_message(&self) -> bool {
+        self.receiver.has_message()
+    }
+
+    /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
+    fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<bool>> {
+        let received = self.receiver.poll_recv(cx, out);
+        if received.is_pending() && self.sender.has_fed() {
+            // What cannot be sent is no reason not to receive; the next send tells.
+            let _ = self.sender.poll_flush_fed(cx);
+        }
+        received
+    }
+
+    /// Ends sending, after what was fed is sent; the peer receives `None` after the last message. Receiving goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the peer has gone before.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes, sending goes on, and what was not sent stays as with [`flush`](Connection::flush).
+    pub async fn finish(&mut self) -> Result<()> {
+        self.sender.finish().await
+    }
+
+    /// The two directions, for two tasks. From now on, dropping one ends its direction and leaves the other.
+    #[must_use]
+    pub fn split(self) -> (Sender, Receiver) {
+        let Self { mut sender, mut receiver } = self;
+        sender.half().set_apart();
+        receiver.half().incoming.set_apart();
+        (sender, receiver)
+    }
+
+    /// Sends what was fed, and ends the connection. Dropping it does the same without waiting: then what a full channel
+    /// does not take at once is lost.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when something was still to be sent and the peer has
+    /// gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropped before it completes it ends the connection, as dropping that does.
+    #[doc(alias = "disconnect_from")]
+    pub async fn close(mut self) -> Result<()> {
+        self.sender.flush().await
+    }
+
+    /// How many messages this side has taken; see [`Sender::messages_taken`].
+    #[must_use]
+    pub fn messages_taken(&self) -> u64 {
+        self.sender.messages_taken()
+    }
+
+    /// Who is at the other end.
+    #[must_use]
+    pub fn peer(&self) -> &Peer {
+        self.receiver.peer()
+    }
+
+    /// A descriptor of the peer's process, for watching its life without the risk that its number is given to another.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::peer_pidfd`].
+    ///
+    /// # Platform
+    ///
+    /// Linux.
+    pub fn peer_pidfd(&self) -> io::Result<OwnedFd> {
+        self.receiver.peer_pidfd()
+    }
+
+    /// The transport that was chosen.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        self.receiver.transport()
+    }
+
+    /// What this connection can do.
+    #[must_use]
+    pub fn capabilities(&self) -> Capabilities {
+        self.receiver.capabilities()
+    }
+}
+
+impl Stream for Connection {
+    type Item = Result<Message>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { sender, receiver } = self.get_mut();
+        let item = receiver.poll_item(cx);
+        if item.is_pending() && sender.has_fed() {
+            // As in `recv`.
+            let _ = sender.poll_flush_fed(cx);
+        }
+        item
+    }
+}
+
+impl<M: AsRef<[u8]>> Sink<M> for Connection {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.get_mut().sender.poll_room(cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
+        self.get_mut().sender.start(message.as_ref())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.get_mut().sender.poll_flush_fed(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.get_mut().sender.poll_finish(cx)
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.receiver.fmt_as(f, "Connection")
+    }
+}

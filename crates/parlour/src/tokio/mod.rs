@@ -1,0 +1,91 @@
+//! The API for tasks of a [tokio](https://docs.rs/tokio) runtime: the same names and the same meanings as in the blocking API,
+//! with `async` where that one blocks. (Feature `tokio`.)
+//!
+//! ```
+//! use parlour::tokio::{Connection, Server};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let base = tempfile::tempdir()?;
+//! # let name = format!("{}/greeter", base.path().display());
+//! // let name = "greeter";
+//! let server = Server::bind(&name)?;
+//! tokio::spawn(async move {
+//!     let mut client = server.accept().await?;
+//!     while let Some(message) = client.recv().await? {
+//!         client.send_vectored(&[std::io::IoSlice::new(b"hello, "), std::io::IoSlice::new(&message)]).await?;
+//!     }
+//!     Ok::<(), parlour::Error>(())
+//! });
+//!
+//! let mut connection = Connection::connect(&name).await?;
+//! connection.send(b"world").await?;
+//! assert_eq!(connection.recv().await?.unwrap(), b"hello, world");
+//! connection.close().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Options are those of the blocking API: [`ServerOptions::bind_tokio`](crate::ServerOptions::bind_tokio) and
+//! [`ConnectOptions::connect_tokio`](crate::ConnectOptions::connect_tokio). What was made otherwise is taken over with
+//! [`Server::from_blocking`] and [`Connection::from_blocking`]. Both ends need not be of the same API.
+//!
+//! # How it waits
+//!
+//! By readiness: each descriptor is registered once with the runtime, and a task that waits is woken when something has come.
+//! No thread is started, nothing polls in a loop, and an idle connection costs nothing. It works on the current-thread and
+//! on the multi-thread runtime, with or without timers. What always has something to do (a peer that never stops sending)
+//! gives way to other tasks when its budget is used up, [`coop`](::tokio::task::coop).
+//!
+//! An idle connection holds no buffer: those that are needed while bytes are waiting come from a handful that each thread
+//! of the runtime keeps, and go back there.
+//!
+//! # Timeouts and cancellation
+//!
+//! There are no timeouts of its own: wrap a call in `tokio::time::timeout`. Every future here may be dropped
+//! at any time, and no message is lost, doubled or torn by that; each method says what it means under "Cancel safety".
+//! [`messages_taken`](Connection::messages_taken) tells whether the message of a `send` that was dropped is on its way.
+//!
+//! # Streams and sinks
+//!
+//! [`Incoming`] is a [`Stream`](futures_core::Stream) of connections. A [`Connection`] is a `Stream` of messages and a
+//! [`Sink`](futures_sink::Sink) for anything that is bytes, and so are its halves.
+//!
+//! # Errors
+//!
+//! Every method may give, besides its own errors, [`ErrorKind::Io`] when the runtime is shutting down.
+//! What registers a descriptor gives [`ErrorKind::Unsupported`] outside of a runtime.
+//!
+//! # Panics
+//!
+//! Only in a runtime that was built without I/O (`enable_io`), where tokio itself does.
+
+mod connect;
+mod connection;
+mod receiver;
+mod sender;
+mod serve;
+mod server;
+mod spares;
+mod waiting;
+
+pub use connection::Connection;
+pub use receiver::Receiver;
+pub use sender::Sender;
+pub use serve::Served;
+pub use server::{Incoming, Server};
+
+use std::io;
+
+use crate::error::{Error, ErrorKind};
+
+/// What to say when a descriptor cannot be registered.
+fn unregistered(operation: &'static str, object: impl Into<String>, error: io::Error) -> Error {
+    match error.kind() {
+        io::ErrorKind::Unsupported => {
+            Error::new(ErrorKind::Unsupported, operation, object, "there is no tokio runtime here")
+                .next("call it in a task, or enter the runtime first")
+        }
+        _ => Error::io(operation, object, error),
+    }
+}

@@ -196,6 +196,9 @@ scenarios! {
         a_full_channel_takes_neither_message_nor_descriptors;
     shared:
         a_shared_block_is_read_where_it_is,
+        a_full_channel_takes_neither_message_nor_block,
+        a_block_goes_behind_all_that_waits_and_once,
+        a_sender_of_blocks_that_waits_uses_no_time,
         one_block_goes_to_many_clients_and_is_never_copied;
     signals:
         a_storm_of_signals_changes_no_data [Blocking: CHILDREN];

@@ -1,10 +1,12 @@
+use std::ops::Range;
 use std::os::fd::AsFd;
 use std::thread;
+use std::time::Duration;
 
-use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, SharedBytes, Transport};
+use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, SharedBytes, Transport};
 use rustix::fs::fstat;
 
-use super::api::Setting;
+use super::api::{Connection, Setting};
 use super::link::Link;
 use crate::support::{Base, Child, DEADLINE, Role, data};
 
@@ -60,6 +62,100 @@ pub fn a_shared_block_is_read_where_it_is(setting: Setting) {
     }
 }
 
+/// Both ends, of which the first may send blocks; `None` where the transport carries none.
+fn ends(setting: Setting) -> Option<(Connection, Connection)> {
+    let options = ConnectOptions::new().fds_max(1);
+    let (sender, receiver) = Link::with(setting, &ServerOptions::new().fds_max(1), &options).ends();
+    sender.capabilities().zero_copy.then_some((sender, receiver))
+}
+
+/// Sends until no more is taken, and says how many that were.
+fn fill(sender: &mut Connection) -> usize {
+    let mut count = 0;
+    while sender.try_send(data::message(count, 3001)).is_ok() {
+        count += 1;
+    }
+    count
+}
+
+fn drain(receiver: &mut Connection, numbers: Range<usize>, length: usize) {
+    for number in numbers {
+        data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, length);
+    }
+}
+
+fn expect(receiver: &mut Connection, bytes: &[u8], block: &SharedBytes) {
+    let mut message = receiver.recv_timeout(DEADLINE).unwrap().expect("a message");
+    assert_eq!(message, bytes);
+    let blocks = message.take_shared().unwrap();
+    assert_eq!(blocks.iter().map(identity).collect::<Vec<_>>(), [identity(block)]);
+}
+
+pub fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
+    let Some((mut sender, mut receiver)) = ends(setting) else { return };
+    let [late, in_time] = [b"late", b"time"].map(|bytes| SharedBytes::new(bytes).unwrap());
+    let count = fill(&mut sender);
+    for _ in 0..3 {
+        let error = sender.send_shared_timeout(b"late", &[&late], Duration::from_millis(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| sender.send_shared_timeout(b"in time", &[&in_time], DEADLINE).unwrap());
+        drain(&mut receiver, 0..count, 3001);
+        expect(&mut receiver, b"in time", &in_time);
+    });
+    sender.close().unwrap();
+    assert_eq!(receiver.recv().unwrap(), None);
+}
+
+/// What was fed is more than there is room for at once.
+pub fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
+    let Some((mut sender, mut receiver)) = ends(setting) else { return };
+    let blocks: Vec<_> = (0..20u8).map(|number| SharedBytes::new(&[number]).unwrap()).collect();
+    for block in &blocks {
+        let count = fill(&mut sender);
+        for number in 0..500 {
+            sender.feed(data::message(number, 100)).unwrap();
+        }
+        thread::scope(|scope| {
+            scope.spawn(|| sender.send_shared(&[7; 100_000], &[block]).unwrap());
+            drain(&mut receiver, 0..count, 3001);
+            drain(&mut receiver, 0..500, 100);
+            expect(&mut receiver, &[7; 100_000], block);
+        });
+    }
+    sender.close().unwrap();
+    assert_eq!(receiver.recv().unwrap(), None);
+}
+
+/// How long this thread has run.
+fn thread_time() -> Duration {
+    rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
+}
+
+/// Short messages, so that it is the descriptors of which there are too many under way.
+pub fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
+    let Some((mut sender, mut receiver)) = ends(setting) else { return };
+    let block = SharedBytes::new(b"block").unwrap();
+    let mut count = 0;
+    loop {
+        assert!(count < 10_000, "it takes any number");
+        let before = thread_time();
+        match sender.send_shared_timeout(b"one more", &[&block], Duration::from_millis(500)) {
+            Ok(()) => count += 1,
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+                let used = thread_time() - before;
+                assert!(used < Duration::from_millis(100), "it waited for half a second and used {used:?} of it");
+                break;
+            }
+        }
+    }
+    for _ in 0..count {
+        expect(&mut receiver, b"one more", &block);
+    }
+}
+
 /// `fan-out TRANSPORT`: one block of 64 MiB for eight clients, all of them in this process, which says how much memory of
 /// its own that took it.
 pub const FAN_OUT: Role = Role { name: "fan-out", play: fan_out };
@@ -72,7 +168,7 @@ fn fan_out(arguments: &[String]) {
     let address = base.address(transport, "frames");
     let server = Server::bind(&address).unwrap();
     let options = ConnectOptions::new().fds_max(1);
-    let pairs: Vec<(Connection, Connection)> = (0..8)
+    let pairs: Vec<(parlour::Connection, parlour::Connection)> = (0..8)
         .map(|_| {
             thread::scope(|scope| {
                 let client = scope.spawn(|| options.connect(&address).unwrap());

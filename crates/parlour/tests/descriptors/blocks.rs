@@ -142,12 +142,16 @@ fn forked(_: &[String]) {
 
 #[allow(unsafe_code)]
 fn fork_and_sleep() -> rustix::process::Pid {
-    // SAFETY: the child calls nothing but async-signal-safe functions until it is killed.
+    // SAFETY: the child calls nothing but async-signal-safe functions until it is killed, or its time is over.
     match unsafe { libc::fork() } {
-        0 => loop {
-            // SAFETY: pause(2) has no conditions.
-            unsafe { libc::pause() };
-        },
+        0 => {
+            // SAFETY: alarm(2) has no conditions.
+            unsafe { libc::alarm(30) };
+            loop {
+                // SAFETY: nor has pause(2).
+                unsafe { libc::pause() };
+            }
+        }
         pid => rustix::process::Pid::from_raw(pid).unwrap(),
     }
 }

@@ -3,15 +3,17 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::time::Duration;
 
 use libtest_mimic::Trial;
-use parlour::{Connection, ErrorKind, ServerOptions, Transport, TryRecvError};
+use parlour::{Connection, ErrorKind, ServerOptions, SharedBytes, Transport, TryRecvError};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::by_hand::Driver;
-use crate::hand::{ByHand, CONTROL, HEAD, RING, put_word, say, try_say};
+use crate::hand::{ByHand, CONTROL, HEAD, RING, TAIL, hear, put_word, say, try_say};
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial};
+use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial, wait};
 
 pub fn trials() -> Vec<Trial> {
     vec![
@@ -46,6 +48,8 @@ pub fn trials() -> Vec<Trial> {
                 }
             }
         }),
+        trial("without_room_for_a_message_its_descriptors_stay_here", || without_room(0, 0)),
+        trial("without_room_for_what_was_fed_before_descriptors_stay_here", || without_room(10, 100)),
         trial("descriptors_that_belong_to_no_message_end_the_connection", || {
             let mut child = Child::spawn("stray", &["-"]);
             child.expect("ended");
@@ -81,6 +85,29 @@ fn expect_end(mut served: Connection, kind: ErrorKind, what: &str) {
         let error = served.recv_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), kind, "{error}");
         assert!(error.to_string().contains(what), "{error}");
+    }
+}
+
+/// The ring is full to the last byte, and the peer says that it has taken `taken` of them.
+fn without_room(taken: u64, fed: usize) {
+    let base = Base::new();
+    let options = ServerOptions::new().ring_size(RING);
+    let driver = Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap());
+    let hand = ByHand::connect(driver.server.path(), |memory| put_word(memory, TAIL, taken));
+    let mut served = driver.client();
+    for _ in 0..RING / 1024 {
+        served.try_send(&[7; 1020]).unwrap();
+    }
+    if fed > 0 {
+        served.feed(&vec![7; fed]).unwrap();
+    }
+    let block = SharedBytes::new(b"block").unwrap();
+    for _ in 0..2 {
+        let error = served.send_shared_timeout(b"late", &[&block], Duration::from_millis(5)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+    }
+    while wait::ready(&hand.socket, PollFlags::IN, Duration::ZERO) {
+        assert!(hear(&hand.socket).1.is_empty(), "a descriptor is here, and its message is not");
     }
 }
 

@@ -73,6 +73,20 @@ impl Connection {
         }
     }
 
+    pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
+        match self {
+            Self::Blocking(connection) => Ok(connection.send_shared_timeout(message, blocks, timeout)?),
+            Self::Tokio(connection) => {
+                let before = connection.messages_taken();
+                match block_on_for(timeout, connection.send_shared(message, blocks)) {
+                    Some(sent) => Ok(sent?),
+                    None if connection.messages_taken() > before => Ok(()),
+                    None => Err(Error::TimedOut),
+                }
+            }
+        }
+    }
+
     pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_send(message)?),

@@ -98,8 +98,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Memory
 ///
-/// An idle client costs some 250 bytes (`shm`: 500, and its memory); buffers are lent to those who are in the middle of a
-/// message.
+/// An idle client costs less than 256 bytes (`shm`: some 600, and its rings); buffers are lent to those who are in the middle
+/// of a message.
 ///
 /// # Examples
 ///
@@ -126,11 +126,11 @@ pub struct Hub {
     spares: Spares,
     /// What has happened and was not told yet.
     events: VecDeque<Event>,
-    /// Those who have, or may have, something to say, in the order of their turns.
-    ready: VecDeque<Client>,
+    /// Those who have, or may have, something to say, by their places in the order of their turns.
+    ready: VecDeque<u32>,
     turn: Turn,
-    /// Those for whom something is to be written.
-    fed: Vec<Client>,
+    /// Those for whom something is to be written, by their places.
+    fed: Vec<u32>,
     /// Since when the first of them waits.
     fed_since: Option<Instant>,
     message_max: usize,
@@ -215,7 +215,7 @@ impl Hub {
     #[must_use]
     pub fn clients(&self) -> Vec<Client> {
         let mut clients: Vec<Client> =
-            self.members.iter().filter(|member| member.has_joined).map(|member| member.client).collect();
+            self.members.iter().filter(|(_, member)| member.has_joined).map(|(client, _)| client).collect();
         clients.sort_unstable();
         clients
     }
@@ -229,7 +229,7 @@ impl Hub {
     /// The transport over which a client came; `None` when it has gone.
     #[must_use]
     pub fn transport(&self, client: Client) -> Option<Transport> {
-        self.members.get(client).map(|member| member.transport)
+        self.members.get(client).map(Member::transport)
     }
 
     /// How many bytes wait in the hub to be sent to a client, four for each message included; 0 when it has gone.
@@ -288,8 +288,8 @@ impl Hub {
             let mut fds: Vec<PollFd<'_>> = self
                 .members
                 .iter()
-                .filter(|member| member.unsent() > 0)
-                .filter_map(|member| member.outgoing.fd())
+                .filter(|(_, member)| member.unsent() > 0)
+                .filter_map(|(_, member)| member.outgoing.fd())
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT))
                 .collect();
             if fds.is_empty() {
@@ -297,7 +297,7 @@ impl Hub {
             }
             if !wait(&mut fds, deadline).map_err(|error| self.failed("close", error))? {
                 let late = fds.len();
-                let bytes: usize = self.members.iter().map(Member::unsent).sum();
+                let bytes: usize = self.members.iter().map(|(_, member)| member.unsent()).sum();
                 let detail = format!("{bytes} bytes for {late} clients that do not receive are lost");
                 break Err(Error::new(ErrorKind::TimedOut, "close", &**self.server.quoted(), detail));
             }
@@ -340,7 +340,7 @@ impl Drop for Hub {
             return;
         }
         self.flush_all();
-        for member in self.members.iter() {
+        for (_, member) in self.members.iter() {
             self.watch.remove(&member.incoming, &member.outgoing);
             if member.unsent() > 0 {
                 let bytes = member.unsent();

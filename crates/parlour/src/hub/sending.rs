@@ -171,7 +171,7 @@ impl Hub {
         let Some(member) = self.members.get_mut(client) else { return };
         if !member.is_fed && !member.is_full {
             member.is_fed = true;
-            self.fed.push(client);
+            self.fed.push(client.place);
             self.fed_since.get_or_insert_with(Instant::now);
         }
     }
@@ -180,8 +180,10 @@ impl Hub {
     pub(super) fn flush_fed(&mut self) {
         self.fed_since = None;
         let mut fed = mem::take(&mut self.fed);
-        for client in fed.drain(..) {
-            self.flush_one(client);
+        for place in fed.drain(..) {
+            if let Some(client) = self.members.client_at(place) {
+                self.flush_one(client);
+            }
         }
         // Nobody is noted while they are written to. The memory is used again.
         self.fed = fed;

@@ -97,8 +97,8 @@ impl Hub {
             if self.turn.left == 0 {
                 return None;
             }
-            let client = *self.ready.front()?;
-            let Some(member) = self.members.get_mut(client) else {
+            let client = self.members.client_at(*self.ready.front()?);
+            let Some((client, member)) = client.and_then(|client| Some((client, self.members.get_mut(client)?))) else {
                 self.end_turn();
                 continue;
             };
@@ -112,7 +112,7 @@ impl Hub {
                 Heard::Message(message) => {
                     if self.turn.is_over_after(message.len()) {
                         member.rest(&mut self.spares);
-                        self.ready.push_back(client);
+                        self.ready.push_back(client.place);
                         self.end_turn();
                     }
                     return Some(Event::Message(client, message));
@@ -132,13 +132,13 @@ impl Hub {
                 }
                 Heard::End(fault) => {
                     member.rest(&mut self.spares);
-                    self.end_turn();
                     self.end(client, fault);
                 }
             }
         }
     }
 
+    /// Takes the first one out of those that are ready.
     fn end_turn(&mut self) {
         self.ready.pop_front();
         self.turn.next();
@@ -155,7 +155,7 @@ impl Hub {
                 of_server = true;
                 continue;
             };
-            let Some(client) = self.members.at(place).map(|member| member.client) else { continue };
+            let Some(client) = self.members.client_at(place) else { continue };
             // Of one that is no more.
             if client.number as u32 != announced.number {
                 continue;
@@ -187,7 +187,7 @@ impl Hub {
                 self.events.push_back(Event::Refused(refusal));
             }
             let Some(link) = admitted? else { return Ok(()) };
-            let client = self.members.insert(|client| Member::new(client, link));
+            let client = self.members.insert(|number| Member::new(number, link));
             let Some(member) = self.members.get(client) else { continue };
             if let Err(errno) = self.watch.add(client, &member.incoming, &member.outgoing) {
                 self.turn_away(client, errno);
@@ -203,7 +203,7 @@ impl Hub {
     fn turn_away(&mut self, client: Client, errno: Errno) {
         let Some(member) = self.members.remove(client) else { return };
         let why = format!("it cannot be watched: {errno}");
-        self.server.gate().refuse(member.transport, Some(member.peer.clone()), why);
+        self.server.gate().refuse(member.transport(), Some(member.peer.clone()), why);
         drop(member);
         if let Some(refusal) = self.server.gate().untold_refusal() {
             self.events.push_back(Event::Refused(refusal));
@@ -216,7 +216,7 @@ impl Hub {
         member.is_readable = true;
         if !member.is_ready && member.wants_turn(self.unsent_max) {
             member.is_ready = true;
-            self.ready.push_back(client);
+            self.ready.push_back(client.place);
         }
     }
 
@@ -236,11 +236,21 @@ impl Hub {
     pub(super) fn leave(&mut self, client: Client, why: Why) {
         let Some(member) = self.members.remove(client) else { return };
         let (server, bytes) = (self.server.quoted(), member.unsent());
-        tracing::debug!(%server, transport = %member.transport, peer = %member.peer, %why, "disconnected");
+        tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %why, "disconnected");
         if bytes > 0 {
             tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the client has left");
         }
         self.watch.remove(&member.incoming, &member.outgoing);
+        // The next one in its place does not inherit its turn.
+        if member.is_ready {
+            match self.ready.front() {
+                Some(&first) if first == client.place => self.end_turn(),
+                _ => self.ready.retain(|&place| place != client.place),
+            }
+        }
+        if member.is_fed {
+            self.fed.retain(|&place| place != client.place);
+        }
         self.events.push_back(Event::Left(client, why));
     }
 }

@@ -616,6 +616,15 @@ pub(crate) enum Incoming {
 }
 
 impl Incoming {
+    pub(crate) fn transport(&self) -> Transport {
+        match self {
+            Self::Shm(_) => Transport::Shm,
+            Self::Packet(_) => Transport::Packet,
+            Self::Unix(_) => Transport::Unix,
+            Self::Fifo(_) => Transport::Fifo,
+        }
+    }
+
     /// Moves the next message into `out`, replacing what is there, if a whole one has arrived. Part of a message stays
     /// in here.
     ///

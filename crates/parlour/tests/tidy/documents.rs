@@ -1,6 +1,6 @@
 //! The tests that the documents name: each line `Test: file.rs: name` must name one that exists.
 //!
-//! The file is one under `tests` (or in the directory of its name there), or under `src`. The name is a function, or
+//! The file is one under `tests` (or in the directory of its name there), or under `src`, or a path from the root of the workspace. The name is a function, or
 //! the name of a trial that is made at run time, with or without the `transport::` in front.
 
 use std::fs;
@@ -39,7 +39,8 @@ fn named(document: &str) -> Result<Vec<Named>, String> {
 
 /// The code of this file and of those in the directory that belongs to it, with its strings and without its comments.
 fn code_of(root: &Path, file: &str) -> Option<String> {
-    let path = [root.join("tests").join(file), root.join("src").join(file), root.join(file)]
+    let workspace = root.join("../..");
+    let path = [root.join("tests").join(file), root.join("src").join(file), root.join(file), workspace.join(file)]
         .into_iter()
         .find(|path| path.is_file())?;
     let directory = path.with_extension("");

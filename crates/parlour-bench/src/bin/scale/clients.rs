@@ -1,0 +1,70 @@
+//! A process with many clients, all of them in one thread.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use parlour::{ConnectOptions, Connection};
+
+use crate::args::Clients;
+use crate::serve::RING_SIZE;
+use crate::{child, descriptors};
+
+/// How long a whole crowd may take to be let in, and to be answered.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What each client asks, with its number in it.
+const MESSAGE_LEN: usize = 64;
+
+/// Answers lines: `connect`; `together`, which has all clients ask at once and then receive; `in-turn`, which has one after
+/// the other ask and receive. Each answer is the time it took, in nanoseconds. Ends when its stdin does.
+pub(crate) fn run(args: &Clients) -> Result<()> {
+    descriptors::make_room_for(args.count, 2).or_else(|_| descriptors::make_room_for(args.count, 1))?;
+    let mut connections = Vec::with_capacity(args.count);
+    let mut round = 0;
+    child::obey(|line| {
+        let begin = Instant::now();
+        match line {
+            "connect" => {
+                let options = ConnectOptions::new().ring_size(RING_SIZE).timeout(PATIENCE);
+                for _ in 0..args.count {
+                    connections.push(options.connect(&args.address)?);
+                }
+            }
+            "together" => together(&mut connections, round)?,
+            "in-turn" => in_turn(&mut connections, round)?,
+            other => bail!("what is {other:?}?"),
+        }
+        round += 1;
+        Ok(begin.elapsed().as_nanos().to_string())
+    })
+}
+
+fn together(connections: &mut [Connection], round: usize) -> Result<()> {
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&question(round, number))?;
+    }
+    connections.iter_mut().enumerate().try_for_each(|(number, connection)| answer(connection, round, number))
+}
+
+fn in_turn(connections: &mut [Connection], round: usize) -> Result<()> {
+    for (number, connection) in connections.iter_mut().enumerate() {
+        connection.send(&question(round, number))?;
+        answer(connection, round, number)?;
+    }
+    Ok(())
+}
+
+/// No other client of any process asks the same.
+fn question(round: usize, number: usize) -> [u8; MESSAGE_LEN] {
+    let mut message = [0; MESSAGE_LEN];
+    for (place, value) in message.chunks_exact_mut(8).zip([std::process::id() as usize, round, number].iter().cycle()) {
+        place.copy_from_slice(&value.to_ne_bytes());
+    }
+    message
+}
+
+fn answer(connection: &mut Connection, round: usize, number: usize) -> Result<()> {
+    let answer = connection.recv_timeout(PATIENCE)?.with_context(|| format!("client {number} was disconnected"))?;
+    ensure!(answer == question(round, number)[..], "client {number} got the answer to another question");
+    Ok(())
+}

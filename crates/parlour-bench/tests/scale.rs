@@ -1,0 +1,44 @@
+//! What the program `scale` does with ten thousand connections, with a thousand.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+use std::process::Command;
+
+/// Runs the program, which compares every answer, and gives its table.
+fn scale(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(env!("CARGO_BIN_EXE_scale")).args(arguments).output().unwrap();
+    let told = String::from_utf8(output.stderr).unwrap();
+    if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(told) }
+}
+
+fn a_thousand_over(transport: &str) {
+    let table = scale(&["-n", "1000", "--transports", transport, "--servers", "hub", "--memory-max", "256"]).unwrap();
+    let rows: Vec<&str> = table.lines().skip(2).collect();
+    assert_eq!(rows.len(), 1, "{table}");
+    assert!(rows[0].contains(transport) && rows[0].contains("1000"), "{table}");
+}
+
+#[test]
+fn a_thousand_connections_over_unix_take_256_bytes_each_in_a_hub() {
+    a_thousand_over("unix");
+}
+
+#[test]
+fn a_thousand_connections_over_packet_take_256_bytes_each_in_a_hub() {
+    a_thousand_over("packet");
+}
+
+#[test]
+fn a_thousand_connections_over_fifo_take_256_bytes_each_in_a_hub() {
+    a_thousand_over("fifo");
+}
+
+#[test]
+fn a_thousand_connections_over_shm_echo_in_a_hub() {
+    a_thousand_over("shm");
+}
+
+#[test]
+fn more_memory_than_is_allowed_is_found() {
+    let error = scale(&["-n", "10", "--transports", "unix", "--servers", "hub", "--memory-max", "1"]).unwrap_err();
+    assert!(error.contains("an idle connection over unix takes"), "{error}");
+}

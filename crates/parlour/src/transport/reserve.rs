@@ -3,6 +3,7 @@
 //! With a full table `accept` fails and the client stays in the queue, so that the listener is ready again at once, for
 //! ever. Giving up the reserve makes room to take the client in and send it away.
 
+use std::io;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,19 @@ impl Reserve {
         }
         self.rest_until = None;
         true
+    }
+}
+
+/// Why a client is turned away then, and what helps.
+pub(super) fn out_of_descriptors(errno: Errno) -> String {
+    format!("this process is out of descriptors ({errno}); raise its limit (ulimit -n)")
+}
+
+/// What went wrong with a client, and what helps where that is known.
+pub(super) fn explain(error: &io::Error) -> String {
+    match Errno::from_io_error(error) {
+        Some(errno @ (Errno::MFILE | Errno::NFILE)) => out_of_descriptors(errno),
+        _ => error.to_string(),
     }
 }
 

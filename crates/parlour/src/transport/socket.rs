@@ -17,7 +17,7 @@ use rustix::net::{
 };
 
 use super::client_file::{self, OwnFile};
-use super::reserve::Reserve;
+use super::reserve::{Reserve, out_of_descriptors};
 use super::{Attempt, ClientTerms, Link, MessageMax, Terms, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Gate, Permit};
@@ -173,7 +173,7 @@ impl Listener {
         let go_on = self.reserve.spend(Instant::now(), || {
             if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
                 // Counted before the client can see its end, as every refusal is.
-                gate.refuse(kind.transport, None, format!("this process is out of descriptors ({errno})"));
+                gate.refuse(kind.transport, None, out_of_descriptors(errno));
             }
         });
         if !go_on {

@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
 use rustix::io::Errno;
 
-use super::super::reserve::Reserve;
+use super::super::reserve::{Reserve, out_of_descriptors};
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
 use crate::error::{Error, Result};
 use crate::limits::{Gate, Permit, Shut};
@@ -346,7 +346,7 @@ impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gone => f.write_str("it has gone"),
-            Self::OutOfDescriptors(errno) => write!(f, "this process is out of descriptors ({errno})"),
+            Self::OutOfDescriptors(errno) => f.write_str(&out_of_descriptors(*errno)),
             Self::Io(errno) => write!(f, "its FIFO cannot be opened: {errno}"),
             Self::Wrong(why) => write!(f, "its FIFO is wrong: {why}"),
         }

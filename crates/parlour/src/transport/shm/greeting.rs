@@ -99,7 +99,8 @@ pub(super) fn hear(socket: impl AsFd) -> Result<Heard, Unheard> {
     let greeting = Greeting::parse(&bytes[..received.bytes]).map_err(Unheard::Greeting)?;
     let count = descriptors.len();
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        return Err(Unheard::Descriptors(count));
+        // There was room for two: when fewer came, this process had no place for them.
+        return Err(if count < 2 { Unheard::Io(Errno::MFILE.into()) } else { Unheard::Descriptors(count) });
     }
     match (greeting, descriptors.pop()) {
         (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::greeting::{self, Heard};
+use super::greeting::{self, Heard, Unheard};
 use super::{KIND, link};
 use crate::error::Result;
 use crate::limits::{Gate, Permit};
@@ -16,6 +16,7 @@ use crate::name::Holding;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
+use crate::transport::reserve::explain;
 use crate::transport::socket::{self, Accepted};
 use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::hello::Reason;
@@ -118,6 +119,10 @@ impl Listener {
                 self.give_up(handshake, Reason::Denied, "its greeting is one of servers");
                 return None;
             }
+            Err(Unheard::Io(error)) => {
+                self.give_up(handshake, Reason::Busy, &format!("its greeting cannot be received: {}", explain(&error)));
+                return None;
+            }
             Err(unheard) => {
                 self.give_up(handshake, Reason::Denied, &unheard.to_string());
                 return None;
@@ -125,7 +130,7 @@ impl Listener {
         };
         let answered = self.answer(&handshake.socket);
         let Handshake { socket, peer, permit, deadline } = handshake;
-        let failed = |error: io::Error| format!("it cannot be answered: {error}");
+        let failed = |error: io::Error| format!("it cannot be answered: {}", explain(&error));
         let mine = match answered {
             Ok(mine) => mine,
             Err(error) => {

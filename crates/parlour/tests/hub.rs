@@ -13,6 +13,8 @@
 mod by_hand;
 #[path = "hub/closing.rs"]
 mod closing;
+#[path = "hub/crowd.rs"]
+mod crowd;
 #[path = "hub/events.rs"]
 mod events;
 #[path = "hub/fairness.rs"]
@@ -21,6 +23,11 @@ mod fairness;
 mod forked;
 #[path = "fork/child.rs"]
 mod forking;
+#[path = "shm/hand.rs"]
+#[allow(dead_code, reason = "this executable uses its part")]
+mod hand;
+#[path = "hub/limits.rs"]
+mod limits;
 #[path = "hub/room.rs"]
 mod room;
 #[path = "hub/sending.rs"]
@@ -58,12 +65,14 @@ macro_rules! tests {
 use tests;
 
 fn main() -> ExitCode {
-    support::run_with(&[forked::HUB], || {
+    support::run_with(&[by_hand::roles::REACH, crowd::HUB, forked::HUB], || {
         let trials = [
             closing::trials(),
+            crowd::trials(),
             events::trials(),
             fairness::trials(),
             forked::trials(),
+            limits::trials(),
             sending::trials(),
             slow::trials(),
             waiting::trials(),

@@ -59,7 +59,7 @@ fn scarce(arguments: &[String]) {
 }
 
 /// The limit under which so many new descriptors can be had, each of which gets the lowest number that is free.
-fn limit_for(spare: i64) -> u64 {
+pub fn limit_for(spare: i64) -> u64 {
     let used = Baseline::take().descriptors;
     let free = (0..).filter(|number| !used.contains_key(number));
     let limit = match usize::try_from(spare) {

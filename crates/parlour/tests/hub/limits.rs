@@ -1,0 +1,236 @@
+//! Each limit at its edge: the last that fits passes, one more is refused, and both sides hear why, as far as the transport
+//! can tell; when one has left, the next passes.
+
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::hub::{Client, Event, HubOptions};
+use parlour::{ConnectOptions, Connection, ErrorKind, Refusal, ServerOptions, Transport};
+
+use super::room::{Room, event};
+use crate::by_hand::user::{new_uid, no_other_users};
+use crate::by_hand::{FifoClient, place::chmod};
+use crate::hand;
+use crate::support::{Base, Child, DEADLINE, skipped, trial, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = crate::over_every_transport(&[
+        ("connections_in_all_are_limited", in_all),
+        ("connections_of_a_user_are_limited", of_a_user),
+        ("who_is_not_allowed_is_refused_and_both_sides_hear_why", not_allowed),
+        ("a_client_whose_message_is_too_long_sees_the_end", message_too_long),
+    ]);
+    for &transport in Transport::ALL {
+        let name = format!("{transport}::handshakes_under_way_are_limited");
+        trials.push(match transport {
+            Transport::Shm | Transport::Fifo => trial(name, move || half_open(transport)),
+            _ => skipped(name, "it has no handshake that could be under way"),
+        });
+        let name = format!("{transport}::clients_that_wait_are_limited");
+        trials.push(match transport {
+            Transport::Unix | Transport::Packet => trial(name, move || backlog(transport)),
+            _ => skipped(name, "its clients wait for a handshake, not in a queue"),
+        });
+        let name = format!("{transport}::one_user_does_not_take_the_connections_of_another");
+        trials.push(match transport {
+            Transport::Fifo => skipped(name, "it serves one user only"),
+            _ => trial_unless(no_other_users(), name, move || of_two_users(transport)),
+        });
+    }
+    trials
+}
+
+/// Comes and is turned away: what the hub tells of it, and what the client was told.
+fn turned_away(room: &mut Room) -> (Refusal, String) {
+    let address = room.address.clone();
+    let coming = thread::spawn(move || {
+        let options = ConnectOptions::new().timeout(Duration::from_millis(300));
+        match options.connect(&address) {
+            Err(error) => error.to_string(),
+            // On a transport without a handshake the end is all that can be said.
+            Ok(mut connection) => format!("{:?}", connection.recv_timeout(DEADLINE)),
+        }
+    });
+    let mut refusals = Vec::new();
+    while !coming.is_finished() || refusals.is_empty() {
+        match room.hub.next_event_timeout(Duration::from_millis(10)).unwrap() {
+            Some(Event::Refused(refusal)) => refusals.push(refusal),
+            Some(other) => panic!("{other:?}"),
+            None => {}
+        }
+    }
+    // A client that is told to come again does so until its time is over.
+    assert!(refusals.iter().all(|refusal| refusal.reason == refusals[0].reason), "{refusals:?}");
+    (refusals.swap_remove(0), coming.join().unwrap())
+}
+
+/// What a client is told: `busy` or `refused` where it can be told, and else the end.
+fn assert_told(transport: Transport, told: &str, why: &str) {
+    match transport {
+        Transport::Shm | Transport::Fifo => assert!(told.contains(why), "{told}"),
+        _ => assert_eq!(told, "Ok(None)"),
+    }
+}
+
+const ALL_TAKEN: &str = "has all the clients that it may have";
+
+fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
+    let mut room = Room::with(transport, &options.into());
+    let mut inside: Vec<(Client, Connection)> = (0..2).map(|_| room.join()).collect();
+    for _ in 0..2 {
+        let before = room.hub.refused().count;
+        let (refusal, told) = turned_away(&mut room);
+        assert!(refusal.reason.contains(reason), "{refusal}");
+        assert_eq!(refusal.transport, transport);
+        assert_eq!(refusal.peer.unwrap().uid(), Some(rustix::process::geteuid().as_raw()));
+        assert!(room.hub.refused().count > before);
+        assert_told(transport, &told, ALL_TAKEN);
+        // When one has left, the next one passes.
+        let (client, connection) = inside.remove(0);
+        drop(connection);
+        room.closed(client);
+        inside.push(room.join());
+    }
+    // The hub's own disconnecting makes room, too.
+    let (client, _connection) = inside.remove(0);
+    room.hub.disconnect(client).unwrap();
+    room.left(client);
+    room.join();
+    assert_eq!(room.hub.clients().len(), 2);
+}
+
+fn in_all(transport: Transport) {
+    at_most_two(transport, ServerOptions::new().connections_max(2), "all 2 connections are taken");
+}
+
+fn of_a_user(transport: Transport) {
+    at_most_two(transport, ServerOptions::new().connections_per_uid_max(2), "its user has all 2 connections");
+}
+
+fn of_two_users(transport: Transport) {
+    let server = ServerOptions::new().connections_per_uid_max(1).connections_max(2).mode(0o666);
+    let base = Base::new();
+    chmod(base.path(), 0o755);
+    let address = base.address(transport, "room");
+    let hub = HubOptions::from(server).bind(&address).unwrap();
+    let mut room = Room { hub, address, base };
+    let (ours, _connection) = room.join();
+    let (refusal, told) = turned_away(&mut room);
+    assert!(refusal.reason.contains("its user has all 1 connections"), "{refusal}");
+    assert_told(transport, &told, ALL_TAKEN);
+    // Somebody else has a place of its own.
+    let uid = new_uid();
+    let arguments = [format!("address={}", room.address), format!("uid={uid}"), "server_uid=0".to_owned()];
+    let mut other = Child::spawn("reach", &arguments);
+    let theirs = match event(&mut room.hub) {
+        Event::Joined(client, peer) => {
+            assert_eq!(peer.uid(), Some(uid));
+            client
+        }
+        other => panic!("{other:?}"),
+    };
+    assert!(other.line().starts_with("connected "));
+    // And now all are taken, whoever comes.
+    let (refusal, _) = turned_away(&mut room);
+    assert!(refusal.reason.contains("all 2 connections are taken"), "{refusal}");
+    assert_eq!(room.hub.clients(), [ours, theirs]);
+}
+
+fn not_allowed(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().allow(|_| false).into());
+    let (refusal, told) = turned_away(&mut room);
+    assert_eq!(refusal.reason.split(": ").last(), Some("it may not connect"), "{refusal}");
+    assert_told(transport, &told, "policy does not let us in");
+}
+
+fn message_too_long(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().message_max(100).into());
+    let (client, mut connection) = room.join();
+    connection.send(&[1; 100]).unwrap();
+    assert_eq!(room.message(client).len(), 100);
+    connection.send(&[2; 101]).unwrap();
+    assert_eq!(super::room::failure(room.left(client)), ErrorKind::MessageTooLong);
+    match connection.recv_timeout(DEADLINE) {
+        Ok(end) => assert_eq!(end, None),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}"),
+    }
+}
+
+/// A client that has begun its handshake and does not go on.
+enum HalfOpen {
+    Fifo(#[allow(dead_code, reason = "held")] FifoClient),
+    Shm(#[allow(dead_code, reason = "held")] rustix::fd::OwnedFd),
+}
+
+fn begin(transport: Transport, room: &mut Room) -> HalfOpen {
+    let path = room.hub.path().to_owned();
+    let coming = thread::spawn(move || match transport {
+        Transport::Fifo => HalfOpen::Fifo(FifoClient::greeted(&path)),
+        _ => HalfOpen::Shm(hand::dial(&path)),
+    });
+    while !coming.is_finished() {
+        assert!(room.hub.next_event_timeout(Duration::from_millis(10)).unwrap().is_none());
+    }
+    room.assert_quiet();
+    coming.join().unwrap()
+}
+
+fn half_open(transport: Transport) {
+    let options = ServerOptions::new().half_open_max(2);
+    let mut room = Room::with(transport, &options.into());
+    let mut stalled: Vec<HalfOpen> = (0..2).map(|_| begin(transport, &mut room)).collect();
+    // An honest `shm` client says hello at once and needs no place in the table; one that does not is turned away.
+    if transport == Transport::Shm {
+        let surplus = hand::dial(room.hub.path());
+        match room.event() {
+            Event::Refused(refusal) => assert!(refusal.reason.contains("2 handshakes are under way"), "{refusal}"),
+            other => panic!("{other:?}"),
+        }
+        hand::assert_refused(&surplus);
+    } else {
+        let (refusal, told) = turned_away(&mut room);
+        assert!(refusal.reason.contains("2 handshakes are under way"), "{refusal}");
+        assert_told(transport, &told, ALL_TAKEN);
+    }
+    stalled.pop();
+    match room.event() {
+        Event::Refused(refusal) => assert!(refusal.reason.contains("went away during the handshake"), "{refusal}"),
+        other => panic!("{other:?}"),
+    }
+    // There is a place again: for one who stalls, and then for one who does not.
+    stalled.push(begin(transport, &mut room));
+    stalled.pop();
+    assert!(matches!(room.event(), Event::Refused(_)));
+    room.join();
+}
+
+fn backlog(transport: Transport) {
+    const BACKLOG: u32 = 2;
+    let mut room = Room::with(transport, &ServerOptions::new().backlog(BACKLOG).into());
+    let options = ConnectOptions::new().timeout(Duration::from_millis(100));
+    for _ in 0..2 {
+        let mut waiting = Vec::new();
+        let error = loop {
+            match options.connect(&room.address) {
+                Ok(connection) => waiting.push(connection),
+                Err(error) => break error,
+            }
+        };
+        // The kernel takes one more than it is told.
+        assert_eq!(waiting.len(), BACKLOG as usize + 1);
+        assert_eq!(error.kind(), ErrorKind::Busy);
+        assert!(error.to_string().contains("its queue of waiting clients is full"), "{error}");
+        assert!(error.to_string().contains("try again later"), "{error}");
+        for _ in &waiting {
+            assert!(matches!(room.event(), Event::Joined(..)));
+        }
+        // Those who were let in have left the queue.
+        for (client, connection) in room.hub.clients().into_iter().zip(waiting) {
+            drop(connection);
+            room.closed(client);
+        }
+    }
+    // Nobody was refused by us.
+    assert_eq!(room.hub.refused().count, 0);
+}

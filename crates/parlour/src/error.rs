@@ -148,6 +148,10 @@ impl Error {
         let error = Self::new(kind, operation, object, "").because(source);
         match error.0.source.as_ref().and_then(io::Error::raw_os_error) {
             Some(libc::EMFILE) => error.next("raise the limit on open descriptors (ulimit -n)"),
+            Some(libc::ETOOMANYREFS) => error.next(
+                "too many descriptors of this user are on their way and not received yet: have the other side receive, or \
+                 raise the limit on open descriptors (ulimit -n)",
+            ),
             Some(libc::ENFILE) => error.next("raise the system's limit on open files (fs.file-max)"),
             Some(libc::ENOSPC | libc::EDQUOT) => error.next("free some space or inodes there"),
             Some(libc::EROFS) => error.next("set $PARLOUR_DIR to a directory that can be written"),

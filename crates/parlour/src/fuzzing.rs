@@ -27,33 +27,45 @@ use crate::wire::pieces::{Assembler, BadPiece, Took};
 use crate::wire::request::{self, RequestReader};
 use crate::wire::shm_hello::{Greeting, is_ring_size};
 
-/// A stream of frames, in pieces: two bytes of limit, two bytes of the pieces' size, then the stream.
+/// A stream of frames, in pieces: two bytes of limit, two bytes of the pieces' size, then the stream. Once as headers
+/// without marks, and once with them.
 pub fn decoder(data: &[u8]) {
     let mut input = Input(data);
     let (length_max, size) = (input.number() * 8, input.number().max(1));
-    let stream = input.0;
-    let mut decoder = Decoder::new(length_max);
+    decode(Decoder::new(length_max), length_max, size, input.0, |header| (frame::length(header), false));
+    decode(Decoder::new(length_max).with_marks(), length_max, size, input.0, |header| {
+        (frame::length_beside_mark(header), frame::is_marked(header[0]))
+    });
+}
+
+fn decode(mut decoder: Decoder, length_max: usize, size: usize, stream: &[u8], header: fn([u8; 4]) -> (usize, bool)) {
     let (mut rest, mut expected, mut out) = (stream, stream, Vec::new());
+    let first = |stream| first_message(stream, header);
     loop {
         match decoder.next(&mut out) {
             Ok(true) => {
-                let (message, behind) = first_message(expected).expect("no message is there yet");
+                let (message, is_marked, behind) = first(expected).expect("no message is there yet");
                 assert!(out == message && message.len() <= length_max);
+                assert_eq!(decoder.was_marked(), is_marked);
                 expected = behind;
                 continue;
             }
             Ok(false) => {}
             Err(too_long) => {
-                let header = expected.first_chunk().expect("no header is there yet");
-                assert_eq!(too_long.length, frame::length(*header));
+                let announced = expected.first_chunk().expect("no header is there yet");
+                assert_eq!(too_long.length, header(*announced).0);
                 assert!(too_long.length > length_max);
                 assert_eq!(decoder.next(&mut out), Err(too_long), "and stays");
                 return;
             }
         }
+        let has_begun = rest.len() < expected.len();
+        assert_eq!(decoder.begun() > 0, has_begun, "what has begun and was not given");
         if rest.is_empty() {
             break;
         }
+        let missing = decoder.missing(&rest[..rest.len().min(4)]);
+        assert!(missing > 0, "a whole message would have been given");
         let mut taken = 0;
         for space in decoder.spaces() {
             let count = space.len().min(size - taken).min(rest.len());
@@ -65,12 +77,15 @@ pub fn decoder(data: &[u8]) {
         decoder.filled(taken);
     }
     assert_eq!(decoder.is_at_boundary(), expected.is_empty());
-    assert_eq!(first_message(expected), None, "a whole message was not given");
+    assert!(first(expected).is_none(), "a whole message was not given");
 }
 
-fn first_message(stream: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (header, body) = stream.split_first_chunk()?;
-    body.split_at_checked(frame::length(*header))
+/// The first message of a stream, whether it has a mark, and what is behind it.
+fn first_message(stream: &[u8], header: fn([u8; 4]) -> (usize, bool)) -> Option<(&[u8], bool, &[u8])> {
+    let (announced, body) = stream.split_first_chunk()?;
+    let (length, is_marked) = header(*announced);
+    let (message, behind) = body.split_at_checked(length)?;
+    Some((message, is_marked, behind))
 }
 
 /// What arrives in the server's FIFO, in pieces: one byte of the pieces' size, then the bytes.

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::base::{self, Candidate as BaseCandidate};
 use crate::name::directory::{self, Opened, Trust};
 use crate::name::lock::{self, Holder};
-use crate::name::{self, Found};
+use crate::name::{self, Found, listening};
 use crate::transport::Transport;
 
 pub use crate::name::base::Origin;
@@ -71,6 +71,8 @@ pub enum NameState {
     Live,
     /// Nobody holds it; the next server can take it.
     Dead,
+    /// Nobody holds it, and somebody listens: a service manager, which starts the server when a client comes.
+    Waiting,
     /// Another user's: whether it is served cannot be told.
     Foreign,
     /// Its directory did not pass the checks; the error says why and what to do.
@@ -178,6 +180,9 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
     let transports = transports_of(&found);
     Some(match lock::look(&found.directory, &found.path) {
         Ok(Holder::Live(owner)) => status(NameState::Live, transports, owner),
+        Ok(Holder::Dead(_) | Holder::Nothing) if listening::somebody_listens(&found.path) => {
+            status(NameState::Waiting, transports, None)
+        }
         Ok(Holder::Dead(owner)) => status(NameState::Dead, transports, owner),
         Ok(Holder::Unknown) => status(NameState::Foreign, transports, None),
         // A directory that no server made.
@@ -223,13 +228,13 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
             None => !name.transports.is_empty(),
         };
         match name.state {
-            NameState::Live | NameState::Foreign if offers => return Ok(name.path.clone()),
+            NameState::Live | NameState::Foreign | NameState::Waiting if offers => return Ok(name.path.clone()),
             NameState::Foreign if name.transports.is_empty() => {
                 let detail = format!("{} is another user's, and we may not enter it", name.path.display());
                 return Err(Error::new(ErrorKind::Denied, "find", quoted, detail)
                     .next("have its server let other users in (the mode option)"));
             }
-            NameState::Live | NameState::Foreign | NameState::Dead | NameState::Unsafe(_) => {}
+            NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Dead | NameState::Unsafe(_) => {}
         }
     }
     Err(Error::new(ErrorKind::NoServer, "find", quoted, "nobody serves it").next("start the server"))
@@ -247,7 +252,7 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
 /// removed.
 pub fn clean(status: &NameStatus) -> Result<bool> {
     match status.state {
-        NameState::Live | NameState::Foreign | NameState::Unsafe(_) => Ok(false),
+        NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Unsafe(_) => Ok(false),
         NameState::Dead => name::remove_dead(&status.base, &status.name),
     }
 }

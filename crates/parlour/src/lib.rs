@@ -71,6 +71,7 @@
 //! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
 //! stand in for what is missing.
 
+mod activation;
 mod address;
 mod connect;
 mod connection;
@@ -124,3 +125,8 @@ pub use typed::{Typed, TypedReceiver, TypedSender};
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
+
+/// So does that of the page about service managers.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/systemd.md")]
+struct Systemd;

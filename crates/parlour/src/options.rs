@@ -214,6 +214,25 @@ impl ServerOptions {
         Server::bind_with(address.as_ref(), self)
     }
 
+    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::from_listen_fds`], and [`ErrorKind::InvalidOption`] for a value outside the range that its
+    /// setter states.
+    pub fn bind_listen_fds(&self) -> Result<Server> {
+        Server::activate(None, self)
+    }
+
+    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind_listen_fds`](Self::bind_listen_fds).
+    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Server> {
+        Server::activate(Some(fd_name), self)
+    }
+
     /// Whether users other than ours may connect.
     pub(crate) fn open_to_others(&self) -> bool {
         self.mode & 0o077 != 0

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 
 use rustix::event::PollFlags;
 
+use crate::activation::{Activation, Socket};
 use crate::address::Address;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Gate, Refusals, locked};
-use crate::name::{Holding, leftovers};
+use crate::name::{Claim, Holding, base, leftovers};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::sys::shared_fd::SharedFd;
@@ -112,6 +113,35 @@ impl Server {
         let address = Address::parse(address)?;
         options.check()?;
         let transports = transports_of(&address, options)?;
+        Self::open(&address, &address, &transports, options, Vec::new())
+    }
+
+    /// Takes over the sockets of one name from the service manager.
+    pub(crate) fn activate(fd_name: Option<&str>, options: &ServerOptions) -> Result<Self> {
+        options.check()?;
+        let Activation { address, sockets } = Activation::find(fd_name)?;
+        // Who may connect is what the files say, and those were made by the manager.
+        let mut options = options.clone();
+        options.mode = sockets.iter().fold(options.mode, |mode, socket| mode | socket.mode);
+        let is_wanted = |transport: &Transport| {
+            options.transports.contains(transport) || sockets.iter().any(|socket| socket.transport == *transport)
+        };
+        let transports: Vec<_> = Transport::ALL.iter().copied().filter(is_wanted).collect();
+        // A name in one of the usual places must not be alive in another.
+        let elsewhere = match base::candidates(None)?.iter().any(|base| Some(&*base.path) == address.base()) {
+            true => Address::parse(address.name())?,
+            false => address.clone(),
+        };
+        Self::open(&address, &elsewhere, &transports, &options, sockets)
+    }
+
+    fn open(
+        address: &Address,
+        elsewhere: &Address,
+        transports: &[Transport],
+        options: &ServerOptions,
+        adopted: Vec<Socket>,
+    ) -> Result<Self> {
         let quoted: Arc<str> = format!("'{}'", address.name()).into();
         let failed = |errno: rustix::io::Errno| Error::io("bind", &*quoted, errno);
         let poller = Poller::new().map_err(failed)?;
@@ -119,7 +149,9 @@ impl Server {
         let gate = Arc::new(options.gate());
         let terms = options.terms(&gate);
 
-        let holding = Holding::take(&address, &transports, options.open_to_others())?;
+        let kept: Vec<_> = adopted.iter().map(|socket| socket.transport).collect();
+        let open_to_others = options.open_to_others();
+        let holding = Holding::take(&Claim { address, elsewhere, transports, kept: &kept, open_to_others })?;
         let path = holding.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
         // From here on dropping the state removes what was made and gives the name up.
@@ -132,18 +164,64 @@ impl Server {
             checked_at: Instant::now(),
             lost: false,
         };
-        state.listen(&transports, &terms)?;
+        state.listen(transports, adopted, &terms)?;
         Ok(Self {
             quoted,
             name: address.name().to_owned(),
             path,
-            transports,
+            transports: transports.to_vec(),
             gate,
             yields: options.yields,
             shutdown,
             readiness: Arc::new(SharedFd::new(readiness, 1)),
             state: Mutex::new(state),
         })
+    }
+
+    /// Serves on the sockets that a service manager made, with the defaults of [`ServerOptions`]: socket activation,
+    /// sd_listen_fds(3).
+    ///
+    /// The manager listens, starts this program when the first client comes, and keeps the sockets when it ends: then
+    /// clients wait for the next start, and nobody is turned away. Where a socket lies says what it is for:
+    /// `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`, so `ListenStream=%t/parlour/NAME/unix`
+    /// is where clients look for `NAME`. docs/systemd.md has whole units.
+    ///
+    /// This takes the name's lock as [`bind`](Server::bind) does, so that at most one live server has it; closing gives
+    /// the name up and leaves the sockets, and the files of clients that may wait there. The sockets' mode and group are
+    /// the manager's. Transports that the options ask for beyond what was handed over are made here.
+    ///
+    /// Of the descriptors only those that lie in the directory of a name are taken, and these once; the environment is
+    /// left as it is. Peers of a client that came before the start are, by the kernel's word, the manager.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Unsupported`]: nothing was handed over to this process, or it was taken before.
+    /// - [`ErrorKind::InvalidOption`]: what was handed over does not fit: the wrong type for its transport, connections
+    ///   instead of listening sockets (`Accept=yes`), sockets of two names, or none of a name.
+    /// - Those of [`bind`](Server::bind). What was handed over is then left as it was.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let server = match parlour::Server::from_listen_fds() {
+    ///     // Started by hand.
+    ///     Err(error) if error.kind() == parlour::ErrorKind::Unsupported => parlour::Server::bind("echo")?,
+    ///     server => server?,
+    /// };
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
+    pub fn from_listen_fds() -> Result<Self> {
+        ServerOptions::default().bind_listen_fds()
+    }
+
+    /// [`from_listen_fds`](Server::from_listen_fds) of those descriptors that the manager gave this name
+    /// (`FileDescriptorName=`), for a program that is handed others too.
+    ///
+    /// # Errors
+    ///
+    /// Those of `from_listen_fds`; a descriptor with this name must be a socket of a name.
+    pub fn from_listen_fds_named(fd_name: &str) -> Result<Self> {
+        ServerOptions::default().bind_listen_fds_named(fd_name)
     }
 
     /// Blocks until a client has connected and was let in. Clients that are refused do not end the wait; see
@@ -369,16 +447,21 @@ enum Step {
 }
 
 impl State {
-    fn listen(&mut self, transports: &[Transport], terms: &Terms) -> Result<()> {
+    fn listen(&mut self, transports: &[Transport], mut adopted: Vec<Socket>, terms: &Terms) -> Result<()> {
         let Some(holding) = &self.holding else { return Ok(()) };
         for &transport in transports {
             let interest = self.poller.interest(self.listeners.len());
-            match Listener::bind(transport, holding, terms, interest) {
+            let handed_over = adopted.iter().position(|socket| socket.transport == transport);
+            let made = match handed_over.map(|at| adopted.swap_remove(at).passed) {
+                Some(passed) => Listener::adopt(transport, passed, holding, terms, interest),
+                None => Listener::bind(transport, holding, terms, interest),
+            };
+            match made {
                 Ok(listener) => self.listeners.push(listener),
                 Err(error) => {
                     // Its file may be there already, and nobody is served yet. What cannot be removed the next server
                     // will.
-                    let _ = leftovers::remove_server_files(holding.directory(), holding.path());
+                    let _ = holding.remove_server_files();
                     return Err(error);
                 }
             }

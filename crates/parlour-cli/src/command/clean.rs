@@ -60,6 +60,9 @@ fn clean(status: &NameStatus, named: bool) -> anyhow::Result<()> {
     let (code, why) = match &status.state {
         NameState::Live => (exit::NAME_IN_USE, format!("it is held by {holder}")),
         NameState::Dead => (exit::NAME_IN_USE, "a server has just taken it".to_owned()),
+        NameState::Waiting => {
+            (exit::NAME_IN_USE, "a service manager listens there; stop its socket unit first".to_owned())
+        }
         NameState::Unsafe(error) => (exit::UNSAFE_DIRECTORY, error.to_string()),
         other => (exit::DENIED, format!("it is {}", list::state(other))),
     };

@@ -13,7 +13,7 @@ use crate::output;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NameRow {
     pub(super) name: String,
-    /// `live`, `dead`, `foreign` or `unsafe`.
+    /// `live`, `waiting`, `dead`, `foreign` or `unsafe`.
     pub(super) state: String,
     /// What is unsafe about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,6 +90,7 @@ pub(super) fn state(state: &NameState) -> &'static str {
     match state {
         NameState::Live => "live",
         NameState::Dead => "dead",
+        NameState::Waiting => "waiting",
         NameState::Foreign => "foreign",
         NameState::Unsafe(_) => "unsafe",
         _ => "unknown",

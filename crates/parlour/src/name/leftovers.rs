@@ -9,6 +9,7 @@ use rustix::io::Errno;
 
 use super::directory;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 
 /// The files that servers of any transport make, and what they must be.
@@ -20,13 +21,17 @@ const SERVER_FILES: [(&str, FileType); 5] = [
     ("fifo.new", FileType::Fifo),
 ];
 
-/// Removes the central points of contact of a dead server.
+/// Those of them that are sockets.
+pub(super) const SOCKETS: [&str; 3] = ["unix", "packet", "shm"];
+
+/// Removes the central points of contact of a dead server, but for those that somebody else made and keeps.
 ///
 /// # Errors
 ///
 /// [`ErrorKind::UnsafeDirectory`] when something else stands in the place of one; it is not touched.
-pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path) -> Result<()> {
-    for (file_name, kind) in SERVER_FILES {
+pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: &[Transport]) -> Result<()> {
+    let is_kept = |file_name| kept.iter().any(|transport| transport.file_name() == file_name);
+    for (file_name, kind) in SERVER_FILES.into_iter().filter(|(file_name, _)| !is_kept(*file_name)) {
         let shown = || path.join(file_name).display().to_string();
         let stat = match statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,

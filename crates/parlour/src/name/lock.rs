@@ -27,6 +27,7 @@ const INTRODUCTION_MAX: Duration = Duration::from_millis(200);
 pub(crate) struct NameLock {
     file: ParentOnly,
     id: FileId,
+    is_new: bool,
     process: Process,
 }
 
@@ -58,8 +59,14 @@ impl NameLock {
 
     fn try_take(name_directory: &OwnedFd, path: &Path, make: bool) -> Result<Try> {
         let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let flags = if make { flags | OFlags::CREATE } else { flags };
-        let open = || Ok(openat(name_directory, LOCK, flags, Mode::RUSR | Mode::WUSR)?);
+        let mut is_new = false;
+        let open = || match openat(name_directory, LOCK, flags, Mode::empty()) {
+            Err(Errno::NOENT) if make => {
+                is_new = true;
+                Ok(openat(name_directory, LOCK, flags | OFlags::CREATE, Mode::RUSR | Mode::WUSR)?)
+            }
+            opened => Ok(opened?),
+        };
         let file = match ParentOnly::open(open) {
             Ok(file) => file,
             Err(error) => match Errno::from_io_error(&error) {
@@ -83,12 +90,17 @@ impl NameLock {
         }
         // The umask of whoever made it may have taken bits away.
         fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(|errno| io_error(path, errno))?;
-        Ok(Try::Taken(Self { file, id, process: Process::current() }))
+        Ok(Try::Taken(Self { file, id, is_new, process: Process::current() }))
     }
 
     /// Which file is locked.
     pub(crate) fn id(&self) -> FileId {
         self.id
+    }
+
+    /// Whether there was no lock file before.
+    pub(crate) fn is_new(&self) -> bool {
+        self.is_new
     }
 
     /// Says who holds the name.

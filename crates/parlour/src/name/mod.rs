@@ -2,11 +2,13 @@
 //!
 //! A name is a directory `<base>/<name>/`. Whoever holds the lock in it owns the name; everything else in it belongs to
 //! the holder. `base` says where names live, `directory` opens nothing that somebody else could interfere with, `lock`
-//! is the ownership, `owner` what a holder says about itself, `leftovers` removes what the dead left.
+//! is the ownership, `owner` what a holder says about itself, `leftovers` removes what the dead left, `listening` knows a socket
+//! that is nobody's leftover.
 
 pub(crate) mod base;
 pub(crate) mod directory;
 pub(crate) mod leftovers;
+pub(crate) mod listening;
 pub(crate) mod lock;
 pub(crate) mod owner;
 
@@ -26,6 +28,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fork::Process;
 use crate::transport::Transport;
+use crate::wire::client_file::ClientFile;
 
 /// The directory in which clients put their own files while they connect.
 pub(crate) const CLIENTS: &str = "c";
@@ -41,23 +44,39 @@ pub(crate) struct Holding {
     /// Keeps age-based cleaners such as systemd-tmpfiles out of the base, by flock(2); `None` where that failed, which
     /// only costs this protection.
     _base: Option<OwnedFd>,
+    /// Points of contact that somebody else made and keeps. Clients may wait there whatever we do, so their files stay.
+    kept: Vec<Transport>,
     process: Process,
 }
 
+/// What a server wants to hold.
+#[derive(Debug)]
+pub(crate) struct Claim<'a> {
+    pub(crate) address: &'a Address,
+    /// Where else nobody may serve the name: the address as its users write it.
+    pub(crate) elsewhere: &'a Address,
+    pub(crate) transports: &'a [Transport],
+    /// Those of them whose points of contact somebody else made and keeps.
+    pub(crate) kept: &'a [Transport],
+    pub(crate) open_to_others: bool,
+}
+
 impl Holding {
-    /// Takes the name of `address`, and removes what a dead holder left.
-    pub(crate) fn take(address: &Address, transports: &[Transport], open_to_others: bool) -> Result<Self> {
+    /// Takes a name, and removes what a dead holder left.
+    pub(crate) fn take(claim: &Claim<'_>) -> Result<Self> {
+        let Claim { address, elsewhere, transports, kept, open_to_others } = *claim;
         /// Each try that fails means that somebody removed the directory under us at that very moment.
         const TRIES: u32 = 8;
         // Before anything is made, so that a refusal leaves nothing behind; and again below, when the lock keeps a
         // server that starts at the same moment in another environment from doing the same.
-        refuse_if_served_elsewhere(address, None)?;
+        refuse_if_served_elsewhere(elsewhere, None)?;
         for _ in 0..TRIES {
-            if let Some(holding) = Self::try_take(address, open_to_others)? {
-                refuse_if_served_elsewhere(address, Some(&holding.path))?;
+            if let Some(holding) = Self::try_take(address, kept, open_to_others)? {
+                refuse_if_served_elsewhere(elsewhere, Some(&holding.path))?;
                 holding.lock.introduce(&Owner::current(transports), &holding.path)?;
-                leftovers::remove_server_files(&holding.directory, &holding.path)?;
-                leftovers::remove_client_files(&holding.clients, |_, _, _| true)
+                holding.remove_server_files()?;
+                holding
+                    .remove_client_files()
                     .map_err(|error| Error::io("clear the directory", holding.show(CLIENTS), error))?;
                 tracing::info!(name = address.name(), path = %holding.path.display(), "name taken");
                 return Ok(holding);
@@ -73,7 +92,7 @@ impl Holding {
     }
 
     /// One try; `None` when the directory or the lock was replaced in the meantime.
-    fn try_take(address: &Address, open_to_others: bool) -> Result<Option<Self>> {
+    fn try_take(address: &Address, kept: &[Transport], open_to_others: bool) -> Result<Option<Self>> {
         let name = address.name();
         let (base_path, base) = base::for_server(address, open_to_others)?;
         let path = base_path.join(name);
@@ -83,6 +102,11 @@ impl Holding {
             Locked::Held(owner) => return Err(name_in_use(name, &path, owner)),
             Locked::Replaced => return Ok(None),
         };
+        // A server whose lock was removed under it has lost the name, and may still listen; it made the clients' directory.
+        let was_lost = lock.is_new() && FileId::at(&directory, CLIENTS).is_some();
+        if kept.is_empty() && !was_lost && listening::somebody_goes_on_listening(&path)? {
+            return Err(kept_by_a_manager(name, &path));
+        }
         // From here on the directory and everything in it is ours.
         let mode = if open_to_others { 0o755 } else { 0o700 };
         if stat.st_mode & 0o7777 != mode {
@@ -102,8 +126,21 @@ impl Holding {
             directory,
             clients,
             lock,
+            kept: kept.to_vec(),
             process: Process::current(),
         }))
+    }
+
+    /// Removes the points of contact in the directory, but for those that somebody else keeps.
+    pub(crate) fn remove_server_files(&self) -> Result<()> {
+        leftovers::remove_server_files(&self.directory, &self.path, &self.kept)
+    }
+
+    /// Removes the files of clients, but for those whose clients may wait at a socket that somebody else keeps. These are
+    /// removed when they are accepted, or are old.
+    fn remove_client_files(&self) -> io::Result<()> {
+        let may_wait = |file| !self.kept.is_empty() && file == ClientFile::Socket;
+        leftovers::remove_client_files(&self.clients, |_, file, _| !may_wait(file)).map(drop)
     }
 
     /// `<base>/<name>`.
@@ -141,7 +178,7 @@ impl Holding {
     /// Where the path leads to another lock by now, the clients' files are the business of whoever holds that.
     pub(crate) fn release(self) -> Result<()> {
         let swept = match self.is_still_held() {
-            true => leftovers::remove_client_files(&self.clients, |_, _, _| true).map(drop),
+            true => self.remove_client_files(),
             false => Ok(()),
         };
         let path = self.path.display().to_string();
@@ -184,7 +221,10 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let Opened::Directory(base) = directory::open(base_path, &Trust::own())? else { return Ok(false) };
     let path = base_path.join(name);
     let Locked::Taken(directory, _, lock) = lock_directory(&base, name, &path, false)? else { return Ok(false) };
-    leftovers::remove_server_files(&directory, &path)?;
+    if listening::somebody_goes_on_listening(&path)? {
+        return Ok(false);
+    }
+    leftovers::remove_server_files(&directory, &path, &[])?;
     let failed = |what: &Path, error: io::Error| Error::io("remove", what.display().to_string(), error);
     let clients_path = path.join(CLIENTS);
     if let Some((clients, _)) = directory::open_inside(&directory, CLIENTS, &clients_path)? {
@@ -217,6 +257,16 @@ pub(crate) fn name_in_use(name: &str, path: &Path, owner: Option<Owner>) -> Erro
     Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
         .next("stop that server or take another name")
         .held_by(owner)
+}
+
+/// The error for a name that nobody holds, with a socket on which somebody listens.
+fn kept_by_a_manager(name: &str, path: &Path) -> Error {
+    let detail = format!(
+        "a service manager, as it seems, listens on a socket in {}, and starts the server when a client comes",
+        path.display()
+    );
+    Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
+        .next("start the server through its unit, with sockets handed over, or stop the socket unit")
 }
 
 /// Different environments lead to different bases; a name that is served in one of them is taken in all.

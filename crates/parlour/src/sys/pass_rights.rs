@@ -10,11 +10,19 @@ const SO_PASSRIGHTS: libc::c_int = 83;
 /// Has the kernel refuse descriptors that are sent to this socket: the sender gets `EPERM`, and nothing of what it sent
 /// with them arrives. A socket that is accepted has this from the one that listens. `Ok(false)`: the kernel cannot.
 pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<bool> {
-    let no: libc::c_int = 0;
+    set(socket, 0)
+}
+
+/// Has the kernel take them again.
+pub(crate) fn take_descriptors(socket: impl AsFd) -> io::Result<bool> {
+    set(socket, 1)
+}
+
+fn set(socket: impl AsFd, value: libc::c_int) -> io::Result<bool> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: `no` is readable for `length` bytes and lives through the call.
+    // SAFETY: `value` is readable for `length` bytes and lives through the call.
     let result = unsafe {
-        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const no).cast(), length)
+        libc::setsockopt(socket.as_fd().as_raw_fd(), libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw const value).cast(), length)
     };
     match (result, io::Error::last_os_error()) {
         (0, _) => Ok(true),

@@ -111,7 +111,7 @@ fn check(stat: &Stat, waited_max: Duration) -> Result<(), BadClientFile> {
         return Err(BadClientFile::Mode(mode));
     }
     let age = age(stat);
-    if age > AGE_MAX + waited_max {
+    if age > AGE_MAX.saturating_add(waited_max) {
         return Err(BadClientFile::Age(age));
     }
     Ok(())

@@ -39,6 +39,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::net::SocketType;
+
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{Gate, Permit};
 use crate::message::Message;
@@ -47,6 +49,7 @@ use crate::name::{Found, Holding};
 use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
+use crate::sys::listen_fds::Passed;
 use crate::sys::shared_fd::SharedFd;
 use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
@@ -90,6 +93,15 @@ impl Transport {
         match self {
             Self::Shm | Self::Fifo => true,
             Self::Packet | Self::Unix => false,
+        }
+    }
+
+    /// The type of the sockets that clients connect to; `None` where it is no socket.
+    pub(crate) const fn socket_type(self) -> Option<SocketType> {
+        match self {
+            Self::Shm | Self::Packet => Some(SocketType::SEQPACKET),
+            Self::Unix => Some(SocketType::STREAM),
+            Self::Fifo => None,
         }
     }
 
@@ -205,6 +217,27 @@ impl Listener {
         }
     }
 
+    /// Goes on with a point of contact that somebody else made, and that is theirs to remove.
+    pub(crate) fn adopt(
+        transport: Transport,
+        passed: Passed,
+        holding: &Holding,
+        terms: &Terms,
+        interest: Interest,
+    ) -> Result<Self> {
+        match transport {
+            Transport::Shm => shm::Listener::adopt(passed, holding, terms, interest).map(Self::Shm),
+            Transport::Packet => {
+                socket::Listener::adopt(packet::KIND, passed, holding, terms, interest).map(Self::Packet)
+            }
+            Transport::Unix => socket::Listener::adopt(unix::KIND, passed, holding, terms, interest).map(Self::Unix),
+            Transport::Fifo => {
+                let detail = "a FIFO cannot be handed over: each server makes a new one";
+                Err(Error::new(ErrorKind::Unsupported, "take over", holding.show(transport.file_name()), detail))
+            }
+        }
+    }
+
     pub(crate) fn transport(&self) -> Transport {
         match self {
             Self::Shm(_) => Transport::Shm,
@@ -272,9 +305,18 @@ impl Listener {
         }
     }
 
-    /// Removes that file, if it is.
+    /// Whether the file is somebody else's to remove.
+    pub(crate) fn is_adopted(&self) -> bool {
+        match self {
+            Self::Shm(listener) => listener.socket().is_adopted(),
+            Self::Packet(listener) | Self::Unix(listener) => listener.is_adopted(),
+            Self::Fifo(_) => false,
+        }
+    }
+
+    /// Removes that file, if it is, and is ours.
     pub(crate) fn close(self, holding: &Holding) -> Result<()> {
-        if !self.is_still_there(holding) {
+        if self.is_adopted() || !self.is_still_there(holding) {
             return Ok(());
         }
         let file_name = self.transport().file_name();

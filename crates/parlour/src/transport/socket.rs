@@ -29,7 +29,8 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
-use crate::sys::pass_rights::refuse_descriptors;
+use crate::sys::listen_fds::Passed;
+use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
 use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 
@@ -79,8 +80,10 @@ pub(crate) struct Listener {
     client_file: ClientFilePolicy,
     message_max: MessageMax,
     reserve: Reserve,
-    /// When nobody was waiting to be accepted, as far as is known. Who is accepted now has come since.
-    queue_empty_at: Instant,
+    /// When nobody was waiting to be accepted, if that is known. Who is accepted now has come since.
+    queue_empty_at: Option<Instant>,
+    /// Somebody else made the socket, and keeps it when we close.
+    is_adopted: bool,
 }
 
 impl Listener {
@@ -88,9 +91,45 @@ impl Listener {
         let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
         bind_with_mode(kind, &socket, holding, terms).map_err(failed)?;
+        Self::start(kind, socket, holding, terms, interest, false)
+    }
+
+    /// Goes on with a listening socket that somebody else made. Who waits there already is served, however long that has
+    /// been.
+    pub(super) fn adopt(
+        kind: Kind,
+        passed: Passed,
+        holding: &Holding,
+        terms: &Terms,
+        interest: Interest,
+    ) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("take over", holding.show(kind.file_name()), error);
+        // A duplicate: what was handed over stays as it is until everything has worked.
+        let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
+        let socket = ParentOnly::open(duplicate).map_err(failed)?;
+        rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| failed(errno.into()))?;
+        if terms.message_max.fds() > 0 {
+            // An earlier server may have refused them, and the socket is the same.
+            take_descriptors(&socket).map_err(failed)?;
+        }
+        let listener = Self::start(kind, socket, holding, terms, interest, true)?;
+        passed.close();
+        Ok(listener)
+    }
+
+    fn start(
+        kind: Kind,
+        socket: ParentOnly,
+        holding: &Holding,
+        terms: &Terms,
+        interest: Interest,
+        is_adopted: bool,
+    ) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
         kind.refuse_fds(&socket, terms.message_max).map_err(failed)?;
         let id = FileId::at(holding.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
+        // On a socket that listens already this has the kernel name us to clients from now on, and not whoever made it.
         listen(&socket, i32::try_from(terms.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
         interest.add_readable(&socket, 0).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
@@ -102,7 +141,8 @@ impl Listener {
             client_file: terms.client_file,
             message_max: terms.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
-            queue_empty_at: Instant::now(),
+            queue_empty_at: if is_adopted { None } else { Some(Instant::now()) },
+            is_adopted,
         })
     }
 
@@ -184,16 +224,20 @@ impl Listener {
     /// A server that serves one client after the other lets the next one wait, and its file grow old, through no fault of
     /// the client's.
     fn waited_max(&self) -> Duration {
-        self.queue_empty_at.elapsed()
+        self.queue_empty_at.map_or(Duration::MAX, |at| at.elapsed())
     }
 
     pub(super) fn queue_is_empty(&mut self, now: Instant) {
-        self.queue_empty_at = now;
+        self.queue_empty_at = Some(now);
+    }
+
+    pub(super) fn is_adopted(&self) -> bool {
+        self.is_adopted
     }
 
     /// Whether a file of this age can be that of a client that is still waiting.
     pub(super) fn may_wait(&self, file: ClientFile, age: Duration) -> bool {
-        file == ClientFile::Socket && age <= client_file::AGE_MAX + self.waited_max()
+        file == ClientFile::Socket && age <= client_file::AGE_MAX.saturating_add(self.waited_max())
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

@@ -9,6 +9,7 @@ const LAYERS: &[&[&str]] = &[
     &["name"],
     &["limits", "poller"],
     &["transport"],
+    &["activation"],
     &["sender", "receiver"],
     &["connection"],
     &["connect", "server", "options", "typed"],

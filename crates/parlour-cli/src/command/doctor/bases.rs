@@ -70,7 +70,8 @@ fn names() -> Check {
     let live = count(|state| matches!(state, NameState::Live));
     let dead = count(|state| matches!(state, NameState::Dead));
     let foreign = count(|state| matches!(state, NameState::Foreign));
-    let found = format!("{live} live, {dead} dead, {foreign} of other users");
+    let waiting = count(|state| matches!(state, NameState::Waiting));
+    let found = format!("{live} live, {waiting} waiting, {dead} dead, {foreign} of other users");
     let unsafe_ones: Vec<_> = names
         .iter()
         .filter_map(|name| match &name.state {

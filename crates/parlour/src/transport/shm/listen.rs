@@ -16,6 +16,7 @@ use crate::name::Holding;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
+use crate::sys::listen_fds::Passed;
 use crate::transport::reserve::explain;
 use crate::transport::socket::{self, Accepted};
 use crate::transport::{Link, MessageMax, Terms, Transport};
@@ -41,16 +42,29 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::transport) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
-        Ok(Self {
-            // It registers itself under token 0.
-            socket: socket::Listener::bind(KIND, holding, terms, interest.clone())?,
+        Ok(Self::new(socket::Listener::bind(KIND, holding, terms, interest.clone())?, terms, interest))
+    }
+
+    pub(in crate::transport) fn adopt(
+        passed: Passed,
+        holding: &Holding,
+        terms: &Terms,
+        interest: Interest,
+    ) -> Result<Self> {
+        Ok(Self::new(socket::Listener::adopt(KIND, passed, holding, terms, interest.clone())?, terms, interest))
+    }
+
+    fn new(socket: socket::Listener, terms: &Terms, interest: Interest) -> Self {
+        Self {
+            // It has registered itself under token 0.
+            socket,
             handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
             handshake_timeout: terms.handshake_timeout,
             interest,
             gate: Arc::clone(&terms.gate),
             ring_size: terms.ring_size,
             message_max: terms.message_max,
-        })
+        }
     }
 
     pub(in crate::transport) fn socket(&self) -> &socket::Listener {

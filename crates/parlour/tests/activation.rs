@@ -1,0 +1,436 @@
+//! Servers on sockets that a service manager made: it listens before they start and after they end.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+)]
+
+#[path = "support/manager.rs"]
+mod manager;
+mod support;
+
+use std::fs;
+use std::io::{self, BufRead};
+use std::net::TcpListener;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+
+use libtest_mimic::Trial;
+use manager::Manager;
+use parlour::inspect::{self, NameState};
+use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
+use rustix::net::SocketType;
+use support::{Base, Child, DEADLINE, Role, data, roles, trial};
+
+const ACTIVATED: Role = Role { name: "activated", play: activated };
+
+const SOCKETS: [Transport; 3] = [Transport::Shm, Transport::Packet, Transport::Unix];
+
+fn main() -> ExitCode {
+    support::run_with(&[ACTIVATED], || {
+        type Each = (&'static str, fn(Transport));
+        let each: [Each; 3] = [
+            ("clients_that_came_before_the_start_and_between_starts_are_served", clients_wait_for_the_server),
+            ("the_managers_socket_outlives_every_end_of_its_server", the_socket_outlives_its_server),
+            ("a_socket_of_the_wrong_type_is_refused_with_the_right_one", the_type_must_fit),
+        ];
+        let pairs = SOCKETS.into_iter().flat_map(|transport| each.map(|(name, test)| (transport, name, test)));
+        let mut trials: Vec<Trial> = pairs
+            .map(|(transport, name, test)| trial(format!("{transport}::{name}"), move || test(transport)))
+            .collect();
+        let others: [(&str, fn()); 13] = [
+            ("one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for", several_transports),
+            ("a_live_server_of_the_name_is_not_disturbed_by_an_activated_one", the_name_must_be_free),
+            ("an_activated_server_holds_its_name", the_name_is_held),
+            ("a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts", no_leftover),
+            ("files_of_clients_that_wait_are_left_when_the_server_ends", the_files_of_those_who_wait_stay),
+            ("clients_see_the_server_and_not_the_manager", clients_see_the_server),
+            ("what_is_not_a_names_is_left_alone", the_rest_is_left_alone),
+            ("names_of_descriptors_select", names_select),
+            ("sockets_of_two_names_need_a_selection", two_names),
+            ("what_was_handed_over_is_taken_once", taken_once),
+            ("what_is_for_another_process_is_not_taken", for_another_process),
+            ("one_connection_is_not_a_listening_socket", accept_yes),
+            ("the_mode_of_the_socket_decides_about_the_directory", the_mode_is_the_managers),
+        ];
+        trials.extend(others.map(|(name, test)| trial(name, test)));
+        trials
+    })
+}
+
+/// `activated [FD-NAME [TRANSPORT]]`: takes over, says `ready NAME TRANSPORTS` or `error KIND: TEXT`, and then does what it is
+/// told:
+///
+/// | line | answer |
+/// |---|---|
+/// | `echo`: serves one client to its end | `served` |
+/// | `close` | `closed` |
+/// | `again`, `again FD-NAME`: takes over once more | as at the start |
+/// | `kept`: descriptors from 3 on that a program would inherit | their numbers |
+fn activated(arguments: &[String]) {
+    let take_over = |arguments: &[&str]| {
+        let options = match arguments.get(1) {
+            Some(transport) => ServerOptions::new().transports([transport.parse().unwrap()]),
+            None => ServerOptions::new(),
+        };
+        let server = match arguments.first() {
+            Some(name) if !name.is_empty() => options.bind_listen_fds_named(name),
+            _ => options.bind_listen_fds(),
+        };
+        match &server {
+            Ok(server) => {
+                let transports: Vec<String> = server.transports().iter().map(ToString::to_string).collect();
+                println!("ready {} {}", server.name(), transports.join(","));
+            }
+            Err(error) => println!("error {}: {error}", error.kind()),
+        }
+        server.ok()
+    };
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut server = take_over(&arguments);
+    let mut others = Vec::new();
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[0] {
+            "echo" => {
+                roles::echo(server.as_ref().unwrap().accept_timeout(DEADLINE).unwrap());
+                println!("served");
+            }
+            "close" => {
+                server.take().unwrap().close().unwrap();
+                println!("closed");
+            }
+            "again" => others.push(take_over(&words[1..])),
+            "kept" => println!("{}", inheritable().join(" ")),
+            other => panic!("what is {other:?}?"),
+        }
+    }
+}
+
+/// The numbers of open descriptors from 3 to 9 that are not close-on-exec. (Who runs the tests may have left others open,
+/// but not so low.)
+fn inheritable() -> Vec<String> {
+    let is_kept = |number: &String| {
+        let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).map(str::trim);
+        let flags = flags.and_then(|flags| u32::from_str_radix(flags, 8).ok());
+        flags.is_some_and(|flags| flags & 0o2_000_000 == 0)
+    };
+    let entries = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut kept: Vec<String> =
+        numbers.filter(|number| (3..10).contains(&number.parse::<u32>().unwrap())).filter(is_kept).collect();
+    kept.sort();
+    kept
+}
+
+fn start(manager: &Manager, arguments: &[&str]) -> Child {
+    Child::start(&mut manager.hand_over(&Child::command("activated", arguments)))
+}
+
+fn started(manager: &Manager, ready: &str) -> Child {
+    let mut server = start(manager, &[]);
+    server.expect(ready);
+    server
+}
+
+/// One client that has a conversation. It waits for its server in a thread, since on `shm` connecting does.
+fn client(address: &str) -> thread::JoinHandle<()> {
+    let address = address.to_owned();
+    thread::spawn(move || {
+        let mut connection = ConnectOptions::new().timeout(DEADLINE).connect(&address).unwrap();
+        for number in 0..3 {
+            connection.send(data::message(number, 1000)).unwrap();
+            data::check(&connection.recv_timeout(DEADLINE).unwrap().expect("a reply"), number, 1000);
+        }
+        connection.close().unwrap();
+    })
+}
+
+/// Waits until somebody is in the queue of a socket, as /proc/net/unix shows its connections.
+fn wait_for_a_client(path: &Path) {
+    support::eventually("a client in the queue", || {
+        let table = fs::read_to_string("/proc/net/unix").unwrap();
+        // The listening socket itself, and one more for each that waits to be accepted.
+        table.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count() > 1
+    });
+}
+
+fn clients_wait_for_the_server(transport: Transport) {
+    let base = Base::new();
+    let (directory, address) = (base.name("room"), base.address(transport, "room"));
+    let manager = Manager::of_name(&directory, &[&transport.to_string()]);
+    for round in 0..3 {
+        let first = client(&address);
+        wait_for_a_client(&directory.join(transport.to_string()));
+        let mut server = started(&manager, &format!("ready room {transport}"));
+        assert_eq!(server.ask("echo"), "served", "round {round}");
+        first.join().unwrap();
+        let second = client(&address);
+        assert_eq!(server.ask("echo"), "served", "round {round}");
+        second.join().unwrap();
+        match round {
+            0 => assert_eq!(server.ask("close"), "closed"),
+            1 => server.finish(),
+            _ => server.kill(),
+        }
+    }
+}
+
+fn the_socket_outlives_its_server(transport: Transport) {
+    let base = Base::new();
+    let directory = base.name("room");
+    let path = directory.join(transport.to_string());
+    let manager = Manager::of_name(&directory, &[&transport.to_string()]);
+    let inode = || {
+        let file = fs::symlink_metadata(&path).unwrap();
+        assert!(file.file_type().is_socket());
+        file.ino()
+    };
+    let before = inode();
+    let mut server = started(&manager, &format!("ready room {transport}"));
+    assert_eq!(server.ask("close"), "closed");
+    assert_eq!(inode(), before);
+    server.finish();
+    started(&manager, &format!("ready room {transport}")).finish();
+    assert_eq!(inode(), before);
+    started(&manager, &format!("ready room {transport}")).kill();
+    assert_eq!(inode(), before);
+    let _server = started(&manager, &format!("ready room {transport}"));
+    assert_eq!(inode(), before);
+}
+
+fn the_type_must_fit(transport: Transport) {
+    let base = Base::new();
+    let wrong = if transport == Transport::Unix { SocketType::SEQPACKET } else { SocketType::STREAM };
+    let mut manager = Manager::default();
+    manager.add_listening(&base.name("room").join(transport.to_string()), wrong, "parlour");
+    let told = start(&manager, &[]).line();
+    let right = if transport == Transport::Unix { "use ListenStream=" } else { "use ListenSequentialPacket=" };
+    assert!(told.starts_with("error invalid option: ") && told.contains(right), "{told}");
+}
+
+fn several_transports() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix", "packet", "shm"]);
+    let mut server = start(&manager, &["", "fifo"]);
+    server.expect("ready room shm,packet,unix,fifo");
+    for &transport in Transport::ALL {
+        let client = client(&base.address(transport, "room"));
+        assert_eq!(server.ask("echo"), "served", "{transport}");
+        client.join().unwrap();
+    }
+    assert_eq!(server.ask("kept"), "", "a program that it starts inherits nothing");
+    assert_eq!(server.ask("close"), "closed");
+    // What it made itself it has removed.
+    assert_eq!(base.files(), ["room/", "room/c/", "room/lock", "room/packet", "room/shm", "room/unix"]);
+}
+
+fn the_name_must_be_free() {
+    let base = Base::new();
+    let holder = Server::bind(base.address(Transport::Fifo, "room")).unwrap();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut server = start(&manager, &[]);
+    let told = server.line();
+    assert!(told.starts_with("error name in use: "), "{told}");
+    assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
+    // What was handed over was not touched, and the holder goes on.
+    assert_eq!(server.ask("kept"), "3");
+    assert!(holder.try_accept().unwrap().is_none());
+    drop(holder);
+    assert_eq!(server.ask("again"), "ready room unix");
+}
+
+fn the_name_is_held() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let server = started(&manager, "ready room unix");
+    let error = Server::bind(base.address(Transport::Fifo, "room")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse);
+    assert_eq!(error.holder().unwrap().pid, server.pid());
+}
+
+fn no_leftover() {
+    let base = Base::new();
+    let address = base.name("room").display().to_string();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let look = || inspect::resolve(&address).unwrap().candidates.remove(0).name.unwrap();
+    let assert_it_stays = || {
+        let status = look();
+        assert!(matches!(status.state, NameState::Waiting), "{status:?}");
+        assert_eq!(inspect::resolve(&address).unwrap().client.unwrap(), base.name("room"));
+        assert!(!inspect::clean(&status).unwrap());
+        let error = Server::bind(&address).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NameInUse);
+        assert!(error.to_string().contains("a service manager, as it seems, listens"), "{error}");
+        assert!(base.name("room").join("unix").exists());
+    };
+    assert_it_stays();
+    let mut server = started(&manager, "ready room unix");
+    assert!(matches!(look().state, NameState::Live));
+    assert_eq!(server.ask("close"), "closed");
+    assert_it_stays();
+    // What nobody listens on any more is one.
+    drop(server);
+    drop(manager);
+    assert!(matches!(look().state, NameState::Dead));
+    Server::bind(&address).unwrap();
+}
+
+fn the_files_of_those_who_wait_stay() {
+    let base = Base::new();
+    let address = base.address(Transport::Unix, "room");
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut server = started(&manager, "ready room unix");
+    // One that waits with a file of its own, and one that was killed before it connected.
+    let mut connection = Connection::connect(&address).unwrap();
+    connection.send(b"hello").unwrap();
+    let left = format!("room/c/1-{}.s2c", "0".repeat(32));
+    rustix::fs::mkfifoat(rustix::fs::CWD, base.path().join(&left), rustix::fs::Mode::from_raw_mode(0o600)).unwrap();
+    let files =
+        || base.files().into_iter().filter(|file| file.starts_with("room/c/1") || file.ends_with(".sock")).count();
+    assert_eq!(files(), 2);
+    assert_eq!(server.ask("close"), "closed");
+    assert_eq!(files(), 1, "the FIFO belongs to nobody who could still come: {:?}", base.files());
+    server.finish();
+    // However long it has waited.
+    let waiting = base.files().into_iter().find(|file| file.ends_with(".sock")).unwrap();
+    let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
+    rustix::fs::utimensat(
+        rustix::fs::CWD,
+        base.path().join(waiting),
+        &rustix::fs::Timestamps { last_access: seconds(hour_ago), last_modification: seconds(hour_ago) },
+        rustix::fs::AtFlags::SYMLINK_NOFOLLOW,
+    )
+    .unwrap();
+    let mut server = started(&manager, "ready room unix");
+    server.say("echo");
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");
+    assert_eq!(files(), 0);
+    connection.close().unwrap();
+    server.expect("served");
+}
+
+fn seconds(time: std::time::SystemTime) -> rustix::fs::Timespec {
+    let since = time.duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap();
+    rustix::fs::Timespec { tv_sec: since.as_secs().try_into().unwrap(), tv_nsec: 0 }
+}
+
+fn clients_see_the_server() {
+    let base = Base::new();
+    let address = base.address(Transport::Unix, "room");
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let before = Connection::connect(&address).unwrap();
+    assert_eq!(before.peer().pid(), Some(std::process::id()), "the manager is this process");
+    let mut server = started(&manager, "ready room unix");
+    let after = Connection::connect(&address).unwrap();
+    assert_eq!(after.peer().pid(), Some(server.pid()));
+    drop((before, after));
+    server.say("echo");
+    server.expect("served");
+}
+
+fn the_rest_is_left_alone() {
+    let base = Base::new();
+    let mut manager = Manager::default();
+    manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
+    manager.add_name(&base.name("room"), &["unix"], "parlour");
+    manager.add_listening(&base.path().join("plain.sock"), SocketType::STREAM, "plain");
+    manager.add(fs::File::open("/dev/null").unwrap(), "store");
+    let mut server = started(&manager, "ready room unix");
+    assert_eq!(server.ask("kept"), "3 5 6");
+
+    let mut manager = Manager::default();
+    manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
+    manager.add_listening(&base.path().join("other.sock"), SocketType::STREAM, "plain");
+    let told = start(&manager, &[]).line();
+    for part in ["error invalid option: ", "\"web\": it is not a UNIX socket", "\"plain\": its path", "NAME/unix"] {
+        assert!(told.contains(part), "{told}");
+    }
+}
+
+fn names_select() {
+    let base = Base::new();
+    let mut manager = Manager::default();
+    manager.add_name(&base.name("one"), &["unix", "packet"], "first");
+    manager.add_name(&base.name("two"), &["unix"], "second");
+    let mut server = start(&manager, &["second"]);
+    server.expect("ready two unix");
+    assert_eq!(server.ask("kept"), "3 4");
+    assert_eq!(server.ask("again first"), "ready one packet,unix");
+    assert_eq!(server.ask("kept"), "");
+    let told = start(&manager, &["third"]).line();
+    assert!(told.starts_with("error unsupported: ") && told.contains("first, first, second"), "{told}");
+}
+
+fn two_names() {
+    let base = Base::new();
+    let mut manager = Manager::default();
+    manager.add_name(&base.name("one"), &["unix"], "first");
+    manager.add_name(&base.name("two"), &["unix"], "second");
+    let mut server = start(&manager, &[]);
+    let told = server.line();
+    assert!(told.starts_with("error invalid option: ") && told.contains("FileDescriptorName="), "{told}");
+    assert_eq!(server.ask("kept"), "3 4");
+    assert_eq!(server.ask("again first"), "ready one unix");
+}
+
+fn taken_once() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut server = started(&manager, "ready room unix");
+    let told = server.ask("again");
+    assert!(told.starts_with("error unsupported: ") && told.contains("taken already"), "{told}");
+    assert_eq!(server.ask("close"), "closed");
+    assert_eq!(server.ask("again"), told);
+}
+
+fn for_another_process() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut command = manager.hand_over(&Child::command::<&str>("activated", &[]));
+    // A shell in between that does not become the program.
+    let mut wrapped = Child::command::<&str>("activated", &[]);
+    wrapped.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
+    let told = Child::start(&mut wrapped).line();
+    assert!(told.starts_with("error unsupported: ") && told.contains("they are for process \"1\""), "{told}");
+    command.env_remove("LISTEN_FDS");
+    let told = Child::start(&mut command).line();
+    assert!(told.contains("none were handed over"), "{told}");
+    assert_eq!(Server::from_listen_fds().unwrap_err().kind(), ErrorKind::Unsupported);
+    assert_eq!(Server::from_listen_fds_named("parlour").unwrap_err().kind(), ErrorKind::Unsupported);
+}
+
+fn accept_yes() {
+    let base = Base::new();
+    let path = base.name("room").join("unix");
+    let listener = std::os::unix::net::UnixListener::from(manager::bound(&path, SocketType::STREAM));
+    rustix::net::listen(&listener, 1).unwrap();
+    let _client = UnixStream::connect(&path).unwrap();
+    let mut manager = Manager::default();
+    manager.add(listener.accept().unwrap().0, "connection");
+    let told = start(&manager, &[]).line();
+    assert!(told.starts_with("error invalid option: ") && told.contains("use Accept=no"), "{told}");
+}
+
+fn the_mode_is_the_managers() {
+    for (mode, expected) in [(0o600, 0o700), (0o666, 0o755)] {
+        let base = Base::new();
+        // Others must get there at all.
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let directory = base.name("room");
+        let manager = Manager::of_name(&directory, &["unix"]);
+        fs::set_permissions(directory.join("unix"), fs::Permissions::from_mode(mode)).unwrap();
+        let _server = started(&manager, "ready room unix");
+        assert_eq!(fs::metadata(&directory).unwrap().permissions().mode() & 0o7777, expected);
+        assert_eq!(fs::metadata(directory.join("unix")).unwrap().permissions().mode() & 0o7777, mode);
+    }
+}

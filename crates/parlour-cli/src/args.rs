@@ -89,16 +89,32 @@ pub(crate) struct Demo {
 /// PARLOUR_NAME, PARLOUR_TRANSPORT, PARLOUR_PEER_PID, PARLOUR_PEER_UID, PARLOUR_PEER_GID, and what vouches for each of
 /// those three in PARLOUR_PEER_PID_VOUCHED and so on. What is not known is not set.
 ///
-/// Prints one line when clients may come: `ready NAME TRANSPORTS DIRECTORY`. SIGINT and SIGTERM end the programs,
-/// remove the name and exit with 0.
+/// Prints one line when clients may come: `ready NAME TRANSPORTS DIRECTORY`.
+///
+/// SIGINT and SIGTERM stop it: the name is given up at once, so that the next server can take it; conversations that are
+/// open may go on until --grace is over; then, or with a second signal, the programs are ended. The exit code is 0 in
+/// each case.
+///
+/// Under a service manager: with --activated it serves on the sockets of a socket unit, whose path says the name, such as
+/// ListenStream=%t/parlour/NAME/unix. It tells the socket in $NOTIFY_SOCKET when clients may come (READY=1) and when no
+/// more may (STOPPING=1), as Type=notify wants it.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["echo", "program"]))]
 #[command(override_usage = "parlour serve [OPTIONS] <ADDRESS> --echo\n       \
-    parlour serve [OPTIONS] <ADDRESS> -- <PROGRAM> [ARGS]...")]
+    parlour serve [OPTIONS] <ADDRESS> -- <PROGRAM> [ARGS]...\n       \
+    parlour serve [OPTIONS] --activated -- <PROGRAM> [ARGS]...")]
 pub(crate) struct Serve {
     /// The name to take
-    #[arg(value_name = "ADDRESS")]
-    pub(crate) address: String,
+    #[arg(value_name = "ADDRESS", required_unless_present = "activated")]
+    pub(crate) address: Option<String>,
+
+    /// Serve on the sockets that the service manager hands over (LISTEN_FDS); where they lie says which name
+    #[arg(long, conflicts_with_all = ["address", "mode", "group"])]
+    pub(crate) activated: bool,
+
+    /// Of the sockets handed over, only those with this name (FileDescriptorName= in the socket unit)
+    #[arg(long, value_name = "NAME", requires = "activated", conflicts_with = "address")]
+    pub(crate) fd_name: Option<String>,
 
     /// The transports to offer, such as unix,fifo, or all of them: all. Otherwise the one in the address, or unix
     #[arg(long, value_name = "TRANSPORTS", value_parser = transports)]
@@ -136,6 +152,10 @@ pub(crate) struct Serve {
     /// How long a client may take to connect, such as 5s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) handshake_timeout: Option<Duration>,
+
+    /// How long open conversations may go on after SIGINT or SIGTERM; a second signal ends them at once
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) grace: Duration,
 
     /// Whether a client on unix shows a socket file of its own: checked if it does, required, or ignored
     #[arg(long, value_name = "POLICY", value_enum)]
@@ -218,9 +238,10 @@ pub(crate) struct Reach {
 
 /// Show every name, who holds it, and whether it is live
 ///
-/// STATE is live, dead (its server has ended or was killed: the next one simply takes the name), foreign (another
-/// user's: whether it is served cannot be told) or unsafe (wrong owner or mode: nothing will use it). Of a dead name
-/// the table shows who held it last if that server was killed.
+/// STATE is live, waiting (a service manager listens, and starts the server when a client comes), dead (its server has
+/// ended or was killed: the next one simply takes the name), foreign (another user's: whether it is served cannot be
+/// told) or unsafe (wrong owner or mode: nothing will use it). Of a dead name the table shows who held it last if that
+/// server was killed.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct List {

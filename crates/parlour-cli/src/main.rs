@@ -6,6 +6,7 @@ mod args;
 mod command;
 mod exit;
 mod lines;
+mod notify;
 mod output;
 mod pump;
 mod signals;

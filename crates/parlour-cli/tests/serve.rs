@@ -258,7 +258,7 @@ fn ctrl_c_ends_the_server_with_0_and_removes_its_name() {
 fn ctrl_c_ends_the_programs_even_one_that_does_not_want_to() {
     let home = Home::new();
     let stubborn = "trap '' TERM INT; echo $$; while :; do sleep 1; done";
-    let mut server = home.serve(&["stubborn", "--", "sh", "-c", stubborn]);
+    let mut server = home.serve(&["stubborn", "--grace", "0", "--", "sh", "-c", stubborn]);
     let mut client = home.start(&["connect", "stubborn"]);
     let program = client.line().parse().unwrap();
     server.signal(Signal::INT);

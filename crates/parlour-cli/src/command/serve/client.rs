@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use parlour::{Connection, ErrorKind};
 
 use super::program::Program;
-use super::tally::Tally;
+use super::tally::Counted;
 use super::{environment, framing};
 use crate::args::Serve;
 use crate::lines::Framing;
@@ -28,39 +28,43 @@ pub(super) struct Service {
     framing: Framing,
     name: String,
     stop: Arc<Stop>,
-    tally: Arc<Tally>,
 }
 
 impl Service {
-    pub(super) fn new(args: &Serve, name: &str, stop: &Arc<Stop>, tally: &Arc<Tally>) -> Service {
+    pub(super) fn new(args: &Serve, name: &str, stop: &Arc<Stop>) -> Service {
         Service {
             program: args.program.split_first().map(|(program, args)| (program.clone(), args.to_vec())),
             framing: framing(args),
             name: name.to_owned(),
             stop: Arc::clone(stop),
-            tally: Arc::clone(tally),
         }
     }
 
     /// Serves one client to its end. What goes wrong concerns this client alone and is told on stderr.
-    pub(super) fn serve(&self, mut connection: Connection) {
+    ///
+    /// It is counted until its program is gone, so that the server does not end before its programs.
+    pub(super) fn serve(&self, mut connection: Connection, counted: Counted) {
         let peer = connection.peer().clone();
         let outcome = match &self.program {
             None => echo(&mut connection),
-            Some((program, args)) => self.run_program(&mut connection, program, args),
+            Some((program, args)) => self.run_program(&mut connection, program, args, counted.number),
         };
         if let Err(error) = outcome {
             output::note(format_args!("client {peer} is disconnected: {}", exit::one_line(&error)));
         }
     }
 
-    fn run_program(&self, connection: &mut Connection, program: &OsString, args: &[OsString]) -> anyhow::Result<()> {
-        // Counted before the program starts and until it is gone, so that the server does not end before its programs.
-        let counted = self.tally.enter(connection.peer().uid());
+    fn run_program(
+        &self,
+        connection: &mut Connection,
+        program: &OsString,
+        args: &[OsString],
+        number: usize,
+    ) -> anyhow::Result<()> {
         if self.stop.is_triggered() {
             return Ok(());
         }
-        let environment = environment::of(connection.peer(), connection.transport(), &self.name, counted.number);
+        let environment = environment::of(connection.peer(), connection.transport(), &self.name, number);
         let (mut program, streams) = Program::start(program, args, environment)?;
         let pump = Pump::with_program(
             connection,

@@ -4,6 +4,8 @@ use std::process::Command;
 
 use parlour::{Peer, Transport, Voucher};
 
+use crate::notify;
+
 /// Variables with their values; `None` removes one, so that what `parlour serve` inherited is not taken for ours.
 pub(super) struct Environment(Vec<(&'static str, Option<String>)>);
 
@@ -22,6 +24,11 @@ pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -
         ("IPCREMOTEEGID", text(peer.gid())),
         ("IPCREMOTEPATH", Some(String::new())),
         ("IPCCONNNUM", Some(peer.uid().map(|_| number.to_string()).unwrap_or_default())),
+        // What a service manager told this server concerns no other process.
+        ("LISTEN_PID", None),
+        ("LISTEN_FDS", None),
+        ("LISTEN_FDNAMES", None),
+        (notify::VARIABLE, None),
         ("PARLOUR_NAME", Some(name.to_owned())),
         ("PARLOUR_TRANSPORT", Some(transport.to_string())),
         ("PARLOUR_PEER_PID", text(peer.pid())),

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions};
+use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, ShutdownHandle};
 
 use crate::args::{ClientFile, Serve};
 use crate::lines::Framing;
-use crate::output;
-use crate::signals::Stop;
+use crate::signals::{Interrupts, Stop};
+use crate::{notify, output};
 use client::Service;
 use tally::Tally;
 
@@ -24,26 +24,30 @@ const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
     // Before the name is taken: a signal that comes just after must remove it again.
-    let stop = Arc::new(Stop::on_interrupt().context("catching signals")?);
-    let server = options(args).bind(&args.address)?;
-    let handle = server.shutdown_handle();
-    let waiting = Arc::clone(&stop);
-    std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            waiting.wait();
-            handle.shutdown();
-        })
-        .context("starting a thread")?;
+    let interrupts = Interrupts::catch().context("catching signals")?;
+    let manager = notify::Manager::from_environment();
+    let server = take_name(args)?;
+    let stop = Arc::new(Stop::by_hand().context("preparing to stop")?);
+    let tally = Arc::new(Tally::default());
+    stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&tally))?;
 
+    let transports = transports(&server);
+    manager.ready(format_args!("serving {} over {transports} in {}", server.name(), server.path().display()));
     // Nobody has to wait for it.
     output::unless_closed(output::line(ready_line(&server)))?;
-    let tally = Arc::new(Tally::default());
-    let service = Arc::new(Service::new(args, server.name(), &stop, &tally));
-    let outcome = accept_all(&server, &service);
+    let service = Arc::new(Service::new(args, server.name(), &stop));
+    let outcome = accept_all(&server, &service, &tally);
 
-    // Nobody new, then an end for those who are there; both also when accepting failed.
+    // Nobody new, then some time for those who are there, then their end; all of it also when accepting failed.
     let closed = server.close();
+    let (count, grace) = (tally.count(), humantime::format_duration(args.grace));
+    manager.stopping(format_args!("stopping; open conversations: {count}"));
+    if count > 0 && !args.grace.is_zero() {
+        output::note(format_args!(
+            "stopping; open conversations: {count}; they have {grace}, or until a second signal"
+        ));
+        tally.wait_until_nobody_or_hurried(args.grace);
+    }
     stop.trigger();
     if !args.echo {
         tally.wait_until_nobody(program::END_AT_MOST);
@@ -52,11 +56,41 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
     Ok(closed?)
 }
 
+fn take_name(args: &Serve) -> anyhow::Result<Server> {
+    let options = options(args);
+    Ok(match (&args.address, &args.fd_name) {
+        (Some(address), _) => options.bind(address)?,
+        (None, Some(fd_name)) => options.bind_listen_fds_named(fd_name)?,
+        (None, None) => options.bind_listen_fds()?,
+    })
+}
+
+/// The first signal ends the accepting, the second one the patience with those who are there.
+fn stop_on_signals(
+    interrupts: Interrupts,
+    server: ShutdownHandle,
+    stop: Arc<Stop>,
+    tally: Arc<Tally>,
+) -> anyhow::Result<()> {
+    let wait = move || -> std::io::Result<()> {
+        interrupts.wait()?;
+        server.shutdown();
+        interrupts.wait()?;
+        stop.trigger();
+        tally.hurry();
+        Ok(())
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned());
+    // It can only fail when it could not go on waiting; then signals have no effect, which must not pass in silence.
+    let started = thread.spawn(move || wait().unwrap_or_else(|error| output::note(format_args!("signals: {error}"))));
+    started.map(drop).context("starting a thread")
+}
+
 /// Accepts until told to stop.
-fn accept_all(server: &Server, service: &Arc<Service>) -> anyhow::Result<()> {
+fn accept_all(server: &Server, service: &Arc<Service>, tally: &Arc<Tally>) -> anyhow::Result<()> {
     loop {
         match server.accept() {
-            Ok(connection) => start(service, connection),
+            Ok(connection) => start(service, connection, tally),
             Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(()),
             Err(error) if error.kind() == ErrorKind::NameLost => return Err(error.into()),
             Err(error) => {
@@ -68,10 +102,13 @@ fn accept_all(server: &Server, service: &Arc<Service>) -> anyhow::Result<()> {
 }
 
 /// Gives a client a thread of its own.
-fn start(service: &Arc<Service>, connection: Connection) {
+fn start(service: &Arc<Service>, connection: Connection, tally: &Arc<Tally>) {
     let peer = connection.peer().clone();
+    // Here and not in the thread: who was accepted is waited for.
+    let counted = tally.enter(peer.uid());
     let service = Arc::clone(service);
-    let started = std::thread::Builder::new().name("client".to_owned()).spawn(move || service.serve(connection));
+    let thread = std::thread::Builder::new().name("client".to_owned());
+    let started = thread.spawn(move || service.serve(connection, counted));
     if let Err(error) = started {
         output::note(format_args!("{peer} is disconnected, no thread for it: {error}"));
     }
@@ -79,8 +116,12 @@ fn start(service: &Arc<Service>, connection: Connection) {
 
 /// What a script waits for: `ready NAME TRANSPORTS DIRECTORY`.
 fn ready_line(server: &Server) -> String {
+    format!("ready {} {} {}", server.name(), transports(server), output::cell(server.path().display()))
+}
+
+fn transports(server: &Server) -> String {
     let transports: Vec<_> = server.transports().iter().map(ToString::to_string).collect();
-    format!("ready {} {} {}", server.name(), transports.join(","), output::cell(server.path().display()))
+    transports.join(",")
 }
 
 /// What the options mean to the library.

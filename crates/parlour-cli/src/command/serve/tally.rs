@@ -7,30 +7,58 @@ use std::time::Duration;
 /// The clients that are being served.
 #[derive(Default)]
 pub(super) struct Tally {
+    counts: Mutex<Counts>,
+    /// Somebody left, or waiting is over.
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Counts {
     /// By uid; `None` counts those whose uid is not known.
-    clients: Mutex<HashMap<Option<u32>, usize>>,
-    one_left: Condvar,
+    clients: HashMap<Option<u32>, usize>,
+    /// Nobody waits any more for clients to leave by themselves.
+    hurried: bool,
 }
 
 impl Tally {
     /// Counts a client until the guard is dropped.
     pub(super) fn enter(self: &Arc<Tally>, uid: Option<u32>) -> Counted {
-        let mut clients = self.lock();
-        let count = clients.entry(uid).or_default();
+        let mut counts = self.lock();
+        let count = counts.clients.entry(uid).or_default();
         *count += 1;
         Counted { tally: Arc::clone(self), uid, number: *count }
     }
 
-    /// Waits until no client is left, at most as long as told.
-    pub(super) fn wait_until_nobody(&self, timeout: Duration) {
-        let clients = self.lock();
-        // A poisoned lock or the end of the time: either way the process is about to end.
-        let _ = self.one_left.wait_timeout_while(clients, timeout, |clients| !clients.is_empty());
+    /// How many clients there are.
+    pub(super) fn count(&self) -> usize {
+        self.lock().clients.values().sum()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Option<u32>, usize>> {
+    /// Waits until no client is left, at most as long as told, or until [`hurry`](Tally::hurry).
+    pub(super) fn wait_until_nobody_or_hurried(&self, timeout: Duration) {
+        self.wait(timeout, |counts| !counts.clients.is_empty() && !counts.hurried);
+    }
+
+    /// Waits until no client is left, at most as long as told.
+    pub(super) fn wait_until_nobody(&self, timeout: Duration) {
+        self.wait(timeout, |counts| !counts.clients.is_empty());
+    }
+
+    /// Ends the waiting for clients to leave by themselves.
+    pub(super) fn hurry(&self) {
+        self.lock().hurried = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self, timeout: Duration, go_on: impl Fn(&Counts) -> bool) {
+        let counts = self.lock();
+        // A poisoned lock or the end of the time: either way the process is about to end.
+        let _ = self.changed.wait_timeout_while(counts, timeout, |counts| go_on(counts));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Counts> {
         // Nothing panics while it holds the lock; and a count survives a panic unharmed.
-        self.clients.lock().unwrap_or_else(PoisonError::into_inner)
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -44,14 +72,14 @@ pub(super) struct Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut clients = self.tally.lock();
-        if let Some(count) = clients.get_mut(&self.uid) {
+        let mut counts = self.tally.lock();
+        if let Some(count) = counts.clients.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
-                clients.remove(&self.uid);
+                counts.clients.remove(&self.uid);
             }
         }
-        drop(clients);
-        self.tally.one_left.notify_all();
+        drop(counts);
+        self.tally.changed.notify_all();
     }
 }

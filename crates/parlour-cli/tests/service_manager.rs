@@ -1,0 +1,190 @@
+//! `parlour serve` under a service manager: sockets that it is handed, and what it says about itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
+
+mod common;
+#[path = "../../parlour/tests/support/manager.rs"]
+mod manager;
+
+use std::fs;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::{Home, Running, text, wait_until_readable};
+use manager::Manager;
+use rustix::process::Signal;
+
+fn serve_activated(home: &Home, manager: &Manager, args: &[&str]) -> Running {
+    home.serve_with(manager.hand_over(&home.command(&[&["serve", "--activated"], args].concat())))
+}
+
+#[test]
+fn clients_wait_with_the_manager_from_one_start_to_the_next() {
+    let home = Home::new();
+    let manager = Manager::of_name(&home.name("room"), &["unix", "packet"]);
+    for transport in ["unix", "packet"] {
+        let mut early = home.start(&["connect", &format!("{transport}:room")]);
+        early.write(b"hello\n");
+        let mut server = serve_activated(&home, &manager, &["--grace", "1000s", "--", "cat"]);
+        assert_eq!(server.ready, format!("ready room packet,unix {}", home.name("room").display()));
+        assert_eq!(early.line(), "hello");
+        server.signal(Signal::TERM);
+        server.wait_for_stderr("stopping; open conversations: 1;");
+        // Between the end of the accepting and the next start.
+        let mut late = home.start(&["connect", &format!("{transport}:room")]);
+        late.write(b"me too\n");
+        early.close_stdin();
+        assert_eq!(early.wait().code(), Some(0));
+        assert_eq!(server.wait().code(), Some(0));
+        let _server = serve_activated(&home, &manager, &["--echo"]);
+        assert_eq!(late.line(), "me too");
+    }
+}
+
+#[test]
+fn a_descriptor_name_selects_what_is_served() {
+    let home = Home::new();
+    let mut manager = Manager::default();
+    manager.add_name(&home.name("one"), &["unix"], "first");
+    manager.add_name(&home.name("two"), &["unix"], "second");
+    let server = serve_activated(&home, &manager, &["--fd-name", "second", "--echo"]);
+    assert!(server.ready.starts_with("ready two unix "), "{}", server.ready);
+    assert_eq!(home.stdout(&["call", "two", "hello"], b""), "hello\n");
+}
+
+#[test]
+fn a_name_that_the_manager_keeps_is_waiting_and_is_left_alone() {
+    let home = Home::new();
+    let _manager = Manager::of_name(&home.name("room"), &["unix"]);
+    assert_eq!(home.listed("room")["state"], "waiting");
+    let second = home.run(&["serve", "room", "--echo"]);
+    assert_eq!(second.status.code(), Some(4), "{}", text(&second.stderr));
+    assert!(text(&second.stderr).contains("a service manager"), "{}", text(&second.stderr));
+    let cleaned = home.run(&["clean", "room"]);
+    assert_eq!(cleaned.status.code(), Some(4), "{}", text(&cleaned.stderr));
+    home.stdout(&["clean"], b"");
+    assert!(home.name("room").join("unix").exists());
+}
+
+#[test]
+fn without_a_manager_it_says_so() {
+    let home = Home::new();
+    let output = home.run(&["serve", "--activated", "--echo"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("none were handed over"), "{}", text(&output.stderr));
+    for args in [
+        &["serve", "room", "--activated", "--echo"][..],
+        &["serve", "--echo"],
+        &["serve", "room", "--fd-name", "x", "--echo"],
+    ] {
+        assert_eq!(home.run(args).status.code(), Some(2), "{args:?}");
+    }
+}
+
+/// The next thing that the server says to the manager.
+fn said(socket: &UnixDatagram) -> String {
+    wait_until_readable(socket);
+    let mut message = [0; 4096];
+    let length = socket.recv(&mut message).unwrap();
+    text(&message[..length])
+}
+
+#[test]
+fn it_tells_the_manager_when_clients_may_come_and_when_no_more_may() {
+    let home = Home::new();
+    let path = home.path().join("notify").display().to_string();
+    let abstract_name = format!("parlour-test-{}", std::process::id());
+    let at_path = UnixDatagram::bind(&path).unwrap();
+    let by_name = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&abstract_name).unwrap()).unwrap();
+    for (socket, variable) in [(at_path, path), (by_name, format!("@{abstract_name}"))] {
+        let mut command = home.command(&["serve", "room", "--grace", "1000s", "--echo"]);
+        let mut server = Running::start(command.env("NOTIFY_SOCKET", variable).stdin(Stdio::null()));
+        let status = format!("serving room over unix in {}", home.name("room").display());
+        assert_eq!(said(&socket), format!("READY=1\nSTATUS={status}"));
+        // By then the name is held.
+        let mut client = home.start(&["connect", "room"]);
+        client.write(b"hello\n");
+        assert_eq!(client.line(), "hello");
+        server.signal(Signal::TERM);
+        assert_eq!(said(&socket), "STOPPING=1\nSTATUS=stopping; open conversations: 1");
+        assert_eq!(home.run(&["call", "room", "hello"]).status.code(), Some(3));
+        client.close_stdin();
+        assert_eq!(server.wait().code(), Some(0));
+    }
+}
+
+#[test]
+fn a_manager_that_cannot_be_told_is_no_reason_not_to_serve() {
+    let home = Home::new();
+    for nowhere in ["nowhere", "/nowhere/at/all", "vsock:2:1234"] {
+        let mut command = home.command(&["serve", "room", "--echo"]);
+        let mut server = home.serve_with({
+            command.env("NOTIFY_SOCKET", nowhere);
+            command
+        });
+        assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n");
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        assert!(server.stderr().contains("told"), "{nowhere}");
+    }
+}
+
+#[test]
+fn programs_do_not_inherit_what_the_manager_said() {
+    let home = Home::new();
+    let manager = Manager::of_name(&home.name("room"), &["unix"]);
+    let socket = UnixDatagram::bind(home.path().join("notify")).unwrap();
+    let mut command = home.command(&["serve", "--activated", "--", "sh", "-c", "env; ls -l /proc/$$/fd; cat"]);
+    command.env("NOTIFY_SOCKET", home.path().join("notify"));
+    let _server = home.serve_with(manager.hand_over(&command));
+    assert!(said(&socket).starts_with("READY=1"));
+    let seen = home.stdout(&["connect", "room"], b"");
+    assert!(seen.contains("PARLOUR_NAME=room"), "{seen}");
+    for variable in ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET"] {
+        assert!(!seen.contains(variable), "{seen}");
+    }
+    assert!(!seen.contains(" 3 -> socket:"), "{seen}");
+}
+
+/// With the program's path as it is here.
+#[test]
+fn the_example_units_are_sound() {
+    let analyze = Command::new("systemd-analyze").arg("--version").output();
+    if !analyze.is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped: systemd-analyze is not here");
+        return;
+    }
+    let home = Home::new();
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd");
+    for unit in ["parlour-echo.socket", "parlour-echo.service"] {
+        let text = fs::read_to_string(docs.join(unit)).unwrap();
+        let installed = text.replace("/usr/local/bin/parlour", env!("CARGO_BIN_EXE_parlour"));
+        assert_eq!(unit.ends_with(".service"), installed != text, "the service starts /usr/local/bin/parlour");
+        fs::write(home.path().join(unit), installed).unwrap();
+    }
+    for manager in ["--system", "--user"] {
+        let output = Command::new("systemd-analyze")
+            .args(["verify", manager, "--recursive-errors=no", "--man=no"])
+            .args(["parlour-echo.socket", "parlour-echo.service"].map(|unit| home.path().join(unit)))
+            // The manager of a user has a runtime directory.
+            .env("XDG_RUNTIME_DIR", home.path())
+            .output()
+            .unwrap();
+        let told = text(&output.stderr);
+        assert!(output.status.success() && !told.contains("parlour-echo"), "{manager}: {told}");
+    }
+}
+
+/// The command line of the example is one that the program understands.
+#[test]
+fn the_command_of_the_example_serves() {
+    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd/parlour-echo.service");
+    let service = fs::read_to_string(service).unwrap();
+    let command = service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/parlour ")).unwrap();
+    let args: Vec<&str> = command.split(' ').collect();
+    let home = Home::new();
+    let manager = Manager::of_name(&home.name("echo"), &["unix", "packet"]);
+    let _server = home.serve_with(manager.hand_over(&home.command(&args)));
+    assert_eq!(home.stdout(&["call", "echo", "hello"], b""), "hello\n");
+}

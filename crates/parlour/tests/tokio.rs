@@ -1,4 +1,4 @@
-//! The API for tokio fulfils the contract of [`conformance`] over every transport.
+//! The API for tokio fulfils the contract of [`conformance`] over every transport; and what tasks expect beyond that.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,11 +9,33 @@
     reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
 )]
 
+#[path = "tokio/cancel.rs"]
+mod cancel;
 mod conformance;
+#[path = "tokio/runtimes.rs"]
+mod runtimes;
+#[path = "tokio/serve.rs"]
+mod serve;
+#[path = "tokio/streams.rs"]
+mod streams;
 mod support;
+#[path = "tokio/support.rs"]
+mod tasks;
+#[path = "tokio/waiting.rs"]
+mod waiting;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    support::run_with(conformance::ROLES, || conformance::trials(conformance::api::Way::Tokio))
+    support::run_with(conformance::ROLES, || {
+        let trials = [
+            conformance::trials(conformance::api::Way::Tokio),
+            cancel::trials(),
+            runtimes::trials(),
+            serve::trials(),
+            streams::trials(),
+            waiting::trials(),
+        ];
+        trials.into_iter().flatten().collect()
+    })
 }

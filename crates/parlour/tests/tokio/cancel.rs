@@ -1,0 +1,381 @@
+//! Every future is dropped at each of its polls, and no message is lost, doubled or torn.
+//!
+//! In turn a future is dropped at its first poll, another one at its second, and so on, until one is done before that.
+
+use libtest_mimic::Trial;
+use parlour::tokio::{Connection, Receiver, Sender, Server};
+use parlour::{ConnectOptions, ErrorKind, Transport, TrySendError};
+use tokio::task::yield_now;
+
+use crate::support::{Base, DEADLINE, data};
+use crate::tasks::{Link, on_each, polled, run};
+
+/// Longer than what the channel holds, and no multiple of anything.
+fn long(transport: Transport) -> usize {
+    match transport {
+        // It is the only one with a large buffer.
+        Transport::Packet => (5 << 20) + 77_777,
+        _ => (1 << 20) + 77_777,
+    }
+}
+
+pub fn trials() -> Vec<Trial> {
+    [
+        on_each("recv_dropped_at_any_poll_loses_no_message", recv).collect::<Vec<_>>(),
+        on_each("send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it", send).collect(),
+        on_each("send_dropped_while_the_channel_is_full_has_sent_nothing", send_to_a_full_channel).collect(),
+        on_each("feed_and_flush_dropped_at_any_poll_lose_and_double_nothing", feed_and_flush).collect(),
+        on_each("finish_dropped_at_any_poll_ends_nothing_too_early", finish).collect(),
+        on_each("close_dropped_at_any_poll_tears_no_message", close).collect(),
+        on_each("accept_dropped_at_any_poll_loses_no_client", accept).collect(),
+        on_each("connect_dropped_at_any_poll_leaves_nothing_behind", connect).collect(),
+        on_each("connect_that_waits_for_a_server_can_be_dropped", connect_that_waits).collect(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+/// Short and long messages, of which some come in many parts.
+fn lengths(transport: Transport) -> impl Fn(usize) -> usize {
+    move |seed| [0, 10, long(transport), 70_000, 1, 300_001][seed % 6]
+}
+
+async fn receive_all(mut receiver: Receiver, expected: &[usize], length_of: impl Fn(usize) -> usize) {
+    for &seed in expected {
+        let message = receiver.recv().await.unwrap().expect("a message");
+        data::check(&message, seed, length_of(seed));
+    }
+    assert_eq!(receiver.recv().await.unwrap(), None);
+}
+
+fn recv(transport: Transport) {
+    let length_of = lengths(transport);
+    run(async {
+        let Link { client, served, .. } = Link::new(transport).await;
+        const COUNT: usize = 30;
+        let sending = async {
+            let mut sender = served.split().0;
+            for seed in 0..COUNT {
+                sender.send(data::message(seed, length_of(seed))).await.unwrap();
+            }
+        };
+        let mut receiver = client.split().1;
+        let mut drops = 0;
+        let receiving = async {
+            for seed in 0..COUNT {
+                let mut times = 1;
+                let message = loop {
+                    match polled(times, receiver.recv()).await {
+                        Some(message) => break message.unwrap().expect("a message"),
+                        None => drops += 1,
+                    }
+                    times += 1;
+                };
+                data::check(&message, seed, length_of(seed));
+            }
+            let mut times = 1;
+            while polled(times, receiver.recv()).await.is_none_or(|end| end.unwrap().is_some()) {
+                times += 1;
+            }
+        };
+        tokio::join!(sending, receiving);
+        assert!(drops > 10, "it was dropped {drops} times");
+    });
+}
+
+/// Receives until the end and checks that it is these messages.
+async fn check_all(served: Connection, expected: &std::cell::RefCell<Vec<usize>>, length_of: impl Fn(usize) -> usize) {
+    let mut receiver = served.split().1;
+    let mut number = 0;
+    while let Some(message) = receiver.recv().await.unwrap() {
+        // Whether it counts is known when its future has been dropped, which may be after it has come.
+        while expected.borrow().len() <= number {
+            yield_now().await;
+        }
+        let seed = expected.borrow()[number];
+        data::check(&message, seed, length_of(seed));
+        number += 1;
+    }
+    assert_eq!(number, expected.borrow().len(), "messages that were taken");
+}
+
+/// What is known of a call that was dropped: whether its message counts.
+fn counts(sender: &Sender, before: u64) -> bool {
+    match sender.messages_taken() - before {
+        0 => false,
+        1 => true,
+        more => panic!("one message counts {more} times"),
+    }
+}
+
+fn send(transport: Transport) {
+    let length_of = lengths(transport);
+    run(async {
+        let Link { client, served, .. } = Link::new(transport).await;
+        let expected = std::cell::RefCell::new(Vec::new());
+        let mut taken_and_dropped = 0;
+        let sending = async {
+            let mut sender = client.split().0;
+            let mut seed = 0;
+            // Each length to its end.
+            for _ in 0..6 {
+                let length = length_of(seed);
+                for times in 1.. {
+                    // The same length again and again.
+                    while length_of(seed) != length {
+                        seed += 1;
+                    }
+                    let before = sender.messages_taken();
+                    let sent = polled(times, sender.send(data::message(seed, length))).await;
+                    let is_taken = counts(&sender, before);
+                    if is_taken {
+                        expected.borrow_mut().push(seed);
+                    }
+                    seed += 1;
+                    match sent {
+                        Some(sent) => {
+                            sent.unwrap();
+                            assert!(is_taken);
+                            break;
+                        }
+                        None => taken_and_dropped += usize::from(is_taken),
+                    }
+                }
+                seed = (seed / 6) * 6 + (seed % 6 + 1) % 6;
+            }
+            sender.flush().await.unwrap();
+        };
+        tokio::join!(sending, check_all(served, &expected, &length_of));
+        assert!(taken_and_dropped > 0, "no message was dropped in its middle");
+    });
+}
+
+/// Nobody receives.
+fn send_to_a_full_channel(transport: Transport) {
+    run(async {
+        let Link { mut client, served, .. } = Link::new(transport).await;
+        let mut count = 0;
+        loop {
+            match client.try_send(data::message(count, 3001)) {
+                Ok(()) => count += 1,
+                Err(TrySendError::Full(_)) => break,
+                Err(TrySendError::Failed(error)) => panic!("{error}"),
+            }
+        }
+        assert_eq!(client.messages_taken(), count as u64);
+        for seed in [7, 8, 9] {
+            assert!(polled(1, client.send(data::message(seed, 3001))).await.is_none());
+        }
+        assert_eq!(client.messages_taken(), count as u64, "nothing of them is on its way");
+        // Small ones wait for others.
+        assert!(polled(1, client.feed(data::message(count, 3001))).await.is_some());
+        let expected: Vec<_> = (0..=count).collect();
+        tokio::join!(async { client.close().await.unwrap() }, receive_all(served.split().1, &expected, |_| 3001));
+    });
+}
+
+fn feed_and_flush(transport: Transport) {
+    run(async {
+        let Link { client, served, .. } = Link::new(transport).await;
+        // Two fit into what is kept, the third has to be sent with them.
+        fn length_of(_: usize) -> usize {
+            30_001
+        }
+        let expected = std::cell::RefCell::new(Vec::new());
+        let mut drops = [0, 0];
+        let sending = async {
+            let mut sender = client.split().0;
+            let (mut times_to_feed, mut times_to_flush) = (1, 1);
+            for seed in 0..300 {
+                let before = sender.messages_taken();
+                let fed = polled(times_to_feed, sender.feed(data::message(seed, length_of(seed)))).await;
+                if counts(&sender, before) {
+                    expected.borrow_mut().push(seed);
+                }
+                (times_to_feed, drops[0]) = match fed {
+                    Some(fed) => (fed.map(|()| 1).unwrap(), drops[0]),
+                    None => (times_to_feed + 1, drops[0] + 1),
+                };
+                if seed % 5 == 4 {
+                    let flushed = polled(times_to_flush, sender.flush()).await;
+                    (times_to_flush, drops[1]) = match flushed {
+                        Some(flushed) => (flushed.map(|()| 1).unwrap(), drops[1]),
+                        None => (times_to_flush + 1, drops[1] + 1),
+                    };
+                }
+            }
+            sender.finish().await.unwrap();
+        };
+        let receiving = async {
+            // Slowly, so that the channel is full.
+            for _ in 0..200 {
+                yield_now().await;
+            }
+            check_all(served, &expected, length_of).await;
+        };
+        tokio::join!(sending, receiving);
+        assert!(drops.into_iter().all(|drops| drops > 0), "feed and flush were dropped {drops:?} times");
+    });
+}
+
+fn finish(transport: Transport) {
+    run(async {
+        let Link { mut client, mut served, .. } = Link::new(transport).await;
+        // More than the channel holds: the rest is kept.
+        client.try_send(data::message(1, 2 * long(transport))).unwrap();
+        let sending = async {
+            let mut times = 1;
+            while polled(times, client.finish()).await.is_none_or(|finished| finished.is_err()) {
+                times += 1;
+            }
+            assert_eq!(client.send(b"too late").await.unwrap_err().kind(), ErrorKind::Disconnected);
+            assert_eq!(client.recv().await.unwrap().expect("a message"), b"the other direction goes on");
+        };
+        let receiving = async {
+            data::check(&served.recv().await.unwrap().expect("a message"), 1, 2 * long(transport));
+            assert_eq!(served.recv().await.unwrap(), None);
+            served.send(b"the other direction goes on").await.unwrap();
+        };
+        tokio::join!(sending, receiving);
+    });
+}
+
+fn close(transport: Transport) {
+    // The rest of the last one is kept.
+    let length = long(transport);
+    run(async {
+        for times in 1..1000 {
+            let Link { mut client, mut served, .. } = Link::new(transport).await;
+            let mut count = 0;
+            while client.try_send(data::message(count, length)).is_ok() {
+                count += 1;
+            }
+            let taken = usize::try_from(client.messages_taken()).unwrap();
+            let receiving = async {
+                for seed in 0.. {
+                    match served.recv().await {
+                        Ok(Some(message)) => data::check(&message, seed, length),
+                        Ok(None) => return (seed, None),
+                        Err(error) => return (seed, Some(error.kind())),
+                    }
+                }
+                unreachable!("it ends");
+            };
+            let (closed, (received, error)) = tokio::join!(polled(times, client.close()), receiving);
+            if closed.is_some() {
+                assert_eq!((received, error), (taken, None));
+                assert!(times > 1, "it had something to wait for");
+                return;
+            }
+            // As when a connection is dropped: what did not fit is lost, and no part of a message passes for one.
+            assert!(received <= taken);
+            assert!(matches!(error, None | Some(ErrorKind::Truncated)), "{error:?}");
+        }
+        panic!("it is never done");
+    });
+}
+
+fn accept(transport: Transport) {
+    run(async {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let server = Server::bind(&address).unwrap();
+        const CLIENTS: usize = 20;
+        let clients = async {
+            for seed in 0..CLIENTS {
+                for _ in 0..10 {
+                    yield_now().await;
+                }
+                let mut client = Connection::connect(&address).await.unwrap();
+                client.send(data::message(seed, 100)).await.unwrap();
+                data::check(&client.recv().await.unwrap().expect("a reply"), seed, 100);
+            }
+        };
+        let mut drops = 0;
+        let serving = async {
+            for seed in 0..CLIENTS {
+                let mut tries = 0;
+                let mut served = loop {
+                    // Whoever is on the way in is so over many short calls, and over a few longer ones.
+                    match polled(1 + tries / 4, server.accept()).await {
+                        Some(served) => break served.unwrap(),
+                        None => tries += 1,
+                    }
+                    yield_now().await;
+                };
+                drops += tries;
+                data::check(&served.recv().await.unwrap().expect("a message"), seed, 100);
+                served.send(data::message(seed, 100)).await.unwrap();
+            }
+        };
+        tokio::join!(clients, serving);
+        assert!(drops > CLIENTS, "it was dropped {drops} times");
+        assert_eq!(server.refused().count, 0);
+    });
+}
+
+fn connect(transport: Transport) {
+    run(async {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let server = Server::bind(&address).unwrap();
+        let empty = base.files();
+        let mut drops = 0;
+        // First without anybody in `accept`, then with.
+        if transport == Transport::Shm || transport == Transport::Fifo {
+            for times in [1, 1, 1] {
+                assert!(polled(times, Connection::connect(&address)).await.is_none());
+                assert_eq!(base.files(), empty);
+                drops += 1;
+            }
+        }
+        let connecting = async {
+            for times in 1.. {
+                match polled(times, Connection::connect(&address)).await {
+                    Some(connection) => return connection.unwrap(),
+                    None => {
+                        drops += 1;
+                        assert_eq!(base.files(), empty);
+                    }
+                }
+            }
+            unreachable!("it connects at some time");
+        };
+        // Those who gave up in the last moment are clients that have gone.
+        let serving = async {
+            loop {
+                let mut served = server.accept().await.unwrap();
+                if let Ok(Some(message)) = served.recv().await {
+                    served.send(&message).await.unwrap();
+                    return;
+                }
+            }
+        };
+        let talking = async {
+            let mut client = connecting.await;
+            client.send(b"here").await.unwrap();
+            assert_eq!(client.recv().await.unwrap().expect("a reply"), b"here");
+        };
+        tokio::join!(talking, serving);
+        assert!(drops > 0 || matches!(transport, Transport::Unix | Transport::Packet));
+        assert_eq!(base.files(), empty);
+    });
+}
+
+fn connect_that_waits(transport: Transport) {
+    run(async {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let options = ConnectOptions::new().wait_for_server(DEADLINE);
+        for times in [1, 1, 1] {
+            assert!(polled(times, options.connect_tokio(&address)).await.is_none());
+        }
+        let mut connecting = std::pin::pin!(options.connect_tokio(&address));
+        assert!(polled(1, connecting.as_mut()).await.is_none());
+        let server = Server::bind(&address).unwrap();
+        let (client, served) = tokio::join!(connecting, server.accept());
+        client.unwrap().send(b"found you").await.unwrap();
+        assert_eq!(served.unwrap().recv().await.unwrap().expect("a message"), b"found you");
+    });
+}

@@ -1,0 +1,191 @@
+//! Serving, and ending gracefully.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::tokio::{Connection, Server};
+use parlour::{ErrorKind, Transport};
+use tokio::sync::oneshot;
+
+use crate::support::{Base, DEADLINE, SOON, trial};
+use crate::tasks::{on_each, run};
+
+const GRACE: Duration = Duration::from_millis(200);
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials: Vec<Trial> =
+        on_each("at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish", graceful).collect();
+    trials.extend([
+        trial("after_the_time_of_grace_conversations_are_ended", grace_ends),
+        trial("without_conversations_shutdown_does_not_wait", nobody),
+        trial("the_shutdown_handle_ends_serving_too", handle),
+        trial("a_handler_that_panics_is_counted_and_disturbs_nobody", panics),
+        trial("conversations_that_ended_before_are_counted", counted),
+        trial("serving_that_is_dropped_ends_every_conversation", dropped),
+        trial("a_server_that_lost_its_name_lets_conversations_finish_and_says_so", lost),
+    ]);
+    trials
+}
+
+async fn echo(mut connection: Connection) {
+    while let Ok(Some(message)) = connection.recv().await {
+        if connection.send(&message).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn talk(client: &mut Connection) {
+    client.send(b"hello").await.unwrap();
+    assert_eq!(client.recv().await.unwrap().expect("a reply"), b"hello");
+}
+
+/// Serves with `echo` until it is told to stop.
+fn start(base: &Base, transport: Transport, grace: Duration) -> (String, oneshot::Sender<()>, Serving) {
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    let (stop, stopped) = oneshot::channel();
+    let serving = tokio::spawn(async move { server.serve(echo, async { drop(stopped.await) }, grace).await });
+    (address, stop, serving)
+}
+
+type Serving = tokio::task::JoinHandle<parlour::Result<parlour::tokio::Served>>;
+
+fn graceful(transport: Transport) {
+    run(async {
+        let base = Base::new();
+        let (address, stop, serving) = start(&base, transport, DEADLINE);
+        let mut client = Connection::connect(&address).await.unwrap();
+        talk(&mut client).await;
+        stop.send(()).unwrap();
+        // The name is free before the last conversation is over.
+        let begin = Instant::now();
+        loop {
+            match Connection::connect(&address).await {
+                Err(error) if error.kind() == ErrorKind::NoServer => break,
+                _ => assert!(begin.elapsed() < SOON, "clients are still let in"),
+            }
+        }
+        assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+        let successor = Server::bind(&address).unwrap();
+        talk(&mut client).await;
+        client.close().await.unwrap();
+        let served = serving.await.unwrap().unwrap();
+        assert_eq!((served.finished, served.ended, served.panicked), (1, 0, 0));
+        drop(successor);
+    });
+}
+
+fn grace_ends() {
+    run(async {
+        let base = Base::new();
+        let (address, stop, serving) = start(&base, Transport::Unix, GRACE);
+        let mut clients = Vec::new();
+        for _ in 0..3 {
+            let mut client = Connection::connect(&address).await.unwrap();
+            talk(&mut client).await;
+            clients.push(client);
+        }
+        // This one finishes in time.
+        let begin = Instant::now();
+        stop.send(()).unwrap();
+        clients.pop().unwrap().close().await.unwrap();
+        let served = serving.await.unwrap().unwrap();
+        assert_eq!((served.finished, served.ended, served.panicked), (1, 2, 0));
+        assert!((GRACE..SOON).contains(&begin.elapsed()), "it took {:?}", begin.elapsed());
+        for mut client in clients {
+            assert_eq!(client.recv().await.unwrap(), None);
+        }
+    });
+}
+
+fn nobody() {
+    run(async {
+        let base = Base::new();
+        let (_, stop, serving) = start(&base, Transport::Unix, DEADLINE);
+        let begin = Instant::now();
+        stop.send(()).unwrap();
+        assert_eq!(serving.await.unwrap().unwrap(), Default::default());
+        assert!(begin.elapsed() < SOON);
+    });
+}
+
+fn handle() {
+    run(async {
+        let base = Base::new();
+        let server = Server::bind(base.address(Transport::Unix, "room")).unwrap();
+        let handle = server.shutdown_handle();
+        let serving = tokio::spawn(server.serve(echo, std::future::pending(), DEADLINE));
+        tokio::task::yield_now().await;
+        handle.shutdown();
+        assert_eq!(serving.await.unwrap().unwrap(), Default::default());
+    });
+}
+
+fn panics() {
+    run(async {
+        let base = Base::new();
+        let address = base.address(Transport::Unix, "room");
+        let server = Server::bind(&address).unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let moody = |mut connection: Connection| async move {
+            while let Ok(Some(message)) = connection.recv().await {
+                if &*message == b"panic" {
+                    std::panic::resume_unwind(Box::new("the handler's own"));
+                }
+                connection.send(&message).await.unwrap();
+            }
+        };
+        let serving = tokio::spawn(server.serve(moody, async { drop(stopped.await) }, DEADLINE));
+        let mut calm = Connection::connect(&address).await.unwrap();
+        let mut other = Connection::connect(&address).await.unwrap();
+        other.send(b"panic").await.unwrap();
+        assert_eq!(other.recv().await.unwrap(), None);
+        talk(&mut calm).await;
+        drop(calm);
+        stop.send(()).unwrap();
+        let served = serving.await.unwrap().unwrap();
+        assert_eq!((served.finished, served.ended, served.panicked), (1, 0, 1));
+    });
+}
+
+fn counted() {
+    run(async {
+        let base = Base::new();
+        let (address, stop, serving) = start(&base, Transport::Unix, DEADLINE);
+        for _ in 0..50 {
+            let mut client = Connection::connect(&address).await.unwrap();
+            talk(&mut client).await;
+        }
+        stop.send(()).unwrap();
+        assert_eq!(serving.await.unwrap().unwrap().finished, 50);
+    });
+}
+
+fn dropped() {
+    run(async {
+        let base = Base::new();
+        let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);
+        let mut client = Connection::connect(&address).await.unwrap();
+        talk(&mut client).await;
+        serving.abort();
+        assert_eq!(client.recv().await.unwrap(), None);
+        assert!(serving.await.unwrap_err().is_cancelled());
+        assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
+    });
+}
+
+fn lost() {
+    run(async {
+        let base = Base::new();
+        let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);
+        let mut client = Connection::connect(&address).await.unwrap();
+        talk(&mut client).await;
+        std::fs::remove_dir_all(base.name("room")).unwrap();
+        for _ in 0..10 {
+            talk(&mut client).await;
+        }
+        client.close().await.unwrap();
+        assert_eq!(serving.await.unwrap().unwrap_err().kind(), ErrorKind::NameLost);
+    });
+}

@@ -1,0 +1,71 @@
+//! What the tests of tasks share.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
+use libtest_mimic::Trial;
+use parlour::tokio::{Connection, Server};
+use parlour::{ConnectOptions, ServerOptions, Transport};
+use tokio::runtime::Builder;
+use tokio::time::timeout;
+
+use crate::support::{Base, DEADLINE, trial};
+
+/// Runs it in a runtime of its own with one thread and no timers but those that the test uses.
+pub fn run<F: Future>(future: F) -> F::Output {
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { timeout(DEADLINE * 3, future).await.expect("it hangs") })
+}
+
+/// A trial for each transport.
+pub fn on_each(name: &str, test: impl Fn(Transport) + Copy + Send + 'static) -> impl Iterator<Item = Trial> {
+    let name = name.to_owned();
+    Transport::ALL.iter().map(move |&transport| trial(format!("{transport}::{name}"), move || test(transport)))
+}
+
+/// A server and both ends of a connection. (The base is last, so that it outlives the rest.)
+pub struct Link {
+    pub client: Connection,
+    pub served: Connection,
+    pub _server: Server,
+    pub _base: Base,
+}
+
+impl Link {
+    /// With rings of the smallest size, so that `shm` is full as soon as the others.
+    pub async fn new(transport: Transport) -> Self {
+        let base = Base::new();
+        let address = base.address(transport, "room");
+        let server = ServerOptions::new().ring_size(1 << 16).bind_tokio(&address).unwrap();
+        let options = ConnectOptions::new().ring_size(1 << 16);
+        let (client, served) = tokio::join!(options.connect_tokio(&address), server.accept());
+        Self { client: client.unwrap(), served: served.unwrap(), _server: server, _base: base }
+    }
+}
+
+/// Drops the future when it has been polled so many times and is not done: `None`.
+pub async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let mut left = times;
+    poll_fn(move |cx| {
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Counts how often the future is polled.
+pub async fn counted<F: Future>(polls: &Cell<usize>, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(move |cx| {
+        polls.set(polls.get() + 1);
+        future.as_mut().poll(cx)
+    })
+    .await
+}

@@ -13,7 +13,7 @@ use self::round::Round;
 use self::watch::Watch;
 use crate::address::Address;
 use crate::connection::Connection;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 use crate::transport::{Attempt, ClientTerms, Handshake, Link, Progress};
 use crate::wait::{Deadline, Waits};
@@ -47,6 +47,8 @@ pub(crate) struct Connecting {
     /// Until when a server that is there has to let us in.
     deadline: Deadline,
     rest: Duration,
+    /// Why the server that is there has not let us in so far.
+    no_time: Option<Error>,
     watch: Option<Watch>,
     state: State,
 }
@@ -56,8 +58,8 @@ enum State {
     Look,
     /// It waits for an answer.
     Shake(Box<Round>, Handshake),
-    /// A server is there and had no time, for this reason; at this time it is tried again.
-    Rest(Deadline, Error),
+    /// A server is there and had no time; at this time it is tried again.
+    Rest(Deadline),
     /// Nobody is there, until something happens where a server could appear.
     Watch,
     /// Something has; at this time it is looked at.
@@ -77,6 +79,7 @@ impl Connecting {
             patience: Deadline::after(options.wait_for_server),
             deadline: Deadline::after(options.timeout),
             rest: REST_MIN,
+            no_time: None,
             watch: None,
             state: State::Look,
         })
@@ -102,13 +105,15 @@ impl Connecting {
                         return Ok(None);
                     }
                 }
-                State::Rest(until, error) if !until.is_over() => {
-                    self.state = State::Rest(until, error);
+                State::Rest(until) if !until.is_over() => {
+                    self.state = State::Rest(until);
                     return Ok(None);
                 }
-                // An attempt without time would fail for that alone, and hide the reason.
-                State::Rest(_, error) if self.deadline.is_over() => return Err(error),
-                State::Rest(..) => {}
+                State::Rest(_) => match self.no_time.take() {
+                    // An attempt without time would fail for that alone, and hide the reason.
+                    Some(error) if self.deadline.is_over() => return Err(error),
+                    error => self.no_time = error,
+                },
                 State::Watch => match &self.watch {
                     Some(watch) if !self.patience.is_over() && !watch.has_seen_something() => {
                         self.state = State::Watch;
@@ -131,9 +136,14 @@ impl Connecting {
         match round.go_on(&self.address, &self.terms, self.deadline, handshake) {
             Ok(Progress::Done(link)) => return Ok(Some(*link)),
             Ok(Progress::Waiting(handshake)) => self.state = State::Shake(round, handshake),
+            // So does one that has too little time.
+            Err(Attempt::Failed(error)) if error.kind() == ErrorKind::TimedOut => {
+                return Err(self.no_time.take().unwrap_or(error));
+            }
             Err(Attempt::Failed(error)) => return Err(error),
             Err(Attempt::Again(error)) => {
-                self.state = State::Rest(self.deadline.or_after(self.rest), error);
+                self.no_time = Some(error);
+                self.state = State::Rest(self.deadline.or_after(self.rest));
                 self.rest = (self.rest * 2).min(REST_MAX);
             }
             Err(Attempt::Absent(error)) if self.patience.is_over() => return Err(error),
@@ -149,6 +159,7 @@ impl Connecting {
         self.watch.get_or_insert_with(Watch::new).renew(&self.address)?;
         self.deadline = Deadline::after(self.timeout);
         self.rest = REST_MIN;
+        self.no_time = None;
         self.state = State::Look;
         Ok(())
     }
@@ -163,7 +174,7 @@ impl Connecting {
         match &self.state {
             State::Look => Waits::until(Deadline::after(Duration::ZERO)),
             State::Shake(_, handshake) => handshake.waits(),
-            State::Rest(until, _) | State::Settle(until) => Waits::until(*until),
+            State::Rest(until) | State::Settle(until) => Waits::until(*until),
             State::Watch => match &self.watch {
                 Some(watch) => watch.waits(self.patience),
                 None => Waits::until(Deadline::after(Duration::ZERO)),

@@ -1,5 +1,9 @@
 //! Connecting, a step at a time.
 
+use std::future::poll_fn;
+
+use tokio::task::coop::poll_proceed;
+
 use super::connection::Connection;
 use super::unregistered;
 use super::waiting::Waiting;
@@ -21,6 +25,8 @@ impl ConnectOptions {
     pub async fn connect_tokio(&self, address: impl AsRef<str>) -> Result<Connection> {
         let mut connecting = Connecting::new(address.as_ref(), self)?;
         loop {
+            // Who connects without end, to a server that lets everybody in, gives way to others too.
+            poll_fn(poll_proceed).await.made_progress();
             if let Some(connection) = connecting.step()? {
                 return Connection::from_blocking(connection);
             }

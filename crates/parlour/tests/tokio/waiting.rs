@@ -23,6 +23,7 @@ pub fn trials() -> Vec<Trial> {
         on_each("a_conversation_polls_a_few_times_for_each_message", conversation).collect(),
         on_each("a_receiver_that_always_has_a_message_gives_way_to_others", fair_receiver).collect(),
         on_each("a_sender_that_always_has_room_gives_way_to_others", fair_sender).collect(),
+        on_each("a_client_that_connects_at_once_gives_way_to_others", fair_client).collect(),
         on_each("a_server_that_always_has_a_client_gives_way_to_others", fair_server).collect(),
     ]
     .into_iter()
@@ -178,6 +179,27 @@ fn fair_sender(transport: Transport) {
             let turns = turns.await;
             assert!(turns >= TURNS_MIN, "others had {turns} turns in {PLENTY} messages");
         }
+    });
+}
+
+/// A server that lets everybody into its queue.
+fn fair_client(transport: Transport) {
+    const CONNECTIONS: usize = 500;
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    run(async {
+        let server = Server::bind(&address).unwrap();
+        let turns = turns_of_others(async {
+            for _ in 0..CONNECTIONS {
+                tokio::select! {
+                    biased;
+                    connected = Connection::connect(&address) => drop(connected.unwrap()),
+                    _ = unconstrained(server.accept()) => {}
+                }
+            }
+        });
+        let turns = turns.await;
+        assert!(turns >= CONNECTIONS / 128, "others had {turns} turns in {CONNECTIONS} connections");
     });
 }
 

@@ -10,8 +10,9 @@ use super::leftovers::SOCKETS;
 use crate::error::{Error, Result};
 use crate::wait::{Deadline, pause};
 
-/// The kernel drops the lock of a server that was killed some moments before its sockets, or after.
-const DYING_MAX: Duration = Duration::from_millis(200);
+/// The kernel drops the lock of a server that was killed some moments before its sockets, or after. On a machine that is busy
+/// with other things it may be interrupted in between; and who waits all this time is about to be refused.
+const DYING_MAX: Duration = Duration::from_secs(2);
 
 /// The flag of a socket that listens, `__SO_ACCEPTCON`.
 const LISTENS: u32 = 1 << 16;

@@ -42,7 +42,7 @@ use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
 use crate::sys::fork::Process;
-use crate::transport::{Spares, Transport};
+use crate::transport::{Capabilities, Spares, Transport};
 use crate::wait::{Deadline, wait};
 
 use member::Member;
@@ -232,6 +232,12 @@ impl Hub {
         self.members.get(client).map(Member::transport)
     }
 
+    /// What the connection of a client can do; `None` when it has gone.
+    #[must_use]
+    pub fn capabilities(&self, client: Client) -> Option<Capabilities> {
+        Some(self.transport(client)?.capabilities(self.message_max))
+    }
+
     /// How many bytes wait in the hub to be sent to a client, four for each message included; 0 when it has gone.
     #[must_use]
     pub fn unsent(&self, client: Client) -> usize {
@@ -254,6 +260,12 @@ impl Hub {
     #[must_use]
     pub fn path(&self) -> &Path {
         self.server.path()
+    }
+
+    /// The transports on offer, best first.
+    #[must_use]
+    pub fn transports(&self) -> Vec<Transport> {
+        self.server.transports()
     }
 
     /// How many clients were turned away, and why the last one. In a flood this counts some for which there is no event.

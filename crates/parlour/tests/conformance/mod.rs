@@ -83,6 +83,13 @@ macro_rules! scenarios {
 }
 
 const A_LOOP: &str = "a loop of the user's own over descriptors";
+const HALVES: &str = "a hub has no half of a connection that could go alone";
+const ENDS: &str = "a hub ends its connections when it ends, and a client that breaks a rule in both directions";
+const SHUT: &str = "a hub that is told to shut down hears nobody any more";
+const BOUNDED: &str = "what waits in a hub is bounded, fed or not";
+const PLACES: &str = "in a hub the place of a client that has gone is free at once; hub/limits.rs has the limits";
+const NO_PIDFD: &str = "a hub gives no descriptor of a process";
+const NO_FDS: &str = "a hub receives descriptors and sends none";
 const CHILDREN: &str = "all of its processes are children, and those are blocking";
 
 scenarios! {
@@ -96,7 +103,7 @@ scenarios! {
     limit:
         a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent,
         the_limit_is_16_mib_unless_told_otherwise,
-        a_receiver_with_a_lower_limit_refuses_and_stays_so;
+        a_receiver_with_a_lower_limit_refuses_and_stays_so [Blocking, Tokio: ENDS];
     empty:
         an_empty_message_is_not_the_end;
     full:
@@ -115,7 +122,7 @@ scenarios! {
         feeding_past_64_kib_sends_by_itself,
         a_long_message_is_fed_without_waiting_for_others_and_overtakes_none,
         every_way_to_end_sends_what_was_fed,
-        closing_waits_until_what_was_fed_is_sent;
+        closing_waits_until_what_was_fed_is_sent [Blocking, Tokio: BOUNDED];
     half_close:
         finish_ends_one_direction_and_leaves_the_other,
         finish_wakes_a_peer_that_waits;
@@ -125,9 +132,9 @@ scenarios! {
         sending_to_a_peer_that_has_gone_raises_no_signal [Blocking: CHILDREN];
     split:
         the_halves_work_in_two_threads,
-        dropping_the_sender_ends_only_its_direction,
-        dropping_the_receiver_ends_only_its_direction,
-        dropping_the_receiver_wakes_a_sender_that_waits,
+        dropping_the_sender_ends_only_its_direction [Blocking, Tokio: HALVES],
+        dropping_the_receiver_ends_only_its_direction [Blocking, Tokio: HALVES],
+        dropping_the_receiver_wakes_a_sender_that_waits [Blocking, Tokio: HALVES],
         dropping_the_sender_does_not_disturb_a_receiver_that_waits;
     truncated:
         a_message_torn_by_the_death_of_the_peer_is_truncated,
@@ -137,7 +144,7 @@ scenarios! {
         the_death_of_the_peer_wakes_a_receiver_at_once,
         the_death_of_the_peer_wakes_a_sender_at_once,
         the_next_server_takes_the_name_of_a_killed_one_at_once,
-        a_server_outlives_its_clients;
+        a_server_outlives_its_clients [Blocking, Tokio: ENDS];
     timeouts:
         receiving_gives_up_at_its_deadline,
         accepting_gives_up_at_its_deadline_and_loses_no_client,
@@ -159,12 +166,12 @@ scenarios! {
     shutdown:
         shutdown_ends_a_blocked_accept,
         shutdown_never_comes_too_early,
-        shutdown_holds_for_every_thread_every_call_and_for_good,
+        shutdown_holds_for_every_thread_every_call_and_for_good [Blocking, Tokio: SHUT],
         incoming_ends_at_shutdown,
         incoming_ends_after_an_error;
     server_close:
-        closing_a_server_removes_its_files_and_leaves_its_connections,
-        a_client_in_the_queue_of_a_server_that_goes_never_hangs,
+        closing_a_server_removes_its_files_and_leaves_its_connections [Blocking, Tokio: ENDS],
+        a_client_in_the_queue_of_a_server_that_goes_never_hangs [Blocking, Tokio: ENDS],
         a_name_can_be_taken_and_given_up_many_times;
     waiting:
         without_a_server_connecting_fails_at_once,
@@ -174,29 +181,29 @@ scenarios! {
         a_client_waits_while_its_server_restarts,
         a_client_waits_while_a_killed_server_is_replaced;
     choice:
-        a_server_of_every_transport_serves_this_one,
+        a_server_of_every_transport_serves_this_one [Blocking, Tokio: SHUT],
         a_client_that_demands_no_transport_takes_what_is_on_offer;
     limits:
-        a_client_beyond_connections_max_is_turned_away,
-        a_client_beyond_its_users_connections_is_turned_away;
+        a_client_beyond_connections_max_is_turned_away [Blocking, Tokio: PLACES],
+        a_client_beyond_its_users_connections_is_turned_away [Blocking, Tokio: PLACES];
     allow:
         a_client_that_the_policy_refuses_is_told_or_ended,
         a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on;
     identity:
         each_side_knows_the_others_process_and_user,
-        a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one,
+        a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one [Blocking, Tokio: NO_PIDFD],
         the_capabilities_are_the_same_on_both_sides;
     long_names:
         a_name_of_64_bytes_works_in_a_base_of_any_length;
     descriptors:
-        descriptors_arrive_with_their_message_and_no_other,
-        descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent,
-        more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent,
-        descriptors_that_nobody_takes_are_closed,
-        a_full_channel_takes_neither_message_nor_descriptors;
+        descriptors_arrive_with_their_message_and_no_other [Blocking, Tokio: NO_FDS],
+        descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent [Blocking, Tokio: NO_FDS],
+        more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent [Blocking, Tokio: NO_FDS],
+        descriptors_that_nobody_takes_are_closed [Blocking, Tokio: NO_FDS],
+        a_full_channel_takes_neither_message_nor_descriptors [Blocking, Tokio: NO_FDS];
     shared:
-        a_shared_block_is_read_where_it_is,
-        a_full_channel_takes_neither_message_nor_block,
+        a_shared_block_is_read_where_it_is [Blocking, Tokio: NO_FDS],
+        a_full_channel_takes_neither_message_nor_block [Blocking, Tokio: NO_FDS],
         a_block_goes_behind_all_that_waits_and_once,
         a_sender_of_blocks_that_waits_uses_no_time,
         one_block_goes_to_many_clients_and_is_never_copied;

@@ -1,5 +1,7 @@
 //! What is told, and in which order.
 
+use std::os::fd::AsFd;
+
 use parlour::hub::{Event, HubOptions, Why};
 use parlour::{ConnectOptions, ErrorKind, ServerOptions, Transport};
 
@@ -20,6 +22,8 @@ crate::tests![
     disconnecting_ends_a_client_after_what_was_sent_to_it,
     a_number_is_never_used_again,
     clients_are_those_that_have_joined_and_not_left,
+    descriptors_come_with_their_message_where_they_are_allowed,
+    a_client_can_do_what_its_transport_can,
 ];
 
 fn a_client_joins_speaks_and_leaves(transport: Transport) {
@@ -229,4 +233,35 @@ fn clients_are_those_that_have_joined_and_not_left(transport: Transport) {
     room.closed(first);
     let (fourth, _four) = room.join();
     assert_eq!(room.hub.clients(), [second, third, fourth]);
+}
+
+fn descriptors_come_with_their_message_where_they_are_allowed(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().fds_max(2).into());
+    let (client, mut connection) = room.join();
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let sent = connection.send_with_fds(b"take this", &[writer.as_fd()]);
+    if !room.hub.capabilities(client).unwrap().descriptors {
+        assert_eq!(sent.unwrap_err().kind(), ErrorKind::Unsupported);
+        return;
+    }
+    sent.unwrap();
+    connection.send(b"and no more").unwrap();
+    let mut message = room.message(client);
+    assert_eq!(message, b"take this");
+    assert_eq!(room.message(client).fds().len(), 0);
+    drop((writer, connection));
+    let [fd] = <[_; 1]>::try_from(message.take_fds()).unwrap();
+    assert_eq!(rustix::io::write(fd, b"x"), Ok(1));
+    assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
+    assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(0), "it was the last copy");
+    room.closed(client);
+}
+
+fn a_client_can_do_what_its_transport_can(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().message_max(1000).into());
+    let (client, connection) = room.join_with(&ConnectOptions::new().message_max(1000));
+    assert_eq!(room.hub.capabilities(client), Some(connection.capabilities()));
+    drop(connection);
+    room.closed(client);
+    assert_eq!(room.hub.capabilities(client), None);
 }

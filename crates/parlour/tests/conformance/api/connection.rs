@@ -7,12 +7,14 @@ use std::time::Duration;
 use parlour::{Capabilities, Message, Peer, SharedBytes, Transport};
 
 use super::error::Error;
+use super::hub::HubConnection;
 use super::{Receiver, Result, Sender, TryRecvError, TrySendError, block_on, block_on_for};
 
 #[derive(Debug)]
 pub enum Connection {
     Blocking(parlour::Connection),
     Tokio(parlour::tokio::Connection),
+    Hub(HubConnection),
 }
 
 impl Connection {
@@ -20,6 +22,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.send(message)?),
             Self::Tokio(connection) => Ok(block_on(connection.send(message))?),
+            Self::Hub(connection) => connection.send(message, None),
         }
     }
 
@@ -27,6 +30,9 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.send_vectored(parts)?),
             Self::Tokio(connection) => Ok(block_on(connection.send_vectored(parts))?),
+            Self::Hub(connection) => {
+                connection.send(&parts.iter().flat_map(|part| part.to_vec()).collect::<Vec<u8>>(), None)
+            }
         }
     }
 
@@ -42,6 +48,7 @@ impl Connection {
                     None => Err(Error::TimedOut),
                 }
             }
+            Self::Hub(connection) => connection.send(message, Some(timeout)),
         }
     }
 
@@ -49,6 +56,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.send_with_fds(message, fds)?),
             Self::Tokio(connection) => Ok(block_on(connection.send_with_fds(message, fds))?),
+            Self::Hub(connection) => panic!("{connection:?} sends no descriptors"),
         }
     }
 
@@ -63,6 +71,7 @@ impl Connection {
                     None => Err(Error::TimedOut),
                 }
             }
+            Self::Hub(connection) => panic!("{connection:?} sends no descriptors"),
         }
     }
 
@@ -70,6 +79,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.send_shared(message, blocks)?),
             Self::Tokio(connection) => Ok(block_on(connection.send_shared(message, blocks))?),
+            Self::Hub(connection) => panic!("{connection:?} sends no blocks"),
         }
     }
 
@@ -84,6 +94,7 @@ impl Connection {
                     None => Err(Error::TimedOut),
                 }
             }
+            Self::Hub(connection) => panic!("{connection:?} sends no blocks"),
         }
     }
 
@@ -91,6 +102,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.try_send(message)?),
             Self::Tokio(connection) => Ok(connection.try_send(message)?),
+            Self::Hub(connection) => connection.try_send(message),
         }
     }
 
@@ -98,6 +110,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.feed(message)?),
             Self::Tokio(connection) => Ok(block_on(connection.feed(message))?),
+            Self::Hub(connection) => connection.feed(message),
         }
     }
 
@@ -105,6 +118,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.flush()?),
             Self::Tokio(connection) => Ok(block_on(connection.flush())?),
+            Self::Hub(connection) => connection.flush(),
         }
     }
 
@@ -112,6 +126,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.try_flush()?),
             Self::Tokio(connection) => Ok(connection.try_flush()?),
+            Self::Hub(connection) => Ok(connection.try_flush()),
         }
     }
 
@@ -119,6 +134,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.recv()?),
             Self::Tokio(connection) => Ok(block_on(connection.recv())?),
+            Self::Hub(connection) => connection.recv(None),
         }
     }
 
@@ -126,6 +142,13 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_into(message)?),
             Self::Tokio(connection) => Ok(block_on(connection.recv_into(message))?),
+            Self::Hub(connection) => match connection.recv(None)? {
+                Some(received) => {
+                    *message = received.into_vec();
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
         }
     }
 
@@ -133,6 +156,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_timeout(timeout)?),
             Self::Tokio(connection) => Ok(block_on_for(timeout, connection.recv()).ok_or(Error::TimedOut)??),
+            Self::Hub(connection) => connection.recv(Some(timeout)),
         }
     }
 
@@ -140,6 +164,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.try_recv()?),
             Self::Tokio(connection) => Ok(connection.try_recv()?),
+            Self::Hub(connection) => connection.try_recv(),
         }
     }
 
@@ -147,6 +172,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection.has_message(),
             Self::Tokio(connection) => connection.has_message(),
+            Self::Hub(connection) => connection.has_message(),
         }
     }
 
@@ -154,6 +180,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.finish()?),
             Self::Tokio(connection) => Ok(block_on(connection.finish())?),
+            Self::Hub(connection) => connection.finish(),
         }
     }
 
@@ -167,6 +194,10 @@ impl Connection {
                 let (sender, receiver) = connection.split();
                 (Sender::Tokio(sender), Receiver::Tokio(receiver))
             }
+            Self::Hub(connection) => {
+                let (sender, receiver) = connection.split();
+                (Sender::Hub(sender), Receiver::Hub(receiver))
+            }
         }
     }
 
@@ -174,6 +205,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => Ok(connection.close()?),
             Self::Tokio(connection) => Ok(block_on(connection.close())?),
+            Self::Hub(connection) => connection.close(),
         }
     }
 
@@ -181,6 +213,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection.peer(),
             Self::Tokio(connection) => connection.peer(),
+            Self::Hub(connection) => connection.peer(),
         }
     }
 
@@ -188,6 +221,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection.peer_pidfd(),
             Self::Tokio(connection) => connection.peer_pidfd(),
+            Self::Hub(connection) => panic!("{connection:?} has no pidfd"),
         }
     }
 
@@ -195,6 +229,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection.transport(),
             Self::Tokio(connection) => connection.transport(),
+            Self::Hub(connection) => connection.transport(),
         }
     }
 
@@ -202,6 +237,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection.capabilities(),
             Self::Tokio(connection) => connection.capabilities(),
+            Self::Hub(connection) => connection.capabilities(),
         }
     }
 
@@ -210,6 +246,7 @@ impl Connection {
         match self {
             Self::Blocking(connection) => connection,
             Self::Tokio(connection) => panic!("{connection:?} is not blocking"),
+            Self::Hub(connection) => panic!("{connection:?} is not blocking"),
         }
     }
 }

@@ -11,6 +11,8 @@ pub enum Error {
     Parlour(parlour::Error),
     /// The deadline has passed, where not the library but this front has set it.
     TimedOut,
+    /// What the library has said, to be said again.
+    Told(ErrorKind, String),
 }
 
 impl Error {
@@ -18,13 +20,14 @@ impl Error {
         match self {
             Self::Parlour(error) => error.kind(),
             Self::TimedOut => ErrorKind::TimedOut,
+            Self::Told(kind, _) => *kind,
         }
     }
 
     pub fn holder(&self) -> Option<&Owner> {
         match self {
             Self::Parlour(error) => error.holder(),
-            Self::TimedOut => None,
+            Self::TimedOut | Self::Told(..) => None,
         }
     }
 }
@@ -34,6 +37,7 @@ impl fmt::Display for Error {
         match self {
             Self::Parlour(error) => error.fmt(f),
             Self::TimedOut => f.write_str("not before the deadline"),
+            Self::Told(_, text) => f.write_str(text),
         }
     }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 use parlour::{Message, Peer, Transport};
 
 use super::error::Error;
+use super::hub::HubConnection;
 use super::{Result, block_on, block_on_for};
 
 #[derive(Debug)]
 pub enum Sender {
     Blocking(parlour::Sender),
     Tokio(parlour::tokio::Sender),
+    Hub(HubConnection),
 }
 
 impl Sender {
@@ -18,6 +20,7 @@ impl Sender {
         match self {
             Self::Blocking(sender) => Ok(sender.send(message)?),
             Self::Tokio(sender) => Ok(block_on(sender.send(message))?),
+            Self::Hub(sender) => sender.send(message, None),
         }
     }
 
@@ -25,6 +28,7 @@ impl Sender {
         match self {
             Self::Blocking(sender) => Ok(sender.flush()?),
             Self::Tokio(sender) => Ok(block_on(sender.flush())?),
+            Self::Hub(sender) => sender.flush(),
         }
     }
 
@@ -32,6 +36,7 @@ impl Sender {
         match self {
             Self::Blocking(sender) => Ok(sender.finish()?),
             Self::Tokio(sender) => Ok(block_on(sender.finish())?),
+            Self::Hub(sender) => sender.finish(),
         }
     }
 
@@ -39,6 +44,7 @@ impl Sender {
         match self {
             Self::Blocking(sender) => sender.peer(),
             Self::Tokio(sender) => sender.peer(),
+            Self::Hub(sender) => sender.peer(),
         }
     }
 
@@ -46,6 +52,7 @@ impl Sender {
         match self {
             Self::Blocking(sender) => sender.transport(),
             Self::Tokio(sender) => sender.transport(),
+            Self::Hub(sender) => sender.transport(),
         }
     }
 }
@@ -54,6 +61,7 @@ impl Sender {
 pub enum Receiver {
     Blocking(parlour::Receiver),
     Tokio(parlour::tokio::Receiver),
+    Hub(HubConnection),
 }
 
 impl Receiver {
@@ -61,6 +69,7 @@ impl Receiver {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv()?),
             Self::Tokio(receiver) => Ok(block_on(receiver.recv())?),
+            Self::Hub(receiver) => receiver.recv(None),
         }
     }
 
@@ -68,6 +77,13 @@ impl Receiver {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_into(message)?),
             Self::Tokio(receiver) => Ok(block_on(receiver.recv_into(message))?),
+            Self::Hub(receiver) => match receiver.recv(None)? {
+                Some(received) => {
+                    *message = received.into_vec();
+                    Ok(true)
+                }
+                None => Ok(false),
+            },
         }
     }
 
@@ -75,6 +91,7 @@ impl Receiver {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_timeout(timeout)?),
             Self::Tokio(receiver) => Ok(block_on_for(timeout, receiver.recv()).ok_or(Error::TimedOut)??),
+            Self::Hub(receiver) => receiver.recv(Some(timeout)),
         }
     }
 
@@ -82,6 +99,7 @@ impl Receiver {
         match self {
             Self::Blocking(receiver) => receiver.peer(),
             Self::Tokio(receiver) => receiver.peer(),
+            Self::Hub(receiver) => receiver.peer(),
         }
     }
 
@@ -89,6 +107,7 @@ impl Receiver {
         match self {
             Self::Blocking(receiver) => receiver.transport(),
             Self::Tokio(receiver) => receiver.transport(),
+            Self::Hub(receiver) => receiver.transport(),
         }
     }
 }

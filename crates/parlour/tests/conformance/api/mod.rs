@@ -6,6 +6,7 @@
 mod connection;
 mod error;
 mod halves;
+mod hub;
 mod server;
 
 use std::future::Future;
@@ -27,6 +28,8 @@ pub enum Way {
     Blocking,
     /// Each call is a future that a thread of its own blocks on, with tasks and threads as the scenarios have them.
     Tokio,
+    /// The server is a hub, and its end of each connection is served by it. Its clients are blocking.
+    Hub,
 }
 
 /// The runtime behind [`Way::Tokio`].
@@ -68,6 +71,7 @@ impl Setting {
                 let _inside = runtime().enter();
                 Ok(Server::Tokio(options.bind_tokio(address)?))
             }
+            Way::Hub => Ok(Server::Hub(hub::HubServer::bind(options, address.as_ref())?)),
         }
     }
 
@@ -77,7 +81,7 @@ impl Setting {
 
     pub fn connect_with(self, options: &ConnectOptions, address: impl AsRef<str>) -> Result<Connection> {
         match self.way {
-            Way::Blocking => Ok(Connection::Blocking(options.connect(address)?)),
+            Way::Blocking | Way::Hub => Ok(Connection::Blocking(options.connect(address)?)),
             Way::Tokio => Ok(Connection::Tokio(block_on(options.connect_tokio(address))?)),
         }
     }

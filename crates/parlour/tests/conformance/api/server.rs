@@ -4,9 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use parlour::{Refusals, ShutdownHandle, Transport};
+use parlour::{ErrorKind, Refusals, ShutdownHandle, Transport};
 
 use super::error::Error;
+use super::hub::HubServer;
 use super::{Connection, Result, block_on, block_on_for, runtime};
 use crate::support::wait;
 
@@ -14,6 +15,7 @@ use crate::support::wait;
 pub enum Server {
     Blocking(parlour::Server),
     Tokio(parlour::tokio::Server),
+    Hub(HubServer),
 }
 
 impl Server {
@@ -21,6 +23,7 @@ impl Server {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.accept()?)),
             Self::Tokio(server) => Ok(Connection::Tokio(block_on(server.accept())?)),
+            Self::Hub(server) => Ok(server.accept(None)?.into()),
         }
     }
 
@@ -30,6 +33,7 @@ impl Server {
             Self::Tokio(server) => {
                 Ok(Connection::Tokio(block_on_for(timeout, server.accept()).ok_or(Error::TimedOut)??))
             }
+            Self::Hub(server) => Ok(server.accept(Some(timeout))?.into()),
         }
     }
 
@@ -40,6 +44,10 @@ impl Server {
                 let _inside = runtime().enter();
                 Ok(server.try_accept()?.map(Connection::Tokio))
             }
+            Self::Hub(server) => match server.accept(Some(Duration::ZERO)) {
+                Err(Error::TimedOut) => Ok(None),
+                accepted => Ok(Some(accepted?.into())),
+            },
         }
     }
 
@@ -54,6 +62,22 @@ impl Server {
                 let next = move || Some(block_on(incoming.next())?.map(Connection::Tokio).map_err(Error::from));
                 Box::new(std::iter::from_fn(next))
             }
+            Self::Hub(server) => {
+                let mut ended = false;
+                let next = move || {
+                    if ended {
+                        return None;
+                    }
+                    match server.accept(None) {
+                        Ok(connection) => Some(Ok(connection.into())),
+                        Err(error) => {
+                            ended = true;
+                            (error.kind() != ErrorKind::Shutdown).then_some(Err(error))
+                        }
+                    }
+                };
+                Box::new(std::iter::from_fn(next))
+            }
         }
     }
 
@@ -62,6 +86,7 @@ impl Server {
         match self {
             Self::Blocking(server) => wait::readable(server),
             Self::Tokio(server) => wait::readable(server),
+            Self::Hub(server) => server.has_somebody(),
         }
     }
 
@@ -69,6 +94,7 @@ impl Server {
         match self {
             Self::Blocking(server) => server.shutdown_handle(),
             Self::Tokio(server) => server.shutdown_handle(),
+            Self::Hub(server) => server.shutdown_handle(),
         }
     }
 
@@ -76,6 +102,11 @@ impl Server {
         match self {
             Self::Blocking(server) => Ok(server.close()?),
             Self::Tokio(server) => Ok(server.close()?),
+            // It ends with the last of its connections.
+            Self::Hub(server) => {
+                drop(server);
+                Ok(())
+            }
         }
     }
 
@@ -83,6 +114,7 @@ impl Server {
         match self {
             Self::Blocking(server) => server.name(),
             Self::Tokio(server) => server.name(),
+            Self::Hub(server) => server.name(),
         }
     }
 
@@ -90,6 +122,7 @@ impl Server {
         match self {
             Self::Blocking(server) => server.path(),
             Self::Tokio(server) => server.path(),
+            Self::Hub(server) => server.path(),
         }
     }
 
@@ -97,6 +130,7 @@ impl Server {
         match self {
             Self::Blocking(server) => server.transports(),
             Self::Tokio(server) => server.transports(),
+            Self::Hub(server) => server.transports(),
         }
     }
 
@@ -104,6 +138,7 @@ impl Server {
         match self {
             Self::Blocking(server) => server.refused(),
             Self::Tokio(server) => server.refused(),
+            Self::Hub(server) => server.refused(),
         }
     }
 }

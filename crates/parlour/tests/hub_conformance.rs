@@ -1,0 +1,20 @@
+//! The hub fulfils the contract of [`conformance`] over every transport: it serves the server's side of each scenario, and
+//! the client's side is blocking.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+)]
+
+mod conformance;
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::run_with(conformance::ROLES, || conformance::trials(conformance::api::Way::Hub))
+}

@@ -10,8 +10,9 @@ fn scale(arguments: &[&str]) -> Result<String, String> {
     if output.status.success() { Ok(String::from_utf8(output.stdout).unwrap()) } else { Err(told) }
 }
 
-fn a_thousand_over(transport: &str) {
-    let table = scale(&["-n", "1000", "--transports", transport, "--servers", "hub", "--memory-max", "256"]).unwrap();
+fn a_thousand_over(transport: &str, memory_max: &str) {
+    let arguments = ["-n", "1000", "--transports", transport, "--servers", "hub", "--memory-max", memory_max];
+    let table = scale(&arguments).unwrap();
     let rows: Vec<&str> = table.lines().skip(2).collect();
     assert_eq!(rows.len(), 1, "{table}");
     assert!(rows[0].contains(transport) && rows[0].contains("1000"), "{table}");
@@ -19,22 +20,29 @@ fn a_thousand_over(transport: &str) {
 
 #[test]
 fn a_thousand_connections_over_unix_take_256_bytes_each_in_a_hub() {
-    a_thousand_over("unix");
+    a_thousand_over("unix", "256");
 }
 
 #[test]
 fn a_thousand_connections_over_packet_take_256_bytes_each_in_a_hub() {
-    a_thousand_over("packet");
+    a_thousand_over("packet", "256");
 }
 
+/// Which has two descriptors for each.
 #[test]
-fn a_thousand_connections_over_fifo_take_256_bytes_each_in_a_hub() {
-    a_thousand_over("fifo");
+fn a_thousand_connections_over_fifo_take_288_bytes_each_in_a_hub() {
+    a_thousand_over("fifo", "288");
 }
 
 #[test]
 fn a_thousand_connections_over_shm_echo_in_a_hub() {
-    a_thousand_over("shm");
+    a_thousand_over("shm", "0");
+}
+
+#[test]
+fn a_thousand_connections_over_each_transport_echo_in_a_tokio_server() {
+    let table = scale(&["-n", "1000", "--servers", "tokio"]).unwrap();
+    assert_eq!(table.lines().filter(|line| line.contains("tokio")).count(), 4, "{table}");
 }
 
 #[test]

@@ -55,14 +55,17 @@ pub(crate) struct Clients {
 pub(crate) enum ServerKind {
     /// `parlour::Hub`, in one thread
     Hub,
+    /// `parlour::tokio::Server`, a task for each client on a runtime of one thread
+    Tokio,
 }
 
 impl ServerKind {
-    pub(crate) const ALL: &[Self] = &[Self::Hub];
+    pub(crate) const ALL: &[Self] = &[Self::Hub, Self::Tokio];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Hub => "hub",
+            Self::Tokio => "tokio",
         }
     }
 }

@@ -17,14 +17,18 @@ pub(crate) const RING_SIZE: usize = 64 * 1024;
 /// How many clients are inside.
 type Inside = Arc<AtomicUsize>;
 
+/// Ends a server.
+type End = Box<dyn FnOnce() -> Result<()>>;
+
 /// Says `ready`, and answers `report` with how many clients are inside, how much memory is allocated and resident, and how
 /// many descriptors are open. Ends when its stdin does.
 pub(crate) fn run(args: &Serve) -> Result<()> {
     // A FIFO client takes two.
     descriptors::make_room_for(args.connections, 2).or_else(|_| descriptors::make_room_for(args.connections, 1))?;
     let inside = Inside::default();
-    let end = match args.kind {
+    let end: End = match args.kind {
         ServerKind::Hub => hub(args, &inside)?,
+        ServerKind::Tokio => tasks(args, &inside)?,
     };
     println!("ready");
     child::obey(|line| {
@@ -41,8 +45,8 @@ fn options(args: &Serve) -> ServerOptions {
     ServerOptions::new().connections_max(room).connections_per_uid_max(room).ring_size(RING_SIZE)
 }
 
-/// Starts a hub in a thread; what is returned ends it.
-fn hub(args: &Serve, inside: &Inside) -> Result<impl FnOnce() -> Result<()> + use<>> {
+/// Starts a hub in a thread.
+fn hub(args: &Serve, inside: &Inside) -> Result<End> {
     let mut hub = HubOptions::from(options(args)).bind(&args.address)?;
     let shutdown = hub.shutdown_handle();
     let inside = Arc::clone(inside);
@@ -59,8 +63,45 @@ fn hub(args: &Serve, inside: &Inside) -> Result<impl FnOnce() -> Result<()> + us
             }
         }
     });
-    Ok(move || {
+    Ok(Box::new(move || {
         shutdown.shutdown();
         serving.join().ok().context("the hub's thread has panicked")?
-    })
+    }))
+}
+
+/// Starts a runtime in a thread, with a task for each client.
+fn tasks(args: &Serve, inside: &Inside) -> Result<End> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let server = {
+        let _inside = runtime.enter();
+        options(args).bind_tokio(&args.address)?
+    };
+    let shutdown = server.shutdown_handle();
+    let inside = Arc::clone(inside);
+    let serving = thread::spawn(move || {
+        runtime.block_on(async {
+            loop {
+                match server.accept().await {
+                    Ok(connection) => drop(tokio::spawn(echo(connection, Arc::clone(&inside)))),
+                    Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        })
+    });
+    Ok(Box::new(move || {
+        shutdown.shutdown();
+        serving.join().ok().context("the runtime's thread has panicked")?
+    }))
+}
+
+async fn echo(mut connection: parlour::tokio::Connection, inside: Inside) {
+    inside.fetch_add(1, Ordering::SeqCst);
+    while let Ok(Some(message)) = connection.recv().await {
+        // That a client has gone is seen by receiving from it.
+        if connection.send(&message).await.is_err() {
+            break;
+        }
+    }
+    inside.fetch_sub(1, Ordering::SeqCst);
 }

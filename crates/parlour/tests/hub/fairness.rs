@@ -153,6 +153,7 @@ fn crowd(transport: Transport) {
     let options = ServerOptions::new().yields(0);
     let mut room = Room::with(transport, &HubOptions::from(options));
     let (client, mut connection) = room.join();
+    room.assert_quiet();
     let crowd: Vec<Connection> = (0..CROWD).map(|_| Connection::connect(&room.address).unwrap()).collect();
     connection.send(b"a word").unwrap();
     let mut joined = 0;

@@ -27,6 +27,11 @@ pub fn trials() -> Vec<Trial> {
             Transport::Shm | Transport::Fifo => trial(name, move || half_open(transport)),
             _ => skipped(name, "it has no handshake that could be under way"),
         });
+        let name = format!("{transport}::a_lost_name_is_told_once_although_a_handshake_runs_out");
+        trials.push(match transport {
+            Transport::Shm | Transport::Fifo => trial(name, move || lost_with_half_open(transport)),
+            _ => skipped(name, "it has no handshake that could be under way"),
+        });
         let name = format!("{transport}::clients_that_wait_are_limited");
         trials.push(match transport {
             Transport::Unix | Transport::Packet => trial(name, move || backlog(transport)),
@@ -203,6 +208,15 @@ fn half_open(transport: Transport) {
     stalled.pop();
     assert!(matches!(room.event(), Event::Refused(_)));
     room.join();
+}
+
+/// The server has a deadline to keep, and nobody who keeps it.
+fn lost_with_half_open(transport: Transport) {
+    let mut room = Room::with(transport, &ServerOptions::new().handshake_timeout(Duration::from_millis(200)).into());
+    let _stalled = begin(transport, &mut room);
+    std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
+    assert_eq!(room.hub.next_event_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::NameLost);
+    assert!(room.hub.next_event_timeout(Duration::from_millis(400)).unwrap().is_none());
 }
 
 fn backlog(transport: Transport) {

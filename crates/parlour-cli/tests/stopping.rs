@@ -61,6 +61,20 @@ fn a_second_signal_ends_the_conversations() {
 }
 
 #[test]
+fn a_second_signal_ends_an_echo_whose_client_does_nothing() {
+    let home = Home::new();
+    let mut server = home.serve(&["room", "--grace", LONG, "--echo"]);
+    let mut client = home.start(&["connect", "room"]);
+    client.write(b"hello\n");
+    assert_eq!(client.line(), "hello");
+    server.signal(Signal::TERM);
+    server.wait_for_stderr("until a second signal");
+    server.signal(Signal::TERM);
+    assert_eq!(server.wait().code(), Some(0));
+    assert_eq!(client.wait().code(), Some(7));
+}
+
+#[test]
 fn the_end_of_the_grace_ends_the_conversations() {
     for program in [&["--echo"][..], &["--", "cat"]] {
         let home = Home::new();

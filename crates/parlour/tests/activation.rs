@@ -24,6 +24,7 @@ use std::thread;
 
 use libtest_mimic::Trial;
 use manager::Manager;
+use parlour::hub::{Event, HubOptions};
 use parlour::inspect::{self, NameState};
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::net::SocketType;
@@ -31,10 +32,12 @@ use support::{Base, Child, DEADLINE, Role, data, roles, trial};
 
 const ACTIVATED: Role = Role { name: "activated", play: activated };
 
+const ACTIVATED_HUB: Role = Role { name: "activated-hub", play: activated_hub };
+
 const SOCKETS: [Transport; 3] = [Transport::Shm, Transport::Packet, Transport::Unix];
 
 fn main() -> ExitCode {
-    support::run_with(&[ACTIVATED], || {
+    support::run_with(&[ACTIVATED, ACTIVATED_HUB], || {
         type Each = (&'static str, fn(Transport));
         let each: [Each; 3] = [
             ("clients_that_came_before_the_start_and_between_starts_are_served", clients_wait_for_the_server),
@@ -45,13 +48,14 @@ fn main() -> ExitCode {
         let mut trials: Vec<Trial> = pairs
             .map(|(transport, name, test)| trial(format!("{transport}::{name}"), move || test(transport)))
             .collect();
-        let others: [(&str, fn()); 13] = [
+        let others: [(&str, fn()); 14] = [
             ("one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for", several_transports),
             ("a_live_server_of_the_name_is_not_disturbed_by_an_activated_one", the_name_must_be_free),
             ("an_activated_server_holds_its_name", the_name_is_held),
             ("a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts", no_leftover),
             ("files_of_clients_that_wait_are_left_when_the_server_ends", the_files_of_those_who_wait_stay),
             ("clients_see_the_server_and_not_the_manager", clients_see_the_server),
+            ("a_hub_takes_over_too", a_hub),
             ("what_is_not_a_names_is_left_alone", the_rest_is_left_alone),
             ("names_of_descriptors_select", names_select),
             ("sockets_of_two_names_need_a_selection", two_names),
@@ -113,6 +117,25 @@ fn activated(arguments: &[String]) {
             other => panic!("what is {other:?}?"),
         }
     }
+}
+
+/// `activated-hub [FD-NAME]`: takes over, says `ready`, serves one client to its end and says `served`.
+fn activated_hub(arguments: &[String]) {
+    let options = HubOptions::new();
+    let mut hub = match arguments.first() {
+        Some(name) => options.bind_listen_fds_named(name).unwrap(),
+        None => options.bind_listen_fds().unwrap(),
+    };
+    println!("ready");
+    loop {
+        match hub.next_event().unwrap() {
+            Event::Message(client, message) => hub.send(client, &message).unwrap(),
+            Event::Finished(client) => hub.finish(client).unwrap(),
+            Event::Left(..) => break,
+            _ => {}
+        }
+    }
+    println!("served");
 }
 
 /// The numbers of open descriptors from 3 to 9 that are not close-on-exec. (Who runs the tests may have left others open,
@@ -336,6 +359,19 @@ fn clients_see_the_server() {
     drop((before, after));
     server.say("echo");
     server.expect("served");
+}
+
+fn a_hub() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    for arguments in [&[][..], &["parlour"]] {
+        let client = client(&base.address(Transport::Unix, "room"));
+        let mut hub = Child::start(&mut manager.hand_over(&Child::command("activated-hub", arguments)));
+        hub.expect("ready");
+        hub.expect("served");
+        client.join().unwrap();
+        hub.finish();
+    }
 }
 
 fn the_rest_is_left_alone() {

@@ -152,8 +152,12 @@ impl Hub {
     }
 
     pub(crate) fn bind_with(address: &str, options: &HubOptions) -> Result<Self> {
+        Self::over(options.server.bind(address)?, options)
+    }
+
+    /// Serves whoever comes to this server, which these options have made.
+    pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
         let HubOptions { server: of_server, unsent_max, when_slow } = options;
-        let server = of_server.bind(address)?;
         server.gate().keep_refusals();
         let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.quoted(), errno))?;
         Ok(Self {

@@ -93,6 +93,24 @@ impl HubOptions {
     pub fn bind(&self, address: impl AsRef<str>) -> Result<Hub> {
         Hub::bind_with(address.as_ref(), self)
     }
+
+    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`](crate::Server::from_listen_fds).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind_listen_fds`].
+    pub fn bind_listen_fds(&self) -> Result<Hub> {
+        Hub::over(self.server.bind_listen_fds()?, self)
+    }
+
+    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`](crate::Server::from_listen_fds_named).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind_listen_fds_named`].
+    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Hub> {
+        Hub::over(self.server.bind_listen_fds_named(fd_name)?, self)
+    }
 }
 
 impl From<ServerOptions> for HubOptions {

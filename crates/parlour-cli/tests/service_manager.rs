@@ -7,6 +7,7 @@ mod manager;
 
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -145,6 +146,27 @@ fn programs_do_not_inherit_what_the_manager_said() {
         assert!(!seen.contains(variable), "{seen}");
     }
     assert!(!seen.contains(" 3 -> socket:"), "{seen}");
+}
+
+/// The umask of the tool decides about the mode of its socket, which may let others read; connecting takes the right to write.
+#[test]
+fn systemds_own_tool_starts_it_for_the_first_client() {
+    const TOOL: &str = "systemd-socket-activate";
+    if Command::new(TOOL).arg("--version").output().is_err() {
+        eprintln!("skipped: {TOOL} is not here");
+        return;
+    }
+    for (transport, option) in [("unix", None), ("packet", Some("--seqpacket"))] {
+        let home = Home::new();
+        fs::create_dir(home.name("room")).unwrap();
+        fs::set_permissions(home.name("room"), fs::Permissions::from_mode(0o755)).unwrap();
+        let mut tool = Command::new(TOOL);
+        tool.args(option).arg("-l").arg(home.name("room").join(transport));
+        tool.args([env!("CARGO_BIN_EXE_parlour"), "serve", "--activated", "--echo"]);
+        let mut server = Running::start(tool.stdin(Stdio::null()));
+        assert_eq!(home.stdout(&["call", "room", "hello", "--wait", "20s"], b""), "hello\n");
+        assert_eq!(server.line(), format!("ready room {transport} {}", home.name("room").display()));
+    }
 }
 
 /// With the program's path as it is here.

@@ -120,9 +120,11 @@ impl Server {
     pub(crate) fn activate(fd_name: Option<&str>, options: &ServerOptions) -> Result<Self> {
         options.check()?;
         let Activation { address, sockets } = Activation::find(fd_name)?;
-        // Who may connect is what the files say, and those were made by the manager.
+        // Who may connect is what the files say, and those were made by the manager. Connecting takes the right to write.
         let mut options = options.clone();
-        options.mode = sockets.iter().fold(options.mode, |mode, socket| mode | socket.mode);
+        let lets_others_in = |mode: &u32| mode & 0o022 != 0;
+        let modes = sockets.iter().map(|socket| socket.mode).filter(lets_others_in);
+        options.mode = modes.fold(options.mode, |all, mode| all | mode);
         let is_wanted = |transport: &Transport| {
             options.transports.contains(transport) || sockets.iter().any(|socket| socket.transport == *transport)
         };

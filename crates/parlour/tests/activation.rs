@@ -458,7 +458,7 @@ fn accept_yes() {
 }
 
 fn the_mode_is_the_managers() {
-    for (mode, expected) in [(0o600, 0o700), (0o666, 0o755)] {
+    for (mode, expected) in [(0o600, 0o700), (0o644, 0o700), (0o666, 0o755), (0o620, 0o755)] {
         let base = Base::new();
         // Others must get there at all.
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -21,6 +21,8 @@ mod streams;
 mod support;
 #[path = "tokio/support.rs"]
 mod tasks;
+#[path = "tokio/typed.rs"]
+mod typed;
 #[path = "tokio/waiting.rs"]
 mod waiting;
 
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
             runtimes::trials(),
             serve::trials(),
             streams::trials(),
+            typed::trials(),
             waiting::trials(),
         ];
         trials.into_iter().flatten().collect()

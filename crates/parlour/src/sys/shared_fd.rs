@@ -1,6 +1,9 @@
 //! An open descriptor that is held in several places.
+#![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A descriptor that stays open, and the same one, as long as anybody holds this. It counts those who use it, which others
@@ -32,5 +35,38 @@ impl AsFd for SharedFd {
 impl AsRawFd for SharedFd {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
+    }
+}
+
+/// A descriptor that is held in one place, until somebody else wants to hold it too. So it costs no memory of its own before.
+#[derive(Debug)]
+pub(crate) enum MayShare {
+    Alone(OwnedFd),
+    Shared(Arc<SharedFd>),
+}
+
+impl MayShare {
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn share(&mut self) -> Arc<SharedFd> {
+        match self {
+            Self::Shared(shared) => Arc::clone(shared),
+            Self::Alone(fd) => {
+                // SAFETY: the descriptor is open and ours, and from here on it is this one's alone: the other is forgotten below,
+                // and nothing in between can unwind.
+                let moved = unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) };
+                let shared = Arc::new(SharedFd::new(moved, 1));
+                mem::forget(mem::replace(self, Self::Shared(Arc::clone(&shared))));
+                shared
+            }
+        }
+    }
+}
+
+impl AsFd for MayShare {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Alone(fd) => fd.as_fd(),
+            Self::Shared(shared) => shared.as_fd(),
+        }
     }
 }

@@ -13,7 +13,7 @@ use futures_sink::Sink;
 use tokio::io::Interest;
 
 use super::receiver::Receiver;
-use super::sender::Sender;
+use super::sender::{Parts, Sender, Sending};
 use super::unregistered;
 use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::message::Message;
@@ -46,20 +46,19 @@ impl Connection {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime; [`ErrorKind::Io`](crate::ErrorKind::Io)
     /// when the system cannot watch its descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
-        let (mut sender, receiver) = connection.into_halves();
-        let (incoming, outgoing) = (receiver.incoming.shared_fd(), sender.outgoing().shared_fd());
+        let (sender, mut receiver) = connection.into_halves();
+        let fd = receiver.incoming.share_fd();
+        let register = |interest| Readiness::register(fd, interest).map(Arc::new);
         let failed = |error| unregistered("use", receiver.common().object(), error);
-        // A descriptor is registered once: a socket for both directions, each of a pair of FIFOs for its own.
-        let is_shared = outgoing.as_ref().is_none_or(|outgoing| Arc::ptr_eq(outgoing, &incoming));
-        let (readable, writable) = if is_shared {
-            let both =
-                Arc::new(Readiness::register(incoming, Interest::READABLE | Interest::WRITABLE).map_err(failed)?);
-            let writable = outgoing.is_some().then(|| Arc::clone(&both));
-            (both, writable)
-        } else {
-            let readable = Arc::new(Readiness::register(incoming, Interest::READABLE).map_err(failed)?);
-            let writable = outgoing.map(|outgoing| Readiness::register(outgoing, Interest::WRITABLE)).transpose();
-            (readable, writable.map_err(failed)?.map(Arc::new))
+        // A descriptor is registered once: a socket for both directions. Of a pair of FIFOs the one that is written to is
+        // registered when there is something to wait for, which is not often.
+        let (readable, writable) = match receiver.transport() {
+            Transport::Fifo => (register(Interest::READABLE).map_err(failed)?, None),
+            Transport::Shm | Transport::Packet | Transport::Unix => {
+                let both = register(Interest::READABLE | Interest::WRITABLE).map_err(failed)?;
+                let writable = sender.send_fd().is_some().then(|| Arc::clone(&both));
+                (both, writable)
+            }
         };
         Ok(Self { sender: Sender::new(sender, writable), receiver: Receiver::new(receiver, readable) })
     }
@@ -93,7 +92,7 @@ impl Connection {
     /// before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
     #[doc(alias = "send_info")]
     pub async fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.sender.send(message).await
+        Sending::new(&mut self.sender, Parts::One(message), &[]).await
     }
 
     /// [`send`](Connection::send) of one message that lies in parts, without copying them together.
@@ -106,7 +105,7 @@ impl Connection {
     ///
     /// That of `send`.
     pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        self.sender.send_vectored(parts).await
+        Sending::new(&mut self.sender, Parts::Some(parts), &[]).await
     }
 
     /// Sends one message with open descriptors: the receiver finds copies of them in [`Message::fds`]. Ours stay open, and
@@ -198,8 +197,12 @@ impl Connection {
     /// Dropped before it completes, it has received nothing: what has come of a message is kept.
     #[doc(alias = "recv_info")]
     pub async fn recv(&mut self) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(poll_fn(|cx| self.poll_recv(cx, &mut message)).await?.then_some(message))
+        // What has come of a message is not in here, so it need not be kept while a task waits.
+        poll_fn(|cx| {
+            let mut message = Message::default();
+            self.poll_recv(cx, &mut message).map_ok(|received| received.then_some(message))
+        })
+        .await
     }
 
     /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
@@ -229,6 +232,11 @@ impl Connection {
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn common(&self) -> &crate::connection::Common {
+        self.receiver.common()
     }
 
     /// Receives, and before it waits sends what was fed: the peer may be waiting for it.

@@ -49,7 +49,8 @@
 //! # Streams and sinks
 //!
 //! [`Incoming`] is a [`Stream`](futures_core::Stream) of connections. A [`Connection`] is a `Stream` of messages and a
-//! [`Sink`](futures_sink::Sink) for anything that is bytes, and so are its halves.
+//! [`Sink`](futures_sink::Sink) for anything that is bytes, and so are its halves. With the feature `serde`,
+//! `Connection::typed` makes it a stream and a sink of your own types, over which RPC crates run as they are.
 //!
 //! # Errors
 //!
@@ -67,6 +68,8 @@ mod sender;
 mod serve;
 mod server;
 mod spares;
+#[cfg(feature = "serde")]
+mod typed;
 mod waiting;
 
 pub use connection::Connection;
@@ -74,6 +77,8 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use serve::Served;
 pub use server::{Incoming, Server};
+#[cfg(feature = "serde")]
+pub use typed::Typed;
 
 use std::io;
 

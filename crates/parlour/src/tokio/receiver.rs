@@ -52,8 +52,12 @@ impl Receiver {
     /// Dropped before it completes, it has received nothing: what has come of a message is kept.
     #[doc(alias = "recv_info")]
     pub async fn recv(&mut self) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(poll_fn(|cx| self.poll_recv(cx, &mut message)).await?.then_some(message))
+        // What has come of a message is not in here, so it need not be kept while a task waits.
+        poll_fn(|cx| {
+            let mut message = Message::default();
+            self.poll_recv(cx, &mut message).map_ok(|received| received.then_some(message))
+        })
+        .await
     }
 
     /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
@@ -134,6 +138,11 @@ impl Receiver {
                 return Poll::Pending;
             }
         }
+    }
+
+    #[cfg(feature = "serde")]
+    pub(super) fn common(&self) -> &crate::connection::Common {
+        self.half.common()
     }
 
     pub(super) fn capabilities(&self) -> Capabilities {

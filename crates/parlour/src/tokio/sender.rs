@@ -1,7 +1,7 @@
 //! The sending half of a connection.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_sink::Sink;
+use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
 use super::spares;
@@ -26,7 +27,8 @@ const SEND: &str = "send to";
 /// As a [`Sink`] it takes messages as [`feed`](Sender::feed) does, and closing it is [`finish`](Sender::finish).
 pub struct Sender {
     half: crate::sender::Sender,
-    /// `None` once the descriptor is closed. (After the half: what it ends, it ends while it is registered.)
+    /// `None` once the descriptor is closed, and as long as one that only this half has was not waited for. (After the half:
+    /// what it ends, it ends while it is registered.)
     readiness: Option<Arc<Readiness>>,
     taken: u64,
 }
@@ -57,7 +59,7 @@ impl Sender {
     /// anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection) waits in `recv`.
     #[doc(alias = "send_info")]
     pub async fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.send_vectored(&[IoSlice::new(message)]).await
+        Sending::new(self, Parts::One(message), &[]).await
     }
 
     /// [`send`](Sender::send) of one message that lies in parts, without copying them together.
@@ -70,7 +72,7 @@ impl Sender {
     ///
     /// That of [`send`](Sender::send).
     pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        self.send_all(parts, &[]).await
+        Sending::new(self, Parts::Some(parts), &[]).await
     }
 
     /// [`send`](Sender::send) with open descriptors: the receiver finds copies of them in
@@ -85,7 +87,7 @@ impl Sender {
     /// That of [`send`](Sender::send): the descriptors go with the message or not at all.
     pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         self.half.check_descriptors(fds.len())?;
-        self.send_all(&[IoSlice::new(message)], fds).await
+        Sending::new(self, Parts::One(message), fds).await
     }
 
     /// [`send`](Sender::send) with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
@@ -100,13 +102,7 @@ impl Sender {
     pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
         self.half.check_blocks(blocks.len())?;
         let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
-        self.send_all(&[IoSlice::new(message)], &fds).await
-    }
-
-    async fn send_all(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.half.check(parts)?;
-        let mut sending = Sending { sender: self, parts, fds, sent: 0 };
-        poll_fn(|cx| sending.poll(cx)).await
+        Sending::new(self, Parts::One(message), &fds).await
     }
 
     /// [`send`](Sender::send) that does not wait. See [`crate::Sender::try_send`].
@@ -137,7 +133,7 @@ impl Sender {
     /// That of [`send`](Sender::send): a message that was taken counts in [`messages_taken`](Sender::messages_taken).
     pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
         if !self.half.has_room_to_feed(message.len()) {
-            return self.send(message).await;
+            return Sending::new(self, Parts::One(message), &[]).await;
         }
         poll_fn(|cx| self.poll_room(cx)).await?;
         self.start(message)
@@ -274,7 +270,12 @@ impl Sender {
                 budget.made_progress();
                 continue;
             }
-            let Some(mut ready) = writable else { return Poll::Pending };
+            let Some(mut ready) = writable else {
+                let Some(fd) = half.outgoing().share_fd().filter(|_| readiness.is_none()) else { return Poll::Pending };
+                let registered = Readiness::register(fd, Interest::WRITABLE);
+                *readiness = Some(Arc::new(registered.map_err(|error| half.common().io(SEND, error))?));
+                continue;
+            };
             // It was ready before the try, and the try says that this is over.
             ready.clear_ready();
             budget.made_progress();
@@ -294,35 +295,64 @@ impl Sender {
     }
 }
 
-/// A message that is being sent.
-struct Sending<'a, 'b> {
+/// A message that is being sent. One future and not several in each other, because a task holds it as long as it lives.
+pub(super) struct Sending<'a> {
     sender: &'a mut Sender,
-    parts: &'b [IoSlice<'b>],
-    fds: &'b [BorrowedFd<'b>],
+    parts: Parts<'a>,
+    fds: &'a [BorrowedFd<'a>],
     /// How much of it has gone; see [`crate::transport::Outgoing::try_send`].
     sent: usize,
 }
 
-impl Sending<'_, '_> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { sender, parts, fds, sent } = self;
-        let result = match ready!(sender.poll_until(cx, |half| half.send_now(parts, fds, sent))) {
-            Ok(()) => Ok(()),
-            Err(error) => sender.half.give_up(parts, *sent, error),
-        };
-        // From here on nothing is left to be kept.
-        *sent = 0;
-        sender.taken += u64::from(result.is_ok());
-        Poll::Ready(result)
+#[derive(Clone, Copy)]
+pub(super) enum Parts<'a> {
+    One(&'a [u8]),
+    Some(&'a [IoSlice<'a>]),
+}
+
+impl Parts<'_> {
+    fn with<T>(self, work: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
+        match self {
+            Self::One(part) => work(&[IoSlice::new(part)]),
+            Self::Some(parts) => work(parts),
+        }
     }
 }
 
-impl Drop for Sending<'_, '_> {
+impl<'a> Sending<'a> {
+    pub(super) fn new(sender: &'a mut Sender, parts: Parts<'a>, fds: &'a [BorrowedFd<'a>]) -> Self {
+        Self { sender, parts, fds, sent: 0 }
+    }
+}
+
+impl Future for Sending<'_> {
+    type Output = Result<()>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        let Self { sender, parts, fds, sent } = self.get_mut();
+        parts.with(|parts| {
+            if *sent == 0 {
+                sender.half.check(parts)?;
+            }
+            let result = match ready!(sender.poll_until(cx, |half| half.send_now(parts, fds, sent))) {
+                Ok(()) => Ok(()),
+                Err(error) => sender.half.give_up(parts, *sent, error),
+            };
+            // From here on nothing is left to be kept.
+            *sent = 0;
+            sender.taken += u64::from(result.is_ok());
+            Poll::Ready(result)
+        })
+    }
+}
+
+impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if self.sent > 0 {
             // Half a message cannot be taken back, and what comes next must not become part of it.
-            let timed_out = self.sender.half.timed_out();
-            let kept = self.sender.half.give_up(self.parts, self.sent, timed_out);
+            let half = &mut self.sender.half;
+            let timed_out = half.timed_out();
+            let kept = self.parts.with(|parts| half.give_up(parts, self.sent, timed_out));
             self.sender.taken += u64::from(kept.is_ok());
         }
     }

@@ -631,21 +631,22 @@ impl Outgoing {
     /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
     /// when this direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        self.descriptor().map(|fd| fd.as_fd())
+        match self {
+            Self::Shm(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
+            Self::Packet(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
+            Self::Unix(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
+            Self::Fifo(outgoing) => outgoing.fd(),
+        }
     }
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
-    pub(crate) fn shared_fd(&self) -> Option<Arc<SharedFd>> {
-        self.descriptor().cloned()
-    }
-
-    fn descriptor(&self) -> Option<&Arc<SharedFd>> {
+    pub(crate) fn share_fd(&mut self) -> Option<Arc<SharedFd>> {
         match self {
-            Self::Shm(outgoing) => outgoing.fd(),
-            Self::Packet(outgoing) => outgoing.fd(),
-            Self::Unix(outgoing) => outgoing.fd(),
-            Self::Fifo(outgoing) => outgoing.fd(),
+            Self::Shm(outgoing) => outgoing.fd().cloned(),
+            Self::Packet(outgoing) => outgoing.fd().cloned(),
+            Self::Unix(outgoing) => outgoing.fd().cloned(),
+            Self::Fifo(outgoing) => outgoing.share_fd(),
         }
     }
 }
@@ -742,21 +743,22 @@ impl Incoming {
 
     /// Readable when [`try_recv`](Self::try_recv) may go on.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.descriptor().as_fd()
+        match self {
+            Self::Shm(incoming) => incoming.fd().as_fd(),
+            Self::Packet(incoming) => incoming.fd().as_fd(),
+            Self::Unix(incoming) => incoming.fd().as_fd(),
+            Self::Fifo(incoming) => incoming.fd(),
+        }
     }
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
-    pub(crate) fn shared_fd(&self) -> Arc<SharedFd> {
-        Arc::clone(self.descriptor())
-    }
-
-    fn descriptor(&self) -> &Arc<SharedFd> {
+    pub(crate) fn share_fd(&mut self) -> Arc<SharedFd> {
         match self {
-            Self::Shm(incoming) => incoming.fd(),
-            Self::Packet(incoming) => incoming.fd(),
-            Self::Unix(incoming) => incoming.fd(),
-            Self::Fifo(incoming) => incoming.fd(),
+            Self::Shm(incoming) => Arc::clone(incoming.fd()),
+            Self::Packet(incoming) => Arc::clone(incoming.fd()),
+            Self::Unix(incoming) => Arc::clone(incoming.fd()),
+            Self::Fifo(incoming) => incoming.share_fd(),
         }
     }
 

@@ -23,7 +23,7 @@ use crate::message::Message;
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
-use crate::sys::shared_fd::SharedFd;
+use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::wire::client_file::{ClientFile, ClientId};
 
 pub(crate) use connect::Handshake;
@@ -87,20 +87,19 @@ fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
 fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     Link {
         transport: Transport::Fifo,
-        incoming: super::Incoming::Fifo(Incoming { fifo: shared(reader), frames: FrameReceiver::new(max) }),
-        outgoing: super::Outgoing::Fifo(Outgoing { fifo: Some(shared(writer)), frames: FrameSender::default() }),
+        incoming: super::Incoming::Fifo(Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) }),
+        outgoing: super::Outgoing::Fifo(Outgoing {
+            fifo: Some(MayShare::Alone(writer)),
+            frames: FrameSender::default(),
+        }),
         peer,
         permit,
     }
 }
 
-fn shared(fifo: OwnedFd) -> Arc<SharedFd> {
-    Arc::new(SharedFd::new(fifo, 1))
-}
-
 pub(crate) struct Outgoing {
     /// `None` once this direction has ended.
-    fifo: Option<Arc<SharedFd>>,
+    fifo: Option<MayShare>,
     frames: FrameSender,
 }
 
@@ -138,13 +137,17 @@ impl Outgoing {
         Ok(())
     }
 
-    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
-        self.fifo.as_ref()
+    pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fifo.as_ref().map(AsFd::as_fd)
+    }
+
+    pub(super) fn share_fd(&mut self) -> Option<Arc<SharedFd>> {
+        self.fifo.as_mut().map(MayShare::share)
     }
 }
 
 pub(crate) struct Incoming {
-    fifo: Arc<SharedFd>,
+    fifo: MayShare,
     frames: FrameReceiver,
 }
 
@@ -162,7 +165,11 @@ impl Incoming {
         self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(Read::of_bytes(rustix::io::readv(fifo, spaces)?)))
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
-        &self.fifo
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fifo.as_fd()
+    }
+
+    pub(super) fn share_fd(&mut self) -> Arc<SharedFd> {
+        self.fifo.share()
     }
 }

@@ -1,11 +1,10 @@
 //! A private two-way channel of messages.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -47,20 +46,15 @@ impl Connection {
     /// when the system cannot watch its descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
         let (sender, mut receiver) = connection.into_halves();
-        let fd = receiver.incoming.share_fd();
-        let register = |interest| Readiness::register(fd, interest).map(Arc::new);
-        let failed = |error| unregistered("use", receiver.common().object(), error);
         // A descriptor is registered once: a socket for both directions. Of a pair of FIFOs the one that is written to is
         // registered when there is something to wait for, which is not often.
-        let (readable, writable) = match receiver.transport() {
-            Transport::Fifo => (register(Interest::READABLE).map_err(failed)?, None),
-            Transport::Shm | Transport::Packet | Transport::Unix => {
-                let both = register(Interest::READABLE | Interest::WRITABLE).map_err(failed)?;
-                let writable = sender.send_fd().is_some().then(|| Arc::clone(&both));
-                (both, writable)
-            }
+        let interest = match receiver.transport() {
+            Transport::Fifo => Interest::READABLE,
+            Transport::Shm | Transport::Packet | Transport::Unix => Interest::READABLE | Interest::WRITABLE,
         };
-        Ok(Self { sender: Sender::new(sender, writable), receiver: Receiver::new(receiver, readable) })
+        let readiness = Readiness::register(receiver.incoming.share_fd(), interest)
+            .map_err(|error| unregistered("use", receiver.common().object(), error))?;
+        Ok(Self { sender: Sender::new(sender), receiver: Receiver::new(receiver, readiness) })
     }
 
     /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See [`crate::Connection::connect`].
@@ -91,8 +85,8 @@ impl Connection {
     /// [`messages_taken`](Connection::messages_taken) tells which. Of a message that was begun the rest is kept, and goes out
     /// before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
     #[doc(alias = "send_info")]
-    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
-        Sending::new(&mut self.sender, Parts::One(message), &[]).await
+    pub fn send<'a>(&'a mut self, message: &'a [u8]) -> impl Future<Output = Result<()>> + Send + 'a {
+        Sending::new(&mut self.sender, self.receiver.of_both(), Parts::One(message), &[])
     }
 
     /// [`send`](Connection::send) of one message that lies in parts, without copying them together.
@@ -105,7 +99,7 @@ impl Connection {
     ///
     /// That of `send`.
     pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        Sending::new(&mut self.sender, Parts::Some(parts), &[]).await
+        Sending::new(&mut self.sender, self.receiver.of_both(), Parts::Some(parts), &[]).await
     }
 
     /// Sends one message with open descriptors: the receiver finds copies of them in [`Message::fds`]. Ours stay open, and
@@ -119,7 +113,7 @@ impl Connection {
     ///
     /// That of `send`: the descriptors go with the message or not at all.
     pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.sender.send_with_fds(message, fds).await
+        self.sender.send_fds(self.receiver.of_both(), message, fds).await
     }
 
     /// Sends one message with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
@@ -132,7 +126,7 @@ impl Connection {
     ///
     /// That of `send`: the blocks go with the message or not at all.
     pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
-        self.sender.send_shared(message, blocks).await
+        self.sender.send_blocks(self.receiver.of_both(), message, blocks).await
     }
 
     /// [`send`](Connection::send) that does not wait. See [`crate::Sender::try_send`].
@@ -156,7 +150,7 @@ impl Connection {
     ///
     /// That of `send`.
     pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
-        self.sender.feed(message).await
+        self.sender.feed_or_send(self.receiver.of_both(), message).await
     }
 
     /// Sends what was fed. Waits while the channel is full.
@@ -169,7 +163,7 @@ impl Connection {
     ///
     /// Dropped before it completes, what was not sent stays, and goes out in order with the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
-        self.sender.flush().await
+        poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
 
     /// [`flush`](Connection::flush) that does not wait: `false` when something is left to send.
@@ -244,7 +238,7 @@ impl Connection {
         let received = self.receiver.poll_recv(cx, out);
         if received.is_pending() && self.sender.has_fed() {
             // What cannot be sent is no reason not to receive; the next send tells.
-            let _ = self.sender.poll_flush_fed(cx);
+            let _ = self.sender.poll_flush_fed(self.receiver.of_both(), cx);
         }
         received
     }
@@ -259,15 +253,15 @@ impl Connection {
     ///
     /// Dropped before it completes, sending goes on, and what was not sent stays as with [`flush`](Connection::flush).
     pub async fn finish(&mut self) -> Result<()> {
-        self.sender.finish().await
+        poll_fn(|cx| self.sender.poll_finish(self.receiver.of_both(), cx)).await
     }
 
     /// The two directions, for two tasks. From now on, dropping one ends its direction and leaves the other.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
-        let Self { mut sender, mut receiver } = self;
-        sender.half().set_apart();
-        receiver.half().incoming.set_apart();
+        let Self { mut sender, receiver } = self;
+        let (receiver, readiness) = receiver.set_apart();
+        sender.set_apart(readiness);
         (sender, receiver)
     }
 
@@ -284,7 +278,7 @@ impl Connection {
     /// Dropped before it completes it ends the connection, as dropping that does.
     #[doc(alias = "disconnect_from")]
     pub async fn close(mut self) -> Result<()> {
-        self.sender.flush().await
+        poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
 
     /// How many messages this side has taken; see [`Sender::messages_taken`].
@@ -333,7 +327,7 @@ impl Stream for Connection {
         let item = receiver.poll_item(cx);
         if item.is_pending() && sender.has_fed() {
             // As in `recv`.
-            let _ = sender.poll_flush_fed(cx);
+            let _ = sender.poll_flush_fed(receiver.of_both(), cx);
         }
         item
     }
@@ -343,7 +337,8 @@ impl<M: AsRef<[u8]>> Sink<M> for Connection {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().sender.poll_room(cx)
+        let Self { sender, receiver } = self.get_mut();
+        sender.poll_room(receiver.of_both(), cx)
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
@@ -351,11 +346,13 @@ impl<M: AsRef<[u8]>> Sink<M> for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().sender.poll_flush_fed(cx)
+        let Self { sender, receiver } = self.get_mut();
+        sender.poll_flush_fed(receiver.of_both(), cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().sender.poll_finish(cx)
+        let Self { sender, receiver } = self.get_mut();
+        sender.poll_finish(receiver.of_both(), cx)
     }
 }
 

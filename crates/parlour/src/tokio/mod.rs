@@ -38,7 +38,8 @@
 //! gives way to other tasks when its budget is used up, [`coop`](::tokio::task::coop).
 //!
 //! An idle connection holds no buffer: those that are needed while bytes are waiting come from a handful that each thread
-//! of the runtime keeps, and go back there.
+//! of the runtime keeps, and go back there. With its task, which [`serve`](Server::serve) starts, it takes less than 1 KiB of
+//! memory (over `shm`, the two rings besides).
 //!
 //! # Timeouts and cancellation
 //!

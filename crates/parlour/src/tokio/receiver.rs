@@ -24,17 +24,47 @@ const RECV: &str = "receive from";
 pub struct Receiver {
     half: crate::receiver::Receiver,
     /// (After the half: what it ends, it ends while it is registered.)
-    readiness: Arc<Readiness>,
+    readiness: Registered,
     stream_has_ended: bool,
 }
 
+/// Where the registration of a descriptor is kept.
+enum Registered {
+    /// Here: both halves are together, or only this one uses it.
+    Here(Readiness),
+    /// Shared with the other half.
+    Apart(Arc<Readiness>),
+}
+
+impl Registered {
+    fn get(&self) -> &Readiness {
+        match self {
+            Self::Here(readiness) => readiness,
+            Self::Apart(readiness) => readiness,
+        }
+    }
+}
+
 impl Receiver {
-    pub(super) fn new(half: crate::receiver::Receiver, readiness: Arc<Readiness>) -> Self {
-        Self { half, readiness, stream_has_ended: false }
+    pub(super) fn new(half: crate::receiver::Receiver, readiness: Readiness) -> Self {
+        Self { half, readiness: Registered::Here(readiness), stream_has_ended: false }
     }
 
-    pub(super) fn half(&mut self) -> &mut crate::receiver::Receiver {
-        &mut self.half
+    /// The registration of the socket that both halves use; of a FIFO each half has its own.
+    pub(super) fn of_both(&self) -> Option<&Readiness> {
+        (self.transport() != Transport::Fifo).then(|| self.readiness.get())
+    }
+
+    /// From now on it lives apart. Gives the other half's share in the registration.
+    pub(super) fn set_apart(mut self) -> (Self, Option<Arc<Readiness>>) {
+        self.half.incoming.set_apart();
+        let is_of_both = self.of_both().is_some();
+        let readiness = match self.readiness {
+            Registered::Here(readiness) if is_of_both => Arc::new(readiness),
+            Registered::Apart(readiness) => readiness,
+            alone @ Registered::Here(_) => return (Self { readiness: alone, ..self }, None),
+        };
+        (Self { readiness: Registered::Apart(Arc::clone(&readiness)), ..self }, Some(readiness))
     }
 
     pub(super) fn peer_pidfd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
@@ -109,6 +139,7 @@ impl Receiver {
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<bool>> {
         let Self { half, readiness, .. } = self;
+        let readiness = readiness.get();
         loop {
             let budget = ready!(poll_proceed(cx));
             // Before the try, so that what comes after it wakes this task.

@@ -27,19 +27,23 @@ const SEND: &str = "send to";
 /// As a [`Sink`] it takes messages as [`feed`](Sender::feed) does, and closing it is [`finish`](Sender::finish).
 pub struct Sender {
     half: crate::sender::Sender,
-    /// `None` once the descriptor is closed, and as long as one that only this half has was not waited for. (After the half:
-    /// what it ends, it ends while it is registered.)
+    /// `None` while the halves are together, once the descriptor is closed, and as long as one that only this half has was
+    /// not waited for. (After the half: what it ends, it ends while it is registered.)
     readiness: Option<Arc<Readiness>>,
     taken: u64,
 }
 
 impl Sender {
-    pub(super) fn new(half: crate::sender::Sender, readiness: Option<Arc<Readiness>>) -> Self {
-        Self { half, readiness, taken: 0 }
+    pub(super) fn new(half: crate::sender::Sender) -> Self {
+        Self { half, readiness: None, taken: 0 }
     }
 
-    pub(super) fn half(&mut self) -> &mut crate::sender::Sender {
-        &mut self.half
+    /// From now on it lives apart, with its share in the registration of the socket, if that is what it sends on.
+    pub(super) fn set_apart(&mut self, readiness: Option<Arc<Readiness>>) {
+        self.half.set_apart();
+        if self.half.send_fd().is_some() && readiness.is_some() {
+            self.readiness = readiness;
+        }
     }
 
     pub(super) fn has_fed(&mut self) -> bool {
@@ -58,8 +62,8 @@ impl Sender {
     /// [`messages_taken`](Sender::messages_taken) tells which. Of a message that was begun the rest is kept, and goes out before
     /// anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection) waits in `recv`.
     #[doc(alias = "send_info")]
-    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
-        Sending::new(self, Parts::One(message), &[]).await
+    pub fn send<'a>(&'a mut self, message: &'a [u8]) -> impl Future<Output = Result<()>> + Send + 'a {
+        Sending::new(self, None, Parts::One(message), &[])
     }
 
     /// [`send`](Sender::send) of one message that lies in parts, without copying them together.
@@ -72,7 +76,7 @@ impl Sender {
     ///
     /// That of [`send`](Sender::send).
     pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        Sending::new(self, Parts::Some(parts), &[]).await
+        Sending::new(self, None, Parts::Some(parts), &[]).await
     }
 
     /// [`send`](Sender::send) with open descriptors: the receiver finds copies of them in
@@ -86,8 +90,7 @@ impl Sender {
     ///
     /// That of [`send`](Sender::send): the descriptors go with the message or not at all.
     pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.half.check_descriptors(fds.len())?;
-        Sending::new(self, Parts::One(message), fds).await
+        self.send_fds(None, message, fds).await
     }
 
     /// [`send`](Sender::send) with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
@@ -100,9 +103,28 @@ impl Sender {
     ///
     /// That of [`send`](Sender::send): the blocks go with the message or not at all.
     pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        self.send_blocks(None, message, blocks).await
+    }
+
+    pub(super) async fn send_fds(
+        &mut self,
+        shared: Option<&Readiness>,
+        message: &[u8],
+        fds: &[BorrowedFd<'_>],
+    ) -> Result<()> {
+        self.half.check_descriptors(fds.len())?;
+        Sending::new(self, shared, Parts::One(message), fds).await
+    }
+
+    pub(super) async fn send_blocks(
+        &mut self,
+        shared: Option<&Readiness>,
+        message: &[u8],
+        blocks: &[&SharedBytes],
+    ) -> Result<()> {
         self.half.check_blocks(blocks.len())?;
         let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
-        Sending::new(self, Parts::One(message), &fds).await
+        Sending::new(self, shared, Parts::One(message), &fds).await
     }
 
     /// [`send`](Sender::send) that does not wait. See [`crate::Sender::try_send`].
@@ -132,10 +154,14 @@ impl Sender {
     ///
     /// That of [`send`](Sender::send): a message that was taken counts in [`messages_taken`](Sender::messages_taken).
     pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
+        self.feed_or_send(None, message).await
+    }
+
+    pub(super) async fn feed_or_send(&mut self, shared: Option<&Readiness>, message: &[u8]) -> Result<()> {
         if !self.half.has_room_to_feed(message.len()) {
-            return Sending::new(self, Parts::One(message), &[]).await;
+            return Sending::new(self, shared, Parts::One(message), &[]).await;
         }
-        poll_fn(|cx| self.poll_room(cx)).await?;
+        poll_fn(|cx| self.poll_room(shared, cx)).await?;
         self.start(message)
     }
 
@@ -149,7 +175,7 @@ impl Sender {
     ///
     /// Dropped before it completes, what was not sent stays, and goes out in order with the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
-        poll_fn(|cx| self.poll_flush_fed(cx)).await
+        poll_fn(|cx| self.poll_flush_fed(None, cx)).await
     }
 
     /// [`flush`](Sender::flush) that does not wait: `false` when something is left to send.
@@ -173,7 +199,7 @@ impl Sender {
     ///
     /// Dropped before it completes, the direction goes on, and what was not sent stays as with [`flush`](Sender::flush).
     pub async fn finish(&mut self) -> Result<()> {
-        poll_fn(|cx| self.poll_finish(cx)).await
+        poll_fn(|cx| self.poll_finish(None, cx)).await
     }
 
     /// How many messages this half has taken since the connection was made: those that are on their way, or were fed and go
@@ -210,9 +236,9 @@ impl Sender {
     }
 
     /// Waits until less than 64 KiB wait to be sent.
-    pub(super) fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+    pub(super) fn poll_room(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.half.has_room_to_feed(0) {
-            return self.poll_flush_fed(cx);
+            return self.poll_flush_fed(shared, cx);
         }
         // Who feeds without end never waits, and others want to run.
         ready!(poll_proceed(cx)).made_progress();
@@ -227,30 +253,33 @@ impl Sender {
         result
     }
 
-    pub(super) fn poll_flush_fed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.poll_until(cx, crate::sender::Sender::flush_now)
+    pub(super) fn poll_flush_fed(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.poll_until(shared, cx, crate::sender::Sender::flush_now)
     }
 
-    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        ready!(self.poll_flush_fed(cx))?;
+    pub(super) fn poll_finish(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        ready!(self.poll_flush_fed(shared, cx))?;
         let result = self.half.finish_now();
         self.rest();
         Poll::Ready(result)
     }
 
-    /// Lets `work` go on until it is done, and wait for room in between.
+    /// Lets `work` go on until it is done, and wait for room in between: by our own registration, or by that of the
+    /// connection that both halves share.
     fn poll_until(
         &mut self,
+        shared: Option<&Readiness>,
         cx: &mut Context<'_>,
         mut work: impl FnMut(&mut crate::sender::Sender) -> Result<bool>,
     ) -> Poll<Result<()>> {
-        let result = ready!(self.poll_work(cx, &mut work));
+        let result = ready!(self.poll_work(shared, cx, &mut work));
         self.rest();
         Poll::Ready(result)
     }
 
     fn poll_work(
         &mut self,
+        shared: Option<&Readiness>,
         cx: &mut Context<'_>,
         work: &mut impl FnMut(&mut crate::sender::Sender) -> Result<bool>,
     ) -> Poll<Result<()>> {
@@ -258,7 +287,7 @@ impl Sender {
         loop {
             let budget = ready!(poll_proceed(cx));
             // Before the try, so that room that comes after it wakes this task.
-            let writable = match readiness.as_deref().map(|readiness| readiness.poll_writable(cx)) {
+            let writable = match shared.or(readiness.as_deref()).map(|readiness| readiness.poll_writable(cx)) {
                 Some(Poll::Ready(ready)) => Some(ready.map_err(|error| half.common().io(SEND, error))?),
                 Some(Poll::Pending) | None => None,
             };
@@ -271,7 +300,8 @@ impl Sender {
                 continue;
             }
             let Some(mut ready) = writable else {
-                let Some(fd) = half.outgoing().share_fd().filter(|_| readiness.is_none()) else { return Poll::Pending };
+                let is_unregistered = shared.is_none() && readiness.is_none();
+                let Some(fd) = half.outgoing().share_fd().filter(|_| is_unregistered) else { return Poll::Pending };
                 let registered = Readiness::register(fd, Interest::WRITABLE);
                 *readiness = Some(Arc::new(registered.map_err(|error| half.common().io(SEND, error))?));
                 continue;
@@ -279,7 +309,7 @@ impl Sender {
             // It was ready before the try, and the try says that this is over.
             ready.clear_ready();
             budget.made_progress();
-            if readiness.as_deref().is_some_and(|readiness| readiness.poll_writable(cx).is_pending()) {
+            if shared.or(readiness.as_deref()).is_some_and(|readiness| readiness.poll_writable(cx).is_pending()) {
                 return Poll::Pending;
             }
         }
@@ -298,6 +328,7 @@ impl Sender {
 /// A message that is being sent. One future and not several in each other, because a task holds it as long as it lives.
 pub(super) struct Sending<'a> {
     sender: &'a mut Sender,
+    shared: Option<&'a Readiness>,
     parts: Parts<'a>,
     fds: &'a [BorrowedFd<'a>],
     /// How much of it has gone; see [`crate::transport::Outgoing::try_send`].
@@ -320,8 +351,13 @@ impl Parts<'_> {
 }
 
 impl<'a> Sending<'a> {
-    pub(super) fn new(sender: &'a mut Sender, parts: Parts<'a>, fds: &'a [BorrowedFd<'a>]) -> Self {
-        Self { sender, parts, fds, sent: 0 }
+    pub(super) fn new(
+        sender: &'a mut Sender,
+        shared: Option<&'a Readiness>,
+        parts: Parts<'a>,
+        fds: &'a [BorrowedFd<'a>],
+    ) -> Self {
+        Self { sender, shared, parts, fds, sent: 0 }
     }
 }
 
@@ -329,12 +365,12 @@ impl Future for Sending<'_> {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { sender, parts, fds, sent } = self.get_mut();
+        let Self { sender, shared, parts, fds, sent } = self.get_mut();
         parts.with(|parts| {
             if *sent == 0 {
                 sender.half.check(parts)?;
             }
-            let result = match ready!(sender.poll_until(cx, |half| half.send_now(parts, fds, sent))) {
+            let result = match ready!(sender.poll_until(*shared, cx, |half| half.send_now(parts, fds, sent))) {
                 Ok(()) => Ok(()),
                 Err(error) => sender.half.give_up(parts, *sent, error),
             };
@@ -363,7 +399,7 @@ impl<M: AsRef<[u8]>> Sink<M> for Sender {
 
     /// Ready when less than 64 KiB wait to be sent.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_room(cx)
+        self.get_mut().poll_room(None, cx)
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
@@ -371,11 +407,11 @@ impl<M: AsRef<[u8]>> Sink<M> for Sender {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_flush_fed(cx)
+        self.get_mut().poll_flush_fed(None, cx)
     }
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        self.get_mut().poll_finish(cx)
+        self.get_mut().poll_finish(None, cx)
     }
 }
 

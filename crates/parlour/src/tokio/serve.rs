@@ -2,12 +2,12 @@
 
 use std::future::{Future, poll_fn};
 use std::io;
-use std::pin::pin;
-use std::task::Poll;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::connection::Connection;
 use super::server::Server;
@@ -94,62 +94,96 @@ impl Server {
             let error = io::Error::new(io::ErrorKind::Unsupported, error);
             unregistered("serve", format!("'{}'", self.name()), error)
         })?;
-        let mut served = Served::default();
-        let mut conversations = JoinSet::new();
-        let accepting = self
-            .accept_until(shutdown, &mut served, &mut conversations, |connection, conversations| {
-                conversations.spawn_on(handler(connection), &runtime);
-            })
-            .await;
+        let mut conversations = Conversations::default();
+        let begin = |connection| conversations.begin(runtime.spawn(handler(connection)));
+        let accepting = self.accept_until(shutdown, begin).await;
         // Nobody comes any more: who tries learns at once that there is no server.
         let closing = self.close();
-        let deadline = Deadline::after(grace);
-        let timer =
-            Waiting::until(deadline).map_err(|error| Error::io("end", "the conversations of a server", error))?;
-        let mut is_over = pin!(timer.wait());
-        while !conversations.is_empty() {
-            let next = poll_fn(|cx| match conversations.poll_join_next(cx) {
-                Poll::Ready(next) => Poll::Ready(next),
-                Poll::Pending => is_over.as_mut().poll(cx).map(|_| None),
-            });
-            match next.await {
-                Some(result) => served.note(result),
-                None => break,
-            }
+        let grace = Waiting::until(Deadline::after(grace))
+            .map_err(|error| Error::io("end", "the conversations of a server", error))?;
+        {
+            let (mut finishing, mut is_over) = (pin!(conversations.finish()), pin!(grace.wait()));
+            poll_fn(|cx| match finishing.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(()),
+                Poll::Pending => is_over.as_mut().poll(cx).map(drop),
+            })
+            .await;
         }
-        conversations.abort_all();
-        while let Some(result) = conversations.join_next().await {
-            served.note(result);
-        }
-        accepting.and(closing).map(|()| served)
+        conversations.abort();
+        conversations.finish().await;
+        accepting.and(closing).map(|()| conversations.served)
     }
 
     /// Accepts until it is told to stop.
-    async fn accept_until(
-        &self,
-        shutdown: impl Future<Output = ()>,
-        served: &mut Served,
-        conversations: &mut JoinSet<()>,
-        mut begin: impl FnMut(Connection, &mut JoinSet<()>),
-    ) -> Result<()> {
+    async fn accept_until(&self, shutdown: impl Future<Output = ()>, mut begin: impl FnMut(Connection)) -> Result<()> {
         let mut shutdown = pin!(shutdown);
         loop {
             let mut accept = pin!(self.accept());
-            let accepted = poll_fn(|cx| {
-                while let Poll::Ready(Some(result)) = conversations.poll_join_next(cx) {
-                    served.note(result);
-                }
-                if shutdown.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(None);
-                }
-                accept.as_mut().poll(cx).map(Some)
+            let accepted = poll_fn(|cx| match shutdown.as_mut().poll(cx) {
+                Poll::Ready(()) => Poll::Ready(None),
+                Poll::Pending => accept.as_mut().poll(cx).map(Some),
             });
             match accepted.await {
                 None => return Ok(()),
-                Some(Ok(connection)) => begin(connection, conversations),
+                Some(Ok(connection)) => begin(connection),
                 Some(Err(error)) if error.kind() == ErrorKind::Shutdown => return Ok(()),
                 Some(Err(error)) => return Err(error),
             }
         }
+    }
+}
+
+/// The tasks that serve, ended when this is dropped. A plain list takes an eighth of the memory of a `JoinSet`, and nobody
+/// needs to know at once that a task is done.
+#[derive(Default)]
+struct Conversations {
+    tasks: Vec<JoinHandle<()>>,
+    /// At how many to look which are done. Until then those keep their memory.
+    look_at: usize,
+    served: Served,
+}
+
+/// How many tasks are kept before anybody looks.
+const LOOK_AT_MIN: usize = 64;
+
+impl Conversations {
+    fn begin(&mut self, task: JoinHandle<()>) {
+        if self.tasks.len() >= self.look_at {
+            self.take_those_done();
+            // So that looking costs little for each task, and those that are done are a fifth at most.
+            self.look_at = LOOK_AT_MIN.max(self.tasks.len() + self.tasks.len() / 4);
+        }
+        self.tasks.push(task);
+    }
+
+    fn take_those_done(&mut self) {
+        let Self { tasks, served, .. } = self;
+        let mut nobody = Context::from_waker(Waker::noop());
+        tasks.retain_mut(|task| match task.is_finished().then(|| Pin::new(task).poll(&mut nobody)) {
+            Some(Poll::Ready(result)) => {
+                served.note(result);
+                false
+            }
+            Some(Poll::Pending) | None => true,
+        });
+    }
+
+    /// Waits until all are done. When its future is dropped it can be called again.
+    async fn finish(&mut self) {
+        while let Some(task) = self.tasks.last_mut() {
+            let result = task.await;
+            self.tasks.pop();
+            self.served.note(result);
+        }
+    }
+
+    fn abort(&self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Drop for Conversations {
+    fn drop(&mut self) {
+        self.abort();
     }
 }

@@ -153,12 +153,16 @@ fn counted() {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, Transport::Unix, DEADLINE);
-        for _ in 0..50 {
+        let mut stays = Connection::connect(&address).await.unwrap();
+        // More than are kept before anybody looks which are done.
+        for _ in 0..300 {
             let mut client = Connection::connect(&address).await.unwrap();
             talk(&mut client).await;
         }
+        talk(&mut stays).await;
+        stays.close().await.unwrap();
         stop.send(()).unwrap();
-        assert_eq!(serving.await.unwrap().unwrap().finished, 50);
+        assert_eq!(serving.await.unwrap().unwrap().finished, 301);
     });
 }
 

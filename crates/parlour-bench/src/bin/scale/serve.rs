@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use parlour::hub::{Event, HubOptions};
+use parlour::tokio::Connection;
 use parlour::{ErrorKind, ServerOptions};
 
 use crate::args::{Serve, ServerKind};
@@ -79,29 +81,25 @@ fn tasks(args: &Serve, inside: &Inside) -> Result<End> {
     let shutdown = server.shutdown_handle();
     let inside = Arc::clone(inside);
     let serving = thread::spawn(move || {
-        runtime.block_on(async {
-            loop {
-                match server.accept().await {
-                    Ok(connection) => drop(tokio::spawn(echo(connection, Arc::clone(&inside)))),
-                    Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(()),
-                    Err(error) => return Err(error.into()),
+        // A block that uses what it captures, and no function: that would keep room for its argument as well.
+        let echo = move |mut client: Connection| {
+            let inside = Arc::clone(&inside);
+            async move {
+                inside.fetch_add(1, Ordering::SeqCst);
+                while let Ok(Some(message)) = client.recv().await {
+                    // That a client has gone is seen by receiving from it.
+                    if client.send(&message).await.is_err() {
+                        break;
+                    }
                 }
+                inside.fetch_sub(1, Ordering::SeqCst);
             }
-        })
+        };
+        runtime.block_on(server.serve(echo, std::future::pending(), Duration::ZERO))
     });
     Ok(Box::new(move || {
         shutdown.shutdown();
-        serving.join().ok().context("the runtime's thread has panicked")?
+        serving.join().ok().context("the runtime's thread has panicked")??;
+        Ok(())
     }))
-}
-
-async fn echo(mut connection: parlour::tokio::Connection, inside: Inside) {
-    inside.fetch_add(1, Ordering::SeqCst);
-    while let Ok(Some(message)) = connection.recv().await {
-        // That a client has gone is seen by receiving from it.
-        if connection.send(&message).await.is_err() {
-            break;
-        }
-    }
-    inside.fetch_sub(1, Ordering::SeqCst);
 }

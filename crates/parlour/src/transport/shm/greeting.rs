@@ -105,7 +105,11 @@ pub(super) fn hear(socket: impl AsFd) -> Result<Heard, Unheard> {
     match (greeting, descriptors.pop()) {
         (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {
             // The descriptor is not needed any more once it is mapped.
-            Mapping::adopt(memfd, ring_size).map(Heard::Hello).map_err(Unheard::Memory)
+            Mapping::adopt(memfd, ring_size).map(Heard::Hello).map_err(|bad| match bad {
+                // What keeps us from mapping it is no fault of the peer.
+                BadMemory::Io(error) => Unheard::Io(error),
+                bad => Unheard::Memory(bad),
+            })
         }
         (Greeting::Refused(reason), None) => Ok(Heard::Refused(reason)),
         (Greeting::Hello { .. } | Greeting::Refused(_), _) => Err(Unheard::Descriptors(count)),

@@ -193,10 +193,16 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, terms: &ClientTerms) -> 
         Err(errno) => return Err(failed(errno)),
     }
     let own_file = OwnFile { clients, file_name: file_name.clone(), left: false };
-    let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(failed)?;
-    if stat.st_mode & 0o7777 != MODE.bits() {
+    let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW);
+    let exact = stat.and_then(|stat| match stat.st_mode & 0o7777 == MODE.bits() {
+        true => Ok(()),
         // The umask took bits away.
-        chmodat(&own_file.clients, &file_name, MODE, AtFlags::empty()).map_err(failed)?;
+        false => chmodat(&own_file.clients, &file_name, MODE, AtFlags::empty()),
+    });
+    match exact {
+        // Gone: the next server has just cleared the directory. The socket that we are about to connect to is then that of
+        // the one before, and says that nobody listens.
+        Ok(()) | Err(Errno::NOENT) => Ok(Some(own_file)),
+        Err(errno) => Err(failed(errno)),
     }
-    Ok(Some(own_file))
 }

@@ -4,7 +4,8 @@
 mod common;
 
 use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
 
 use common::{Home, text};
 
@@ -67,4 +68,87 @@ fn too_few_descriptors_are_a_problem() {
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     assert_eq!(verdict(&checks(&output), "RLIMIT_NOFILE"), "problem");
+}
+
+/// What is made in a home, where `name` is the directory of a name, and which path doctor must complain of.
+type Trap = (&'static str, fn(&Path), &'static str);
+const TRAPS: [Trap; 9] = [
+    ("a link as name directory", |home| symlink("/tmp", home.join("trap")).unwrap(), "trap"),
+    ("a file as name directory", |home| std::fs::write(home.join("trap"), "").unwrap(), "trap"),
+    ("a name directory that others may write", |home| directory(&home.join("trap"), 0o777), "trap"),
+    ("a link as lock", |home| in_place_of("lock", home, |path| symlink("/etc/passwd", path).unwrap()), "trap/lock"),
+    ("a directory as lock", |home| in_place_of("lock", home, |path| directory(path, 0o700)), "trap/lock"),
+    ("a link as socket", |home| in_place_of("unix", home, |path| symlink("/dev/null", path).unwrap()), "trap/unix"),
+    ("a file as socket", |home| in_place_of("unix", home, |path| std::fs::write(path, "").unwrap()), "trap/unix"),
+    ("a link as FIFO", |home| in_place_of("fifo", home, |path| symlink("/dev/null", path).unwrap()), "trap/fifo"),
+    ("a file as FIFO", |home| in_place_of("fifo", home, |path| std::fs::write(path, "").unwrap()), "trap/fifo"),
+];
+
+fn directory(path: &Path, mode: u32) {
+    std::fs::create_dir(path).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+fn in_place_of(file: &str, home: &Path, make: impl FnOnce(&Path)) {
+    let name = home.join("trap");
+    directory(&name, 0o700);
+    if file != "lock" {
+        std::fs::write(name.join("lock"), "").unwrap();
+        std::fs::set_permissions(name.join("lock"), Permissions::from_mode(0o600)).unwrap();
+    }
+    make(&name.join(file));
+}
+
+/// Fails unless `parlour doctor` says that this path is unsafe, and how to mend it.
+fn assert_found(command: &mut std::process::Command, what: &str, path: &Path) {
+    let output = command.args(["doctor", "--json"]).output().unwrap();
+    let checks = checks(&output);
+    let found = checks.iter().find(|check| {
+        check["verdict"] == "unsafe" && check["found"].as_str().unwrap().contains(path.to_str().unwrap())
+    });
+    let check = found.unwrap_or_else(|| panic!("{what}: {} is not found: {checks:#?}", path.display()));
+    let mend = check["mend"].as_str().unwrap();
+    // That of a name tells of its directory.
+    let directory = path.parent().unwrap();
+    let tells_of = |path: &Path| mend.contains(&format!("ls -ld {})", path.display()));
+    assert!(tells_of(path) || tells_of(directory), "{what}: {check}");
+    assert_eq!(output.status.code(), Some(9), "{what}");
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_name_or_its_files_is_found() {
+    for (what, make, path) in TRAPS {
+        let home = Home::new();
+        make(home.path());
+        assert_found(&mut home.command(&[]), what, &home.path().join(path));
+    }
+}
+
+#[test]
+fn a_base_in_a_directory_that_others_may_write_is_found() {
+    let top = Home::new();
+    let parent = top.path().join("open");
+    directory(&parent, 0o777);
+    let base = parent.join("base");
+    directory(&base, 0o700);
+    assert_found(top.command(&[]).env("PARLOUR_DIR", &base), "a parent that others may write", &parent);
+}
+
+#[test]
+fn a_base_that_is_none_of_ours_is_found() {
+    let top = Home::new();
+    let link = top.path().join("link");
+    symlink(top.path(), &link).unwrap();
+    assert_found(top.command(&[]).env("PARLOUR_DIR", &link), "a link", &link);
+    let file = top.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert_found(top.command(&[]).env("PARLOUR_DIR", &file), "a file", &file);
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: only root can give a directory to another user");
+        return;
+    }
+    let theirs = top.path().join("theirs");
+    directory(&theirs, 0o700);
+    std::os::unix::fs::chown(&theirs, Some(1_234_567), None).unwrap();
+    assert_found(top.command(&[]).env("PARLOUR_DIR", &theirs), "another user's", &theirs);
 }

@@ -1,10 +1,10 @@
 //! The directories in which names live.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use parlour::ErrorKind;
 use parlour::inspect::{self, Base, BaseState, NameState};
+use parlour::{ErrorKind, Transport};
 
 use super::{Check, Verdict};
 
@@ -41,16 +41,26 @@ fn base(base: &Base) -> Check {
         BaseState::Missing => Check::ok(check, found("not there yet, a server makes it")),
         BaseState::Unavailable(error) => Check::ok(check, found(&format!("not in use here: {error}"))),
         BaseState::Unsafe(error) => {
-            let path = base.path.display();
-            let uid = rustix::process::geteuid().as_raw();
-            let mend = format!(
-                "look who made it (ls -ld {path}); if it is yours: chown {uid} {path} && chmod 0700 {path}; \
-                 if not, have its owner or root remove it, or set PARLOUR_DIR to another place"
-            );
-            Check::but(Verdict::Unsafe, check, found(&error.to_string()), mend)
+            Check::but(Verdict::Unsafe, check, found(&error.to_string()), mend_base(&base.path, error.object()))
         }
         _ => Check::ok(check, found("in a state of which this program does not know")),
     }
+}
+
+/// What to do about a base, of which this path is at fault: the base itself or a directory on the way to it.
+fn mend_base(base: &Path, at_fault: &str) -> String {
+    let look = format!("look who made it (ls -ld {at_fault})");
+    if Path::new(at_fault) != base && base.starts_with(at_fault) {
+        return format!(
+            "{look}: nobody else may put things beside what is in it; chmod go-w {at_fault}, or chmod +t {at_fault} if \
+             others must write there, or set PARLOUR_DIR to another place"
+        );
+    }
+    let uid = rustix::process::geteuid().as_raw();
+    format!(
+        "{look}; if it is yours: chown {uid} {at_fault} && chmod 0700 {at_fault}; if not, have its owner or root remove \
+         it, or set PARLOUR_DIR to another place"
+    )
 }
 
 fn owner_and_mode(path: &Path) -> String {
@@ -76,6 +86,7 @@ fn names() -> Check {
         .iter()
         .filter_map(|name| match &name.state {
             NameState::Unsafe(error) => Some((name.path.display().to_string(), error.to_string())),
+            NameState::Live | NameState::Dead => misplaced(&name.path),
             _ => None,
         })
         .collect();
@@ -89,6 +100,20 @@ fn names() -> Check {
         return Check::but(Verdict::Note, "names", found, mend);
     }
     Check::ok("names", found)
+}
+
+/// What stands in a name's directory where a point of contact belongs and is none, and what is wrong with it.
+fn misplaced(name: &Path) -> Option<(String, String)> {
+    Transport::ALL.iter().find_map(|transport| {
+        let path = name.join(transport.to_string());
+        let kind = std::fs::symlink_metadata(&path).ok()?.file_type();
+        let (is_right, right) = match transport {
+            Transport::Fifo => (kind.is_fifo(), "FIFO"),
+            _ => (kind.is_socket(), "socket"),
+        };
+        let shown = path.display().to_string();
+        (!is_right).then(|| (shown.clone(), format!("{shown} is no {right}, and no server touches it")))
+    })
 }
 
 fn runtime_directory() -> Check {

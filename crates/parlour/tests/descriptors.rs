@@ -1,4 +1,4 @@
-//! Descriptors from peers that keep no rules, and blocks of memory that are none.
+//! Blocks of memory that do not change, and what is none.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -12,16 +12,10 @@
 mod blocks;
 #[path = "support/by_hand/mod.rs"]
 mod by_hand;
-#[path = "descriptors/flood.rs"]
-mod flood;
-#[path = "descriptors/hand.rs"]
-mod hand;
 mod support;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    support::run_with(&[flood::FLOODED, blocks::FORKED], || {
-        [flood::trials(), blocks::trials()].into_iter().flatten().collect()
-    })
+    support::run_with(&[blocks::FORKED], blocks::trials)
 }

@@ -21,11 +21,8 @@ mod events;
 mod fairness;
 #[path = "hub/forked.rs"]
 mod forked;
-#[path = "fork/child.rs"]
+#[path = "support/forking.rs"]
 mod forking;
-#[path = "shm/hand.rs"]
-#[allow(dead_code, reason = "this executable uses its part")]
-mod hand;
 #[path = "hub/limits.rs"]
 mod limits;
 #[path = "hub/room.rs"]

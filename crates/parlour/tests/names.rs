@@ -21,34 +21,15 @@ mod holder;
 mod lost;
 #[path = "names/modes.rs"]
 mod modes;
-#[path = "names/places.rs"]
-mod places;
-#[path = "names/race.rs"]
-mod race;
-#[path = "names/steps.rs"]
-mod steps;
 mod support;
-#[path = "names/users.rs"]
-mod users;
 
 use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
-use by_hand::steps::SERVER;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, SERVER, bases::LOOK, race::START, users::TRY_OPEN], || {
-        let trials = [
-            bases::trials(),
-            clean::trials(),
-            holder::trials(),
-            lost::trials(),
-            modes::trials(),
-            places::trials(),
-            race::trials(),
-            steps::trials(),
-            users::trials(),
-        ];
+    support::run_with(&[SERVE, REACH, bases::LOOK], || {
+        let trials = [bases::trials(), clean::trials(), holder::trials(), lost::trials(), modes::trials()];
         trials.into_iter().flatten().collect()
     })
 }

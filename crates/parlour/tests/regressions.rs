@@ -25,11 +25,6 @@ fn main() -> ExitCode {
                 None => support::trial(name, move || mounted_read_only(transport)),
                 Some(reason) => support::skipped(name, &reason),
             });
-            let name = format!("{transport}::a_client_in_a_pid_namespace_of_its_own_is_let_in");
-            trials.push(match why_not_unshared("--pid") {
-                None => support::trial(name, move || in_a_pid_namespace(transport)),
-                Some(reason) => support::skipped(name, &reason),
-            });
         }
         for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendmsg", 2), ("fifo", "pwritev2", 4)] {
             if Transport::ALL.iter().all(|known| known.to_string() != transport) {
@@ -87,28 +82,6 @@ fn why_not_unshared(kind: &str) -> Option<String> {
         }
         Ok(_) => None,
     }
-}
-
-/// A client in a PID namespace of its own writes the number that it has there into the name of its file, and the kernel
-/// tells the server another one.
-fn in_a_pid_namespace(transport: Transport) {
-    let base = Base::new();
-    let address = base.address(transport, "contained");
-    let mut server = Child::spawn("server", &[&address]);
-    server.expect("ready");
-    let role = Child::command("client", &[&address]);
-    let mut inside = Command::new("unshare");
-    inside.args(["--pid", "--fork", "--kill-child"]);
-    inside.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
-    let mut client = Child::start(&mut inside);
-    assert_eq!(client.ask("pid"), "1", "the first process of its namespace");
-    client.say("connect");
-    let accepted = server.ask("accept");
-    assert!(accepted.starts_with("accepted pid ") && !accepted.starts_with("accepted pid 1 "), "{accepted}");
-    assert!(client.line().starts_with("connected "));
-    client.say("send 100 7");
-    assert!(client.line().starts_with("sent"));
-    assert!(server.ask("recv").starts_with("message 100 "));
 }
 
 /// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.

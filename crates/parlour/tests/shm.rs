@@ -13,20 +13,14 @@
 mod by_hand;
 #[path = "shm/descriptors.rs"]
 mod descriptors;
-#[path = "fork/child.rs"]
+#[path = "support/forking.rs"]
 mod fork;
 #[path = "shm/forked.rs"]
 mod forked;
-#[path = "shm/hand.rs"]
-mod hand;
 #[path = "shm/handshake.rs"]
 mod handshake;
-#[path = "shm/hostile.rs"]
-mod hostile;
 #[path = "shm/leftovers.rs"]
 mod leftovers;
-#[path = "shm/memory.rs"]
-mod memory;
 mod support;
 #[path = "shm/waking.rs"]
 mod waking;
@@ -36,16 +30,9 @@ use std::process::ExitCode;
 use by_hand::scarce::SCARCE;
 
 fn main() -> ExitCode {
-    support::run_with(&[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM, memory::SMALL_FILES], || {
-        let trials = [
-            descriptors::trials(),
-            forked::trials(),
-            handshake::trials(),
-            hostile::trials(),
-            leftovers::trials(),
-            memory::trials(),
-            waking::trials(),
-        ];
+    support::run_with(&[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM], || {
+        let trials =
+            [descriptors::trials(), forked::trials(), handshake::trials(), leftovers::trials(), waking::trials()];
         trials.into_iter().flatten().collect()
     })
 }

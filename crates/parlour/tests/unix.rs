@@ -13,32 +13,17 @@
 mod by_hand;
 #[path = "unix/client_file.rs"]
 mod client_file;
-#[path = "unix/crowd.rs"]
-mod crowd;
-#[path = "unix/forged.rs"]
-mod forged;
 #[path = "unix/identity.rs"]
 mod identity;
-#[path = "unix/listening.rs"]
-mod listening;
 mod support;
 
 use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
-use by_hand::scarce::SCARCE;
-use by_hand::steps;
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, SCARCE, steps::CLIENT], || {
-        let trials = [
-            vec![steps::client_trial(parlour::Transport::Unix)],
-            client_file::trials(),
-            crowd::trials(),
-            forged::trials(),
-            identity::trials(),
-            listening::trials(),
-        ];
+    support::run_with(&[SERVE, REACH], || {
+        let trials = [client_file::trials(), identity::trials()];
         trials.into_iter().flatten().collect()
     })
 }

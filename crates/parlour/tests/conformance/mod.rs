@@ -29,7 +29,6 @@ mod poll_loops;
 mod server_close;
 mod shared;
 mod shutdown;
-mod signals;
 mod split;
 mod timeouts;
 mod truncated;
@@ -52,7 +51,7 @@ struct Scenario {
 }
 
 /// The roles of the children of scenarios.
-pub const ROLES: &[Role] = &[many_clients::CHATTER, shared::FAN_OUT, signals::SERVER, signals::CLIENT];
+pub const ROLES: &[Role] = &[many_clients::CHATTER, shared::FAN_OUT];
 
 /// Every scenario with this API over every transport.
 pub fn trials(way: Way) -> Vec<Trial> {
@@ -207,6 +206,4 @@ scenarios! {
         a_block_goes_behind_all_that_waits_and_once,
         a_sender_of_blocks_that_waits_uses_no_time,
         one_block_goes_to_many_clients_and_is_never_copied;
-    signals:
-        a_storm_of_signals_changes_no_data [Blocking: CHILDREN];
 }

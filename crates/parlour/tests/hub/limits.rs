@@ -9,9 +9,9 @@ use parlour::hub::{Client, Event, HubOptions};
 use parlour::{ConnectOptions, Connection, ErrorKind, Refusal, ServerOptions, Transport};
 
 use super::room::{Room, event};
+use crate::by_hand::shm as hand;
 use crate::by_hand::user::{new_uid, no_other_users};
 use crate::by_hand::{FifoClient, place::chmod};
-use crate::hand;
 use crate::support::{Base, Child, DEADLINE, skipped, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {

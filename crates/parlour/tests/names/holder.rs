@@ -1,13 +1,13 @@
 //! Who has a name, and what becomes of it when its holder ends.
 
-use std::fs::{self, File};
+use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::fifo_client::{make_fifo, write_request};
-use crate::by_hand::{FifoClient, Id, Place, lock, place, snapshot, unix};
+use crate::by_hand::{FifoClient, Id, Place, place, snapshot, unix};
 use crate::support::{Base, Child, trial};
 
 pub fn trials() -> Vec<Trial> {
@@ -15,7 +15,6 @@ pub fn trials() -> Vec<Trial> {
         trial("a_name_in_use_names_pid_uid_program_since_when_and_path", error_names_the_holder),
         trial("a_held_name_is_refused_within_the_same_process_too", same_process),
         trial("a_holder_that_has_not_said_who_it_is_is_still_a_holder", holder_without_a_record),
-        trial("other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name", other_code_closes_the_lock),
         trial("killing_the_holder_frees_the_name_at_once", kill_frees),
         trial("the_next_server_removes_what_a_killed_one_left", leftovers_are_removed),
         trial("files_in_c_that_no_client_makes_are_left_alone", foreign_files_stay),
@@ -116,23 +115,6 @@ fn live_name(transport: Transport) {
     let mut late = Connection::connect(&address).unwrap();
     late.send(b"late").unwrap();
     assert_eq!(late.recv().unwrap().unwrap(), b"late");
-}
-
-fn other_code_closes_the_lock() {
-    let base = Base::new();
-    let address = base.name("kept").display().to_string();
-    let server = Server::bind(&address).unwrap();
-    for _ in 0..3 {
-        let file = File::options().read(true).write(true).open(server.path().join("lock")).unwrap();
-        assert!(!lock::take(&file), "the server holds it");
-        drop(file);
-        drop(File::open(server.path().join("lock")).unwrap());
-    }
-    // Seen from another process as well.
-    let mut other = Child::spawn("serve", &[format!("address={address}")]);
-    let said = other.line();
-    assert!(said.starts_with("error name in use:"), "{said}");
-    assert!(said.contains(&format!("pid {}", std::process::id())), "{said}");
 }
 
 fn kill_frees() {

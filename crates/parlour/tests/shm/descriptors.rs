@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::by_hand::Driver;
-use crate::hand::{ByHand, CONTROL, HEAD, RING, TAIL, hear, put_word, say, try_say};
+use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL, hear, put_word, say, try_say};
 use crate::support::baseline::Baseline;
 use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial, wait};
 

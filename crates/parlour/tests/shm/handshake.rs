@@ -7,7 +7,7 @@ use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
 
 use crate::by_hand::Driver;
-use crate::hand::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
+use crate::by_hand::shm::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
 use crate::support::baseline::Baseline;
 use crate::support::{Base, Child, DEADLINE, trial};
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::wait::eventually_some;
 
-/// The descriptors, threads and children of one process.
+/// The descriptors, threads, children and shared memory of one process.
 ///
 /// In a test process that runs tests in parallel it means nothing; take it [of a child](Baseline::of), or in a child's
 /// role.
@@ -16,6 +16,8 @@ pub struct Baseline {
     pub descriptors: BTreeMap<i32, PathBuf>,
     pub threads: usize,
     pub children: Vec<u32>,
+    /// How many mappings of shared memory of ours.
+    pub maps: usize,
 }
 
 impl Baseline {
@@ -42,7 +44,9 @@ impl Baseline {
             .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
             .flat_map(|list| list.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
             .collect();
-        Self { descriptors, threads: tasks.len(), children }
+        let maps = fs::read_to_string(process.join("maps")).unwrap();
+        let maps = maps.lines().filter(|line| line.contains("/memfd:")).count();
+        Self { descriptors, threads: tasks.len(), children, maps }
     }
 
     /// Waits until the process holds what it held, and fails with the difference when it goes on holding more or less.
@@ -51,9 +55,17 @@ impl Baseline {
         let mut now = Self::of(pid);
         let restored = eventually_some(|| {
             now = Self::of(pid);
-            (now.kinds() == self.kinds() && now.threads == self.threads && now.children == self.children).then_some(())
+            now.is_like(self).then_some(())
         });
         assert!(restored.is_some(), "process {pid} does not hold what it held\nbefore: {self:#?}\nnow: {now:#?}");
+    }
+
+    /// Whether this is as much of everything.
+    pub fn is_like(&self, other: &Self) -> bool {
+        self.kinds() == other.kinds()
+            && self.threads == other.threads
+            && self.children == other.children
+            && self.maps == other.maps
     }
 
     /// How many descriptors of each kind: a path, or `socket:`, `pipe:`, `anon_inode:[eventpoll]`.
@@ -63,6 +75,8 @@ impl Baseline {
             let text = target.to_string_lossy();
             let kind = match text.split_once(":[") {
                 Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
+                // What has lost its name had one that nobody else has.
+                _ if text.ends_with(" (deleted)") => "deleted".to_owned(),
                 _ => text.into_owned(),
             };
             *kinds.entry(kind).or_default() += 1;

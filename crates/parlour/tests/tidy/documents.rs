@@ -111,6 +111,19 @@ fn every_test_that_a_document_names_exists() {
 }
 
 #[test]
+fn every_attack_is_in_the_threat_model() {
+    let model = fs::read_to_string(home().join("../../THREAT_MODEL.md")).unwrap();
+    let named: Vec<String> = named(&model).unwrap().into_iter().map(|test| test.name).collect();
+    let rows = fs::read_to_string(home().join("tests/hostile/rows.rs")).unwrap();
+    let (_, rows) = rows.split_once("const ROWS").unwrap();
+    // Every other piece between quotes is a string; those with blanks say what the attack is.
+    let trials: Vec<&str> = rows.split('"').skip(1).step_by(2).filter(|string| !string.contains(' ')).collect();
+    assert!(trials.len() > 80, "{} trials", trials.len());
+    let missing: Vec<_> = trials.iter().filter(|trial| !named.iter().any(|name| name == *trial)).collect();
+    assert!(missing.is_empty(), "not in THREAT_MODEL.md: {missing:#?}");
+}
+
+#[test]
 fn a_test_that_does_not_exist_is_found_missing() {
     let text = "| a promise | Test: tidy.rs: words_are_whole |\n1. Another. `Test: names.rs: fifo::a_b.` And `Test: x.rs: c`\n";
     let tests = named(text).unwrap();

@@ -24,6 +24,7 @@ pub mod place;
 pub mod rng;
 pub mod roles;
 pub mod scarce;
+pub mod shm;
 pub mod sigpipe;
 pub mod snapshot;
 pub mod steps;

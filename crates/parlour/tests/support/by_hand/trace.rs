@@ -23,6 +23,20 @@ pub fn mark() {
     kill_process(getpid(), Signal::STOP).unwrap();
 }
 
+/// Where the registers of a traced process are that matter for a call: `struct user_regs_struct` of x86_64.
+mod registers {
+    pub const NUMBER: usize = 15 * 8;
+    pub const RESULT: usize = 10 * 8;
+    pub const ARGUMENTS: [usize; 6] = [14 * 8, 13 * 8, 12 * 8, 7 * 8, 9 * 8, 8 * 8];
+}
+
+/// A system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    pub number: i64,
+    pub arguments: [u64; 6],
+}
+
 #[derive(Debug)]
 pub struct Traced {
     child: Child,
@@ -60,6 +74,14 @@ pub fn cannot_trace() -> Option<String> {
         }
         Err(error) => Some(format!("no child can be traced here: {error}")),
     }
+}
+
+/// Why no system call can be made to fail here, if none can.
+pub fn cannot_inject() -> Option<String> {
+    if cfg!(not(target_arch = "x86_64")) {
+        return Some("the registers of this processor are not known to the tests".to_owned());
+    }
+    cannot_trace()
 }
 
 fn trace_me() -> io::Result<()> {
@@ -115,6 +137,56 @@ impl Traced {
                 }
             }
         }
+    }
+
+    /// The call at whose beginning it stands: its number, and its arguments.
+    pub fn call(&self) -> Call {
+        assert_eq!(self.place, Place::AtCall);
+        Call { number: self.peek(registers::NUMBER) as i64, arguments: registers::ARGUMENTS.map(|at| self.peek(at)) }
+    }
+
+    /// Has the call at whose beginning it stands fail with this error. It is not made, unless `made` says so.
+    pub fn fail(&mut self, error: i32, made: bool) {
+        assert_eq!(self.place, Place::AtCall);
+        if !made {
+            self.poke(registers::NUMBER, -1);
+        }
+        let mut signals = Vec::new();
+        loop {
+            self.request(libc::PTRACE_SYSCALL, 0);
+            match self.wait() {
+                Stop::Call => break,
+                // They are for later.
+                Stop::Signal(signal) => signals.push(signal),
+                Stop::Ended => return self.place = Place::Ended,
+            }
+        }
+        assert!(signals.is_empty(), "nobody sends signals here: {signals:?}");
+        self.poke(registers::RESULT, -i64::from(error));
+    }
+
+    /// Goes on to the next mark; `false` when the child ends instead.
+    pub fn go_to_mark(&mut self) -> bool {
+        self.run_to_mark();
+        self.place == Place::AtMark
+    }
+
+    fn peek(&self, register: usize) -> u64 {
+        // SAFETY: this request takes an offset and gives what is there, or -1, which no call here has.
+        let word = unsafe {
+            let offset = ptr::without_provenance_mut::<u8>(register);
+            libc::ptrace(libc::PTRACE_PEEKUSER, self.pid, offset, ptr::null_mut::<u8>())
+        };
+        word as u64
+    }
+
+    fn poke(&self, register: usize, value: i64) {
+        // SAFETY: this request takes an offset and a number.
+        let result = unsafe {
+            let offset = ptr::without_provenance_mut::<u8>(register);
+            libc::ptrace(libc::PTRACE_POKEUSER, self.pid, offset, ptr::without_provenance_mut::<u8>(value as usize))
+        };
+        assert_eq!(result, 0, "ptrace: {}", io::Error::last_os_error());
     }
 
     fn run_to_mark(&mut self) {

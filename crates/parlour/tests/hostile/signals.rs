@@ -1,12 +1,21 @@
+//! Every blocking call is interrupted, again and again, by signals whose handlers do not have it go on by itself.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, Server};
+use libtest_mimic::Trial;
+use parlour::{Connection, Server, Transport};
 
-use super::api::Setting;
-use crate::support::{Base, Child, Role, data, roles, signals};
+use crate::support::{Base, Child, Role, data, roles, signals, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let storm = |&transport: &Transport| {
+        trial(format!("{transport}::a_storm_of_signals_changes_no_data"), move || storm(transport))
+    };
+    Transport::ALL.iter().map(storm).collect()
+}
 
 /// How many signals each process gets, one about every millisecond; fewer where that takes too long.
 const SIGNALS: usize = 1500;
@@ -97,9 +106,9 @@ fn converse(address: &str) {
     connection.close().unwrap();
 }
 
-pub fn a_storm_of_signals_changes_no_data(setting: Setting) {
+fn storm(transport: Transport) {
     let base = Base::new();
-    let address = setting.address(&base, "room");
+    let address = base.address(transport, "room");
     let mut server = Child::spawn("storm-server", &[&address]);
     server.expect("ready");
     let mut client = Child::spawn("storm-client", &[&address]);

@@ -9,7 +9,7 @@ use rustix::fs::SealFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::by_hand::Driver;
-use crate::hand::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
+use crate::by_hand::shm::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
 use crate::support::{Base, Child, Role, trial};
 
 pub fn trials() -> Vec<Trial> {

@@ -12,8 +12,8 @@ use crate::support::{Base, Child, DEADLINE, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
-        trial("clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy", beyond_the_limit),
-        trial("a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
+        trial("fifo::clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy", beyond_the_limit),
+        trial("fifo::a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
     ]
 }
 

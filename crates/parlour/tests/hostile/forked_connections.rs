@@ -5,7 +5,7 @@ use std::io;
 use libtest_mimic::Trial;
 use parlour::{Connection, Server, Transport};
 
-use super::child::{fork, join};
+use super::forking::{fork, join};
 use crate::support::roles::echo;
 use crate::support::{Base, Child, DEADLINE, Role, trial};
 

@@ -7,7 +7,7 @@ use parlour::{Connection, ErrorKind, ServerOptions, Transport, TryRecvError};
 use rustix::event::PollFlags;
 
 use crate::by_hand::Driver;
-use crate::hand::{ByHand, CONTROL, HEAD, RING, TAIL, put_word, say};
+use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL, put_word, say};
 use crate::support::{Base, DEADLINE, trial, wait};
 
 pub fn trials() -> Vec<Trial> {

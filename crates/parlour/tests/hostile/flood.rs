@@ -8,7 +8,7 @@ use parlour::{Connection, ErrorKind, Transport};
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::hand::{Hand, meet};
+use super::flood_hand::{Hand, meet};
 use crate::support::baseline::Baseline;
 use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial};
 

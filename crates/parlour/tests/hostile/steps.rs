@@ -6,13 +6,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use parlour::{ConnectOptions, Connection, ErrorKind, Server, Transport, inspect};
+use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, Transport, inspect};
 
-use crate::by_hand::lock;
 use crate::by_hand::place::list;
-use crate::by_hand::steps::{assert_free, at_each_call, outcome};
+use crate::by_hand::steps::{REPLIES, assert_free, at_each_call, client_trial, outcome};
 use crate::by_hand::trace::{Traced, cannot_trace};
-use crate::support::{Base, DEADLINE, trial_unless};
+use crate::by_hand::{Driver, lock};
+use crate::support::{Base, DEADLINE, SOON, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
@@ -27,9 +27,20 @@ pub fn trials() -> Vec<Trial> {
     for &transport in Transport::ALL {
         let name = format!("{transport}::a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced");
         trials.push(trial_unless(cannot_trace(), name, move || killed_in_accept(transport)));
+        let name =
+            format!("{transport}::a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced");
+        trials.push(trial_unless(cannot_trace(), name, move || killed_in_reply(transport)));
+        let name = format!("{transport}::a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message");
+        trials.push(trial_unless(cannot_trace(), name, move || killed_in_send(transport)));
+        for step in ["connect", "send", "close"] {
+            trials.push(client_trial(transport, step));
+        }
     }
     trials
 }
+
+/// More than any step has, but for those that send for long.
+const CALLS_MAX: usize = 100;
 
 fn traced(base: &Base, step: &str) -> Traced {
     Traced::start("traced-server", &[base.name("step").display().to_string(), step.to_owned()])
@@ -167,5 +178,72 @@ fn killed_in_accept(transport: Transport) {
         }
         assert!(took < Duration::from_secs(3), "at call {number} the client was told after {took:?}");
         assert_free(base.name("step").to_str().unwrap(), number);
+    }
+}
+
+/// What a peer is heard to say that sends [`REPLIES`] and is killed: whole messages, in order, each once, and then the end,
+/// or that a message is torn.
+fn assert_whole_messages(mut connection: Connection, number: usize) {
+    let is_the_end = |error: &Error| matches!(error.kind(), ErrorKind::Truncated | ErrorKind::Disconnected);
+    for &length in &REPLIES {
+        match connection.recv_timeout(DEADLINE) {
+            Ok(Some(message)) => assert!(*message == *b"x".repeat(length), "at call {number}: {} bytes", message.len()),
+            Ok(None) => break,
+            Err(error) => {
+                assert!(is_the_end(&error), "at call {number}: {error:?}");
+                break;
+            }
+        }
+    }
+    match connection.recv_timeout(DEADLINE) {
+        Ok(None) => {}
+        Ok(Some(message)) => panic!("at call {number}: one more, of {} bytes", message.len()),
+        Err(error) => assert!(is_the_end(&error), "at call {number}: {error:?}"),
+    }
+}
+
+/// Kills the sender where this call begins, while the other side listens; `false` if there is no such call.
+fn kill_in_mid_sending(mut sender: Traced, listener: Connection, number: usize) -> bool {
+    let listening = thread::spawn(move || assert_whole_messages(listener, number));
+    let was_there = sender.go_to_call(number);
+    sender.kill();
+    let begin = Instant::now();
+    listening.join().unwrap();
+    assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
+    was_there
+}
+
+fn killed_in_reply(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "step");
+    for number in 0..CALLS_MAX {
+        // It asks while the server comes to its mark, and so beside it.
+        let client = thread::spawn({
+            let address = address.clone();
+            move || {
+                let mut client = ConnectOptions::new().wait_for_server(DEADLINE).connect(&address).unwrap();
+                client.send(b"x").unwrap();
+                client
+            }
+        });
+        let server = traced(&base, "reply");
+        if !kill_in_mid_sending(server, client.join().unwrap(), number) {
+            assert!(number > 0, "{number} system calls");
+            return;
+        }
+        assert_free(base.name("step").to_str().unwrap(), number);
+    }
+}
+
+fn killed_in_send(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "heard");
+    let driver = Driver::new(Server::bind(&address).unwrap());
+    for number in 0..CALLS_MAX {
+        let sender = Traced::start("traced-client", &[&*address, "send"]);
+        if !kill_in_mid_sending(sender, driver.client(), number) {
+            assert!(number > 0, "{number} system calls");
+            return;
+        }
     }
 }

@@ -11,7 +11,7 @@ use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
-use super::child::{fork, join};
+use super::forking::{fork, join};
 use crate::by_hand::{FifoClient, place, snapshot};
 use crate::support::{Base, Child, DEADLINE, Role, eventually, trial, wait};
 

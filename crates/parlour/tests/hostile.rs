@@ -1,0 +1,151 @@
+//! Hostile peers and faults: what the threat model promises, attacked, one attack to a test. [`rows`] says which tests
+//! belong to which attack.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
+#[path = "hostile/broken_pipe.rs"]
+mod broken_pipe;
+#[path = "support/by_hand/mod.rs"]
+mod by_hand;
+#[path = "hostile/chaos.rs"]
+mod chaos;
+#[path = "hostile/disk.rs"]
+mod disk;
+#[path = "hostile/faults.rs"]
+mod faults;
+#[path = "hostile/fifo_crowd.rs"]
+mod fifo_crowd;
+#[path = "hostile/fifo_handshake.rs"]
+mod fifo_handshake;
+#[path = "hostile/flood.rs"]
+mod flood;
+#[path = "hostile/flood_hand.rs"]
+mod flood_hand;
+#[path = "hostile/forged.rs"]
+mod forged;
+#[path = "hostile/forked_connections.rs"]
+mod forked_connections;
+#[path = "hostile/forked_names.rs"]
+mod forked_names;
+#[path = "support/forking.rs"]
+mod forking;
+#[path = "hostile/frames.rs"]
+mod frames;
+#[path = "hostile/full.rs"]
+mod full;
+#[path = "hostile/listening.rs"]
+mod listening;
+#[path = "hostile/lock.rs"]
+mod lock;
+#[path = "hostile/memory.rs"]
+mod memory;
+#[path = "hostile/namespaces.rs"]
+mod namespaces;
+#[path = "hostile/places.rs"]
+mod places;
+#[path = "hostile/plausible.rs"]
+mod plausible;
+#[path = "hostile/quotas.rs"]
+mod quotas;
+#[path = "hostile/race.rs"]
+mod race;
+#[path = "hostile/requests.rs"]
+mod requests;
+#[path = "hostile/ring.rs"]
+mod ring;
+#[path = "hostile/rows.rs"]
+mod rows;
+#[path = "hostile/scarce.rs"]
+mod scarce;
+#[path = "hostile/server_death.rs"]
+mod server_death;
+#[path = "hostile/signals.rs"]
+mod signals;
+#[path = "hostile/stalled.rs"]
+mod stalled;
+#[path = "hostile/steps.rs"]
+mod steps;
+#[path = "hostile/stopped.rs"]
+mod stopped;
+#[path = "hostile/storm.rs"]
+mod storm;
+mod support;
+#[path = "hostile/unix_crowd.rs"]
+mod unix_crowd;
+#[path = "hostile/users.rs"]
+mod users;
+
+use std::process::ExitCode;
+
+use by_hand::roles::{REACH, SERVE};
+use by_hand::scarce::SCARCE;
+use by_hand::steps::{CLIENT, SERVER};
+use support::Role;
+
+const ROLES: &[Role] = &[
+    SERVE,
+    REACH,
+    SCARCE,
+    SERVER,
+    CLIENT,
+    broken_pipe::GONE_PEER,
+    faults::FAULTY,
+    flood::FLOODED,
+    forked_connections::FEED,
+    forked_connections::PER_CLIENT,
+    forked_names::PARENT,
+    memory::SMALL_FILES,
+    race::START,
+    users::TRY_OPEN,
+    signals::CLIENT,
+    signals::SERVER,
+    chaos::CHATTER,
+    scarce::SCARCE_HUB,
+    namespaces::TELL_UIDS,
+];
+
+fn main() -> ExitCode {
+    support::run_with(ROLES, || {
+        let trials = [
+            broken_pipe::trials(),
+            faults::trials(),
+            fifo_crowd::trials(),
+            fifo_handshake::trials(),
+            flood::trials(),
+            forged::trials(),
+            forked_connections::trials(),
+            forked_names::trials(),
+            listening::trials(),
+            lock::trials(),
+            memory::trials(),
+            places::trials(),
+            race::trials(),
+            requests::trials(),
+            ring::trials(),
+            server_death::trials(),
+            stalled::trials(),
+            steps::trials(),
+            unix_crowd::trials(),
+            users::trials(),
+            signals::trials(),
+            storm::trials(),
+            chaos::trials(),
+            scarce::trials(),
+            disk::trials(),
+            full::trials(),
+            frames::trials(),
+            namespaces::trials(),
+            quotas::trials(),
+            stopped::trials(),
+        ];
+        let trials: Vec<_> = trials.into_iter().flatten().collect();
+        let rows = rows::trials(&trials);
+        trials.into_iter().chain(rows).collect()
+    })
+}

@@ -1,0 +1,101 @@
+//! File systems that are full, have no inodes left, or are read-only: a small tmpfs in a mount namespace of its own.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use parlour::Transport;
+
+use crate::support::{Base, Child, ROLE, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for &transport in Transport::ALL {
+        for (state, _) in STATES {
+            let name = format!("{transport}::a_file_system_that_{state}_is_a_typed_error_and_open_connections_go_on");
+            trials.push(trial_unless(no_mounts(), name, move || spoilt(transport, state)));
+        }
+    }
+    trials
+}
+
+/// What is done to the file system, by a shell in that namespace, in which `$B` is the base.
+const STATES: [(&str, &str); 3] = [
+    ("is_full", "head -c 10000000 /dev/zero > $B/filler 2>/dev/null; :"),
+    ("has_no_inodes_left", "i=0; while touch $B/filler$i 2>/dev/null; do i=$((i+1)); done"),
+    ("is_read_only", "mount --bind $B $B && mount -o remount,bind,ro $B"),
+];
+
+fn no_mounts() -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root can mount".to_owned());
+    }
+    let tried = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+    match tried {
+        Err(error) => Some(format!("unshare cannot be started: {error}")),
+        Ok(output) if !output.status.success() => {
+            Some(format!("nothing can be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A child in a role, in the mount namespace of another.
+fn beside(other: &Child, role: &str, arguments: &[String]) -> Child {
+    let command = Child::command(role, arguments);
+    let mut enter = Command::new("nsenter");
+    enter.args([&format!("--mount=/proc/{}/ns/mnt", other.pid())]);
+    enter.arg(command.get_program()).args(command.get_args()).env(ROLE, role);
+    Child::start(&mut enter)
+}
+
+fn shell(other: &Child, base: &Base, script: &str) {
+    let mut enter = Command::new("nsenter");
+    enter.args([&format!("--mount=/proc/{}/ns/mnt", other.pid()), "sh", "-c", script]).env("B", base.path());
+    assert!(enter.status().unwrap().success(), "{script}");
+}
+
+fn spoilt(transport: Transport, state: &str) {
+    let base = Base::new();
+    let address = base.address(transport, "tight");
+    // The server of the namespace, on a file system of 64 pages and 24 files.
+    let role = Child::command("echo-server", &[&address]);
+    let mut command = Command::new("unshare");
+    let script = r#"mount -t tmpfs -o size=256k,nr_inodes=24,mode=0700 none "$0" && exec "$@""#;
+    command.args(["--mount", "sh", "-c", script]).arg(base.path());
+    command.arg(role.get_program()).args(role.get_args()).env(ROLE, "echo-server");
+    let mut server = Child::start(&mut command);
+    server.expect("ready");
+    let mut early = beside(&server, "client", std::slice::from_ref(&address));
+    let said = early.ask("connect");
+    assert!(said.starts_with("connected"), "{said}");
+
+    let (_, script) = STATES.iter().find(|(name, _)| *name == state).unwrap();
+    shell(&server, &base, script);
+    // A second server cannot take a name there, and says so.
+    let other = base.address(transport, "another");
+    let mut second = beside(&server, "serve", &[format!("address={other}")]);
+    let said = second.line();
+    let typed = said.starts_with("error system error:") || said.starts_with("error denied:");
+    // A full file system still has room for an empty file, if it has inodes.
+    assert!(typed || (state == "is_full" && said.starts_with("ready")), "{said}");
+    drop(second);
+    // A client that comes now is let in, or told.
+    let mut late = beside(&server, "client", std::slice::from_ref(&address));
+    let said = late.ask("connect");
+    assert!(said.starts_with("connected") || said.starts_with("error system error"), "{said}");
+    drop(late);
+    // And those who are in go on.
+    for seed in 0..3 {
+        assert_eq!(early.ask(&format!("send 100000 {seed}")), "sent");
+        let said = early.ask("recv");
+        assert!(said.starts_with("message 100000 "), "{said}");
+    }
+    // When there is room again all is well.
+    shell(&server, &base, "if test -w $B; then rm -f $B/filler*; else umount $B; fi");
+    let mut later = beside(&server, "client", std::slice::from_ref(&address));
+    let said = later.ask("connect");
+    assert!(said.starts_with("connected"), "{said}");
+    let mut third = beside(&server, "serve", &[format!("address={other}")]);
+    let said = third.line();
+    assert!(said.starts_with("ready"), "{said}");
+}

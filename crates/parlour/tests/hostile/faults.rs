@@ -1,0 +1,386 @@
+//! Every system call fails once: the first, the second, and so on, with each error that is plausible for it. What was
+//! called says so or does without, nothing is left, and the next try works.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, Transport};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::plausible;
+use crate::by_hand::roles::say_error;
+use crate::by_hand::trace::{Traced, cannot_inject, mark};
+use crate::support::baseline::Baseline;
+use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
+
+const SERVER_STEPS: [&str; 3] = ["start", "accept", "server_close"];
+const CLIENT_STEPS: [&str; 4] = ["connect", "send", "receive", "close"];
+
+/// How many calls of one step are tried: more than any has, but for those that wait in between.
+const CALLS_MAX: usize = 150;
+
+/// No round takes longer, whatever fails in it: the time-outs in it are shorter.
+const ROUND_MAX: Duration = Duration::from_secs(15);
+
+/// How long a step may wait for the other side. Shorter than [`ROUND_MAX`], longer than anything takes.
+const STEP_MAX: Duration = Duration::from_secs(4);
+
+/// How long the client may wait whom the step is about. It may be let go without a word, and tries again.
+const EARLY_MAX: Duration = Duration::from_secs(1);
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for &transport in Transport::ALL {
+        for step in SERVER_STEPS.into_iter().chain(CLIENT_STEPS) {
+            let name = format!("{transport}::any_system_call_of_{step}_may_fail_once");
+            trials.push(trial_unless(cannot_inject(), name, move || every_call_fails(transport, step)));
+        }
+    }
+    trials
+}
+
+/// `faulty ADDRESS STEP`: again and again, does the step between two marks and says `done` or the error; then does it once
+/// more if it failed, talks to the other side, and says `again`.
+pub const FAULTY: Role = Role { name: "faulty", play: faulty };
+
+fn faulty(arguments: &[String]) {
+    let [address, step] = arguments else { panic!("faulty ADDRESS STEP") };
+    match step.as_str() {
+        "start" => loop {
+            let server = marked(|| Server::bind(address)).unwrap_or_else(|| Server::bind(address).unwrap());
+            serve_until_next(&server, None);
+            server.close().unwrap();
+            println!("again");
+        },
+        "accept" => {
+            let server = Server::bind(address).unwrap();
+            loop {
+                let first = marked(|| server.accept_timeout(STEP_MAX));
+                serve_until_next(&server, first);
+                println!("again");
+            }
+        }
+        "server_close" => loop {
+            let server = Server::bind(address).unwrap();
+            marked(|| server.close());
+            let server = Server::bind(address).unwrap();
+            serve_until_next(&server, None);
+            server.close().unwrap();
+            println!("again");
+        },
+        "connect" => loop {
+            let connection = marked(|| connect(address)).unwrap_or_else(|| connect(address).unwrap());
+            exchange(connection);
+            println!("again");
+        },
+        "send" => loop {
+            let mut connection = connect(address).unwrap();
+            let sent = marked(|| send_all(&mut connection)).is_some();
+            hear_whole_messages(connection, sent);
+            exchange(connect(address).unwrap());
+            println!("again");
+        },
+        "receive" => loop {
+            let mut connection = connect(address).unwrap();
+            send_all(&mut connection).unwrap();
+            marked(|| {
+                for (seed, &length) in LENGTHS.iter().enumerate() {
+                    let message = connection.recv_timeout(STEP_MAX)?;
+                    // An end is no error; a wrong message is one of this test.
+                    let Some(message) = message else { break };
+                    data::check(&message, seed, length);
+                }
+                Ok(())
+            });
+            drop(connection);
+            exchange(connect(address).unwrap());
+            println!("again");
+        },
+        "close" => loop {
+            let mut connection = connect(address).unwrap();
+            connection.feed(b"fed").unwrap();
+            marked(|| connection.close());
+            exchange(connect(address).unwrap());
+            println!("again");
+        },
+        other => panic!("what is {other:?}?"),
+    }
+}
+
+fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
+    mark();
+    let outcome = step();
+    mark();
+    match outcome {
+        Ok(value) => {
+            println!("done");
+            Some(value)
+        }
+        Err(error) => {
+            say_error(&error);
+            None
+        }
+    }
+}
+
+/// One that goes in one piece, and one that is longer than what a channel holds.
+const LENGTHS: [usize; 2] = [10, 300_000];
+
+fn send_all(connection: &mut Connection) -> Result<(), Error> {
+    LENGTHS.iter().enumerate().try_for_each(|(seed, &length)| connection.send(data::message(seed, length)))
+}
+
+/// What comes back is whole messages in order, whatever was sent of them; all of them if all were sent.
+fn hear_whole_messages(mut connection: Connection, sent: bool) {
+    let goes_on = sent || connection.send_timeout(b"after", STEP_MAX).is_ok();
+    let mut next = 0;
+    loop {
+        let wait = if goes_on && !(sent && next == LENGTHS.len()) { STEP_MAX } else { Duration::ZERO };
+        match connection.recv_timeout(wait) {
+            Ok(Some(message)) if message == b"after"[..] => return,
+            Ok(Some(message)) => {
+                let seed = (next..LENGTHS.len()).find(|&seed| *message == *data::message(seed, LENGTHS[seed]));
+                next = 1 + seed.unwrap_or_else(|| panic!("a message of {} bytes that nobody sent", message.len()));
+            }
+            Ok(None) | Err(_) => break,
+        }
+    }
+    assert!(!sent || next == LENGTHS.len(), "{next} messages have come back");
+}
+
+fn connect(address: &str) -> Result<Connection, Error> {
+    ConnectOptions::new().timeout(STEP_MAX).connect(address)
+}
+
+fn exchange(mut connection: Connection) {
+    connection.send(b"me?").unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"me?");
+}
+
+/// Serves one client after the other, until one has said `next`.
+fn serve_until_next(server: &Server, mut first: Option<Connection>) {
+    loop {
+        let mut connection = first.take().unwrap_or_else(|| server.accept_timeout(DEADLINE).unwrap());
+        while let Ok(Some(message)) = connection.recv_timeout(DEADLINE) {
+            let _ = connection.send(&message);
+            if message == b"next"[..] {
+                return;
+            }
+        }
+    }
+}
+
+/// A client that tries until it is served, at most so many times. Gives what it was told before.
+fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec<Error> {
+    let options = ConnectOptions::new().timeout(timeout).wait_for_server(timeout);
+    let mut errors = Vec::new();
+    for _ in 0..tries {
+        let served = options.connect(address).and_then(|mut connection| {
+            connection.send_timeout(word, STEP_MAX)?;
+            connection.recv_timeout(STEP_MAX)
+        });
+        match served {
+            Ok(Some(reply)) => {
+                assert_eq!(reply, word);
+                return errors;
+            }
+            // Whoever was let in and then not served sees the end.
+            Ok(None) => {}
+            Err(error) => errors.push(error),
+        }
+    }
+    panic!("not served: {errors:?}");
+}
+
+fn every_call_fails(transport: Transport, step: &'static str) {
+    let base = Base::new();
+    let address = base.address(transport, "faulty");
+    let server = CLIENT_STEPS.contains(&step).then(|| {
+        let mut server = Child::spawn("echo-server", &[&address]);
+        server.expect("ready");
+        be_served(&address, b"first", 1, STEP_MAX);
+        server
+    });
+    let traced = Traced::start("faulty", &[address.clone(), step.to_owned()]);
+    let mut rounds = Rounds { transport, step, address: &address, traced, watchdog: None };
+    rounds.watchdog = Some(Watchdog::new(rounds.traced.child().pid()));
+    // What is made once for each process is there after this.
+    rounds.play(None);
+    let before = Baseline::of(rounds.traced.child().pid());
+    // Each connection is a thread of the server's; that of a step that begins with one is there by now.
+    let threads = if step == "connect" { 2 } else { 3 };
+    let held = server.as_ref().map(|server| quiet(server, threads));
+    // The file of a client that is in goes with its being let in.
+    eventually("no client's file is there", || {
+        !base.files().iter().any(|file| file.contains("/c/") && !file.ends_with("/c/"))
+    });
+    let files = base.files();
+
+    let mut seen: BTreeMap<(&str, String), usize> = BTreeMap::new();
+    let mut injected = 0;
+    'calls: for number in 0..CALLS_MAX {
+        for kind in 0.. {
+            let begin = Instant::now();
+            let round = rounds.play(Some((number, kind)));
+            let Some(Fault { call, error, removes }) = round.fault else {
+                match round.is_over {
+                    true => break 'calls,
+                    false => break,
+                }
+            };
+            injected += 1;
+            let place = format!("{call}, call {number}, failed with {}", std::io::Error::from_raw_os_error(error));
+            assert!(round.said == "done" || round.said.starts_with("error "), "{place}: {}", round.said);
+            // But for a file of its own that cannot be looked at: what cannot be checked is refused.
+            let blames = |kind: ErrorKind| match kind {
+                ErrorKind::Protocol | ErrorKind::Denied => true,
+                ErrorKind::Refused => call != "stat",
+                _ => false,
+            };
+            let told = &round.told;
+            assert!(!told.iter().any(|told| blames(told.kind())), "{place}, and the client is blamed: {told:?}");
+            assert!(!round.said.starts_with("error protocol"), "{place}, and the peer is blamed: {}", round.said);
+            assert!(begin.elapsed() < ROUND_MAX, "{place}: {:?}, {}", begin.elapsed(), round.said);
+            let pid = rounds.traced.child().pid();
+            let now = Baseline::of(pid);
+            assert!(now.is_like(&before), "{place}, {}: {now:#?}\nbefore: {before:#?}", round.said);
+            if !removes {
+                eventually(&format!("{place}, {}: files are as they were", round.said), || {
+                    let mut now = base.files();
+                    // A client that was turned away unheard leaves its file to be swept.
+                    now.retain(|file| step != "accept" || !file.ends_with(".sock"));
+                    now == files
+                });
+            }
+            let kind = round.said.split(':').next().unwrap().to_owned();
+            *seen.entry((call, kind)).or_default() += 1;
+        }
+    }
+    println!("{transport} {step}: {injected} faults: {seen:?}");
+    // What one of them left, the next has removed.
+    rounds.play(None);
+    if let (Some(server), Some(held)) = (&server, held) {
+        held.assert_restored(server.pid());
+    }
+    rounds.traced.kill();
+    drop(server);
+    Server::bind(&address).unwrap().close().unwrap();
+    assert_eq!(base.files(), ["faulty/", "faulty/c/", "faulty/lock"]);
+    // Sending and receiving in shared memory make no call, unless somebody sleeps.
+    let quiet = transport == Transport::Shm && matches!(step, "send" | "receive" | "close");
+    assert!(quiet || injected > 3, "{injected} faults");
+}
+
+/// What a server holds when nobody else is connected.
+fn quiet(server: &Child, threads: usize) -> Baseline {
+    eventually("the server is idle", || Baseline::of(server.pid()).threads == threads);
+    Baseline::of(server.pid())
+}
+
+/// A call that failed.
+struct Fault {
+    call: &'static str,
+    error: i32,
+    removes: bool,
+}
+
+struct Round {
+    /// What failed, if anything did.
+    fault: Option<Fault>,
+    /// There is no call of that number.
+    is_over: bool,
+    said: String,
+    /// What the client was told whom the step is about.
+    told: Vec<Error>,
+}
+
+/// The role in its rounds.
+struct Rounds<'a> {
+    transport: Transport,
+    step: &'static str,
+    address: &'a str,
+    traced: Traced,
+    watchdog: Option<Watchdog>,
+}
+
+impl Rounds<'_> {
+    /// One round, from its first mark to that of the next, in which the call of that number fails with the error of that
+    /// place in the list.
+    fn play(&mut self, fault: Option<(usize, usize)>) -> Round {
+        let watchdog = self.watchdog.as_ref().unwrap();
+        watchdog.look(fault);
+        let (address, step) = (self.address, self.step);
+        let traced = &mut self.traced;
+        let mut round = Round { fault: None, is_over: false, said: String::new(), told: Vec::new() };
+        thread::scope(|scope| {
+            // The client whom the step is about.
+            let early = (step == "accept").then(|| scope.spawn(move || be_served(address, b"early", 5, EARLY_MAX)));
+            let mut at_mark = false;
+            if let Some((number, kind)) = fault {
+                if traced.go_to_call(number) {
+                    let call = traced.call();
+                    let (name, errors) = plausible::errors(self.transport, &call);
+                    if let Some(&error) = errors.get(kind) {
+                        traced.fail(error, plausible::is_made(&call));
+                        round.fault = Some(Fault { call: name, error, removes: plausible::removes(&call) });
+                    }
+                } else {
+                    at_mark = true;
+                    round.is_over = true;
+                }
+            }
+            assert!(at_mark || traced.go_to_mark(), "it ends: {}", watchdog.told());
+            let next = SERVER_STEPS.contains(&step).then(|| {
+                scope.spawn(move || {
+                    let errors = early.map(|early| early.join().unwrap());
+                    be_served(address, b"next", 1, STEP_MAX);
+                    errors.unwrap_or_default()
+                })
+            });
+            assert!(traced.go_to_mark(), "it ends afterwards: {}", watchdog.told());
+            round.told = next.map(|next| next.join().unwrap()).unwrap_or_default();
+        });
+        round.said = self.traced.child().line();
+        self.traced.child().expect("again");
+        round
+    }
+}
+
+/// Kills a process that stands still, so that whoever waits for it comes back.
+struct Watchdog {
+    looks: mpsc::Sender<Option<(usize, usize)>>,
+    told: mpsc::Receiver<String>,
+}
+
+impl Watchdog {
+    fn new(pid: u32) -> Self {
+        let (looks, is_looked_at) = mpsc::channel();
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut last = None;
+            loop {
+                match is_looked_at.recv_timeout(2 * ROUND_MAX) {
+                    Ok(now) => last = now,
+                    Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                    Err(mpsc::RecvTimeoutError::Timeout) => {
+                        let _ = tell.send(format!("killed, since it hangs after fault {last:?}"));
+                        let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
+                        return;
+                    }
+                }
+            }
+        });
+        Self { looks, told }
+    }
+
+    fn look(&self, fault: Option<(usize, usize)>) {
+        let _ = self.looks.send(fault);
+    }
+
+    fn told(&self) -> String {
+        self.told.try_recv().unwrap_or_else(|_| "by itself".to_owned())
+    }
+}

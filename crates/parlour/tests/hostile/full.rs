@@ -1,0 +1,149 @@
+//! Nobody reads, and what comes of sequences that are the same over every transport.
+
+use std::time::{Duration, Instant};
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, Server, Transport, TrySendError};
+
+use crate::by_hand::Driver;
+use crate::by_hand::rng::{Rng, seed};
+use crate::support::{Base, DEADLINE, SOON, data, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![trial("the_same_messages_come_out_whatever_the_transport", same_sequence)];
+    for &transport in Transport::ALL {
+        let name = format!("{transport}::when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost");
+        trials.push(trial(name, move || nobody_reads(transport)));
+    }
+    trials.push(trial("packet::empty_cut_and_long_datagrams_are_told_apart", datagrams));
+    trials.push(trial("packet::a_flood_of_one_byte_messages_arrives_whole", one_byte_flood));
+    trials
+}
+
+/// (In this order, so that the base outlives the server.)
+struct Room {
+    driver: Driver,
+    _base: Base,
+}
+
+fn pair(transport: Transport) -> (Connection, Connection, Room) {
+    let base = Base::new();
+    let address = base.address(transport, "full");
+    let driver = Driver::new(Server::bind(&address).unwrap());
+    let client = Connection::connect(&address).unwrap();
+    let served = driver.client();
+    (client, served, Room { driver, _base: base })
+}
+
+fn nobody_reads(transport: Transport) {
+    const LENGTH: usize = 50_000;
+    const PATIENCE: Duration = Duration::from_millis(100);
+    let (mut client, mut served, _room) = pair(transport);
+    let mut sent = [0, 0];
+    for (side, connection) in [&mut client, &mut served].into_iter().enumerate() {
+        let seed = |count| 1000 * side + count;
+        loop {
+            match connection.try_send(data::message(seed(sent[side]), LENGTH)) {
+                Ok(()) => sent[side] += 1,
+                Err(TrySendError::Full(message)) => {
+                    assert_eq!(message, data::message(seed(sent[side]), LENGTH), "it comes back");
+                    break;
+                }
+                Err(TrySendError::Failed(error)) => panic!("{error}"),
+            }
+            assert!(sent[side] < 10_000, "it takes all");
+        }
+        let begin = Instant::now();
+        let error = connection.send_timeout(data::message(seed(sent[side]), LENGTH), PATIENCE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(begin.elapsed() >= PATIENCE && begin.elapsed() < PATIENCE + SOON, "{:?}", begin.elapsed());
+    }
+    // Both are full; who receives gets the other going.
+    for count in 0..sent[1] {
+        data::check(&client.recv_timeout(DEADLINE).unwrap().unwrap(), 1000 + count, LENGTH);
+        let _ = served.try_flush();
+    }
+    for count in 0..sent[0] {
+        data::check(&served.recv_timeout(DEADLINE).unwrap().unwrap(), count, LENGTH);
+        let _ = client.try_flush();
+    }
+}
+
+/// Lengths and pauses by chance, the same for each.
+fn same_sequence() {
+    let seed = seed();
+    println!("same_sequence: PARLOUR_TEST_SEED={seed}");
+    let mut heard: Vec<Vec<Vec<u8>>> = Vec::new();
+    for &transport in Transport::ALL {
+        let mut rng = Rng::new(seed);
+        let (mut client, mut served, _room) = pair(transport);
+        let receiving = std::thread::spawn(move || {
+            let mut heard = Vec::new();
+            while let Some(message) = served.recv_timeout(DEADLINE).unwrap() {
+                heard.push(message.to_vec());
+            }
+            heard
+        });
+        for number in 0..300 {
+            let length = match rng.below(4) {
+                0 => 0,
+                1 => rng.below(16),
+                2 => rng.below(5000),
+                _ => rng.below(200_000),
+            };
+            let message = data::message(number, length as usize);
+            match rng.below(3) {
+                0 => client.feed(message).unwrap(),
+                _ => client.send(message).unwrap(),
+            }
+        }
+        client.close().unwrap();
+        heard.push(receiving.join().unwrap());
+    }
+    assert_eq!(heard[0].len(), 300);
+    assert!(heard.iter().all(|one| *one == heard[0]), "seed {seed}");
+}
+
+fn datagrams() {
+    let (mut client, mut served, room) = pair(Transport::Packet);
+    for length in [0, 1, 100_000, 4 << 20, 0] {
+        let receiving = std::thread::spawn(move || {
+            data::check(&served.recv_timeout(DEADLINE).unwrap().unwrap(), 5, length);
+            served
+        });
+        client.send(data::message(5, length)).unwrap();
+        served = receiving.join().unwrap();
+    }
+    drop(client);
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None, "the end is none of them");
+    // A datagram of no bytes has not even the byte that tells what it is.
+    let raw = rustix::net::socket_with(
+        rustix::net::AddressFamily::UNIX,
+        rustix::net::SocketType::SEQPACKET,
+        rustix::net::SocketFlags::CLOEXEC,
+        None,
+    )
+    .unwrap();
+    let address = rustix::net::SocketAddrUnix::new(room.driver.server.path().join("packet")).unwrap();
+    rustix::net::connect(&raw, &address).unwrap();
+    let mut served = room.driver.client();
+    rustix::net::send(&raw, b"", rustix::net::SendFlags::NOSIGNAL).unwrap();
+    match served.recv_timeout(DEADLINE) {
+        Ok(None) => {}
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Protocol, "{error}"),
+        Ok(Some(message)) => panic!("a message: {message:?}"),
+    }
+}
+
+fn one_byte_flood() {
+    let (mut client, mut served, _room) = pair(Transport::Packet);
+    let sending = std::thread::spawn(move || {
+        (0..20_000u32).for_each(|number| client.send(&[number as u8]).unwrap());
+        client.close().unwrap();
+    });
+    for number in 0..20_000u32 {
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), &[number as u8]);
+    }
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
+    sending.join().unwrap();
+}

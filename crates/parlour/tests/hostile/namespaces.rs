@@ -1,0 +1,188 @@
+//! Peers in namespaces of their own, whose numbers mean nothing here, and the reverse.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use parlour::{ServerOptions, Transport};
+
+use crate::by_hand::options::Words;
+use crate::by_hand::place::chmod;
+use crate::by_hand::user::{chown, new_uid, no_other_users};
+use crate::support::roles::until_end_of_input;
+use crate::support::{Base, Child, ROLE, Role, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] {
+        let name = |what: &str| format!("{transport}::{what}");
+        trials.push(trial_unless(
+            why_not("--user").or_else(no_other_users),
+            name("a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody"),
+            move || unmapped_client(transport),
+        ));
+        trials.push(trial_unless(
+            why_not("--user").or_else(no_other_users),
+            name("a_server_whose_user_the_clients_namespace_does_not_map_is_refused"),
+            move || unmapped_server(transport),
+        ));
+        trials.push(trial_unless(
+            why_not("--pid"),
+            name("a_client_in_a_pid_namespace_of_its_own_is_let_in"),
+            move || in_a_pid_namespace(transport),
+        ));
+        trials.push(trial_unless(
+            why_not("--pid"),
+            name("a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in"),
+            move || server_in_a_pid_namespace(transport),
+        ));
+    }
+    trials
+}
+
+/// Why no namespace of this kind can be made here.
+fn why_not(kind: &str) -> Option<String> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("only root can make namespaces".to_owned());
+    }
+    match Command::new("unshare").args([kind, "--fork", "true"]).output() {
+        Err(error) => Some(format!("unshare cannot be started: {error}")),
+        Ok(output) if !output.status.success() => {
+            Some(format!("no such namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+        }
+        Ok(_) => None,
+    }
+}
+
+/// A role in namespaces of its own.
+fn inside(unshare: &[&str], role: &str, arguments: &[String]) -> Child {
+    let role_command = Child::command(role, arguments);
+    let mut command = Command::new("unshare");
+    command.args(unshare).arg(role_command.get_program()).args(role_command.get_args()).env(ROLE, role);
+    Child::start(&mut command)
+}
+
+pub const TELL_UIDS: Role = Role { name: "tell-uids", play: tell_uids };
+
+/// The number that the kernel gives for a user who has none in a namespace; of a user of that name on most systems.
+const NOBODY: u32 = 65534;
+
+/// `tell-uids address=A mode=M allow=all|nobody`: says `ready`, and then of each client who it is: `uid X` or `unknown`;
+/// whether it is let in, it says by `in`.
+fn tell_uids(arguments: &[String]) {
+    let words = Words(arguments);
+    let mut options = words.server_options();
+    let all = words.find("allow") == Some("all");
+    options = options.allow(move |peer| {
+        println!("{}", peer.uid().map_or("unknown".to_owned(), |uid| format!("uid {uid}")));
+        all || peer.uid() == Some(NOBODY)
+    });
+    let server = options.bind(words.address()).unwrap();
+    println!("ready");
+    std::thread::spawn(move || {
+        for connection in server.incoming() {
+            let connection = connection.unwrap();
+            println!("in");
+            std::thread::spawn(move || crate::support::roles::echo(connection));
+        }
+    });
+    until_end_of_input();
+    std::process::exit(0);
+}
+
+/// Inside, root is the only user that there is; all others have the number that stands for none.
+fn unmapped_client(transport: Transport) {
+    let base = Base::new();
+    chmod(base.path(), 0o755);
+    for allow in ["nobody", "all"] {
+        let address = base.address(transport, allow);
+        let arguments = [format!("address={address}"), "mode=666".to_owned(), format!("allow={allow}")];
+        let mut server = inside(&["--user", "--map-root-user"], "tell-uids", &arguments);
+        server.expect("ready");
+        let uid = new_uid();
+        let arguments = [format!("address={address}"), format!("uid={uid}"), "timeout_ms=1000".to_owned()];
+        let mut client = Child::spawn("reach", &arguments);
+        let said = client.line();
+        server.expect("unknown");
+        match allow {
+            "all" => {
+                server.expect("in");
+                assert!(said.starts_with("connected"), "{said}");
+                assert_eq!(client.ask("hello"), "hello");
+            }
+            _ => {
+                // It is not let in as nobody, whose number it has there.
+                let said = if said.starts_with("connected") { client.ask("hello") } else { said };
+                assert!(
+                    said == "end" || said.starts_with("error disconnected") || said.starts_with("error refused"),
+                    "{said}"
+                );
+            }
+        }
+    }
+}
+
+/// Inside, the server's files and the server itself belong to nobody that is known.
+fn unmapped_server(transport: Transport) {
+    let top = Base::new();
+    chmod(top.path(), 0o755);
+    let home = top.path().join("home");
+    let uid = new_uid();
+    std::fs::create_dir(&home).unwrap();
+    chown(&home, uid);
+    let address = format!("{transport}:{}", home.join("open").display());
+    let words = [format!("address={address}"), format!("uid={uid}"), "mode=666".to_owned(), format!("on={transport}")];
+    let mut server = Child::spawn("serve", &words);
+    let said = server.line();
+    assert!(said.starts_with("ready"), "{said}");
+    for expected in [None, Some(NOBODY)] {
+        let mut arguments = vec![format!("address={address}"), "timeout_ms=1000".to_owned()];
+        arguments.extend(expected.map(|uid: u32| format!("server_uid={uid}")));
+        let mut client = inside(&["--user", "--map-root-user"], "reach", &arguments);
+        let said = client.line();
+        assert!(said.starts_with("error unsafe directory") || said.starts_with("error denied"), "{expected:?}: {said}");
+    }
+    // Outside it can be reached.
+    let mut client = Child::spawn("reach", &[format!("address={address}"), format!("server_uid={uid}")]);
+    let said = client.line();
+    assert!(said.starts_with("connected"), "{said}");
+}
+
+/// A client in a PID namespace of its own writes the number that it has there into the name of its file, and the kernel
+/// tells the server another one.
+fn in_a_pid_namespace(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "contained");
+    let mut server = Child::spawn("server", &[&address]);
+    server.expect("ready");
+    let arguments = std::slice::from_ref(&address);
+    let mut client = inside(&["--pid", "--fork", "--kill-child"], "client", arguments);
+    assert_eq!(client.ask("pid"), "1", "the first process of its namespace");
+    client.say("connect");
+    let accepted = server.ask("accept");
+    assert!(accepted.starts_with("accepted pid ") && !accepted.starts_with("accepted pid 1 "), "{accepted}");
+    assert!(client.line().starts_with("connected "));
+    client.say("send 100 7");
+    assert!(client.line().starts_with("sent"));
+    assert!(server.ask("recv").starts_with("message 100 "));
+}
+
+fn server_in_a_pid_namespace(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "contained");
+    let mut server = inside(&["--pid", "--fork", "--kill-child"], "server", std::slice::from_ref(&address));
+    server.expect("ready");
+    assert_eq!(server.ask("pid"), "1", "the first process of its namespace");
+    let mut client = Child::spawn("client", std::slice::from_ref(&address));
+    server.say("accept");
+    let connected = client.ask("connect");
+    assert!(connected.starts_with("connected pid ") && !connected.starts_with("connected pid 1 "), "{connected}");
+    // The kernel has no number there for who is outside, so none is told.
+    let accepted = server.line();
+    assert!(accepted.starts_with("accepted ") && !accepted.contains(&format!("pid {}", client.pid())), "{accepted}");
+    client.say("send 100 7");
+    assert!(client.line().starts_with("sent"));
+    assert!(server.ask("recv").starts_with("message 100 "));
+    // Its owner's record says 1, which is nobody here; the name is held all the same.
+    let error = ServerOptions::new().bind(&address).unwrap_err();
+    assert_eq!(error.kind(), parlour::ErrorKind::NameInUse, "{error}");
+}

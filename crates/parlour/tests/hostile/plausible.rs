@@ -1,0 +1,88 @@
+//! What a system call may fail with at any time, though nothing is wrong with its arguments.
+#![allow(non_upper_case_globals, reason = "the libc crate spells the numbers of calls so")]
+
+use parlour::Transport;
+
+use crate::by_hand::trace::Call;
+
+/// The name of this call and the errors that are plausible for it; none where it cannot fail, or where its failure is not
+/// the library's affair: memory for its own small things, threads, the clock.
+pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32]) {
+    #[allow(clippy::wildcard_imports, reason = "names of calls and errors, by the dozen")]
+    use libc::*;
+    // A mapping of no file is memory for small things.
+    let maps_nothing = call.arguments[4] as i32 == -1;
+    match call.number {
+        SYS_openat | SYS_open => ("open", &[EMFILE, ENFILE, ENOMEM, EACCES, EINTR, EIO]),
+        SYS_openat2 => ("openat2", &[EMFILE, ENFILE, ENOMEM, EACCES, EAGAIN, ENOSYS]),
+        SYS_mkdirat | SYS_mkdir => ("mkdir", &[ENOSPC, EROFS, EACCES, EDQUOT]),
+        SYS_mknodat | SYS_mknod => ("mknod", &[ENOSPC, EROFS, EACCES, EDQUOT]),
+        SYS_renameat | SYS_renameat2 | SYS_rename => ("rename", &[ENOSPC, EROFS, EIO]),
+        SYS_unlinkat | SYS_unlink => ("unlink", &[EROFS, EIO, EACCES]),
+        SYS_fstat | SYS_newfstatat | SYS_statx | SYS_stat | SYS_lstat => ("stat", &[ENOMEM, EIO]),
+        SYS_readlink | SYS_readlinkat => ("readlink", &[ENOMEM, EACCES]),
+        SYS_getdents64 => ("getdents", &[EIO]),
+        SYS_fchmod | SYS_fchmodat | SYS_chmod => ("chmod", &[EROFS, EPERM]),
+        SYS_fchown | SYS_fchownat => ("chown", &[EROFS, EPERM]),
+        SYS_ftruncate => ("ftruncate", &[ENOSPC, EIO]),
+        SYS_fallocate => ("fallocate", &[ENOSPC, ENOMEM, EINTR]),
+        SYS_fcntl => match call.arguments[1] as i32 {
+            F_OFD_SETLK | F_OFD_GETLK => ("lock", &[ENOLCK, EINTR]),
+            F_DUPFD_CLOEXEC => ("dup", &[EMFILE]),
+            F_ADD_SEALS => ("seal", &[EBUSY]),
+            _ => ("fcntl", &[]),
+        },
+        SYS_flock => ("flock", &[ENOLCK, EINTR]),
+        SYS_memfd_create => ("memfd_create", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_mmap if maps_nothing => ("mmap", &[]),
+        SYS_mmap => ("mmap", &[ENOMEM, EAGAIN]),
+        SYS_pipe2 => ("pipe", &[EMFILE, ENFILE]),
+        SYS_socket => ("socket", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_socketpair => ("socketpair", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_bind => ("bind", &[ENOSPC, ENOMEM, EROFS, EACCES]),
+        SYS_listen => ("listen", &[ENOMEM]),
+        SYS_connect => ("connect", &[EAGAIN, ECONNREFUSED, ENOMEM, EINTR]),
+        SYS_accept4 | SYS_accept => ("accept", &[EMFILE, ENFILE, ENOMEM, ECONNABORTED, EINTR, EPERM]),
+        SYS_getsockopt => match call.arguments[2] as i32 {
+            // These are there, or were never asked for.
+            SO_PEERCRED | SO_TYPE | SO_ERROR | SO_SNDBUF => ("getsockopt", &[]),
+            _ => ("getsockopt", &[ENOBUFS, EMFILE, ENOPROTOOPT]),
+        },
+        SYS_setsockopt => ("setsockopt", &[ENOBUFS, ENOPROTOOPT]),
+        SYS_getsockname | SYS_getpeername => ("getsockname", &[ENOBUFS]),
+        SYS_shutdown => ("shutdown", &[ENOTCONN]),
+        // EAGAIN is said of a full socket alone, and whoever has a full one to read from is awake: shared memory builds on it.
+        SYS_sendmsg if transport == Transport::Shm => {
+            ("send", &[EINTR, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET])
+        }
+        SYS_sendmsg | SYS_sendto => ("send", &[EINTR, EAGAIN, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET]),
+        SYS_recvmsg | SYS_recvfrom => ("receive", &[EINTR, EAGAIN, ENOMEM, ECONNRESET]),
+        SYS_read | SYS_readv | SYS_pread64 => ("read", &[EINTR, EAGAIN, EIO]),
+        SYS_write | SYS_writev | SYS_pwrite64 => ("write", &[EINTR, EAGAIN, ENOSPC, ENOMEM, EPIPE]),
+        SYS_pwritev2 => ("pwritev2", &[EINTR, EAGAIN, ENOMEM, EPIPE, EOPNOTSUPP]),
+        SYS_epoll_create1 => ("epoll_create", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_epoll_ctl => ("epoll_ctl", &[ENOMEM, ENOSPC]),
+        SYS_epoll_wait | SYS_epoll_pwait | SYS_epoll_pwait2 => ("epoll_wait", &[EINTR]),
+        SYS_poll | SYS_ppoll => ("poll", &[EINTR, ENOMEM]),
+        SYS_eventfd2 => ("eventfd", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_timerfd_create => ("timerfd_create", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_timerfd_settime => ("timerfd_settime", &[ENOMEM]),
+        SYS_inotify_init1 => ("inotify_init", &[EMFILE, ENFILE, ENOMEM]),
+        SYS_inotify_add_watch => ("inotify_add_watch", &[ENOSPC, ENOMEM]),
+        SYS_pidfd_open => ("pidfd_open", &[EMFILE, ENFILE, ENOMEM, ENOSYS]),
+        SYS_getrandom => ("getrandom", &[EINTR]),
+        // It closes all the same.
+        SYS_close => ("close", &[EINTR]),
+        _ => ("another", &[]),
+    }
+}
+
+/// Whether this call does its work though it fails.
+pub fn is_made(call: &Call) -> bool {
+    call.number == libc::SYS_close
+}
+
+/// Whether a file may stay when this call fails.
+pub fn removes(call: &Call) -> bool {
+    matches!(call.number, libc::SYS_unlinkat | libc::SYS_unlink)
+}

@@ -1,0 +1,63 @@
+//! One user takes all that it may have, and one more.
+
+use libtest_mimic::Trial;
+use parlour::{ServerOptions, Transport};
+
+use crate::by_hand::Driver;
+use crate::by_hand::place::chmod;
+use crate::by_hand::user::{new_uid, no_other_users};
+use crate::support::{Base, Child, eventually, trial_unless};
+
+pub fn trials() -> Vec<Trial> {
+    let transports = Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo);
+    transports
+        .map(|&transport| {
+            let name = format!("{transport}::a_user_with_all_its_connections_is_refused_and_another_is_served");
+            trial_unless(no_other_users(), name, move || one_more(transport))
+        })
+        .collect()
+}
+
+const QUOTA: usize = 3;
+
+fn reach(address: &str, uid: u32) -> Child {
+    Child::spawn("reach", &[format!("address={address}"), format!("uid={uid}"), "timeout_ms=500".to_owned()])
+}
+
+fn one_more(transport: Transport) {
+    let base = Base::new();
+    chmod(base.path(), 0o755);
+    let address = base.address(transport, "shop");
+    let options = ServerOptions::new().mode(0o666).connections_per_uid_max(QUOTA).allow(|_| true);
+    let driver = Driver::new(options.bind(&address).unwrap());
+    let (greedy, modest) = (new_uid(), new_uid());
+    let mut inside = Vec::new();
+    for _ in 0..QUOTA {
+        let mut client = reach(&address, greedy);
+        let said = client.line();
+        assert!(said.starts_with("connected"), "{said}");
+        inside.push((client, driver.client()));
+    }
+    let mut surplus = reach(&address, greedy);
+    let said = surplus.line();
+    if said.starts_with("connected") {
+        // Where nobody needs to accept it is told by the end.
+        let said = surplus.ask("me too");
+        assert!(said == "end" || said.starts_with("error disconnected"), "{said}");
+    } else {
+        assert!(said.starts_with("error busy"), "{said}");
+    }
+    eventually("it is counted", || driver.server.refused().count > 0);
+    let reason = driver.server.refused().last.unwrap().to_string();
+    assert!(reason.contains(&greedy.to_string()), "{reason}");
+    let mut other = reach(&address, modest);
+    let said = other.line();
+    assert!(said.starts_with("connected"), "{said}");
+    assert_eq!(driver.client().peer().uid(), Some(modest));
+    // A place that was given up is one that can be had.
+    inside.pop();
+    let mut again = reach(&address, greedy);
+    let said = again.line();
+    assert!(said.starts_with("connected"), "{said}");
+    driver.client();
+}

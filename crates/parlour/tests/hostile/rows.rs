@@ -1,0 +1,283 @@
+//! Which tests show that which attack fails.
+
+use libtest_mimic::Trial;
+
+use crate::support::trial;
+
+/// An attack, and the trials of this executable that make it; a name stands for that trial over every transport.
+struct Row {
+    attack: &'static str,
+    trials: &'static [&'static str],
+}
+
+/// Each row names trials that there are.
+pub fn trials(trials: &[Trial]) -> Vec<Trial> {
+    let names: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
+    vec![trial("every_attack_has_its_trials", move || {
+        for (number, Row { attack, trials }) in (1..).zip(ROWS) {
+            assert!(!trials.is_empty(), "{number}: {attack}: no trial");
+            for wanted in *trials {
+                let has = |name: &String| name == wanted || name.ends_with(&format!("::{wanted}"));
+                assert!(names.iter().any(has), "{number}: {attack}: there is no trial {wanted}");
+            }
+        }
+        assert_eq!(ROWS.len(), 40);
+    })]
+}
+
+/// Numbered from 1 on.
+const ROWS: &[Row] = &[
+    Row {
+        attack: "eight starters race for one name, and are killed at random",
+        trials: &["eight_starters_that_are_killed_at_random_are_never_two_owners"],
+    },
+    Row {
+        attack: "forged paths of clients: links, a swapped directory, a relative path",
+        trials: &[
+            "a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays",
+            "a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed",
+            "a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays",
+            "a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_stays",
+        ],
+    },
+    Row {
+        attack: "the client is killed at each step of connect, send and close",
+        trials: &[
+            "a_client_that_is_killed_at_any_system_call_of_connect_harms_nobody",
+            "a_client_that_is_killed_at_any_system_call_of_send_harms_nobody",
+            "a_client_that_is_killed_at_any_system_call_of_close_harms_nobody",
+        ],
+    },
+    Row {
+        attack: "the server is killed at each step of start, accept, reply and close",
+        trials: &[
+            "a_server_that_is_killed_at_any_system_call_of_its_start_hinders_nobody",
+            "a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced",
+            "a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced",
+            "a_server_that_is_killed_at_any_system_call_of_its_close_hinders_nobody",
+            "a_new_server_does_not_see_requests_to_the_old_one",
+        ],
+    },
+    Row {
+        attack: "the client, then the server, is stopped at each step",
+        trials: &[
+            "a_client_that_is_stopped_at_any_system_call_of_connect_delays_nobody_and_goes_on",
+            "a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go",
+            "a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody",
+        ],
+    },
+    Row {
+        attack: "positions and lengths in shared memory change all the time",
+        trials: &["positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else"],
+    },
+    Row {
+        attack: "memory that is not sealed, no memory file, too small, or sparse",
+        trials: &["memory_that_could_change_under_the_server_is_refused_before_it_is_mapped"],
+    },
+    Row {
+        attack: "floods of descriptors",
+        trials: &[
+            "descriptors_that_are_not_allowed_never_arrive",
+            "one_descriptor_too_many_ends_the_connection_after_the_messages_before",
+            "the_kernel_sends_253_at_once_and_no_more",
+            "descriptors_that_find_no_place_end_the_connection",
+            "descriptors_of_a_torn_message_are_closed_at_once",
+        ],
+    },
+    Row {
+        attack: "three descriptors are left, and fifty clients come",
+        trials: &[
+            "a_server_with_three_descriptors_left_does_not_spin_and_keeps_its_clients",
+            "a_hub_with_three_descriptors_left_does_not_spin_and_keeps_its_clients",
+            "a_server_without_any_descriptor_left_does_not_spin_and_recovers",
+        ],
+    },
+    Row {
+        attack: "every system call fails once",
+        trials: &[
+            "any_system_call_of_start_may_fail_once",
+            "any_system_call_of_accept_may_fail_once",
+            "any_system_call_of_server_close_may_fail_once",
+            "any_system_call_of_connect_may_fail_once",
+            "any_system_call_of_send_may_fail_once",
+            "any_system_call_of_receive_may_fail_once",
+            "any_system_call_of_close_may_fail_once",
+        ],
+    },
+    Row {
+        attack: "another user made the base first",
+        trials: &["another_users_base_is_refused_by_a_server", "another_users_name_directory_is_refused_by_a_server"],
+    },
+    Row {
+        attack: "something else stands in the place of a directory or a file",
+        trials: &[
+            "a_link_as_base_is_refused_and_left_as_it_is",
+            "a_file_as_base_is_refused_and_left_as_it_is",
+            "a_link_as_name_directory_is_refused_and_left_as_it_is",
+            "a_link_as_lock_is_refused_and_left_as_it_is",
+            "a_device_as_lock_is_refused_and_left_as_it_is",
+            "a_directory_as_socket_is_refused_and_left_as_it_is",
+            "a_file_as_fifo_is_refused_and_left_as_it_is",
+        ],
+    },
+    Row {
+        attack: "the base's parent can be written by others",
+        trials: &["a_parent_that_others_may_write_is_refused_and_left_as_it_is"],
+    },
+    Row {
+        attack: "another user opens the files of a server",
+        trials: &["another_user_cannot_open_anything_of_a_private_server"],
+    },
+    Row {
+        attack: "another user's server squats the name",
+        trials: &[
+            "a_squatter_in_a_shared_base_is_refused_by_uid",
+            "another_users_server_is_refused_before_a_byte_is_sent",
+        ],
+    },
+    Row {
+        attack: "a peer's user has no number in the other's namespace",
+        trials: &[
+            "a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody",
+            "a_server_whose_user_the_clients_namespace_does_not_map_is_refused",
+        ],
+    },
+    Row {
+        attack: "a peer is in a PID namespace",
+        trials: &[
+            "a_client_in_a_pid_namespace_of_its_own_is_let_in",
+            "a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in",
+        ],
+    },
+    Row {
+        attack: "a process id is used again between the request and its acknowledgement",
+        trials: &["an_acknowledgement_with_a_wrong_nonce_is_refused"],
+    },
+    Row {
+        attack: "a fork after connecting, and both write",
+        trials: &[
+            "each_process_can_take_one_direction",
+            "the_peer_sees_the_end_when_both_have_let_go",
+            "what_was_fed_before_a_fork_is_sent_once_when_the_child_exits",
+        ],
+    },
+    Row {
+        attack: "the server forks, spawns and is killed",
+        trials: &[
+            "a_forked_child_that_outlives_the_server_does_not_keep_the_name",
+            "a_spawned_program_that_outlives_the_server_does_not_keep_the_name",
+        ],
+    },
+    Row {
+        attack: "other code of the process opens and closes the lock",
+        trials: &["other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name"],
+    },
+    Row {
+        attack: "two servers start at once, thousands of times",
+        trials: &[
+            "of_two_servers_that_start_at_once_one_wins",
+            "of_two_servers_that_start_at_once_in_a_new_directory_one_wins",
+        ],
+    },
+    Row {
+        attack: "a client comes between bind and listen",
+        trials: &["a_client_that_comes_between_bind_and_listen_is_served"],
+    },
+    Row {
+        attack: "a client comes before the server opens its FIFO, after its death, or while it is replaced",
+        trials: &[
+            "a_fifo_without_a_reader_is_no_server",
+            "a_server_that_is_killed_with_an_unread_request_is_no_server",
+            "a_client_that_waits_is_served_by_the_replacement_of_a_killed_server",
+        ],
+    },
+    Row {
+        attack: "the FIFO is kept full",
+        trials: &[
+            "a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner",
+            "open_connections_are_untouched_by_a_flood",
+        ],
+    },
+    Row {
+        attack: "an acknowledgement and messages in one read, byte by byte, and split anywhere",
+        trials: &[
+            "an_acknowledgement_and_the_first_messages_may_come_in_one_write",
+            "an_acknowledgement_may_come_byte_by_byte",
+            "three_frames_arrive_the_same_wherever_they_are_split",
+        ],
+    },
+    Row {
+        attack: "a header byte now and then, a header and nothing, half a body",
+        trials: &[
+            "a_header_byte_by_byte_ends_at_the_deadline_of_who_waits",
+            "a_header_and_nothing_behind_it_costs_no_memory",
+            "half_a_body_is_kept_until_the_rest_comes",
+            "a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody",
+        ],
+    },
+    Row {
+        attack: "lengths at and beyond the limit",
+        trials: &[
+            "every_length_up_to_the_limit_is_taken_and_none_beyond",
+            "a_length_over_the_limit_is_refused_and_costs_nothing",
+        ],
+    },
+    Row {
+        attack: "datagrams that are empty, cut, long or many",
+        trials: &["empty_cut_and_long_datagrams_are_told_apart", "a_flood_of_one_byte_messages_arrives_whole"],
+    },
+    Row {
+        attack: "nobody reads",
+        trials: &["when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost"],
+    },
+    Row { attack: "a thousand signals a second", trials: &["a_storm_of_signals_changes_no_data"] },
+    Row {
+        attack: "a host in which SIGPIPE kills",
+        trials: &[
+            "a_client_whose_peer_has_gone_gets_an_error_where_sigpipe_is_default",
+            "a_server_whose_peer_has_gone_gets_an_error_where_sigpipe_is_default",
+        ],
+    },
+    Row {
+        attack: "the file system is full or cannot be written",
+        trials: &[
+            "a_file_system_that_is_full_is_a_typed_error_and_open_connections_go_on",
+            "a_file_system_that_has_no_inodes_left_is_a_typed_error_and_open_connections_go_on",
+            "a_file_system_that_is_read_only_is_a_typed_error_and_open_connections_go_on",
+        ],
+    },
+    Row {
+        attack: "there is no room for shared memory",
+        trials: &["memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal"],
+    },
+    Row {
+        attack: "the reader of shared memory wants to change it",
+        trials: &["who_reads_the_memory_cannot_change_it_in_any_way"],
+    },
+    Row {
+        attack: "the peer dies in the middle of a message",
+        trials: &[
+            "a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message",
+            "a_message_that_never_ends_is_truncated_when_its_sender_goes",
+        ],
+    },
+    Row {
+        attack: "positions behind, beyond and jumping back",
+        trials: &[
+            "a_head_out_of_range_ends_the_connection_as_a_protocol_error",
+            "a_tail_out_of_range_ends_the_connection_as_a_protocol_error",
+        ],
+    },
+    Row {
+        attack: "one user takes all its connections, and one more",
+        trials: &["a_user_with_all_its_connections_is_refused_and_another_is_served"],
+    },
+    Row {
+        attack: "clients and a server are killed and stopped by chance, for a while",
+        trials: &["after_chaos_everything_works_and_nothing_is_left"],
+    },
+    Row {
+        attack: "junk, and the same messages over every transport",
+        trials: &["junk_is_an_error_or_messages_and_nothing_else", "the_same_messages_come_out_whatever_the_transport"],
+    },
+];

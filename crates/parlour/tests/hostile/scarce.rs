@@ -1,0 +1,103 @@
+//! More clients than descriptors, over every transport, of a server and of a hub.
+
+use std::io::{self, BufRead};
+use std::thread;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::hub::{Event, Hub};
+use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::by_hand::cost;
+use crate::by_hand::scarce::limit_for;
+use crate::support::{Base, Child, DEADLINE, Role, trial};
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for &transport in Transport::ALL {
+        for (what, role) in [("server", "scarce"), ("hub", "scarce-hub")] {
+            let name = format!("{transport}::a_{what}_with_three_descriptors_left_does_not_spin_and_keeps_its_clients");
+            trials.push(trial(name, move || three_left(transport, role)));
+        }
+    }
+    trials
+}
+
+pub const SCARCE_HUB: Role = Role { name: "scarce-hub", play: scarce_hub };
+
+/// `scarce-hub ADDRESS`: a hub that says `ready`, sends every message back, and answers `spare COUNT` and `plenty` as
+/// `scarce` does.
+fn scarce_hub(arguments: &[String]) {
+    let mut hub = Hub::bind(&arguments[0]).unwrap();
+    println!("ready");
+    thread::spawn(move || {
+        loop {
+            match hub.next_event() {
+                Ok(Event::Message(client, message)) => hub.send(client, &message).unwrap(),
+                Ok(Event::Finished(client)) => hub.finish(client).unwrap(),
+                Ok(_) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+    });
+    let plenty = getrlimit(Resource::Nofile);
+    for line in io::stdin().lock().lines() {
+        let line = line.unwrap();
+        match line.split_once(' ').unwrap_or((&line, "")) {
+            ("spare", count) => {
+                let limit = limit_for(count.parse().unwrap());
+                setrlimit(Resource::Nofile, Rlimit { current: Some(limit), ..plenty }).unwrap();
+            }
+            ("plenty", _) => setrlimit(Resource::Nofile, plenty).unwrap(),
+            (other, _) => panic!("what is {other:?}?"),
+        }
+        println!("{line}");
+    }
+}
+
+fn echo(connection: &mut Connection) -> parlour::Result<bool> {
+    connection.send_timeout(b"still here", DEADLINE)?;
+    Ok(connection.recv_timeout(DEADLINE)?.is_some_and(|message| message == b"still here"))
+}
+
+fn three_left(transport: Transport, role: &str) {
+    let base = Base::new();
+    let address = base.address(transport, "crowd");
+    let mut server = Child::spawn(role, std::slice::from_ref(&address));
+    server.expect("ready");
+    let mut early = Connection::connect(&address).unwrap();
+    assert!(echo(&mut early).unwrap());
+    server.ask("spare 3");
+    let options = ConnectOptions::new().timeout(Duration::from_millis(700));
+    let crowd: Vec<_> = thread::scope(|scope| {
+        let connecting = || {
+            options.connect(&address).and_then(|mut connection| {
+                let served = echo(&mut connection)?;
+                Ok((connection, served))
+            })
+        };
+        let threads: Vec<_> = (0..50).map(|_| scope.spawn(connecting)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let mut served = 0;
+    for outcome in &crowd {
+        match outcome {
+            Ok((_, true)) => served += 1,
+            // It sees the end.
+            Ok((_, false)) => {}
+            Err(error) => {
+                let expected = [ErrorKind::Busy, ErrorKind::TimedOut, ErrorKind::Disconnected];
+                assert!(expected.contains(&error.kind()), "{error:?}");
+            }
+        }
+    }
+    assert!((1..=3).contains(&served), "{served} of fifty");
+    let cost = cost::of_process(server.pid(), Duration::from_secs(1));
+    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");
+    assert!(echo(&mut early).unwrap());
+    server.ask("plenty");
+    drop(crowd);
+    assert!(echo(&mut Connection::connect(&address).unwrap()).unwrap());
+    assert!(echo(&mut early).unwrap());
+}

@@ -303,6 +303,11 @@ impl Served {
                 Ok(Ok(None)) => return,
                 Ok(Err(error)) => {
                     self.is_shut = error.kind() == ErrorKind::Shutdown;
+                    // Nobody is heard any more, and whoever waits for somebody has to know.
+                    if self.is_shut {
+                        let end = || Item::End(Some((error.kind(), error.to_string())));
+                        self.clients.values().for_each(|inbox| inbox.push(end()));
+                    }
                     self.door.push(Arrival::Failed(error.kind(), error.to_string()));
                 }
                 Err(panic) => self.door.push(Arrival::Panic(panic)),

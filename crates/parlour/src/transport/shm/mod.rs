@@ -211,8 +211,11 @@ impl Outgoing {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => {
-                self.known.send_no_more();
-                return Err(Fault::from_write(error));
+                let fault = Fault::from_write(error);
+                if matches!(fault, Fault::Disconnected) {
+                    self.known.send_no_more();
+                }
+                return Err(fault);
             }
         }
         // Only now: who is asked before the filler is there may take out what is not there yet, and we sleep on.
@@ -262,15 +265,23 @@ fn write(half: &Half, ring: &mut Writer<Mapping>, known: &Known, pieces: &[IoSli
 }
 
 /// Makes the peer's descriptor readable.
+///
+/// What fails in passing is not passed on: the bytes are in the ring and cannot be taken back. An error is for good.
 fn tell(half: &Half) -> io::Result<()> {
+    /// Memory for one byte that cannot be had this often is not to be had.
+    const TRIES: u32 = 1000;
+    let mut tries = 0;
     loop {
         match half.write(&[IoSlice::new(&FILLER[..1])]) {
             Ok(_) => return Ok(()),
             // The socket is full of what the peer has not taken out, so it is readable.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            // Not to be passed on: the bytes are in the ring, and would be written once more.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < TRIES => {
+                tries += 1;
+                std::thread::yield_now();
+            }
+            Err(_) => return Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
 }

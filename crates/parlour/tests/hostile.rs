@@ -97,6 +97,7 @@ const ROLES: &[Role] = &[
     broken_pipe::GONE_PEER,
     faults::FAULTY,
     flood::FLOODED,
+    frames::HEADER_ALONE,
     forked_connections::FEED,
     forked_connections::PER_CLIENT,
     forked_names::PARENT,

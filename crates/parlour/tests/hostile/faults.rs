@@ -274,10 +274,19 @@ fn every_call_fails(transport: Transport, step: &'static str) {
     assert!(quiet || injected > 3, "{injected} faults");
 }
 
-/// What a server holds when nobody else is connected.
+/// What a server holds when nobody else is connected, and goes on holding: while one comes and another goes the threads may
+/// be as many.
 fn quiet(server: &Child, threads: usize) -> Baseline {
-    eventually("the server is idle", || Baseline::of(server.pid()).threads == threads);
-    Baseline::of(server.pid())
+    const LOOKS: usize = 30;
+    let mut held = Baseline::of(server.pid());
+    let mut same = 0;
+    eventually("the server is idle", || {
+        let now = Baseline::of(server.pid());
+        same = if now == held && now.threads == threads { same + 1 } else { 0 };
+        held = now;
+        same >= LOOKS
+    });
+    held
 }
 
 /// A call that failed.

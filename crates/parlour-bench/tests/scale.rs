@@ -34,8 +34,8 @@ fn a_thousand_connections_over_fifo_take_256_bytes_each_in_a_hub() {
 }
 
 #[test]
-fn a_thousand_connections_over_shm_echo_in_a_hub() {
-    a_thousand_over("shm", "hub", "0");
+fn a_thousand_connections_over_shm_take_256_bytes_each_in_a_hub() {
+    a_thousand_over("shm", "hub", "256");
 }
 
 #[test]
@@ -54,8 +54,8 @@ fn a_thousand_connections_over_fifo_take_a_kibibyte_each_in_a_tokio_server() {
 }
 
 #[test]
-fn a_thousand_connections_over_shm_echo_in_a_tokio_server() {
-    a_thousand_over("shm", "tokio", "0");
+fn a_thousand_connections_over_shm_take_a_kibibyte_each_in_a_tokio_server() {
+    a_thousand_over("shm", "tokio", "1024");
 }
 
 #[test]

@@ -98,8 +98,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Memory
 ///
-/// An idle client over `unix` or `packet` costs less than 256 bytes (`fifo`: 264; `shm`: some 600, and its rings); buffers are
-/// lent to those who are in the middle of a message.
+/// An idle client costs less than 256 bytes, and over `shm` its rings besides; buffers are lent to those who are in the middle
+/// of a message.
 ///
 /// # Examples
 ///

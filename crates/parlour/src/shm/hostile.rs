@@ -11,7 +11,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::ring::{BadPosition, Memory, Reader, Word, Writer};
+use super::ring::{BadPosition, Memory, Reader, Sides, Word, Writer};
 
 const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::Data, Word::Room];
 
@@ -62,7 +62,31 @@ impl Heap {
     }
 }
 
-impl Memory for Heap {
+/// The memory of both sides, as one of them has it.
+struct Heaps {
+    mine: Arc<Heap>,
+    peers: Arc<Heap>,
+}
+
+impl Heaps {
+    fn new(mine: &Arc<Heap>, peers: &Arc<Heap>) -> Arc<Self> {
+        Arc::new(Self { mine: Arc::clone(mine), peers: Arc::clone(peers) })
+    }
+}
+
+impl Sides for Heaps {
+    type Memory<'a> = &'a Heap;
+
+    fn mine(&self) -> &Heap {
+        &self.mine
+    }
+
+    fn peers(&self) -> &Heap {
+        &self.peers
+    }
+}
+
+impl Memory for &Heap {
     fn capacity(&self) -> usize {
         self.ring.len()
     }
@@ -135,10 +159,10 @@ pub(crate) fn play(program: &[u8]) {
         side.set(Word::Tail, start);
     }
     let mut game = Game {
-        writer: Writer::starting_at(start, Arc::clone(&ours), Arc::clone(&theirs)),
-        reader: Reader::starting_at(start, Arc::clone(&ours), Arc::clone(&theirs)),
-        honest_writer: Writer::starting_at(start, Arc::clone(&theirs), Arc::clone(&ours)),
-        honest_reader: Reader::starting_at(start, Arc::clone(&theirs), Arc::clone(&ours)),
+        writer: Writer::starting_at(start, Heaps::new(&ours, &theirs)),
+        reader: Reader::starting_at(start, Heaps::new(&ours, &theirs)),
+        honest_writer: Writer::starting_at(start, Heaps::new(&theirs, &ours)),
+        honest_reader: Reader::starting_at(start, Heaps::new(&theirs, &ours)),
         ours,
         theirs,
         unread: VecDeque::new(),
@@ -153,11 +177,11 @@ pub(crate) fn play(program: &[u8]) {
 struct Game {
     ours: Arc<Heap>,
     theirs: Arc<Heap>,
-    writer: Writer<Heap>,
-    reader: Reader<Heap>,
+    writer: Writer<Heaps>,
+    reader: Reader<Heaps>,
     /// The peer's ends, for as long as it keeps to the protocol.
-    honest_writer: Writer<Heap>,
-    honest_reader: Reader<Heap>,
+    honest_writer: Writer<Heaps>,
+    honest_reader: Reader<Heaps>,
     /// What we have put in and the peer has not taken out.
     unread: VecDeque<u8>,
     is_honest: bool,
@@ -213,8 +237,8 @@ impl Game {
             1 => self.ours.word(Word::Head),
             2 => self.ours.word(Word::Tail),
             3 => self.theirs.word(Word::Head),
-            4 => self.theirs.word(Word::Tail).wrapping_add(self.ours.capacity() as u64),
-            _ => self.ours.word(Word::Tail).wrapping_add(self.ours.capacity() as u64),
+            4 => self.theirs.word(Word::Tail).wrapping_add(self.ours.ring.len() as u64),
+            _ => self.ours.word(Word::Tail).wrapping_add(self.ours.ring.len() as u64),
         };
         near.wrapping_add(u64::from(input.byte())).wrapping_sub(128)
     }
@@ -236,13 +260,13 @@ impl Game {
             assert_eq!((after, self.is_honest), (before, false), "an honest peer has no bad position");
             return;
         };
-        assert!(count <= bytes.len().min(self.ours.capacity()));
+        assert!(count <= bytes.len().min(self.ours.ring.len()));
         assert_eq!(after, before.wrapping_add(count as u64));
         for (at, &byte) in (0..).zip(&bytes[..count]) {
             assert_eq!(self.ours.byte(before.wrapping_add(at)), byte, "what was put in is there");
         }
         if self.is_honest {
-            assert!(count > 0 || bytes.is_empty() || self.unread.len() == self.ours.capacity(), "there was room");
+            assert!(count > 0 || bytes.is_empty() || self.unread.len() == self.ours.ring.len(), "there was room");
             self.unread.extend(&bytes[..count]);
         }
     }
@@ -260,13 +284,13 @@ impl Game {
 
         let (first, second) = memory[1..end].split_at_mut(one.min(length));
         let read = self.reader.read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
-        let is_bad = available > self.theirs.capacity() as u64;
+        let is_bad = available > self.theirs.ring.len() as u64;
         if is_calm {
             assert_eq!(read.is_err(), is_bad, "{available} bytes are there");
         }
         let count = read.unwrap_or(0);
         assert_eq!(self.ours.word(Word::Tail), tail.wrapping_add(count as u64));
-        assert!(count <= length.min(self.theirs.capacity()));
+        assert!(count <= length.min(self.theirs.ring.len()));
         if is_calm && !is_bad {
             assert!(count as u64 <= available && (count > 0 || available == 0 || length == 0));
         }
@@ -279,7 +303,7 @@ impl Game {
         let tail = self.ours.word(Word::Tail);
         match self.reader.available() {
             Ok(available) => {
-                assert!(available <= self.theirs.capacity());
+                assert!(available <= self.theirs.ring.len());
                 let mut bytes = vec![0; length.min(available)];
                 self.reader.peek(&mut bytes);
                 assert!((0..).zip(&bytes).all(|(at, &byte)| byte == self.theirs.byte(tail.wrapping_add(at))));

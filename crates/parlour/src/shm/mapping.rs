@@ -4,6 +4,8 @@
 
 use std::fmt;
 use std::io;
+use std::marker::PhantomData;
+use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use rustix::process::{Resource, getrlimit};
 
-use super::ring::{Memory, Word};
+use super::ring::{Memory, Sides, Word, ask_for_data};
 
 /// Bytes in front of the ring, for the control words.
 pub(crate) const CONTROL_LEN: usize = 4096;
@@ -31,7 +33,6 @@ const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlag
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     ring_size: usize,
-    is_ours: bool,
 }
 
 // SAFETY: the memory stays where it is until the mapping is dropped, whichever thread holds it, and is accessed through
@@ -75,15 +76,77 @@ impl Mapping {
         // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, memfd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { start, ring_size, is_ours })
+        Ok(Self { start, ring_size })
+    }
+}
+
+/// Our memory and the peer's, which this side maps until it is dropped.
+///
+/// Small, because there may be a thousand of them. Dropping it asks the peer to tell when it sends: what it meets then is
+/// the socket, which says that nobody is there, or that a forked child goes on.
+#[derive(Debug)]
+pub(crate) struct Mappings {
+    mine: NonNull<u8>,
+    peers: NonNull<u8>,
+    /// The sizes of the rings, as powers of two.
+    mine_log2: u8,
+    peers_log2: u8,
+}
+
+// SAFETY: as for `Mapping`, which these are two of.
+unsafe impl Send for Mappings {}
+// SAFETY: as above.
+unsafe impl Sync for Mappings {}
+
+impl Mappings {
+    /// Of what we have made and what the peer has. The sizes of rings are powers of two.
+    pub(crate) fn new(mine: Mapping, peers: Mapping) -> Self {
+        let log2 = |mapping: &Mapping| mapping.ring_size.trailing_zeros() as u8;
+        let mappings = Self { mine: mine.start, peers: peers.start, mine_log2: log2(&mine), peers_log2: log2(&peers) };
+        // They are ours to unmap from here on.
+        mem::forget((mine, peers));
+        mappings
+    }
+}
+
+impl Sides for Mappings {
+    type Memory<'a> = Mapped<'a>;
+
+    fn mine(&self) -> Mapped<'_> {
+        Mapped { start: self.mine, ring_size: 1 << self.mine_log2, is_ours: true, life: PhantomData }
     }
 
+    fn peers(&self) -> Mapped<'_> {
+        Mapped { start: self.peers, ring_size: 1 << self.peers_log2, is_ours: false, life: PhantomData }
+    }
+}
+
+impl Drop for Mappings {
+    fn drop(&mut self) {
+        ask_for_data(&self.mine());
+        // SAFETY: it is ours, of this size, and nothing that refers to it outlives `self`.
+        unsafe { unmap(self.mine, 1 << self.mine_log2) };
+        // SAFETY: as above.
+        unsafe { unmap(self.peers, 1 << self.peers_log2) };
+    }
+}
+
+/// One side's memory, while it is mapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mapped<'a> {
+    start: NonNull<u8>,
+    ring_size: usize,
+    is_ours: bool,
+    life: PhantomData<&'a ()>,
+}
+
+impl<'a> Mapped<'a> {
     /// The one place of a control word: a reference to an atomic, and to nothing around it.
-    fn word(&self, word: Word) -> &AtomicU64 {
+    fn word(&self, word: Word) -> &'a AtomicU64 {
         let place = self.start.as_ptr().wrapping_add(offset(word)).cast::<AtomicU64>();
-        // SAFETY: the offset is a multiple of 8 inside the control page, which is mapped and backed for as long as `self`
-        // lives. An atomic may be changed by others at any time, by other processes too. Where the mapping is read-only
-        // the callers do nothing but relaxed loads, which the standard library allows on such memory.
+        // SAFETY: the offset is a multiple of 8 inside the control page, which is mapped and backed for as long as 'a, the
+        // life of what unmaps it. An atomic may be changed by others at any time, by other processes too. Where the
+        // mapping is read-only the callers do nothing but relaxed loads, which the standard library allows on such memory.
         unsafe { &*place }
     }
 }
@@ -108,14 +171,6 @@ impl Mapping {
         self
     }
 
-    /// A copy of the control page.
-    pub(super) fn control_page(&self) -> Vec<u8> {
-        let mut bytes = vec![0; CONTROL_LEN];
-        // SAFETY: the page is mapped, and the test has no other thread any more.
-        unsafe { ptr::copy_nonoverlapping(self.start.as_ptr(), bytes.as_mut_ptr(), CONTROL_LEN) };
-        bytes
-    }
-
     pub(super) fn can_be_mapped_writable(memfd: impl AsFd) -> bool {
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice.
@@ -130,6 +185,17 @@ impl Mapping {
     }
 }
 
+#[cfg(all(test, not(loom)))]
+impl Mapped<'_> {
+    /// A copy of the control page.
+    pub(super) fn control_page(&self) -> Vec<u8> {
+        let mut bytes = vec![0; CONTROL_LEN];
+        // SAFETY: the page is mapped, and the test has no other thread any more.
+        unsafe { ptr::copy_nonoverlapping(self.start.as_ptr(), bytes.as_mut_ptr(), CONTROL_LEN) };
+        bytes
+    }
+}
+
 /// Each word has its own pair of cache lines (processors fetch them in pairs), so that no two sides write into one.
 fn offset(word: Word) -> usize {
     const APART: usize = 128;
@@ -141,7 +207,7 @@ fn offset(word: Word) -> usize {
     }
 }
 
-impl Memory for Mapping {
+impl Memory for Mapped<'_> {
     fn capacity(&self) -> usize {
         self.ring_size
     }
@@ -204,10 +270,19 @@ unsafe fn copy_from_peer(from: *const u8, into: *mut u8, count: usize) {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: this is the whole of a mapping that we made, and no reference into it outlives `self`. It cannot fail on
-        // such a range.
-        let _ = unsafe { munmap(self.start.as_ptr().cast(), CONTROL_LEN + self.ring_size) };
+        // SAFETY: it is ours, of this size, and nothing that refers to it outlives `self`.
+        unsafe { unmap(self.start, self.ring_size) };
     }
+}
+
+/// Ends a mapping.
+///
+/// # Safety
+///
+/// [`Mapping::map`] has made it with a ring of this size, and nothing refers to it any more.
+unsafe fn unmap(start: NonNull<u8>, ring_size: usize) {
+    // SAFETY: the caller's contract. It cannot fail on such a range.
+    let _ = unsafe { munmap(start.as_ptr().cast(), CONTROL_LEN + ring_size) };
 }
 
 /// Why a descriptor that a peer sent is not mapped.

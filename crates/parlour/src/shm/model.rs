@@ -13,7 +13,7 @@ use loom::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::ring::{Memory, Reader, Word, Writer};
+use super::ring::{Memory, Reader, Sides, Word, Writer};
 
 struct Heap {
     words: [AtomicU64; 4],
@@ -30,7 +30,7 @@ impl Heap {
 // SAFETY: loom's cells check that nobody misuses them, which is the purpose of the exercise.
 unsafe impl Sync for Heap {}
 
-impl Memory for Heap {
+impl Memory for &Heap {
     fn capacity(&self) -> usize {
         self.ring.len()
     }
@@ -62,11 +62,26 @@ impl Memory for Heap {
     }
 }
 
+/// The memory of both sides: ours and the peer's.
+struct Heaps(std::sync::Arc<Heap>, std::sync::Arc<Heap>);
+
+impl Sides for Heaps {
+    type Memory<'a> = &'a Heap;
+
+    fn mine(&self) -> &Heap {
+        &self.0
+    }
+
+    fn peers(&self) -> &Heap {
+        &self.1
+    }
+}
+
 /// One direction of a connection, and the socket beside it: what is in it, as poll(2) would tell.
-fn direction(capacity: usize) -> (Writer<Heap>, Reader<Heap>, Arc<Socket>) {
+fn direction(capacity: usize) -> (Writer<Heaps>, Reader<Heaps>, Arc<Socket>) {
     let (writers, readers) = (Heap::new(capacity), Heap::new(1));
-    let writer = Writer::new(writers.clone(), readers.clone());
-    (writer, Reader::new(readers, writers), Arc::new(Socket::default()))
+    let writer = Writer::new(Heaps(writers.clone(), readers.clone()).into());
+    (writer, Reader::new(Heaps(readers, writers).into()), Arc::new(Socket::default()))
 }
 
 /// Datagrams that say that something has come, and the filler that makes the socket one that cannot be written.
@@ -114,7 +129,7 @@ impl Socket {
 }
 
 /// As `Sender` does without looking twice.
-fn send(writer: &mut Writer<Heap>, socket: &Socket, mut bytes: &[u8]) {
+fn send(writer: &mut Writer<Heaps>, socket: &Socket, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let count = writer.write(&[IoSlice::new(bytes)]).unwrap();
         bytes = &bytes[count..];
@@ -132,7 +147,7 @@ fn send(writer: &mut Writer<Heap>, socket: &Socket, mut bytes: &[u8]) {
 }
 
 /// As `Receiver` does without looking twice.
-fn receive(reader: &mut Reader<Heap>, socket: &Socket, count: usize) -> Vec<u8> {
+fn receive(reader: &mut Reader<Heaps>, socket: &Socket, count: usize) -> Vec<u8> {
     let mut received = Vec::new();
     while received.len() < count {
         let mut bytes = [0; 4];

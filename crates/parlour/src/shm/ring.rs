@@ -58,6 +58,19 @@ pub(crate) trait Memory {
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]);
 }
 
+/// The memory of both sides, as one of them has it.
+pub(crate) trait Sides {
+    type Memory<'a>: Memory
+    where
+        Self: 'a;
+
+    /// Our own, which we write.
+    fn mine(&self) -> Self::Memory<'_>;
+
+    /// The peer's, which we read.
+    fn peers(&self) -> Self::Memory<'_>;
+}
+
 /// A position that no honest peer writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPosition;
@@ -67,49 +80,57 @@ pub(crate) struct BadPosition;
 const CHUNK: usize = 8 * 1024;
 
 /// The end that puts bytes in.
+///
+/// Its position is in its own memory, which nobody else can write, and only there: a forked child has the same memory and a
+/// copy of this, and each goes on behind what the other has put in.
 #[derive(Debug)]
-pub(crate) struct Writer<M> {
-    mine: Arc<M>,
-    peer: Arc<M>,
-    head: u64,
+pub(crate) struct Writer<S> {
+    sides: Arc<S>,
     /// The reader's position when it was last looked at.
     tail: u64,
-    /// The reader's `Data` when it was last told of data.
-    told: u64,
+    /// The reader's `Data`, as much of it as tells one from the next, when it was last told of data.
+    told: u32,
 }
 
-impl<M: Memory> Writer<M> {
-    pub(crate) fn new(mine: Arc<M>, peer: Arc<M>) -> Self {
-        Self { mine, peer, head: 0, tail: 0, told: 0 }
+impl<S: Sides> Writer<S> {
+    pub(crate) fn new(sides: Arc<S>) -> Self {
+        Self { sides, tail: 0, told: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
-    pub(super) fn starting_at(position: u64, mine: Arc<M>, peer: Arc<M>) -> Self {
-        mine.store(Word::Head, position);
-        Self { head: position, tail: position, ..Self::new(mine, peer) }
+    pub(super) fn starting_at(position: u64, sides: Arc<S>) -> Self {
+        sides.mine().store(Word::Head, position);
+        Self { tail: position, ..Self::new(sides) }
+    }
+
+    /// How much has been put in, ever.
+    fn head(&self) -> u64 {
+        self.sides.mine().load(Word::Head)
     }
 
     /// Whether [`write`](Self::write) would put anything in.
     pub(crate) fn has_room(&mut self) -> Result<bool, BadPosition> {
-        self.catch_up()?;
-        if self.room() == 0 {
-            self.look()?;
+        let head = self.head();
+        if self.room(head) == 0 {
+            self.look(head)?;
         }
-        Ok(self.room() > 0)
+        Ok(self.room(head) > 0)
     }
 
     /// Puts in what there is room for, up to [`CHUNK`], and says how much. 0: it is full.
     pub(crate) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, BadPosition> {
-        self.catch_up()?;
+        let head = self.head();
         let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add).min(CHUNK);
-        if self.room() < wanted {
-            self.look()?;
+        if self.room(head) < wanted {
+            self.look(head)?;
         }
-        let mut left = wanted.min(self.room());
+        let mut left = wanted.min(self.room(head));
         let count = left;
+        let mut position = head;
         for piece in pieces {
             let piece = &piece[..piece.len().min(left)];
-            self.copy_in(piece);
+            self.copy_in(position, piece);
+            position = position.wrapping_add(piece.len() as u64);
             left -= piece.len();
             if left == 0 {
                 break;
@@ -117,54 +138,42 @@ impl<M: Memory> Writer<M> {
         }
         if count > 0 {
             // Pairs with fence (A): who sees this position sees the bytes before it.
-            self.mine.store(Word::Head, self.head);
+            self.sides.mine().store(Word::Head, position);
         }
         Ok(count)
     }
 
-    /// A forked child has the same memory and a copy of this: where the other process has written since, we go on behind
-    /// that. Our own memory is one that we can trust.
-    fn catch_up(&mut self) -> Result<(), BadPosition> {
-        let head = self.mine.load(Word::Head);
-        if head == self.head {
-            return Ok(());
-        }
-        let tail = self.peer.load(Word::Tail);
-        if head.wrapping_sub(tail) > self.mine.capacity() as u64 {
-            return Err(BadPosition);
-        }
-        // Pairs with the store of `Tail` in `read`, as fence (B) does.
-        fence(Ordering::Acquire);
-        (self.head, self.tail) = (head, tail);
-        Ok(())
-    }
-
-    /// Copies into the ring what fits there, and moves the position, without publishing it.
-    fn copy_in(&mut self, piece: &[u8]) {
-        let capacity = self.mine.capacity();
-        let at = index(self.head, capacity);
+    /// Copies a piece that fits into the ring, without publishing it.
+    fn copy_in(&self, position: u64, piece: &[u8]) {
+        let mine = self.sides.mine();
+        let capacity = mine.capacity();
+        let at = index(position, capacity);
         let (first, second) = piece.split_at(piece.len().min(capacity - at));
         // SAFETY: `at` is below the capacity, the first part ends at it at the latest, and the second begins at 0. `write`
         // takes no more than there is room for, so that all of it lies beyond what the reader has not taken: it is ours.
-        unsafe { self.mine.copy_in(at, first) };
+        unsafe { mine.copy_in(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
-            unsafe { self.mine.copy_in(0, second) };
+            unsafe { mine.copy_in(0, second) };
         }
-        self.head = self.head.wrapping_add(piece.len() as u64);
+    }
+
+    /// How much of what was put in is unread, as far as is known. That is never more than the capacity, but where a forked
+    /// process has put in more since we looked.
+    fn unread(&self, head: u64) -> u64 {
+        head.wrapping_sub(self.tail).min(self.sides.mine().capacity() as u64)
     }
 
     /// Room as far as is known.
-    fn room(&self) -> usize {
-        // At most the capacity, by the check in `look`.
-        self.mine.capacity() - self.head.wrapping_sub(self.tail) as usize
+    fn room(&self, head: u64) -> usize {
+        self.sides.mine().capacity() - self.unread(head) as usize
     }
 
     /// Looks how far the reader is.
-    fn look(&mut self) -> Result<(), BadPosition> {
-        let tail = self.peer.load(Word::Tail);
-        // It can neither have come back nor be ahead of us. What was unread is at most the capacity, so this is too.
-        if self.head.wrapping_sub(tail) > self.head.wrapping_sub(self.tail) {
+    fn look(&mut self, head: u64) -> Result<(), BadPosition> {
+        let tail = self.sides.peers().load(Word::Tail);
+        // It can neither have come back nor be ahead of us.
+        if head.wrapping_sub(tail) > self.unread(head) {
             return Err(BadPosition);
         }
         // Fence (B). Pairs with the store of `Tail` in `read`: its bytes have been copied out before we write over them.
@@ -178,7 +187,7 @@ impl<M: Memory> Writer<M> {
     pub(crate) fn must_tell(&mut self) -> bool {
         // Fence (C). Pairs with that in `Reader::ask`.
         fence(Ordering::SeqCst);
-        let asked = self.peer.load(Word::Data);
+        let asked = self.sides.peers().load(Word::Data) as u32;
         let must = asked != self.told;
         self.told = asked;
         must
@@ -186,50 +195,55 @@ impl<M: Memory> Writer<M> {
 
     /// Whether the reader has taken everything that was put in.
     pub(crate) fn is_taken(&self) -> bool {
-        self.peer.load(Word::Tail) == self.head
+        self.sides.peers().load(Word::Tail) == self.head()
     }
 
     /// Asks the reader to tell when it has made room, and says whether there is some already. What tells of room must be
     /// in place by now: the reader may tell at once.
     pub(crate) fn ask(&mut self) -> Result<bool, BadPosition> {
-        self.mine.bump(Word::Room);
+        self.sides.mine().bump(Word::Room);
         // Fence (D). Pairs with that in `Reader::must_tell`.
         fence(Ordering::SeqCst);
-        self.look()?;
-        Ok(self.room() > 0)
+        let head = self.head();
+        self.look(head)?;
+        Ok(self.room(head) > 0)
     }
 }
 
 /// The end that takes bytes out.
+///
+/// Its position is in its own memory alone, as a [`Writer`]'s is.
 #[derive(Debug)]
-pub(crate) struct Reader<M> {
-    mine: Arc<M>,
-    peer: Arc<M>,
-    tail: u64,
-    /// The writer's `Room` when it was last told of room.
-    told: u64,
+pub(crate) struct Reader<S> {
+    sides: Arc<S>,
+    /// The writer's `Room`, as much of it as tells one from the next, when it was last told of room.
+    told: u32,
 }
 
-impl<M: Memory> Reader<M> {
-    pub(crate) fn new(mine: Arc<M>, peer: Arc<M>) -> Self {
-        Self { mine, peer, tail: 0, told: 0 }
+impl<S: Sides> Reader<S> {
+    pub(crate) fn new(sides: Arc<S>) -> Self {
+        Self { sides, told: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
-    pub(super) fn starting_at(position: u64, mine: Arc<M>, peer: Arc<M>) -> Self {
-        mine.store(Word::Tail, position);
-        Self { tail: position, ..Self::new(mine, peer) }
+    pub(super) fn starting_at(position: u64, sides: Arc<S>) -> Self {
+        sides.mine().store(Word::Tail, position);
+        Self::new(sides)
+    }
+
+    /// How much has been taken out, ever.
+    fn tail(&self) -> u64 {
+        self.sides.mine().load(Word::Tail)
     }
 
     /// Takes out what is there, up to [`CHUNK`], and says how much. 0: it is empty.
     pub(crate) fn read(&mut self, spaces: &mut [IoSliceMut<'_>]) -> Result<usize, BadPosition> {
-        // As in `Writer::catch_up`.
-        self.tail = self.mine.load(Word::Tail);
-        let mut left = self.available()?.min(CHUNK);
+        let tail = self.tail();
+        let mut left = self.available_from(tail)?.min(CHUNK);
         let mut count = 0;
         for space in spaces {
             let length = space.len().min(left);
-            self.copy_out(self.tail.wrapping_add(count as u64), &mut space[..length]);
+            self.copy_out(tail.wrapping_add(count as u64), &mut space[..length]);
             count += length;
             left -= length;
             if left == 0 {
@@ -237,18 +251,22 @@ impl<M: Memory> Reader<M> {
             }
         }
         if count > 0 {
-            self.tail = self.tail.wrapping_add(count as u64);
             // Pairs with fence (B): who sees this position may write over the bytes before it, which we have.
-            self.mine.store(Word::Tail, self.tail);
+            self.sides.mine().store(Word::Tail, tail.wrapping_add(count as u64));
         }
         Ok(count)
     }
 
     /// How many bytes are there.
     pub(crate) fn available(&self) -> Result<usize, BadPosition> {
-        let available = self.peer.load(Word::Head).wrapping_sub(self.tail);
+        self.available_from(self.tail())
+    }
+
+    fn available_from(&self, tail: u64) -> Result<usize, BadPosition> {
+        let peers = self.sides.peers();
+        let available = peers.load(Word::Head).wrapping_sub(tail);
         // A writer that is behind us is, at full width, far ahead.
-        if available > self.peer.capacity() as u64 {
+        if available > peers.capacity() as u64 {
             return Err(BadPosition);
         }
         // Fence (A). Pairs with the store of `Head` in `write`.
@@ -258,26 +276,27 @@ impl<M: Memory> Reader<M> {
 
     /// Copies the next bytes without taking them. There must be so many.
     pub(crate) fn peek(&self, into: &mut [u8]) {
-        self.copy_out(self.tail, into);
+        self.copy_out(self.tail(), into);
     }
 
     fn copy_out(&self, position: u64, into: &mut [u8]) {
-        let capacity = self.peer.capacity();
+        let peers = self.sides.peers();
+        let capacity = peers.capacity();
         let at = index(position, capacity);
         let split = into.len().min(capacity - at);
         let (first, second) = into.split_at_mut(split);
         // SAFETY: `at` is below the capacity, the first part ends at it at the latest, and the second begins at 0. The
         // callers take no more than `available` has said, so that an honest writer leaves all of it alone.
-        unsafe { self.peer.copy_out(at, first) };
+        unsafe { peers.copy_out(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
-            unsafe { self.peer.copy_out(0, second) };
+            unsafe { peers.copy_out(0, second) };
         }
     }
 
     /// Whether the peer has taken everything that our side has put into its own ring, by its own word.
     pub(crate) fn peer_has_all(&self) -> bool {
-        self.peer.load(Word::Tail) == self.mine.load(Word::Head)
+        self.sides.peers().load(Word::Tail) == self.sides.mine().load(Word::Head)
     }
 
     /// Whether the writer must be told that there is room: once for each time that it asked. To be called after each
@@ -285,7 +304,7 @@ impl<M: Memory> Reader<M> {
     pub(crate) fn must_tell(&mut self) -> bool {
         // Fence (D). Pairs with that in `Writer::ask`. What the writer put in place before it asked is there now.
         fence(Ordering::SeqCst);
-        let asked = self.peer.load(Word::Room);
+        let asked = self.sides.peers().load(Word::Room) as u32;
         fence(Ordering::Acquire);
         let must = asked != self.told;
         self.told = asked;
@@ -295,10 +314,15 @@ impl<M: Memory> Reader<M> {
     /// Asks the writer to tell when something comes. What has come by then is to be looked for afterwards, with
     /// [`available`](Self::available).
     pub(crate) fn ask(&self) {
-        self.mine.bump(Word::Data);
-        // Fence (C). Pairs with that in `Writer::must_tell`.
-        fence(Ordering::SeqCst);
+        ask_for_data(&self.sides.mine());
     }
+}
+
+/// See [`Reader::ask`].
+pub(super) fn ask_for_data(mine: &impl Memory) {
+    mine.bump(Word::Data);
+    // Fence (C). Pairs with that in `Writer::must_tell`.
+    fence(Ordering::SeqCst);
 }
 
 fn index(position: u64, capacity: usize) -> usize {

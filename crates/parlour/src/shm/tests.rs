@@ -11,36 +11,38 @@ use std::thread;
 use proptest::prelude::*;
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
 
-use super::mapping::{BadMemory, CONTROL_LEN, Mapping};
-use super::ring::{Memory, Reader, Word, Writer};
+use super::mapping::{BadMemory, CONTROL_LEN, Mapped, Mapping, Mappings};
+use super::ring::{Memory, Reader, Sides, Word, Writer};
 
 const RING: usize = 4096;
 
-/// Both sides' memory, as each side has it: ours, theirs.
-struct Sides {
-    ours: Arc<Mapping>,
-    ours_to_them: Arc<Mapping>,
-    theirs: Arc<Mapping>,
-    theirs_to_us: Arc<Mapping>,
+/// Both sides' memory, as each side has it.
+struct Both {
+    ours: Arc<Mappings>,
+    theirs: Arc<Mappings>,
 }
 
-impl Sides {
+impl Both {
     fn new() -> Self {
         let side = || {
             let (mine, memfd) = Mapping::create(RING).unwrap();
             let peers = Mapping::adopt(memfd, RING).unwrap();
-            (Arc::new(mine.between_guards()), Arc::new(peers.between_guards()))
+            (mine.between_guards(), peers.between_guards())
         };
         let ((ours, ours_to_them), (theirs, theirs_to_us)) = (side(), side());
-        Self { ours, ours_to_them, theirs, theirs_to_us }
+        let [ours, theirs] = [(ours, theirs_to_us), (theirs, ours_to_them)];
+        Self { ours: Arc::new(Mappings::new(ours.0, ours.1)), theirs: Arc::new(Mappings::new(theirs.0, theirs.1)) }
     }
 
     /// What we send, from this position on.
-    fn out(&self, position: u64) -> (Writer<Mapping>, Reader<Mapping>) {
-        self.ours.store(Word::Head, position);
-        self.theirs.store(Word::Tail, position);
-        let writer = Writer::starting_at(position, Arc::clone(&self.ours), Arc::clone(&self.theirs_to_us));
-        (writer, Reader::starting_at(position, Arc::clone(&self.theirs), Arc::clone(&self.ours_to_them)))
+    fn out(&self, position: u64) -> (Writer<Mappings>, Reader<Mappings>) {
+        let writer = Writer::starting_at(position, Arc::clone(&self.ours));
+        (writer, Reader::starting_at(position, Arc::clone(&self.theirs)))
+    }
+
+    /// The peer's memory, as the peer has it: to write anything there.
+    fn theirs(&self) -> Mapped<'_> {
+        self.theirs.mine()
     }
 }
 
@@ -51,7 +53,7 @@ proptest! {
         steps in prop::collection::vec((any::<bool>(), 0usize..3000, 0usize..3000), 1..60),
         position in prop_oneof![Just(0), Just(u64::MAX - 5000), any::<u64>()],
     ) {
-        let (mut writer, mut reader) = Sides::new().out(position);
+        let (mut writer, mut reader) = Both::new().out(position);
         let mut queue = VecDeque::new();
         let mut next = 0u8;
         for (writes, one, other) in steps {
@@ -81,7 +83,7 @@ proptest! {
 
 #[test]
 fn each_side_is_told_once_for_each_time_that_it_asked() {
-    let (mut writer, mut reader) = Sides::new().out(0);
+    let (mut writer, mut reader) = Both::new().out(0);
     assert!(!writer.must_tell(), "nobody has asked");
     reader.ask();
     assert!(writer.must_tell());
@@ -107,18 +109,18 @@ fn edges(position: u64) -> Vec<u64> {
 fn a_position_out_of_range_is_refused_whatever_it_is() {
     for position in [0, 7, u64::MAX - 100, 1 << 40] {
         for value in edges(position) {
-            let sides = Sides::new();
+            let sides = Both::new();
             let (mut writer, _) = sides.out(position);
             let written = writer.write(&[IoSlice::new(&[1; 100])]).unwrap() as u64;
-            sides.theirs.store(Word::Tail, value);
+            sides.theirs().store(Word::Tail, value);
             let taken = value.wrapping_sub(position);
             assert_eq!(writer.ask().is_ok(), taken <= written, "tail {value} after {position}");
             // Without room as far as it knows it must look, and refuses as well.
             let filled = writer.write(&[IoSlice::new(&[2; RING])]);
             assert_eq!(filled.is_ok(), taken <= written, "tail {value} after {position}");
 
-            let mut reader = Reader::starting_at(position, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
-            sides.theirs.store(Word::Head, value);
+            let mut reader = Reader::starting_at(position, Arc::clone(&sides.ours));
+            sides.theirs().store(Word::Head, value);
             let is_right = value.wrapping_sub(position) <= RING as u64;
             let mut bytes = [0; 200];
             assert_eq!(reader.read(&mut [IoSliceMut::new(&mut bytes)]).is_ok(), is_right, "head {value} at {position}");
@@ -130,13 +132,14 @@ fn a_position_out_of_range_is_refused_whatever_it_is() {
 /// Every page next to the memory is one that may not be touched, so that an access out of range kills the test.
 #[test]
 fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
-    let sides = Sides::new();
+    let sides = Both::new();
     let is_over = Arc::new(AtomicBool::new(false));
     let hostile = thread::spawn({
         let (theirs, is_over) = (Arc::clone(&sides.theirs), Arc::clone(&is_over));
         move || {
             let values: Vec<u64> = [0, 50_000, 1 << 33].into_iter().flat_map(edges).collect();
             let junk = vec![0xff; RING];
+            let theirs = theirs.mine();
             for value in values.iter().cycle() {
                 for word in [Word::Head, Word::Tail, Word::Data, Word::Room] {
                     theirs.store(word, *value);
@@ -155,8 +158,8 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
     });
     let mut counts = (0, 0);
     for round in 0..50_000u64 {
-        let mut writer = Writer::starting_at(round, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
-        let mut reader = Reader::starting_at(round, Arc::clone(&sides.ours), Arc::clone(&sides.theirs_to_us));
+        let mut writer = Writer::starting_at(round, Arc::clone(&sides.ours));
+        let mut reader = Reader::starting_at(round, Arc::clone(&sides.ours));
         let mut bytes = [0xaa; 300];
         let (front, rest) = bytes.split_at_mut(100);
         let (space, back) = rest.split_at_mut(100);
@@ -179,7 +182,7 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
     hostile.join().unwrap();
     assert!(counts.0 > 0 && counts.1 > 0, "bad positions were met: {counts:?}");
     // What a peer cannot write has not changed: behind the words, our control page is as it was made.
-    let control = sides.ours.control_page();
+    let control = sides.ours.mine().control_page();
     assert!(control[512..].iter().all(|&byte| byte == 0));
 }
 

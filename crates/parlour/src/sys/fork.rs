@@ -34,26 +34,32 @@ static FORKS_ENDED: AtomicU32 = AtomicU32::new(0);
 /// How many forks lie between the first process and this one.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Tells a process from its forked children.
+/// Tells a process from its forked children. In one word, because every half of a connection has one.
+///
+/// The process id differs even in a child that ran no handlers; the generation, in its low bits, differs even in a child
+/// whose number in a PID namespace of its own is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    /// Differs even in a child that ran no handlers.
-    pid: u32,
-    /// Differs even in a child whose number in a PID namespace of its own is the same.
-    generation: u32,
+pub(crate) struct Process(u32);
+
+/// What a process id leaves of a word: the kernel's largest is 2^22 (`PID_MAX_LIMIT`).
+const GENERATION_BITS: u32 = 10;
+
+/// The generation of this process, as far as a [`Process`] has it.
+fn generation() -> u32 {
+    GENERATION.load(Ordering::Relaxed) % (1 << GENERATION_BITS)
 }
 
 impl Process {
     pub(crate) fn current() -> Self {
         // Without the handlers, which fail to install only for want of memory, the pid has to do.
         let _ = install();
-        Self { pid: std::process::id(), generation: GENERATION.load(Ordering::Relaxed) }
+        Self(std::process::id() << GENERATION_BITS | generation())
     }
 
     /// Whether this is a forked child of that process, for calls that must not cost a system call. A child made by a bare
     /// clone(2) is not noticed.
     pub(crate) fn is_before_fork(self) -> bool {
-        self.generation != GENERATION.load(Ordering::Relaxed)
+        self.0 % (1 << GENERATION_BITS) != generation()
     }
 
     pub(crate) fn is_current(self) -> bool {

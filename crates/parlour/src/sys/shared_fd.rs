@@ -9,15 +9,34 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// A descriptor that stays open, and the same one, as long as anybody holds this. It counts those who use it, which others
 /// may outlive: to watch a descriptor is not to use it.
 #[derive(Debug)]
-pub(crate) struct SharedFd {
+pub(crate) struct SharedFd<T: ?Sized = ()> {
+    // Closed before what comes with it is dropped.
     fd: OwnedFd,
     users: AtomicU32,
+    with: T,
 }
+
+/// One that is held for the descriptor's sake, whatever comes with it.
+pub(crate) type WatchedFd = SharedFd<dyn Send + Sync>;
 
 impl SharedFd {
     /// So many use it.
     pub(crate) fn new(fd: OwnedFd, users: u32) -> Self {
-        Self { fd, users: AtomicU32::new(users) }
+        Self::with(fd, users, ())
+    }
+}
+
+impl<T> SharedFd<T> {
+    /// So many use it, and what comes with it, which is dropped after the descriptor is closed.
+    pub(crate) fn with(fd: OwnedFd, users: u32, with: T) -> Self {
+        Self { fd, users: AtomicU32::new(users), with }
+    }
+}
+
+impl<T: ?Sized> SharedFd<T> {
+    /// What comes with the descriptor.
+    pub(crate) fn companion(&self) -> &T {
+        &self.with
     }
 
     /// One of them uses it no more; how many are left.
@@ -26,13 +45,13 @@ impl SharedFd {
     }
 }
 
-impl AsFd for SharedFd {
+impl<T: ?Sized> AsFd for SharedFd<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 }
 
-impl AsRawFd for SharedFd {
+impl<T: ?Sized> AsRawFd for SharedFd<T> {
     fn as_raw_fd(&self) -> RawFd {
         self.fd.as_raw_fd()
     }

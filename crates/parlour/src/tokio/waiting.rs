@@ -38,7 +38,7 @@ impl Waiting {
             epoll::add(&epoll, timer, EventData::new_u64(0), EventFlags::IN)?;
         }
         let epoll = Arc::new(SharedFd::new(epoll, 1));
-        Ok(Self { readiness: Readiness::register(Arc::clone(&epoll), Interest::READABLE)?, epoll, _timer: timer })
+        Ok(Self { readiness: Readiness::register(epoll.clone(), Interest::READABLE)?, epoll, _timer: timer })
     }
 
     /// For a time alone.

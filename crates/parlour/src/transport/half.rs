@@ -20,16 +20,24 @@ use crate::sys::shared_fd::SharedFd;
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(FDS_MAX));
 
 /// A share of the socket that both halves of a connection use.
-pub(super) struct Half {
-    socket: Arc<SharedFd>,
-    /// Which direction this half carries, and ends.
-    direction: Shutdown,
+///
+/// `T` is what else the halves share.
+pub(super) struct Half<T = ()> {
+    socket: Arc<SharedFd<T>>,
+    direction: Direction,
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
     /// closed, and not shut down, because a forked child may go on with its own copy of it.
     apart: bool,
     /// Descriptors that the peer sends are received.
     takes_fds: bool,
     process: Process,
+}
+
+/// Which direction a half carries, and ends. (In a byte, of which the system's type takes four.)
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Incoming,
+    Outgoing,
 }
 
 /// What one read brought.
@@ -51,14 +59,21 @@ impl Read {
 impl Half {
     /// The receiving and the sending half of a socket.
     pub(super) fn both(socket: OwnedFd, takes_fds: bool) -> (Self, Self) {
-        let socket = Arc::new(SharedFd::new(socket, 2));
+        Self::both_with(socket, takes_fds, ())
+    }
+}
+
+impl<T> Half<T> {
+    /// The two halves, and what they share besides: it is dropped after the socket is closed.
+    pub(super) fn both_with(socket: OwnedFd, takes_fds: bool, shared: T) -> (Self, Self) {
+        let socket = Arc::new(SharedFd::with(socket, 2, shared));
         let process = Process::current();
         let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, takes_fds, process };
-        (half(Shutdown::Read), half(Shutdown::Write))
+        (half(Direction::Incoming), half(Direction::Outgoing))
     }
 
     /// The socket, for who waits for it in another way.
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<SharedFd<T>> {
         &self.socket
     }
 
@@ -68,8 +83,12 @@ impl Half {
 
     /// Ends this half's direction now.
     pub(super) fn end(&self) -> Result<(), Fault> {
-        shutdown(&self.socket, self.direction).map_err(|errno| Fault::from_write(errno.into()))?;
-        if matches!(self.direction, Shutdown::Read) {
+        let how = match self.direction {
+            Direction::Incoming => Shutdown::Read,
+            Direction::Outgoing => Shutdown::Write,
+        };
+        shutdown(&self.socket, how).map_err(|errno| Fault::from_write(errno.into()))?;
+        if self.direction == Direction::Incoming {
             self.throw_away_what_has_come();
         }
         Ok(())
@@ -143,13 +162,13 @@ impl Half {
     }
 }
 
-impl AsFd for Half {
+impl<T> AsFd for Half<T> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
 }
 
-impl Drop for Half {
+impl<T> Drop for Half<T> {
     fn drop(&mut self) {
         let other_lives = self.socket.let_go() > 0;
         if self.apart && other_lives && self.process.is_current() {

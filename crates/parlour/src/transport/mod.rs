@@ -50,7 +50,7 @@ use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
-use crate::sys::shared_fd::SharedFd;
+use crate::sys::shared_fd::WatchedFd;
 use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
@@ -470,11 +470,19 @@ pub(crate) enum Fault {
 pub(crate) enum LostFds {
     NotAllowed,
     TooMany {
-        came: usize,
-        allowed: usize,
+        came: u16,
+        allowed: u16,
     },
     /// This process can have no more open.
     TableFull,
+}
+
+impl LostFds {
+    /// Neither can be more than the kernel sends with two messages.
+    fn too_many(came: usize, allowed: usize) -> Self {
+        let small = |count| u16::try_from(count).unwrap_or(u16::MAX);
+        Self::TooMany { came: small(came), allowed: small(allowed) }
+    }
 }
 
 impl Fault {
@@ -500,9 +508,9 @@ pub(crate) enum Received {
     Closed,
 }
 
-// Of the variants, the larger are boxed: a program may hold many thousands of connections over the others.
+// Kept small, as `Incoming` is: a program may hold many thousands of connections.
 pub(crate) enum Outgoing {
-    Shm(Box<shm::Outgoing>),
+    Shm(shm::Outgoing),
     Packet(packet::Outgoing),
     Unix(unix::Outgoing),
     Fifo(fifo::Outgoing),
@@ -641,18 +649,18 @@ impl Outgoing {
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
-    pub(crate) fn share_fd(&mut self) -> Option<Arc<SharedFd>> {
-        match self {
-            Self::Shm(outgoing) => outgoing.fd().cloned(),
-            Self::Packet(outgoing) => outgoing.fd().cloned(),
-            Self::Unix(outgoing) => outgoing.fd().cloned(),
-            Self::Fifo(outgoing) => outgoing.share_fd(),
-        }
+    pub(crate) fn share_fd(&mut self) -> Option<Arc<WatchedFd>> {
+        Some(match self {
+            Self::Shm(outgoing) => outgoing.fd()?.clone(),
+            Self::Packet(outgoing) => outgoing.fd()?.clone(),
+            Self::Unix(outgoing) => outgoing.fd()?.clone(),
+            Self::Fifo(outgoing) => outgoing.share_fd()?,
+        })
     }
 }
 
 pub(crate) enum Incoming {
-    Shm(Box<shm::Incoming>),
+    Shm(shm::Incoming),
     Packet(packet::Incoming),
     Unix(unix::Incoming),
     Fifo(fifo::Incoming),
@@ -753,11 +761,11 @@ impl Incoming {
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
-    pub(crate) fn share_fd(&mut self) -> Arc<SharedFd> {
+    pub(crate) fn share_fd(&mut self) -> Arc<WatchedFd> {
         match self {
-            Self::Shm(incoming) => Arc::clone(incoming.fd()),
-            Self::Packet(incoming) => Arc::clone(incoming.fd()),
-            Self::Unix(incoming) => Arc::clone(incoming.fd()),
+            Self::Shm(incoming) => incoming.fd().clone(),
+            Self::Packet(incoming) => incoming.fd().clone(),
+            Self::Unix(incoming) => incoming.fd().clone(),
             Self::Fifo(incoming) => incoming.share_fd(),
         }
     }

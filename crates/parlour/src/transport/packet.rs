@@ -251,7 +251,7 @@ impl Incoming {
                 }
             }
             if fds.len() > self.max.fds() {
-                self.end = Some(Ended::Fds(LostFds::TooMany { came: fds.len(), allowed: self.max.fds() }));
+                self.end = Some(Ended::Fds(LostFds::too_many(fds.len(), self.max.fds())));
                 break;
             }
             let Some((&marker, piece)) = buffer[..received.bytes].split_first() else {

@@ -139,7 +139,9 @@ pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
 pub(super) struct FrameReceiver {
     /// Made by the first receive, or lent; see [`Spares`].
     intake: Option<Box<Intake>>,
-    max: MessageMax,
+    // The parts of a `MessageMax`, which leave room for what follows.
+    bytes_max: u32,
+    fds_max: u8,
     /// Headers may have a mark.
     has_marks: bool,
     /// How the stream has ended, once it has.
@@ -176,7 +178,7 @@ impl Intake {
         let earlier = is_same.then(|| self.attached.pop()).flatten().map_or(Ok(Vec::new()), |attached| attached.fds);
         let fds = earlier.and_then(|mut all| {
             all.extend(fds?);
-            if all.len() > fds_max { Err(LostFds::TooMany { came: all.len(), allowed: fds_max }) } else { Ok(all) }
+            if all.len() > fds_max { Err(LostFds::too_many(all.len(), fds_max)) } else { Ok(all) }
         });
         self.attached.push(Attached { message, fds });
     }
@@ -229,7 +231,8 @@ pub(super) enum End {
 
 impl FrameReceiver {
     pub(super) fn new(max: MessageMax) -> Self {
-        Self { intake: None, max, has_marks: false, ended: None }
+        let MessageMax { bytes: bytes_max, fds: fds_max } = max;
+        Self { intake: None, bytes_max, fds_max, has_marks: false, ended: None }
     }
 
     /// For a stream whose headers may have a mark.
@@ -244,10 +247,10 @@ impl FrameReceiver {
             Intake { decoder, given: 0, attached: Vec::new() }
         };
         match spare {
-            None => Box::new(fresh(Decoder::new(self.max.bytes()))),
+            None => Box::new(fresh(Decoder::new(self.max().bytes()))),
             Some(mut spare) => {
                 let decoder = std::mem::replace(&mut spare.decoder, Decoder::new(0));
-                *spare = fresh(decoder.renewed(self.max.bytes()));
+                *spare = fresh(decoder.renewed(self.max().bytes()));
                 spare
             }
         }
@@ -262,6 +265,7 @@ impl FrameReceiver {
         if self.intake.is_none() {
             self.intake = Some(self.new_intake(None));
         }
+        let fds_max = self.max().fds();
         let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
         loop {
             if intake.next(out)? {
@@ -281,7 +285,7 @@ impl FrameReceiver {
                 Ok(Read { bytes: 0, .. }) => self.ended = Some(End::Orderly),
                 Ok(Read { bytes, fds, .. }) => {
                     intake.decoder.filled(bytes);
-                    intake.attach(fds, self.max.fds());
+                    intake.attach(fds, fds_max);
                 }
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
@@ -325,7 +329,7 @@ impl FrameReceiver {
     }
 
     pub(super) fn max(&self) -> MessageMax {
-        self.max
+        MessageMax { bytes: self.bytes_max, fds: self.fds_max }
     }
 }
 

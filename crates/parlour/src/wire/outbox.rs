@@ -6,8 +6,16 @@ use super::frame::{self, HEADER_LEN, TooLong};
 ///
 /// It holds small messages that [`feed`](crate::Connection::feed) gathers into one write, and the rest of a message of
 /// which the kernel took only a part.
+///
+/// One that keeps nothing is a null pointer: a program may have ten thousand of them.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    kept: Option<Box<Kept>>,
+}
+
+/// The memory of an outbox.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
     bytes: Vec<u8>,
     written: usize,
 }
@@ -15,30 +23,26 @@ pub(crate) struct Outbox {
 impl Outbox {
     /// Whether it has to allocate for the next frame that it keeps.
     pub(crate) fn has_no_memory(&self) -> bool {
-        self.bytes.capacity() == 0
+        self.kept.is_none()
     }
 
-    /// Uses this memory for the next frames, if it has none.
-    pub(crate) fn use_memory(&mut self, mut memory: Vec<u8>) {
-        if self.has_no_memory() {
-            memory.clear();
-            self.bytes = memory;
-            self.written = 0;
-        }
+    /// Uses this memory, in which nothing is, for the next frames, if it has none.
+    pub(crate) fn use_memory(&mut self, memory: Box<Kept>) {
+        self.kept.get_or_insert(memory);
     }
 
     /// Gives its memory away, if nothing is in it.
-    pub(crate) fn give_memory_back(&mut self) -> Option<Vec<u8>> {
-        (self.is_empty() && self.bytes.capacity() > 0).then(|| std::mem::take(self).bytes)
+    pub(crate) fn give_memory_back(&mut self) -> Option<Box<Kept>> {
+        self.kept.take_if(|kept| kept.pending().is_empty())
     }
 
     /// The bytes still to be written.
     pub(crate) fn pending(&self) -> &[u8] {
-        &self.bytes[self.written..]
+        self.kept.as_deref().map_or(&[], Kept::pending)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.written == self.bytes.len()
+        self.pending().is_empty()
     }
 
     /// Adds one whole frame.
@@ -51,19 +55,17 @@ impl Outbox {
 
     /// Adds bytes that are framed already.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
-        if self.is_empty() {
-            self.clear();
-        }
-        self.bytes.extend_from_slice(bytes);
+        self.kept.get_or_insert_default().bytes.extend_from_slice(bytes);
     }
 
     /// Notes that the first `count` pending bytes are written. Gives back how many of `count` were not in here: they
     /// belong to what was written behind the outbox in the same call.
     pub(crate) fn advance(&mut self, count: usize) -> usize {
-        let taken = count.min(self.pending().len());
-        self.written += taken;
-        if self.is_empty() {
-            self.clear();
+        let Some(kept) = &mut self.kept else { return count };
+        let taken = count.min(kept.pending().len());
+        kept.written += taken;
+        if kept.pending().is_empty() {
+            kept.clear();
         }
         count - taken
     }
@@ -71,14 +73,21 @@ impl Outbox {
     /// Notes that the first `count` bytes of the first frame's message are written, where that is fewer than all of them
     /// and at least a header's worth: what is left becomes a frame of its own.
     pub(crate) fn shorten_first(&mut self, count: usize) {
-        let Some(header) = self.pending().first_chunk::<HEADER_LEN>() else { return };
+        let Some(kept) = &mut self.kept else { return };
+        let Some(header) = kept.pending().first_chunk::<HEADER_LEN>() else { return };
         let Some(header) = frame::length(*header).checked_sub(count).and_then(frame::header) else { return };
         // The new header takes the place of the last bytes that are written.
-        self.written += count;
-        let place = self.written..self.written + HEADER_LEN;
-        if let Some(place) = self.bytes.get_mut(place) {
+        kept.written += count;
+        let place = kept.written..kept.written + HEADER_LEN;
+        if let Some(place) = kept.bytes.get_mut(place) {
             place.copy_from_slice(&header);
         }
+    }
+}
+
+impl Kept {
+    fn pending(&self) -> &[u8] {
+        &self.bytes[self.written..]
     }
 
     fn clear(&mut self) {
@@ -124,6 +133,6 @@ mod tests {
         let mut outbox = Outbox::default();
         outbox.push(&vec![7; 1 << 20]).unwrap();
         outbox.advance(usize::MAX);
-        assert!(outbox.bytes.capacity() <= 128 * 1024);
+        assert!(outbox.kept.unwrap().bytes.capacity() <= 128 * 1024);
     }
 }

@@ -61,7 +61,7 @@ pub(crate) fn print(rows: &[Row]) {
 /// Fails if an idle connection takes more memory than it may.
 pub(crate) fn check(rows: &[Row], memory_max: Option<usize>) -> Result<()> {
     let Some(memory_max) = memory_max else { return Ok(()) };
-    for row in rows.iter().filter(|row| row.transport != Transport::Shm) {
+    for row in rows {
         let Row { transport, server, allocated_each, .. } = row;
         ensure!(
             *allocated_each <= memory_max as f64,

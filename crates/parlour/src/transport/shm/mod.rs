@@ -33,8 +33,8 @@ use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
-use crate::shm::mapping::Mapping;
-use crate::shm::ring::{BadPosition, Reader, Writer};
+use crate::shm::mapping::{Mapped, Mapping, Mappings};
+use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
 use crate::sys::shared_fd::SharedFd;
 use crate::wire::frame::{self, HEADER_LEN};
@@ -73,35 +73,52 @@ fn link(
     if filler_len > FILLER.len() {
         return Err(io::Error::other("the socket's send buffer cannot be made small"));
     }
-    let (mine, peers) = (Arc::new(mine), Arc::new(peers));
-    let known = Arc::new(Known::default());
-    let (receiving, sending) = Half::both(socket, max.fds() > 0);
+    let shared = Shared { memory: Mappings::new(mine, peers), known: Known::default() };
+    let (receiving, sending) = Half::both_with(socket, max.fds() > 0, shared);
     let incoming = Incoming {
+        farewell: Farewell(Reader::new(Arc::clone(receiving.fd()))),
         half: receiving,
-        farewell: Farewell(Reader::new(Arc::clone(&mine), Arc::clone(&peers))),
         frames: FrameReceiver::with_marks(max),
-        known: Arc::clone(&known),
-        has_asked: AtomicBool::new(false),
-        arrived: Arrived::default(),
-        ended: false,
+        arrived: None,
         broken: None,
+        has_asked: AtomicBool::new(false),
+        ended: false,
     };
     let outgoing = Outgoing {
+        ring: Writer::new(Arc::clone(sending.fd())),
         half: sending,
-        ring: Writer::new(mine, peers),
         frames: FrameSender::default(),
-        known,
-        filler_len,
+        filler_len: filler_len as u32,
         socket_is_full: false,
         finished: false,
     };
     Ok(Link {
         transport: Transport::Shm,
-        incoming: super::Incoming::Shm(Box::new(incoming)),
-        outgoing: super::Outgoing::Shm(Box::new(outgoing)),
+        incoming: super::Incoming::Shm(incoming),
+        outgoing: super::Outgoing::Shm(outgoing),
         peer,
         permit,
     })
+}
+
+/// What both halves have: the socket, and with it the memory, which goes only when the socket has been closed.
+pub(super) type Socket = SharedFd<Shared>;
+
+pub(super) struct Shared {
+    memory: Mappings,
+    known: Known,
+}
+
+impl Sides for Socket {
+    type Memory<'a> = Mapped<'a>;
+
+    fn mine(&self) -> Mapped<'_> {
+        self.companion().memory.mine()
+    }
+
+    fn peers(&self) -> Mapped<'_> {
+        self.companion().memory.peers()
+    }
 }
 
 /// What each half has found out and the other wants to know.
@@ -125,11 +142,10 @@ impl Known {
 }
 
 pub(crate) struct Outgoing {
-    half: Half,
-    ring: Writer<Mapping>,
+    half: Half<Shared>,
+    ring: Writer<Socket>,
     frames: FrameSender,
-    known: Arc<Known>,
-    filler_len: usize,
+    filler_len: u32,
     /// It is the socket, and not the ring, that has no room.
     socket_is_full: bool,
     finished: bool,
@@ -159,8 +175,8 @@ impl Outgoing {
         if *sent == 0 && !fds.is_empty() && !self.try_send_fds(fds)? {
             return Ok(false);
         }
-        let Self { half, ring, frames, known, .. } = self;
-        frames.try_send_frame(header, parts, sent, |pieces| write(half, ring, known, pieces)).map_err(bad_position)
+        let Self { half, ring, frames, .. } = self;
+        frames.try_send_frame(header, parts, sent, |pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
     /// Sends descriptors ahead of their message, when that can follow at once: with its first byte it has begun, and is
@@ -169,11 +185,11 @@ impl Outgoing {
         if !self.try_flush()? {
             return Ok(false);
         }
-        let Self { half, ring, known, socket_is_full, .. } = self;
+        let Self { half, ring, socket_is_full, .. } = self;
         match ring.has_room() {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(BadPosition) => return Err(bad_position(Fault::Io(broken(half, known)))),
+            Err(BadPosition) => return Err(bad_position(Fault::Io(broken(half)))),
         }
         loop {
             match half.write_with_fds(&[IoSlice::new(&FILLER[..1])], fds) {
@@ -186,7 +202,7 @@ impl Outgoing {
                 Err(error) => {
                     let fault = Fault::from_write(error);
                     if matches!(fault, Fault::Disconnected) {
-                        known.send_no_more();
+                        known(half).send_no_more();
                     }
                     return Err(fault);
                 }
@@ -195,8 +211,8 @@ impl Outgoing {
     }
 
     pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { half, ring, frames, known, .. } = self;
-        frames.try_flush(|pieces| write(half, ring, known, pieces)).map_err(bad_position)
+        let Self { half, ring, frames, .. } = self;
+        frames.try_flush(|pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
     /// Makes the descriptor one that is not writable until the peer has made room.
@@ -205,7 +221,7 @@ impl Outgoing {
             // So it is not writable, and will be when the peer has taken out what is there.
             return Ok(false);
         }
-        match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len])]) {
+        match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len as usize])]) {
             Ok(_) => {}
             // It is full already.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -213,18 +229,18 @@ impl Outgoing {
             Err(error) => {
                 let fault = Fault::from_write(error);
                 if matches!(fault, Fault::Disconnected) {
-                    self.known.send_no_more();
+                    known(&self.half).send_no_more();
                 }
                 return Err(fault);
             }
         }
         // Only now: who is asked before the filler is there may take out what is not there yet, and we sleep on.
-        self.ring.ask().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half, &self.known))))
+        self.ring.ask().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half))))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.finished = true;
-        self.known.send_no_more();
+        known(&self.half).send_no_more();
         self.half.end()
     }
 
@@ -232,23 +248,28 @@ impl Outgoing {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
+    pub(super) fn fd(&self) -> Option<&Arc<Socket>> {
         (!self.finished).then(|| self.half.fd())
     }
 }
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        self.known.send_no_more();
+        known(&self.half).send_no_more();
     }
 }
 
+fn known(half: &Half<Shared>) -> &Known {
+    &half.fd().companion().known
+}
+
 /// Puts into the ring what there is room for, as a write to a socket would, and wakes the peer if it has asked for that.
-fn write(half: &Half, ring: &mut Writer<Mapping>, known: &Known, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
+    let known = known(half);
     if known.is_gone.load(Ordering::Relaxed) || known.sends_no_more.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    let count = ring.write(pieces).map_err(|BadPosition| broken(half, known))?;
+    let count = ring.write(pieces).map_err(|BadPosition| broken(half))?;
     if count == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
@@ -267,7 +288,7 @@ fn write(half: &Half, ring: &mut Writer<Mapping>, known: &Known, pieces: &[IoSli
 /// Makes the peer's descriptor readable.
 ///
 /// What fails in passing is not passed on: the bytes are in the ring and cannot be taken back. An error is for good.
-fn tell(half: &Half) -> io::Result<()> {
+fn tell(half: &Half<Shared>) -> io::Result<()> {
     /// Memory for one byte that cannot be had this often is not to be had.
     const TRIES: u32 = 1000;
     let mut tries = 0;
@@ -287,8 +308,8 @@ fn tell(half: &Half) -> io::Result<()> {
 }
 
 /// Ends a connection whose peer does not keep to the protocol.
-fn broken(half: &Half, known: &Known) -> io::Error {
-    known.is_gone.store(true, Ordering::Relaxed);
+fn broken(half: &Half<Shared>) -> io::Error {
+    known(half).is_gone.store(true, Ordering::Relaxed);
     // If that fails the peer has gone already.
     let _ = shutdown(half, Shutdown::Both);
     io::ErrorKind::InvalidData.into()
@@ -306,21 +327,20 @@ fn bad_position(fault: Fault) -> Fault {
 
 pub(crate) struct Incoming {
     // Dropped before `farewell`, which is for peers that have not noticed.
-    half: Half,
+    half: Half<Shared>,
     farewell: Farewell,
     frames: FrameReceiver,
-    known: Arc<Known>,
-    /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
-    has_asked: AtomicBool,
     arrived: Arrived,
-    /// The other side has ended this direction; what is in the ring by now is all.
-    ended: bool,
     /// What the peer did against the protocol. It stays.
     broken: Option<Broken>,
+    /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
+    has_asked: AtomicBool,
+    /// The other side has ended this direction; what is in the ring by now is all.
+    ended: bool,
 }
 
-/// Descriptors that have come ahead of their messages, in order.
-type Arrived = VecDeque<Result<Vec<OwnedFd>, LostFds>>;
+/// Descriptors that have come ahead of their messages, in order, and a null pointer while there are none.
+type Arrived = Option<Box<VecDeque<Result<Vec<OwnedFd>, LostFds>>>>;
 
 #[derive(Clone, Copy, Debug)]
 enum Broken {
@@ -343,8 +363,9 @@ impl Broken {
     }
 }
 
-/// The ring, and what is to be done with it after the socket has been closed or shut down.
-struct Farewell(Reader<Mapping>);
+/// The ring, and what is to be done with it after this direction of the socket has been shut down. (When the socket is
+/// closed, the memory does the same.)
+struct Farewell(Reader<Socket>);
 
 impl Drop for Farewell {
     fn drop(&mut self) {
@@ -371,7 +392,7 @@ impl Incoming {
         if received == Received::Message && self.frames.was_marked() {
             out.fds = self.fds_of_message().map_err(|broken| {
                 self.broken = Some(broken);
-                self.arrived.clear();
+                self.arrived = None;
                 broken.fault()
             })?;
         }
@@ -380,33 +401,37 @@ impl Incoming {
 
     /// The descriptors of the message that has just come; they came before it.
     fn fds_of_message(&mut self) -> Result<Vec<OwnedFd>, Broken> {
-        if self.arrived.is_empty() {
+        if self.arrived.is_none() {
             self.take_datagrams();
         }
-        match (self.arrived.pop_front(), self.frames.max().fds()) {
+        let first = self.arrived.as_mut().and_then(|arrived| arrived.pop_front());
+        self.arrived.take_if(|arrived| arrived.is_empty());
+        match (first, self.frames.max().fds()) {
             (Some(Ok(fds)), allowed) if fds.len() <= allowed => Ok(fds),
-            (Some(Ok(fds)), allowed) => Err(Broken::Fds(LostFds::TooMany { came: fds.len(), allowed })),
+            (Some(Ok(fds)), allowed) => Err(Broken::Fds(LostFds::too_many(fds.len(), allowed))),
             (Some(Err(lost)), _) => Err(Broken::Fds(lost)),
             (None, _) => Err(Broken::NoFds),
         }
     }
 
     fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
-        let Self { half, farewell: Farewell(ring), frames, known, has_asked, arrived, ended, broken: is_broken } = self;
+        let Self { half, farewell: Farewell(ring), frames, has_asked, arrived, ended, broken: is_broken } = self;
         let received = frames.try_recv(out, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
                 *is_broken = Some(Broken::Position);
-                broken(half, known)
+                broken(half)
             })?;
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
                 // As on a socket: an end that leaves unread what we sent is a reset.
-                (0, true) if known.is_reset() && !ring.peer_has_all() => Err(io::ErrorKind::ConnectionReset.into()),
+                (0, true) if known(half).is_reset() && !ring.peer_has_all() => {
+                    Err(io::ErrorKind::ConnectionReset.into())
+                }
                 (0, true) => Ok(Read::of_bytes(0)),
                 (count, _) => {
                     *has_asked.get_mut() = false;
                     if ring.must_tell() {
-                        *ended |= take_datagrams(half, known, arrived).ended;
+                        *ended |= take_datagrams(half, arrived).ended;
                     }
                     Ok(Read::of_bytes(count))
                 }
@@ -428,10 +453,10 @@ impl Incoming {
 
     /// Takes out what is in the socket, and says whether there was anything.
     fn take_datagrams(&mut self) -> bool {
-        let Taken { some, ended } = take_datagrams(&self.half, &self.known, &mut self.arrived);
+        let Taken { some, ended } = take_datagrams(&self.half, &mut self.arrived);
         self.ended |= ended;
-        if self.arrived.len() > ARRIVED_MAX {
-            self.arrived.clear();
+        if self.arrived.as_ref().is_some_and(|arrived| arrived.len() > ARRIVED_MAX) {
+            self.arrived = None;
             self.broken = Some(Broken::StrayFds);
         }
         some
@@ -461,7 +486,7 @@ impl Incoming {
         self.half.set_apart();
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<Socket> {
         self.half.fd()
     }
 
@@ -478,7 +503,7 @@ struct Taken {
 }
 
 /// Takes out what is in the socket: the descriptor is not readable any more, and the peer's is writable.
-fn take_datagrams(half: &Half, known: &Known, arrived: &mut Arrived) -> Taken {
+fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
     let mut some = false;
     // Of a longer datagram the kernel throws the rest away.
     let mut byte = [0; 1];
@@ -487,7 +512,7 @@ fn take_datagrams(half: &Half, known: &Known, arrived: &mut Arrived) -> Taken {
             Ok(read) if read.bytes > 0 => {
                 some = true;
                 if !matches!(&read.fds, Ok(fds) if fds.is_empty()) {
-                    arrived.push_back(read.fds);
+                    arrived.get_or_insert_default().push_back(read.fds);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
@@ -496,7 +521,7 @@ fn take_datagrams(half: &Half, known: &Known, arrived: &mut Arrived) -> Taken {
             // A socket that cannot be read any more is as good as the end.
             Ok(_) | Err(_) => {
                 if is_hung_up(half) {
-                    known.is_gone.store(true, Ordering::Relaxed);
+                    known(half).is_gone.store(true, Ordering::Relaxed);
                 }
                 return Taken { some, ended: true };
             }
@@ -506,7 +531,7 @@ fn take_datagrams(half: &Half, known: &Known, arrived: &mut Arrived) -> Taken {
 }
 
 /// Whether both directions have ended: the peer has gone, and not only finished sending.
-fn is_hung_up(half: &Half) -> bool {
+fn is_hung_up(half: &Half<Shared>) -> bool {
     let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
     let mut fds = [PollFd::new(half, PollFlags::empty())];
     poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::HUP)

@@ -258,6 +258,9 @@ impl Connection {
     pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
         if sender.outgoing().pending() == 0 {
+            if sender.take_has_sent() {
+                receiver.expect_answer();
+            }
             return receiver.recv_alone(out, deadline);
         }
         if let Some(received) = receiver.recv_now(out)? {

@@ -101,6 +101,14 @@ impl Receiver {
         }
     }
 
+    /// Lets the other side run before we look, when we have just sent it something and wait for its answer: that cannot be
+    /// here yet, and on a shared processor the other side has only now a chance to make it.
+    pub(crate) fn expect_answer(&self) {
+        if self.common.yields > 0 && self.incoming.has_to_ask() {
+            std::thread::yield_now();
+        }
+    }
+
     pub(crate) fn recv_alone(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
     }

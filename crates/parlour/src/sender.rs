@@ -30,12 +30,14 @@ pub struct Sender {
     common: Arc<Common>,
     outgoing: Outgoing,
     finished: bool,
+    /// Something was sent since somebody asked.
+    has_sent: bool,
     process: Process,
 }
 
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
-        Self { common, outgoing, finished: false, process: Process::current() }
+        Self { common, outgoing, finished: false, has_sent: false, process: Process::current() }
     }
 
     /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
@@ -45,6 +47,11 @@ impl Sender {
             self.outgoing.discard();
         }
         &mut self.outgoing
+    }
+
+    /// Whether anything was sent since the last time that this was asked.
+    pub(crate) fn take_has_sent(&mut self) -> bool {
+        std::mem::take(&mut self.has_sent)
     }
 
     pub(crate) fn set_apart(&mut self) {
@@ -153,7 +160,10 @@ impl Sender {
         let mut yields = self.common.yields;
         loop {
             let given_up = match self.outgoing().try_send(parts, fds, &mut sent) {
-                Ok(true) => return Ok(()),
+                Ok(true) => {
+                    self.has_sent = true;
+                    return Ok(());
+                }
                 Ok(false) if yields > 0 && !deadline.is_over() => {
                     yields -= 1;
                     std::thread::yield_now();

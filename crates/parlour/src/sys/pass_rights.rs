@@ -18,6 +18,17 @@ pub(crate) fn take_descriptors(socket: impl AsFd) -> io::Result<bool> {
     set(socket, 1)
 }
 
+/// Whether descriptors that are sent to this socket are refused by the kernel, so that none can come.
+pub(crate) fn refuses_descriptors(socket: impl AsFd) -> bool {
+    let mut value: libc::c_int = 1;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    let fd = socket.as_fd().as_raw_fd();
+    // SAFETY: `value` is writable for `length` bytes, and both live through the call.
+    let result =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, SO_PASSRIGHTS, (&raw mut value).cast(), &raw mut length) };
+    result == 0 && value == 0
+}
+
 fn set(socket: impl AsFd, value: libc::c_int) -> io::Result<bool> {
     let length = size_of::<libc::c_int>() as libc::socklen_t;
     // SAFETY: `value` is readable for `length` bytes and lives through the call.

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
-    SendFlags, Shutdown, recvmsg, sendmsg, shutdown,
+    SendFlags, Shutdown, recv, recvmsg, send, sendmsg, shutdown,
 };
 
 use super::{Fault, LostFds};
 use crate::limits::FDS_MAX;
 use crate::sys::credentials::peer_pidfd;
 use crate::sys::fork::Process;
+use crate::sys::pass_rights::refuses_descriptors;
 use crate::sys::shared_fd::SharedFd;
 
 /// Room for as many descriptors as the kernel sends at once.
@@ -28,8 +29,7 @@ pub(super) struct Half<T = ()> {
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
     /// closed, and not shut down, because a forked child may go on with its own copy of it.
     apart: bool,
-    /// Descriptors that the peer sends are received.
-    takes_fds: bool,
+    fds: Fds,
     process: Process,
 }
 
@@ -39,6 +39,21 @@ enum Direction {
     Incoming,
     Outgoing,
 }
+
+/// What becomes of descriptors that the peer sends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fds {
+    /// They are received.
+    Taken,
+    /// The kernel refuses them, so that none can come.
+    Refused,
+    /// They must not come, and are a fault if they do.
+    Faulty,
+}
+
+/// Up to how many bytes the pieces of a write are copied together. Measured: the copy costs less than the system call's
+/// list of pieces.
+const JOINED_MAX: usize = 1024;
 
 /// What one read brought.
 pub(super) struct Read {
@@ -68,7 +83,12 @@ impl<T> Half<T> {
     pub(super) fn both_with(socket: OwnedFd, takes_fds: bool, shared: T) -> (Self, Self) {
         let socket = Arc::new(SharedFd::with(socket, 2, shared));
         let process = Process::current();
-        let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, takes_fds, process };
+        let fds = match takes_fds {
+            true => Fds::Taken,
+            false if refuses_descriptors(&*socket) => Fds::Refused,
+            false => Fds::Faulty,
+        };
+        let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, fds, process };
         (half(Direction::Incoming), half(Direction::Outgoing))
     }
 
@@ -107,7 +127,21 @@ impl<T> Half<T> {
 
     /// Sends without waiting, and without a signal.
     pub(super) fn write(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
-        self.write_with(pieces, &mut SendAncillaryBuffer::default())
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        if let [piece] = pieces {
+            return Ok(send(&self.socket, piece, flags)?);
+        }
+        let mut joined = [0; JOINED_MAX];
+        let mut rest = &mut joined[..];
+        for piece in pieces {
+            let Some((place, behind)) = rest.split_at_mut_checked(piece.len()) else {
+                return self.write_with(pieces, &mut SendAncillaryBuffer::default());
+            };
+            place.copy_from_slice(piece);
+            rest = behind;
+        }
+        let length = JOINED_MAX - rest.len();
+        Ok(send(&self.socket, &joined[..length], flags)?)
     }
 
     /// Sends, and descriptors with the first byte.
@@ -139,10 +173,22 @@ impl<T> Half<T> {
     /// Receives without waiting. Where descriptors are not taken there is no room for them, so the kernel closes those
     /// that come and says so.
     pub(super) fn read(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
+        match spaces {
+            [space, rest @ ..] if self.fds == Fds::Refused && rest.iter().all(|space| space.is_empty()) => {
+                // The least that the kernel does for a read. It says how long the datagram was.
+                let (_, bytes) = recv(&self.socket, &mut space[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
+                Ok(Read { is_cut: bytes > space.len(), ..Read::of_bytes(bytes.min(space.len())) })
+            }
+            spaces => self.read_with(spaces),
+        }
+    }
+
+    /// Receives, and whatever comes along.
+    fn read_with(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
         let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
-        let mut control = match self.takes_fds {
-            true => RecvAncillaryBuffer::new(&mut space),
-            false => RecvAncillaryBuffer::default(),
+        let mut control = match self.fds {
+            Fds::Taken => RecvAncillaryBuffer::new(&mut space),
+            Fds::Refused | Fds::Faulty => RecvAncillaryBuffer::default(),
         };
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         let received = recvmsg(&self.socket, spaces, &mut control, flags)?;
@@ -152,11 +198,11 @@ impl<T> Half<T> {
                 fds.extend(some);
             }
         }
-        let fds = match (received.flags.contains(ReturnFlags::CTRUNC), self.takes_fds) {
+        let fds = match (received.flags.contains(ReturnFlags::CTRUNC), self.fds) {
             (false, _) => Ok(fds),
-            (true, false) => Err(LostFds::NotAllowed),
             // There was room for as many as the kernel sends.
-            (true, true) => Err(LostFds::TableFull),
+            (true, Fds::Taken) => Err(LostFds::TableFull),
+            (true, Fds::Refused | Fds::Faulty) => Err(LostFds::NotAllowed),
         };
         Ok(Read { bytes: received.bytes, is_cut: received.flags.contains(ReturnFlags::TRUNC), fds })
     }

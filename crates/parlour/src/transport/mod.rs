@@ -710,6 +710,14 @@ impl Incoming {
         }
     }
 
+    /// Whether [`try_recv`](Self::try_recv) has to ask the kernel.
+    pub(crate) fn has_to_ask(&self) -> bool {
+        match self {
+            Self::Shm(_) => false,
+            Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => !self.has_message(),
+        }
+    }
+
     /// Lends what receiving needs, where there is some to spare. (Without it, it is made when it is needed.)
     pub(crate) fn lend(&mut self, spares: &mut Spares) {
         match self {

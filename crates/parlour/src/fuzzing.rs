@@ -161,7 +161,11 @@ pub fn pieces(data: &[u8]) {
         let (piece, behind) = input.0.split_at(length.min(input.0.len()));
         input.0 = behind;
         let expected: Vec<u8> = [&message, piece].concat();
-        let is_open = match assembler.take(marker, piece, &mut out) {
+        let space = assembler.space(&mut out);
+        assert!(space.len() <= length_max, "nothing is expected that may not be");
+        let placed = space.len().min(piece.len());
+        space[..placed].copy_from_slice(&piece[..placed]);
+        let is_open = match assembler.take(marker, placed, &piece[placed..], &mut out) {
             Ok(Took::Message) => {
                 assert!(marker == 0 && out == expected);
                 message = Vec::new();

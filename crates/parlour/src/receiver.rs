@@ -45,8 +45,9 @@ impl Receiver {
 
     /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end.
     ///
-    /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it changes
-    /// places for messages over 64 KiB, are large enough. Descriptors that come along are closed.
+    /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it may change
+    /// places for messages of 16 KiB or more, are large enough; so whatever comes of the call, what was in it is gone.
+    /// Descriptors that come along are closed.
     ///
     /// # Errors
     ///

@@ -198,7 +198,7 @@ pub(crate) struct Incoming {
 /// Where datagrams become messages.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// Takes one datagram of the largest size. Pages that no datagram reaches cost nothing.
+    /// Takes one datagram of the largest size, but for what is expected. Pages that no datagram reaches cost nothing.
     buffer: Vec<u8>,
     assembler: Assembler,
     /// Those of the message that is being assembled.
@@ -226,7 +226,19 @@ impl Incoming {
         let intake = self.intake.get_or_insert_with(|| Box::new(Intake::new(message_max)));
         let Intake { buffer, assembler, fds } = &mut **intake;
         while self.end.is_none() {
-            let received = match self.half.read(&mut [IoSliceMut::new(buffer)]) {
+            // The marker and what is not expected go to the buffer, what is expected to where it belongs.
+            let space = assembler.space(&mut out.bytes);
+            let expected = space.len();
+            let received = match expected {
+                0 => self.half.read(&mut [IoSliceMut::new(buffer)]),
+                _ => {
+                    let (marker, behind) = buffer.split_at_mut(MARKER_LEN);
+                    // Room for the largest datagram and no more.
+                    let behind = &mut behind[..PIECE_MAX - expected];
+                    self.half.read(&mut [marker, space, behind].map(IoSliceMut::new))
+                }
+            };
+            let received = match received {
                 Ok(received) => received,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
@@ -254,11 +266,12 @@ impl Incoming {
                 self.end = Some(Ended::Fds(LostFds::too_many(fds.len(), self.max.fds())));
                 break;
             }
-            let Some((&marker, piece)) = buffer[..received.bytes].split_first() else {
+            let placed = received.bytes.saturating_sub(MARKER_LEN).min(expected);
+            let Some((&marker, rest)) = buffer[..received.bytes - placed].split_first() else {
                 self.end = Some(Ended::Stream(if self.reset { End::Reset } else { End::Orderly }));
                 break;
             };
-            match assembler.take(marker, piece, &mut out.bytes) {
+            match assembler.take(marker, placed, rest, &mut out.bytes) {
                 Ok(Took::Message) => {
                     out.fds = std::mem::take(fds);
                     return Ok(Received::Message);

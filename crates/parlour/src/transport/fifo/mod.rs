@@ -14,9 +14,10 @@ use std::sync::Arc;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
 use rustix::io::Errno;
+use rustix::pipe::fcntl_setpipe_size;
 
 use super::half::Read;
-use super::stream::{FrameReceiver, FrameSender};
+use super::stream::{FrameReceiver, FrameSender, message_len};
 use super::{Fault, Link, MessageMax, Received, Transport};
 use crate::limits::Permit;
 use crate::message::Message;
@@ -32,6 +33,12 @@ pub(crate) use listen::{Listener, is_gone};
 const FILE: &str = Transport::Fifo.file_name();
 /// The mode of every FIFO here: they are for one user.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
+
+/// From which length of a message on a FIFO is made larger, and how large: as much as any user may have without privileges
+/// (`/proc/sys/fs/pipe-max-size`). A new one holds 64 KiB, and each time that it is full or empty one side waits for the
+/// other.
+const LONG: usize = 60 * 1024;
+const LARGE: usize = 1024 * 1024;
 
 const READ: OFlags = OFlags::RDONLY.union(COMMON);
 const WRITE: OFlags = OFlags::WRONLY.union(COMMON);
@@ -91,6 +98,7 @@ fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, ma
         outgoing: super::Outgoing::Fifo(Outgoing {
             fifo: Some(MayShare::Alone(writer)),
             frames: FrameSender::default(),
+            is_large: false,
         }),
         peer,
         permit,
@@ -101,6 +109,8 @@ pub(crate) struct Outgoing {
     /// `None` once this direction has ended.
     fifo: Option<MayShare>,
     frames: FrameSender,
+    /// The FIFO was made larger, as far as it may be.
+    is_large: bool,
 }
 
 impl Outgoing {
@@ -114,6 +124,13 @@ impl Outgoing {
 
     pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
         let Some(fifo) = &self.fifo else { return Err(Fault::Disconnected) };
+        if !self.is_large && message_len(parts) >= LONG {
+            self.is_large = true;
+            // Where it may not be (a user may have so much in all), it is slower and no less right.
+            if let Err(errno) = fcntl_setpipe_size(fifo, LARGE) {
+                tracing::debug!(%errno, "the FIFO stays as it is");
+            }
+        }
         let result = self.frames.try_send(parts, sent, |pieces| no_sigpipe::write_vectored(fifo, pieces));
         self.end_if_broken(result)
     }
@@ -162,7 +179,16 @@ impl Incoming {
 
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         let fifo = &self.fifo;
-        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| Ok(Read::of_bytes(rustix::io::readv(fifo, spaces)?)))
+        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
+            let bytes = match spaces {
+                // Most reads are into one space, for which the kernel does less.
+                [space, rest @ ..] if rest.iter().all(|space| space.is_empty()) => {
+                    rustix::io::read(fifo, &mut space[..])?
+                }
+                spaces => rustix::io::readv(fifo, spaces)?,
+            };
+            Ok(Read::of_bytes(bytes))
+        })
     }
 
     pub(super) fn fd(&self) -> BorrowedFd<'_> {

@@ -6,6 +6,9 @@ use super::frame::{self, HEADER_LEN, TooLong};
 /// system call no longer matters, and a message of that length with its header is to come with one.
 const BUFFER_LEN: usize = EXPECTED_MAX + 4096;
 
+/// How much the first reads may bring: a connection over which little goes need not have the whole buffer zeroed.
+const FIRST_LEN: usize = 4096;
+
 /// From which length on a message is expected to be followed by one of the same length, and how much of that is read to
 /// where it belongs. Measured: below, copying it costs less than one more space does.
 const EXPECTED_MIN: usize = 16 * 1024;
@@ -30,7 +33,8 @@ const AHEAD_MAX: usize = 1024 * 1024;
 #[derive(Debug)]
 pub(crate) struct Decoder {
     length_max: usize,
-    /// Empty until the first read, then `BUFFER_LEN` bytes of which `start..end` are not yet taken.
+    /// Empty until the first read, then `FIRST_LEN` bytes, and `BUFFER_LEN` once a read has filled these or a message does
+    /// not fit them. Of them `start..end` are not yet taken.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
@@ -175,7 +179,7 @@ impl Decoder {
     /// [`next`](Decoder::next) has said `Ok(false)`.
     pub(crate) fn spaces(&mut self) -> [&mut [u8]; 3] {
         if self.buffer.is_empty() {
-            self.buffer = vec![0; BUFFER_LEN];
+            self.buffer = vec![0; FIRST_LEN];
         }
         if let Some(length) = self.long_len {
             grow(&mut self.long, self.long_filled, length);
@@ -192,7 +196,11 @@ impl Decoder {
             let behind_len = behind.len() - self.offered;
             return [header, &mut self.long[..self.offered], &mut behind[..behind_len]];
         }
-        if self.end == self.buffer.len() || self.needed() > self.buffer.len() - self.start {
+        let is_full = self.end == self.buffer.len();
+        if is_full || self.needed() > self.buffer.len() - self.start {
+            if is_full || self.needed() > self.buffer.len() {
+                self.buffer.resize(BUFFER_LEN, 0);
+            }
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
             self.start = 0;
@@ -210,6 +218,7 @@ impl Decoder {
             return;
         };
         let here = count.min(self.long.len().min(length) - self.long_filled);
+            self.buffer.resize(BUFFER_LEN, 0);
         self.long_filled += here;
         self.end = (self.end + count - here).min(self.buffer.len());
     }

@@ -29,6 +29,8 @@ pub(super) struct Member {
     pub(super) has_joined: bool,
     /// There may be something to receive.
     pub(super) is_readable: bool,
+    /// The kernel has announced the end of what it sends.
+    pub(super) is_ending: bool,
     /// It is among those that wait for their turn.
     pub(super) is_ready: bool,
     /// It is among those for which something is to be written.
@@ -76,6 +78,7 @@ impl Member {
             has_joined: false,
             // It may have sent before it was watched.
             is_readable: true,
+            is_ending: false,
             is_ready: false,
             is_fed: false,
             is_full: false,
@@ -124,6 +127,11 @@ impl Member {
                 Err(fault) => Heard::End(Some(fault)),
             };
         }
+    }
+
+    /// Whether it is known that there is nothing more to hear until something is announced: a look that can be spared.
+    pub(super) fn is_exhausted(&self) -> bool {
+        !self.is_ending && self.incoming.is_exhausted()
     }
 
     /// Whether both directions have ended, given that the incoming one has.

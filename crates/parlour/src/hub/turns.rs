@@ -110,7 +110,12 @@ impl Hub {
             }
             match member.hear(&mut self.spares) {
                 Heard::Message(message) => {
-                    if self.turn.is_over_after(message.len()) {
+                    if member.is_exhausted() {
+                        member.is_readable = false;
+                        member.is_ready = false;
+                        member.rest(&mut self.spares);
+                        self.end_turn();
+                    } else if self.turn.is_over_after(message.len()) {
                         member.rest(&mut self.spares);
                         self.ready.push_back(client.place);
                         self.end_turn();
@@ -166,6 +171,9 @@ impl Hub {
             if announced.receiving {
                 self.has_something(client);
             }
+            if announced.ended {
+                self.is_ending(client);
+            }
         }
         self.turn.left = self.ready.len().clamp(1, TURNS_MAX);
         if of_server {
@@ -218,6 +226,13 @@ impl Hub {
             member.is_ready = true;
             self.ready.push_back(client.place);
         }
+    }
+
+    /// The end of what a client sends is there, and is to be looked for behind it.
+    fn is_ending(&mut self, client: Client) {
+        let Some(member) = self.members.get_mut(client) else { return };
+        member.is_ending = true;
+        self.has_something(client);
     }
 
     /// The connection of a client has ended.

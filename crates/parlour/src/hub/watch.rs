@@ -33,6 +33,8 @@ pub(super) struct Announced {
     pub(super) number: u32,
     pub(super) receiving: bool,
     pub(super) sending: bool,
+    /// The client sends no more than what is here.
+    pub(super) ended: bool,
 }
 
 #[derive(Debug)]
@@ -53,11 +55,14 @@ impl Watch {
         let reading = incoming.fd();
         match outgoing.fd() {
             Some(writing) if writing.as_raw_fd() != reading.as_raw_fd() => {
-                epoll::add(&self.epoll, reading, data, EventFlags::IN | EventFlags::ET)?;
+                epoll::add(&self.epoll, reading, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)?;
                 epoll::add(&self.epoll, writing, data, EventFlags::OUT | EventFlags::ET)
                     .inspect_err(|_| self.forget(reading))
             }
-            _ => epoll::add(&self.epoll, reading, data, EventFlags::IN | EventFlags::OUT | EventFlags::ET),
+            _ => {
+                let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT | EventFlags::ET;
+                epoll::add(&self.epoll, reading, data, flags)
+            }
         }
     }
 
@@ -111,6 +116,7 @@ impl Watch {
                 number: data as u32,
                 receiving: flags.intersects(EventFlags::IN | ended),
                 sending: flags.intersects(EventFlags::OUT | ended),
+                ended: flags.intersects(EventFlags::RDHUP | ended),
             }
         }))
     }

@@ -730,6 +730,15 @@ impl Incoming {
 
     /// Gives back what is needed only while bytes are waiting in here, if none are.
     pub(crate) fn give_back(&mut self, spares: &mut Spares) {
+    /// Whether it is known that there is nothing more until the descriptor announces it, or an end that it has announced.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Shm(_) | Self::Packet(_) => false,
+            Self::Unix(incoming) => incoming.frames().is_exhausted(),
+            Self::Fifo(incoming) => incoming.frames().is_exhausted(),
+        }
+    }
+
         match self {
             Self::Shm(incoming) => incoming.frames_mut().give_back(spares),
             Self::Packet(incoming) => incoming.give_back(spares),

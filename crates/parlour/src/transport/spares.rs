@@ -7,8 +7,11 @@
 use super::{packet, stream};
 use crate::wire::outbox::{Kept, Outbox};
 
-/// How many of each kind are kept. One thread that serves its connections in turn needs one at a time.
+/// How many buffers for receiving are kept of each kind. One thread that serves its connections in turn needs one at a time.
 const KEPT_MAX: usize = 4;
+
+/// How many are kept of those for what waits to be sent: as many as a hub answers before it writes.
+const OUTBOXES_MAX: usize = 16;
 
 /// What nobody needs at the moment.
 #[derive(Debug, Default)]
@@ -25,7 +28,7 @@ impl Spares {
     }
 
     pub(super) fn keep_intake(&mut self, intake: Box<stream::Intake>) {
-        keep(&mut self.streams, intake);
+        keep(&mut self.streams, intake, KEPT_MAX);
     }
 
     pub(super) fn packet_intake(&mut self) -> Option<Box<packet::Intake>> {
@@ -33,7 +36,7 @@ impl Spares {
     }
 
     pub(super) fn keep_packet_intake(&mut self, intake: Box<packet::Intake>) {
-        keep(&mut self.packets, intake);
+        keep(&mut self.packets, intake, KEPT_MAX);
     }
 
     pub(super) fn lend_outbox(&mut self, outbox: &mut Outbox) {
@@ -46,13 +49,13 @@ impl Spares {
 
     pub(super) fn take_outbox_back(&mut self, outbox: &mut Outbox) {
         if let Some(memory) = outbox.give_memory_back() {
-            keep(&mut self.outboxes, memory);
+            keep(&mut self.outboxes, memory, OUTBOXES_MAX);
         }
     }
 }
 
-fn keep<T>(spares: &mut Vec<T>, spare: T) {
-    if spares.len() < KEPT_MAX {
+fn keep<T>(spares: &mut Vec<T>, spare: T, max: usize) {
+    if spares.len() < max {
         spares.push(spare);
     }
 }

@@ -144,6 +144,8 @@ pub(super) struct FrameReceiver {
     fds_max: u8,
     /// Headers may have a mark.
     has_marks: bool,
+    /// The last read found less than there was room for: nothing is left.
+    is_drained: bool,
     /// How the stream has ended, once it has.
     ended: Option<End>,
 }
@@ -232,7 +234,7 @@ pub(super) enum End {
 impl FrameReceiver {
     pub(super) fn new(max: MessageMax) -> Self {
         let MessageMax { bytes: bytes_max, fds: fds_max } = max;
-        Self { intake: None, bytes_max, fds_max, has_marks: false, ended: None }
+        Self { intake: None, bytes_max, fds_max, has_marks: false, is_drained: false, ended: None }
     }
 
     /// For a stream whose headers may have a mark.
@@ -281,7 +283,9 @@ impl FrameReceiver {
                     (true, End::Reset) => Err(Fault::Reset),
                 };
             }
-            match read(&mut intake.decoder.spaces().map(IoSliceMut::new)) {
+            let mut spaces = intake.decoder.spaces().map(IoSliceMut::new);
+            let room: usize = spaces.iter().map(|space| space.len()).sum();
+            match read(&mut spaces) {
                 Ok(Read { bytes: 0, .. }) => self.ended = Some(End::Orderly),
                 Ok(Read { bytes, fds, .. }) => {
                     intake.decoder.filled(bytes);
@@ -293,6 +297,7 @@ impl FrameReceiver {
                     io::ErrorKind::ConnectionReset => self.ended = Some(End::Reset),
                     _ => return Err(Fault::Io(error)),
                 },
+                    self.is_drained = bytes < room;
             }
         }
     }
@@ -304,6 +309,12 @@ impl FrameReceiver {
     /// Whether the message that came last had a mark.
     pub(super) fn was_marked(&self) -> bool {
         self.intake.as_ref().is_some_and(|intake| intake.decoder.was_marked())
+    }
+
+    /// Whether everything that had come was read, and taken: until the descriptor announces something, there is nothing
+    /// more. (A read also stops behind descriptors, so where some may come this is not known.)
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.is_drained && self.fds_max == 0 && !self.has_message()
     }
 
     /// How many more bytes a message takes. See [`Decoder::missing`].

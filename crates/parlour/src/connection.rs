@@ -220,6 +220,9 @@ impl Connection {
     ///
     /// Those of `recv`.
     pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        if self.receiver.incoming.next_here(bytes) {
+            return Ok(true);
+        }
         Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
     }
 
@@ -257,6 +260,10 @@ impl Connection {
     /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
     pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
+        if receiver.incoming.next_here(&mut out.bytes) {
+            out.fds.clear();
+            return Ok(true);
+        }
         if sender.outgoing().pending() == 0 {
             if sender.take_has_sent() {
                 receiver.expect_answer();

@@ -53,6 +53,9 @@ impl Receiver {
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv).
     pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
+        if self.incoming.next_here(bytes) {
+            return Ok(true);
+        }
         Message::receive_into(bytes, |message| self.recv_alone(message, Deadline::NEVER))
     }
 

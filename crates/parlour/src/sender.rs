@@ -41,6 +41,7 @@ impl Sender {
     }
 
     /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
+    #[inline]
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
         if self.process.is_before_fork() {
             self.process = Process::current();
@@ -247,6 +248,11 @@ impl Sender {
     ///
     /// Those of [`Connection::send`](crate::Connection::send).
     pub fn feed(&mut self, message: &[u8]) -> Result<()> {
+        // Most of the time, and then little else.
+        let may_go = !self.finished && message.len() <= self.common.message_max;
+        if may_go && self.outgoing().feed_within(message, FEED_MAX) {
+            return Ok(());
+        }
         if self.has_room_to_feed(message.len()) {
             return self.feed_now(message);
         }

@@ -45,6 +45,7 @@ pub(crate) struct Process(u32);
 const GENERATION_BITS: u32 = 10;
 
 /// The generation of this process, as far as a [`Process`] has it.
+#[inline]
 fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed) % (1 << GENERATION_BITS)
 }
@@ -58,6 +59,7 @@ impl Process {
 
     /// Whether this is a forked child of that process, for calls that must not cost a system call. A child made by a bare
     /// clone(2) is not noticed.
+    #[inline]
     pub(crate) fn is_before_fork(self) -> bool {
         self.0 % (1 << GENERATION_BITS) != generation()
     }

@@ -142,6 +142,11 @@ impl Receiver {
         let readiness = readiness.get();
         loop {
             let budget = ready!(poll_proceed(cx));
+            if half.incoming.next_here(&mut out.bytes) {
+                out.fds.clear();
+                budget.made_progress();
+                return Poll::Ready(Ok(true));
+            }
             // Before the try, so that what comes after it wakes this task.
             let readable = match readiness.poll_readable(cx) {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),

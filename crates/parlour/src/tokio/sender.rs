@@ -247,7 +247,9 @@ impl Sender {
 
     /// Takes a message to go with the next ones. How many that may be, [`poll_room`](Self::poll_room) bounds.
     pub(super) fn start(&mut self, message: &[u8]) -> Result<()> {
-        spares::with(|spares| self.half.outgoing().lend(spares));
+        if self.half.outgoing().pending() == 0 {
+            spares::with(|spares| self.half.outgoing().lend(spares));
+        }
         let result = self.half.feed_now(message);
         self.taken += u64::from(result.is_ok());
         result

@@ -558,7 +558,14 @@ impl Outgoing {
         }
     }
 
+    /// [`feed`](Self::feed), if no more than `max` bytes are kept then.
+    #[inline]
+    pub(crate) fn feed_within(&mut self, message: &[u8], max: usize) -> bool {
+        self.outbox().push_within(message, max)
+    }
+
     /// Bytes that are kept.
+    #[inline]
     pub(crate) fn pending(&self) -> usize {
         match self {
             Self::Shm(outgoing) => outgoing.pending(),
@@ -608,6 +615,7 @@ impl Outgoing {
         spares.take_outbox_back(self.outbox());
     }
 
+    #[inline]
     fn outbox(&mut self) -> &mut Outbox {
         match self {
             Self::Shm(outgoing) => outgoing.frames().outbox(),
@@ -690,6 +698,18 @@ impl Incoming {
         }
     }
 
+    /// [`try_recv`](Self::try_recv) of what can be had for next to nothing: a message that came with the one before it, and
+    /// brought no descriptors. `false` says nothing about others, and leaves `out` alone.
+    #[inline]
+    pub(crate) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Shm(incoming) => incoming.next_here(out),
+            Self::Packet(_) => false,
+            Self::Unix(incoming) => incoming.frames_mut().next_here(out),
+            Self::Fifo(incoming) => incoming.frames_mut().next_here(out),
+        }
+    }
+
     /// Has the descriptor announce what comes, where that does not happen by itself: to be called when a receive would have
     /// to wait, before waiting. `true`: something has come already, so try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> bool {
@@ -707,6 +727,15 @@ impl Incoming {
             Self::Packet(incoming) => incoming.has_message(),
             Self::Unix(incoming) => incoming.frames().has_message(),
             Self::Fifo(incoming) => incoming.frames().has_message(),
+        }
+    }
+
+    /// Whether it is known that there is nothing more until the descriptor announces it, or an end that it has announced.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        match self {
+            Self::Shm(_) | Self::Packet(_) => false,
+            Self::Unix(incoming) => incoming.frames().is_exhausted(),
+            Self::Fifo(incoming) => incoming.frames().is_exhausted(),
         }
     }
 
@@ -730,15 +759,6 @@ impl Incoming {
 
     /// Gives back what is needed only while bytes are waiting in here, if none are.
     pub(crate) fn give_back(&mut self, spares: &mut Spares) {
-    /// Whether it is known that there is nothing more until the descriptor announces it, or an end that it has announced.
-    pub(crate) fn is_exhausted(&self) -> bool {
-        match self {
-            Self::Shm(_) | Self::Packet(_) => false,
-            Self::Unix(incoming) => incoming.frames().is_exhausted(),
-            Self::Fifo(incoming) => incoming.frames().is_exhausted(),
-        }
-    }
-
         match self {
             Self::Shm(incoming) => incoming.frames_mut().give_back(spares),
             Self::Packet(incoming) => incoming.give_back(spares),

@@ -258,6 +258,15 @@ impl FrameReceiver {
         }
     }
 
+    /// Moves the next message into `out`, if it is here and nothing came along with it.
+    #[inline]
+    pub(super) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some(intake) = &mut self.intake else { return false };
+        let is_here = intake.attached.is_empty() && intake.decoder.next_short(out);
+        intake.given += u64::from(is_here);
+        is_here
+    }
+
     /// See [`Incoming::try_recv`](super::Incoming::try_recv).
     pub(super) fn try_recv(
         &mut self,
@@ -288,6 +297,7 @@ impl FrameReceiver {
             match read(&mut spaces) {
                 Ok(Read { bytes: 0, .. }) => self.ended = Some(End::Orderly),
                 Ok(Read { bytes, fds, .. }) => {
+                    self.is_drained = bytes < room;
                     intake.decoder.filled(bytes);
                     intake.attach(fds, fds_max);
                 }
@@ -297,9 +307,14 @@ impl FrameReceiver {
                     io::ErrorKind::ConnectionReset => self.ended = Some(End::Reset),
                     _ => return Err(Fault::Io(error)),
                 },
-                    self.is_drained = bytes < room;
             }
         }
+    }
+
+    /// Whether everything that had come was read, and taken: until the descriptor announces something, there is nothing
+    /// more. (A read also stops behind descriptors, so where some may come this is not known.)
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.is_drained && self.fds_max == 0 && !self.has_message()
     }
 
     pub(super) fn has_message(&self) -> bool {
@@ -309,12 +324,6 @@ impl FrameReceiver {
     /// Whether the message that came last had a mark.
     pub(super) fn was_marked(&self) -> bool {
         self.intake.as_ref().is_some_and(|intake| intake.decoder.was_marked())
-    }
-
-    /// Whether everything that had come was read, and taken: until the descriptor announces something, there is nothing
-    /// more. (A read also stops behind descriptors, so where some may come this is not known.)
-    pub(super) fn is_exhausted(&self) -> bool {
-        self.is_drained && self.fds_max == 0 && !self.has_message()
     }
 
     /// How many more bytes a message takes. See [`Decoder::missing`].

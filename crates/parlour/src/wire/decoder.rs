@@ -89,6 +89,9 @@ impl Decoder {
     /// When there is none yet, the memory of `out` may be taken for a long one that is to come: where all of it comes before
     /// the caller gives up, one buffer is used over and over, which stays in the processor's cache, and not two in turn.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, TooLong> {
+        if self.next_short(out) {
+            return Ok(true);
+        }
         if let Some(length) = self.long_len {
             if self.long_filled < length {
                 return Ok(false);
@@ -111,6 +114,7 @@ impl Decoder {
         }
         self.is_marked = self.has_marks && frame::is_marked(self.buffer[self.start]);
         let body = &self.buffer[self.start + HEADER_LEN..self.end];
+        // One with a mark: the others were taken above.
         if let Some(message) = body.get(..length) {
             out.clear();
             out.extend_from_slice(message);
@@ -128,6 +132,27 @@ impl Decoder {
             self.consume(HEADER_LEN + arrived);
         }
         Ok(false)
+    }
+
+    /// [`next`](Decoder::next) of what most messages are: short, here as a whole, and without a mark. `false` says nothing
+    /// about others.
+    #[inline]
+    pub(crate) fn next_short(&mut self, out: &mut Vec<u8>) -> bool {
+        let Some((header, behind)) = self.buffer[self.start..self.end].split_first_chunk::<HEADER_LEN>() else {
+            return false;
+        };
+        // With a mark it is over any limit.
+        let length = frame::length(*header);
+        let Some(message) = behind.get(..length).filter(|_| length <= self.length_max && self.long_len.is_none())
+        else {
+            return false;
+        };
+        out.clear();
+        out.extend_from_slice(message);
+        self.is_marked = false;
+        self.consume(HEADER_LEN + length);
+        self.expect(length);
+        true
     }
 
     /// Whether [`next`](Decoder::next) has an answer, a message or an error, without more bytes.
@@ -189,6 +214,7 @@ impl Decoder {
             return [&mut self.long[self.long_filled..target], ahead, &mut []];
         }
         if self.expected > 0 && self.start == self.end {
+            self.buffer.resize(BUFFER_LEN, 0);
             grow(&mut self.long, 0, self.expected);
             self.offered = self.expected;
             let (header, behind) = self.buffer.split_at_mut(HEADER_LEN);
@@ -218,7 +244,6 @@ impl Decoder {
             return;
         };
         let here = count.min(self.long.len().min(length) - self.long_filled);
-            self.buffer.resize(BUFFER_LEN, 0);
         self.long_filled += here;
         self.end = (self.end + count - here).min(self.buffer.len());
     }
@@ -260,6 +285,7 @@ impl Decoder {
     }
 
     /// Notes the length of a message, for the next one.
+    #[inline]
     fn expect(&mut self, length: usize) {
         self.expected = if length < EXPECTED_MIN { 0 } else { length.min(EXPECTED_MAX) };
     }
@@ -284,6 +310,7 @@ impl Decoder {
         HEADER_LEN + self.announced().unwrap_or(0)
     }
 
+    #[inline]
     fn consume(&mut self, count: usize) {
         self.start += count;
         if self.start == self.end {

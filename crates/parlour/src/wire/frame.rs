@@ -14,6 +14,7 @@ pub(crate) struct TooLong {
 }
 
 /// The header of a message of `length` bytes, or `None` above what 31 bits can say.
+#[inline]
 pub(crate) fn header(length: usize) -> Option<[u8; HEADER_LEN]> {
     if length > MESSAGE_MAX {
         return None;
@@ -22,6 +23,7 @@ pub(crate) fn header(length: usize) -> Option<[u8; HEADER_LEN]> {
 }
 
 /// The length that a header announces.
+#[inline]
 pub(crate) fn length(header: [u8; HEADER_LEN]) -> usize {
     u32::from_be_bytes(header) as usize
 }

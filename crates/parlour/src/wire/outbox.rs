@@ -37,12 +37,27 @@ impl Outbox {
     }
 
     /// The bytes still to be written.
+    #[inline]
     pub(crate) fn pending(&self) -> &[u8] {
         self.kept.as_deref().map_or(&[], Kept::pending)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.pending().is_empty()
+    }
+
+    /// Adds one whole frame, if no more than `max` bytes wait then.
+    #[inline]
+    pub(crate) fn push_within(&mut self, message: &[u8], max: usize) -> bool {
+        let bytes = HEADER_LEN + message.len();
+        let Some(header) = frame::header(message.len()).filter(|_| self.pending().len() + bytes <= max) else {
+            return false;
+        };
+        let kept = self.kept.get_or_insert_default();
+        kept.bytes.reserve(bytes);
+        kept.bytes.extend_from_slice(&header);
+        kept.bytes.extend_from_slice(message);
+        true
     }
 
     /// Adds one whole frame.
@@ -86,6 +101,7 @@ impl Outbox {
 }
 
 impl Kept {
+    #[inline]
     fn pending(&self) -> &[u8] {
         &self.bytes[self.written..]
     }

@@ -384,6 +384,11 @@ impl Incoming {
         &mut self.frames
     }
 
+    #[inline]
+    pub(super) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
+        self.broken.is_none() && self.frames.next_here(out)
+    }
+
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         if let Some(broken) = self.broken {
             return Err(broken.fault());

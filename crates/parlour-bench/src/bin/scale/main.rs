@@ -9,7 +9,6 @@ mod args;
 mod child;
 mod clients;
 mod descriptors;
-mod memory;
 mod report;
 mod run;
 mod serve;

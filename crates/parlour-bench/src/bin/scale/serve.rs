@@ -11,7 +11,7 @@ use parlour::tokio::Connection;
 use parlour::{ErrorKind, ServerOptions};
 
 use crate::args::{Serve, ServerKind};
-use crate::{child, descriptors, memory};
+use crate::{child, descriptors};
 
 /// The memory that each direction of a connection over `shm` has.
 pub(crate) const RING_SIZE: usize = 64 * 1024;
@@ -36,7 +36,12 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     child::obey(|line| {
         ensure!(line == "report", "what is {line:?}?");
         let inside = inside.load(Ordering::SeqCst);
-        Ok(format!("{inside} {} {} {}", memory::allocated(), memory::resident()?, descriptors::open()?))
+        Ok(format!(
+            "{inside} {} {} {}",
+            parlour_bench::allocator::bytes(),
+            parlour_bench::resident_bytes()?,
+            descriptors::open()?
+        ))
     })?;
     end()
 }

@@ -1,0 +1,48 @@
+//! A whole benchmark program around any contenders: [`main`]. How it measures is said in [`parlour_measure`].
+//!
+//! ```no_run
+//! use std::process::ExitCode;
+//!
+//! fn main() -> ExitCode {
+//!     let mut contenders = parlour_bench::contenders();
+//!     // contenders.push(Box::new(Another));
+//!     parlour_bench::main(contenders)
+//! }
+//! ```
+
+pub mod allocator;
+mod args;
+mod machine;
+mod plan;
+mod results;
+mod run;
+mod table;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+pub use parlour_measure::{Amount, Client, Contender, Outcome, Ready, Turn, Work, contenders, resident_bytes};
+
+use args::Args;
+
+/// What stands before a role on the command line.
+const ROLE: &str = "--role";
+
+/// Measures these contenders as the command line says, or is one of the processes that do.
+#[must_use]
+pub fn main(contenders: Vec<Box<dyn Contender>>) -> ExitCode {
+    parlour_measure::allocator(allocator::COUNTS);
+    let mut arguments = std::env::args().skip(1);
+    let outcome = match (arguments.next(), arguments.next()) {
+        (Some(first), Some(role)) if first == ROLE => parlour_measure::take(&role, &contenders),
+        _ => run::run(&Args::parse(), &contenders),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("parlour-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

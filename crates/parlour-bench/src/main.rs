@@ -1,0 +1,7 @@
+//! The benchmark, as a program: parlour against the bare system calls.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    parlour_bench::main(parlour_bench::contenders())
+}

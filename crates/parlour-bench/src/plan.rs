@@ -1,0 +1,118 @@
+//! Which contenders do what.
+
+use parlour_measure::{Contender, Placement, Size, Work};
+
+use crate::args::{Args, Kind};
+
+/// One kind of work of one size with one placement, and who is in it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Cell {
+    pub(crate) work: Work,
+    pub(crate) placement: Placement,
+    pub(crate) contenders: Vec<String>,
+}
+
+const SIZES: [usize; 5] = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
+const QUICK_SIZES: [usize; 3] = [64, 64 << 10, 1 << 20];
+
+/// Clients in ping-pong with one thread.
+pub(crate) const CROWD: usize = 1_000;
+
+/// Idle connections.
+pub(crate) const IDLE: usize = 10_000;
+
+/// The cells that the arguments ask for, without those that nobody is in.
+pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell> {
+    let default: &[usize] = if args.quick { &QUICK_SIZES } else { &SIZES };
+    let sizes: Vec<usize> =
+        if args.size.is_empty() { default.to_vec() } else { args.size.iter().map(|size| size.0).collect() };
+    let mut works = Vec::new();
+    if args.wants(Kind::Roundtrip) {
+        works.extend(sizes.iter().map(|&size| Work::RoundTrip { size }));
+    }
+    if args.wants(Kind::Stream) {
+        works.extend(sizes.iter().map(|&size| Work::stream_of(size)));
+    }
+    if args.wants(Kind::Connect) {
+        works.push(Work::Connect { size: 64 });
+    }
+    if args.wants(Kind::Crowd) {
+        works.push(Work::Crowd { size: 64, clients: CROWD });
+    }
+    let placements = if args.placement.is_empty() { &Placement::ALL[..] } else { &args.placement };
+    let cells = works.into_iter().flat_map(|work| placements.iter().map(move |&placement| (work, placement)));
+    let cell = |(work, placement)| {
+        let is_in = |contender: &&Box<dyn Contender>| {
+            let name = contender.name();
+            contender.supports(work)
+                && args.wants_contender(name)
+                && args.filter.as_ref().is_none_or(|text| label(work, placement, name).contains(text))
+        };
+        let contenders = contenders.iter().filter(is_in).map(|contender| contender.name().to_owned()).collect();
+        Cell { work, placement, contenders }
+    };
+    cells.map(cell).filter(|cell: &Cell| !cell.contenders.is_empty()).collect()
+}
+
+/// Those whose memory for idle connections is measured.
+pub(crate) fn idle(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<String> {
+    if !args.wants(Kind::Memory) {
+        return Vec::new();
+    }
+    let work = Work::Crowd { size: 64, clients: idle_connections(args) };
+    let wanted = |name: &str| {
+        args.wants_contender(name) && args.filter.as_ref().is_none_or(|text| format!("memory/{name}").contains(text))
+    };
+    let all = contenders.iter().filter(|contender| contender.supports(work) && wanted(contender.name()));
+    all.map(|contender| contender.name().to_owned()).collect()
+}
+
+pub(crate) fn idle_connections(args: &Args) -> usize {
+    if args.quick { IDLE / 10 } else { IDLE }
+}
+
+/// What a contender in a cell is called: `roundtrip/64/two-cores/raw-stream`.
+pub(crate) fn label(work: Work, placement: Placement, contender: &str) -> String {
+    format!("{work}/{placement}/{contender}")
+}
+
+/// What a kind of work is called in tables.
+pub(crate) fn title(work: Work) -> String {
+    let size = match work.size() {
+        bytes if bytes < 1 << 10 => format!("{bytes} B"),
+        bytes => Size(bytes).to_string().replace("KiB", " KiB").replace("MiB", " MiB"),
+    };
+    match work {
+        Work::RoundTrip { .. } => format!("round trip, {size}"),
+        Work::Stream { .. } => format!("one way, {size}"),
+        Work::Connect { .. } => format!("connect, one round trip of {size}, close"),
+        Work::Crowd { clients, .. } => format!("{clients} clients in ping-pong, {size}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    fn plan(line: &str) -> Vec<Cell> {
+        let args = Args::try_parse_from(std::iter::once("bench").chain(line.split_whitespace())).unwrap();
+        cells(&args, &parlour_measure::contenders())
+    }
+
+    #[test]
+    fn a_cell_has_those_in_it_that_can_do_the_work() {
+        let crowd = plan("--only crowd --placement two-cores");
+        assert_eq!(crowd.len(), 1);
+        assert_eq!(crowd[0].contenders, ["raw-epoll", "parlour-hub"]);
+        assert!(plan("").len() > plan("--quick").len());
+    }
+
+    #[test]
+    fn a_filter_leaves_what_has_it_in_its_name() {
+        let cells = plan("--filter roundtrip/64/two-cores/parlour-unix");
+        assert_eq!((cells.len(), &cells[0].contenders[..]), (1, &["parlour-unix".to_owned()][..]));
+        assert!(plan("--filter nothing-like-it").is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! The results as tables in the terminal.
+
+use comfy_table::{CellAlignment, Table, presets};
+use parlour_measure::{Placement, Work};
+
+use crate::plan;
+use crate::results::{Results, Row};
+
+/// Prints all of it, with ratios to the baseline where it took part.
+pub(crate) fn print(results: &Results, baseline: &str) {
+    let Results { machine, date, seed, rounds, turn_ms, clock_ns, .. } = results;
+    println!("{}, {} processors, {}, {date}", machine.processor, machine.processors, machine.kernel);
+    println!(
+        "load {} before, {} after; {rounds} rounds of {turn_ms} ms, --seed {seed}",
+        machine.load, results.load_after
+    );
+    println!(
+        "one look at the clock costs {clock_ns:.0} ns; ratios are medians of those within rounds, to {baseline}\n"
+    );
+    let mut cells: Vec<(Work, Placement)> = results.rows.iter().map(|row| (row.work, row.placement)).collect();
+    cells.dedup();
+    for (work, placement) in cells {
+        println!("{}, {placement}", plan::title(work));
+        println!("{}\n", cell(results, work, placement, baseline));
+    }
+    if !results.idle.is_empty() {
+        println!("memory of the server for each idle connection");
+        println!("{}\n", idle(results));
+    }
+    for skipped in &results.skipped {
+        println!("not measured: {}: {}", skipped.what, skipped.why);
+    }
+}
+
+fn cell(results: &Results, work: Work, placement: Placement, baseline: &str) -> Table {
+    let mut rows: Vec<&Row> =
+        results.rows.iter().filter(|row| row.work == work && row.placement == placement).collect();
+    rows.sort_by(|one, other| one.summary.median.total_cmp(&other.summary.median));
+    let base = results.row(work, placement, baseline);
+    let mut table =
+        table(&["contender", "best us", "median us", "p99 us", "per second", "ratio", "cpu us", "allocations"]);
+    for row in rows {
+        let us = |ns: f64| format!("{:.3}", ns / 1000.0);
+        let mean_ns = row.median(|turn| turn.mean_ns);
+        table.add_row([
+            row.contender.clone(),
+            us(row.summary.best),
+            us(row.summary.median),
+            us(row.summary.p99),
+            format!("{:.0}", 1e9 / mean_ns),
+            base.map_or_else(String::new, |base| format!("x{:.2}", row.ratio(base, |turn| turn.median_ns))),
+            us(row.median(|turn| turn.cpu_ns)),
+            match row.turns.iter().any(|turn| turn.allocations.is_none()) {
+                true => String::new(),
+                false => format!("{:.2}", row.median(|turn| turn.allocations.unwrap_or_default())),
+            },
+        ]);
+    }
+    right(table)
+}
+
+fn idle(results: &Results) -> Table {
+    let mut table = table(&["contender", "connections", "allocated B", "resident B"]);
+    for row in &results.idle {
+        table.add_row([
+            row.contender.clone(),
+            row.idle.connections.to_string(),
+            row.idle.allocated_each.map_or_else(String::new, |bytes| format!("{bytes:.0}")),
+            format!("{:.0}", row.idle.resident_each),
+        ]);
+    }
+    right(table)
+}
+
+fn table(header: &[&str]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    table
+}
+
+/// Figures stand at the right, under each other.
+fn right(mut table: Table) -> Table {
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

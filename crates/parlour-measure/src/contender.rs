@@ -1,0 +1,102 @@
+//! What is measured.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::drive::{self, Outcome, Turn};
+use crate::work::Work;
+
+/// One way to get messages from one process to another and back.
+///
+/// Its two ends run in two processes of the same executable. `place` is an empty directory made for them alone, with a short
+/// path.
+pub trait Contender: Sync {
+    /// What it is called in tables and on the command line: lower case, with hyphens.
+    fn name(&self) -> &str;
+
+    /// The version of what is measured.
+    fn version(&self) -> String;
+
+    /// How it is configured for speed, and where its documentation advises that.
+    fn advice(&self) -> &str;
+
+    /// Whether it can do this work. What it cannot is left out.
+    fn supports(&self, work: Work) -> bool;
+
+    /// The server's side, in a process of its own. Calls [`Ready::tell`] when clients can connect, and goes on for as long as
+    /// there may be clients; the process is ended from outside.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong. That a client has gone is no error.
+    fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()>;
+
+    /// The client's side: one connection.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>>;
+
+    /// Does the client's side of a turn. Only a contender whose client cannot be called message by message, one in another
+    /// language, does this by itself: it warms up, calls `start`, measures, and says what came out.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn drive(&self, place: &Path, turn: Turn, start: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
+        drive::turn(self, place, turn, start)
+    }
+}
+
+/// The client's end of one connection. It ends when it is dropped.
+pub trait Client {
+    /// Sends one message.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn send(&mut self, message: &[u8]) -> Result<()>;
+
+    /// Receives one message, which replaces what is in `reply`.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong; also that the server has gone.
+    fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()>;
+
+    /// Sends a message and receives the answer.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn round_trip(&mut self, message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
+        self.send(message)?;
+        self.receive(reply)
+    }
+
+    /// Sends a message `count` times, one way, as fast as it can, and receives the one that the server sends when it has
+    /// them all.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong.
+    fn stream(&mut self, message: &[u8], count: u64) -> Result<()> {
+        for _ in 0..count {
+            self.send(message)?;
+        }
+        self.receive(&mut Vec::new())
+    }
+}
+
+/// With this a server says that it can be connected to.
+#[derive(Debug)]
+pub struct Ready(pub(crate) ());
+
+impl Ready {
+    /// Says so, once, by a line on stdout. A server in another language prints that line, `ready`, by itself.
+    pub fn tell(self) {
+        println!("ready");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a process uses: processor time, memory, descriptors.
+
+use std::fs;
+use std::sync::OnceLock;
+
+use anyhow::{Context, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::time::{ClockId, clock_gettime};
+
+/// How a program whose allocator counts says what it has counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Allocator {
+    /// How often memory was taken, or moved, so far.
+    pub count: fn() -> u64,
+    /// Bytes that are taken now.
+    pub bytes: fn() -> u64,
+    /// Leaves this thread out from now on.
+    pub leave_out: fn(),
+}
+
+static ALLOCATOR: OnceLock<Allocator> = OnceLock::new();
+
+/// Says how allocations are counted in this program. Without it they are not.
+pub fn allocator(allocator: Allocator) {
+    // Who says it twice says the same.
+    let _ = ALLOCATOR.set(allocator);
+}
+
+pub(crate) fn allocations() -> Option<u64> {
+    ALLOCATOR.get().map(|allocator| (allocator.count)())
+}
+
+pub(crate) fn allocated_bytes() -> Option<u64> {
+    ALLOCATOR.get().map(|allocator| (allocator.bytes)())
+}
+
+pub(crate) fn leave_this_thread_out() {
+    if let Some(allocator) = ALLOCATOR.get() {
+        (allocator.leave_out)();
+    }
+}
+
+/// Processor time of this process (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
+pub(crate) fn own_cpu_ns() -> u64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// Processor time of another process: that of all its threads that have not ended. Exact while they sleep.
+pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        let path = task?.path().join("schedstat");
+        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let first = text.split(' ').next().unwrap_or_default();
+        sum += first.parse::<u64>().with_context(|| format!("in {}", path.display()))?;
+    }
+    Ok(sum)
+}
+
+/// Bytes of this process that are in memory now and are its own alone.
+///
+/// # Errors
+///
+/// /proc does not say.
+pub fn resident_bytes() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line =
+        status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in /proc/self/status")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("RssAnon is no number")?;
+    Ok(kib * 1024)
+}
+
+/// Raises the limit on open descriptors so that so many connections fit: at two each, or at one where that is too many.
+pub(crate) fn make_room_for(connections: usize) -> Result<()> {
+    let others = 64;
+    raise(connections as u64 * 2 + others).or_else(|_| raise(connections as u64 + others)).with_context(|| {
+        format!("{connections} connections take as many descriptors; raise the hard limit (ulimit -Hn, LimitNOFILE=)")
+    })
+}
+
+fn raise(needed: u64) -> rustix::io::Result<()> {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|current| current >= needed) {
+        return Ok(());
+    }
+    let hard = maximum.map(|maximum| maximum.max(needed));
+    setrlimit(Resource::Nofile, Rlimit { current: Some(needed), maximum: hard })
+}

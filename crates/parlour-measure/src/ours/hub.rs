@@ -1,0 +1,55 @@
+//! The hub: all clients in one thread.
+
+use std::path::Path;
+
+use anyhow::Result;
+use parlour::hub::{Event, HubOptions};
+use parlour::{ServerOptions, Transport};
+
+use super::blocking::address;
+use crate::contender::{Client, Contender, Ready};
+use crate::raw::RawStreamClient;
+use crate::work::Work;
+
+/// A hub over `unix`. Its clients are those of the bare epoll server, byte for byte, so that what differs is the server.
+#[derive(Debug)]
+pub(crate) struct Hub;
+
+impl Contender for Hub {
+    fn name(&self) -> &str {
+        "parlour-hub"
+    }
+
+    fn version(&self) -> String {
+        super::version()
+    }
+
+    fn advice(&self) -> &str {
+        "defaults with room for the clients; hub.send for each message (parlour::hub); the clients are raw sockets"
+    }
+
+    fn supports(&self, work: Work) -> bool {
+        matches!(work, Work::Crowd { .. })
+    }
+
+    fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
+        let Work::Crowd { clients, .. } = work else { anyhow::bail!("a hub is for a crowd") };
+        // One more: who has gone may not be counted out yet.
+        let room = clients + 1;
+        let options = ServerOptions::new().connections_max(room).connections_per_uid_max(room);
+        let mut hub = HubOptions::from(options).bind(address(Transport::Unix, place))?;
+        ready.tell();
+        loop {
+            match hub.next_event()? {
+                Event::Message(client, message) => hub.send(client, &message)?,
+                Event::Finished(client) => hub.finish(client)?,
+                Event::Joined(..) | Event::Left(..) => {}
+                Event::Refused(refusal) => anyhow::bail!("a client was turned away: {refusal}"),
+            }
+        }
+    }
+
+    fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
+        Ok(Box::new(RawStreamClient::connect(&place.join("bench/unix"), work)?))
+    }
+}

@@ -1,0 +1,25 @@
+//! parlour itself, as its users use it.
+
+mod blocking;
+mod hub;
+
+use crate::contender::Contender;
+
+pub use blocking::address;
+
+/// parlour over each transport, and the hub.
+#[must_use]
+pub fn contenders() -> Vec<Box<dyn Contender>> {
+    let over = |transport| Box::new(blocking::Blocking::new(transport, true)) as Box<dyn Contender>;
+    let each = |transport| Box::new(blocking::Blocking::new(transport, false)) as Box<dyn Contender>;
+    let transports = parlour::Transport::ALL.iter().copied();
+    let mut all: Vec<_> = transports.clone().map(over).chain(transports.map(each)).collect();
+    all.push(Box::new(hub::Hub));
+    all
+}
+
+/// The version of the library.
+#[must_use]
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}

@@ -1,0 +1,105 @@
+//! A `SOCK_STREAM` socket, blocking: the baseline of baselines.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use anyhow::Result;
+use rustix::net::{
+    AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
+    listen, sendmsg, socket_with,
+};
+
+use super::frame::{self, Reader};
+use super::{DONE, kernel};
+use crate::contender::{Client, Contender, Ready};
+use crate::work::Work;
+
+/// One sendmsg(2) per message, reads through a buffer of 64 KiB, long messages read to where they belong.
+#[derive(Debug)]
+pub(crate) struct RawStream;
+
+impl Contender for RawStream {
+    fn name(&self) -> &str {
+        "raw-stream"
+    }
+
+    fn version(&self) -> String {
+        kernel()
+    }
+
+    fn advice(&self) -> &str {
+        "blocking SOCK_STREAM, 4-byte prefix, one sendmsg for each message, read through 64 KiB or in place (unix(7))"
+    }
+
+    fn supports(&self, work: Work) -> bool {
+        !matches!(work, Work::Crowd { .. })
+    }
+
+    fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
+        let listener = listener(SocketType::STREAM, &place.join("s"))?;
+        ready.tell();
+        let mut message = Vec::new();
+        loop {
+            let client = accept_with(&listener, SocketFlags::CLOEXEC)?;
+            let mut reader = Reader::new(work.size());
+            let mut received = 0;
+            // That a client goes in the middle is no fault of the server's.
+            while reader.receive(&client, &mut message).unwrap_or(false) {
+                received += 1;
+                match work {
+                    Work::Stream { batch, .. } if received % batch == 0 => send(&client, DONE)?,
+                    Work::Stream { .. } => {}
+                    _ => send(&client, &message)?,
+                }
+            }
+        }
+    }
+
+    fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
+        Ok(Box::new(RawStreamClient::connect(&place.join("s"), work)?))
+    }
+}
+
+/// A client of anything that has this framing.
+#[derive(Debug)]
+pub(crate) struct RawStreamClient {
+    socket: OwnedFd,
+    reader: Reader,
+}
+
+impl RawStreamClient {
+    pub(crate) fn connect(path: &Path, work: Work) -> Result<Self> {
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        connect(&socket, &SocketAddrUnix::new(path)?)?;
+        let expected = if matches!(work, Work::Stream { .. }) { 0 } else { work.size() };
+        Ok(Self { socket, reader: Reader::new(expected) })
+    }
+}
+
+impl Client for RawStreamClient {
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        send(&self.socket, message)
+    }
+
+    fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
+        anyhow::ensure!(self.reader.receive(&self.socket, reply)?, "the server has gone");
+        Ok(())
+    }
+}
+
+pub(crate) fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
+    frame::send(message, |parts| send_parts(&socket, parts))
+}
+
+pub(crate) fn send_parts(socket: impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
+    sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+}
+
+/// A socket that listens at this path.
+pub(crate) fn listener(kind: SocketType, path: &Path) -> Result<OwnedFd> {
+    let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    bind(&listener, &SocketAddrUnix::new(path)?)?;
+    listen(&listener, 4096)?;
+    Ok(listener)
+}

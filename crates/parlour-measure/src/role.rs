@@ -1,0 +1,117 @@
+//! The two processes of a turn: this executable, told to be the server or the client.
+
+use std::io::BufRead;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+
+use anyhow::{Context, Result, bail, ensure};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use serde::{Deserialize, Serialize};
+
+use crate::contender::{Contender, Ready};
+use crate::drive::Turn;
+use crate::{count, placement};
+
+/// What a process is to be.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Role {
+    pub(crate) side: Side,
+    pub(crate) contender: String,
+    pub(crate) place: std::path::PathBuf,
+    pub(crate) cpu: Option<usize>,
+    pub(crate) turn: Turn,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Side {
+    Server,
+    Client,
+}
+
+/// What a server says of itself when it is asked.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Counts {
+    pub(crate) allocations: Option<u64>,
+    pub(crate) allocated_bytes: Option<u64>,
+    pub(crate) resident_bytes: u64,
+}
+
+impl Role {
+    /// This executable in this role. `prefix` is what it wants before the role on its command line.
+    pub(crate) fn command(&self, prefix: &[&str]) -> Result<Command> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(prefix).arg(serde_json::to_string(self)?);
+        Ok(command)
+    }
+}
+
+/// Takes a role, as it was handed over on the command line.
+///
+/// # Errors
+///
+/// What went wrong.
+pub fn take(role: &str, contenders: &[Box<dyn Contender>]) -> Result<()> {
+    let role: Role = serde_json::from_str(role).context("this is for the program itself, and not to be typed")?;
+    // It goes with the program that has started it, however that ends.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    if let Some(cpu) = role.cpu {
+        placement::pin(cpu)?;
+    }
+    let contender = contenders.iter().find(|contender| contender.name() == role.contender);
+    let contender = &**contender.with_context(|| format!("there is no {}", role.contender))?;
+    match role.side {
+        Side::Server => serve(contender, &role),
+        Side::Client => drive(contender, &role.place, role.turn),
+    }
+}
+
+fn serve(contender: &dyn Contender, role: &Role) -> Result<()> {
+    if let crate::Work::Crowd { clients, .. } = role.turn.work {
+        count::make_room_for(clients)?;
+    }
+    // Asked while the contender has the first thread. Ends the process when there is nobody to ask any more.
+    thread::Builder::new().name("counts".to_owned()).spawn(|| {
+        count::leave_this_thread_out();
+        let code = match answer() {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("the server cannot say what it uses: {error:#}");
+                1
+            }
+        };
+        std::process::exit(code);
+    })?;
+    contender.serve(&role.place, role.turn.work, Ready(()))?;
+    // Its clients have gone; what it has used may still be asked for.
+    loop {
+        thread::park();
+    }
+}
+
+fn answer() -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        ensure!(line? == "counts", "there is only one question");
+        let counts = Counts {
+            allocations: count::allocations(),
+            allocated_bytes: count::allocated_bytes(),
+            resident_bytes: count::resident_bytes()?,
+        };
+        println!("{}", serde_json::to_string(&counts)?);
+    }
+    Ok(())
+}
+
+fn drive(contender: &dyn Contender, place: &Path, turn: Turn) -> Result<()> {
+    let outcome = contender.drive(place, turn, &mut || {
+        println!("warm");
+        let mut line = String::new();
+        std::io::stdin().read_line(&mut line)?;
+        if line != "go\n" {
+            bail!("the benchmark has ended");
+        }
+        Ok(())
+    })?;
+    println!("{}", serde_json::to_string(&outcome)?);
+    Ok(())
+}

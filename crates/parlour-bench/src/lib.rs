@@ -17,17 +17,25 @@ mod plan;
 mod results;
 mod run;
 mod table;
+mod tokio_api;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use parlour_measure::{Amount, Client, Contender, Outcome, Ready, Turn, Work, contenders, resident_bytes};
+pub use parlour_measure::{Amount, Client, Contender, Outcome, Ready, Turn, Work, resident_bytes};
 
 use args::Args;
 
 /// What stands before a role on the command line.
 const ROLE: &str = "--role";
+
+/// Those that need nothing but the system and parlour: bare system calls, parlour over each transport, the hub, the API for
+/// tokio.
+#[must_use]
+pub fn contenders() -> Vec<Box<dyn Contender>> {
+    parlour_measure::contenders().into_iter().chain(tokio_api::contenders()).collect()
+}
 
 /// Measures these contenders as the command line says, or is one of the processes that do.
 #[must_use]

@@ -42,13 +42,14 @@ pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell>
     let placements = if args.placement.is_empty() { &Placement::ALL[..] } else { &args.placement };
     let cells = works.into_iter().flat_map(|work| placements.iter().map(move |&placement| (work, placement)));
     let cell = |(work, placement)| {
-        let is_in = |contender: &&Box<dyn Contender>| {
+        let is_in = |contender: &dyn Contender| {
             let name = contender.name();
             contender.supports(work)
                 && args.wants_contender(name)
                 && args.filter.as_ref().is_none_or(|text| label(work, placement, name).contains(text))
         };
-        let contenders = contenders.iter().filter(is_in).map(|contender| contender.name().to_owned()).collect();
+        let all = contenders.iter().filter(|contender| is_in(&***contender));
+        let contenders = all.map(|contender| contender.name().to_owned()).collect();
         Cell { work, placement, contenders }
     };
     cells.map(cell).filter(|cell: &Cell| !cell.contenders.is_empty()).collect()

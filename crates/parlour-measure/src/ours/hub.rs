@@ -8,7 +8,7 @@ use parlour::{ServerOptions, Transport};
 
 use super::blocking::address;
 use crate::contender::{Client, Contender, Ready};
-use crate::raw::RawStreamClient;
+use crate::raw::raw_stream_client;
 use crate::work::Work;
 
 /// A hub over `unix`. Its clients are those of the bare epoll server, byte for byte, so that what differs is the server.
@@ -50,6 +50,6 @@ impl Contender for Hub {
     }
 
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
-        Ok(Box::new(RawStreamClient::connect(&place.join("bench/unix"), work)?))
+        raw_stream_client(&place.join("bench/unix"), work)
     }
 }

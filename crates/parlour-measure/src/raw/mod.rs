@@ -6,13 +6,17 @@ mod frame;
 mod packet;
 mod stream;
 
-use crate::contender::Contender;
+use std::path::Path;
 
-pub(crate) use stream::{RawStream, RawStreamClient};
+use anyhow::Result;
+
+use crate::contender::{Client, Contender};
+use crate::work::Work;
+
+use stream::{RawStream, RawStreamClient};
 
 /// All baselines.
-#[must_use]
-pub fn contenders() -> Vec<Box<dyn Contender>> {
+pub(crate) fn contenders() -> Vec<Box<dyn Contender>> {
     vec![Box::new(RawStream), Box::new(packet::RawPacket), Box::new(fifo::RawFifo), Box::new(epoll::RawEpoll)]
 }
 
@@ -23,4 +27,13 @@ pub(crate) fn kernel() -> String {
 }
 
 /// What an answer to a batch of messages is.
-pub(crate) const DONE: &[u8] = b"done";
+pub const DONE: &[u8] = b"done";
+
+/// A client of any server whose wire is that of `raw-stream`, so that what differs between such servers is nothing but them.
+///
+/// # Errors
+///
+/// Nobody listens there.
+pub fn raw_stream_client(path: &Path, work: Work) -> Result<Box<dyn Client>> {
+    Ok(Box::new(RawStreamClient::connect(path, work)?))
+}

@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Path(Path),
     Clean(Clean),
     Doctor(Doctor),
+    Bench(Bench),
     Completions(Completions),
     Man(Man),
     /// One process of the demo
@@ -56,6 +57,9 @@ pub(crate) enum Command {
     /// One process of the demo
     #[command(hide = true)]
     DemoClient(DemoClient),
+    /// One process of the benchmark
+    #[command(hide = true)]
+    BenchRole(BenchRole),
 }
 
 /// Show that all of it works here, in a few seconds, and how fast
@@ -281,6 +285,22 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// Measure how fast messages go on this machine, over each transport
+///
+/// Two processes send messages there and back, and one way, over each transport in turn and over a bare UNIX socket,
+/// in shuffled rounds; the ratios to that socket are taken within a round. Takes less than a minute, and leaves no file
+/// and no process. What else runs on the machine is measured as well: let it be quiet.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bench {
+    /// How often each transport has a turn at each kind of work: more of them make the figures steadier
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: u32,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
 /// Print the completions for a shell
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
@@ -308,6 +328,12 @@ pub(crate) struct DemoClient {
     /// Start again with the first line for as long as the server is there.
     #[arg(long)]
     pub(crate) endless: bool,
+}
+
+/// One process of the benchmark.
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchRole {
+    pub(crate) role: String,
 }
 
 /// Parses this process's command line. The error is also how help and version come out.

@@ -5,8 +5,8 @@ mod common;
 
 use common::{Home, pipe_through};
 
-const COMMANDS: [&str; 10] =
-    ["demo", "serve", "connect", "call", "list", "path", "clean", "doctor", "completions", "man"];
+const COMMANDS: [&str; 11] =
+    ["demo", "serve", "connect", "call", "list", "path", "clean", "doctor", "bench", "completions", "man"];
 
 #[test]
 fn every_shell_completes_every_command() {
@@ -17,7 +17,10 @@ fn every_shell_completes_every_command() {
             assert!(script.contains(command), "{shell} does not complete {command}");
         }
         assert!(script.contains("message-max"), "{shell} does not complete options");
-        assert!(!script.contains("demo-server"), "{shell} shows what is not for users");
+        assert!(
+            !script.contains("demo-server") && !script.contains("bench-role"),
+            "{shell} shows what is not for users"
+        );
     }
 }
 

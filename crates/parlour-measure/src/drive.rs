@@ -55,8 +55,8 @@ impl Outcome {
 /// that has not seen these processes.
 const WARM_UP: Duration = Duration::from_millis(10);
 
-/// And with at least so many samples.
-const WARM_UP_SAMPLES: u64 = 3;
+/// And with at least so many operations.
+const WARM_UP_OPERATIONS: u64 = 3;
 
 /// Does the client's side of a turn.
 pub(crate) fn turn<C: Contender + ?Sized>(
@@ -73,22 +73,22 @@ pub(crate) fn turn<C: Contender + ?Sized>(
             let mut client = contender.connect(place, work)?;
             client.round_trip(&message, &mut reply)?;
             ensure!(reply == message, "what came back is not what was sent");
-            sample(turn.amount, start, || {
+            sample(turn.amount, work.operations_each(), start, || {
                 client.round_trip(&message, &mut reply)?;
                 whole(&reply, &message)
             })
         }
         Work::Stream { batch, .. } => {
             let mut client = contender.connect(place, work)?;
-            sample(turn.amount, start, || client.stream(&message, batch))
+            sample(turn.amount, work.operations_each(), start, || client.stream(&message, batch))
         }
-        Work::Connect { .. } => sample(turn.amount, start, || {
+        Work::Connect { .. } => sample(turn.amount, work.operations_each(), start, || {
             contender.connect(place, work)?.round_trip(&message, &mut reply)?;
             whole(&reply, &message)
         }),
         Work::Crowd { clients, .. } => {
             let mut clients = crowd(contender, place, work, clients)?;
-            sample(turn.amount, start, || all(&mut clients, &message, &mut reply))
+            sample(turn.amount, work.operations_each(), start, || all(&mut clients, &message, &mut reply))
         }
     }
 }
@@ -129,17 +129,18 @@ fn whole(reply: &[u8], message: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Warms up, calls `start`, and takes samples. The end of one is the beginning of the next: one look at the clock for each.
+/// Warms up, calls `start`, and takes samples, of `each` operations. The end of one is the beginning of the next: one look at the clock for each.
 fn sample(
     amount: Amount,
+    each: u64,
     start: &mut dyn FnMut() -> Result<()>,
     mut operation: impl FnMut() -> Result<()>,
 ) -> Result<Outcome> {
     let begin = Instant::now();
     let mut warmed = 0;
-    while warmed < WARM_UP_SAMPLES || begin.elapsed() < WARM_UP {
+    while warmed < WARM_UP_OPERATIONS || begin.elapsed() < WARM_UP {
         operation()?;
-        warmed += 1;
+        warmed += each;
     }
     // Three digits: what is stored differs from what was measured by 0.1 % at most. It is made here, and of full size, so that
     // nothing is allocated while it is filled.
@@ -182,6 +183,7 @@ mod tests {
             let calls = std::cell::RefCell::new(calls.into_inner());
             sample(
                 Amount::Samples(5),
+                1,
                 &mut || {
                     started += 1;
                     calls_before = **calls.borrow();
@@ -195,6 +197,6 @@ mod tests {
             .unwrap()
         };
         assert_eq!((started, outcome.count(), calls - calls_before), (1, 5, 5));
-        assert!(calls_before >= WARM_UP_SAMPLES);
+        assert!(calls_before >= WARM_UP_OPERATIONS);
     }
 }

@@ -4,7 +4,7 @@
 //!   itself in another role ([`take`]), fresh for each [`Turn`], so that no contender profits or suffers from what was in a
 //!   process before it.
 //! - **Warm-up.** The client connects, checks that its message comes back unchanged, and goes on for at least 10 ms and three
-//!   samples. Then both processes' counters are read, and it measures for the time of the turn.
+//!   operations. Then both processes' counters are read, and it measures for the time of the turn.
 //! - **A sample** is one round trip, one batch of messages one way with the answer to its last one, one connection with one
 //!   round trip, or one exchange with every client of a crowd. The end of one is the beginning of the next, so that each has
 //!   one look at the clock in it (`CLOCK_MONOTONIC` through the vDSO; [`clock_cost_ns`] says what that costs here, and it is

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+mod bench;
 mod call;
 mod clean;
 mod completions;
@@ -24,9 +25,11 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Path(args) => path::run(&args),
         Command::Clean(args) => clean::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Completions(args) => completions::run(&args),
         Command::Man(_) => man::run(),
         Command::DemoServer(args) => demo::worker::serve(&args),
         Command::DemoClient(args) => demo::worker::talk(&args),
+        Command::BenchRole(args) => bench::role(&args),
     }
 }

@@ -1,0 +1,133 @@
+//! `parlour bench`: how fast messages go on this machine, beside the bare system calls.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context;
+use parlour_measure::{Amount, Chance, Measured, Placement, Runner, Size, Summary, Turn, Work, contenders, ratio};
+use serde::Serialize;
+
+use crate::args::{Bench, BenchRole};
+use crate::exit::{self, Failure};
+use crate::output;
+use crate::signals::Stop;
+
+/// What everything is divided by: a bare `SOCK_STREAM` socket, blocking, with a system call for each message.
+const BASELINE: &str = "raw-stream";
+
+/// Its row is the first.
+const CONTENDERS: [&str; 5] = [BASELINE, "parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"];
+
+const TURN_MS: u64 = 30;
+
+/// Where everything is slow there are fewer rounds.
+const LAST_ROUND_BEGINS: Duration = Duration::from_secs(30);
+
+/// One contender and one kind of work.
+#[derive(Serialize)]
+struct Row {
+    contender: &'static str,
+    /// `roundtrip` or `stream`.
+    work: &'static str,
+    bytes: usize,
+    best_us: f64,
+    median_us: f64,
+    p99_us: f64,
+    /// The median of the ratios of times within rounds.
+    time_to_raw_stream: f64,
+}
+
+pub(super) fn run(args: &Bench) -> anyhow::Result<()> {
+    // First the signals, so that what is made for a turn is removed whatever comes.
+    let stop = Stop::on_interrupt_or_hangup().context("catching signals")?;
+    let contenders = contenders();
+    let runner = Runner::new(&contenders, &["bench-role"])?;
+    let works = works();
+    output::note("two processes, in turn over each transport; this takes some 20 seconds");
+    let turns = measure(&runner, &works, args.rounds, &stop)?;
+    let rows: Vec<Row> = CONTENDERS
+        .into_iter()
+        .flat_map(|contender| works.iter().map(move |&work| (contender, work)))
+        .map(|(contender, work)| row(&turns, contender, work))
+        .collect();
+    if args.json { output::json(&rows) } else { print(&rows) }
+}
+
+/// One process of it.
+pub(super) fn role(args: &BenchRole) -> anyhow::Result<()> {
+    parlour_measure::take(&args.role, &contenders())
+}
+
+fn works() -> Vec<Work> {
+    let round_trips = [64, 4 << 10, 64 << 10, 1 << 20].map(|size| Work::RoundTrip { size });
+    round_trips.into_iter().chain([64, 1 << 20].map(Work::stream_of)).collect()
+}
+
+/// The turns of each contender at each kind of work, with their rounds.
+type Turns = HashMap<(&'static str, Work), Vec<(u32, Measured)>>;
+
+fn measure(runner: &Runner<'_>, works: &[Work], rounds: u32, stop: &Stop) -> anyhow::Result<Turns> {
+    let seed = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
+    let mut chance = Chance::new(seed);
+    let (mut works, mut contenders) = (works.to_vec(), CONTENDERS);
+    let mut turns = Turns::new();
+    let begin = Instant::now();
+    for round in 0..rounds.max(1) {
+        if round > 0 && begin.elapsed() > LAST_ROUND_BEGINS {
+            output::note(format_args!("this machine is busy or slow: {round} rounds have to do"));
+            break;
+        }
+        chance.shuffle(&mut works);
+        for &work in &works {
+            chance.shuffle(&mut contenders);
+            for contender in contenders {
+                let turn = Turn { work, amount: Amount::Ms(TURN_MS) };
+                let measured = runner.turn(contender, turn, Placement::Unpinned);
+                // What ends us ends the processes of the turn as well.
+                if stop.is_triggered() {
+                    return Err(Failure::new(exit::OTHER, "interrupted").into());
+                }
+                let measured = measured.with_context(|| format!("{work} over {contender}"))?;
+                turns.entry((contender, work)).or_default().push((round, measured));
+            }
+        }
+    }
+    Ok(turns)
+}
+
+fn row(turns: &Turns, contender: &'static str, work: Work) -> Row {
+    let of = |contender| turns.get(&(contender, work)).map_or(&[][..], Vec::as_slice);
+    let medians = |contender| of(contender).iter().map(|(round, turn)| (*round, turn.median_ns())).collect::<Vec<_>>();
+    let all: Vec<Measured> = of(contender).iter().map(|(_, turn)| turn.clone()).collect();
+    let Summary { best, median, p99, .. } = Summary::of(&all);
+    Row {
+        contender,
+        work: work.kind(),
+        bytes: work.size(),
+        best_us: best / 1e3,
+        median_us: median / 1e3,
+        p99_us: p99 / 1e3,
+        time_to_raw_stream: ratio(&medians(contender), &medians(BASELINE)),
+    }
+}
+
+fn print(rows: &[Row]) -> anyhow::Result<()> {
+    let column = |row: &Row| {
+        let size = Size(row.bytes);
+        if row.work == "stream" { format!("{size} ONE WAY") } else { format!("{size} THERE AND BACK") }
+    };
+    let of = |contender| rows.iter().filter(move |row| row.contender == contender);
+    let columns: Vec<String> = of(BASELINE).map(column).collect();
+    let header: Vec<&str> = std::iter::once("\u{b5}s").chain(columns.iter().map(String::as_str)).collect();
+    let cell = |row: &Row| format!("{:.2} (x{:.2})", row.median_us, row.time_to_raw_stream);
+    let line = |contender: &str| {
+        let name = contender.strip_prefix("parlour-").unwrap_or(contender).to_owned();
+        std::iter::once(name).chain(rows.iter().filter(|row| row.contender == contender).map(cell)).collect()
+    };
+    output::table(&header, &header[1..], CONTENDERS.into_iter().map(line).collect())?;
+    output::line(
+        "\nEach figure is the median time in microseconds of one round trip, or of one message of many that go one way. In\n\
+         brackets: the median of its ratios to raw-stream in the same round, which is a blocking UNIX socket with one system\n\
+         call for each message. Figures change with what else this machine does; the ratios change less.",
+    )
+}

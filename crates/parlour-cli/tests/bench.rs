@@ -1,0 +1,52 @@
+//! `parlour bench`: how fast it is here.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
+
+mod common;
+
+use std::process::Command;
+
+use common::{Home, Running, text};
+use rustix::process::Signal;
+
+/// `parlour bench`, told apart from those of other tests by its environment.
+fn bench(home: &Home, args: &[&str]) -> Command {
+    let mut command = home.command(&[&["bench"], args].concat());
+    command.env("TMPDIR", home.path());
+    command
+}
+
+/// Whether a process of this benchmark is there.
+fn processes(home: &Home) -> usize {
+    let marker = format!("TMPDIR={}", home.path().display());
+    let environments = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("environ"));
+    let ours = |environment: &Vec<u8>| environment.split(|&byte| byte == 0).any(|part| part == marker.as_bytes());
+    environments.filter_map(|path| std::fs::read(path).ok()).filter(ours).count()
+}
+
+#[test]
+fn every_transport_is_measured_beside_a_bare_socket() {
+    let home = Home::new();
+    let output = bench(&home, &["--rounds", "1", "--json"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for contender in ["raw-stream", "parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"] {
+        let rows: Vec<_> = rows.as_array().unwrap().iter().filter(|row| row["contender"] == contender).collect();
+        assert_eq!(rows.len(), 6, "{contender}");
+        for row in rows {
+            let figure = |name: &str| row[name].as_f64().unwrap();
+            assert!(figure("best_us") > 0.0 && figure("median_us") <= figure("p99_us"), "{row}");
+            assert!((figure("time_to_raw_stream") == 1.0) == (contender == "raw-stream"), "{row}");
+        }
+    }
+    assert_eq!(processes(&home), 0);
+}
+
+#[test]
+fn an_interrupt_ends_it_and_its_processes() {
+    let home = Home::new();
+    let mut bench = Running::start(&mut bench(&home, &[]));
+    bench.wait_for_stderr("two processes");
+    bench.signal(Signal::INT);
+    assert_eq!(bench.wait().code(), Some(1));
+    assert_eq!(processes(&home), 0);
+}

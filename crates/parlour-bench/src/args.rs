@@ -66,6 +66,10 @@ pub(crate) enum Kind {
     Crowd,
     /// Memory of the server for each of ten thousand idle connections
     Memory,
+    /// Processor time of a connection on which nothing is sent
+    Idle,
+    /// System calls for each message
+    Calls,
 }
 
 impl Args {

@@ -44,7 +44,7 @@ pub fn main(contenders: Vec<Box<dyn Contender>>) -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let outcome = match (arguments.next(), arguments.next()) {
         (Some(first), Some(role)) if first == ROLE => parlour_measure::take(&role, &contenders),
-        _ => run::run(&Args::parse(), &contenders),
+        _ => command(&Args::parse(), &contenders),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,4 +53,12 @@ pub fn main(contenders: Vec<Box<dyn Contender>>) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn command(args: &Args, contenders: &[Box<dyn Contender>]) -> anyhow::Result<()> {
+    if args.list {
+        run::list(contenders);
+        return Ok(());
+    }
+    run::run(args, contenders)
 }

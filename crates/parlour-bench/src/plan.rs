@@ -55,20 +55,63 @@ pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell>
     cells.map(cell).filter(|cell: &Cell| !cell.contenders.is_empty()).collect()
 }
 
-/// Those whose memory for idle connections is measured.
-pub(crate) fn idle(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<String> {
-    if !args.wants(Kind::Memory) {
-        return Vec::new();
-    }
-    let work = Work::Crowd { size: 64, clients: idle_connections(args) };
-    let wanted = |name: &str| {
-        args.wants_contender(name) && args.filter.as_ref().is_none_or(|text| format!("memory/{name}").contains(text))
-    };
-    let all = contenders.iter().filter(|contender| contender.supports(work) && wanted(contender.name()));
-    all.map(|contender| contender.name().to_owned()).collect()
+/// What is not measured in rounds, because it does not depend on time.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Count {
+    /// Memory of a server with this many idle connections.
+    Memory(usize),
+    /// Processor time of an idle connection.
+    Idle,
+    /// System calls for each operation of this work: those that so many more samples take.
+    Calls(Work, u64),
 }
 
-pub(crate) fn idle_connections(args: &Args) -> usize {
+/// What of that the arguments ask for, with whom.
+pub(crate) fn counts(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<(Count, String)> {
+    let mut counts = Vec::new();
+    if args.wants(Kind::Calls) {
+        counts.extend([64, 64 << 10].map(|size| Count::Calls(Work::RoundTrip { size }, 200)));
+        counts.push(Count::Calls(Work::Stream { size: 64, batch: 2048 }, 2));
+        counts.push(Count::Calls(Work::Connect { size: 64 }, 50));
+    }
+    if args.wants(Kind::Idle) {
+        counts.push(Count::Idle);
+    }
+    if args.wants(Kind::Memory) {
+        counts.push(Count::Memory(idle_connections(args)));
+    }
+    let with = |count: Count| {
+        let wanted = move |contender: &dyn Contender| {
+            let name = contender.name();
+            contender.supports(count.work())
+                && args.wants_contender(name)
+                && args.filter.as_ref().is_none_or(|text| format!("{}/{name}", count.label()).contains(text))
+        };
+        let all = contenders.iter().filter(move |contender| wanted(&***contender));
+        all.map(move |contender| (count, contender.name().to_owned()))
+    };
+    counts.into_iter().flat_map(with).collect()
+}
+
+impl Count {
+    fn work(self) -> Work {
+        match self {
+            Self::Memory(clients) => Work::Crowd { size: 64, clients },
+            Self::Idle => Work::RoundTrip { size: 64 },
+            Self::Calls(work, _) => work,
+        }
+    }
+
+    pub(crate) fn label(self) -> String {
+        match self {
+            Self::Memory(_) => "memory".to_owned(),
+            Self::Idle => "idle".to_owned(),
+            Self::Calls(work, _) => format!("calls/{work}"),
+        }
+    }
+}
+
+fn idle_connections(args: &Args) -> usize {
     if args.quick { IDLE / 10 } else { IDLE }
 }
 

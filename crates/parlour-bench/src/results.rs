@@ -1,6 +1,6 @@
 //! What a run has found, as it is saved.
 
-use parlour_measure::{Idle, Measured, Placement, Summary, Work};
+use parlour_measure::{Calls, Contender, Idle, Measured, Placement, Summary, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
@@ -20,7 +20,9 @@ pub(crate) struct Results {
     pub(crate) clock_ns: f64,
     pub(crate) contenders: Vec<About>,
     pub(crate) rows: Vec<Row>,
+    pub(crate) memory: Vec<MemoryRow>,
     pub(crate) idle: Vec<IdleRow>,
+    pub(crate) calls: Vec<CallsRow>,
     pub(crate) skipped: Vec<Skipped>,
 }
 
@@ -54,6 +56,12 @@ pub(crate) struct TurnRow {
     pub(crate) allocations: Option<f64>,
 }
 
+impl About {
+    pub(crate) fn of(contender: &dyn Contender) -> Self {
+        Self { name: contender.name().to_owned(), version: contender.version(), advice: contender.advice().to_owned() }
+    }
+}
+
 impl TurnRow {
     pub(crate) fn of(round: u32, measured: &Measured) -> Self {
         let operations = measured.operations().max(1) as f64;
@@ -70,9 +78,25 @@ impl TurnRow {
 
 /// The memory of a contender's idle connections.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct IdleRow {
+pub(crate) struct MemoryRow {
     pub(crate) contender: String,
     pub(crate) idle: Idle,
+}
+
+/// The processor time of an idle connection.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct IdleRow {
+    pub(crate) contender: String,
+    /// Of one processor.
+    pub(crate) share: f64,
+}
+
+/// The system calls of both processes for one operation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct CallsRow {
+    pub(crate) work: Work,
+    pub(crate) contender: String,
+    pub(crate) calls: Calls,
 }
 
 /// What could not be measured.
@@ -80,6 +104,12 @@ pub(crate) struct IdleRow {
 pub(crate) struct Skipped {
     pub(crate) what: String,
     pub(crate) why: String,
+}
+
+impl Skipped {
+    pub(crate) fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
+        Self { what: what.into(), why: why.into() }
+    }
 }
 
 impl Results {

@@ -2,24 +2,27 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
-use parlour_measure::{Amount, Chance, Contender, Measured, Placement, Runner, Summary, Turn, clock_cost_ns};
+use parlour_measure::{
+    Amount, Chance, Contender, Measured, Placement, Runner, Summary, Turn, Work, clock_cost_ns,
+    why_calls_cannot_be_counted,
+};
+use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::args::Args;
 use crate::machine::{self, Machine};
-use crate::plan::{self, Cell, label};
-use crate::results::{About, IdleRow, Results, Row, Skipped, TurnRow};
+use crate::plan::{self, Cell, Count, label};
+use crate::results::{About, CallsRow, IdleRow, MemoryRow, Results, Row, Skipped, TurnRow};
 use crate::{ROLE, table};
 
-/// Does what the arguments ask for.
+/// Measures what the arguments ask for, prints it, and saves it if they say so.
 pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<()> {
-    if args.list {
-        return list(contenders);
-    }
-    let results = measure(args, contenders)?;
+    let results = Run::new(args, contenders)?.measure()?;
     table::print(&results, &args.baseline);
     if let Some(path) = &args.json {
         let text = serde_json::to_string(&results)?;
@@ -29,119 +32,150 @@ pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<()> 
     Ok(())
 }
 
-fn list(contenders: &[Box<dyn Contender>]) -> Result<()> {
+pub(crate) fn list(contenders: &[Box<dyn Contender>]) {
     for contender in contenders {
         println!("{} ({}): {}", contender.name(), contender.version(), contender.advice());
     }
-    Ok(())
 }
 
-fn measure(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<Results> {
-    let runner = Runner::new(contenders, &[ROLE])?;
-    let (cells, unplaced): (Vec<Cell>, Vec<Cell>) =
-        plan::cells(args, contenders).into_iter().partition(|cell| runner.can_place(cell.placement));
-    let idle = plan::idle(args, contenders);
-    ensure!(
-        !cells.is_empty() || !idle.is_empty(),
-        "there is nothing to measure: --list shows the contenders, --help what else can be chosen"
-    );
-    let seed = args.seed.unwrap_or_else(|| {
-        SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
-    });
-    let mut results = Results {
-        machine: Machine::this(),
-        date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        seed,
-        rounds: args.rounds(),
-        turn_ms: args.turn_ms(),
-        clock_ns: clock_cost_ns(),
-        ..Results::default()
-    };
-    results.skipped = unplaced
-        .iter()
-        .map(|cell| Skipped {
-            what: format!("{}/{}", cell.work, cell.placement),
-            why: "this machine has not enough processors".to_owned(),
-        })
-        .collect();
-    let turns: usize = cells.iter().map(|cell| cell.contenders.len()).sum::<usize>() * args.rounds() as usize;
-    let progress = progress(turns + idle.len());
-    let measured = rounds(args, &runner, &cells, seed, &mut results.skipped, &progress);
-    for cell in &cells {
-        for contender in &cell.contenders {
-            if let Some(turns) = measured.get(&(cell.work, cell.placement, contender.clone())) {
-                results.rows.push(row(cell, contender, turns));
-            }
-        }
-    }
-    for contender in idle {
-        progress.set_message(format!("memory/{contender}"));
-        match runner.idle(&contender, plan::idle_connections(args)) {
-            Ok(idle) => results.idle.push(IdleRow { contender, idle }),
-            Err(error) => {
-                results.skipped.push(Skipped { what: format!("memory/{contender}"), why: format!("{error:#}") });
-            }
-        }
-        progress.inc(1);
-    }
-    progress.finish_and_clear();
-    let is_in = |name: &str| {
-        results.rows.iter().any(|row| row.contender == name) || results.idle.iter().any(|row| row.contender == name)
-    };
-    results.contenders = contenders
-        .iter()
-        .filter(|contender| is_in(contender.name()))
-        .map(|contender| About {
-            name: contender.name().to_owned(),
-            version: contender.version(),
-            advice: contender.advice().to_owned(),
-        })
-        .collect();
-    results.load_after = machine::load();
-    Ok(results)
+struct Run<'a> {
+    args: &'a Args,
+    runner: Runner<'a>,
+    cells: Vec<Cell>,
+    counts: Vec<(Count, String)>,
+    progress: ProgressBar,
+    stop: Arc<AtomicBool>,
+    results: Results,
 }
 
 /// The turns of each contender in each cell, with their rounds.
-type Turns = HashMap<(parlour_measure::Work, Placement, String), Vec<(u32, Measured)>>;
+type Turns = HashMap<(Work, Placement, String), Vec<(u32, Measured)>>;
 
-fn rounds(
-    args: &Args,
-    runner: &Runner<'_>,
-    cells: &[Cell],
-    seed: u64,
-    skipped: &mut Vec<Skipped>,
-    progress: &ProgressBar,
-) -> Turns {
-    let mut chance = Chance::new(seed);
-    let mut cells = cells.to_vec();
-    let mut measured = Turns::new();
-    for round in 1..=args.rounds() {
-        chance.shuffle(&mut cells);
-        for cell in &mut cells {
-            let Cell { work, placement, .. } = *cell;
-            chance.shuffle(&mut cell.contenders);
-            cell.contenders.retain(|contender| {
-                let label = label(work, placement, contender);
-                // Drawn between turns only: while one is on, this process sleeps.
-                progress.set_message(label.clone());
-                let turn = Turn { work, amount: Amount::Ms(args.turn_ms()) };
-                let outcome = runner.turn(contender, turn, placement);
-                progress.inc(1);
-                match outcome {
-                    Ok(turn) => {
-                        measured.entry((work, placement, contender.clone())).or_default().push((round, turn));
-                        true
-                    }
-                    // It need not try again.
-                    Err(error) => {
-                        skipped.push(Skipped { what: label, why: format!("{error:#}") });
-                        false
+impl<'a> Run<'a> {
+    fn new(args: &'a Args, contenders: &'a [Box<dyn Contender>]) -> Result<Self> {
+        // So that what is made for a turn is removed whatever comes. The turn itself ends with its processes.
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            signal_hook::flag::register(signal, Arc::clone(&stop)).context("catching signals")?;
+        }
+        let runner = Runner::new(contenders, &[ROLE])?;
+        let all = plan::cells(args, contenders).into_iter();
+        let (cells, unplaced): (Vec<Cell>, Vec<Cell>) = all.partition(|cell| runner.can_place(cell.placement));
+        let counts = plan::counts(args, contenders);
+        ensure!(
+            !cells.is_empty() || !counts.is_empty(),
+            "there is nothing to measure: --list shows the contenders, --help what else can be chosen"
+        );
+        let turns = cells.iter().map(|cell| cell.contenders.len()).sum::<usize>() * args.rounds() as usize;
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
+        let why = "this machine has not enough processors";
+        let skipped = unplaced.iter().map(|cell| Skipped::new(format!("{}/{}", cell.work, cell.placement), why));
+        let results = Results {
+            machine: Machine::this(),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
+            seed: args.seed.unwrap_or(since_epoch.as_millis() as u64),
+            rounds: args.rounds(),
+            turn_ms: args.turn_ms(),
+            clock_ns: clock_cost_ns(),
+            skipped: skipped.collect(),
+            ..Results::default()
+        };
+        Ok(Self { args, runner, progress: progress(turns + counts.len()), cells, counts, stop, results })
+    }
+
+    fn measure(mut self) -> Result<Results> {
+        let turns = self.rounds()?;
+        for cell in &self.cells {
+            for contender in &cell.contenders {
+                if let Some(turns) = turns.get(&(cell.work, cell.placement, contender.clone())) {
+                    self.results.rows.push(row(cell, contender, turns));
+                }
+            }
+        }
+        self.count()?;
+        self.progress.finish_and_clear();
+        let Results { rows, memory, idle, calls, .. } = &self.results;
+        let names = rows.iter().map(|row| &row.contender).chain(memory.iter().map(|row| &row.contender));
+        let names = names.chain(idle.iter().map(|row| &row.contender)).chain(calls.iter().map(|row| &row.contender));
+        let names: Vec<&str> = names.map(String::as_str).collect();
+        let all = self.runner.contenders().iter().filter(|contender| names.contains(&contender.name()));
+        self.results.contenders = all.map(|contender| About::of(&**contender)).collect();
+        self.results.load_after = machine::load();
+        Ok(self.results)
+    }
+
+    fn rounds(&mut self) -> Result<Turns> {
+        let mut chance = Chance::new(self.results.seed);
+        let mut cells = self.cells.clone();
+        let mut turns = Turns::new();
+        for round in 1..=self.args.rounds() {
+            chance.shuffle(&mut cells);
+            for cell in &mut cells {
+                let Cell { work, placement, .. } = *cell;
+                chance.shuffle(&mut cell.contenders);
+                for contender in std::mem::take(&mut cell.contenders) {
+                    let turn = Turn { work, amount: Amount::Ms(self.args.turn_ms()) };
+                    let label = label(work, placement, &contender);
+                    let measured = self.step(&label, |runner| runner.turn(&contender, turn, placement))?;
+                    // Who has failed need not try again.
+                    if let Some(measured) = measured {
+                        turns.entry((work, placement, contender.clone())).or_default().push((round, measured));
+                        cell.contenders.push(contender);
                     }
                 }
-            });
+            }
+        }
+        Ok(turns)
+    }
+
+    /// What does not depend on time.
+    fn count(&mut self) -> Result<()> {
+        if let Some(why) = why_calls_cannot_be_counted() {
+            let all = self.counts.len();
+            self.counts.retain(|(count, _)| !matches!(count, Count::Calls(..)));
+            if self.counts.len() < all {
+                self.results.skipped.push(Skipped::new("system calls for each message", why));
+            }
+        }
+        for (count, contender) in self.counts.clone() {
+            let label = format!("{}/{contender}", count.label());
+            match count {
+                Count::Memory(connections) => {
+                    if let Some(idle) = self.step(&label, |runner| runner.idle(&contender, connections))? {
+                        self.results.memory.push(MemoryRow { contender, idle });
+                    }
+                }
+                Count::Idle => {
+                    if let Some(share) = self.step(&label, |runner| runner.idle_share(&contender))? {
+                        self.results.idle.push(IdleRow { contender, share });
+                    }
+                }
+                Count::Calls(work, more) => {
+                    if let Some(calls) = self.step(&label, |runner| runner.calls(&contender, work, more))? {
+                        self.results.calls.push(CallsRow { work, contender, calls });
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Does one thing, and notes why it cannot be done. The bar is drawn before and after: in between this process sleeps.
+    fn step<T>(&mut self, label: &str, act: impl FnOnce(&Runner<'a>) -> Result<T>) -> Result<Option<T>> {
+        self.progress.set_message(label.to_owned());
+        let outcome = act(&self.runner);
+        self.progress.inc(1);
+        if self.stop.load(Ordering::Relaxed) {
+            bail!("interrupted");
+        }
+        match outcome {
+            Ok(done) => Ok(Some(done)),
+            Err(error) => {
+                self.results.skipped.push(Skipped::new(label, format!("{error:#}")));
+                Ok(None)
+            }
         }
     }
-    measured
 }
 
 fn row(cell: &Cell, contender: &str, turns: &[(u32, Measured)]) -> Row {

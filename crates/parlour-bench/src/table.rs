@@ -1,10 +1,10 @@
 //! The results as tables in the terminal.
 
-use comfy_table::{CellAlignment, Table, presets};
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use parlour_measure::{Placement, Work};
 
 use crate::plan;
-use crate::results::{Results, Row};
+use crate::results::{CallsRow, Results, Row};
 
 /// Prints all of it, with ratios to the baseline where it took part.
 pub(crate) fn print(results: &Results, baseline: &str) {
@@ -23,9 +23,15 @@ pub(crate) fn print(results: &Results, baseline: &str) {
         println!("{}, {placement}", plan::title(work));
         println!("{}\n", cell(results, work, placement, baseline));
     }
+    if !results.memory.is_empty() {
+        println!("memory of the server for each idle connection\n{}\n", memory(results));
+    }
     if !results.idle.is_empty() {
-        println!("memory of the server for each idle connection");
-        println!("{}\n", idle(results));
+        println!("processor time of an idle connection, of one processor\n{}\n", idle(results));
+    }
+    if !results.calls.is_empty() {
+        println!("system calls of both processes for one operation, counted by strace, which slows what it counts");
+        println!("{}\n", calls(results));
     }
     for skipped in &results.skipped {
         println!("not measured: {}: {}", skipped.what, skipped.why);
@@ -59,9 +65,9 @@ fn cell(results: &Results, work: Work, placement: Placement, baseline: &str) -> 
     right(table)
 }
 
-fn idle(results: &Results) -> Table {
+fn memory(results: &Results) -> Table {
     let mut table = table(&["contender", "connections", "allocated B", "resident B"]);
-    for row in &results.idle {
+    for row in &results.memory {
         table.add_row([
             row.contender.clone(),
             row.idle.connections.to_string(),
@@ -70,6 +76,32 @@ fn idle(results: &Results) -> Table {
         ]);
     }
     right(table)
+}
+
+fn idle(results: &Results) -> Table {
+    let mut table = table(&["contender", "share"]);
+    for row in &results.idle {
+        table.add_row([row.contender.clone(), format!("{:.2} %", row.share * 100.0)]);
+    }
+    right(table)
+}
+
+fn calls(results: &Results) -> Table {
+    let mut table = table(&["operation", "contender", "calls", "yields", "which"]);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(150);
+    for CallsRow { work, contender, calls } in &results.calls {
+        let mut each: Vec<(&String, &f64)> = calls.0.iter().filter(|(name, _)| *name != "sched_yield").collect();
+        each.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+        let each: Vec<String> = each.iter().map(|(name, count)| format!("{name} {count:.3}")).collect();
+        table.add_row([
+            plan::title(*work),
+            contender.clone(),
+            format!("{:.3}", calls.without_yields()),
+            format!("{:.3}", calls.0.get("sched_yield").copied().unwrap_or_default()),
+            each.join(", "),
+        ]);
+    }
+    table
 }
 
 fn table(header: &[&str]) -> Table {

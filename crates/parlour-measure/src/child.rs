@@ -60,6 +60,16 @@ impl Child {
         }
     }
 
+    /// Has it end by itself, which it does when its stdin ends.
+    pub(crate) fn finish(mut self) -> Result<()> {
+        self.stdin = None;
+        // What else it prints is of no interest; its stdout ends when it does.
+        std::io::copy(&mut self.stdout, &mut std::io::sink())?;
+        let status = self.process.wait()?;
+        anyhow::ensure!(status.success(), "the {} has ended with {status}", self.what);
+        Ok(())
+    }
+
     pub(crate) fn ask(&mut self, line: &str, patience: Duration) -> Result<String> {
         self.say(line)?;
         self.line(patience)

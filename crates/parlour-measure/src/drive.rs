@@ -26,7 +26,7 @@ pub struct Turn {
 pub enum Amount {
     /// Samples until these milliseconds have passed, and three in any case.
     Ms(u64),
-    /// This many samples.
+    /// This many samples, after a warm-up that is always the same: for counting what each costs.
     Samples(u64),
 }
 
@@ -138,7 +138,8 @@ fn sample(
 ) -> Result<Outcome> {
     let begin = Instant::now();
     let mut warmed = 0;
-    while warmed < WARM_UP_OPERATIONS || begin.elapsed() < WARM_UP {
+    let counted = matches!(amount, Amount::Samples(_));
+    while warmed < WARM_UP_OPERATIONS || (begin.elapsed() < WARM_UP && !counted) {
         operation()?;
         warmed += each;
     }

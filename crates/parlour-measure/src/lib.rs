@@ -16,6 +16,7 @@
 //!   second apart, and the ratio is the median of these ([`ratio`]).
 //! - **Percentiles** are those of all samples of all rounds together ([`Summary`]), from a histogram that is exact to 0.1 %.
 
+mod calls;
 mod child;
 mod contender;
 mod count;
@@ -29,6 +30,7 @@ mod stats;
 mod turn;
 mod work;
 
+pub use calls::{Calls, why_calls_cannot_be_counted};
 pub use contender::{Client, Contender, Ready};
 pub use count::{Allocator, allocator, resident_bytes};
 pub use drive::{Amount, Outcome, Turn};

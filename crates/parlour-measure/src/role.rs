@@ -37,6 +37,15 @@ pub(crate) struct Counts {
     pub(crate) resident_bytes: u64,
 }
 
+impl Side {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Server => "server",
+            Self::Client => "client",
+        }
+    }
+}
+
 impl Role {
     /// This executable in this role. `prefix` is what it wants before the role on its command line.
     pub(crate) fn command(&self, prefix: &[&str]) -> Result<Command> {

@@ -1,11 +1,13 @@
 //! One turn of one contender: two fresh processes, told when to begin.
 
 use std::path::Path;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::calls::{self, Calls};
 use crate::child::Child;
 use crate::contender::Contender;
 use crate::count;
@@ -130,6 +132,57 @@ impl<'a> Runner<'a> {
         })
     }
 
+    /// Counts the system calls of both processes for one operation: those that `more` samples add to one.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in this process or in one of the two; also that they cannot be counted.
+    pub fn calls(&self, contender: &str, work: Work, more: u64) -> Result<Calls> {
+        let few = self.calls_of(contender, Turn { work, amount: Amount::Samples(1) })?;
+        let many = self.calls_of(contender, Turn { work, amount: Amount::Samples(1 + more) })?;
+        Ok(Calls::difference(&few, &many, more * work.operations_each()))
+    }
+
+    /// All those of both processes.
+    fn calls_of(&self, contender: &str, turn: Turn) -> Result<Calls> {
+        let place = Place::new()?;
+        let mut sum = Calls::default();
+        let child = |side, file: &Path| {
+            let role = Role { side, contender: contender.to_owned(), place: place.path().to_owned(), cpu: None, turn };
+            Child::spawn(side.name(), calls::counted(&role.command(self.prefix)?, file))
+        };
+        let [of_server, of_client] = ["calls-of-server", "calls-of-client"].map(|name| place.path().join(name));
+        let mut server = child(Side::Server, &of_server)?;
+        expect(&mut server, "ready")?;
+        let mut client = child(Side::Client, &of_client)?;
+        expect(&mut client, "warm")?;
+        client.say("go")?;
+        client.line(PATIENCE)?;
+        for (process, file) in [(client, of_client), (server, of_server)] {
+            process.finish()?;
+            sum.add(&Calls::read(&file)?);
+        }
+        Ok(sum)
+    }
+
+    /// Processor time that both sides of a connection take while nothing is sent, as a share of one processor.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong in this process or in one of the two.
+    pub fn idle_share(&self, contender: &str) -> Result<f64> {
+        let place = Place::new()?;
+        let turn = Turn { work: Work::RoundTrip { size: 64 }, amount: Amount::Samples(1) };
+        let pair = self.pair(contender, turn, Placement::Unpinned, place.path())?;
+        let used = || Ok::<u64, anyhow::Error>(count::cpu_ns(pair.server.id())? + count::cpu_ns(pair.client.id())?);
+        // Until what comes after a message is over, whatever it is.
+        thread::sleep(Duration::from_millis(50));
+        let (begin, before) = (Instant::now(), used()?);
+        thread::sleep(Duration::from_millis(300));
+        let (elapsed, after) = (begin.elapsed(), used()?);
+        Ok((after - before) as f64 / elapsed.as_nanos() as f64)
+    }
+
     fn pair(&self, contender: &str, turn: Turn, placement: Placement, place: &Path) -> Result<Pair> {
         let processors = placement.processors(&self.processors);
         let (server, client) = processors.context("this machine has not enough processors")?;
@@ -143,27 +196,27 @@ impl<'a> Runner<'a> {
     /// A server that can be connected to.
     fn server(&self, contender: &str, turn: Turn, cpu: Option<usize>, place: &Path) -> Result<Child> {
         let mut server = self.child(Side::Server, contender, turn, cpu, place)?;
-        let said = server.line(PATIENCE)?;
-        ensure!(said == "ready", "the server says {said:.100}");
+        expect(&mut server, "ready")?;
         Ok(server)
     }
 
     /// A client that is connected and warm.
     fn client(&self, contender: &str, turn: Turn, cpu: Option<usize>, place: &Path) -> Result<Child> {
         let mut client = self.child(Side::Client, contender, turn, cpu, place)?;
-        let said = client.line(PATIENCE)?;
-        ensure!(said == "warm", "the client says {said:.100}");
+        expect(&mut client, "warm")?;
         Ok(client)
     }
 
     fn child(&self, side: Side, contender: &str, turn: Turn, cpu: Option<usize>, place: &Path) -> Result<Child> {
         let role = Role { side, contender: contender.to_owned(), place: place.to_owned(), cpu, turn };
-        let what = match side {
-            Side::Server => "server",
-            Side::Client => "client",
-        };
-        Child::spawn(what, role.command(self.prefix)?)
+        Child::spawn(side.name(), role.command(self.prefix)?)
     }
+}
+
+fn expect(child: &mut Child, line: &str) -> Result<()> {
+    let said = child.line(PATIENCE)?;
+    ensure!(said == line, "a process says {said:.100} and not {line}");
+    Ok(())
 }
 
 /// The processes of a turn. The client goes first.

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use parlour_measure::{Placement, Size};
 
 /// Measures how fast messages go, between two processes, against the bare system calls.
@@ -10,7 +10,7 @@ use parlour_measure::{Placement, Size};
 /// Every contender has a turn in every cell (a kind of work, a size, a placement) of every round, in random order. Ratios
 /// are taken within a round.
 #[derive(Debug, Parser)]
-#[command(name = "parlour-bench", disable_help_subcommand = true)]
+#[command(name = "parlour-bench", disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     /// Less of everything: under a minute
     #[arg(long)]
@@ -51,6 +51,30 @@ pub(crate) struct Args {
     /// What cargo says.
     #[arg(long, hide = true, global = true)]
     pub(crate) bench: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// What else than to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Report(Report),
+}
+
+/// Makes a report of saved results
+///
+/// Where several runs have a figure, the first of them counts.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Report {
+    /// What --json has written
+    #[arg(required = true, value_name = "FILE")]
+    pub(crate) results: Vec<PathBuf>,
+    /// Writes one HTML file that needs no other
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Writes Markdown, with its charts in a directory beside it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) markdown: Option<PathBuf>,
 }
 
 /// What can be measured.

@@ -14,6 +14,7 @@ pub mod allocator;
 mod args;
 mod machine;
 mod plan;
+mod report;
 mod results;
 mod run;
 mod table;
@@ -25,7 +26,7 @@ use clap::Parser;
 
 pub use parlour_measure::{Amount, Client, Contender, Outcome, Ready, Turn, Work, resident_bytes};
 
-use args::Args;
+use args::{Args, Command};
 
 /// What stands before a role on the command line.
 const ROLE: &str = "--role";
@@ -60,5 +61,8 @@ fn command(args: &Args, contenders: &[Box<dyn Contender>]) -> anyhow::Result<()>
         run::list(contenders);
         return Ok(());
     }
-    run::run(args, contenders)
+    match &args.command {
+        Some(Command::Report(report)) => report::run(report),
+        None => run::run(args, contenders),
+    }
 }

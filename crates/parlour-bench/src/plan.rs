@@ -122,15 +122,21 @@ pub(crate) fn label(work: Work, placement: Placement, contender: &str) -> String
 
 /// What a kind of work is called in tables.
 pub(crate) fn title(work: Work) -> String {
-    let size = match work.size() {
-        bytes if bytes < 1 << 10 => format!("{bytes} B"),
-        bytes => Size(bytes).to_string().replace("KiB", " KiB").replace("MiB", " MiB"),
-    };
+    let size = size(Size(work.size()));
     match work {
         Work::RoundTrip { .. } => format!("round trip, {size}"),
         Work::Stream { .. } => format!("one way, {size}"),
         Work::Connect { .. } => format!("connect, one round trip of {size}, close"),
         Work::Crowd { clients, .. } => format!("{clients} clients in ping-pong, {size}"),
+    }
+}
+
+/// A length with its unit, for people to read: `64 B`, `4 KiB`.
+pub(crate) fn size(size: Size) -> String {
+    let text = size.to_string();
+    match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(unit) => format!("{} {}", &text[..unit], &text[unit..]),
+        None => format!("{text} B"),
     }
 }
 

@@ -136,3 +136,66 @@ impl Row {
         parlour_measure::median(&values)
     }
 }
+
+/// A small run that was never made, for tests.
+#[cfg(test)]
+pub(crate) fn sample() -> Results {
+    let row = |contender: &str, work: Work, us: f64| {
+        let turn = |round, factor| TurnRow {
+            round,
+            median_ns: us * 1000.0 * factor,
+            mean_ns: us * 1100.0 * factor,
+            cpu_ns: us * 2000.0 * factor,
+            allocations: Some(0.0),
+        };
+        let summary = Summary { best: us * 1000.0, median: us * 1000.0, p99: us * 3000.0, samples: 300 };
+        let turns = vec![turn(1, 1.0), turn(2, 1.5), turn(3, 2.0)];
+        Row { work, placement: Placement::TwoCores, contender: contender.to_owned(), summary, turns }
+    };
+    let works =
+        [Work::RoundTrip { size: 64 }, Work::RoundTrip { size: 65536 }, Work::stream_of(64), Work::stream_of(65536)];
+    let rows = works.iter().flat_map(|&work| [row("raw-stream", work, 10.0), row("parlour-unix", work, 2.0)]).collect();
+    let about = |name: &str| About { name: name.to_owned(), version: "1".to_owned(), advice: "as it comes".to_owned() };
+    Results {
+        machine: Machine {
+            processor: "An EPYC".to_owned(),
+            processors: 2,
+            memory_mib: 4096,
+            kernel: "Linux 6.18".to_owned(),
+            load: "0.10 0.20 0.30".to_owned(),
+        },
+        date: "2026-11-24T12:00:00Z".to_owned(),
+        load_after: "0.20 0.20 0.30".to_owned(),
+        seed: 7,
+        rounds: 3,
+        turn_ms: 100,
+        clock_ns: 38.0,
+        contenders: vec![about("raw-stream"), about("parlour-unix")],
+        rows,
+        memory: vec![MemoryRow {
+            contender: "parlour-hub".to_owned(),
+            idle: Idle { connections: 10_000, allocated_each: Some(228.0), resident_each: 230.0 },
+        }],
+        idle: vec![IdleRow { contender: "parlour-unix".to_owned(), share: 0.0 }],
+        calls: vec![CallsRow {
+            work: works[0],
+            contender: "parlour-unix".to_owned(),
+            calls: Calls([("sendmsg".to_owned(), 2.0), ("sched_yield".to_owned(), 3.5)].into()),
+        }],
+        skipped: vec![
+            Skipped::new("roundtrip/64/two-cores", "this machine has not enough processors"),
+            Skipped::new("calls", "no strace"),
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_as_they_were_written() {
+        let text = serde_json::to_string(&sample()).unwrap();
+        assert_eq!(serde_json::from_str::<Results>(&text).unwrap(), sample());
+    }
+}

@@ -59,6 +59,7 @@ pub(crate) struct Args {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Report(Report),
+    Guard(Guard),
 }
 
 /// Makes a report of saved results
@@ -75,6 +76,23 @@ pub(crate) struct Report {
     /// Writes Markdown, with its charts in a directory beside it
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
+}
+
+/// Counts what fixed scenarios cost, and fails if it is more than was accepted
+///
+/// Allocations, system calls (by strace) and instructions (by valgrind), which are the same in each run, and no times. What
+/// cannot be counted here is said and left out.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Guard {
+    /// Takes what is counted as what may be from now on
+    #[arg(long)]
+    pub(crate) accept: bool,
+    /// Only scenarios in whose names this occurs
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// The accepted figures, instead of those of the crate
+    #[arg(long, value_name = "FILE")]
+    pub(crate) figures: Option<PathBuf>,
 }
 
 /// What can be measured.

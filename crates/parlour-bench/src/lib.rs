@@ -12,6 +12,7 @@
 
 pub mod allocator;
 mod args;
+mod guard;
 mod machine;
 mod plan;
 mod report;
@@ -45,6 +46,7 @@ pub fn main(contenders: Vec<Box<dyn Contender>>) -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let outcome = match (arguments.next(), arguments.next()) {
         (Some(first), Some(role)) if first == ROLE => parlour_measure::take(&role, &contenders),
+        (Some(first), Some(scenario)) if first == guard::SCENARIO => guard::run_scenario(&scenario),
         _ => command(&Args::parse(), &contenders),
     };
     match outcome {
@@ -63,6 +65,7 @@ fn command(args: &Args, contenders: &[Box<dyn Contender>]) -> anyhow::Result<()>
     }
     match &args.command {
         Some(Command::Report(report)) => report::run(report),
+        Some(Command::Guard(guard)) => guard::run(guard),
         None => run::run(args, contenders),
     }
 }

@@ -22,21 +22,22 @@ struct Line<'a> {
 /// What a chart shows.
 struct Figure {
     title: &'static str,
-    unit: &'static str,
+    /// What stands at the axis of the values, with the unit.
+    axis: &'static str,
     is: fn(Work) -> bool,
     value: fn(&Row) -> f64,
 }
 
 const FIGURES: [Figure; 2] = [
     Figure {
-        title: "Round trip: median time by size",
-        unit: "µs",
+        title: "Round trips",
+        axis: "median time of a round trip in µs",
         is: |work| matches!(work, Work::RoundTrip { .. }),
         value: |row| row.summary.median / 1e3,
     },
     Figure {
-        title: "One way: bytes per second by size",
-        unit: "MB/s",
+        title: "Messages one way",
+        axis: "bytes per second in MB/s",
         is: |work| matches!(work, Work::Stream { .. }),
         // Bytes per nanosecond are gigabytes per second.
         value: |row| row.work.size() as f64 / row.summary.median * 1e3,
@@ -44,7 +45,7 @@ const FIGURES: [Figure; 2] = [
 ];
 
 /// The charts of a run: parlour beside bare system calls, and, if they took part, beside other libraries.
-pub(super) fn blocks(document: &mut Document, run: &Results) {
+pub(super) fn blocks(document: &mut Document, run: &Results, number: usize) {
     let is_raw = |name: &str| name.starts_with("raw-");
     let is_ours = |name: &str| name.starts_with("parlour-");
     let is_blocking = |name: &str| is_ours(name) && !name.starts_with("parlour-tokio");
@@ -53,9 +54,9 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
     let has_others = run.rows.iter().any(|row| !is_raw(&row.contender) && !is_ours(&row.contender));
     for figure in &FIGURES {
         for placement in Placement::ALL {
-            block(document, run, figure, placement, "beside bare system calls", &bare);
+            block(document, (number, run), figure, placement, "beside bare system calls", &bare);
             if has_others {
-                block(document, run, figure, placement, "beside other libraries", &others);
+                block(document, (number, run), figure, placement, "beside other libraries", &others);
             }
         }
     }
@@ -63,7 +64,7 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
 
 fn block(
     document: &mut Document,
-    run: &Results,
+    (number, run): (usize, &Results),
     figure: &Figure,
     placement: Placement,
     beside: &str,
@@ -92,15 +93,8 @@ fn block(
     let last = |line: &Line<'_>| line.points.last().map_or(0.0, |(_, value)| *value);
     lines.sort_by(|one, other| last(other).total_cmp(&last(one)));
     let title = format!("{}, {beside}, {placement}", figure.title);
-    let name: String = format!("{}-{title}", run.date.replace(':', ""))
-        .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
-        .collect::<String>()
-        .split('-')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>()
-        .join("-");
-    let svg = draw(&title, figure.unit, &lines);
+    let name = format!("run {number} {title}").to_ascii_lowercase().replace([' ', ','], "-").replace("--", "-");
+    let svg = draw(&title, figure.axis, &lines);
     document.blocks.push(Block::Chart(Chart { name, alt: title, svg }));
 }
 
@@ -132,18 +126,14 @@ fn look(contender: &str, number_of_other: usize) -> Look {
         "raw-packet" => bare(orange, MarkerShape::Square),
         "raw-fifo" => bare(green, MarkerShape::Triangle),
         _ => {
-            const COLOURS: [&str; 6] = ["#AA4499", "#999933", "#882255", "#8C564B", "#CC79A7", "#666666"];
-            const MARKERS: [MarkerShape; 5] = [
-                MarkerShape::Cross,
-                MarkerShape::Plus,
-                MarkerShape::Star,
-                MarkerShape::Pentagon,
-                MarkerShape::TriangleDown,
-            ];
+            const COLOURS: [&str; 5] = ["#AA4499", "#999933", "#8C564B", "#666666", "#E69F00"];
+            const STYLES: [LineStyle; 3] = [LineStyle::DashDot, LineStyle::Solid, LineStyle::Dotted];
+            const MARKERS: [MarkerShape; 4] =
+                [MarkerShape::Cross, MarkerShape::Plus, MarkerShape::Star, MarkerShape::Pentagon];
             Look {
                 colour: COLOURS[number_of_other % COLOURS.len()],
-                style: LineStyle::DashDot,
-                width: 1.6,
+                style: STYLES[number_of_other / COLOURS.len() % STYLES.len()].clone(),
+                width: 1.4,
                 marker: MARKERS[number_of_other % MARKERS.len()],
             }
         }
@@ -151,7 +141,7 @@ fn look(contender: &str, number_of_other: usize) -> Look {
 }
 
 /// Both axes are logarithmic. That of the sizes is drawn by their exponents, so that its ticks are powers of two.
-fn draw(title: &str, unit: &'static str, lines: &[Line<'_>]) -> String {
+fn draw(title: &str, axis: &str, lines: &[Line<'_>]) -> String {
     let mut plots: Vec<Plot> = Vec::new();
     // Others keep their looks from chart to chart as long as the same ones take part.
     let mut others: Vec<&str> = lines.iter().map(|line| line.contender).collect();
@@ -168,11 +158,11 @@ fn draw(title: &str, unit: &'static str, lines: &[Line<'_>]) -> String {
     let exponents = lines.iter().flat_map(|line| &line.points).map(|(size, _)| (*size as f64).log2());
     let (least, most) = exponents.fold((f64::MAX, f64::MIN), |(least, most), at| (least.min(at), most.max(at)));
     let sizes = TickFormat::Custom(Arc::new(|exponent| plan::size(Size(exponent.exp2().round() as usize))));
-    let values = TickFormat::Custom(Arc::new(move |value| format!("{} {unit}", plain(value))));
+    let values = TickFormat::Custom(Arc::new(plain));
     let layout = Layout::auto_from_plots(&plots)
         .with_title(title)
         .with_x_label("size of the message")
-        .with_y_label(unit)
+        .with_y_label(axis)
         .with_log_y()
         .with_x_axis_min(least)
         .with_x_axis_max(most)
@@ -201,8 +191,8 @@ mod tests {
     #[test]
     fn a_chart_has_a_line_for_each_contender_and_says_its_units() {
         let line = |contender| Line { contender, points: vec![(64, 1.0), (65536, 20.0)] };
-        let svg = draw("Title of it", "µs", &[line("raw-stream"), line("parlour-unix"), line("another")]);
-        for said in ["Title of it", "raw-stream", "parlour-unix", "another", "64 B", "64 KiB", "10 µs"] {
+        let svg = draw("Title of it", "time in µs", &[line("raw-stream"), line("parlour-unix"), line("another")]);
+        for said in ["Title of it", "raw-stream", "parlour-unix", "another", "64 B", "64 KiB", "time in µs"] {
             assert!(svg.contains(said), "{said}");
         }
     }

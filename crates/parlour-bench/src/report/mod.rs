@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Report) -> Result<()> {
             let charts = path.with_extension("");
             let name = charts.file_name().context("the Markdown needs a file name")?.to_string_lossy().into_owned();
             if document.charts().next().is_some() {
-                fs::create_dir_all(&charts).with_context(|| format!("making {}", charts.display()))?;
+                make_room(&charts)?;
             }
             for chart in document.charts() {
                 write(&charts.join(format!("{}.svg", chart.name)), &chart.svg)?;
@@ -44,6 +44,21 @@ pub(crate) fn run(args: &Report) -> Result<()> {
 fn read(path: &Path) -> Result<Results> {
     let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     serde_json::from_str(&text).with_context(|| format!("{} is not what --json has written", path.display()))
+}
+
+/// A directory without the charts of earlier reports.
+fn make_room(charts: &Path) -> Result<()> {
+    let make = || {
+        fs::create_dir_all(charts)?;
+        for entry in fs::read_dir(charts)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "svg") {
+                fs::remove_file(path)?;
+            }
+        }
+        Ok::<(), std::io::Error>(())
+    };
+    make().with_context(|| format!("making room for the charts in {}", charts.display()))
 }
 
 fn write(path: &Path, text: &str) -> Result<()> {
@@ -64,10 +79,10 @@ fn document(runs: &[Results]) -> Document {
     );
     tables::runs(&mut document, runs);
     targets::blocks(&mut document, runs);
-    for run in runs {
+    for (number, run) in (1..).zip(runs) {
         let title = if runs.len() == 1 { "Results".to_owned() } else { format!("Results of {}", tables::title(run)) };
         document.heading(2, title);
-        chart::blocks(&mut document, run);
+        chart::blocks(&mut document, run, number);
         tables::blocks(&mut document, run);
     }
     document

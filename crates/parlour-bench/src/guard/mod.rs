@@ -1,0 +1,90 @@
+//! A guard against becoming slower unnoticed, that does not depend on time: `parlour-bench guard`.
+//!
+//! Fixed scenarios ([`scenario`]) have both ends in one thread, in which everything that is received has been sent before, and
+//! no side yields the processor: so each run makes the same calls and the same steps. Counted are system calls (strace),
+//! instructions (callgrind) and allocations (our allocator), and compared with `guard.json`, which is committed.
+
+mod count;
+mod figures;
+mod scenario;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+use crate::args::Guard;
+use figures::{Figures, Known};
+
+pub(crate) use scenario::run as run_scenario;
+
+/// What stands before a scenario on the command line.
+pub(crate) const SCENARIO: &str = "--scenario";
+
+/// The committed figures.
+fn committed() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("guard.json")
+}
+
+/// Counts all scenarios, and fails if one has become more expensive, or is unknown; or accepts what is counted.
+pub(crate) fn run(args: &Guard) -> Result<()> {
+    let path = args.figures.clone().unwrap_or_else(committed);
+    let tools = count::Tools::here();
+    for skipped in &tools.missing {
+        println!("skipped: {skipped}");
+    }
+    let mut counted = Known { compiler: count::compiler(), ..Known::default() };
+    for scenario in scenario::ALL {
+        if args.filter.as_ref().is_none_or(|text| scenario.name.contains(text)) {
+            counted.scenarios.insert(scenario.name.to_owned(), tools.count(scenario)?);
+        }
+    }
+    if args.accept {
+        let known = if path.exists() { Known::read(&path)? } else { Known::default() };
+        known.with(counted).write(&path)?;
+        println!("accepted: {} (commit it, and say why in the commit)", path.display());
+        return Ok(());
+    }
+    let known = Known::read(&path)?;
+    if known.compiler != counted.compiler {
+        println!(
+            "skipped: instructions were accepted with {:?}, and this is {:?}: they are shown, and not compared",
+            known.compiler, counted.compiler
+        );
+    }
+    let mut wrong = 0;
+    for (name, now) in &counted.scenarios {
+        let Some(before) = known.scenarios.get(name) else {
+            println!("UNKNOWN  {name}: {now}");
+            wrong += 1;
+            continue;
+        };
+        let worse = now.worse_than(before, known.compiler == counted.compiler);
+        let verdict = match (worse.is_empty(), now.better_than(before)) {
+            (false, _) => "WORSE",
+            (true, true) => "better",
+            (true, false) => "ok",
+        };
+        println!("{verdict:<7}  {name}: {now}{}", before.change(now));
+        for reason in &worse {
+            println!("         {reason}");
+        }
+        wrong += usize::from(!worse.is_empty());
+    }
+    if wrong > 0 {
+        bail!(
+            "{wrong} scenarios cost more than {} says. If that is meant: cargo run --release -p parlour-bench -- guard --accept",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Figures of one scenario in words.
+impl std::fmt::Display for Figures {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut parts = vec![format!("{:.2} allocations", self.allocations)];
+        parts.extend(self.calls.map(|calls| format!("{calls:.2} system calls")));
+        parts.extend(self.instructions.map(|instructions| format!("{instructions:.0} instructions")));
+        f.write_str(&parts.join(", "))
+    }
+}

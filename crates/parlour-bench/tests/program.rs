@@ -53,14 +53,16 @@ fn every_contender_can_do_what_it_says() {
     let works = ["--only", "roundtrip,stream,connect,crowd", "--size", "64,256KiB", "--rounds", "1"];
     let table = said(&[&works[..], &["--turn-ms", "1", "--placement", "unpinned"]].concat());
     assert!(!table.contains("not measured"), "{table}");
-    for contender in ["raw-packet", "raw-fifo", "raw-epoll", "parlour-shm-send", "parlour-hub", "parlour-tokio-threads"] {
+    for contender in ["raw-packet", "raw-fifo", "raw-epoll", "parlour-shm-send", "parlour-hub", "parlour-tokio-threads"]
+    {
         assert!(table.contains(contender), "{contender} is not in {table}");
     }
 }
 
 #[test]
 fn memory_idle_time_and_system_calls_are_counted_or_why_not_is_said() {
-    let table = said(&["--quick", "--only", "memory,idle,calls", "--contender", "parlour-unix,parlour-hub", "--filter", "r"]);
+    let table =
+        said(&["--quick", "--only", "memory,idle,calls", "--contender", "parlour-unix,parlour-hub", "--filter", "r"]);
     assert!(table.contains("memory of the server") && table.contains("processor time of an idle"), "{table}");
     assert!(table.contains("sendmsg") || table.contains("not measured: system calls"), "{table}");
 }

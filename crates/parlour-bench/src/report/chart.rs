@@ -50,7 +50,7 @@ pub(super) fn blocks(document: &mut Document, run: &Results, number: usize) {
     let is_ours = |name: &str| name.starts_with("parlour-");
     let is_blocking = |name: &str| is_ours(name) && !name.starts_with("parlour-tokio");
     let bare = move |name: &str| is_raw(name) || is_blocking(name);
-    let others = move |name: &str| (is_ours(name) && !name.ends_with("-send")) || !is_raw(name) || name == "raw-stream";
+    let others = move |name: &str| (!is_raw(name) && !name.ends_with("-send")) || name == "raw-stream";
     let has_others = run.rows.iter().any(|row| !is_raw(&row.contender) && !is_ours(&row.contender));
     for figure in &FIGURES {
         for placement in Placement::ALL {

@@ -48,6 +48,10 @@ pub trait Contender: Sync {
     fn drive(&self, place: &Path, turn: Turn, start: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
         drive::turn(self, place, turn, start)
     }
+
+    /// Removes what it has left outside of `place`, in the process that has started the two, when both have ended. Only a
+    /// contender that has to put something elsewhere does anything here: a server is killed, and cannot clean up.
+    fn clean_up(&self, _place: &Path) {}
 }
 
 /// The client's end of one connection. It ends when it is dropped.

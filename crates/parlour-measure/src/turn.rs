@@ -87,7 +87,7 @@ impl<'a> Runner<'a> {
     ///
     /// What went wrong in this process or in one of the two.
     pub fn turn(&self, contender: &str, turn: Turn, placement: Placement) -> Result<Measured> {
-        let place = Place::new()?;
+        let place = self.place(contender)?;
         let mut pair = self.pair(contender, turn, placement, place.path())?;
         let before = pair.server_uses()?;
         pair.client.say("go")?;
@@ -113,7 +113,7 @@ impl<'a> Runner<'a> {
     ///
     /// What went wrong in this process or in one of the two; also that so many descriptors are not to be had.
     pub fn idle(&self, contender: &str, connections: usize) -> Result<Idle> {
-        let place = Place::new()?;
+        let place = self.place(contender)?;
         let turn = |clients| Turn { work: Work::Crowd { size: 64, clients }, amount: Amount::Samples(1) };
         let mut server = self.server(contender, turn(connections), None, place.path())?;
         // What the server makes once, it makes for the first client.
@@ -145,7 +145,7 @@ impl<'a> Runner<'a> {
 
     /// All those of both processes.
     fn calls_of(&self, contender: &str, turn: Turn) -> Result<Calls> {
-        let place = Place::new()?;
+        let place = self.place(contender)?;
         let mut sum = Calls::default();
         let child = |side, file: &Path| {
             let role = Role { side, contender: contender.to_owned(), place: place.path().to_owned(), cpu: None, turn };
@@ -171,7 +171,7 @@ impl<'a> Runner<'a> {
     ///
     /// What went wrong in this process or in one of the two.
     pub fn idle_share(&self, contender: &str) -> Result<f64> {
-        let place = Place::new()?;
+        let place = self.place(contender)?;
         let turn = Turn { work: Work::RoundTrip { size: 64 }, amount: Amount::Samples(1) };
         let pair = self.pair(contender, turn, Placement::Unpinned, place.path())?;
         let used = || Ok::<u64, anyhow::Error>(count::cpu_ns(pair.server.id())? + count::cpu_ns(pair.client.id())?);
@@ -181,6 +181,12 @@ impl<'a> Runner<'a> {
         thread::sleep(Duration::from_millis(300));
         let (elapsed, after) = (begin.elapsed(), used()?);
         Ok((after - before) as f64 / elapsed.as_nanos() as f64)
+    }
+
+    /// Dropped after the processes in it, which are made later.
+    fn place(&self, contender: &str) -> Result<Place<'a>> {
+        let contender = self.contenders.iter().find(|known| known.name() == contender);
+        Place::new(contender.map(|contender| &**contender))
     }
 
     fn pair(&self, contender: &str, turn: Turn, placement: Placement, place: &Path) -> Result<Pair> {
@@ -245,16 +251,27 @@ fn counts(server: &mut Child) -> Result<Counts> {
     serde_json::from_str(&said).with_context(|| format!("the server says {said:.100}"))
 }
 
-/// A directory for one turn, in memory where that can be had. It is removed at the end.
-struct Place(tempfile::TempDir);
+/// A directory for one turn, in memory where that can be had. It is removed at the end, with what else the contender has left.
+struct Place<'a> {
+    directory: tempfile::TempDir,
+    contender: Option<&'a dyn Contender>,
+}
 
-impl Place {
-    fn new() -> Result<Self> {
+impl<'a> Place<'a> {
+    fn new(contender: Option<&'a dyn Contender>) -> Result<Self> {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Ok(Self(directory.context("making a directory for the turn")?))
+        Ok(Self { directory: directory.context("making a directory for the turn")?, contender })
     }
 
     fn path(&self) -> &Path {
-        self.0.path()
+        self.directory.path()
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        if let Some(contender) = self.contender {
+            contender.clean_up(self.path());
+        }
     }
 }

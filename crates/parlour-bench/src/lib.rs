@@ -25,7 +25,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-pub use parlour_measure::{Amount, Client, Contender, Outcome, Ready, Turn, Work, resident_bytes};
+pub use parlour_measure::{
+    Amount, Client, Contender, DONE, Outcome, Ready, Turn, Work, raw_stream_client, resident_bytes,
+};
 
 use args::{Args, Command};
 

@@ -13,7 +13,7 @@ pub(crate) struct Cell {
 }
 
 const SIZES: [usize; 5] = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
-const QUICK_SIZES: [usize; 3] = [64, 64 << 10, 1 << 20];
+const QUICK_SIZES: [usize; 2] = [64, 64 << 10];
 
 /// Clients in ping-pong with one thread.
 pub(crate) const CROWD: usize = 1_000;

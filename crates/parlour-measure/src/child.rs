@@ -4,8 +4,9 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// It is told what to do by lines, and answers each with one. It is killed when this is dropped.
 pub(crate) struct Child {
@@ -45,28 +46,43 @@ impl Child {
                 line.pop();
                 return Ok(String::from_utf8(line)?);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            let mut fds = [PollFd::new(&self.stdout, PollFlags::IN)];
-            if poll(&mut fds, Some(&Timespec::try_from(left)?))? == 0 {
-                bail!("the {} has said nothing for {patience:?}", self.what);
-            }
-            let mut bytes = [0; 65536];
-            match self.stdout.read(&mut bytes) {
-                Ok(0) => bail!("the {} has ended early, {}", self.what, self.process.wait()?),
-                Ok(count) => self.begun.extend_from_slice(&bytes[..count]),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
+            match self.read_more(deadline)? {
+                None => bail!("the {} has said nothing for {patience:?}", self.what),
+                Some(0) => bail!("the {} has ended early, {}", self.what, self.process.wait()?),
+                Some(_) => {}
             }
         }
     }
 
-    /// Has it end by itself, which it does when its stdin ends.
-    pub(crate) fn finish(mut self) -> Result<()> {
+    /// Reads what there is of its stdout, 0 bytes at the end; `None` when there is nothing until the deadline.
+    fn read_more(&mut self, deadline: Instant) -> Result<Option<usize>> {
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::new(&self.stdout, PollFlags::IN)];
+            match poll(&mut fds, Some(&Timespec::try_from(left)?)) {
+                Ok(0) => return Ok(None),
+                Err(Errno::INTR) => continue,
+                outcome => outcome?,
+            };
+            let mut bytes = [0; 65536];
+            match self.stdout.read(&mut bytes) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                outcome => {
+                    let count = outcome?;
+                    self.begun.extend_from_slice(&bytes[..count]);
+                    return Ok(Some(count));
+                }
+            }
+        }
+    }
+
+    /// Has it end by itself, which it does when its stdin ends. What else it prints until then is of no interest.
+    pub(crate) fn finish(mut self, patience: Duration) -> Result<()> {
         self.stdin = None;
-        // What else it prints is of no interest; its stdout ends when it does.
-        std::io::copy(&mut self.stdout, &mut std::io::sink())?;
+        let deadline = Instant::now() + patience;
+        while self.read_more(deadline)?.with_context(|| format!("the {} does not end by itself", self.what))? > 0 {}
         let status = self.process.wait()?;
-        anyhow::ensure!(status.success(), "the {} has ended with {status}", self.what);
+        ensure!(status.success(), "the {} has ended with {status}", self.what);
         Ok(())
     }
 

@@ -159,7 +159,7 @@ impl<'a> Runner<'a> {
         client.say("go")?;
         client.line(PATIENCE)?;
         for (process, file) in [(client, of_client), (server, of_server)] {
-            process.finish()?;
+            process.finish(Duration::from_secs(5))?;
             sum.add(&Calls::read(&file)?);
         }
         Ok(sum)

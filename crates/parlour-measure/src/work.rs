@@ -58,11 +58,11 @@ impl Work {
     }
 
     /// Streaming with as many messages to an answer as make the answer's own time small: for the fastest, with the shortest, a
-    /// hundredth of the whole. For the slowest such a batch takes a tenth of a second.
+    /// hundredth of the whole. For the slowest such a batch takes a twentieth of a second.
     #[must_use]
     pub fn stream_of(size: usize) -> Self {
         let batch = (8 << 20) / size.max(1) as u64;
-        Self::Stream { size, batch: batch.clamp(4, 32_768) }
+        Self::Stream { size, batch: batch.clamp(4, 16_384) }
     }
 
     /// How many operations one sample consists of.

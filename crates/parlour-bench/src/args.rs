@@ -7,8 +7,8 @@ use parlour_measure::{Placement, Size};
 
 /// Measures how fast messages go, between two processes, against the bare system calls.
 ///
-/// Every contender has a turn in every cell (a kind of work, a size, a placement) of every round, in random order. Ratios
-/// are taken within a round.
+/// Every contender has a turn in every cell (a kind of work, a size, a placement) of every round, in random order.
+/// Ratios are taken within a round.
 #[derive(Debug, Parser)]
 #[command(name = "parlour-bench", disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
@@ -80,8 +80,8 @@ pub(crate) struct Report {
 
 /// Counts what fixed scenarios cost, and fails if it is more than was accepted
 ///
-/// Allocations, system calls (by strace) and instructions (by valgrind), which are the same in each run, and no times. What
-/// cannot be counted here is said and left out.
+/// Allocations, system calls (by strace) and instructions (by valgrind), which are the same in each run, and no times.
+/// What cannot be counted here is said and left out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Guard {
     /// Takes what is counted as what may be from now on

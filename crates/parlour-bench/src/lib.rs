@@ -34,8 +34,8 @@ use args::{Args, Command};
 /// What stands before a role on the command line.
 const ROLE: &str = "--role";
 
-/// Those that need nothing but the system and parlour: bare system calls, parlour over each transport, the hub, the API for
-/// tokio.
+/// Those that need nothing but the system and parlour: bare system calls, parlour over each transport, the hub, the API
+/// for tokio.
 #[must_use]
 pub fn contenders() -> Vec<Box<dyn Contender>> {
     parlour_measure::contenders().into_iter().chain(tokio_api::contenders()).collect()

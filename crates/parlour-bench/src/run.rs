@@ -170,7 +170,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Does one thing, and notes why it cannot be done. The bar is drawn before and after: in between this process sleeps.
+    /// Does one thing, and notes why it cannot be done. The bar is drawn before and after: in between this process
+    /// sleeps.
     fn step<T>(&mut self, label: &str, act: impl FnOnce(&Runner<'a>) -> Result<T>) -> Result<Option<T>> {
         self.progress.set_message(label.to_owned());
         let outcome = act(&self.runner);

@@ -55,8 +55,8 @@ impl Contender for Tokio {
             let server = options.bind_tokio(ours::address(Transport::Unix, place))?;
             ready.tell();
             if let Work::Crowd { .. } = work {
-                // Its memory is measured, too: `recv` lends a buffer for the time that a message takes. A block that uses what
-                // it captures, and no function: that would keep room for its argument as well.
+                // Its memory is measured, too: `recv` lends a buffer for the time that a message takes. A block that
+                // uses what it captures, and no function: that would keep room for its argument as well.
                 let echo = |mut client: Connection| async move {
                     while let Ok(Some(message)) = client.recv().await {
                         // That a client has gone is seen by receiving from it.

@@ -95,13 +95,13 @@ pub(crate) struct Demo {
 ///
 /// Prints one line when clients may come: `ready NAME TRANSPORTS DIRECTORY`.
 ///
-/// SIGINT and SIGTERM stop it: the name is given up at once, so that the next server can take it; conversations that are
-/// open may go on until --grace is over; then, or with a second signal, the programs are ended. The exit code is 0 in
-/// each case.
+/// SIGINT and SIGTERM stop it: the name is given up at once, so that the next server can take it; conversations that
+/// are open may go on until --grace is over; then, or with a second signal, the programs are ended. The exit code is 0
+/// in each case.
 ///
-/// Under a service manager: with --activated it serves on the sockets of a socket unit, whose path says the name, such as
-/// ListenStream=%t/parlour/NAME/unix. It tells the socket in $NOTIFY_SOCKET when clients may come (READY=1) and when no
-/// more may (STOPPING=1), as Type=notify wants it.
+/// Under a service manager: with --activated it serves on the sockets of a socket unit, whose path says the name, such
+/// as ListenStream=%t/parlour/NAME/unix. It tells the socket in $NOTIFY_SOCKET when clients may come (READY=1) and when
+/// no more may (STOPPING=1), as Type=notify wants it.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["echo", "program"]))]
 #[command(override_usage = "parlour serve [OPTIONS] <ADDRESS> --echo\n       \

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct Calls(pub BTreeMap<String, f64>);
 
 impl Calls {
-    /// All but those that yield the processor, which depend on how soon the other side answers; and it answers late here, for
-    /// counting slows it down.
+    /// All but those that yield the processor, which depend on how soon the other side answers; and it answers late
+    /// here, for counting slows it down.
     #[must_use]
     pub fn without_yields(&self) -> f64 {
         self.0.iter().filter(|(name, _)| *name != "sched_yield").fold(0.0, |sum, (_, count)| sum + count)

@@ -9,8 +9,8 @@ use crate::work::Work;
 
 /// One way to get messages from one process to another and back.
 ///
-/// Its two ends run in two processes of the same executable. `place` is an empty directory made for them alone, with a short
-/// path.
+/// Its two ends run in two processes of the same executable. `place` is an empty directory made for them alone, with a
+/// short path.
 pub trait Contender: Sync {
     /// What it is called in tables and on the command line: lower case, with hyphens.
     fn name(&self) -> &str;
@@ -24,8 +24,8 @@ pub trait Contender: Sync {
     /// Whether it can do this work. What it cannot is left out.
     fn supports(&self, work: Work) -> bool;
 
-    /// The server's side, in a process of its own. Calls [`Ready::tell`] when clients can connect, and goes on for as long as
-    /// there may be clients; the process is ended from outside.
+    /// The server's side, in a process of its own. Calls [`Ready::tell`] when clients can connect, and goes on for as
+    /// long as there may be clients; the process is ended from outside.
     ///
     /// # Errors
     ///
@@ -39,8 +39,8 @@ pub trait Contender: Sync {
     /// What went wrong.
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>>;
 
-    /// Does the client's side of a turn. Only a contender whose client cannot be called message by message, one in another
-    /// language, does this by itself: it warms up, calls `start`, measures, and says what came out.
+    /// Does the client's side of a turn. Only a contender whose client cannot be called message by message, one in
+    /// another language, does this by itself: it warms up, calls `start`, measures, and says what came out.
     ///
     /// # Errors
     ///
@@ -49,8 +49,8 @@ pub trait Contender: Sync {
         drive::turn(self, place, turn, start)
     }
 
-    /// Removes what it has left outside of `place`, in the process that has started the two, when both have ended. Only a
-    /// contender that has to put something elsewhere does anything here: a server is killed, and cannot clean up.
+    /// Removes what it has left outside of `place`, in the process that has started the two, when both have ended. Only
+    /// a contender that has to put something elsewhere does anything here: a server is killed, and cannot clean up.
     fn clean_up(&self, _place: &Path) {}
 }
 
@@ -80,8 +80,8 @@ pub trait Client {
         self.receive(reply)
     }
 
-    /// Sends a message `count` times, one way, as fast as it can, and receives the one that the server sends when it has
-    /// them all.
+    /// Sends a message `count` times, one way, as fast as it can, and receives the one that the server sends when it
+    /// has them all.
     ///
     /// # Errors
     ///

@@ -51,8 +51,8 @@ impl Outcome {
     }
 }
 
-/// At least so long a contender warms up; the first messages meet cold caches, pages that are not there yet and a scheduler
-/// that has not seen these processes.
+/// At least so long a contender warms up; the first messages meet cold caches, pages that are not there yet and a
+/// scheduler that has not seen these processes.
 const WARM_UP: Duration = Duration::from_millis(10);
 
 /// And with at least so many operations.
@@ -129,7 +129,8 @@ fn whole(reply: &[u8], message: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Warms up, calls `start`, and takes samples, of `each` operations. The end of one is the beginning of the next: one look at the clock for each.
+/// Warms up, calls `start`, and takes samples, of `each` operations. The end of one is the beginning of the next: one
+/// look at the clock for each.
 fn sample(
     amount: Amount,
     each: u64,
@@ -143,8 +144,8 @@ fn sample(
         operation()?;
         warmed += each;
     }
-    // Three digits: what is stored differs from what was measured by 0.1 % at most. It is made here, and of full size, so that
-    // nothing is allocated while it is filled.
+    // Three digits: what is stored differs from what was measured by 0.1 % at most. It is made here, and of full size,
+    // so that nothing is allocated while it is filled.
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)?;
     start()?;
     let allocations = count::allocations();

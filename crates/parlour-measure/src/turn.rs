@@ -60,7 +60,8 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// `prefix` is what stands before a role on the command line of this executable, which then calls [`take`](crate::take).
+    /// `prefix` is what stands before a role on the command line of this executable, which then calls
+    /// [`take`](crate::take).
     ///
     /// # Errors
     ///
@@ -240,7 +241,8 @@ struct Uses {
 
 impl Pair {
     fn server_uses(&mut self) -> Result<Uses> {
-        // The processor time last before the client goes, and first after: what it costs to ask is small and the same each time.
+        // The processor time last before the client goes, and first after: what it costs to ask is small and the same
+        // each time.
         let allocations = if self.answers { counts(&mut self.server)?.allocations } else { None };
         Ok(Uses { cpu_ns: count::cpu_ns(self.server.id())?, allocations })
     }
@@ -251,7 +253,8 @@ fn counts(server: &mut Child) -> Result<Counts> {
     serde_json::from_str(&said).with_context(|| format!("the server says {said:.100}"))
 }
 
-/// A directory for one turn, in memory where that can be had. It is removed at the end, with what else the contender has left.
+/// A directory for one turn, in memory where that can be had. It is removed at the end, with what else the contender
+/// has left.
 struct Place<'a> {
     directory: tempfile::TempDir,
     contender: Option<&'a dyn Contender>,

@@ -57,8 +57,8 @@ impl Work {
         }
     }
 
-    /// Streaming with as many messages to an answer as make the answer's own time small: for the fastest, with the shortest, a
-    /// hundredth of the whole. For the slowest such a batch takes a twentieth of a second.
+    /// Streaming with as many messages to an answer as make the answer's own time small: for the fastest, with the
+    /// shortest, a hundredth of the whole. For the slowest such a batch takes a twentieth of a second.
     #[must_use]
     pub fn stream_of(size: usize) -> Self {
         let batch = (8 << 20) / size.max(1) as u64;

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-/// What may change without anybody having changed anything: another state of the memory allocator, a table that grows at another
-/// moment. Instructions of one build are the same to a few in ten thousand.
+/// What may change without anybody having changed anything: another state of the memory allocator, a table that grows
+/// at another moment. Instructions of one build are the same to a few in ten thousand.
 const CALLS_MORE: f64 = 0.01;
 const ALLOCATIONS_MORE: f64 = 0.01;
 const INSTRUCTIONS_MORE: f64 = 0.03;

@@ -1,8 +1,9 @@
 //! A guard against becoming slower unnoticed, that does not depend on time: `parlour-bench guard`.
 //!
-//! Fixed scenarios ([`scenario`]) have both ends in one thread, in which everything that is received has been sent before, and
-//! no side yields the processor: so each run makes the same calls and the same steps. Counted are system calls (strace),
-//! instructions (callgrind) and allocations (our allocator), and compared with `guard.json`, which is committed.
+//! Fixed scenarios ([`scenario`]) have both ends in one thread, in which everything that is received has been sent
+//! before, and no side yields the processor: so each run makes the same calls and the same steps. Counted are system
+//! calls (strace), instructions (callgrind) and allocations (our allocator), and compared with `guard.json`, which is
+//! committed.
 
 mod count;
 mod figures;

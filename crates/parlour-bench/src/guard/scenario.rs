@@ -1,7 +1,7 @@
 //! What the guard counts: both ends of connections in one thread.
 //!
-//! Deterministic: what is received has been sent before, so nothing waits; `yields` is 0, so nothing looks twice; and only
-//! [`counted`] is looked at, after a warm-up, so that it does not matter how the ends met.
+//! Deterministic: what is received has been sent before, so nothing waits; `yields` is 0, so nothing looks twice; and
+//! only [`counted`] is looked at, after a warm-up, so that it does not matter how the ends met.
 
 use std::fs;
 use std::path::Path;
@@ -38,8 +38,9 @@ const fn scenario(name: &'static str, kind: Kind, transport: Transport) -> Scena
     Scenario { name, kind, transport }
 }
 
-/// All of them. The longer message over `fifo` is what a pipe holds at once: with both ends in one thread nobody would read the
-/// rest. Over `fifo` and `shm` two threads are needed to connect, and those do not take the same steps each time.
+/// All of them. The longer message over `fifo` is what a pipe holds at once: with both ends in one thread nobody would
+/// read the rest. Over `fifo` and `shm` two threads are needed to connect, and those do not take the same steps each
+/// time.
 pub(crate) const ALL: &[Scenario] = &[
     scenario("echo-shm-64B", Kind::Echo(64), Transport::Shm),
     scenario("echo-shm-64KiB", Kind::Echo(64 << 10), Transport::Shm),

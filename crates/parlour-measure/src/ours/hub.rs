@@ -11,7 +11,8 @@ use crate::contender::{Client, Contender, Ready};
 use crate::raw::raw_stream_client;
 use crate::work::Work;
 
-/// A hub over `unix`. Its clients are those of the bare epoll server, byte for byte, so that what differs is the server.
+/// A hub over `unix`. Its clients are those of the bare epoll server, byte for byte, so that what differs is the
+/// server.
 #[derive(Debug)]
 pub(crate) struct Hub;
 

@@ -12,7 +12,8 @@ const BUFFER_LEN: usize = 64 * 1024;
 /// Messages of at least this length are read to where they belong instead of through the buffer.
 const DIRECT_MIN: usize = BUFFER_LEN / 2;
 
-/// Writes one message with as few calls as it takes: one, unless the channel is full. `write` is writev(2) or sendmsg(2).
+/// Writes one message with as few calls as it takes: one, unless the channel is full. `write` is writev(2) or
+/// sendmsg(2).
 pub(crate) fn send(message: &[u8], mut write: impl FnMut(&[IoSlice<'_>]) -> rustix::io::Result<usize>) -> Result<()> {
     let header = (message.len() as u32).to_be_bytes();
     let mut sent = write(&[IoSlice::new(&header), IoSlice::new(message)])?;

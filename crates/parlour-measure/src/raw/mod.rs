@@ -29,7 +29,8 @@ pub(crate) fn kernel() -> String {
 /// What an answer to a batch of messages is.
 pub const DONE: &[u8] = b"done";
 
-/// A client of any server whose wire is that of `raw-stream`, so that what differs between such servers is nothing but them.
+/// A client of any server whose wire is that of `raw-stream`, so that what differs between such servers is nothing but
+/// them.
 ///
 /// # Errors
 ///

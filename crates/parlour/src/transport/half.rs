@@ -183,6 +183,13 @@ impl<T> Half<T> {
         }
     }
 
+    /// How long the next datagram is, which stays. Nothing is waited for.
+    pub(super) fn next_len(&self) -> io::Result<usize> {
+        let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
+        let (_, bytes) = recv(&self.socket, &mut [0; 1][..], flags)?;
+        Ok(bytes)
+    }
+
     /// Receives, and whatever comes along.
     fn read_with(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
         let mut space = [MaybeUninit::uninit(); CONTROL_LEN];

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use rustix::net::{SocketType, sockopt};
 
-use super::half::Half;
+use super::half::{Half, Read};
 use super::socket::Kind;
 use super::spares::Spares;
 use super::stream::{End, PIECES_MAX, message_len, would_block};
@@ -34,6 +34,14 @@ const KERNEL_SHARE: usize = 4096;
 
 /// Bytes of the marker.
 const MARKER_LEN: usize = 1;
+
+/// The buffer for datagrams at first, and for the largest one.
+const FIRST_LEN: usize = 4096;
+const BUFFER_LEN: usize = MARKER_LEN + PIECE_MAX;
+
+/// How many datagrams are looked at before they are received. Most connections have more, and then the whole buffer costs
+/// less than to ask how much of it is needed.
+const LOOKED_AT_MAX: u8 = 16;
 
 pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
@@ -198,8 +206,11 @@ pub(crate) struct Incoming {
 /// Where datagrams become messages.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// Takes one datagram of the largest size, but for what is expected. Pages that no datagram reaches cost nothing.
+    /// Takes one datagram, but for what is expected: a short one at first, because to zero 1 MiB takes longer than to
+    /// connect, and then any.
     buffer: Vec<u8>,
+    /// How many datagrams were looked at before they were received.
+    looked_at: u8,
     assembler: Assembler,
     /// Those of the message that is being assembled.
     fds: Vec<OwnedFd>,
@@ -207,7 +218,30 @@ pub(super) struct Intake {
 
 impl Intake {
     fn new(message_max: usize) -> Self {
-        Self { buffer: vec![0; MARKER_LEN + PIECE_MAX], assembler: Assembler::new(message_max), fds: Vec::new() }
+        Self { buffer: vec![0; FIRST_LEN], looked_at: 0, assembler: Assembler::new(message_max), fds: Vec::new() }
+    }
+
+    /// Receives the next datagram: what is `expected` of it is in the assembler's space then, and the rest in the buffer.
+    fn read(&mut self, half: &Half, out: &mut Message) -> io::Result<(Read, usize)> {
+        let Self { buffer, looked_at, assembler, .. } = self;
+        if buffer.len() < BUFFER_LEN {
+            // Of a datagram that does not fit the kernel throws the rest away.
+            let length = half.next_len()?;
+            *looked_at += 1;
+            if length > buffer.len() || *looked_at == LOOKED_AT_MAX {
+                buffer.resize(BUFFER_LEN, 0);
+            }
+        }
+        let space = assembler.space(&mut out.bytes);
+        let expected = space.len();
+        if expected == 0 {
+            return Ok((half.read(&mut [IoSliceMut::new(buffer)])?, 0));
+        }
+        // Room for the largest datagram and no more.
+        buffer.resize(BUFFER_LEN, 0);
+        let (marker, behind) = buffer.split_at_mut(MARKER_LEN);
+        let behind = &mut behind[..PIECE_MAX - expected];
+        Ok((half.read(&mut [marker, space, behind].map(IoSliceMut::new))?, expected))
     }
 }
 
@@ -224,21 +258,8 @@ impl Incoming {
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         let message_max = self.max.bytes();
         let intake = self.intake.get_or_insert_with(|| Box::new(Intake::new(message_max)));
-        let Intake { buffer, assembler, fds } = &mut **intake;
         while self.end.is_none() {
-            // The marker and what is not expected go to the buffer, what is expected to where it belongs.
-            let space = assembler.space(&mut out.bytes);
-            let expected = space.len();
-            let received = match expected {
-                0 => self.half.read(&mut [IoSliceMut::new(buffer)]),
-                _ => {
-                    let (marker, behind) = buffer.split_at_mut(MARKER_LEN);
-                    // Room for the largest datagram and no more.
-                    let behind = &mut behind[..PIECE_MAX - expected];
-                    self.half.read(&mut [marker, space, behind].map(IoSliceMut::new))
-                }
-            };
-            let received = match received {
+            let (received, expected) = match intake.read(&self.half, out) {
                 Ok(received) => received,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
@@ -251,6 +272,7 @@ impl Incoming {
                     _ => return Err(Fault::Io(error)),
                 },
             };
+            let Intake { buffer, assembler, fds, .. } = &mut **intake;
             if received.is_cut {
                 self.end = Some(Ended::Oversized);
                 break;
@@ -281,7 +303,7 @@ impl Incoming {
             }
         }
         // Of a message that does not come any more.
-        fds.clear();
+        intake.fds.clear();
         self.answer_at_the_end()
     }
 

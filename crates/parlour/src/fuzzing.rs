@@ -122,7 +122,7 @@ pub fn hello(data: &[u8]) {
     if let Some(answer) = hello::parse_answer(data, &nonce) {
         let line = hello::encode_answer(answer, &nonce);
         assert_eq!(line.strip_suffix(b"\n"), Some(data), "an answer has one spelling");
-        assert!(matches!(answer, Answer::Hello | Answer::Refused(Reason::Denied | Reason::Busy)));
+        assert!(matches!(answer, Answer::Hello | Answer::Refused(Reason::Denied | Reason::Busy | Reason::Failed)));
     }
     if let Ok(greeting) = Greeting::parse(data) {
         if let Greeting::Hello { ring_size } = greeting {

@@ -19,6 +19,7 @@ use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::hello::Reason;
 
 /// What the file must look like, from the classic design: exactly this mode and at most this old.
 const MODE: Mode = Mode::RWXU;
@@ -58,6 +59,16 @@ pub(super) enum BadClientFile {
     Age(Duration),
     Pid { file: u32, kernel: u32 },
     Io(Errno),
+}
+
+impl BadClientFile {
+    /// What the client is told.
+    pub(super) fn reason(&self) -> Reason {
+        match self {
+            Self::Io(_) => Reason::Failed,
+            _ => Reason::Denied,
+        }
+    }
 }
 
 impl fmt::Display for BadClientFile {

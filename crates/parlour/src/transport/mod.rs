@@ -432,6 +432,17 @@ impl Handshake {
 }
 
 /// 128 bits that nobody can guess.
+/// What a client is told whom the server cannot take in, because something of its own failed.
+fn failed_there(path: &str) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        "connect to",
+        path,
+        "the server could not let us in, because something failed on its side",
+    )
+    .next("try again; if it goes on, look at the server's log")
+}
+
 fn random_nonce() -> Result<Nonce> {
     let mut bytes = [0; Nonce::LEN];
     let mut filled = 0;

@@ -194,12 +194,12 @@ impl Listener {
     ) -> Result<(Peer, Permit), Refused> {
         let credentials = peer_credentials(socket).map_err(|error| {
             let why = format!("the kernel does not say who it is: {error}");
-            Refused { peer: None, reason: Reason::Denied, why }
+            Refused { peer: None, reason: Reason::Failed, why }
         })?;
         let peer = Peer::from_kernel(credentials);
         let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding, self.waited_max());
         let admitted = judged
-            .map_err(|bad| (Reason::Denied, bad.to_string()))
+            .map_err(|bad| (bad.reason(), bad.to_string()))
             .and_then(|()| self.gate.admit(&peer).map_err(|shut| (Reason::of(&shut), shut.to_string())));
         match admitted {
             Ok(permit) => Ok((peer, permit)),

@@ -27,15 +27,18 @@ pub(crate) enum Reason {
     Denied,
     /// A limit on connections or handshakes is reached.
     Busy,
+    /// Something that the server needs for letting it in failed, through no fault of the client's.
+    Failed,
 }
 
 impl Reason {
-    const ALL: [Self; 2] = [Self::Denied, Self::Busy];
+    const ALL: [Self; 3] = [Self::Denied, Self::Busy, Self::Failed];
 
     fn word(self) -> &'static str {
         match self {
             Self::Denied => "denied",
             Self::Busy => "busy",
+            Self::Failed => "failed",
         }
     }
 }

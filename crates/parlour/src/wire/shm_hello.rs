@@ -51,6 +51,7 @@ impl Greeting {
             Self::Hello { ring_size } => (1, 0, ring_size as u64),
             Self::Refused(Reason::Denied) => (2, 1, 0),
             Self::Refused(Reason::Busy) => (2, 2, 0),
+            Self::Refused(Reason::Failed) => (2, 3, 0),
         };
         let mut bytes = [0; HELLO_LEN];
         bytes[..8].copy_from_slice(MAGIC);
@@ -79,6 +80,7 @@ impl Greeting {
             },
             (2, 1, 0) => Ok(Self::Refused(Reason::Denied)),
             (2, 2, 0) => Ok(Self::Refused(Reason::Busy)),
+            (2, 3, 0) => Ok(Self::Refused(Reason::Failed)),
             _ => Err(BadGreeting("it says what has no meaning")),
         }
     }
@@ -98,7 +100,8 @@ mod tests {
     #[test]
     fn each_greeting_reads_back() {
         let sizes = (16..=26).map(|bits| Greeting::Hello { ring_size: 1 << bits });
-        for greeting in sizes.chain([Greeting::Refused(Reason::Denied), Greeting::Refused(Reason::Busy)]) {
+        let refusals = [Reason::Denied, Reason::Busy, Reason::Failed].map(Greeting::Refused);
+        for greeting in sizes.chain(refusals) {
             assert_eq!(Greeting::parse(&greeting.encode()), Ok(greeting));
         }
     }

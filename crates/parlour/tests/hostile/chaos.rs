@@ -10,30 +10,20 @@ use rustix::process::Signal;
 
 use crate::by_hand::rng::{Rng, seed};
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial};
+use crate::support::{Base, Child, DEADLINE, Role, TRIAL_DEADLINE, alone, data, eventually};
 
 pub fn trials() -> Vec<Trial> {
     let chaotic = |&transport: &Transport| {
         let name = format!("{transport}::after_chaos_everything_works_and_nothing_is_left");
         // As long as it is told to, and then a while to come to rest.
-        trial_of(name, move || chaos(transport))
+        let deadline = TRIAL_DEADLINE + Duration::from_secs(seconds());
+        alone::trial(deadline, name, move || chaos(transport))
     };
     Transport::ALL.iter().map(chaotic).collect()
 }
 
 fn seconds() -> u64 {
     std::env::var("PARLOUR_CHAOS_SECONDS").map_or(5, |seconds| seconds.parse().unwrap())
-}
-
-/// A trial with as much time as it needs, when it is told to go on for long.
-fn trial_of(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
-    match seconds() {
-        0..=60 => trial(name, test),
-        _ => Trial::test(name, move || {
-            test();
-            Ok(())
-        }),
-    }
 }
 
 pub const CHATTER: Role = Role { name: "chaos-client", play: chatter };

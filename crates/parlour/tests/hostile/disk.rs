@@ -1,6 +1,7 @@
 //! File systems that are full, have no inodes left, or are read-only: a small tmpfs in a mount namespace of its own.
 
 use std::process::Command;
+use std::sync::OnceLock;
 
 use libtest_mimic::Trial;
 use parlour::Transport;
@@ -26,17 +27,21 @@ const STATES: [(&str, &str); 3] = [
 ];
 
 fn no_mounts() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("only root can mount".to_owned());
-    }
-    let tried = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
-    match tried {
-        Err(error) => Some(format!("unshare cannot be started: {error}")),
-        Ok(output) if !output.status.success() => {
-            Some(format!("nothing can be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let tried = || {
+        if !rustix::process::geteuid().is_root() {
+            return Some("only root can mount".to_owned());
         }
-        Ok(_) => None,
-    }
+        let tried = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
+        match tried {
+            Err(error) => Some(format!("unshare cannot be started: {error}")),
+            Ok(output) if !output.status.success() => {
+                Some(format!("nothing can be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            }
+            Ok(_) => None,
+        }
+    };
+    REASON.get_or_init(tried).clone()
 }
 
 /// A child in a role, in the mount namespace of another.

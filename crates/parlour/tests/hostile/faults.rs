@@ -234,12 +234,7 @@ fn every_call_fails(transport: Transport, step: &'static str) {
             injected += 1;
             let place = format!("{call}, call {number}, failed with {}", std::io::Error::from_raw_os_error(error));
             assert!(round.said == "done" || round.said.starts_with("error "), "{place}: {}", round.said);
-            // But for a file of its own that cannot be looked at: what cannot be checked is refused.
-            let blames = |kind: ErrorKind| match kind {
-                ErrorKind::Protocol | ErrorKind::Denied => true,
-                ErrorKind::Refused => call != "stat",
-                _ => false,
-            };
+            let blames = |kind| matches!(kind, ErrorKind::Protocol | ErrorKind::Denied | ErrorKind::Refused);
             let told = &round.told;
             assert!(!told.iter().any(|told| blames(told.kind())), "{place}, and the client is blamed: {told:?}");
             assert!(!round.said.starts_with("error protocol"), "{place}, and the peer is blamed: {}", round.said);

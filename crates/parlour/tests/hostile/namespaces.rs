@@ -1,6 +1,8 @@
 //! Peers in namespaces of their own, whose numbers mean nothing here, and the reverse.
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::Mutex;
 
 use libtest_mimic::Trial;
 use parlour::{ServerOptions, Transport};
@@ -44,13 +46,15 @@ fn why_not(kind: &str) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("only root can make namespaces".to_owned());
     }
-    match Command::new("unshare").args([kind, "--fork", "true"]).output() {
+    static REASONS: Mutex<BTreeMap<String, Option<String>>> = Mutex::new(BTreeMap::new());
+    let tried = || match Command::new("unshare").args([kind, "--fork", "true"]).output() {
         Err(error) => Some(format!("unshare cannot be started: {error}")),
         Ok(output) if !output.status.success() => {
             Some(format!("no such namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Ok(_) => None,
-    }
+    };
+    REASONS.lock().unwrap().entry(kind.to_owned()).or_insert_with(tried).clone()
 }
 
 /// A role in namespaces of its own.

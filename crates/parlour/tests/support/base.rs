@@ -3,12 +3,28 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
-use parlour::Transport;
+use parlour::{ErrorKind, ServerOptions, Transport};
 use tempfile::TempDir;
+
+use super::wait::eventually_some;
+
+/// Whether somebody in this trial could not clear up after itself.
+static LEAVES_FILES: AtomicBool = AtomicBool::new(false);
+
+/// From now on files may be left in the bases of this trial, for the next server to remove: somebody was killed, or makes
+/// files by hand.
+pub fn leaves_files() {
+    LEAVES_FILES.store(true, Ordering::Relaxed);
+}
 
 /// A private base directory (0700), removed at the end. Addresses in it are absolute, so neither the environment nor
 /// the bases of this machine matter.
+///
+/// When it goes, everybody in it has gone, so of each name there must be its directory with an empty `c/` and the lock,
+/// and nothing else. Where somebody [was killed](leaves_files) that must be so as soon as another server has been there.
 #[derive(Debug)]
 pub struct Base {
     directory: TempDir,
@@ -42,6 +58,56 @@ impl Base {
         files.sort();
         files
     }
+
+    /// Fails unless of each name there is what stays of it.
+    fn assert_clean(&self) {
+        let mut names = Vec::new();
+        find_names(self.path(), &mut names);
+        for name in names {
+            if LEAVES_FILES.load(Ordering::Relaxed) {
+                match ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(name.to_str().unwrap()) {
+                    Ok(server) => server.close().unwrap(),
+                    // The test has made it so.
+                    Err(error) if error.kind() == ErrorKind::UnsafeDirectory => continue,
+                    Err(error) => panic!("when all have gone: {error}"),
+                }
+            }
+            let mut left = files_of(&name);
+            let clean = eventually_some(|| {
+                left = files_of(&name);
+                (left == ["c/", "lock"]).then_some(())
+            });
+            assert!(clean.is_some(), "files are left in {}: {left:?}", name.display());
+        }
+    }
+}
+
+impl Drop for Base {
+    fn drop(&mut self) {
+        if !thread::panicking() {
+            self.assert_clean();
+        }
+    }
+}
+
+/// The directories of names in this one. A name has had a server, or it has nothing.
+fn find_names(directory: &Path, names: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    if directory.join("lock").is_file() {
+        names.push(directory.to_owned());
+    }
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            find_names(&entry.path(), names);
+        }
+    }
+}
+
+fn files_of(name: &Path) -> Vec<String> {
+    let mut files = Vec::new();
+    list(name, "", &mut files);
+    files.sort();
+    files
 }
 
 fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {

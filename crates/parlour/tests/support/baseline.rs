@@ -6,18 +6,19 @@ use std::path::{Path, PathBuf};
 
 use super::wait::eventually_some;
 
-/// The descriptors, threads, children and shared memory of one process.
+/// The descriptors, threads, children, and mappings of files and shared memory of one process.
 ///
-/// In a test process that runs tests in parallel it means nothing; take it [of a child](Baseline::of), or in a child's
-/// role.
+/// Each trial has a process [of its own](super::alone), in which this is compared. What a trial does in between it can
+/// compare itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
     /// Number and target of each open descriptor, as `/proc` shows it.
     pub descriptors: BTreeMap<i32, PathBuf>,
     pub threads: usize,
     pub children: Vec<u32>,
-    /// How many mappings of shared memory of ours.
-    pub maps: usize,
+    /// How many mappings of each file, and of shared memory. The rest is the allocator's and the stacks of threads, which
+    /// the C library keeps for the next ones.
+    pub maps: BTreeMap<String, usize>,
 }
 
 impl Baseline {
@@ -44,20 +45,30 @@ impl Baseline {
             .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
             .flat_map(|list| list.split_ascii_whitespace().map(|pid| pid.parse().unwrap()).collect::<Vec<u32>>())
             .collect();
-        let maps = fs::read_to_string(process.join("maps")).unwrap();
-        let maps = maps.lines().filter(|line| line.contains("/memfd:")).count();
+        let mut maps = BTreeMap::new();
+        for line in fs::read_to_string(process.join("maps")).unwrap().lines() {
+            if let Some(what) = mapped(line) {
+                *maps.entry(what).or_default() += 1;
+            }
+        }
         Self { descriptors, threads: tasks.len(), children, maps }
     }
 
     /// Waits until the process holds what it held, and fails with the difference when it goes on holding more or less.
     /// Descriptors count by what they are, not by their numbers.
+    #[track_caller]
     pub fn assert_restored(&self, pid: u32) {
+        self.wait_until_restored(pid).unwrap_or_else(|wrong| panic!("{wrong}"));
+    }
+
+    /// [`assert_restored`](Self::assert_restored), with the difference as an error.
+    pub fn wait_until_restored(&self, pid: u32) -> Result<(), String> {
         let mut now = Self::of(pid);
         let restored = eventually_some(|| {
             now = Self::of(pid);
             now.is_like(self).then_some(())
         });
-        assert!(restored.is_some(), "process {pid} does not hold what it held\nbefore: {self:#?}\nnow: {now:#?}");
+        restored.ok_or_else(|| format!("process {pid} does not hold what it held\nbefore: {self:#?}\nnow: {now:#?}"))
     }
 
     /// Whether this is as much of everything.
@@ -88,4 +99,17 @@ impl Baseline {
 /// `/proc/PID/fd` itself, which is open while it is listed.
 fn is_listing(target: &Path, pid: u32) -> bool {
     target == Path::new(&format!("/proc/{pid}/fd"))
+}
+
+/// What a line of `/proc/PID/maps` maps: a file, or memory that is shared; what has lost its name had one that nobody else
+/// has.
+fn mapped(line: &str) -> Option<String> {
+    let mut words = line.split_ascii_whitespace();
+    let shared = words.nth(1)?.ends_with('s');
+    let name = words.skip(3).collect::<Vec<_>>().join(" ");
+    match name.strip_suffix(" (deleted)") {
+        Some(memory) if memory.starts_with("/memfd:") => Some(memory.to_owned()),
+        Some(_) => Some("deleted".to_owned()),
+        None => (shared || name.starts_with('/')).then_some(name),
+    }
 }

@@ -7,6 +7,7 @@ use std::process::{self, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::base::leaves_files;
 use super::{DEADLINE, ROLE, wait};
 
 /// A child process with which the test talks by lines. It is killed and reaped when this is dropped, and it ends by
@@ -119,12 +120,16 @@ impl Child {
     }
 
     pub fn signal(&self, signal: Signal) {
+        if signal == Signal::KILL {
+            leaves_files();
+        }
         // A child that was not reaped keeps its number, so this is nobody else.
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
     /// SIGKILL, and back when the process is gone.
     pub fn kill(&mut self) {
+        leaves_files();
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
@@ -150,6 +155,9 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
+        if let Ok(None) = self.process.try_wait() {
+            leaves_files();
+        }
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -16,6 +16,7 @@
     reason = "each test executable uses its part, and a test says what is wrong by panicking"
 )]
 
+pub mod alone;
 pub mod base;
 pub mod baseline;
 pub mod child;
@@ -72,13 +73,15 @@ pub fn run_with(own_roles: &[Role], trials: impl FnOnce() -> Vec<Trial>) -> Exit
         (role.unwrap_or_else(|| panic!("there is no role {name:?}")).play)(&arguments);
         return ExitCode::SUCCESS;
     }
+    if let Some(name) = alone::wanted() {
+        return alone::play(&name, trials);
+    }
     libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
 }
 
-/// A test that fails when it panics or takes longer than [`TRIAL_DEADLINE`].
+/// A test that fails when it panics, takes longer than [`TRIAL_DEADLINE`], or leaves anything behind; see [`alone`].
 pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
-    let name = name.into();
-    Trial::test(name.clone(), move || within(TRIAL_DEADLINE, &name, test).map_err(Into::into))
+    alone::trial(TRIAL_DEADLINE, name.into(), test)
 }
 
 /// A test that cannot run here, listed as ignored with the reason.

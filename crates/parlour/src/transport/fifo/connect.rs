@@ -15,7 +15,7 @@ use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Voucher};
 use crate::sys::no_sigpipe;
-use crate::transport::{self, Attempt, ClientTerms, Link, Progress, random_nonce};
+use crate::transport::{self, Attempt, ClientTerms, Link, Progress, failed_there, random_nonce};
 use crate::wait::{Deadline, Waits, look};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
@@ -166,6 +166,7 @@ impl Handshake {
                     Error::new(ErrorKind::Busy, "connect to", path, "the server has all the clients that it may have")
                         .next("try again later, or raise its limits"),
                 )),
+                Some(Answer::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(path))),
                 None => Err(broken("the server's answer is not one to our request")),
             };
         }

@@ -140,16 +140,21 @@ impl Listener {
         let to_client = match open_client_fifo(holding, &id, ClientFile::ServerToClient, WRITE) {
             Ok(fifo) => fifo,
             Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, holding, &unusable),
+            Err(unusable @ Unusable::Io(_)) => return self.tell_of_failure(&id, holding, &unusable),
             Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
         };
         let from_client = match open_client_fifo(holding, &id, ClientFile::ClientToServer, READ) {
             Ok(fifo) => fifo,
             Err(unusable) => {
                 self.give_up(&id, None, &unusable.to_string(), holding);
-                if matches!(unusable, Unusable::OutOfDescriptors(_)) {
-                    // One that does not hear it has gone.
-                    let _ = answer(&to_client, Answer::Refused(Reason::Busy), &id);
-                }
+                let reason = match unusable {
+                    Unusable::OutOfDescriptors(_) => Reason::Busy,
+                    Unusable::Io(_) => Reason::Failed,
+                    // It has gone, or is none of ours; the end says enough.
+                    Unusable::Gone | Unusable::Wrong(_) => return,
+                };
+                // One that does not hear it has gone.
+                let _ = answer(&to_client, Answer::Refused(reason), &id);
                 return;
             }
         };
@@ -246,6 +251,16 @@ impl Listener {
             }
         });
         remove_pair(holding.clients(), id);
+    }
+
+    /// What the client reads cannot be opened, for a reason that may have passed by now: tries once more, to say so.
+    fn tell_of_failure(&self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
+        let again = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE);
+        self.give_up(id, None, &unusable.to_string(), holding);
+        if let Ok(fifo) = again {
+            // One that does not hear it has gone.
+            let _ = answer(&fifo, Answer::Refused(Reason::Failed), id);
+        }
     }
 
     pub(in crate::transport) fn knows(&self, id: &ClientId) -> bool {

@@ -79,6 +79,7 @@ impl Handshake {
                 let detail = "the server has all the clients that it may have".to_owned();
                 Err(Attempt::Again(error(ErrorKind::Busy, detail).next("try again later, or raise its limits")))
             }
+            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(transport::failed_there(&path))),
             Ok(Heard::End) => {
                 let detail = "the server ended the handshake".to_owned();
                 let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");

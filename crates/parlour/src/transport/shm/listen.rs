@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use super::greeting::{self, Heard, Unheard};
 use super::{KIND, link};
@@ -17,7 +18,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
 use crate::sys::listen_fds::Passed;
-use crate::transport::reserve::explain;
+use crate::transport::reserve::{Reserve, explain};
 use crate::transport::socket::{self, Accepted};
 use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::hello::Reason;
@@ -106,7 +107,7 @@ impl Listener {
                 tracing::debug!(transport = %Transport::Shm, peer = %handshake.peer, "handshake begun");
                 self.handshakes[number] = Some(handshake);
             }
-            Err(errno) => self.give_up(handshake, Reason::Busy, &format!("it cannot be waited for: {errno}")),
+            Err(errno) => self.give_up(handshake, Reason::Failed, &format!("it cannot be waited for: {errno}")),
         }
     }
 
@@ -134,7 +135,8 @@ impl Listener {
                 return None;
             }
             Err(Unheard::Io(error)) => {
-                self.give_up(handshake, Reason::Busy, &format!("its greeting cannot be received: {}", explain(&error)));
+                let why = format!("its greeting cannot be received: {}", explain(&error));
+                self.give_up(handshake, reason_of(&error), &why);
                 return None;
             }
             Err(unheard) => {
@@ -148,7 +150,8 @@ impl Listener {
         let mine = match answered {
             Ok(mine) => mine,
             Err(error) => {
-                self.give_up(Handshake { socket, peer, permit, deadline }, Reason::Busy, &failed(error));
+                let reason = reason_of(&error);
+                self.give_up(Handshake { socket, peer, permit, deadline }, reason, &failed(error));
                 return None;
             }
         };
@@ -194,6 +197,14 @@ impl Listener {
             }
         }
         self.socket.expire(now)
+    }
+}
+
+/// What a client is told whom this keeps out.
+fn reason_of(error: &io::Error) -> Reason {
+    match Errno::from_io_error(error) {
+        Some(errno) if Reserve::is_for(errno) => Reason::Busy,
+        _ => Reason::Failed,
     }
 }
 

@@ -10,12 +10,13 @@ mod hub;
 mod server;
 
 use std::future::Future;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use parlour::{ConnectOptions, ServerOptions, Transport};
+use tokio::runtime::{Builder, Runtime};
 
-use crate::support::Base;
+use crate::support::{Base, alone, eventually};
 
 pub use connection::{Connection, echo};
 pub use error::{Result, TryRecvError, TrySendError};
@@ -32,10 +33,17 @@ pub enum Way {
     Hub,
 }
 
-/// The runtime behind [`Way::Tokio`].
-fn runtime() -> &'static tokio::runtime::Runtime {
-    static RUNTIME: OnceLock<tokio::runtime::Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+/// The runtime behind [`Way::Tokio`]. It goes at the end of the trial, when no task may be left in it.
+fn runtime() -> Arc<Runtime> {
+    static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
+    let start = || {
+        alone::at_end(|| {
+            let runtime = RUNTIME.lock().unwrap().take().unwrap();
+            eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);
+        });
+        Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
+    };
+    Arc::clone(RUNTIME.lock().unwrap().get_or_insert_with(start))
 }
 
 fn block_on<F: Future>(future: F) -> F::Output {
@@ -68,7 +76,8 @@ impl Setting {
         match self.way {
             Way::Blocking => Ok(Server::Blocking(options.bind(address)?)),
             Way::Tokio => {
-                let _inside = runtime().enter();
+                let runtime = runtime();
+                let _inside = runtime.enter();
                 Ok(Server::Tokio(options.bind_tokio(address)?))
             }
             Way::Hub => Ok(Server::Hub(hub::HubServer::bind(options, address.as_ref())?)),

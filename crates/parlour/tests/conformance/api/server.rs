@@ -41,7 +41,8 @@ impl Server {
         match self {
             Self::Blocking(server) => Ok(server.try_accept()?.map(Connection::Blocking)),
             Self::Tokio(server) => {
-                let _inside = runtime().enter();
+                let runtime = runtime();
+                let _inside = runtime.enter();
                 Ok(server.try_accept()?.map(Connection::Tokio))
             }
             Self::Hub(server) => match server.accept(Some(Duration::ZERO)) {

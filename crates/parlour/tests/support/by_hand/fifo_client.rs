@@ -11,6 +11,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkfifoat, open};
 use rustix::io::Errno;
 
 use super::Id;
+use crate::support::base::leaves_files;
 use crate::support::{DEADLINE, wait};
 
 const COMMON: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -144,6 +145,7 @@ impl FifoClient {
 
 /// A FIFO of exactly mode 0600.
 pub fn make_fifo(path: &Path) {
+    leaves_files();
     make_fifo_with(path, 0o600);
 }
 

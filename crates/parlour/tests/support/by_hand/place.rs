@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::lock;
 use crate::support::Base;
+use crate::support::base::leaves_files;
 
 /// A name that is held by hand: its directory, `c/` and the lock, and nothing that listens.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ impl Place {
 
     /// Makes the directory, whose lock nobody holds.
     pub fn dead_at(path: &Path) -> Self {
+        leaves_files();
         for directory in [path, &path.join("c")] {
             fs::create_dir(directory).unwrap();
             fs::set_permissions(directory, Permissions::from_mode(0o700)).unwrap();

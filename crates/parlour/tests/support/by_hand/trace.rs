@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::ptr;
+use std::sync::OnceLock;
 
 use rustix::process::{Signal, getpid, kill_process};
 
@@ -63,17 +64,21 @@ enum Stop {
 
 /// Why no child can be traced here, if none can.
 pub fn cannot_trace() -> Option<String> {
-    let mut command = std::process::Command::new("/bin/true");
-    // SAFETY: the closure makes one system call.
-    unsafe { command.pre_exec(trace_me) };
-    match command.spawn() {
-        Ok(mut child) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            None
+    static REASON: OnceLock<Option<String>> = OnceLock::new();
+    let tried = || {
+        let mut command = std::process::Command::new("/bin/true");
+        // SAFETY: the closure makes one system call.
+        unsafe { command.pre_exec(trace_me) };
+        match command.spawn() {
+            Ok(mut child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                None
+            }
+            Err(error) => Some(format!("no child can be traced here: {error}")),
         }
-        Err(error) => Some(format!("no child can be traced here: {error}")),
-    }
+    };
+    REASON.get_or_init(tried).clone()
 }
 
 /// Why no system call can be made to fail here, if none can.

@@ -10,6 +10,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, 
 
 use super::place::chmod;
 use super::{Id, Place};
+use crate::support::base::leaves_files;
 use crate::support::{DEADLINE, wait};
 
 /// A stream socket of its own.
@@ -24,6 +25,7 @@ pub fn dial(path: &Path) -> UnixStream {
 
 /// A socket that is bound to this path with exactly this mode.
 pub fn bound(path: &Path, mode: u32) -> OwnedFd {
+    leaves_files();
     let socket = socket();
     fchmod(&socket, Mode::from_raw_mode(mode & 0o700)).unwrap();
     bind(&socket, &SocketAddrUnix::new(path).unwrap()).unwrap();

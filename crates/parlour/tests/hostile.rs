@@ -39,6 +39,8 @@ mod forking;
 mod frames;
 #[path = "hostile/full.rs"]
 mod full;
+#[path = "hostile/leaks.rs"]
+mod leaks;
 #[path = "hostile/listening.rs"]
 mod listening;
 #[path = "hostile/lock.rs"]
@@ -122,6 +124,7 @@ fn main() -> ExitCode {
             forged::trials(),
             forked_connections::trials(),
             forked_names::trials(),
+            leaks::trials(),
             listening::trials(),
             lock::trials(),
             memory::trials(),

@@ -11,6 +11,7 @@ use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open};
 use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::place::{self, chmod};
 use crate::by_hand::{Place, snapshot, unix};
+use crate::support::base::leaves_files;
 use crate::support::{Base, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
@@ -113,6 +114,7 @@ const CLIENT_PLACES: &[(&str, &str, What)] = &[
 
 /// Puts it there, with all directories above it. A link leads to a victim of the kind that was expected.
 fn put(top: &Path, where_it_is: &str, what: What) {
+    leaves_files();
     let path = top.join(where_it_is);
     let mut directory = top.to_owned();
     for part in Path::new(where_it_is).parent().unwrap() {

@@ -12,6 +12,7 @@ use crate::by_hand::options::Words;
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{self, directory_of, new_uid, no_other_users};
 use crate::by_hand::{FifoClient, Id, Place, snapshot, unix};
+use crate::support::base::leaves_files;
 use crate::support::{Base, Child, Role, trial, trial_unless};
 
 pub fn trials() -> Vec<Trial> {
@@ -131,6 +132,7 @@ fn foreign_lock() {
     fs::create_dir(&name).unwrap();
     chmod(&name, 0o700);
     let lock = name.join("lock");
+    leaves_files();
     File::create(&lock).unwrap();
     chmod(&lock, 0o600);
     user::chown(&lock, uid);

@@ -38,16 +38,33 @@ static FOUND: Mutex<Option<Found>> = Mutex::new(None);
 
 type Ending = Box<dyn FnOnce() + Send>;
 
-static ENDINGS: Mutex<Vec<Ending>> = Mutex::new(Vec::new());
+/// Only in the process of a trial.
+static ENDINGS: Mutex<Option<Vec<Ending>>> = Mutex::new(None);
 
 /// The name of the trial that this process is for, if it is for one.
 pub fn wanted() -> Option<String> {
     std::env::var(TRIAL).ok()
 }
 
-/// Does this behind the test and before the process is compared with what it was, for what a process has once.
+/// Does this when the test has succeeded, before the process is compared with what it was, the last first; or at once in a
+/// process that is for no trial, but plays a role of one.
 pub fn at_end(ending: impl FnOnce() + Send + 'static) {
-    ENDINGS.lock().unwrap().push(Box::new(ending));
+    {
+        if let Some(endings) = &mut *ENDINGS.lock().unwrap() {
+            return endings.push(Box::new(ending));
+        }
+    }
+    ending();
+}
+
+/// What was left for the end.
+fn end() {
+    // One may leave more to do.
+    loop {
+        let ending = ENDINGS.lock().unwrap().as_mut().and_then(Vec::pop);
+        let Some(ending) = ending else { return };
+        ending();
+    }
 }
 
 /// A trial that runs in a process of its own.
@@ -71,19 +88,20 @@ pub fn play(name: &str, trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
     let found = FOUND.lock().unwrap().take();
     let Found { deadline, test } = found.unwrap_or_else(|| panic!("there is no trial {name}"));
     let before = Baseline::take();
-    let outcome = within(deadline, name, test).and_then(|()| {
-        let endings = std::mem::take(&mut *ENDINGS.lock().unwrap());
-        endings.into_iter().for_each(|ending| ending());
-        before.wait_until_restored(process::id())
-    });
+    *ENDINGS.lock().unwrap() = Some(Vec::new());
+    let outcome = within(deadline, name, test)
+        .and_then(|()| within(AROUND, "the end of the trial", end))
+        .and_then(|()| before.wait_until_restored(process::id()));
     let Err(wrong) = outcome else { return ExitCode::SUCCESS };
+    // With the directories that they would have looked at.
+    drop(ENDINGS.lock().unwrap().take());
     // What hangs must not keep the process.
     let _ = std::io::stderr().write_all(wrong.as_bytes());
     process::exit(1)
 }
 
-/// Runs the trial of this name in a process of its own; what it says of a failure.
-fn start(name: &str, deadline: Duration) -> Result<(), String> {
+/// Runs the trial of this name in a process of its own. An error is what is wrong.
+pub fn start(name: &str, deadline: Duration) -> Result<(), String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     // Not a pipe, whose end would wait for everybody who has it.
     let mut said = tempfile::tempfile().map_err(|error| failed("a file for what is said", error))?;

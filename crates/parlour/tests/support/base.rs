@@ -3,12 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use parlour::{ErrorKind, ServerOptions, Transport};
 use tempfile::TempDir;
 
+use super::alone;
 use super::wait::eventually_some;
 
 /// Whether somebody in this trial could not clear up after itself.
@@ -23,22 +25,25 @@ pub fn leaves_files() {
 /// A private base directory (0700), removed at the end. Addresses in it are absolute, so neither the environment nor
 /// the bases of this machine matter.
 ///
-/// When it goes, everybody in it has gone, so of each name there must be its directory with an empty `c/` and the lock,
-/// and nothing else. Where somebody [was killed](leaves_files) that must be so as soon as another server has been there.
+/// At the end of the trial everybody in it has gone, so of each name there must be its directory with an empty `c/` and
+/// the lock, and nothing else. Where somebody [was killed](leaves_files) that must be so as soon as another server has
+/// been there.
 #[derive(Debug)]
 pub struct Base {
-    directory: TempDir,
+    directory: Option<TempDir>,
+    /// What nobody of ours has made, in the directories of names, and nobody may remove.
+    foreign: Mutex<Vec<PathBuf>>,
 }
 
 impl Base {
     pub fn new() -> Self {
         let mut builder = tempfile::Builder::new();
         let directory = builder.prefix("parlour-test-").permissions(fs::Permissions::from_mode(0o700)).tempdir();
-        Self { directory: directory.unwrap() }
+        Self { directory: Some(directory.unwrap()), foreign: Mutex::default() }
     }
 
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        self.directory.as_ref().unwrap().path()
     }
 
     /// `fifo:/tmp/parlour-test-x/name`.
@@ -59,35 +64,60 @@ impl Base {
         files
     }
 
-    /// Fails unless of each name there is what stays of it.
-    fn assert_clean(&self) {
-        let mut names = Vec::new();
-        find_names(self.path(), &mut names);
-        for name in names {
-            if LEAVES_FILES.load(Ordering::Relaxed) {
-                match ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(name.to_str().unwrap()) {
-                    Ok(server) => server.close().unwrap(),
-                    // The test has made it so.
-                    Err(error) if error.kind() == ErrorKind::UnsafeDirectory => continue,
-                    Err(error) => panic!("when all have gone: {error}"),
-                }
-            }
-            let mut left = files_of(&name);
-            let clean = eventually_some(|| {
-                left = files_of(&name);
-                (left == ["c/", "lock"]).then_some(())
-            });
-            assert!(clean.is_some(), "files are left in {}: {left:?}", name.display());
-        }
+    /// The test has put this into the directory of a name, and it must be there to the end.
+    pub fn keeps(&self, path: &Path) {
+        self.foreign.lock().unwrap().push(path.to_owned());
     }
 }
 
 impl Drop for Base {
     fn drop(&mut self) {
-        if !thread::panicking() {
-            self.assert_clean();
+        let directory = self.directory.take().unwrap();
+        if thread::panicking() {
+            return;
         }
+        let foreign = std::mem::take(&mut *self.foreign.lock().unwrap());
+        // When the trial is over everybody has gone, in whatever order.
+        alone::at_end(move || assert_clean(directory.path(), foreign));
     }
+}
+
+/// Fails unless of each name in this directory there is what stays of it.
+fn assert_clean(directory: &Path, foreign: Vec<PathBuf>) {
+    for path in foreign.into_iter().rev() {
+        let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
+        removed.unwrap_or_else(|error| panic!("{} was to stay: {error}", path.display()));
+    }
+    let mut names = Vec::new();
+    find_names(directory, &mut names);
+    for name in names {
+        if LEAVES_FILES.load(Ordering::Relaxed) && !serve_once(&name) {
+            continue;
+        }
+        let mut left = files_of(&name);
+        let clean = eventually_some(|| {
+            left = files_of(&name);
+            (left == ["c/", "lock"]).then_some(())
+        });
+        assert!(clean.is_some(), "files are left in {}: {left:?}", name.display());
+    }
+}
+
+/// The next server of this name comes and goes, over every transport; `false` where the test has put something that keeps
+/// it away.
+fn serve_once(name: &Path) -> bool {
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
+    // A process that was killed may hold the name for another moment.
+    let bound = eventually_some(|| match options.bind(name.to_str().unwrap()) {
+        Err(error) if error.kind() == ErrorKind::NameInUse => None,
+        bound => Some(bound),
+    });
+    match bound.unwrap_or_else(|| panic!("somebody still has the name {}", name.display())) {
+        Ok(server) => server.close().unwrap(),
+        Err(error) if error.kind() == ErrorKind::UnsafeDirectory => return false,
+        Err(error) => panic!("when all have gone: {error}"),
+    }
+    true
 }
 
 /// The directories of names in this one. A name has had a server, or it has nothing.

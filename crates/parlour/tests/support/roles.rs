@@ -28,14 +28,17 @@ pub const ALL: &[Role] = &[
 fn echo_server(arguments: &[String]) {
     let server = Server::bind(&arguments[0]).unwrap();
     println!("ready");
-    thread::spawn(move || {
+    let shutdown = server.shutdown_handle();
+    let serving = thread::spawn(move || {
         for connection in server.incoming() {
             let connection = connection.unwrap();
             thread::spawn(move || echo(connection));
         }
+        server.close().unwrap();
     });
     until_end_of_input();
-    std::process::exit(0);
+    shutdown.shutdown();
+    serving.join().unwrap();
 }
 
 /// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.

@@ -1,28 +1,86 @@
-//! Which tests show that which attack fails.
+//! Which tests show that which attack fails, and that the threat model says so.
+
+use std::collections::BTreeSet;
 
 use libtest_mimic::Trial;
 
 use crate::support::trial;
 
+const THREAT_MODEL: &str = include_str!("../../../../THREAT_MODEL.md");
+
 /// An attack, and the trials of this executable that make it; a name stands for that trial over every transport.
 struct Row {
     attack: &'static str,
+    /// Each is named in the threat model.
     trials: &'static [&'static str],
+    /// What belongs to it besides; `*` stands for any part of a name.
+    more: &'static [&'static str],
 }
 
-/// Each row names trials that there are.
+/// About the trials themselves.
+const ABOUT_TRIALS: &[&str] = &[
+    "the_attacks_the_trials_and_the_threat_model_agree",
+    "the_witness_of_these_tests_sees_two_owners",
+    "whatever_a_trial_leaves_behind_is_found",
+];
+
+/// The threat model, the rows and the trials name each other, and nothing is missing anywhere.
 pub fn trials(trials: &[Trial]) -> Vec<Trial> {
-    let names: Vec<String> = trials.iter().map(|trial| trial.name().to_owned()).collect();
-    vec![trial("every_attack_has_its_trials", move || {
-        for (number, Row { attack, trials }) in (1..).zip(ROWS) {
-            assert!(!trials.is_empty(), "{number}: {attack}: no trial");
-            for wanted in *trials {
-                let has = |name: &String| name == wanted || name.ends_with(&format!("::{wanted}"));
-                assert!(names.iter().any(has), "{number}: {attack}: there is no trial {wanted}");
-            }
+    const NAME: &str = "the_attacks_the_trials_and_the_threat_model_agree";
+    let mut names: BTreeSet<String> = trials.iter().map(|trial| base_name(trial.name()).to_owned()).collect();
+    names.insert(NAME.to_owned());
+    vec![trial(NAME, move || agree(&names))]
+}
+
+/// Without the transport or the side in front.
+fn base_name(name: &str) -> &str {
+    name.rsplit("::").next().unwrap()
+}
+
+fn agree(names: &BTreeSet<String>) {
+    let mut wrong = Vec::new();
+    let told: BTreeSet<&str> =
+        THREAT_MODEL.split("Test: hostile.rs: `").skip(1).filter_map(|rest| rest.split('`').next()).collect();
+    let mut covered: BTreeSet<&str> = ABOUT_TRIALS.iter().copied().collect();
+    for (number, Row { attack, trials, more }) in (1..).zip(ROWS) {
+        if !THREAT_MODEL.contains(&format!("\n{number}. {}{} (promise", attack[..1].to_uppercase(), &attack[1..])) {
+            wrong.push(format!("attack {number}, {attack}, is not in the threat model"));
         }
-        assert_eq!(ROWS.len(), 40);
-    })]
+        if trials.is_empty() {
+            wrong.push(format!("attack {number}, {attack}, has no trial"));
+        }
+        for trial in trials.iter().filter(|trial| !told.contains(*trial)) {
+            wrong.push(format!("attack {number}: {trial} is not in the threat model"));
+        }
+        for pattern in trials.iter().chain(*more) {
+            let fitting = names.iter().filter(|name| fits(name, pattern)).map(String::as_str);
+            let mut fitting = fitting.peekable();
+            if fitting.peek().is_none() {
+                wrong.push(format!("attack {number}: there is no trial {pattern}"));
+            }
+            covered.extend(fitting);
+        }
+    }
+    wrong.extend(
+        told.iter()
+            .filter(|name| !names.contains(**name))
+            .map(|name| format!("there is no trial {name}, of the threat model")),
+    );
+    wrong.extend(
+        ABOUT_TRIALS.iter().filter(|name| !names.contains(**name)).map(|name| format!("there is no trial {name}")),
+    );
+    wrong.extend(
+        names.iter().filter(|name| !covered.contains(name.as_str())).map(|name| format!("{name} belongs to no attack")),
+    );
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(ROWS.len(), 40);
+}
+
+fn fits(name: &str, pattern: &str) -> bool {
+    match pattern.split_once('*') {
+        None => name == pattern,
+        Some((begin, end)) => name.len() >= begin.len() + end.len() && name.starts_with(begin) && name.ends_with(end),
+    }
 }
 
 /// Numbered from 1 on.
@@ -30,6 +88,7 @@ const ROWS: &[Row] = &[
     Row {
         attack: "eight starters race for one name, and are killed at random",
         trials: &["eight_starters_that_are_killed_at_random_are_never_two_owners"],
+        more: &[],
     },
     Row {
         attack: "forged paths of clients: links, a swapped directory, a relative path",
@@ -39,6 +98,12 @@ const ROWS: &[Row] = &[
             "a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays",
             "a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_stays",
         ],
+        more: &[
+            "a_path_through_the_servers_own_directory_leads_nowhere_else",
+            "names_that_no_client_of_ours_has_are_like_none",
+            "an_abstract_address_is_like_none",
+            "another_clients_file_does_not_vouch_for_a_client",
+        ],
     },
     Row {
         attack: "the client is killed at each step of connect, send and close",
@@ -46,6 +111,11 @@ const ROWS: &[Row] = &[
             "a_client_that_is_killed_at_any_system_call_of_connect_harms_nobody",
             "a_client_that_is_killed_at_any_system_call_of_send_harms_nobody",
             "a_client_that_is_killed_at_any_system_call_of_close_harms_nobody",
+        ],
+        more: &[
+            "the_server_removes_the_pair_of_a_client_that_did_not",
+            "a_client_whose_second_fifo_is_missing_is_let_go",
+            "a_stalled_client_that_dies_frees_its_place_at_once",
         ],
     },
     Row {
@@ -57,6 +127,12 @@ const ROWS: &[Row] = &[
             "a_server_that_is_killed_at_any_system_call_of_its_close_hinders_nobody",
             "a_new_server_does_not_see_requests_to_the_old_one",
         ],
+        more: &[
+            "a_server_that_dies_*",
+            "a_server_that_greets_and_dies_is_noticed",
+            "a_dead_servers_socket_is_no_server_at_once",
+            "clients_in_the_backlog_of_a_server_that_closes_see_the_end",
+        ],
     },
     Row {
         attack: "the client, then the server, is stopped at each step",
@@ -65,14 +141,20 @@ const ROWS: &[Row] = &[
             "a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go",
             "a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody",
         ],
+        more: &[
+            "a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out",
+            "a_server_that_*_is_tried_again_until_the_deadline",
+        ],
     },
     Row {
         attack: "positions and lengths in shared memory change all the time",
         trials: &["positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else"],
+        more: &[],
     },
     Row {
         attack: "memory that is not sealed, no memory file, too small, or sparse",
         trials: &["memory_that_could_change_under_the_server_is_refused_before_it_is_mapped"],
+        more: &[],
     },
     Row {
         attack: "floods of descriptors",
@@ -83,6 +165,11 @@ const ROWS: &[Row] = &[
             "descriptors_that_find_no_place_end_the_connection",
             "descriptors_of_a_torn_message_are_closed_at_once",
         ],
+        more: &[
+            "descriptors_add_up_over_the_pieces_of_a_message",
+            "descriptors_that_nobody_receives_are_closed",
+            "messages_with_descriptors_in_one_read_keep_theirs",
+        ],
     },
     Row {
         attack: "three descriptors are left, and fifty clients come",
@@ -90,6 +177,10 @@ const ROWS: &[Row] = &[
             "a_server_with_three_descriptors_left_does_not_spin_and_keeps_its_clients",
             "a_hub_with_three_descriptors_left_does_not_spin_and_keeps_its_clients",
             "a_server_without_any_descriptor_left_does_not_spin_and_recovers",
+        ],
+        more: &[
+            "a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps",
+            "clients_beyond_the_limit_of_descriptors_*",
         ],
     },
     Row {
@@ -103,10 +194,12 @@ const ROWS: &[Row] = &[
             "any_system_call_of_receive_may_fail_once",
             "any_system_call_of_close_may_fail_once",
         ],
+        more: &[],
     },
     Row {
         attack: "another user made the base first",
         trials: &["another_users_base_is_refused_by_a_server", "another_users_name_directory_is_refused_by_a_server"],
+        more: &["another_users_lock_is_refused_by_a_server"],
     },
     Row {
         attack: "something else stands in the place of a directory or a file",
@@ -119,20 +212,37 @@ const ROWS: &[Row] = &[
             "a_directory_as_socket_is_refused_and_left_as_it_is",
             "a_file_as_fifo_is_refused_and_left_as_it_is",
         ],
+        more: &[
+            "*_is_refused_and_left_as_it_is",
+            "a_lock_with_another_name_is_refused",
+            "a_link_on_the_way_to_the_base_is_refused_and_its_target_named",
+        ],
     },
     Row {
         attack: "the base's parent can be written by others",
         trials: &["a_parent_that_others_may_write_is_refused_and_left_as_it_is"],
+        more: &["a_base_below_a_sticky_directory_of_others_is_fine"],
     },
     Row {
         attack: "another user opens the files of a server",
         trials: &["another_user_cannot_open_anything_of_a_private_server"],
+        more: &[
+            "another_user_cannot_connect_to_a_private_server",
+            "another_user_of_an_open_server_cannot_touch_anything_but_the_socket",
+        ],
     },
     Row {
         attack: "another user's server squats the name",
         trials: &[
             "a_squatter_in_a_shared_base_is_refused_by_uid",
             "another_users_server_is_refused_before_a_byte_is_sent",
+        ],
+        more: &[
+            "a_client_that_expects_another_user_refuses_our_own_server",
+            "a_socket_of_another_user_in_a_place_of_ours_is_refused",
+            "a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word",
+            "another_users_server_is_accepted_when_it_is_expected",
+            "roots_*",
         ],
     },
     Row {
@@ -141,6 +251,7 @@ const ROWS: &[Row] = &[
             "a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody",
             "a_server_whose_user_the_clients_namespace_does_not_map_is_refused",
         ],
+        more: &[],
     },
     Row {
         attack: "a peer is in a PID namespace",
@@ -148,10 +259,16 @@ const ROWS: &[Row] = &[
             "a_client_in_a_pid_namespace_of_its_own_is_let_in",
             "a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in",
         ],
+        more: &[],
     },
     Row {
         attack: "a process id is used again between the request and its acknowledgement",
         trials: &["an_acknowledgement_with_a_wrong_nonce_is_refused"],
+        more: &[
+            "a_replayed_request_is_counted_and_has_no_effect",
+            "a_request_that_is_repeated_during_its_handshake_has_no_effect",
+            "an_acknowledgement_that_is_junk_is_refused",
+        ],
     },
     Row {
         attack: "a fork after connecting, and both write",
@@ -160,6 +277,7 @@ const ROWS: &[Row] = &[
             "the_peer_sees_the_end_when_both_have_let_go",
             "what_was_fed_before_a_fork_is_sent_once_when_the_child_exits",
         ],
+        more: &["a_connection_goes_on_in_the_*", "what_was_fed_before_a_fork_is_sent_once_when_the_child_*"],
     },
     Row {
         attack: "the server forks, spawns and is killed",
@@ -167,10 +285,16 @@ const ROWS: &[Row] = &[
             "a_forked_child_that_outlives_the_server_does_not_keep_the_name",
             "a_spawned_program_that_outlives_the_server_does_not_keep_the_name",
         ],
+        more: &[
+            "a_forked_child_*",
+            "a_grandchild_that_outlives_the_server_does_not_keep_the_name",
+            "a_servers_end_frees_the_name_while_a_forked_child_lives",
+        ],
     },
     Row {
         attack: "other code of the process opens and closes the lock",
         trials: &["other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name"],
+        more: &[],
     },
     Row {
         attack: "two servers start at once, thousands of times",
@@ -178,10 +302,12 @@ const ROWS: &[Row] = &[
             "of_two_servers_that_start_at_once_one_wins",
             "of_two_servers_that_start_at_once_in_a_new_directory_one_wins",
         ],
+        more: &["*_at_any_system_call_of_a_start_leaves_one_owner"],
     },
     Row {
         attack: "a client comes between bind and listen",
         trials: &["a_client_that_comes_between_bind_and_listen_is_served"],
+        more: &["a_server_that_never_listens_is_given_up_at_the_deadline", "a_full_backlog_*"],
     },
     Row {
         attack: "a client comes before the server opens its FIFO, after its death, or while it is replaced",
@@ -190,12 +316,17 @@ const ROWS: &[Row] = &[
             "a_server_that_is_killed_with_an_unread_request_is_no_server",
             "a_client_that_waits_is_served_by_the_replacement_of_a_killed_server",
         ],
+        more: &[],
     },
     Row {
         attack: "the FIFO is kept full",
         trials: &[
             "a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner",
             "open_connections_are_untouched_by_a_flood",
+        ],
+        more: &[
+            "a_client_that_waits_for_room_is_served_when_there_is_some",
+            "a_server_finds_its_feet_again_after_a_flood",
         ],
     },
     Row {
@@ -204,6 +335,13 @@ const ROWS: &[Row] = &[
             "an_acknowledgement_and_the_first_messages_may_come_in_one_write",
             "an_acknowledgement_may_come_byte_by_byte",
             "three_frames_arrive_the_same_wherever_they_are_split",
+        ],
+        more: &[
+            "messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole",
+            "the_client_removes_the_pair_before_it_acknowledges",
+            "the_pair_*",
+            "the_server_opens_what_the_client_reads_first",
+            "each_client_gets_its_own_channel",
         ],
     },
     Row {
@@ -214,6 +352,12 @@ const ROWS: &[Row] = &[
             "half_a_body_is_kept_until_the_rest_comes",
             "a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody",
         ],
+        more: &[
+            "a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline",
+            "an_honest_client_among_stalled_ones_is_busy_until_one_gives_up",
+            "only_handshakes_that_are_under_way_count_against_their_limit",
+            "surplus_handshakes_are_told_that_the_server_is_busy",
+        ],
     },
     Row {
         attack: "lengths at and beyond the limit",
@@ -221,21 +365,30 @@ const ROWS: &[Row] = &[
             "every_length_up_to_the_limit_is_taken_and_none_beyond",
             "a_length_over_the_limit_is_refused_and_costs_nothing",
         ],
+        more: &[],
     },
     Row {
         attack: "datagrams that are empty, cut, long or many",
         trials: &["empty_cut_and_long_datagrams_are_told_apart", "a_flood_of_one_byte_messages_arrives_whole"],
+        more: &["an_empty_datagram_is_the_end", "datagrams_that_nobody_asked_for_change_nothing"],
     },
     Row {
         attack: "nobody reads",
         trials: &["when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost"],
+        more: &[],
     },
-    Row { attack: "a thousand signals a second", trials: &["a_storm_of_signals_changes_no_data"] },
+    Row { attack: "a thousand signals a second", trials: &["a_storm_of_signals_changes_no_data"], more: &[] },
     Row {
         attack: "a host in which SIGPIPE kills",
         trials: &[
             "a_client_whose_peer_has_gone_gets_an_error_where_sigpipe_is_default",
             "a_server_whose_peer_has_gone_gets_an_error_where_sigpipe_is_default",
+        ],
+        more: &[
+            "*_gets_an_error_where_sigpipe_is_pending",
+            "*_first_broken_pipe_is_final",
+            "a_reader_that_comes_back_as_a_writer_does_not_undo_the_end",
+            "the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later",
         ],
     },
     Row {
@@ -245,14 +398,17 @@ const ROWS: &[Row] = &[
             "a_file_system_that_has_no_inodes_left_is_a_typed_error_and_open_connections_go_on",
             "a_file_system_that_is_read_only_is_a_typed_error_and_open_connections_go_on",
         ],
+        more: &[],
     },
     Row {
         attack: "there is no room for shared memory",
         trials: &["memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal"],
+        more: &[],
     },
     Row {
         attack: "the reader of shared memory wants to change it",
         trials: &["who_reads_the_memory_cannot_change_it_in_any_way"],
+        more: &[],
     },
     Row {
         attack: "the peer dies in the middle of a message",
@@ -260,6 +416,7 @@ const ROWS: &[Row] = &[
             "a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message",
             "a_message_that_never_ends_is_truncated_when_its_sender_goes",
         ],
+        more: &[],
     },
     Row {
         attack: "positions behind, beyond and jumping back",
@@ -267,17 +424,28 @@ const ROWS: &[Row] = &[
             "a_head_out_of_range_ends_the_connection_as_a_protocol_error",
             "a_tail_out_of_range_ends_the_connection_as_a_protocol_error",
         ],
+        more: &[],
     },
     Row {
         attack: "one user takes all its connections, and one more",
         trials: &["a_user_with_all_its_connections_is_refused_and_another_is_served"],
+        more: &["a_policy_that_says_no_is_heard_by_the_client"],
     },
     Row {
         attack: "clients and a server are killed and stopped by chance, for a while",
         trials: &["after_chaos_everything_works_and_nothing_is_left"],
+        more: &[],
     },
     Row {
         attack: "junk, and the same messages over every transport",
         trials: &["junk_is_an_error_or_messages_and_nothing_else", "the_same_messages_come_out_whatever_the_transport"],
+        more: &[
+            "a_line_*",
+            "half_a_line_does_not_hide_the_honest_request_behind_it",
+            "an_answer_that_*",
+            "empty_lines_are_no_offence",
+            "a_request_for_files_that_are_not_there_is_counted",
+            "a_request_in_pieces_is_put_together",
+        ],
     },
 ];

@@ -60,10 +60,11 @@ fn a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call(transport: Transp
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let message = data::message(1, 8_000_000);
     thread::scope(|scope| {
         scope.spawn(move || {
             // Parts of one long message, as fast as they can be sent.
-            connection.try_send(data::message(1, 8_000_000)).unwrap();
+            connection.try_send(message).unwrap();
             while stopped.try_recv().is_err() && connection.try_flush().is_ok() {}
         });
         for _ in 0..20 {

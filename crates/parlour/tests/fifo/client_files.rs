@@ -103,7 +103,7 @@ const FILES: &[Wrong] = &[
 ];
 
 fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
-    let base = Base::new();
+    let base = Base::with_foreign_files();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
     let mut client = FifoClient::new(driver.server.path());
     let beside = base.path().join("beside");
@@ -147,7 +147,7 @@ fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
 }
 
 fn nothing_fits() {
-    let base = Base::new();
+    let base = Base::with_foreign_files();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
     let client = FifoClient::new(driver.server.path());
     fs::create_dir(client.s2c()).unwrap();

@@ -78,6 +78,7 @@ fn swept() {
     // One that lives and takes its time, and something that is none of ours.
     let slow = stopped_at(&driver, "open-s2c");
     fs::write(path.join("c/notes"), "mine").unwrap();
+    base.keeps(&path.join("c/notes"));
     let left = client_files(&path);
     assert_eq!(left.len(), 1 + 2 + 2 + 1 + 2 + 1, "{left:?}");
 

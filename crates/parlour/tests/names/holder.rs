@@ -167,7 +167,7 @@ fn leftovers_are_removed() {
 }
 
 fn foreign_files_stay() {
-    let base = Base::new();
+    let base = Base::with_foreign_files();
     let place = Place::dead_at(&base.name("odd"));
     let nonce = Id::new().nonce;
     let odd = [

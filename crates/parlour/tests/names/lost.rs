@@ -60,7 +60,7 @@ fn both() -> ServerOptions {
 }
 
 fn name_is_lost(take_away: fn(&Path)) {
-    let top = Base::new();
+    let top = Base::with_foreign_files();
     let base = top.path().join("base");
     let server = Arc::new(both().bind(base.join("lost").to_str().unwrap()).unwrap());
     let (started, task) = channel();
@@ -161,7 +161,7 @@ fn successor(noticed: bool) {
 }
 
 fn replaced_files_stay() {
-    let base = Base::new();
+    let base = Base::with_foreign_files();
     let server = both().bind(base.name("odd").to_str().unwrap()).unwrap();
     let path = server.path().to_owned();
     for file in ["unix", "fifo"] {

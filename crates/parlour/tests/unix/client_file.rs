@@ -307,5 +307,6 @@ fn others_come_in() {
     unix::assert_ended(&unix::dial_with(socket, &path));
     assert!(driver.refused(2).contains("is a directory"));
     assert_eq!(snapshot::of(&directory), before);
+    base.keeps(&directory);
     assert_serves(&base, &driver);
 }

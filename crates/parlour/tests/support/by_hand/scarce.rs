@@ -25,7 +25,7 @@ fn scarce(arguments: &[String]) {
     let server = Arc::new(Server::bind(&arguments[0]).unwrap());
     let accepted = Arc::new(AtomicUsize::new(0));
     println!("ready");
-    thread::spawn({
+    let serving = thread::spawn({
         let (server, accepted) = (Arc::clone(&server), Arc::clone(&accepted));
         move || {
             for connection in server.incoming() {
@@ -56,6 +56,8 @@ fn scarce(arguments: &[String]) {
             (other, _) => panic!("what is {other:?}?"),
         }
     }
+    server.shutdown_handle().shutdown();
+    serving.join().unwrap();
 }
 
 /// The limit under which so many new descriptors can be had, each of which gets the lowest number that is free.

@@ -1,0 +1,66 @@
+//! The honest client: one call after the other, over a connection that it has, and over a new one each time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use parlour::{ConnectOptions, Connection};
+
+use crate::args::Honest;
+use crate::user::become_user;
+
+/// A call that has not come back by then has failed.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The pace of its calls, so that the machine is not busy with them alone.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Says `connected`; then, at a line, calls for so long and says `OPEN_P99 OPEN_CALLS OPEN_FAILED NEW_P99 NEW_CALLS
+/// NEW_FAILED`, in nanoseconds.
+pub(crate) fn run(args: &Honest) -> Result<()> {
+    become_user(args.uid)?;
+    let options = ConnectOptions::new().timeout(PATIENCE);
+    let mut open = options.connect(&args.address)?;
+    call(&mut open)?;
+    println!("connected");
+    std::io::stdin().read_line(&mut String::new())?;
+    let (mut on_open, mut on_new) = (Calls::default(), Calls::default());
+    let end = Instant::now() + Duration::from_secs(args.seconds);
+    while Instant::now() < end {
+        on_open.add(|| call(&mut open));
+        on_new.add(|| call(&mut options.connect(&args.address)?));
+        std::thread::sleep(PAUSE);
+    }
+    println!("{} {}", on_open.told(), on_new.told());
+    Ok(())
+}
+
+fn call(connection: &mut Connection) -> Result<()> {
+    const QUESTION: [u8; 64] = [7; 64];
+    connection.send_timeout(&QUESTION[..], PATIENCE)?;
+    let answer = connection.recv_timeout(PATIENCE)?;
+    ensure!(answer.is_some_and(|answer| answer == QUESTION[..]), "another answer, or the end");
+    Ok(())
+}
+
+#[derive(Default)]
+struct Calls {
+    took: Vec<Duration>,
+    failed: usize,
+}
+
+impl Calls {
+    fn add(&mut self, call: impl FnOnce() -> Result<()>) {
+        let begin = Instant::now();
+        match call() {
+            Ok(()) => self.took.push(begin.elapsed()),
+            Err(_) => self.failed += 1,
+        }
+    }
+
+    /// The 99th percentile of those that succeeded, how many calls there were, and how many failed.
+    fn told(mut self) -> String {
+        self.took.sort_unstable();
+        let p99 = self.took.get((self.took.len() * 99).div_ceil(100).saturating_sub(1));
+        format!("{} {} {}", p99.map_or(0, Duration::as_nanos), self.took.len() + self.failed, self.failed)
+    }
+}

@@ -13,11 +13,12 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
     // A mapping of no file is memory for small things.
     let maps_nothing = call.arguments[4] as i32 == -1;
     match call.number {
+        SYS_openat if call.arguments[2] as i32 & libc::O_CREAT != 0 => ("create", &[ENOSPC, EDQUOT, EROFS, EMFILE]),
         SYS_openat | SYS_open => ("open", &[EMFILE, ENFILE, ENOMEM, EACCES, EINTR, EIO]),
         SYS_openat2 => ("openat2", &[EMFILE, ENFILE, ENOMEM, EACCES, EAGAIN, ENOSYS]),
         SYS_mkdirat | SYS_mkdir => ("mkdir", &[ENOSPC, EROFS, EACCES, EDQUOT]),
         SYS_mknodat | SYS_mknod => ("mknod", &[ENOSPC, EROFS, EACCES, EDQUOT]),
-        SYS_renameat | SYS_renameat2 | SYS_rename => ("rename", &[ENOSPC, EROFS, EIO]),
+        SYS_renameat | SYS_renameat2 | SYS_rename => ("rename", &[ENOSPC, EDQUOT, EROFS, EIO]),
         SYS_unlinkat | SYS_unlink => ("unlink", &[EROFS, EIO, EACCES]),
         SYS_fstat | SYS_newfstatat | SYS_statx | SYS_stat | SYS_lstat => ("stat", &[ENOMEM, EIO]),
         SYS_readlink | SYS_readlinkat => ("readlink", &[ENOMEM, EACCES]),
@@ -39,7 +40,7 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_pipe2 => ("pipe", &[EMFILE, ENFILE]),
         SYS_socket => ("socket", &[EMFILE, ENFILE, ENOMEM]),
         SYS_socketpair => ("socketpair", &[EMFILE, ENFILE, ENOMEM]),
-        SYS_bind => ("bind", &[ENOSPC, ENOMEM, EROFS, EACCES]),
+        SYS_bind => ("bind", &[ENOSPC, EDQUOT, ENOMEM, EROFS, EACCES]),
         SYS_listen => ("listen", &[ENOMEM]),
         SYS_connect => ("connect", &[EAGAIN, ECONNREFUSED, ENOMEM, EINTR]),
         SYS_accept4 | SYS_accept => ("accept", &[EMFILE, ENFILE, ENOMEM, ECONNABORTED, EINTR, EPERM]),
@@ -58,7 +59,7 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_sendmsg | SYS_sendto => ("send", &[EINTR, EAGAIN, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET]),
         SYS_recvmsg | SYS_recvfrom => ("receive", &[EINTR, EAGAIN, ENOMEM, ECONNRESET]),
         SYS_read | SYS_readv | SYS_pread64 => ("read", &[EINTR, EAGAIN, EIO]),
-        SYS_write | SYS_writev | SYS_pwrite64 => ("write", &[EINTR, EAGAIN, ENOSPC, ENOMEM, EPIPE]),
+        SYS_write | SYS_writev | SYS_pwrite64 => ("write", &[EINTR, EAGAIN, ENOSPC, EDQUOT, ENOMEM, EPIPE]),
         SYS_pwritev2 => ("pwritev2", &[EINTR, EAGAIN, ENOMEM, EPIPE, EOPNOTSUPP]),
         SYS_epoll_create1 => ("epoll_create", &[EMFILE, ENFILE, ENOMEM]),
         SYS_epoll_ctl => ("epoll_ctl", &[ENOMEM, ENOSPC]),

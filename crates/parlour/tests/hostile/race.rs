@@ -145,10 +145,10 @@ fn eight_starters() {
     drop(server);
 }
 
-/// Two threads bind the same name at the same moment, and hold it until both have tried: two thousand times, at several
+/// Two threads bind the same name at the same moment, and hold it until both have tried: ten thousand times, at many
 /// names side by side, since a server's end is mostly waiting for the kernel.
 fn two_at_once(fresh: bool) {
-    const NAMES: usize = 8;
+    const NAMES: usize = 40;
     const ROUNDS: usize = 250;
     let base = Base::new();
     let fights: Vec<Fight> = (0..NAMES).map(|number| Fight::new(base.name(&format!("fight{number}")))).collect();

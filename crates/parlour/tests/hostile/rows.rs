@@ -138,8 +138,12 @@ const ROWS: &[Row] = &[
         attack: "the client, then the server, is stopped at each step",
         trials: &[
             "a_client_that_is_stopped_at_any_system_call_of_connect_delays_nobody_and_goes_on",
+            "a_client_that_is_stopped_at_any_system_call_of_send_delays_nobody_and_goes_on",
+            "a_client_that_is_stopped_at_any_system_call_of_close_delays_nobody_and_goes_on",
             "a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go",
             "a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody",
+            "a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on",
+            "a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up",
         ],
         more: &[
             "a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out",
@@ -297,7 +301,7 @@ const ROWS: &[Row] = &[
         more: &[],
     },
     Row {
-        attack: "two servers start at once, thousands of times",
+        attack: "two servers start at once, ten thousand times",
         trials: &[
             "of_two_servers_that_start_at_once_one_wins",
             "of_two_servers_that_start_at_once_in_a_new_directory_one_wins",

@@ -87,7 +87,7 @@ fn three_left(transport: Transport, role: &str) {
             // It sees the end.
             Ok((_, false)) => {}
             Err(error) => {
-                let expected = [ErrorKind::Busy, ErrorKind::TimedOut, ErrorKind::Disconnected];
+                let expected = [ErrorKind::Busy, ErrorKind::Disconnected];
                 assert!(expected.contains(&error.kind()), "{error:?}");
             }
         }

@@ -1,5 +1,6 @@
 //! A side that stands still at any of its system calls, as SIGSTOP leaves it.
 
+use std::cell::RefCell;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,7 @@ use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::Driver;
-use crate::by_hand::steps::{assert_served, at_each_call, outcome};
+use crate::by_hand::steps::{REPLIES, assert_served, at_each_call, outcome};
 use crate::by_hand::trace::{Traced, cannot_trace};
 use crate::support::{Base, Child, DEADLINE, SOON, trial_unless};
 
@@ -15,11 +16,11 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for &transport in Transport::ALL {
         let name = |what: &str| format!("{transport}::{what}");
-        trials.push(trial_unless(
-            cannot_trace(),
-            name("a_client_that_is_stopped_at_any_system_call_of_connect_delays_nobody_and_goes_on"),
-            move || stopped_client(transport),
-        ));
+        for step in ["connect", "send", "close"] {
+            let name =
+                format!("{transport}::a_client_that_is_stopped_at_any_system_call_of_{step}_delays_nobody_and_goes_on");
+            trials.push(trial_unless(cannot_trace(), name, move || stopped_client(transport, step)));
+        }
         trials.push(trial_unless(
             cannot_trace(),
             name("a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go"),
@@ -30,24 +31,35 @@ pub fn trials() -> Vec<Trial> {
             name("a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody"),
             move || stopped_server(transport),
         ));
+        trials.push(trial_unless(
+            cannot_trace(),
+            name("a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on"),
+            move || stopped_in_reply(transport),
+        ));
+        trials.push(trial_unless(
+            cannot_trace(),
+            name("a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up"),
+            move || stopped_in_close(transport),
+        ));
     }
     trials
 }
 
-fn stopped_client(transport: Transport) {
+fn stopped_client(transport: Transport, step: &str) {
     let base = Base::new();
     let address = base.address(transport, "patient");
     let mut server = Child::spawn("serve", &[format!("address={address}")]);
     assert!(server.line().starts_with("ready"));
     let calls = at_each_call(
-        || Traced::start("traced-client", &[&*address, "connect"]),
+        || Traced::start("traced-client", &[&*address, step]),
         |number, stopped| {
             assert_served(&address, number);
             let mut client = stopped.let_go();
             assert_eq!(outcome(&mut client), "done", "at call {number}");
         },
     );
-    assert!(calls > 10, "{calls} system calls");
+    // In shared memory sending and closing make few, or none while nobody sleeps.
+    assert!(calls > if step == "connect" { 10 } else { 0 }, "{calls} system calls of {step}");
     server.finish();
 }
 
@@ -120,6 +132,92 @@ fn stopped_server(transport: Transport) {
             assert_eq!(outcome(&mut server), "done", "at call {number}");
             // The next one has the name as soon as this one is gone.
             server.kill();
+        },
+    );
+    assert!(calls > 5, "{calls} system calls");
+}
+
+/// No client of a server that stands still waits longer than it wants to, and afterwards it hears everything, once.
+fn stopped_in_reply(transport: Transport) {
+    let base = Base::new();
+    let path = base.name("asleep");
+    let clients = RefCell::new(Vec::new());
+    let calls = at_each_call(
+        || {
+            // It asks while the server comes to its mark, and listens beside it.
+            let address = base.address(transport, "asleep");
+            clients.borrow_mut().push(thread::spawn(move || replies_heard(&address)));
+            Traced::start("traced-server", &[path.to_str().unwrap(), "reply"])
+        },
+        |number, mut stopped| {
+            stopped.child().expect("ready");
+            let error = Server::bind(path.to_str().unwrap()).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NameInUse, "at call {number}: {error}");
+            let client = clients.borrow_mut().pop().unwrap();
+            let mut server = stopped.let_go();
+            assert_eq!(outcome(&mut server), "done", "at call {number}");
+            assert_eq!(client.join().unwrap(), REPLIES, "at call {number}");
+            server.kill();
+        },
+    );
+    assert!(calls > 0, "{calls} system calls");
+    for client in clients.into_inner() {
+        client.join().unwrap();
+    }
+}
+
+/// The lengths of what a client hears that asks and looks again and again, never for longer than it wants to.
+fn replies_heard(address: &str) -> Vec<usize> {
+    const PATIENCE: Duration = Duration::from_millis(10);
+    let mut client = ConnectOptions::new().wait_for_server(DEADLINE).connect(address).unwrap();
+    client.send(b"x").unwrap();
+    let mut heard = Vec::new();
+    while heard.len() < REPLIES.len() {
+        let begin = Instant::now();
+        match client.recv_timeout(PATIENCE) {
+            Ok(Some(message)) => heard.push(message.len()),
+            Ok(None) => break,
+            Err(error) if error.kind() == ErrorKind::TimedOut => {}
+            Err(_) => break,
+        }
+        assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    }
+    heard
+}
+
+/// Whoever wants the name meanwhile gets it or is told who has it, and a client is told in time.
+fn stopped_in_close(transport: Transport) {
+    let base = Base::new();
+    let path = base.name("leaving");
+    let address = base.address(transport, "leaving");
+    let calls = at_each_call(
+        || Traced::start("traced-server", &[path.to_str().unwrap(), "close"]),
+        |number, stopped| {
+            let begin = Instant::now();
+            let next = match Server::bind(&address) {
+                Ok(next) => Some(next),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::NameInUse, "at call {number}: {error}");
+                    let options = ConnectOptions::new().timeout(Duration::from_millis(30));
+                    let met = options.connect(&address).and_then(|mut connection: Connection| {
+                        // Where nobody needs to accept it may be connected all the same.
+                        connection.recv_timeout(Duration::from_millis(30))
+                    });
+                    let expected = [ErrorKind::TimedOut, ErrorKind::Busy, ErrorKind::NoServer, ErrorKind::Disconnected];
+                    match met {
+                        Ok(heard) => assert_eq!(heard, None, "at call {number}"),
+                        Err(error) => assert!(expected.contains(&error.kind()), "at call {number}: {error}"),
+                    }
+                    None
+                }
+            };
+            assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
+            let mut server = stopped.let_go();
+            assert_eq!(outcome(&mut server), "done", "at call {number}");
+            server.finish();
+            // The end of the one leaves the files of the other alone.
+            drop(next.unwrap_or_else(|| Server::bind(&address).unwrap()));
+            assert_eq!(base.files(), ["leaving/", "leaving/c/", "leaving/lock"], "at call {number}");
         },
     );
     assert!(calls > 5, "{calls} system calls");

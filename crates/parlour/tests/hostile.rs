@@ -49,6 +49,8 @@ mod lock;
 mod memory;
 #[path = "hostile/namespaces.rs"]
 mod namespaces;
+#[path = "hostile/pieces.rs"]
+mod pieces;
 #[path = "hostile/places.rs"]
 mod places;
 #[path = "hostile/plausible.rs"]
@@ -128,6 +130,7 @@ fn main() -> ExitCode {
             listening::trials(),
             lock::trials(),
             memory::trials(),
+            pieces::trials(),
             places::trials(),
             race::trials(),
             requests::trials(),

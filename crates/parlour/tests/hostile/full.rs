@@ -1,9 +1,12 @@
 //! Nobody reads, and what comes of sequences that are the same over every transport.
 
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, Transport, TrySendError};
+use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
 
 use crate::by_hand::Driver;
 use crate::by_hand::rng::{Rng, seed};
@@ -116,23 +119,56 @@ fn datagrams() {
     }
     drop(client);
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None, "the end is none of them");
-    // A datagram of no bytes has not even the byte that tells what it is.
-    let raw = rustix::net::socket_with(
-        rustix::net::AddressFamily::UNIX,
-        rustix::net::SocketType::SEQPACKET,
-        rustix::net::SocketFlags::CLOEXEC,
-        None,
-    )
-    .unwrap();
-    let address = rustix::net::SocketAddrUnix::new(room.driver.server.path().join("packet")).unwrap();
-    rustix::net::connect(&raw, &address).unwrap();
-    let mut served = room.driver.client();
-    rustix::net::send(&raw, b"", rustix::net::SendFlags::NOSIGNAL).unwrap();
+    // By hand: of no bytes, which has not even the byte that tells what it is.
+    let (raw, mut served) = raw(&room);
+    say(&raw, b"");
     match served.recv_timeout(DEADLINE) {
         Ok(None) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::Protocol, "{error}"),
         Ok(Some(message)) => panic!("a message: {message:?}"),
     }
+    // A message that comes in two pieces and one whose second piece never comes: the first arrives, the other is cut short.
+    let (raw, mut served) = self::raw(&room);
+    for datagram in [&b"\x01hel"[..], b"\x00lo", b"\x01half"] {
+        say(&raw, datagram);
+    }
+    drop(raw);
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");
+    for _ in 0..2 {
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Truncated);
+    }
+    // One that the kernel cuts, because it is longer than any may be: an error, and never a part of it.
+    let (raw, mut served) = self::raw(&room);
+    set_socket_send_buffer_size_force(&raw, 8 << 20).or_else(|_| set_socket_send_buffer_size(&raw, 8 << 20)).unwrap();
+    say(&raw, b"\x00whole");
+    let long = vec![0; (1 << 20) + 2];
+    match send(&raw, &long, SendFlags::NOSIGNAL) {
+        Ok(sent) => {
+            assert_eq!(sent, long.len());
+            assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"whole");
+            for _ in 0..2 {
+                assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
+            }
+        }
+        // Who may not have a buffer as large cannot send it either.
+        Err(errno) => assert_eq!(errno, rustix::io::Errno::MSGSIZE),
+    }
+    // And a first byte that means nothing.
+    let (raw, mut served) = self::raw(&room);
+    say(&raw, b"\x02what");
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
+}
+
+/// A client made by hand, and the server's end of its connection.
+fn raw(room: &Room) -> (OwnedFd, Connection) {
+    let raw = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+    let address = SocketAddrUnix::new(room.driver.server.path().join("packet")).unwrap();
+    connect(&raw, &address).unwrap();
+    (raw, room.driver.client())
+}
+
+fn say(raw: &OwnedFd, datagram: &[u8]) {
+    assert_eq!(send(raw, datagram, SendFlags::NOSIGNAL).unwrap(), datagram.len());
 }
 
 fn one_byte_flood() {

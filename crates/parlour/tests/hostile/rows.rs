@@ -341,6 +341,7 @@ const ROWS: &[Row] = &[
             "three_frames_arrive_the_same_wherever_they_are_split",
         ],
         more: &[
+            "a_message_arrives_the_same_wherever_it_is_split",
             "messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole",
             "the_client_removes_the_pair_before_it_acknowledges",
             "the_pair_*",
@@ -357,6 +358,7 @@ const ROWS: &[Row] = &[
             "a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody",
         ],
         more: &[
+            "a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits",
             "a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline",
             "an_honest_client_among_stalled_ones_is_busy_until_one_gives_up",
             "only_handshakes_that_are_under_way_count_against_their_limit",
@@ -369,7 +371,7 @@ const ROWS: &[Row] = &[
             "every_length_up_to_the_limit_is_taken_and_none_beyond",
             "a_length_over_the_limit_is_refused_and_costs_nothing",
         ],
-        more: &[],
+        more: &["every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond"],
     },
     Row {
         attack: "datagrams that are empty, cut, long or many",
@@ -444,6 +446,7 @@ const ROWS: &[Row] = &[
         attack: "junk, and the same messages over every transport",
         trials: &["junk_is_an_error_or_messages_and_nothing_else", "the_same_messages_come_out_whatever_the_transport"],
         more: &[
+            "junk_in_datagrams_is_an_error_or_messages_and_nothing_else",
             "a_line_*",
             "half_a_line_does_not_hide_the_honest_request_behind_it",
             "an_answer_that_*",

@@ -1,0 +1,143 @@
+//! What comes over `packet` in any pieces, at any pace, with more of them than a message may have, and junk: the same as in
+//! [`frames`](super::frames), where the socket keeps datagrams apart.
+
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use libtest_mimic::Trial;
+use parlour::{Connection, ErrorKind, ServerOptions, Transport};
+use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
+
+use crate::by_hand::Driver;
+use crate::by_hand::rng::{Rng, seed};
+use crate::support::{Base, DEADLINE, data, trial};
+
+pub fn trials() -> Vec<Trial> {
+    vec![
+        trial("packet::a_message_arrives_the_same_wherever_it_is_split", split),
+        trial("packet::a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits", slow_pieces),
+        trial("packet::every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond", lengths),
+        trial("packet::junk_in_datagrams_is_an_error_or_messages_and_nothing_else", junk),
+    ]
+}
+
+/// Small, so that its pieces go through a socket at once.
+const MAX: usize = 64 * 1024;
+
+/// A client made by hand, and the other end. (In this order, so that the base outlives the server.)
+struct Hand {
+    raw: OwnedFd,
+    served: Connection,
+    _driver: Driver,
+    _base: Base,
+}
+
+impl Hand {
+    fn new() -> Self {
+        let base = Base::new();
+        let options = ServerOptions::new().message_max(MAX);
+        let driver = Driver::new(options.bind(base.address(Transport::Packet, "raw")).unwrap());
+        let raw = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        connect(&raw, &SocketAddrUnix::new(driver.server.path().join("packet")).unwrap()).unwrap();
+        let served = driver.client();
+        Self { raw, served, _driver: driver, _base: base }
+    }
+
+    /// A piece of a message, with more to come or not.
+    fn say(&self, more: bool, piece: &[u8]) {
+        let datagram = [&[u8::from(more)], piece].concat();
+        assert_eq!(send(&self.raw, &datagram, SendFlags::NOSIGNAL).unwrap(), datagram.len());
+    }
+
+    fn nothing_yet(&mut self, patience: Duration) {
+        assert_eq!(self.served.recv_timeout(patience).unwrap_err().kind(), ErrorKind::TimedOut);
+    }
+
+    fn hears(&mut self, message: &[u8]) {
+        assert_eq!(self.served.recv_timeout(DEADLINE).unwrap().unwrap(), message);
+    }
+}
+
+fn split() {
+    let mut hand = Hand::new();
+    let message = b"a message in pieces";
+    for at in 0..=message.len() {
+        hand.say(true, &message[..at]);
+        // What is there by now is read before the rest comes.
+        hand.nothing_yet(Duration::ZERO);
+        hand.say(false, &message[at..]);
+        hand.hears(message);
+    }
+    // And in the smallest pieces that there are, with another message right behind.
+    for byte in message {
+        hand.say(true, &[*byte]);
+    }
+    hand.say(false, b"");
+    hand.say(false, b"");
+    hand.hears(message);
+    hand.hears(b"");
+}
+
+fn slow_pieces() {
+    let mut hand = Hand::new();
+    for byte in b"slow" {
+        hand.say(true, &[*byte]);
+        hand.nothing_yet(Duration::from_millis(50));
+    }
+    hand.say(false, b"ly");
+    hand.hears(b"slowly");
+}
+
+fn lengths() {
+    let piece = data::message(1, MAX / 2);
+    let mut hand = Hand::new();
+    hand.say(true, piece);
+    hand.say(false, piece);
+    hand.hears(&[piece, piece].concat());
+    // One byte more is too much, whether the message ends with it or not.
+    for more in [false, true] {
+        let mut hand = Hand::new();
+        hand.say(true, piece);
+        hand.say(true, piece);
+        hand.say(more, b"x");
+        for _ in 0..2 {
+            assert_eq!(hand.served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        }
+    }
+}
+
+fn junk() {
+    let seed = seed();
+    println!("packet junk: PARLOUR_TEST_SEED={seed}");
+    let mut rng = Rng::new(seed);
+    for _ in 0..100 {
+        let mut hand = Hand::new();
+        let mut sent = 0;
+        for _ in 0..rng.below(8) {
+            // Small first bytes, so that some of it is a message.
+            let mut datagram: Vec<u8> = (0..rng.below(3000)).map(|_| rng.next() as u8).collect();
+            if let Some(first) = datagram.first_mut() {
+                *first %= 3;
+            }
+            sent += datagram.len();
+            // It may have been ended by now.
+            if send(&hand.raw, &datagram, SendFlags::NOSIGNAL).is_err() {
+                break;
+            }
+        }
+        drop(std::mem::replace(&mut hand.raw, std::fs::File::open("/dev/null").unwrap().into()));
+        let mut heard = 0;
+        loop {
+            match hand.served.recv_timeout(DEADLINE) {
+                Ok(Some(message)) => heard += message.len(),
+                Ok(None) => break,
+                Err(error) => {
+                    let expected = [ErrorKind::Truncated, ErrorKind::MessageTooLong, ErrorKind::Protocol];
+                    assert!(expected.contains(&error.kind()), "seed {seed}: {error:?}");
+                    break;
+                }
+            }
+        }
+        assert!(heard <= sent, "seed {seed}");
+    }
+}

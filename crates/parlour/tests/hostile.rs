@@ -99,6 +99,7 @@ const ROLES: &[Role] = &[
     SERVER,
     CLIENT,
     broken_pipe::GONE_PEER,
+    faults::BLOCKS,
     faults::FAULTY,
     flood::FLOODED,
     frames::HEADER_ALONE,

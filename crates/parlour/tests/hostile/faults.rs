@@ -7,17 +7,22 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
-use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, Transport};
+use parlour::hub::Event;
+use parlour::{ConnectOptions, Connection, Error, ErrorKind, Hub, Server, ServerOptions, SharedBytes, Transport};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::plausible;
 use crate::by_hand::roles::say_error;
 use crate::by_hand::trace::{Traced, cannot_inject, mark};
 use crate::support::baseline::Baseline;
+use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
 
-const SERVER_STEPS: [&str; 3] = ["start", "accept", "server_close"];
-const CLIENT_STEPS: [&str; 4] = ["connect", "send", "receive", "close"];
+const SERVER_STEPS: [&str; 4] = ["start", "accept", "hub", "server_close"];
+const CLIENT_STEPS: [&str; 5] = ["connect", "send", "receive", "share", "close"];
+
+/// The steps in which a client is let in.
+const ACCEPTING: [&str; 2] = ["accept", "hub"];
 
 /// How many calls of one step are tried: more than any has, but for those that wait in between.
 const CALLS_MAX: usize = 150;
@@ -35,6 +40,9 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for &transport in Transport::ALL {
         for step in SERVER_STEPS.into_iter().chain(CLIENT_STEPS) {
+            if step == "share" && transport == Transport::Fifo {
+                continue;
+            }
             let name = format!("{transport}::any_system_call_of_{step}_may_fail_once");
             trials.push(trial_unless(cannot_inject(), name, move || every_call_fails(transport, step)));
         }
@@ -60,6 +68,14 @@ fn faulty(arguments: &[String]) {
             loop {
                 let first = marked(|| server.accept_timeout(STEP_MAX));
                 serve_until_next(&server, first);
+                println!("again");
+            }
+        }
+        "hub" => {
+            let mut hub = Hub::bind(address).unwrap();
+            loop {
+                marked(|| hub_serves_until(&mut hub, b"early"));
+                hub_serves_until(&mut hub, b"next").unwrap();
                 println!("again");
             }
         }
@@ -93,6 +109,22 @@ fn faulty(arguments: &[String]) {
                     let Some(message) = message else { break };
                     data::check(&message, seed, length);
                 }
+                Ok(())
+            });
+            drop(connection);
+            exchange(connect(address).unwrap());
+            println!("again");
+        },
+        "share" => loop {
+            let options = ConnectOptions::new().fds_max(1);
+            let mut connection = options.connect(address).unwrap();
+            marked(|| {
+                let block = SharedBytes::new(data::message(1, 10_000))?;
+                connection.send_shared_timeout(b"block", &[&block], STEP_MAX)?;
+                // What comes back is whole, or nothing.
+                let Some(mut message) = connection.recv_timeout(STEP_MAX)? else { return Ok(()) };
+                assert_eq!(message, b"block");
+                data::check(&message.take_shared()?[0], 1, 10_000);
                 Ok(())
             });
             drop(connection);
@@ -173,6 +205,51 @@ fn serve_until_next(server: &Server, mut first: Option<Connection>) {
     }
 }
 
+/// Sends every message back, until this one has come and nobody is left, or until nothing comes any more.
+fn hub_serves_until(hub: &mut Hub, last: &[u8]) -> Result<(), Error> {
+    let mut is_over = false;
+    while !(is_over && hub.clients().is_empty()) {
+        match hub.next_event_timeout(STEP_MAX)? {
+            Some(Event::Message(client, message)) => {
+                // One that has gone needs no answer.
+                let _ = hub.send(client, &message);
+                is_over |= message == *last;
+            }
+            Some(Event::Finished(client)) => drop(hub.finish(client)),
+            Some(_) => {}
+            None => break,
+        }
+    }
+    Ok(())
+}
+
+/// `block-server ADDRESS`: says `ready`, and sends every message back with the blocks that came with it.
+pub const BLOCKS: Role = Role { name: "block-server", play: block_server };
+
+fn block_server(arguments: &[String]) {
+    let server = ServerOptions::new().fds_max(1).bind(&arguments[0]).unwrap();
+    println!("ready");
+    thread::spawn(move || {
+        for connection in server.incoming() {
+            let mut connection = connection.unwrap();
+            thread::spawn(move || {
+                while let Ok(Some(mut message)) = connection.recv() {
+                    let blocks = message.take_shared().unwrap_or_default();
+                    let blocks: Vec<&SharedBytes> = blocks.iter().collect();
+                    let sent = match blocks.is_empty() {
+                        true => connection.send(&message),
+                        false => connection.send_shared(&message, &blocks),
+                    };
+                    if sent.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    until_end_of_input();
+}
+
 /// A client that tries until it is served, at most so many times. Gives what it was told before.
 fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec<Error> {
     let options = ConnectOptions::new().timeout(timeout).wait_for_server(timeout);
@@ -199,7 +276,7 @@ fn every_call_fails(transport: Transport, step: &'static str) {
     let base = Base::new();
     let address = base.address(transport, "faulty");
     let server = CLIENT_STEPS.contains(&step).then(|| {
-        let mut server = Child::spawn("echo-server", &[&address]);
+        let mut server = Child::spawn(if step == "share" { "block-server" } else { "echo-server" }, &[&address]);
         server.expect("ready");
         be_served(&address, b"first", 1, STEP_MAX);
         server
@@ -246,7 +323,7 @@ fn every_call_fails(transport: Transport, step: &'static str) {
                 eventually(&format!("{place}, {}: files are as they were", round.said), || {
                     let mut now = base.files();
                     // A client that was turned away unheard leaves its file to be swept.
-                    now.retain(|file| step != "accept" || !file.ends_with(".sock"));
+                    now.retain(|file| !ACCEPTING.contains(&step) || !file.ends_with(".sock"));
                     now == files
                 });
             }
@@ -321,13 +398,16 @@ impl Rounds<'_> {
         let mut round = Round { fault: None, is_over: false, said: String::new(), told: Vec::new() };
         thread::scope(|scope| {
             // The client whom the step is about.
-            let early = (step == "accept").then(|| scope.spawn(move || be_served(address, b"early", 5, EARLY_MAX)));
+            let early =
+                ACCEPTING.contains(&step).then(|| scope.spawn(move || be_served(address, b"early", 5, EARLY_MAX)));
             let mut at_mark = false;
             if let Some((number, kind)) = fault {
                 if traced.go_to_call(number) {
                     let call = traced.call();
                     let (name, errors) = plausible::errors(self.transport, &call);
-                    if let Some(&error) = errors.get(kind) {
+                    // A hub is told once that something has come, so a kernel that takes it back is none.
+                    let plausible = |error: &&i32| step != "hub" || **error != libc::EAGAIN;
+                    if let Some(&error) = errors.iter().filter(plausible).nth(kind) {
                         traced.fail(error, plausible::is_made(&call));
                         round.fault = Some(Fault { call: name, error, removes: plausible::removes(&call) });
                     }

@@ -192,10 +192,12 @@ const ROWS: &[Row] = &[
         trials: &[
             "any_system_call_of_start_may_fail_once",
             "any_system_call_of_accept_may_fail_once",
+            "any_system_call_of_hub_may_fail_once",
             "any_system_call_of_server_close_may_fail_once",
             "any_system_call_of_connect_may_fail_once",
             "any_system_call_of_send_may_fail_once",
             "any_system_call_of_receive_may_fail_once",
+            "any_system_call_of_share_may_fail_once",
             "any_system_call_of_close_may_fail_once",
         ],
         more: &[],

@@ -19,7 +19,13 @@ use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
 
 const SERVER_STEPS: [&str; 4] = ["start", "accept", "hub", "server_close"];
-const CLIENT_STEPS: [&str; 5] = ["connect", "send", "receive", "share", "close"];
+const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share", "close"];
+
+/// Those that begin with connecting.
+const CONNECTING: [&str; 2] = ["connect", "tokio"];
+
+/// Those that are told once that something has come, so that a kernel that takes it back is none.
+const TOLD_ONCE: [&str; 2] = ["hub", "tokio"];
 
 /// The steps in which a client is let in.
 const ACCEPTING: [&str; 2] = ["accept", "hub"];
@@ -92,6 +98,14 @@ fn faulty(arguments: &[String]) {
             exchange(connection);
             println!("again");
         },
+        "tokio" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            loop {
+                marked(|| runtime.block_on(tokio_exchange(address)));
+                exchange(connect(address).unwrap());
+                println!("again");
+            }
+        }
         "send" => loop {
             let mut connection = connect(address).unwrap();
             let sent = marked(|| send_all(&mut connection)).is_some();
@@ -185,6 +199,20 @@ fn hear_whole_messages(mut connection: Connection, sent: bool) {
 
 fn connect(address: &str) -> Result<Connection, Error> {
     ConnectOptions::new().timeout(STEP_MAX).connect(address)
+}
+
+async fn tokio_exchange(address: &str) -> Result<(), Error> {
+    let exchange = async {
+        let mut connection = ConnectOptions::new().connect_tokio(address).await?;
+        connection.send(data::message(1, LENGTHS[1])).await?;
+        // An end is no error; a wrong message is one of this test.
+        if let Some(message) = connection.recv().await? {
+            data::check(&message, 1, LENGTHS[1]);
+        }
+        Ok(())
+    };
+    // What takes longer has ended without a word.
+    tokio::time::timeout(STEP_MAX, exchange).await.unwrap_or(Ok(()))
 }
 
 fn exchange(mut connection: Connection) {
@@ -288,7 +316,7 @@ fn every_call_fails(transport: Transport, step: &'static str) {
     rounds.play(None);
     let before = Baseline::of(rounds.traced.child().pid());
     // Each connection is a thread of the server's; that of a step that begins with one is there by now.
-    let threads = if step == "connect" { 2 } else { 3 };
+    let threads = if CONNECTING.contains(&step) { 2 } else { 3 };
     let held = server.as_ref().map(|server| quiet(server, threads));
     // The file of a client that is in goes with its being let in.
     eventually("no client's file is there", || {
@@ -405,8 +433,7 @@ impl Rounds<'_> {
                 if traced.go_to_call(number) {
                     let call = traced.call();
                     let (name, errors) = plausible::errors(self.transport, &call);
-                    // A hub is told once that something has come, so a kernel that takes it back is none.
-                    let plausible = |error: &&i32| step != "hub" || **error != libc::EAGAIN;
+                    let plausible = |error: &&i32| !TOLD_ONCE.contains(&step) || **error != libc::EAGAIN;
                     if let Some(&error) = errors.iter().filter(plausible).nth(kind) {
                         traced.fail(error, plausible::is_made(&call));
                         round.fault = Some(Fault { call: name, error, removes: plausible::removes(&call) });

@@ -195,6 +195,7 @@ const ROWS: &[Row] = &[
             "any_system_call_of_hub_may_fail_once",
             "any_system_call_of_server_close_may_fail_once",
             "any_system_call_of_connect_may_fail_once",
+            "any_system_call_of_tokio_may_fail_once",
             "any_system_call_of_send_may_fail_once",
             "any_system_call_of_receive_may_fail_once",
             "any_system_call_of_share_may_fail_once",

@@ -12,8 +12,8 @@ use parlour::{ConnectOptions, Connection, Error, ErrorKind, Hub, Server, ServerO
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::plausible;
-use crate::by_hand::roles::say_error;
-use crate::by_hand::trace::{Traced, cannot_inject, mark};
+use crate::by_hand::steps::marked;
+use crate::by_hand::trace::{Traced, cannot_inject};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
@@ -153,22 +153,6 @@ fn faulty(arguments: &[String]) {
             println!("again");
         },
         other => panic!("what is {other:?}?"),
-    }
-}
-
-fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
-    mark();
-    let outcome = step();
-    mark();
-    match outcome {
-        Ok(value) => {
-            println!("done");
-            Some(value)
-        }
-        Err(error) => {
-            say_error(&error);
-            None
-        }
     }
 }
 

@@ -8,28 +8,14 @@ use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 
 use crate::by_hand::cost;
 use crate::by_hand::place::client_files;
-use crate::support::{Base, Child, DEADLINE, trial};
+use crate::by_hand::scarce::{assert_echo, crowded};
+use crate::support::{Base, trial};
 
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("fifo::clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy", beyond_the_limit),
         trial("fifo::a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
     ]
-}
-
-fn spawn(base: &Base) -> (Child, String, Connection) {
-    let address = base.address(Transport::Fifo, "crowd");
-    let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
-    server.expect("ready");
-    let mut early = Connection::connect(&address).unwrap();
-    // From here on the server opens nothing by itself.
-    assert_echo(&mut early);
-    (server, address, early)
-}
-
-fn assert_echo(connection: &mut Connection) {
-    connection.send(b"still here").unwrap();
-    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
 }
 
 fn crowd(address: &str, count: usize) -> Vec<parlour::Result<Connection>> {
@@ -42,7 +28,7 @@ fn crowd(address: &str, count: usize) -> Vec<parlour::Result<Connection>> {
 
 fn beyond_the_limit() {
     let base = Base::new();
-    let (mut server, address, mut early) = spawn(&base);
+    let (mut server, address, mut early) = crowded(&base, Transport::Fifo);
     server.ask("spare 5");
     let outcomes = crowd(&address, 8);
     let mut connections = Vec::new();
@@ -65,7 +51,7 @@ fn beyond_the_limit() {
 
 fn none_left() {
     let base = Base::new();
-    let (mut server, address, mut early) = spawn(&base);
+    let (mut server, address, mut early) = crowded(&base, Transport::Fifo);
     server.ask("spare -3");
     for outcome in crowd(&address, 4) {
         let kind = outcome.unwrap_err().kind();

@@ -9,8 +9,9 @@ use libtest_mimic::Trial;
 use parlour::{Connection, Transport};
 
 use crate::by_hand::line::frame;
+use crate::by_hand::scarce::{assert_echo, crowded};
 use crate::by_hand::{cost, unix};
-use crate::support::{Base, Child, DEADLINE, eventually, skipped, trial, wait};
+use crate::support::{Base, DEADLINE, eventually, skipped, trial, wait};
 
 pub fn trials() -> Vec<Trial> {
     let exact = "clients_beyond_the_limit_of_descriptors_see_the_end";
@@ -24,21 +25,6 @@ pub fn trials() -> Vec<Trial> {
         trial("a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
         trial("a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps", flood),
     ]
-}
-
-fn spawn(base: &Base) -> (Child, String, Connection) {
-    let address = base.address(Transport::Unix, "crowd");
-    let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
-    server.expect("ready");
-    let mut early = Connection::connect(&address).unwrap();
-    // From here on the server opens nothing by itself.
-    assert_echo(&mut early);
-    (server, address, early)
-}
-
-fn assert_echo(connection: &mut Connection) {
-    connection.send(b"still here").unwrap();
-    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
 }
 
 fn crowd(path: &Path, count: usize) -> Vec<UnixStream> {
@@ -63,7 +49,7 @@ fn is_served(mut stream: &UnixStream) -> bool {
 
 fn beyond_the_limit() {
     let base = Base::new();
-    let (mut server, address, mut early) = spawn(&base);
+    let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     server.ask("spare 3");
     let crowd = crowd(&base.name("crowd"), 50);
     assert_eq!(crowd.iter().filter(|stream| is_served(stream)).count(), 3, "of fifty");
@@ -83,7 +69,7 @@ fn beyond_the_limit() {
 
 fn none_left() {
     let base = Base::new();
-    let (mut server, address, mut early) = spawn(&base);
+    let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     // Not even the descriptor that the server keeps back can be had again.
     server.ask("spare -3");
     let crowd = crowd(&base.name("crowd"), 20);
@@ -100,7 +86,7 @@ fn none_left() {
 
 fn flood() {
     let base = Base::new();
-    let (mut server, address, mut early) = spawn(&base);
+    let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     server.ask("spare 0");
     let crowd = crowd(&base.name("crowd"), 300);
     assert_echo(&mut early);

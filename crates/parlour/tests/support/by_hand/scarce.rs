@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use parlour::Server;
+use parlour::{Connection, Server, Transport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::support::Role;
 use crate::support::baseline::Baseline;
 use crate::support::roles::echo;
+use crate::support::{Base, Child, DEADLINE, Role};
 
 pub const SCARCE: Role = Role { name: "scarce", play: scarce };
 
@@ -70,4 +70,20 @@ pub fn limit_for(spare: i64) -> u64 {
         Err(_) => free.clone().next().map(|first| first + i32::try_from(spare).unwrap()),
     };
     u64::try_from(limit.unwrap()).unwrap()
+}
+
+/// A `scarce` server of the name `crowd`, its address, and a client that is in.
+pub fn crowded(base: &Base, transport: Transport) -> (Child, String, Connection) {
+    let address = base.address(transport, "crowd");
+    let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
+    server.expect("ready");
+    let mut early = Connection::connect(&address).unwrap();
+    // From here on the server opens nothing by itself.
+    assert_echo(&mut early);
+    (server, address, early)
+}
+
+pub fn assert_echo(connection: &mut Connection) {
+    connection.send(b"still here").unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
 }

@@ -77,7 +77,8 @@ fn client(arguments: &[String]) {
     }
 }
 
-fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
+/// A step between two marks, of which it says `done` or the error.
+pub fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     mark();
     let outcome = step();
     mark();

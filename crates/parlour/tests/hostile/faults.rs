@@ -24,8 +24,9 @@ const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share",
 /// Those that begin with connecting.
 const CONNECTING: [&str; 2] = ["connect", "tokio"];
 
-/// Those that are told once that something has come, so that a kernel that takes it back is none.
-const TOLD_ONCE: [&str; 2] = ["hub", "tokio"];
+/// Those that are told once that something has come, or (the descriptors of a frame in shared memory) know that it must
+/// have: a kernel that then says that nothing is there is none.
+const TOLD_ONCE: [&str; 3] = ["hub", "tokio", "share"];
 
 /// The steps in which a client is let in.
 const ACCEPTING: [&str; 2] = ["accept", "hub"];

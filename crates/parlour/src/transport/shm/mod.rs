@@ -509,6 +509,7 @@ struct Taken {
 
 /// Takes out what is in the socket: the descriptor is not readable any more, and the peer's is writable.
 fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
+    let mut tries = 0;
     let mut some = false;
     // Of a longer datagram the kernel throws the rest away.
     let mut byte = [0; 1];
@@ -523,6 +524,11 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
             // A reset says that datagrams of ours were not taken out, which loses nothing. The kernel says so once.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}
+            // Memory that cannot be had for a moment is no end, and what has come is still there.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < 1000 => {
+                tries += 1;
+                std::thread::yield_now();
+            }
             // A socket that cannot be read any more is as good as the end.
             Ok(_) | Err(_) => {
                 if is_hung_up(half) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name, Stream};
-use parlour_bench::{Client, Contender, Ready, Work};
+use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 /// It has streams of bytes and no messages, so the prefix is ours, as in its example of a local socket.
 pub(crate) struct Interprocess;
@@ -17,7 +17,7 @@ impl Contender for Interprocess {
     }
 
     fn version(&self) -> String {
-        "2.4".to_owned()
+        crate::versions::locked("interprocess")
     }
 
     fn advice(&self) -> &str {
@@ -39,7 +39,7 @@ impl Contender for Interprocess {
             while client.receive(&mut message).unwrap_or(false) {
                 received += 1;
                 match work {
-                    Work::Stream { batch, .. } if received % batch == 0 => client.send(b"done")?,
+                    Work::Stream { batch, .. } if received % batch == 0 => client.send(DONE)?,
                     Work::Stream { .. } => {}
                     _ => client.send(&message)?,
                 }

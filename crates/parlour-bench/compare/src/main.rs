@@ -2,12 +2,34 @@
 //!
 //! `cargo run --release --manifest-path crates/parlour-bench/compare/Cargo.toml -- --quick`
 
+mod iceoryx2;
 mod interprocess;
+mod ipc_channel;
+mod nng;
+mod python;
+mod tokio_codec;
+mod tonic;
+mod versions;
+mod zbus;
+mod zeromq;
 
 use std::process::ExitCode;
 
+use parlour_bench::Contender;
+
 fn main() -> ExitCode {
-    let mut contenders = parlour_bench::contenders();
-    contenders.push(Box::new(interprocess::Interprocess));
-    parlour_bench::main(contenders)
+    let others: [Box<dyn Contender>; 11] = [
+        Box::new(iceoryx2::Iceoryx2 { sleeps: false }),
+        Box::new(iceoryx2::Iceoryx2 { sleeps: true }),
+        Box::new(ipc_channel::IpcChannel),
+        Box::new(interprocess::Interprocess),
+        Box::new(tokio_codec::TokioCodec { many: false }),
+        Box::new(tokio_codec::TokioCodec { many: true }),
+        Box::new(zeromq::ZeroMq::default()),
+        Box::new(nng::Nng),
+        Box::new(python::Python),
+        Box::new(tonic::Tonic),
+        Box::new(zbus::Zbus),
+    ];
+    parlour_bench::main(parlour_bench::contenders().into_iter().chain(others).collect())
 }

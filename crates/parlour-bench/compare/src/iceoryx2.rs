@@ -1,0 +1,223 @@
+//! iceoryx2: publish-subscribe through shared memory, polled, or with its listener.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::thread;
+
+use anyhow::{Context, Result, anyhow};
+use iceoryx2::config::Config;
+use iceoryx2::node::Node;
+use iceoryx2::port::listener::Listener;
+use iceoryx2::port::notifier::Notifier;
+use iceoryx2::port::publisher::Publisher;
+use iceoryx2::port::subscriber::Subscriber;
+use iceoryx2::prelude::*;
+use iceoryx2_bb_system_types::file_name::FileName;
+use iceoryx2_bb_system_types::path::Path as RootPath;
+use parlour_bench::{Client, Contender, DONE, Ready, Work};
+
+use crate::versions::locked;
+
+/// Two services, one for each direction, of slices of bytes. Messages are copied in and out, as they are with everything else
+/// here; it can do without, where what is sent is made in its memory and used there.
+pub(crate) struct Iceoryx2 {
+    /// Sleeps on its listener while there is nothing, instead of polling.
+    pub(crate) sleeps: bool,
+}
+
+impl Contender for Iceoryx2 {
+    fn name(&self) -> &str {
+        if self.sleeps { "iceoryx2-event" } else { "iceoryx2-polling" }
+    }
+
+    fn version(&self) -> String {
+        locked("iceoryx2")
+    }
+
+    fn advice(&self) -> &str {
+        if self.sleeps {
+            "as polling, with an event for each message and a listener that blocks (examples/rust/event_based_communication)"
+        } else {
+            "ipc::Service, two services of [u8], loan_slice_uninit, no history, one publisher and subscriber each, busy \
+             polling (benchmarks/publish-subscribe), no overflow but RetryUntilDelivered with a deep buffer one way \
+             (docs of BackpressureStrategy); never sleeps, gives way after 100 vain polls"
+        }
+    }
+
+    fn supports(&self, work: Work) -> bool {
+        // It has no connections that a server could tell from each other: who subscribes gets what is for all.
+        !matches!(work, Work::Crowd { .. })
+    }
+
+    fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
+        let end = End::new(place, work, Side::Server, self.sleeps)?;
+        ready.tell();
+        let mut message = Vec::new();
+        let mut received = 0;
+        loop {
+            end.receive(&mut message)?;
+            received += 1;
+            match work {
+                Work::Stream { batch, .. } if received % batch == 0 => end.send(DONE)?,
+                Work::Stream { .. } => {}
+                _ => end.send(&message)?,
+            }
+        }
+    }
+
+    fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
+        Ok(Box::new(End::new(place, work, Side::Client, self.sleeps)?))
+    }
+
+    fn clean_up(&self, place: &Path) {
+        // A server that is killed leaves its shared memory, which has a name of its own outside of the root path.
+        let Ok(entries) = fs::read_dir("/dev/shm") else { return };
+        let prefix = prefix(place);
+        for entry in entries.flatten() {
+            if entry.file_name().to_string_lossy().starts_with(&prefix) {
+                // What cannot be removed stays.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+/// With what the names of its shared memory begin.
+fn prefix(place: &Path) -> String {
+    let name = place.file_name().unwrap_or_default().to_string_lossy();
+    format!("iox2_{}_", name.trim_start_matches('.'))
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Side {
+    Server,
+    Client,
+}
+
+thread_local! {
+    /// One for a process, as its documentation advises.
+    static NODE: RefCell<Option<Rc<Node<ipc::Service>>>> = const { RefCell::new(None) };
+}
+
+fn node(place: &Path) -> Result<Rc<Node<ipc::Service>>> {
+    NODE.with_borrow_mut(|node| {
+        if let Some(node) = node {
+            return Ok(Rc::clone(node));
+        }
+        set_log_level(LogLevel::Error);
+        let mut config = Config::default();
+        let root = place.to_str().context("a path that is not UTF-8")?;
+        config.global.set_root_path(&RootPath::new(root.as_bytes()).map_err(|error| anyhow!("{error:?}"))?);
+        config.global.prefix = FileName::new(prefix(place).as_bytes()).map_err(|error| anyhow!("{error:?}"))?;
+        // Handling signals is the benchmark's.
+        let made = NodeBuilder::new()
+            .config(&config)
+            .signal_handling_mode(SignalHandlingMode::Disabled)
+            .create::<ipc::Service>()?;
+        Ok(Rc::clone(node.insert(Rc::new(made))))
+    })
+}
+
+/// What one side has: a way there and a way back.
+struct End {
+    publisher: Publisher<ipc::Service, [u8], ()>,
+    subscriber: Subscriber<ipc::Service, [u8], ()>,
+    bell: Option<Bell>,
+}
+
+struct Bell {
+    notifier: Notifier<ipc::Service>,
+    listener: Listener<ipc::Service>,
+}
+
+/// As many vain polls cost some microseconds; where both ends have one processor, the other would not get on otherwise.
+const POLLS: usize = 100;
+
+impl End {
+    fn new(place: &Path, work: Work, side: Side, sleeps: bool) -> Result<Self> {
+        let node = node(place)?;
+        let (own, other) = match side {
+            Side::Server => ("back", "there"),
+            Side::Client => ("there", "back"),
+        };
+        let service = |name: &str| {
+            node.service_builder(&name.try_into()?)
+                .publish_subscribe::<[u8]>()
+                // Who goes and who comes may meet.
+                .max_publishers(2)
+                .max_subscribers(2)
+                .history_size(0)
+                .subscriber_max_buffer_size(depth(work))
+                .enable_safe_overflow(false)
+                .open_or_create()
+                .map_err(anyhow::Error::from)
+        };
+        let publisher = service(own)?
+            .publisher_builder()
+            .initial_max_slice_len(work.size().max(64))
+            .backpressure_strategy(BackpressureStrategy::RetryUntilDelivered)
+            .create()?;
+        let subscriber = service(other)?.subscriber_builder().create()?;
+        let bell = if sleeps {
+            let event = |name: &str| {
+                node.service_builder(&name.try_into()?).event().open_or_create().map_err(anyhow::Error::from)
+            };
+            Some(Bell {
+                notifier: event(own)?.notifier_builder().create()?,
+                listener: event(other)?.listener_builder().create()?,
+            })
+        } else {
+            None
+        };
+        Ok(Self { publisher, subscriber, bell })
+    }
+
+    fn send(&self, message: &[u8]) -> Result<()> {
+        self.publisher.loan_slice_uninit(message.len())?.write_from_slice(message).send()?;
+        if let Some(bell) = &self.bell {
+            bell.notifier.notify()?;
+        }
+        Ok(())
+    }
+
+    fn receive(&self, message: &mut Vec<u8>) -> Result<()> {
+        let mut vain = 0;
+        loop {
+            if let Some(sample) = self.subscriber.receive()? {
+                message.clear();
+                message.extend_from_slice(sample.payload());
+                return Ok(());
+            }
+            if let Some(bell) = &self.bell {
+                bell.listener.blocking_wait(|_| {})?;
+                continue;
+            }
+            vain += 1;
+            if vain % POLLS == 0 {
+                thread::yield_now();
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// How many messages may be underway: many where they go one way, in no more than some 16 MiB.
+fn depth(work: Work) -> usize {
+    match work {
+        Work::Stream { size, .. } => ((16 << 20) / size).clamp(2, 4096),
+        _ => 1,
+    }
+}
+
+impl Client for End {
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        End::send(self, message)
+    }
+
+    fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
+        End::receive(self, reply)
+    }
+}

@@ -1,0 +1,111 @@
+//! ZeroMQ (libzmq) over `ipc://`: REQ and REP, and PUSH and PULL one way.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use anyhow::Result;
+use parlour_bench::{Client, Contender, DONE, Ready, Work};
+use zmq::{Context, PULL, PUSH, REP, REQ, Socket, SocketType};
+
+/// Its sockets reconnect, queue and share out; its I/O thread does the work of the wire.
+#[derive(Default)]
+pub(crate) struct ZeroMq {
+    /// One for a process, as its guide advises.
+    context: OnceLock<Context>,
+}
+
+impl ZeroMq {
+    fn socket(&self, kind: SocketType) -> Result<Socket> {
+        let socket = self.context.get_or_init(Context::new).socket(kind)?;
+        // What is left at the end is for nobody.
+        socket.set_linger(0)?;
+        socket.set_sndhwm(HIGH_WATER_MARK)?;
+        socket.set_rcvhwm(HIGH_WATER_MARK)?;
+        Ok(socket)
+    }
+}
+
+/// Messages that may be queued on a side. Batches are bounded by themselves.
+const HIGH_WATER_MARK: i32 = 10_000;
+
+impl Contender for ZeroMq {
+    fn name(&self) -> &str {
+        "zeromq"
+    }
+
+    fn version(&self) -> String {
+        let (major, minor, patch) = zmq::version();
+        format!("libzmq {major}.{minor}.{patch}, zmq {}", crate::versions::locked("zmq"))
+    }
+
+    fn advice(&self) -> &str {
+        "one context and one I/O thread, as there is less than a gigabyte per second for it (The Guide, chapter 2, I/O \
+         Threads); high-water marks of 10,000 (perf/proxy_thr.cpp), no linger; one REP for all clients, PUSH and PULL one way"
+    }
+
+    fn supports(&self, work: Work) -> bool {
+        // A context has 1,023 sockets at most, unless it is told otherwise, and the crate has no call for that.
+        !matches!(work, Work::Crowd { clients, .. } if clients > 1_000)
+    }
+
+    fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
+        let Work::Stream { batch, .. } = work else {
+            let socket = self.socket(REP)?;
+            socket.bind(&address(place, "requests"))?;
+            ready.tell();
+            loop {
+                let message = socket.recv_msg(0)?;
+                socket.send(message, 0)?;
+            }
+        };
+        let (pull, push) = (self.socket(PULL)?, self.socket(PUSH)?);
+        pull.bind(&address(place, "there"))?;
+        push.bind(&address(place, "back"))?;
+        ready.tell();
+        let mut received = 0;
+        let mut message = zmq::Message::new();
+        loop {
+            pull.recv(&mut message, 0)?;
+            received += 1;
+            if received % batch == 0 {
+                push.send(DONE, 0)?;
+            }
+        }
+    }
+
+    fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
+        if let Work::Stream { .. } = work {
+            let (push, pull) = (self.socket(PUSH)?, self.socket(PULL)?);
+            push.connect(&address(place, "there"))?;
+            pull.connect(&address(place, "back"))?;
+            return Ok(Box::new(ZeroMqClient { out: push, back: Some(pull), message: zmq::Message::new() }));
+        }
+        let socket = self.socket(REQ)?;
+        socket.connect(&address(place, "requests"))?;
+        Ok(Box::new(ZeroMqClient { out: socket, back: None, message: zmq::Message::new() }))
+    }
+}
+
+fn address(place: &Path, name: &str) -> String {
+    format!("ipc://{}", place.join(name).display())
+}
+
+struct ZeroMqClient {
+    out: Socket,
+    /// Where answers come, if not to `out`.
+    back: Option<Socket>,
+    message: zmq::Message,
+}
+
+impl Client for ZeroMqClient {
+    fn send(&mut self, message: &[u8]) -> Result<()> {
+        Ok(self.out.send(message, 0)?)
+    }
+
+    fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
+        self.back.as_ref().unwrap_or(&self.out).recv(&mut self.message, 0)?;
+        reply.clear();
+        reply.extend_from_slice(&self.message);
+        Ok(())
+    }
+}

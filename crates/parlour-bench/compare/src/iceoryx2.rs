@@ -20,8 +20,8 @@ use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 use crate::versions::locked;
 
-/// Two services, one for each direction, of slices of bytes. Messages are copied in and out, as they are with everything else
-/// here; it can do without, where what is sent is made in its memory and used there.
+/// Two services, one for each direction, of slices of bytes. Messages are copied in and out, as they are with
+/// everything else here; it can do without, where what is sent is made in its memory and used there.
 pub(crate) struct Iceoryx2 {
     /// Sleeps on its listener while there is nothing, instead of polling.
     pub(crate) sleeps: bool,
@@ -38,11 +38,12 @@ impl Contender for Iceoryx2 {
 
     fn advice(&self) -> &str {
         if self.sleeps {
-            "as polling, with an event for each message and a listener that blocks (examples/rust/event_based_communication)"
+            "as polling, with an event for each message and a listener that blocks \
+            (examples/rust/event_based_communication)"
         } else {
-            "ipc::Service, two services of [u8], loan_slice_uninit, no history, one publisher and subscriber each, busy \
-             polling (benchmarks/publish-subscribe), no overflow but RetryUntilDelivered with a deep buffer one way \
-             (docs of BackpressureStrategy); never sleeps, gives way after 10 vain polls"
+            "ipc::Service, two services of [u8], loan_slice_uninit, no history, one publisher and subscriber each, \
+             busy polling (benchmarks/publish-subscribe), no overflow but RetryUntilDelivered with a deep buffer \
+             one way (docs of BackpressureStrategy); never sleeps, gives way after 10 vain polls"
         }
     }
 

@@ -12,8 +12,8 @@ use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 use crate::versions::locked;
 
-/// It has no listener that many can connect to, only one for one client. So the client's process connects to that once, and
-/// sends over it the ends of a pair of channels for each of its connections.
+/// It has no listener that many can connect to, only one for one client. So the client's process connects to that
+/// once, and sends over it the ends of a pair of channels for each of its connections.
 pub(crate) struct IpcChannel;
 
 /// What a client hands over: where the server receives from, and where it sends to.

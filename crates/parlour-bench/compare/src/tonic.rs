@@ -50,9 +50,9 @@ impl Contender for Tonic {
     }
 
     fn advice(&self) -> &str {
-        "unary for round trips and a stream one way, over unix:// on tokio's runtime of many threads (examples/src/uds, \
-         examples/src/streaming); no compression, bytes fields as Bytes (docs of prost_build::Config::bytes), windows of \
-         32 MiB and frames of 16 MiB (docs of Endpoint and Server)"
+        "unary for round trips and a stream one way, over unix:// on tokio's runtime of many threads \
+         (examples/src/uds, examples/src/streaming); no compression, bytes fields as Bytes (docs of \
+         prost_build::Config::bytes), windows of 32 MiB and frames of 16 MiB (docs of Endpoint and Server)"
     }
 
     fn supports(&self, work: Work) -> bool {
@@ -173,8 +173,8 @@ impl Client for TonicClient {
     }
 }
 
-/// A message as it is sent. Whoever uses tonic has his messages in `Bytes` to begin with; so what the benchmark lends is copied
-/// once and not each time.
+/// A message as it is sent. Whoever uses tonic has his messages in `Bytes` to begin with; so what the benchmark lends
+/// is copied once and not each time.
 #[derive(Default)]
 struct Owned {
     /// Where it was lent.

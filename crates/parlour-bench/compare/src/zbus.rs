@@ -33,8 +33,9 @@ impl Contender for Zbus {
     }
 
     fn advice(&self) -> &str {
-        "peer to peer on tokio's runtime of one thread, no thread of its own (README); bytes as serde_bytes, not one by one \
-         (docs of zbus::wire); messages without an object server (docs of Connection); send_all one way (its docs)"
+        "peer to peer on tokio's runtime of one thread, no thread of its own (README); bytes as serde_bytes, not \
+         one by one (docs of zbus::wire); messages without an object server (docs of Connection); send_all one way \
+         (its docs)"
     }
 
     fn supports(&self, work: Work) -> bool {

@@ -40,7 +40,8 @@ impl Contender for ZeroMq {
 
     fn advice(&self) -> &str {
         "one context and one I/O thread, as there is less than a gigabyte per second for it (The Guide, chapter 2, I/O \
-         Threads); high-water marks of 10,000 (perf/proxy_thr.cpp), no linger; one REP for all clients, PUSH and PULL one way"
+         Threads); high-water marks of 10,000 (perf/proxy_thr.cpp), no linger; one REP for all clients, PUSH and \
+         PULL one way"
     }
 
     fn supports(&self, work: Work) -> bool {

@@ -181,8 +181,8 @@ fn client_side() {
 fn rest_of_a_message() {
     let base = Base::new();
     let (_driver, mut ours, mut client, held) = connected(&base);
-    // More than a FIFO holds: the rest is kept.
-    ours.try_send(data::message(1, 200_000)).unwrap();
+    // More than any FIFO holds: the rest is kept.
+    ours.try_send(data::message(1, 2 << 20)).unwrap();
     client.from_server = None;
     assert_eq!(ours.flush().unwrap_err().kind(), ErrorKind::Disconnected);
     let later = open_again(&held, OFlags::RDONLY);

@@ -37,7 +37,8 @@ fn digit(c: u8) -> Option<u8> {
 
 impl fmt::Display for Nonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        // In one piece: byte by byte it took a fifth of what connecting costs in this process.
+        write!(f, "{:032x}", u128::from_be_bytes(self.0))
     }
 }
 

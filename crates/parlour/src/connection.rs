@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::bare::{Bare, BareFds, IntoBareError, Place};
 use crate::error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 use crate::limits::Permit;
 use crate::message::Message;
@@ -320,6 +321,47 @@ impl Connection {
         sender.set_apart();
         receiver.incoming.set_apart();
         (sender, receiver)
+    }
+
+    /// Takes the connection apart into its bare descriptors, for code that speaks the frames itself or hands them to
+    /// another process. Of `unix` and `fifo`, while nothing was received ahead of what was asked for and nothing waits to be
+    /// sent: right after `connect` or `accept` that is so.
+    ///
+    /// The descriptors are duplicates of those that this connection had, which are closed.
+    ///
+    /// # Errors
+    ///
+    /// The connection comes back, as it was, with the reason.
+    ///
+    /// - [`ErrorKind::Unsupported`]: another transport, or bytes are in here that the descriptors do not have.
+    /// - [`ErrorKind::Io`]: no descriptor is left for the duplicates.
+    pub fn into_bare(self) -> std::result::Result<Bare, IntoBareError> {
+        match self.bare_fds() {
+            Ok(fds) => {
+                let peer = self.peer().clone();
+                Ok(Bare { fds, peer, place: Place::of(Arc::clone(self.receiver.shared())) })
+            }
+            Err(error) => Err(IntoBareError { connection: Box::new(self), error }),
+        }
+    }
+
+    fn bare_fds(&self) -> Result<BareFds> {
+        const TAKE_APART: &str = "take apart the connection to";
+        let common = self.receiver.common();
+        let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
+        if !self.receiver.incoming.is_untouched() || !self.sender.is_untouched() {
+            return Err(unsupported("it holds bytes that its descriptors do not have, or has ended".into())
+                .next("take it apart before the first receive, and flush what was fed"));
+        }
+        let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
+        match (self.transport(), self.send_fd()) {
+            (Transport::Unix, _) => Ok(BareFds::Unix(duplicate(self.recv_fd())?)),
+            (Transport::Fifo, Some(send)) => {
+                Ok(BareFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
+            }
+            (transport, _) => Err(unsupported(format!("there is more to {transport} than descriptors").into())
+                .next("connect over unix or fifo")),
+        }
     }
 
     /// Sends what was fed, and ends the connection. Dropping it does the same without waiting: then what a full channel

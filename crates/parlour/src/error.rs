@@ -69,6 +69,28 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Every kind there is, for tables of them in other languages, which a test can find incomplete.
+    pub const ALL: &'static [Self] = &[
+        Self::InvalidName,
+        Self::InvalidOption,
+        Self::NameInUse,
+        Self::NameLost,
+        Self::NoServer,
+        Self::Refused,
+        Self::Denied,
+        Self::Busy,
+        Self::TimedOut,
+        Self::Disconnected,
+        Self::Truncated,
+        Self::MessageTooLong,
+        Self::Protocol,
+        Self::Encoding,
+        Self::UnsafeDirectory,
+        Self::Unsupported,
+        Self::Shutdown,
+        Self::Io,
+    ];
+
     /// The same kind among those of the standard library.
     fn to_io(self) -> io::ErrorKind {
         match self {
@@ -318,6 +340,15 @@ mod tests {
         let io: io::Error = Error::new(ErrorKind::NameInUse, "bind", "'wc'", "taken").into();
         assert_eq!(io.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(io.to_string(), "cannot bind 'wc': taken");
+    }
+
+    #[test]
+    fn the_list_of_kinds_has_every_one_in_order() {
+        for (number, kind) in ErrorKind::ALL.iter().enumerate() {
+            assert_eq!(*kind as usize, number, "{kind:?}");
+        }
+        // `Io` stays the last one, so that a kind that is missing shows in the numbers.
+        assert_eq!(ErrorKind::ALL.len(), ErrorKind::Io as usize + 1);
     }
 
     #[test]

@@ -73,6 +73,7 @@
 
 mod activation;
 mod address;
+mod bare;
 mod connect;
 mod connection;
 mod error;
@@ -104,6 +105,7 @@ mod wait;
 mod wire;
 
 pub use address::{Address, NAME_LEN_MAX};
+pub use bare::{Bare, BareFds, IntoBareError, Place};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 pub use hub::Hub;

@@ -28,6 +28,10 @@ impl Receiver {
         Self { common, incoming }
     }
 
+    pub(crate) fn shared(&self) -> &Arc<Common> {
+        &self.common
+    }
+
     pub(crate) fn common(&self) -> &Common {
         &self.common
     }

@@ -55,6 +55,11 @@ impl Sender {
         std::mem::take(&mut self.has_sent)
     }
 
+    /// Whether nothing waits to be sent and this direction goes on.
+    pub(crate) fn is_untouched(&self) -> bool {
+        self.outgoing.pending() == 0 && !self.finished
+    }
+
     pub(crate) fn set_apart(&mut self) {
         self.outgoing.set_apart();
     }

@@ -1,6 +1,7 @@
 //! A server: a name that is held, its listeners, and the clients that come.
 
 use std::fmt;
+use std::io;
 use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
@@ -64,6 +65,8 @@ struct State {
     /// When the name's files were last checked.
     checked_at: Instant,
     lost: bool,
+    /// The name was given up in place; what is left is memory.
+    released: bool,
 }
 
 /// How old the last check of the name's files may be when a client comes. A watch tells of most changes at once; this
@@ -165,6 +168,7 @@ impl Server {
             sweep_at: None,
             checked_at: Instant::now(),
             lost: false,
+            released: false,
         };
         state.listen(transports, adopted, &terms)?;
         Ok(Self {
@@ -348,6 +352,27 @@ impl Server {
     #[doc(alias = "destroy_server")]
     pub fn close(self) -> Result<()> {
         self.give_up()
+    }
+
+    /// Gives the name up as [`close`](Server::close) does, through a reference, for a signal handler: it allocates and frees
+    /// nothing, so it does not matter what the handler interrupts. The rest goes when the server is dropped.
+    ///
+    /// From then on accepting is [`ErrorKind::Shutdown`], also for who is blocked in it. It waits for calls of this very
+    /// server that are working (not for those that sleep): so a handler must not interrupt one in its own thread. Block the
+    /// signal around [`try_accept`](Server::try_accept), and let it come while you wait with ppoll(2). In a forked child it
+    /// does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The system's, when a file cannot be removed; the name is free all the same.
+    pub fn release(&self) -> io::Result<()> {
+        let mut state = locked(&self.state);
+        if !state.holding.as_ref().is_some_and(Holding::is_in_this_process) {
+            return Ok(());
+        }
+        let released = state.release(&self.shutdown);
+        self.shutdown.shutdown();
+        released
     }
 
     /// [`close`](Server::close) for an owner that has more to end than this.
@@ -584,11 +609,24 @@ impl State {
         Ok(())
     }
 
+    /// See [`Server::release`].
+    fn release(&mut self, shutdown: &ShutdownHandle) -> io::Result<()> {
+        let Some(holding) = &self.holding else { return Ok(()) };
+        if std::mem::replace(&mut self.released, true) {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        for listener in &mut self.listeners {
+            result = result.and(listener.release(holding, shutdown.as_fd()));
+        }
+        result.and(holding.release_in_place())
+    }
+
     /// Gives the name up. In a forked child there is nothing to give.
     fn close(&mut self) -> Result<()> {
         let Some(holding) = self.holding.take() else { return Ok(()) };
         let listeners = mem::take(&mut self.listeners);
-        if !holding.is_in_this_process() {
+        if self.released || !holding.is_in_this_process() {
             return Ok(());
         }
         let mut result = Ok(());

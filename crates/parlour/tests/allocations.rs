@@ -1,5 +1,5 @@
 //! Messages cost no memory of their own: sending and receiving into a `Vec` that is used again allocates nothing, nor do
-//! values.
+//! values; and giving a name up in a signal handler touches no memory.
 #![allow(unsafe_code, reason = "an allocator is unsafe")]
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +20,7 @@ use std::thread;
 use parlour::{Connection, Server, Transport, TryRecvError};
 use support::{Base, data};
 
-/// How often each thread calls the allocator for memory.
+/// How often each thread calls the allocator for memory, and how often it gives some back.
 struct Counting;
 
 #[global_allocator]
@@ -28,6 +28,7 @@ static ALLOCATOR: Counting = Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static FREES: Cell<usize> = const { Cell::new(0) };
 }
 
 fn allocations() -> usize {
@@ -59,6 +60,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        FREES.set(FREES.get() + 1);
         // SAFETY: the caller keeps the contract of `dealloc`, and the memory came from the same allocator.
         unsafe { System.dealloc(memory, layout) }
     }
@@ -86,9 +88,9 @@ const SENDS: [Send; 3] = [
 fn main() -> ExitCode {
     support::run(|| {
         let mut trials = vec![support::trial("an_allocation_is_counted", || {
-            let before = allocations();
+            let before = (allocations(), FREES.get());
             drop(std::hint::black_box(Box::new(7)));
-            assert_eq!(allocations() - before, 1);
+            assert_eq!((allocations() - before.0, FREES.get() - before.1), (1, 1));
         })];
         for &transport in Transport::ALL {
             for (how, send) in SENDS {
@@ -97,6 +99,10 @@ fn main() -> ExitCode {
                     trials.push(support::trial(name, move || allocates_nothing(transport, send, length)));
                 }
             }
+        }
+        for &transport in Transport::ALL {
+            let name = format!("{transport}::releasing_a_server_touches_no_memory");
+            trials.push(support::trial(name, move || releasing_touches_no_memory(transport)));
         }
         for &transport in Transport::ALL {
             let name = format!("{transport}::sending_and_receiving_values_allocates_nothing");
@@ -164,6 +170,24 @@ fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), len
         });
         assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of client and server");
     });
+}
+
+/// With files of clients that are to be removed, and on a path that is longer than what fits on the stack.
+fn releasing_touches_no_memory(transport: Transport) {
+    let base = Base::new();
+    let deep = base.path().join("d".repeat(200)).join("e".repeat(100));
+    std::fs::create_dir_all(&deep).unwrap();
+    let address = format!("{transport}:{}/room", deep.display());
+    let server = Server::bind(&address).unwrap();
+    for number in 0..3 {
+        let file = format!("{}-{number:032x}.s2c", std::process::id());
+        rustix::fs::mkfifoat(rustix::fs::CWD, server.path().join("c").join(file), rustix::fs::Mode::RUSR).unwrap();
+    }
+    let before = (allocations(), FREES.get());
+    server.release().unwrap();
+    assert_eq!((allocations() - before.0, FREES.get() - before.1), (0, 0), "allocations and frees");
+    assert_eq!(std::fs::read_dir(server.path().join("c")).unwrap().count(), 0, "files of clients");
+    assert!(!server.path().join(transport.to_string()).exists());
 }
 
 /// How many allocations [`COUNTED`] rounds make in this thread after [`WARM_UP`] others.

@@ -1,10 +1,11 @@
 //! What the dead left in the directory of a name. Only the holder of its lock calls this.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::AsFd;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Stat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, statat};
 use rustix::io::Errno;
 
 use super::directory;
@@ -54,13 +55,17 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
 }
 
 /// Removes those of the clients' files that `is_left` says are left over; files that no client of ours makes stay.
-/// Gives back how many client files are still there.
+/// Gives back how many client files are still there. Allocates nothing: a server may end in a signal handler.
 pub(crate) fn remove_client_files(
     clients: impl AsFd,
     mut is_left: impl FnMut(&ClientId, ClientFile, &Stat) -> bool,
 ) -> io::Result<usize> {
     let mut remaining = 0;
-    for entry in Dir::read_from(&clients)? {
+    // Opened anew, to begin at the beginning. The buffer is small, for a signal handler's stack.
+    let directory = openat(&clients, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&directory, &mut buffer);
+    while let Some(entry) = entries.next() {
         let entry = entry?;
         let Ok(file_name) = entry.file_name().to_str() else { continue };
         let Some((id, file)) = ClientId::parse(file_name) else { continue };

@@ -1,5 +1,6 @@
 //! The `lock` file of a name: who holds it owns the name.
 
+use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -121,7 +122,7 @@ impl NameLock {
     }
 
     /// Gives the lock up in order: nobody holds the name now, and nobody died holding it.
-    pub(crate) fn release(self) -> std::io::Result<()> {
+    pub(crate) fn release(&self) -> std::io::Result<()> {
         ftruncate(&self.file, 0)?;
         ofd_lock::unlock(&self.file)
     }
@@ -226,6 +227,6 @@ fn io_error(path: &Path, error: impl Into<std::io::Error>) -> Error {
 }
 
 /// Whether the directory of a name still has its lock, for a server that holds it.
-pub(crate) fn still_there(path: &Path, id: FileId) -> bool {
-    statat(rustix::fs::CWD, lock_path(path), AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileId::of(&stat) == id)
+pub(crate) fn still_there(lock_path: &CStr, id: FileId) -> bool {
+    statat(rustix::fs::CWD, lock_path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileId::of(&stat) == id)
 }

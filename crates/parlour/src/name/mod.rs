@@ -12,8 +12,10 @@ pub(crate) mod listening;
 pub(crate) mod lock;
 pub(crate) mod owner;
 
+use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags, Stat, fchmod, flock, openat, unlinkat};
@@ -38,6 +40,8 @@ pub(crate) const CLIENTS: &str = "c";
 pub(crate) struct Holding {
     name: String,
     path: PathBuf,
+    /// The path of the lock, made when there is time for it.
+    lock_path: CString,
     directory: OwnedFd,
     clients: OwnedFd,
     lock: NameLock,
@@ -122,6 +126,7 @@ impl Holding {
         Ok(Some(Self {
             name: name.to_owned(),
             _base: keep_cleaners_out(&base, &directory),
+            lock_path: c_path(&path.join(lock::LOCK))?,
             path,
             directory,
             clients,
@@ -169,7 +174,7 @@ impl Holding {
 
     /// Whether the path still leads to the lock that is held.
     pub(crate) fn is_still_held(&self) -> bool {
-        lock::still_there(&self.path, self.lock.id())
+        lock::still_there(&self.lock_path, self.lock.id())
     }
 
     /// Gives the name up, after the server's own files are removed. The lock and the directory stay, so that nobody can
@@ -177,15 +182,25 @@ impl Holding {
     ///
     /// Where the path leads to another lock by now, the clients' files are the business of whoever holds that.
     pub(crate) fn release(self) -> Result<()> {
+        let released = self.release_in_place();
+        let path = self.path.display().to_string();
+        tracing::info!(name = self.name, path, "name released");
+        released.map_err(|error| Error::io("release", path, error))
+    }
+
+    /// The same, for a signal handler: allocates and frees nothing.
+    pub(crate) fn release_in_place(&self) -> io::Result<()> {
         let swept = match self.is_still_held() {
             true => self.remove_client_files(),
             false => Ok(()),
         };
-        let path = self.path.display().to_string();
-        tracing::info!(name = self.name, path, "name released");
-        let released = self.lock.release();
-        swept.and(released).map_err(|error| Error::io("release", path, error))
+        swept.and(self.lock.release())
     }
+}
+
+/// A path for the system's calls. It was opened, so there is no zero byte in it.
+fn c_path(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::io("bind", path.display().to_string(), Errno::INVAL))
 }
 
 /// The outcome of locking the directory of a name.

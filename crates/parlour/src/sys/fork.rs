@@ -101,6 +101,13 @@ impl ParentOnly {
     }
 }
 
+impl ParentOnly {
+    /// Closes the descriptor, and keeps its number taken by another one. For a signal handler: one system call.
+    pub(crate) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        Ok(rustix::io::dup3(instead, &mut self.descriptor, rustix::io::DupFlags::CLOEXEC)?)
+    }
+}
+
 impl AsFd for ParentOnly {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()

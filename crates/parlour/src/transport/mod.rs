@@ -314,6 +314,20 @@ impl Listener {
         }
     }
 
+    /// Removes that file, if it is, and is ours, and leaves those who have not been accepted: puts `instead` in the place
+    /// of what they are connected to. For a signal handler: allocates and frees nothing.
+    pub(crate) fn release(&mut self, holding: &Holding, instead: BorrowedFd<'_>) -> io::Result<()> {
+        let removed = match self.is_adopted() || !self.is_still_there(holding) {
+            true => Ok(()),
+            false => crate::name::directory::remove(holding.directory(), self.transport().file_name()),
+        };
+        removed.and(match self {
+            Self::Shm(listener) => listener.socket_mut().close_in_place(instead),
+            Self::Packet(listener) | Self::Unix(listener) => listener.close_in_place(instead),
+            Self::Fifo(listener) => listener.close_in_place(instead),
+        })
+    }
+
     /// Removes that file, if it is, and is ours.
     pub(crate) fn close(self, holding: &Holding) -> Result<()> {
         if self.is_adopted() || !self.is_still_there(holding) {
@@ -755,6 +769,15 @@ impl Incoming {
         match self {
             Self::Shm(_) => false,
             Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => !self.has_message(),
+        }
+    }
+
+    /// Whether nothing is in here that its descriptor does not have.
+    pub(crate) fn is_untouched(&self) -> bool {
+        match self {
+            Self::Unix(incoming) => incoming.frames().is_untouched(),
+            Self::Fifo(incoming) => incoming.frames().is_untouched(),
+            Self::Shm(_) | Self::Packet(_) => true,
         }
     }
 

@@ -255,6 +255,11 @@ impl Listener {
         Ok(())
     }
 
+    /// Listens no more.
+    pub(super) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        self.socket.close_in_place(instead)
+    }
+
     pub(super) fn is_still_there(&self, holding: &Holding) -> bool {
         FileId::at(holding.directory(), self.kind.file_name()) == Some(self.id)
     }

@@ -317,6 +317,11 @@ impl FrameReceiver {
         self.is_drained && self.fds_max == 0 && !self.has_message()
     }
 
+    /// Whether nothing was taken from the stream that was not given on.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.ended.is_none() && self.intake.as_ref().is_none_or(|intake| intake.is_at_boundary())
+    }
+
     pub(super) fn has_message(&self) -> bool {
         self.ended.is_some() || self.intake.as_ref().is_some_and(|intake| intake.has_next())
     }

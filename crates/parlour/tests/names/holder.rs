@@ -22,6 +22,12 @@ pub fn trials() -> Vec<Trial> {
     ];
     for &transport in Transport::ALL {
         trials.push(trial(format!("{transport}::a_live_name_cannot_be_taken"), move || live_name(transport)));
+        trials.push(trial(
+            format!("{transport}::a_released_server_is_free_of_its_name_and_wakes_who_accepts"),
+            move || {
+                released(transport);
+            },
+        ));
     }
     for way in ["close", "drop"] {
         trials.push(trial(format!("{way}_removes_the_points_of_contact_and_keeps_lock_and_directory"), move || {
@@ -29,6 +35,26 @@ pub fn trials() -> Vec<Trial> {
         }));
     }
     trials
+}
+
+/// The next server has the name at once, and the end of the released one does it no harm.
+fn released(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| server.accept().unwrap_err().kind());
+        server.release().unwrap();
+        server.release().unwrap();
+        assert_eq!(accepting.join().unwrap(), ErrorKind::Shutdown);
+    });
+    let next = Server::bind(&address).unwrap();
+    drop(server);
+    std::thread::scope(|scope| {
+        scope.spawn(|| Connection::connect(&address).unwrap());
+        next.accept_timeout(crate::support::DEADLINE).unwrap();
+    });
+    assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
 }
 
 fn both() -> ServerOptions {

@@ -11,7 +11,7 @@ const LAYERS: &[&[&str]] = &[
     &["transport"],
     &["activation"],
     &["sender", "receiver"],
-    &["connection"],
+    &["connection", "bare"],
     &["connect", "server", "options", "typed"],
     &["inspect", "hub", "tokio"],
 ];

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
-use rustix::io::Errno;
+use rustix::io::{DupFlags, Errno, dup3};
 
 use super::super::reserve::{Reserve, out_of_descriptors};
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
@@ -65,6 +65,14 @@ impl WellKnown {
     fn open(directory: &OwnedFd, file_name: &str) -> io::Result<Self> {
         let open = |flags| ParentOnly::open(|| Ok(openat(directory, file_name, flags, Mode::empty())?));
         Ok(Self { reader: open(READ)?, _writer: open(WRITE)? })
+    }
+}
+
+impl WellKnown {
+    fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        #[cfg(any(parlour_fifo_two_step, not(target_os = "linux")))]
+        self._writer.close_in_place(instead)?;
+        self.reader.close_in_place(instead)
     }
 }
 
@@ -281,6 +289,17 @@ impl Listener {
                 self.fail(handshake, "it did not acknowledge in time", holding);
             }
         }
+    }
+
+    /// Reads no more requests, and lets go of those whose handshakes are under way.
+    pub(in crate::transport) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        let mut closed = self.requests.close_in_place(instead);
+        for handshake in self.handshakes.iter_mut().flatten() {
+            for fd in [&mut handshake.from_client, &mut handshake.to_client] {
+                closed = closed.and(dup3(instead, fd, DupFlags::CLOEXEC).map_err(io::Error::from));
+            }
+        }
+        closed
     }
 
     pub(in crate::transport) fn is_still_there(&self, holding: &Holding) -> bool {

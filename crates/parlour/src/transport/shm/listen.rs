@@ -68,6 +68,10 @@ impl Listener {
         }
     }
 
+    pub(in crate::transport) fn socket_mut(&mut self) -> &mut socket::Listener {
+        &mut self.socket
+    }
+
     pub(in crate::transport) fn socket(&self) -> &socket::Listener {
         &self.socket
     }

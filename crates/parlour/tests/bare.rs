@@ -1,0 +1,99 @@
+//! A connection that is taken apart: what comes out, and what it keeps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+
+mod support;
+
+use std::fs::File;
+use std::io::{ErrorKind as IoKind, Read, Write};
+use std::os::unix::net::UnixStream;
+
+use parlour::{Bare, BareFds, Connection, ErrorKind, Server, ServerOptions, Transport};
+use support::{Base, DEADLINE};
+
+fn pair(base: &Base, transport: Transport) -> (Server, Connection, Connection) {
+    let address = base.address(transport, "room");
+    let server = Server::bind(&address).unwrap();
+    let connecting = std::thread::spawn(move || Connection::connect(address).unwrap());
+    let served = server.accept_timeout(DEADLINE).unwrap();
+    (server, connecting.join().unwrap(), served)
+}
+
+fn exchange(reader: &mut impl Read, writer: &mut impl Write, other: &mut Connection) {
+    other.send(b"first").unwrap();
+    let mut frame = [0; 9];
+    // It is there already: on FIFOs and sockets a write is visible at once.
+    reader.read_exact(&mut frame).unwrap();
+    assert_eq!(&frame, b"\0\0\0\x05first");
+    writer.write_all(b"\0\0\0\x02ok").unwrap();
+    assert_eq!(other.recv_timeout(DEADLINE).unwrap().unwrap(), b"ok");
+}
+
+#[test]
+fn a_connection_over_unix_is_one_socket() {
+    let base = Base::new();
+    let (_server, mut client, served) = pair(&base, Transport::Unix);
+    let pid = served.peer().pid();
+    let Bare { fds: BareFds::Unix(socket), peer, .. } = served.into_bare().unwrap() else { panic!("no socket") };
+    assert_eq!((peer.pid(), peer.pid()), (pid, Some(std::process::id())));
+    let mut socket = UnixStream::from(socket);
+    exchange(&mut socket.try_clone().unwrap(), &mut socket, &mut client);
+    assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), IoKind::WouldBlock);
+    drop(socket);
+    assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
+}
+
+#[test]
+fn a_connection_over_fifo_is_two_fifos() {
+    let base = Base::new();
+    let (_server, client, mut served) = pair(&base, Transport::Fifo);
+    let Bare { fds: BareFds::Fifo { recv, send }, .. } = client.into_bare().unwrap() else { panic!("no FIFOs") };
+    exchange(&mut File::from(recv), &mut File::from(send), &mut served);
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
+}
+
+#[test]
+fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was() {
+    let base = Base::new();
+    for transport in [Transport::Packet, Transport::Shm] {
+        let (_server, mut client, served) = pair(&base, transport);
+        let back = served.into_bare().unwrap_err();
+        assert_eq!(back.error.kind(), ErrorKind::Unsupported);
+        let mut served = *back.connection;
+        client.send(b"still here").unwrap();
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
+    }
+}
+
+#[test]
+fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost() {
+    let base = Base::new();
+    for transport in [Transport::Unix, Transport::Fifo] {
+        let (_server, mut client, mut served) = pair(&base, transport);
+        client.send(b"one").unwrap();
+        client.send(b"two").unwrap();
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"one");
+        let mut served = *served.into_bare().unwrap_err().connection;
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"two");
+        served.feed(b"three").unwrap();
+        let mut served = *served.into_bare().unwrap_err().connection;
+        served.flush().unwrap();
+        assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"three");
+        served.into_bare().expect("nothing is in it any more");
+    }
+}
+
+#[test]
+fn the_place_is_kept_until_it_is_given_back() {
+    let base = Base::new();
+    let address = base.address(Transport::Unix, "room");
+    let server = ServerOptions::new().connections_max(1).bind(&address).unwrap();
+    let _first = Connection::connect(&address).unwrap();
+    let Bare { fds, place, .. } = server.accept_timeout(DEADLINE).unwrap().into_bare().unwrap();
+    drop(fds);
+    let _refused = Connection::connect(&address).unwrap();
+    assert!(server.try_accept().unwrap().is_none());
+    assert_eq!(server.refused().count, 1);
+    drop(place);
+    let _second = Connection::connect(&address).unwrap();
+    server.accept_timeout(DEADLINE).unwrap();
+}

@@ -15,6 +15,14 @@ pub struct Client {
     pub(super) place: u32,
 }
 
+impl Client {
+    /// The number, for what cannot hold a `Client` itself.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.number
+    }
+}
+
 impl fmt::Display for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.number.fmt(f)

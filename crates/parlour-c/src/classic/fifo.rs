@@ -1,0 +1,332 @@
+//! `parlour/fifo.h`: a server is its number, a connection its two FIFOs and the length that was read of the next message.
+//!
+//! The structs are the program's. A signal handler may change one while a call sleeps on it, so they are reached through pointers
+//! alone, field by field, and looked at anew after each sleep.
+#![allow(unsafe_code, non_camel_case_types)]
+
+use std::io::IoSlice;
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::ptr;
+
+use libc::{c_char, c_int, c_uchar, c_uint, c_ulonglong, c_void, size_t};
+use parlour::{BareFds, Connection, Transport};
+use rustix::io::{Errno as System, ReadWriteFlags, pwritev2, read, writev};
+
+use super::errno::{self, Errno, explained};
+use super::frame::{self, HEADER_LEN};
+use super::servers::{self, FileId, Handle, borrow};
+use super::signals::{self, Blocked};
+use super::sleep::{Direction, Woken, sleep};
+use super::table;
+use super::unix_sockets::pointer_errno;
+use crate::guard;
+
+/// `struct server`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct server {
+    fd: c_int,
+    state: c_uint,
+    id: c_ulonglong,
+    reserved: [c_uint; 12],
+}
+
+/// `struct comm_channel`.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct comm_channel {
+    recv_fd: c_int,
+    send_fd: c_int,
+    state: c_uint,
+    header: [c_uchar; HEADER_LEN],
+    header_length: c_uint,
+    reserved: [c_uint; 11],
+}
+
+/// What `state` is in a struct that was filled: no memory that was not is likely to have it by chance.
+const SERVER: c_uint = 0x7061_7273;
+const CHANNEL: c_uint = 0x7061_7263;
+/// A channel whose other side receives no more. That is final: whoever opens the FIFO later must not get the rest.
+const CHANNEL_BROKEN: c_uint = 0x7061_7262;
+const ENDED: c_uint = 0;
+
+/// Linux 6.18; `include/uapi/linux/fs.h`.
+const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
+
+/// `new_server`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_new_server(name: *const c_char, server: *mut server) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL or a string.
+        let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
+        check(server)?;
+        let (fd, id) = servers::bind(name, Transport::Fifo)?;
+        // SAFETY: not NULL, so by the caller's contract it is writable.
+        unsafe { ptr::write(server, self::server { fd, state: SERVER, id, reserved: [0; 12] }) };
+        Ok(0)
+    })
+}
+
+/// `destroy_server`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
+    errno::call_quietly(|| {
+        // SAFETY: the caller's contract: NULL or a struct.
+        if let Ok(id) = unsafe { id_of(server) } {
+            servers::destroy(Handle::Fifo(id));
+            // SAFETY: not NULL, as above.
+            unsafe { ptr::write_volatile(&raw mut (*server).state, ENDED) };
+        }
+    });
+}
+
+/// `accept_client`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel: *mut comm_channel) -> c_int {
+    errno::call(|| {
+        check(server)?;
+        check(channel)?;
+        // SAFETY: the caller's contract: a struct.
+        let id = unsafe { id_of(server) }?;
+        let fds = servers::accept(Handle::Fifo(id), |fds| match fds {
+            BareFds::Fifo { recv, .. } => recv.as_raw_fd(),
+            _ => -1,
+        })?;
+        // SAFETY: not NULL, so by the caller's contract it is writable.
+        unsafe { fill(channel, fds) }
+    })
+}
+
+/// `connect_to`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_connect_to(name: *const c_char, channel: *mut comm_channel) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL or a string.
+        let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
+        check(channel)?;
+        let address = servers::address(name, Transport::Fifo)?;
+        let connection = Connection::connect(address).map_err(|error| explained(&error))?;
+        let fds = connection.into_bare().map_err(|failed| explained(&failed.error))?.fds;
+        // SAFETY: not NULL, so by the caller's contract it is writable.
+        unsafe { fill(channel, fds) }
+    })
+}
+
+/// `disconnect_from`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_disconnect_from(channel: *mut comm_channel) {
+    errno::call_quietly(|| {
+        let blocked = Blocked::new();
+        // SAFETY: the caller's contract: NULL or a struct.
+        let Ok(channel) = (unsafe { Channel::new(channel, &blocked) }) else { return };
+        channel.set_state(ENDED);
+        let table = table::lock(&blocked);
+        for fd in [channel.recv_fd, channel.send_fd] {
+            table.sleepers.wake(fd);
+            // SAFETY: the descriptors are the channel's own, which has ended.
+            unsafe { libc::close(fd) };
+        }
+    });
+}
+
+/// `recv_info`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_recv_info(
+    channel: *mut comm_channel,
+    buffer: *mut c_void,
+    size: size_t,
+) -> c_int {
+    errno::call(|| {
+        check(channel)?;
+        // SAFETY: the caller's contract: NULL, or so many bytes that nobody else uses meanwhile.
+        let buffer = unsafe { guard::bytes_mut(buffer, size) }.map_err(|_| Errno(libc::EFAULT))?;
+        let blocked = Blocked::new();
+        // SAFETY: the caller's contract: a struct.
+        let received = unsafe { Channel::new(channel, &blocked) }?.receive(buffer)?;
+        errno::set(Errno(if received == Some(0) { libc::ENOMSG } else { 0 }));
+        Ok(frame::result(received.unwrap_or(0)))
+    })
+}
+
+/// `send_info`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_fifo_send_info(
+    channel: *mut comm_channel,
+    message: *const c_void,
+    length: size_t,
+) -> c_int {
+    errno::call(|| {
+        check(channel)?;
+        // SAFETY: the caller's contract: NULL, or so many bytes that nobody changes meanwhile.
+        let message = unsafe { guard::bytes(message, length) }.map_err(|_| Errno(libc::EFAULT))?;
+        let blocked = Blocked::new();
+        // SAFETY: the caller's contract: a struct.
+        unsafe { Channel::new(channel, &blocked) }?.send(message)?;
+        Ok(frame::result(length))
+    })
+}
+
+fn check<T>(pointer: *mut T) -> Result<(), Errno> {
+    if pointer.is_null() { Err(Errno(libc::EFAULT)) } else { Ok(()) }
+}
+
+/// The number of a server that has not ended. The pointer is NULL or leads to a struct.
+unsafe fn id_of(server: *mut server) -> Result<u64, Errno> {
+    check(server)?;
+    // SAFETY: not NULL, so by the caller's contract it is readable.
+    match unsafe { ptr::read_volatile(&raw const (*server).state) } {
+        // SAFETY: as above.
+        SERVER => Ok(unsafe { ptr::read_volatile(&raw const (*server).id) }),
+        _ => Err(Errno(libc::EBADF)),
+    }
+}
+
+/// Fills a struct, which the pointer leads to.
+unsafe fn fill(channel: *mut comm_channel, fds: BareFds) -> Result<c_int, Errno> {
+    let BareFds::Fifo { recv, send } = fds else { return Err(Errno(libc::EPROTO)) };
+    let (recv_fd, send_fd) = (recv.into_raw_fd(), send.into_raw_fd());
+    let filled = comm_channel { recv_fd, send_fd, state: CHANNEL, header: [0; 4], header_length: 0, reserved: [0; 11] };
+    // SAFETY: writable by the caller's contract.
+    unsafe { ptr::write(channel, filled) };
+    Ok(0)
+}
+
+/// A channel in the middle of a call.
+struct Channel<'a> {
+    channel: *mut comm_channel,
+    recv_fd: RawFd,
+    send_fd: RawFd,
+    blocked: &'a Blocked,
+}
+
+impl<'a> Channel<'a> {
+    /// The pointer is NULL or leads to a struct, which stays.
+    unsafe fn new(channel: *mut comm_channel, blocked: &'a Blocked) -> Result<Self, Errno> {
+        check(channel)?;
+        // SAFETY: not NULL, so by the caller's contract it is readable.
+        let recv_fd = unsafe { ptr::read_volatile(&raw const (*channel).recv_fd) };
+        // SAFETY: as above.
+        let send_fd = unsafe { ptr::read_volatile(&raw const (*channel).send_fd) };
+        let channel = Self { channel, recv_fd, send_fd, blocked };
+        match channel.state() {
+            CHANNEL | CHANNEL_BROKEN => Ok(channel),
+            _ => Err(Errno(libc::EBADF)),
+        }
+    }
+
+    fn state(&self) -> c_uint {
+        // SAFETY: `new` was given a struct.
+        unsafe { ptr::read_volatile(&raw const (*self.channel).state) }
+    }
+
+    fn set_state(&self, state: c_uint) {
+        // SAFETY: `new` was given a struct, and nothing else is reached through a reference.
+        unsafe { ptr::write_volatile(&raw mut (*self.channel).state, state) };
+    }
+
+    /// What is known of the length of the next message: so many of its bytes.
+    fn header(&self) -> ([u8; HEADER_LEN], usize) {
+        // SAFETY: `new` was given a struct.
+        let header = unsafe { ptr::read_volatile(&raw const (*self.channel).header) };
+        // SAFETY: as above.
+        let length = unsafe { ptr::read_volatile(&raw const (*self.channel).header_length) };
+        (header, (length as usize).min(HEADER_LEN))
+    }
+
+    fn set_header(&self, header: [u8; HEADER_LEN], length: usize) {
+        // SAFETY: `new` was given a struct, and only who receives changes this.
+        unsafe { ptr::write_volatile(&raw mut (*self.channel).header, header) };
+        // SAFETY: as above.
+        unsafe { ptr::write_volatile(&raw mut (*self.channel).header_length, length as c_uint) };
+    }
+
+    /// Sleeps until a descriptor has one of these events, and makes sure that it is still the channel's.
+    fn sleep(&self, fd: RawFd, direction: Direction, is_amid: bool, events: libc::c_short) -> Result<(), Errno> {
+        let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
+        let woken = sleep(self.blocked, fd, direction, is_amid, events, None)?;
+        if self.state() == ENDED || FileId::of(fd) != Some(file) {
+            return Err(Errno(libc::EBADF));
+        }
+        match woken {
+            Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
+            Woken::Interrupted | Woken::Ready(_) => Ok(()),
+        }
+    }
+
+    /// Gives the length of the message; `None` is the end.
+    fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+        let fifo = borrow(self.recv_fd)?;
+        loop {
+            let (mut header, known) = self.header();
+            if known == HEADER_LEN {
+                let length = frame::length(header, buffer.len())?;
+                self.read(fifo, &mut buffer[..length])?;
+                self.set_header([0; HEADER_LEN], 0);
+                return Ok(Some(length));
+            }
+            match read(fifo, &mut header[known..]) {
+                Ok(0) if known == 0 => return Ok(None),
+                Ok(0) => return Err(Errno(libc::ECONNABORTED)),
+                Ok(count) => self.set_header(header, known + count),
+                Err(System::AGAIN) => self.sleep(self.recv_fd, Direction::Receive, false, libc::POLLIN)?,
+                Err(System::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+    }
+
+    /// Reads a message of which the length was read.
+    fn read(&self, fifo: BorrowedFd<'_>, message: &mut [u8]) -> Result<(), Errno> {
+        let mut taken = 0;
+        while taken < message.len() {
+            match read(fifo, &mut message[taken..]) {
+                Ok(0) => return Err(Errno(libc::ECONNABORTED)),
+                Ok(count) => taken += count,
+                Err(System::AGAIN) => self.sleep(self.recv_fd, Direction::Receive, true, libc::POLLIN)?,
+                Err(System::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    fn send(&self, message: &[u8]) -> Result<(), Errno> {
+        let header = frame::header(message.len())?;
+        let fifo = borrow(self.send_fd)?;
+        if table::lock(self.blocked).sleepers.is_amid_sending(self.send_fd) {
+            return Err(Errno(libc::EBUSY));
+        }
+        let mut sent = 0;
+        while sent < HEADER_LEN + message.len() {
+            if self.state() == CHANNEL_BROKEN {
+                return Err(Errno(libc::EPIPE));
+            }
+            let of_message = &message[sent.saturating_sub(HEADER_LEN)..];
+            let pieces = [IoSlice::new(&header[sent.min(HEADER_LEN)..]), IoSlice::new(of_message)];
+            match self.write(fifo, &pieces) {
+                Ok(count) => sent += count,
+                Err(System::AGAIN) => self.sleep(self.send_fd, Direction::Send, sent > 0, libc::POLLOUT)?,
+                Err(System::INTR) => {}
+                Err(System::PIPE) => self.set_state(CHANNEL_BROKEN),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes without ever raising `SIGPIPE`. Where the kernel cannot be told so, the signal is taken back: it is blocked, as all
+    /// are meanwhile, so nobody has seen it.
+    fn write(&self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> Result<usize, System> {
+        // A FIFO has no position: `u64::MAX` is the call's word for "none".
+        match pwritev2(fifo, pieces, u64::MAX, RWF_NOSIGNAL) {
+            Err(System::OPNOTSUPP | System::NOSYS) => {}
+            result => return result,
+        }
+        let was_pending = signals::is_pending(libc::SIGPIPE);
+        let result = writev(fifo, pieces);
+        if result == Err(System::PIPE) && !was_pending {
+            signals::take_back(libc::SIGPIPE, self.blocked);
+        }
+        result
+    }
+}

@@ -1,0 +1,244 @@
+//! `parlour/unix_sockets.h`: a connection is its socket and nothing else.
+//!
+//! A message is looked at (`MSG_PEEK`) before it is taken, so one that does not fit stays where it is, and there is no state.
+#![allow(unsafe_code)]
+
+use std::io::{IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+use libc::{c_char, c_int, c_void, size_t};
+use parlour::{BareFds, Connection, Transport};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::io::Errno as System;
+use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg, sendmsg};
+
+use super::errno::{self, Errno, explained};
+use super::frame::{self, HEADER_LEN};
+use super::servers::{self, FileId, Handle, borrow};
+use super::signals::Blocked;
+use super::sleep::{Direction, Woken, sleep};
+use super::table;
+use crate::guard;
+
+/// How long to wait for the rest of a length of which a part has come: nothing tells when more of it is there, because the socket
+/// is readable all the time. No honest sender cuts one up, so it may take a little longer.
+const REST_MIN_MS: u32 = 1;
+const REST_MAX_MS: u32 = 50;
+
+/// `new_server`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_unix_new_server(name: *const c_char) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL or a string.
+        let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
+        Ok(servers::bind(name, Transport::Unix)?.0)
+    })
+}
+
+/// `destroy_server`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub extern "C" fn parlour_unix_destroy_server(server: c_int) {
+    errno::call_quietly(|| servers::destroy(Handle::Unix(server)));
+}
+
+/// `accept_client`.
+#[unsafe(no_mangle)]
+pub extern "C" fn parlour_unix_accept_client(server: c_int) -> c_int {
+    errno::call(|| {
+        let fds = servers::accept(Handle::Unix(server), |fds| match fds {
+            BareFds::Unix(socket) => socket.as_raw_fd(),
+            _ => -1,
+        })?;
+        socket_of(fds)
+    })
+}
+
+/// `connect_to`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_unix_connect_to(name: *const c_char) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL or a string.
+        let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
+        let address = servers::address(name, Transport::Unix)?;
+        let connection = Connection::connect(address).map_err(|error| explained(&error))?;
+        socket_of(connection.into_bare().map_err(|failed| explained(&failed.error))?.fds)
+    })
+}
+
+/// `recv_info`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_unix_recv_info(connection: c_int, buffer: *mut c_void, size: size_t) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL, or so many bytes that nobody else uses meanwhile.
+        let buffer = unsafe { guard::bytes_mut(buffer, size) }.map_err(|_| Errno(libc::EFAULT))?;
+        let received = receive(connection, buffer)?;
+        errno::set(Errno(if received == Some(0) { libc::ENOMSG } else { 0 }));
+        Ok(frame::result(received.unwrap_or(0)))
+    })
+}
+
+/// `send_info`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_unix_send_info(connection: c_int, message: *const c_void, length: size_t) -> c_int {
+    errno::call(|| {
+        // SAFETY: the caller's contract: NULL, or so many bytes that nobody changes meanwhile.
+        let message = unsafe { guard::bytes(message, length) }.map_err(|_| Errno(libc::EFAULT))?;
+        send(connection, message)?;
+        Ok(frame::result(length))
+    })
+}
+
+/// `disconnect_from`. Safe in a signal handler.
+#[unsafe(no_mangle)]
+pub extern "C" fn parlour_unix_disconnect_from(connection: c_int) {
+    errno::call_quietly(|| disconnect(connection));
+}
+
+/// What is wrong with a string that is none.
+pub(super) fn pointer_errno(text: *const c_char) -> c_int {
+    if text.is_null() { libc::EFAULT } else { libc::EINVAL }
+}
+
+/// Gives the program a socket that blocks, as it expects of one.
+fn socket_of(fds: BareFds) -> Result<c_int, Errno> {
+    let BareFds::Unix(socket) = fds else { return Err(Errno(libc::EPROTO)) };
+    fcntl_setfl(&socket, fcntl_getfl(&socket)? - OFlags::NONBLOCK)?;
+    Ok(OwnedFd::into_raw_fd(socket))
+}
+
+fn disconnect(fd: RawFd) {
+    let blocked = Blocked::new();
+    let Ok(socket) = borrow(fd) else { return };
+    // A number that is not a socket's is a mistake, and closing it would make it worse.
+    if rustix::net::getsockname(socket).is_err() {
+        return;
+    }
+    table::lock(&blocked).sleepers.wake(fd);
+    // SAFETY: the program gives this descriptor up, and does not use it any more.
+    unsafe { libc::close(fd) };
+}
+
+/// A socket in the middle of a call, which a signal handler or another thread may close while it sleeps.
+struct Socket<'a> {
+    fd: BorrowedFd<'a>,
+    blocked: Blocked,
+    /// Which one it is. Known before the first sleep.
+    file: Option<FileId>,
+}
+
+impl Socket<'_> {
+    fn new(fd: RawFd) -> Result<Self, Errno> {
+        Ok(Self { fd: borrow(fd)?, blocked: Blocked::new(), file: None })
+    }
+
+    /// Sleeps until it has one of these events, and makes sure that it is still the one that it was.
+    fn sleep(
+        &mut self,
+        direction: Direction,
+        is_amid: bool,
+        events: libc::c_short,
+        timeout_ms: Option<u32>,
+    ) -> Result<libc::c_short, Errno> {
+        let fd = self.fd.as_raw_fd();
+        let file = *self.file.get_or_insert(FileId::of(fd).ok_or(Errno(libc::EBADF))?);
+        let woken = sleep(&self.blocked, fd, direction, is_amid, events, timeout_ms)?;
+        if FileId::of(fd) != Some(file) {
+            return Err(Errno(libc::EBADF));
+        }
+        match woken {
+            Woken::Ready(events) => Ok(events),
+            Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
+            Woken::Interrupted => Ok(0),
+        }
+    }
+
+    /// Whether the program wants an error instead of waiting.
+    fn check_may_wait(&self) -> Result<(), Errno> {
+        match fcntl_getfl(self.fd)?.contains(OFlags::NONBLOCK) {
+            true => Err(Errno(libc::EAGAIN)),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Gives the length of the message; `None` is the end.
+fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
+    let mut socket = Socket::new(fd)?;
+    let Some(header) = look_at_header(&mut socket)? else { return Ok(None) };
+    let length = frame::length(header, buffer.len())?;
+
+    // The header again, and the message, and nothing behind it.
+    let mut header = [0; HEADER_LEN];
+    let mut taken = 0;
+    while taken < HEADER_LEN + length {
+        let of_message = &mut buffer[taken.saturating_sub(HEADER_LEN)..length];
+        let mut spaces = [IoSliceMut::new(&mut header[taken.min(HEADER_LEN)..]), IoSliceMut::new(of_message)];
+        // There is no room for descriptors, so the kernel closes those that come.
+        let mut control = RecvAncillaryBuffer::default();
+        match recvmsg(socket.fd, &mut spaces, &mut control, RecvFlags::DONTWAIT) {
+            Ok(received) if received.bytes == 0 => return Err(Errno(libc::ECONNABORTED)),
+            Ok(received) => taken += received.bytes,
+            Err(System::AGAIN) => drop(socket.sleep(Direction::Receive, true, libc::POLLIN, None)?),
+            Err(System::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(Some(length))
+}
+
+/// Waits until the whole length of a message is there, and leaves it. `None` is the end.
+fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, Errno> {
+    let mut rest_ms = REST_MIN_MS;
+    let mut has_hung_up = false;
+    loop {
+        let mut header = [0; HEADER_LEN];
+        let ((), seen) = match recv(socket.fd, &mut header[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, seen)) => ((), seen),
+            Err(System::AGAIN) => {
+                socket.check_may_wait()?;
+                socket.sleep(Direction::Receive, false, libc::POLLIN, None)?;
+                continue;
+            }
+            Err(System::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        match seen {
+            0 => return Ok(None),
+            HEADER_LEN => return Ok(Some(header)),
+            _ if has_hung_up => return Err(Errno(libc::ECONNABORTED)),
+            _ => {
+                socket.check_may_wait()?;
+                // Only the end wakes it. What came right before the end is looked at once more.
+                let events = socket.sleep(Direction::Receive, false, libc::POLLRDHUP, Some(rest_ms))?;
+                has_hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0;
+                rest_ms = (rest_ms * 2).min(REST_MAX_MS);
+            }
+        }
+    }
+}
+
+fn send(fd: RawFd, message: &[u8]) -> Result<(), Errno> {
+    let header = frame::header(message.len())?;
+    let mut socket = Socket::new(fd)?;
+    if table::lock(&socket.blocked).sleepers.is_amid_sending(fd) {
+        return Err(Errno(libc::EBUSY));
+    }
+    let mut sent = 0;
+    while sent < HEADER_LEN + message.len() {
+        let of_message = &message[sent.saturating_sub(HEADER_LEN)..];
+        let pieces = [IoSlice::new(&header[sent.min(HEADER_LEN)..]), IoSlice::new(of_message)];
+        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+        match sendmsg(socket.fd, &pieces, &mut SendAncillaryBuffer::default(), flags) {
+            Ok(count) => sent += count,
+            Err(System::AGAIN) => {
+                if sent == 0 {
+                    socket.check_may_wait()?;
+                }
+                socket.sleep(Direction::Send, sent > 0, libc::POLLOUT, None)?;
+            }
+            Err(System::INTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Ok(())
+}

@@ -241,6 +241,42 @@ typedef enum {
 } parlour_why;
 
 /**
+ * What happens when more than unsent_max would wait to be sent to a client of a hub.
+ */
+typedef enum {
+  /**
+   * The client is disconnected. The default.
+   */
+  PARLOUR_WHEN_SLOW_DISCONNECT = 0,
+  /**
+   * The message is refused: PARLOUR_BUSY, or for a broadcast the client is among those who did not get it.
+   */
+  PARLOUR_WHEN_SLOW_REFUSE = 1,
+  /**
+   * The hub waits until there is room, so long; then the client is disconnected.
+   */
+  PARLOUR_WHEN_SLOW_WAIT = 2,
+} parlour_when_slow;
+
+/**
+ * What a unix server makes of the file that a client of its own user binds for itself.
+ */
+typedef enum {
+  /**
+   * A client may come without one; one that has a file must have a proper one. The default.
+   */
+  PARLOUR_CLIENT_FILE_CHECK = 0,
+  /**
+   * Only clients with a proper file come in.
+   */
+  PARLOUR_CLIENT_FILE_REQUIRE = 1,
+  /**
+   * The file is removed and not looked at.
+   */
+  PARLOUR_CLIENT_FILE_IGNORE = 2,
+} parlour_client_file;
+
+/**
  * How a client is to connect.
  */
 typedef struct parlour_connect_options parlour_connect_options;

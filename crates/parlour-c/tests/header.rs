@@ -4,16 +4,8 @@
 use std::path::Path;
 
 /// The files in the order of the header.
-const SOURCES: [&str; 8] = [
-    "status.rs",
-    "error.rs",
-    "peer.rs",
-    "options.rs",
-    "shared.rs",
-    "message.rs",
-    "connection.rs",
-    "server.rs",
-];
+const SOURCES: [&str; 8] =
+    ["status.rs", "error.rs", "peer.rs", "options.rs", "shared.rs", "message.rs", "connection.rs", "server.rs"];
 
 /// What a program that includes the header reads first.
 const CONTRACT: &str = "/*
@@ -55,6 +47,8 @@ fn generate() -> String {
         style: cbindgen::Style::Type,
         ..cbindgen::Config::default()
     };
+    // Of these a function takes the number, so that any number may be given; nothing else names them.
+    config.export.include = ["parlour_when_slow", "parlour_client_file"].map(str::to_owned).to_vec();
     config.export.rename.insert("iovec".to_owned(), "struct iovec".to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES.iter().chain(&["hub.rs"]) {

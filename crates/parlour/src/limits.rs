@@ -1,6 +1,6 @@
 //! Limits, and the counting behind them.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -88,7 +88,7 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     all: usize,
-    per_uid: HashMap<Option<u32>, usize>,
+    per_uid: BTreeMap<Option<u32>, usize>,
 }
 
 /// Why the gate stays shut.

@@ -48,9 +48,11 @@ impl Blocked {
     }
 
     /// Whether a call that a handler has interrupted is to fail, as those of the system do: a handler that may have run was
-    /// installed without `SA_RESTART`. Which one has run, nobody tells.
+    /// installed without `SA_RESTART`. Which one has run, nobody tells; but those of faults, which runtimes and sanitizers
+    /// install, have not.
     pub(crate) fn is_to_interrupt(&self) -> bool {
-        (1..=libc::SIGRTMAX()).any(|signal| {
+        let mut asynchronous = (1..=libc::SIGRTMAX()).filter(|signal| !SYNCHRONOUS.contains(signal));
+        asynchronous.any(|signal| {
             let mut action = MaybeUninit::<libc::sigaction>::zeroed();
             // SAFETY: only asks; the result is live and writable. Numbers that are none fail and write nothing.
             let failed = unsafe { libc::sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0;

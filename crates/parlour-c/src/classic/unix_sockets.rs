@@ -192,8 +192,8 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
     let mut has_hung_up = false;
     loop {
         let mut header = [0; HEADER_LEN];
-        let ((), seen) = match recv(socket.fd, &mut header[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
-            Ok((_, seen)) => ((), seen),
+        let seen = match recv(socket.fd, &mut header[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
+            Ok((_, seen)) => seen,
             Err(System::AGAIN) => {
                 socket.check_may_wait()?;
                 socket.sleep(Direction::Receive, false, libc::POLLIN, None)?;
@@ -237,6 +237,8 @@ fn send(fd: RawFd, message: &[u8]) -> Result<(), Errno> {
                 socket.sleep(Direction::Send, sent > 0, libc::POLLOUT, None)?;
             }
             Err(System::INTR) => {}
+            // It went without having read everything; for who sends it has gone.
+            Err(System::CONNRESET) => return Err(Errno(libc::EPIPE)),
             Err(errno) => return Err(errno.into()),
         }
     }

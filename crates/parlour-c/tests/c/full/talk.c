@@ -1,0 +1,326 @@
+/* The whole of parlour.h over one transport, a server and its client in one process. */
+#include "../check.h"
+#include <fcntl.h>
+#include <parlour.h>
+#include <poll.h>
+#include <pthread.h>
+
+#define OK(call)                                                                                               \
+    do {                                                                                                       \
+        parlour_status status_ = (call);                                                                       \
+        if (status_ != PARLOUR_OK)                                                                             \
+            fprintf(stderr, "%s: %s\n", parlour_status_name((int)status_), parlour_error_message());           \
+        CHECK(status_ == PARLOUR_OK);                                                                          \
+    } while (0)
+#define GIVES(call, status) CHECK((call) == (status) && strlen(parlour_error_message()) > 0)
+
+static const char *address;
+static parlour_connect_options *connect_options;
+
+static void *connect_client(void *client)
+{
+    OK(parlour_connect(address, connect_options, client));
+    return NULL;
+}
+
+static void connect_pair(parlour_server *server, parlour_connection **client, parlour_connection **served)
+{
+    pthread_t thread;
+
+    CHECK(pthread_create(&thread, NULL, connect_client, client) == 0);
+    OK(parlour_server_accept(server, 30000, served));
+    CHECK(pthread_join(thread, NULL) == 0);
+}
+
+static void received(parlour_connection *connection, const char *text)
+{
+    parlour_message *message;
+
+    OK(parlour_recv(connection, 30000, &message));
+    CHECK(parlour_message_length(message) == strlen(text));
+    CHECK(memcmp(parlour_message_data(message), text, strlen(text)) == 0);
+    parlour_message_free(message);
+}
+
+static void messages(parlour_connection *client, parlour_connection *served)
+{
+    static unsigned char large[2 * 1024 * 1024], back[sizeof large];
+    struct iovec parts[] = {{(void *)"in ", 3}, {NULL, 0}, {(void *)"parts", 5}};
+    parlour_message *message = (parlour_message *)1;
+    char small[4] = "...";
+    size_t length = 99;
+
+    GIVES(parlour_recv(served, 0, &message), PARLOUR_TIMED_OUT);
+    CHECK(message == NULL);
+    GIVES(parlour_recv(served, 10, &message), PARLOUR_TIMED_OUT);
+    OK(parlour_send(client, "hello", 5, -1));
+    received(served, "hello");
+    OK(parlour_send(client, NULL, 0, 1000));
+    received(served, "");
+    OK(parlour_sendv(client, parts, 3));
+    received(served, "in parts");
+
+    OK(parlour_send(client, "longer", 6, 0));
+    GIVES(parlour_recv_into(served, small, sizeof small, &length, 30000), PARLOUR_BUFFER_TOO_SMALL);
+    CHECK(length == 6 && strcmp(small, "...") == 0 && parlour_has_message(served));
+    OK(parlour_recv_into(served, back, sizeof back, &length, 0));
+    CHECK(length == 6 && memcmp(back, "longer", 6) == 0 && !parlour_has_message(served));
+
+    OK(parlour_feed(client, "fed", 3));
+    OK(parlour_feed(client, "and fed", 7));
+    OK(parlour_flush(client));
+    OK(parlour_try_flush(client));
+    received(served, "fed");
+    received(served, "and fed");
+
+    /* A channel that nobody reads is full at some time, and nothing is lost by that. */
+    fill(large, sizeof large, 1);
+    int sent = 0;
+    while (parlour_send(client, large, sizeof large, 0) == PARLOUR_OK)
+        sent++;
+    CHECK(sent > 0);
+    for (int i = 0; i < sent; i++) {
+        if (i == 0)
+            CHECK(parlour_try_flush(client) == PARLOUR_OK || parlour_try_flush(client) == PARLOUR_TIMED_OUT);
+        parlour_status status;
+        while ((status = parlour_recv_into(served, back, sizeof back, &length, 1)) == PARLOUR_TIMED_OUT)
+            (void)parlour_try_flush(client);
+        CHECK(status == PARLOUR_OK && length == sizeof large && is_filled(back, length, 1));
+    }
+    GIVES(parlour_send(client, large, (size_t)17 * 1024 * 1024, -1), PARLOUR_MESSAGE_TOO_LONG);
+}
+
+static void identity(parlour_connection *served, const char *name)
+{
+    parlour_peer peer;
+    parlour_capabilities can;
+    int pidfd;
+
+    OK(parlour_connection_peer(served, &peer));
+    CHECK(peer.pid == (int64_t)getpid() && peer.uid == (int64_t)geteuid());
+    OK(parlour_connection_capabilities(served, &can));
+    CHECK(can.message_max == 16 * 1024 * 1024);
+    parlour_transport transport = parlour_connection_transport(served);
+    if (strncmp(name, "fifo", 4) == 0) {
+        CHECK(transport == PARLOUR_TRANSPORT_FIFO && !can.credentials && peer.gid == -1);
+        CHECK(peer.uid_vouched == PARLOUR_VOUCHER_FILE_OWNER && peer.gid_vouched == PARLOUR_VOUCHER_NOBODY);
+        GIVES(parlour_connection_pidfd(served, &pidfd), PARLOUR_UNSUPPORTED);
+        CHECK(pidfd == -1);
+    } else {
+        CHECK(peer.uid_vouched == PARLOUR_VOUCHER_KERNEL && can.credentials && can.zero_copy);
+        CHECK(transport == (strncmp(name, "unix", 4) == 0     ? PARLOUR_TRANSPORT_UNIX
+                            : strncmp(name, "packet", 6) == 0 ? PARLOUR_TRANSPORT_PACKET
+                                                              : PARLOUR_TRANSPORT_SHM));
+        if (parlour_connection_pidfd(served, &pidfd) == PARLOUR_OK)
+            close(pidfd);
+    }
+}
+
+static void waiting(parlour_connection *client, parlour_connection *served)
+{
+    struct pollfd fd = {.fd = parlour_connection_recv_fd(served), .events = POLLIN};
+    parlour_message *message;
+
+    CHECK(fd.fd >= 0 && parlour_connection_send_fd(client) >= 0);
+    GIVES(parlour_recv(served, 0, &message), PARLOUR_TIMED_OUT);
+    CHECK(poll(&fd, 1, 0) == 0);
+    OK(parlour_send(client, "wake up", 7, -1));
+    CHECK(poll(&fd, 1, 30000) == 1);
+    received(served, "wake up");
+}
+
+static void fill_block(void *data, size_t length, void *user)
+{
+    fill(data, length, *(unsigned *)user);
+}
+
+static void descriptors(parlour_connection *client, parlour_connection *served)
+{
+    parlour_capabilities can;
+    parlour_message *message;
+    int pipe_fds[2], taken[2];
+    size_t count;
+    char byte;
+
+    OK(parlour_connection_capabilities(client, &can));
+    CHECK(pipe(pipe_fds) == 0);
+    if (!can.descriptors) {
+        GIVES(parlour_send_fds(client, "x", 1, pipe_fds, 2, -1), PARLOUR_UNSUPPORTED);
+    } else {
+        OK(parlour_send_fds(client, "two", 3, pipe_fds, 2, 1000));
+        OK(parlour_recv(served, 30000, &message));
+        CHECK(parlour_message_fd_count(message) == 2);
+        GIVES(parlour_message_take_fds(message, taken, 1, &count), PARLOUR_BUFFER_TOO_SMALL);
+        CHECK(count == 2);
+        OK(parlour_message_take_fds(message, taken, 2, &count));
+        CHECK(count == 2 && parlour_message_fd_count(message) == 0);
+        parlour_message_free(message);
+        CHECK(write(taken[1], "x", 1) == 1 && read(pipe_fds[0], &byte, 1) == 1 && byte == 'x');
+        close(taken[0]);
+        close(taken[1]);
+    }
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+
+    parlour_shared *block, *other;
+    unsigned seed = 7;
+    OK(parlour_shared_build(100000, fill_block, &seed, &block));
+    CHECK(parlour_shared_length(block) == 100000 && is_filled(parlour_shared_data(block), 100000, 7));
+    CHECK(parlour_shared_fd(block) >= 0);
+    OK(parlour_shared_clone(block, &other));
+    parlour_shared_free(other);
+    const parlour_shared *sent[] = {block};
+    if (!can.zero_copy) {
+        GIVES(parlour_send_shared(client, "x", 1, sent, 1, -1), PARLOUR_UNSUPPORTED);
+    } else {
+        OK(parlour_send_shared(client, "a block", 7, sent, 1, -1));
+        OK(parlour_recv(served, 30000, &message));
+        OK(parlour_message_take_shared(message, &other, 1, &count));
+        CHECK(count == 1 && is_filled(parlour_shared_data(other), 100000, 7));
+        parlour_message_free(message);
+        parlour_shared_free(other);
+    }
+    int copy = dup(parlour_shared_fd(block));
+    OK(parlour_shared_from_fd(copy, &other));
+    parlour_shared_free(other);
+    parlour_shared_free(block);
+    OK(parlour_shared_new("abc", 3, &block));
+    CHECK(memcmp(parlour_shared_data(block), "abc", 3) == 0);
+    parlour_shared_free(block);
+    GIVES(parlour_shared_from_fd(open("/dev/null", O_RDONLY), &other), PARLOUR_PROTOCOL);
+}
+
+static void *receive_all(void *connection)
+{
+    parlour_message *message;
+    size_t *count = calloc(1, sizeof *count);
+    parlour_status status;
+
+    while ((status = parlour_recv(connection, 30000, &message)) == PARLOUR_OK) {
+        parlour_message_free(message);
+        ++*count;
+    }
+    CHECK(status == PARLOUR_END);
+    return count;
+}
+
+static void halves(parlour_server *server)
+{
+    parlour_connection *client, *served, *sending, *receiving, *none, *nobody;
+    parlour_message *message;
+    pthread_t thread;
+    void *count;
+
+    connect_pair(server, &client, &served);
+    OK(parlour_connection_split(client, &sending, &receiving));
+    GIVES(parlour_connection_split(sending, &none, &nobody), PARLOUR_UNSUPPORTED);
+    GIVES(parlour_recv(sending, 0, &message), PARLOUR_UNSUPPORTED);
+    GIVES(parlour_send(receiving, "x", 1, 0), PARLOUR_UNSUPPORTED);
+    CHECK(pthread_create(&thread, NULL, receive_all, receiving) == 0);
+    for (int i = 0; i < 10; i++) {
+        OK(parlour_send(sending, "to", 2, -1));
+        received(served, "to");
+        OK(parlour_send(served, "fro", 3, -1));
+    }
+    OK(parlour_finish(served));
+    CHECK(pthread_join(thread, &count) == 0 && *(size_t *)count == 10);
+    free(count);
+    OK(parlour_connection_close(sending));
+    CHECK(parlour_recv(served, 30000, &message) == PARLOUR_END && message == NULL);
+    parlour_connection_free(receiving);
+    parlour_connection_free(served);
+}
+
+static bool nobody(const parlour_peer *peer, void *user)
+{
+    CHECK(peer->uid == (int64_t)geteuid());
+    ++*(int *)user;
+    return false;
+}
+
+static void refusal(void)
+{
+    parlour_server_options *options = parlour_server_options_new();
+    parlour_server *server;
+    parlour_connection *client;
+    int asked = 0;
+
+    OK(parlour_server_options_allow(options, nobody, &asked));
+    OK(parlour_server_bind(address, options, &server));
+    parlour_server_options_free(options);
+    pid_t child = fork();
+    if (child == 0) {
+        parlour_message *message;
+        parlour_status status = parlour_connect(address, NULL, &client);
+        if (status == PARLOUR_OK)
+            status = parlour_recv(client, 30000, &message);
+        _exit(status == PARLOUR_REFUSED || status == PARLOUR_END || status == PARLOUR_DISCONNECTED ? 0 : 1);
+    }
+    while (asked == 0)
+        GIVES(parlour_server_accept(server, 10, &client), PARLOUR_TIMED_OUT);
+    CHECK(parlour_server_refused(server) == 1);
+    check_child(child);
+    OK(parlour_server_close(server));
+}
+
+static void *accept_until_shutdown(void *server)
+{
+    parlour_connection *client;
+
+    CHECK(parlour_server_accept(server, -1, &client) == PARLOUR_SHUTDOWN && client == NULL);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    parlour_server_options *options = parlour_server_options_new();
+    parlour_server *server, *second;
+    parlour_connection *client, *served;
+    parlour_shutdown *shutdown;
+    pthread_t thread;
+
+    CHECK(argc == 2);
+    alarm(100);
+    address = argv[1];
+    GIVES(parlour_connect(address, NULL, &client), PARLOUR_NO_SERVER);
+    GIVES(parlour_server_bind("no/name", NULL, &server), PARLOUR_INVALID_NAME);
+    OK(parlour_server_options_fds_max(options, 1000));
+    GIVES(parlour_server_bind(address, options, &server), PARLOUR_INVALID_OPTION);
+    OK(parlour_server_options_fds_max(options, 4));
+    OK(parlour_server_bind(address, options, &server));
+    parlour_server_options_free(options);
+    GIVES(parlour_server_bind(address, NULL, &second), PARLOUR_NAME_IN_USE);
+    CHECK(second == NULL);
+    CHECK(strcmp(parlour_server_name(server), "name") == 0);
+    CHECK(strstr(address, parlour_server_path(server)) != NULL);
+    CHECK(parlour_server_fd(server) >= 0);
+    connect_options = parlour_connect_options_new();
+    OK(parlour_connect_options_fds_max(connect_options, 4));
+    OK(parlour_connect_options_wait_for_server(connect_options, 30000));
+
+    connect_pair(server, &client, &served);
+    messages(client, served);
+    identity(served, address);
+    waiting(client, served);
+    descriptors(client, served);
+    OK(parlour_connection_close(client));
+    parlour_message *message;
+    CHECK(parlour_recv(served, 30000, &message) == PARLOUR_END);
+    GIVES(parlour_send(served, "x", 1, -1), PARLOUR_DISCONNECTED);
+    parlour_connection_free(served);
+
+    halves(server);
+
+    OK(parlour_server_shutdown_handle(server, &shutdown));
+    CHECK(pthread_create(&thread, NULL, accept_until_shutdown, server) == 0);
+    parlour_shutdown_ask(shutdown);
+    CHECK(pthread_join(thread, NULL) == 0);
+    parlour_server_shutdown(server);
+    OK(parlour_server_close(server));
+    parlour_shutdown_ask(shutdown);
+    parlour_shutdown_free(shutdown);
+
+    refusal();
+    parlour_connect_options_free(connect_options);
+    return 0;
+}

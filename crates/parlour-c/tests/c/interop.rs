@@ -1,0 +1,164 @@
+//! C talking to Rust, and to the program `parlour`, over each transport; and what the library exports.
+
+use std::process::Command;
+
+use libtest_mimic::Trial;
+use parlour::{ConnectOptions, Server, Transport};
+
+use crate::support::build::{self, Flavor};
+use crate::support::declarations::{functions, labels};
+use crate::support::program::{self, Background};
+use crate::support::{base, home};
+use crate::trial;
+
+pub fn trials() -> Vec<Trial> {
+    let mut trials = vec![
+        trial("the_library_exports_what_the_headers_declare_and_nothing_else", exports),
+        trial("both_classic_headers_at_once_are_a_clear_error", both_headers),
+        trial("an_example_is_built_and_runs_with_what_was_installed", installed),
+    ];
+    for &transport in Transport::ALL {
+        trials.push(trial(format!("{transport}::a_client_in_c_talks_to_a_server_in_rust"), move || {
+            c_asks_rust(transport)
+        }));
+        trials.push(trial(format!("{transport}::a_server_in_c_talks_to_a_client_in_rust"), move || {
+            rust_asks_c(transport)
+        }));
+        trials
+            .push(trial(format!("{transport}::a_client_in_c_talks_to_the_program"), move || c_asks_program(transport)));
+        trials
+            .push(trial(format!("{transport}::a_server_in_c_talks_to_the_program"), move || program_asks_c(transport)));
+    }
+    trials
+}
+
+fn full(name: &str) -> Command {
+    Command::new(build::program(&home().join(format!("tests/c/full/{name}.c")), &[], Flavor::Plain))
+}
+
+fn c_asks_rust(transport: Transport) {
+    let base = base();
+    let address = format!("{transport}:{}", base.path().join("name").display());
+    let server = Server::bind(&address).unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut client = server.accept_timeout(program::DEADLINE).unwrap();
+            while let Some(message) = client.recv().unwrap() {
+                client.send(&message).unwrap();
+            }
+        });
+        program::succeed(full("ask").arg(&address));
+    });
+}
+
+fn rust_asks_c(transport: Transport) {
+    let base = base();
+    let address = format!("{transport}:{}", base.path().join("name").display());
+    let serving = Background::start(full("serve").arg(&address));
+    let mut connection = ConnectOptions::new().wait_for_server(program::DEADLINE).connect(&address).unwrap();
+    for length in [0, 1, 5, 4096, 300_000] {
+        let message = vec![7; length];
+        connection.send(&message).unwrap();
+        assert_eq!(connection.recv_timeout(program::DEADLINE).unwrap().unwrap(), message[..]);
+    }
+    connection.close().unwrap();
+    serving.finish();
+}
+
+fn c_asks_program(transport: Transport) {
+    let base = base();
+    let address = format!("{transport}:{}", base.path().join("name").display());
+    let mut serving = Background::start(Command::new(program::parlour()).args(["serve", &address, "--echo"]));
+    serving.expect("ready");
+    program::succeed(full("ask").arg(&address));
+    serving.signal("TERM");
+    serving.finish();
+}
+
+fn program_asks_c(transport: Transport) {
+    let base = base();
+    let address = format!("{transport}:{}", base.path().join("name").display());
+    let serving = Background::start(full("serve").arg(&address));
+    let said = program::succeed(Command::new(program::parlour()).args([
+        "call",
+        "--wait",
+        "60s",
+        &address,
+        "hello from the shell",
+    ]));
+    assert_eq!(said.trim_end(), "hello from the shell");
+    serving.finish();
+}
+
+fn exports() {
+    let library = build::shared_library();
+    let listed = program::succeed(Command::new("nm").args(["-D", "--defined-only"]).arg(library));
+    let mut exported: Vec<&str> = listed.lines().map(|line| line.split_whitespace().last().unwrap()).collect();
+    exported.sort_unstable();
+    let mut declared: Vec<String> = functions().into_iter().map(|function| function.name).collect();
+    declared.extend(labels("parlour/unix_sockets.h"));
+    declared.extend(labels("parlour/fifo.h"));
+    declared.sort();
+    assert_eq!(exported, declared);
+}
+
+fn both_headers() {
+    let base = base();
+    for (first, second) in [("unix_sockets", "fifo"), ("fifo", "unix_sockets")] {
+        let source = base.path().join("both.c");
+        std::fs::write(&source, format!("#include <parlour/{first}.h>\n#include <parlour/{second}.h>\n")).unwrap();
+        let mut command = Command::new("gcc");
+        let output = command.arg("-fsyntax-only").arg("-I").arg(home().join("include")).arg(&source).output().unwrap();
+        assert!(!output.status.success());
+        assert!(String::from_utf8_lossy(&output.stderr).contains("include one of them"));
+    }
+}
+
+/// As a distribution would do it: installed under a prefix in a staging directory, found by pkg-config.
+fn installed() {
+    if !build::has("pkg-config") || !build::has("make") {
+        println!("skipped: installing, for want of pkg-config or make");
+        return;
+    }
+    let base = base();
+    let stage = base.path().join("stage");
+    let mut make = Command::new("make");
+    make.arg("-C").arg(home()).arg("install").arg("PREFIX=/opt/parlour").arg(format!("DESTDIR={}", stage.display()));
+    // What this test has built is what is installed here: a release takes minutes.
+    let built = crate::support::built();
+    make.arg(format!("BUILT={}", built.join("deps").display())).env_remove("MAKEFLAGS");
+    program::succeed(&mut make);
+
+    let root = stage.join("opt/parlour");
+    for file in ["include/parlour.h", "include/parlour/fifo.h", "include/parlour/unix_sockets.h", "lib/libparlour.a"] {
+        assert!(root.join(file).is_file(), "{file}");
+    }
+    let flags = |arguments: &[&str]| -> Vec<String> {
+        let mut command = Command::new("pkg-config");
+        command.env("PKG_CONFIG_SYSROOT_DIR", &stage).env("PKG_CONFIG_PATH", root.join("lib/pkgconfig"));
+        let said = program::succeed(command.args(arguments).arg("parlour"));
+        said.split_whitespace().map(str::to_owned).collect()
+    };
+    assert_eq!(flags(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
+    let program_path = base.path().join("hub");
+    let source = home().join("tests/c/full/hub.c");
+    let mut shared = Command::new("gcc");
+    program::succeed(
+        shared
+            .args(["-Wall", "-Werror"])
+            .arg(&source)
+            .arg("-o")
+            .arg(&program_path)
+            .args(flags(&["--cflags", "--libs"])),
+    );
+    let address = base.path().join("name");
+    program::succeed(Command::new(&program_path).arg(&address).env("LD_LIBRARY_PATH", root.join("lib")));
+
+    let mut linked = Command::new("gcc");
+    linked.arg(&source).arg("-o").arg(&program_path).args(flags(&["--cflags"])).arg(root.join("lib/libparlour.a"));
+    program::succeed(linked.args(flags(&["--libs", "--static"]).iter().filter(|flag| *flag != "-lparlour")));
+    program::succeed(Command::new(&program_path).arg(&address));
+
+    let needed = program::succeed(Command::new("readelf").arg("-d").arg(root.join("lib/libparlour.so")));
+    assert!(needed.contains("libparlour.so.0"), "{needed}");
+}

@@ -1,0 +1,97 @@
+//! Building C programs against the library that cargo has just built for this test.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::{built, home};
+
+/// What the Rust standard library in the archive needs of the system.
+const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lrt"];
+
+/// How a program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Flavor {
+    Plain,
+    /// With gcc's address and undefined-behaviour sanitizers, which watch the C side and every allocation of either.
+    Sanitized,
+}
+
+/// Directories that last as long as this process.
+fn scratch() -> &'static Path {
+    static SCRATCH: OnceLock<tempfile::TempDir> = OnceLock::new();
+    SCRATCH.get_or_init(|| tempfile::Builder::new().prefix("parlour-c-built-").tempdir().unwrap()).path()
+}
+
+/// Removes what was built.
+pub fn clean() {
+    let _ = std::fs::remove_dir_all(scratch());
+}
+
+/// The archive, without what debuggers need: valgrind reads it for seconds, for each program anew.
+pub fn archive() -> &'static Path {
+    static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
+    ARCHIVE.get_or_init(|| {
+        let archive = scratch().join("libparlour.a");
+        run(Command::new("strip").arg("-g").arg("-o").arg(&archive).arg(built().join("deps/libparlour_c.a")));
+        archive
+    })
+}
+
+/// The shared library.
+pub fn shared_library() -> PathBuf {
+    built().join("deps/libparlour_c.so")
+}
+
+pub fn compiler(source: &Path) -> &'static str {
+    if source.extension().is_some_and(|extension| extension == "cpp") { "g++" } else { "gcc" }
+}
+
+/// Builds a program of one file, once for each way.
+pub fn program(source: &Path, flags: &[&str], flavor: Flavor) -> PathBuf {
+    type Key = (PathBuf, Vec<String>, Flavor);
+    static PROGRAMS: Mutex<Option<HashMap<Key, Arc<OnceLock<PathBuf>>>>> = Mutex::new(None);
+    let key = (source.to_owned(), flags.iter().map(|&flag| flag.to_owned()).collect::<Vec<_>>(), flavor);
+    let (number, place) = {
+        let mut programs = PROGRAMS.lock().unwrap();
+        let programs = programs.get_or_insert_with(HashMap::new);
+        let number = programs.len();
+        (number, Arc::clone(programs.entry(key).or_default()))
+    };
+    place
+        .get_or_init(|| {
+            let program = scratch().join(format!("{number}-{}", source.file_stem().unwrap().display()));
+            let mut command = Command::new(compiler(source));
+            command.args(["-g", "-Wall", "-Wextra", "-Werror"]).args(flags).arg("-I").arg(home().join("include"));
+            if flavor == Flavor::Sanitized {
+                command.args(["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]);
+            }
+            command.arg(source).arg("-o").arg(&program).arg(archive()).args(SYSTEM);
+            run(&mut command);
+            program
+        })
+        .clone()
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
+}
+
+/// Whether programs can be built with the sanitizers here.
+pub fn can_sanitize() -> bool {
+    let source = scratch().join("can_sanitize.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let program = scratch().join("can_sanitize");
+    let built = Command::new("gcc").arg("-fsanitize=address,undefined").arg(&source).arg("-o").arg(&program).output();
+    built.is_ok_and(|output| output.status.success())
+        && Command::new(&program).output().is_ok_and(|output| output.status.success())
+}
+
+/// Whether a program of this name is on the path.
+pub fn has(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}

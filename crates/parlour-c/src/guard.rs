@@ -169,6 +169,14 @@ pub(crate) unsafe fn put<T>(out: *mut T, value: T) {
     }
 }
 
+/// Writes a result into an array of the caller's, which has room for it.
+pub(crate) unsafe fn put_at<T>(items: *mut T, number: usize, value: T) {
+    // SAFETY: within the caller's array.
+    let place = unsafe { items.add(number) };
+    // SAFETY: as above; what was there is only memory.
+    unsafe { place.write(value) };
+}
+
 /// How long a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {

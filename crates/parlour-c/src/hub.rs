@@ -293,7 +293,7 @@ pub unsafe extern "C" fn parlour_hub_clients(
         }
         for (number, client) in present.iter().enumerate() {
             // SAFETY: there is room for so many.
-            unsafe { *clients.add(number) = client.number() };
+            unsafe { guard::put_at(clients, number, client.number()) };
         }
         Ok(())
     })

@@ -52,7 +52,7 @@ pub unsafe extern "C" fn parlour_message_take_fds(
         unsafe { room_for(message, fds, capacity, count) }?;
         for (number, fd) in message.message.take_fds().into_iter().enumerate() {
             // SAFETY: there is room for so many.
-            unsafe { *fds.add(number) = fd.into_raw_fd() };
+            unsafe { guard::put_at(fds, number, fd.into_raw_fd()) };
         }
         Ok(())
     })
@@ -79,7 +79,7 @@ pub unsafe extern "C" fn parlour_message_take_shared(
         }
         for (number, bytes) in taken?.into_iter().enumerate() {
             // SAFETY: there is room for so many.
-            unsafe { guard::give(blocks.add(number), parlour_shared { bytes }) };
+            unsafe { guard::put_at(blocks, number, Box::into_raw(Box::new(parlour_shared { bytes }))) };
         }
         Ok(())
     })

@@ -150,8 +150,11 @@ pub unsafe extern "C" fn parlour_server_refused(server: *const parlour_server) -
 /// Makes everybody who accepts, now and later, get PARLOUR_SHUTDOWN. Safe in a signal handler. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_shutdown(server: *const parlour_server) {
-    // SAFETY: the caller's contract.
-    guard::value((), || Some(unsafe { server.as_ref() }?.shutdown.shutdown()));
+    guard::value((), || {
+        // SAFETY: the caller's contract.
+        unsafe { server.as_ref() }?.shutdown.shutdown();
+        Some(())
+    });
 }
 
 /// A handle for doing that which may outlive the server. Free it with parlour_shutdown_free.
@@ -174,8 +177,11 @@ pub unsafe extern "C" fn parlour_server_shutdown_handle(
 /// Asks the server, or the hub, to stop. Safe in a signal handler, also when it is gone. NULL is fine.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_shutdown_ask(shutdown: *const parlour_shutdown) {
-    // SAFETY: the caller's contract.
-    guard::value((), || Some(unsafe { shutdown.as_ref() }?.handle.shutdown()));
+    guard::value((), || {
+        // SAFETY: the caller's contract.
+        unsafe { shutdown.as_ref() }?.handle.shutdown();
+        Some(())
+    });
 }
 
 /// Frees a shutdown handle. NULL is fine.

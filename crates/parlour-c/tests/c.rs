@@ -1,6 +1,7 @@
 //! The C library, by programs in C: built with every warning an error, run as they are, under valgrind, and with the address
 //! sanitizer; and together with programs in Rust and the program `parlour`.
 #![allow(
+    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
@@ -8,6 +9,8 @@
     reason = "a test says what is wrong by panicking, and what is skipped on the standard output"
 )]
 
+#[path = "c/examples.rs"]
+mod examples;
 #[path = "c/interop.rs"]
 mod interop;
 #[path = "c/nulls.rs"]
@@ -32,26 +35,47 @@ struct Subject {
     transport: &'static str,
 }
 
+/// Programs for both classic headers, and what each shows.
+const CLASSIC: [(&str, &str); 9] = [
+    ("echo", "messages_of_every_length_come_back_whole"),
+    ("small_buffer", "a_message_larger_than_the_buffer_stays_for_a_larger_one"),
+    ("poll_loop", "poll_tells_the_truth_about_server_and_clients"),
+    ("fork_server", "a_child_for_each_client_goes_on_and_keeps_no_name"),
+    ("thread_server", "ending_a_handle_wakes_other_threads"),
+    ("errors", "each_failure_has_its_number_and_changes_nothing"),
+    ("nulls", "null_for_each_pointer_is_an_error"),
+    ("signals", "handlers_destroy_send_and_disconnect_whatever_they_interrupt"),
+    ("places", "places_are_given_back_however_a_connection_was_closed"),
+];
+
+/// Programs for the full header, over each transport.
+const FULL: [(&str, &str); 2] = [
+    ("talk", "everything_works_between_two_ends_in_one_process"),
+    ("hub", "a_hub_tells_who_comes_what_they_say_and_who_goes"),
+];
+
 fn subjects() -> Vec<Subject> {
     let mut subjects = Vec::new();
-    let classic =
-        ["echo", "small_buffer", "poll_loop", "fork_server", "thread_server", "errors", "nulls", "signals", "places"];
-    for program in classic {
+    for (program, shows) in CLASSIC {
         for (header, flags) in [("unix_sockets", &[][..]), ("fifo", &["-DFIFO"][..])] {
             let source = home().join(format!("tests/c/classic/{program}.c"));
-            subjects.push(Subject { name: format!("{header}::{program}"), source, flags, transport: "" });
+            subjects.push(Subject { name: format!("{header}::{shows}"), source, flags, transport: "" });
         }
     }
-    for program in ["talk.c", "hub.c"] {
+    for (program, shows) in FULL {
         for transport in ["shm:", "packet:", "unix:", "fifo:"] {
-            let source = home().join("tests/c/full").join(program);
-            let name = format!("{}::{}", transport.trim_end_matches(':'), program.trim_end_matches(".c"));
+            let source = home().join(format!("tests/c/full/{program}.c"));
+            let name = format!("{}::{shows}", transport.trim_end_matches(':'));
             subjects.push(Subject { name, source, flags: &[], transport });
         }
     }
-    let source = home().join("tests/c/full/cpp.cpp");
-    subjects.push(Subject { name: "cpp".to_owned(), source, flags: &[], transport: "" });
-    subjects.push(Subject { name: "nulls".to_owned(), source: nulls::source(), flags: &[], transport: "" });
+    let shows = [
+        ("the_headers_are_those_of_a_program_in_cpp_too", home().join("tests/c/full/cpp.cpp")),
+        ("null_for_each_pointer_of_the_full_header_is_an_error", nulls::source()),
+    ];
+    for (name, source) in shows {
+        subjects.push(Subject { name: name.to_owned(), source, flags: &[], transport: "" });
+    }
     subjects
 }
 
@@ -87,6 +111,7 @@ fn main() -> ExitCode {
     }
     trials.extend(interop::trials());
     trials.extend(textbook::trials());
+    trials.extend(examples::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     build::clean();
     nulls::clean();

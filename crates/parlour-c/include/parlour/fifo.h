@@ -14,8 +14,9 @@
  * of a channel only one may be used from then on. In a forked child the server is the parent's: there, accepting fails with
  * ESTALE, and destroy_server only closes the descriptor.
  *
- * new_server, accept_client and connect_to give 0. Failure is -1 with errno set, and parlour_error_message() has the whole sentence after new_server, connect_to and
- * accept_client. Besides those named below, and those of the system calls behind them:
+ * new_server, accept_client and connect_to give 0. Failure is -1 with errno set, and parlour_error_message() has the whole
+ * sentence after new_server, connect_to and accept_client. Besides those named below, and those of the system calls behind
+ * them:
  *
  *     EINVAL        the name is not well formed          ENOENT        nobody serves the name
  *     EADDRINUSE    a live server has the name           ECONNREFUSED  the server said no
@@ -76,7 +77,7 @@ struct comm_channel {
     int recv_fd;                       /* readable when recv_info would not block */
     int send_fd;                       /* writable when send_info would not block (for a message of up to PIPE_BUF bytes) */
     unsigned int parlour_private_state;
-    unsigned char parlour_private_header[4];
+    unsigned int parlour_private_header;
     unsigned int parlour_private_header_length;
     unsigned int parlour_private_reserved[11];
 };

@@ -84,13 +84,17 @@ pub(crate) fn call_quietly(work: impl FnOnce()) {
 }
 
 pub(crate) fn set(errno: Errno) {
-    // SAFETY: the call gives this thread's own `errno`, which may be written.
-    unsafe { *libc::__errno_location() = errno.0 };
+    // SAFETY: it has no conditions.
+    let own = unsafe { libc::__errno_location() };
+    // SAFETY: it is this thread's own `errno`, which may be written.
+    unsafe { *own = errno.0 };
 }
 
 fn last() -> Errno {
-    // SAFETY: the call gives this thread's own `errno`.
-    Errno(unsafe { *libc::__errno_location() })
+    // SAFETY: it has no conditions.
+    let own = unsafe { libc::__errno_location() };
+    // SAFETY: it is this thread's own `errno`.
+    Errno(unsafe { *own })
 }
 
 #[cfg(test)]

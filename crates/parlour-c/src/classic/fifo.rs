@@ -1,14 +1,16 @@
 //! `parlour/fifo.h`: a server is its number, a connection its two FIFOs and the length that was read of the next message.
 //!
-//! The structs are the program's. A signal handler may change one while a call sleeps on it, so they are reached through pointers
-//! alone, field by field, and looked at anew after each sleep.
+//! The structs are the program's. A signal handler may change one while a call sleeps on it, so what is in them is atomic, and
+//! looked at anew after each sleep. Threads that use one at once are not put in order by that; the program does it.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::ptr;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
 
-use libc::{c_char, c_int, c_uchar, c_uint, c_ulonglong, c_void, size_t};
+use libc::{c_char, c_int, c_uint, c_void, size_t};
 use parlour::{BareFds, Connection, Transport};
 use rustix::io::{Errno as System, ReadWriteFlags, pwritev2, read, writev};
 
@@ -23,32 +25,33 @@ use crate::guard;
 
 /// `struct server`.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Debug)]
 pub struct server {
-    fd: c_int,
-    state: c_uint,
-    id: c_ulonglong,
+    fd: AtomicI32,
+    state: AtomicU32,
+    id: AtomicU64,
     reserved: [c_uint; 12],
 }
 
 /// `struct comm_channel`.
 #[repr(C)]
-#[derive(Clone, Copy)]
+#[derive(Debug)]
 pub struct comm_channel {
-    recv_fd: c_int,
-    send_fd: c_int,
-    state: c_uint,
-    header: [c_uchar; HEADER_LEN],
-    header_length: c_uint,
+    recv_fd: AtomicI32,
+    send_fd: AtomicI32,
+    state: AtomicU32,
+    /// What was read of the length of the next message: so many of these bytes.
+    header: AtomicU32,
+    header_length: AtomicU32,
     reserved: [c_uint; 11],
 }
 
 /// What `state` is in a struct that was filled: no memory that was not is likely to have it by chance.
-const SERVER: c_uint = 0x7061_7273;
-const CHANNEL: c_uint = 0x7061_7263;
+const SERVER: u32 = 0x7061_7273;
+const CHANNEL: u32 = 0x7061_7263;
 /// A channel whose other side receives no more. That is final: whoever opens the FIFO later must not get the rest.
-const CHANNEL_BROKEN: c_uint = 0x7061_7262;
-const ENDED: c_uint = 0;
+const CHANNEL_BROKEN: u32 = 0x7061_7262;
+const ENDED: u32 = 0;
 
 /// Linux 6.18; `include/uapi/linux/fs.h`.
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
@@ -61,8 +64,9 @@ pub unsafe extern "C" fn parlour_fifo_new_server(name: *const c_char, server: *m
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         check(server)?;
         let (fd, id) = servers::bind(name, Transport::Fifo)?;
+        let filled = self::server { fd: fd.into(), state: SERVER.into(), id: id.into(), reserved: [0; 12] };
         // SAFETY: not NULL, so by the caller's contract it is writable.
-        unsafe { ptr::write(server, self::server { fd, state: SERVER, id, reserved: [0; 12] }) };
+        unsafe { ptr::write(server, filled) };
         Ok(0)
     })
 }
@@ -71,11 +75,11 @@ pub unsafe extern "C" fn parlour_fifo_new_server(name: *const c_char, server: *m
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
     errno::call_quietly(|| {
-        // SAFETY: the caller's contract: NULL or a struct.
-        if let Ok(id) = unsafe { id_of(server) } {
+        // SAFETY: NULL, or by the caller's contract a struct.
+        let Some(server) = (unsafe { server.as_ref() }) else { return };
+        if let Ok(id) = server.id() {
             servers::destroy(Handle::Fifo(id));
-            // SAFETY: not NULL, as above.
-            unsafe { ptr::write_volatile(&raw mut (*server).state, ENDED) };
+            server.state.store(ENDED, Relaxed);
         }
     });
 }
@@ -84,11 +88,10 @@ pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel: *mut comm_channel) -> c_int {
     errno::call(|| {
-        check(server)?;
         check(channel)?;
-        // SAFETY: the caller's contract: a struct.
-        let id = unsafe { id_of(server) }?;
-        let fds = servers::accept(Handle::Fifo(id), |fds| match fds {
+        // SAFETY: NULL, or by the caller's contract a struct.
+        let server = unsafe { server.as_ref() }.ok_or(Errno(libc::EFAULT))?;
+        let fds = servers::accept(Handle::Fifo(server.id()?), |fds| match fds {
             BareFds::Fifo { recv, .. } => recv.as_raw_fd(),
             _ => -1,
         })?;
@@ -117,8 +120,8 @@ pub unsafe extern "C" fn parlour_fifo_connect_to(name: *const c_char, channel: *
 pub unsafe extern "C" fn parlour_fifo_disconnect_from(channel: *mut comm_channel) {
     errno::call_quietly(|| {
         let blocked = Blocked::new();
-        // SAFETY: the caller's contract: NULL or a struct.
-        let Ok(channel) = (unsafe { Channel::new(channel, &blocked) }) else { return };
+        // SAFETY: NULL, or by the caller's contract a struct.
+        let Ok(channel) = Channel::new(unsafe { channel.as_ref() }, &blocked) else { return };
         channel.set_state(ENDED);
         let table = table::lock(&blocked);
         for fd in [channel.recv_fd, channel.send_fd] {
@@ -137,12 +140,11 @@ pub unsafe extern "C" fn parlour_fifo_recv_info(
     size: size_t,
 ) -> c_int {
     errno::call(|| {
-        check(channel)?;
         // SAFETY: the caller's contract: NULL, or so many bytes that nobody else uses meanwhile.
         let buffer = unsafe { guard::bytes_mut(buffer, size) }.map_err(|_| Errno(libc::EFAULT))?;
         let blocked = Blocked::new();
-        // SAFETY: the caller's contract: a struct.
-        let received = unsafe { Channel::new(channel, &blocked) }?.receive(buffer)?;
+        // SAFETY: NULL, or by the caller's contract a struct.
+        let received = Channel::new(unsafe { channel.as_ref() }, &blocked)?.receive(buffer)?;
         errno::set(Errno(if received == Some(0) { libc::ENOMSG } else { 0 }));
         Ok(frame::result(received.unwrap_or(0)))
     })
@@ -156,12 +158,11 @@ pub unsafe extern "C" fn parlour_fifo_send_info(
     length: size_t,
 ) -> c_int {
     errno::call(|| {
-        check(channel)?;
         // SAFETY: the caller's contract: NULL, or so many bytes that nobody changes meanwhile.
         let message = unsafe { guard::bytes(message, length) }.map_err(|_| Errno(libc::EFAULT))?;
         let blocked = Blocked::new();
-        // SAFETY: the caller's contract: a struct.
-        unsafe { Channel::new(channel, &blocked) }?.send(message)?;
+        // SAFETY: NULL, or by the caller's contract a struct.
+        Channel::new(unsafe { channel.as_ref() }, &blocked)?.send(message)?;
         Ok(frame::result(length))
     })
 }
@@ -170,14 +171,13 @@ fn check<T>(pointer: *mut T) -> Result<(), Errno> {
     if pointer.is_null() { Err(Errno(libc::EFAULT)) } else { Ok(()) }
 }
 
-/// The number of a server that has not ended. The pointer is NULL or leads to a struct.
-unsafe fn id_of(server: *mut server) -> Result<u64, Errno> {
-    check(server)?;
-    // SAFETY: not NULL, so by the caller's contract it is readable.
-    match unsafe { ptr::read_volatile(&raw const (*server).state) } {
-        // SAFETY: as above.
-        SERVER => Ok(unsafe { ptr::read_volatile(&raw const (*server).id) }),
-        _ => Err(Errno(libc::EBADF)),
+impl server {
+    /// The number of a server that has not ended.
+    fn id(&self) -> Result<u64, Errno> {
+        match self.state.load(Relaxed) {
+            SERVER => Ok(self.id.load(Relaxed)),
+            _ => Err(Errno(libc::EBADF)),
+        }
     }
 }
 
@@ -185,7 +185,14 @@ unsafe fn id_of(server: *mut server) -> Result<u64, Errno> {
 unsafe fn fill(channel: *mut comm_channel, fds: BareFds) -> Result<c_int, Errno> {
     let BareFds::Fifo { recv, send } = fds else { return Err(Errno(libc::EPROTO)) };
     let (recv_fd, send_fd) = (recv.into_raw_fd(), send.into_raw_fd());
-    let filled = comm_channel { recv_fd, send_fd, state: CHANNEL, header: [0; 4], header_length: 0, reserved: [0; 11] };
+    let filled = comm_channel {
+        recv_fd: recv_fd.into(),
+        send_fd: send_fd.into(),
+        state: CHANNEL.into(),
+        header: 0.into(),
+        header_length: 0.into(),
+        reserved: [0; 11],
+    };
     // SAFETY: writable by the caller's contract.
     unsafe { ptr::write(channel, filled) };
     Ok(0)
@@ -193,20 +200,16 @@ unsafe fn fill(channel: *mut comm_channel, fds: BareFds) -> Result<c_int, Errno>
 
 /// A channel in the middle of a call.
 struct Channel<'a> {
-    channel: *mut comm_channel,
+    channel: &'a comm_channel,
     recv_fd: RawFd,
     send_fd: RawFd,
     blocked: &'a Blocked,
 }
 
 impl<'a> Channel<'a> {
-    /// The pointer is NULL or leads to a struct, which stays.
-    unsafe fn new(channel: *mut comm_channel, blocked: &'a Blocked) -> Result<Self, Errno> {
-        check(channel)?;
-        // SAFETY: not NULL, so by the caller's contract it is readable.
-        let recv_fd = unsafe { ptr::read_volatile(&raw const (*channel).recv_fd) };
-        // SAFETY: as above.
-        let send_fd = unsafe { ptr::read_volatile(&raw const (*channel).send_fd) };
+    fn new(channel: Option<&'a comm_channel>, blocked: &'a Blocked) -> Result<Self, Errno> {
+        let channel = channel.ok_or(Errno(libc::EFAULT))?;
+        let (recv_fd, send_fd) = (channel.recv_fd.load(Relaxed), channel.send_fd.load(Relaxed));
         let channel = Self { channel, recv_fd, send_fd, blocked };
         match channel.state() {
             CHANNEL | CHANNEL_BROKEN => Ok(channel),
@@ -214,30 +217,23 @@ impl<'a> Channel<'a> {
         }
     }
 
-    fn state(&self) -> c_uint {
-        // SAFETY: `new` was given a struct.
-        unsafe { ptr::read_volatile(&raw const (*self.channel).state) }
+    fn state(&self) -> u32 {
+        self.channel.state.load(Relaxed)
     }
 
-    fn set_state(&self, state: c_uint) {
-        // SAFETY: `new` was given a struct, and nothing else is reached through a reference.
-        unsafe { ptr::write_volatile(&raw mut (*self.channel).state, state) };
+    fn set_state(&self, state: u32) {
+        self.channel.state.store(state, Relaxed);
     }
 
     /// What is known of the length of the next message: so many of its bytes.
     fn header(&self) -> ([u8; HEADER_LEN], usize) {
-        // SAFETY: `new` was given a struct.
-        let header = unsafe { ptr::read_volatile(&raw const (*self.channel).header) };
-        // SAFETY: as above.
-        let length = unsafe { ptr::read_volatile(&raw const (*self.channel).header_length) };
-        (header, (length as usize).min(HEADER_LEN))
+        let length = self.channel.header_length.load(Relaxed) as usize;
+        (self.channel.header.load(Relaxed).to_ne_bytes(), length.min(HEADER_LEN))
     }
 
     fn set_header(&self, header: [u8; HEADER_LEN], length: usize) {
-        // SAFETY: `new` was given a struct, and only who receives changes this.
-        unsafe { ptr::write_volatile(&raw mut (*self.channel).header, header) };
-        // SAFETY: as above.
-        unsafe { ptr::write_volatile(&raw mut (*self.channel).header_length, length as c_uint) };
+        self.channel.header.store(u32::from_ne_bytes(header), Relaxed);
+        self.channel.header_length.store(length as u32, Relaxed);
     }
 
     /// Sleeps until a descriptor has one of these events, and makes sure that it is still the channel's.

@@ -35,7 +35,7 @@ fn built(system: &str, role: &str) -> std::path::PathBuf {
 }
 
 /// Types lines, and gives what is shown.
-fn type_into(command: &mut Command, lines: &[&str]) -> String {
+pub fn type_into(command: &mut Command, lines: &[&str]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut typing = child.stdin.take().unwrap();
     for line in lines {

@@ -61,7 +61,7 @@ pub fn program(source: &Path, flags: &[&str], flavor: Flavor) -> PathBuf {
     };
     place
         .get_or_init(|| {
-            let program = scratch().join(format!("{number}-{}", source.file_stem().unwrap().display()));
+            let program = scratch().join(format!("{number}-{}", source.file_stem().unwrap().to_str().unwrap()));
             let mut command = Command::new(compiler(source));
             command.args(["-g", "-Wall", "-Wextra", "-Werror"]).args(flags).arg("-I").arg(home().join("include"));
             if flavor == Flavor::Sanitized {

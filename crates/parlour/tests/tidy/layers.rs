@@ -106,6 +106,18 @@ fn only_the_api_for_tokio_knows_of_tokio() {
     }
 }
 
+/// What is built on the library is above it: other languages go through its public API.
+#[test]
+fn the_library_knows_nothing_of_the_one_for_c() {
+    for source in library() {
+        let found: Vec<String> =
+            ["parlour_c", "parlour_server", "no_mangle"].iter().flat_map(|needle| source.lines_with(needle)).collect();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+    let manifest = std::fs::read_to_string(super::source::home().join("Cargo.toml")).unwrap();
+    assert!(!manifest.contains("parlour-c") && !manifest.contains("cbindgen"));
+}
+
 #[test]
 fn every_exception_is_still_needed() {
     let sources = library();

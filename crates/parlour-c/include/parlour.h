@@ -469,7 +469,7 @@ parlour_status parlour_server_options_mode(parlour_server_options *options, uint
 parlour_status parlour_server_options_group(parlour_server_options *options, uint32_t gid);
 
 /**
- * Who may connect, among those that the mode lets in. Default (NULL): with a mode without rights for others, this user and root;
+ * Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user and root;
  * else everybody. The function may be called by any thread that accepts, as long as the server lives, and must return.
  */
 parlour_status parlour_server_options_allow(parlour_server_options *options,

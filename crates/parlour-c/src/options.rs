@@ -107,7 +107,7 @@ pub unsafe extern "C" fn parlour_server_options_group(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.group(gid))) }
 }
 
-/// Who may connect, among those that the mode lets in. Default (NULL): with a mode without rights for others, this user and root;
+/// Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user and root;
 /// else everybody. The function may be called by any thread that accepts, as long as the server lives, and must return.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_allow(

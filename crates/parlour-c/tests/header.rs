@@ -75,6 +75,51 @@ fn the_committed_header_is_what_the_source_says() {
     );
 }
 
+/// The parts of a declaration that the compiler goes by: its types, without `const` and names.
+fn types(declaration: &str) -> Vec<String> {
+    let (head, parameters) = declaration.split_once('(').unwrap();
+    let parameters = parameters.split_once(')').unwrap().0.split(',');
+    std::iter::once(head)
+        .chain(parameters)
+        .map(|text| {
+            let text = text.replace("struct ", "").replace("PARLOUR_CONST_", "").replace("const", "");
+            let stars = text.matches('*').count();
+            let word = text.replace('*', " ").split_whitespace().next().unwrap().to_owned();
+            format!("{word} {}", "*".repeat(stars))
+        })
+        .collect()
+}
+
+/// The classic headers are written by hand, because no generator knows of labels. What they declare is what is there.
+#[test]
+fn the_classic_headers_declare_what_the_source_defines() {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for (file, prefix) in [("unix_sockets", "parlour_unix_"), ("fifo", "parlour_fifo_")] {
+        let config = cbindgen::Config {
+            language: cbindgen::Language::C,
+            usize_is_size_t: true,
+            documentation: false,
+            no_includes: true,
+            ..cbindgen::Config::default()
+        };
+        let source = home.join(format!("src/classic/{file}.rs"));
+        let mut generated = Vec::new();
+        cbindgen::Builder::new().with_config(config).with_src(source).generate().unwrap().write(&mut generated);
+        let generated = String::from_utf8(generated).unwrap();
+        let committed = std::fs::read_to_string(home.join(format!("include/parlour/{file}.h"))).unwrap();
+        let mut seen = 0;
+        for declaration in generated.split(';').map(str::trim).filter(|text| text.contains(prefix)) {
+            let name = declaration.split('(').next().unwrap().split_whitespace().last().unwrap();
+            let label = format!("PARLOUR_LABEL_(\"{name}\")");
+            let at = committed.find(&label).unwrap_or_else(|| panic!("{file}.h does not declare {name}"));
+            let begin = committed[..at].rfind([';', '/', '}']).unwrap() + 1;
+            assert_eq!(types(committed[begin..at].trim()), types(declaration), "{name}");
+            seen += 1;
+        }
+        assert_eq!(seen, 7, "{file}.h");
+    }
+}
+
 #[test]
 fn every_function_of_the_header_says_what_it_does() {
     let header = generate();

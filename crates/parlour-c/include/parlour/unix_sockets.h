@@ -88,7 +88,7 @@ int connect_to(const char *name) __asm__(PARLOUR_LABEL_("parlour_unix_connect_to
  *     0, errno 0       the other side has disconnected
  *     0, errno ENOMSG  an empty message has arrived
  *     -1, EMSGSIZE     the message is longer than the buffer; it stays, for a call with a larger one
- *     -1, EAGAIN       with O_NONBLOCK: there is nothing (a message that has begun to arrive is waited for)
+ *     -1, EAGAIN       with O_NONBLOCK: there is nothing (of a message whose length is there the rest is waited for)
  *     -1, ECONNABORTED the other side went in the middle of a message
  *     -1, ECONNRESET   it went without having read all that was sent to it
  *     -1, EBADMSG      it announced a message of more than 16 MiB

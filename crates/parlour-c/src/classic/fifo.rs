@@ -8,7 +8,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use libc::{c_char, c_int, c_uint, c_void, size_t};
 use parlour::{BareFds, Connection, Transport};
@@ -52,6 +52,9 @@ const CHANNEL: u32 = 0x7061_7263;
 /// A channel whose other side receives no more. That is final: whoever opens the FIFO later must not get the rest.
 const CHANNEL_BROKEN: u32 = 0x7061_7262;
 const ENDED: u32 = 0;
+
+/// Set once the kernel has said that it does not know `RWF_NOSIGNAL`; `--cfg parlour_sigpipe_mask` does as if.
+static MASK_INSTEAD: AtomicBool = AtomicBool::new(cfg!(parlour_sigpipe_mask));
 
 /// Linux 6.18; `include/uapi/linux/fs.h`.
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
@@ -313,10 +316,12 @@ impl<'a> Channel<'a> {
     /// Writes without ever raising `SIGPIPE`. Where the kernel cannot be told so, the signal is taken back: it is blocked, as all
     /// are meanwhile, so nobody has seen it.
     fn write(&self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> Result<usize, System> {
-        // A FIFO has no position: `u64::MAX` is the call's word for "none".
-        match pwritev2(fifo, pieces, u64::MAX, RWF_NOSIGNAL) {
-            Err(System::OPNOTSUPP | System::NOSYS) => {}
-            result => return result,
+        if !MASK_INSTEAD.load(Relaxed) {
+            // A FIFO has no position: `u64::MAX` is the call's word for "none".
+            match pwritev2(fifo, pieces, u64::MAX, RWF_NOSIGNAL) {
+                Err(System::OPNOTSUPP | System::NOSYS) => MASK_INSTEAD.store(true, Relaxed),
+                result => return result,
+            }
         }
         let was_pending = signals::is_pending(libc::SIGPIPE);
         let result = writev(fifo, pieces);
@@ -324,5 +329,16 @@ impl<'a> Channel<'a> {
             signals::take_back(libc::SIGPIPE, self.blocked);
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The header says so, too, and programs are built with it.
+    #[test]
+    fn the_structs_are_as_large_as_those_of_the_header() {
+        assert_eq!((size_of::<server>(), size_of::<comm_channel>()), (64, 64));
     }
 }

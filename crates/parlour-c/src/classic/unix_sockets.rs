@@ -190,6 +190,7 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
 fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, Errno> {
     let mut rest_ms = REST_MIN_MS;
     let mut has_hung_up = false;
+    let mut has_rested = false;
     loop {
         let mut header = [0; HEADER_LEN];
         let seen = match recv(socket.fd, &mut header[..], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
@@ -207,11 +208,15 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
             HEADER_LEN => return Ok(Some(header)),
             _ if has_hung_up => return Err(Errno(libc::ECONNABORTED)),
             _ => {
-                socket.check_may_wait()?;
+                if has_rested {
+                    socket.check_may_wait()?;
+                }
                 // Only the end wakes it. What came right before the end is looked at once more.
                 let events = socket.sleep(Direction::Receive, false, libc::POLLRDHUP, Some(rest_ms))?;
                 has_hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0;
                 rest_ms = (rest_ms * 2).min(REST_MAX_MS);
+                // Who does not want to wait waits this little, or a poll loop would spin until the rest is there.
+                has_rested = true;
             }
         }
     }

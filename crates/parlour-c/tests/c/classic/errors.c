@@ -89,6 +89,11 @@ static void non_blocking(const char *name)
     CHECK_FAILS(recv_info(pair.served, buffer, sizeof buffer), EAGAIN);
     SENT(pair.client, "x");
     RECEIVED(pair.served, "x");
+    /* A part of a length is nothing yet. */
+    CHECK(write(pair.client, "\0\0", 2) == 2);
+    CHECK_FAILS(recv_info(pair.served, buffer, sizeof buffer), EAGAIN);
+    CHECK(write(pair.client, "\0\1y", 3) == 3);
+    RECEIVED(pair.served, "y");
 
     /* A full channel. What has begun is sent in full, so only small ones are tried. */
     int sent = 0;

@@ -14,6 +14,8 @@ int main(int argc, char **argv)
 #ifdef FIFO
     struct server server;
     struct comm_channel channel;
+    /* What programs were built with stays as large as it is. */
+    CHECK(sizeof server == 64 && sizeof channel == 64);
     char byte = 0;
     CHECK_FAILS(new_server(NULL, &server), EFAULT);
     CHECK_FAILS(new_server("name", NULL), EFAULT);

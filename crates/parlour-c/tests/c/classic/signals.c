@@ -155,6 +155,47 @@ static void sent_while_sending(void)
     destroy_server(SERVER(pair.server));
 }
 
+static pair_t other;
+static volatile sig_atomic_t ticks;
+
+static void tick(int number)
+{
+    (void)number;
+    if (SEND(other.served, "tick") > 0)
+        ticks++;
+}
+
+/* A handler that comes all the time finds nothing locked and nothing half done, whatever the program is in the middle of. */
+static void a_storm(int rounds)
+{
+    struct itimerval often = {.it_value = {.tv_usec = 100}, .it_interval = {.tv_usec = 100}}, never = {.it_value = {0}};
+    char other_name[4096];
+    int heard = 0;
+
+    on_signal(SIGALRM, tick, SA_RESTART);
+    snprintf(other_name, sizeof other_name, "%s-other", name);
+    open_pair(name, &pair);
+    open_pair(other_name, &other);
+    snprintf(other_name, sizeof other_name, "%s-third", name);
+    CHECK(setitimer(ITIMER_REAL, &often, NULL) == 0);
+    for (int i = 0; i < rounds; i++) {
+        SENT(pair.client, "round");
+        RECEIVED(pair.served, "round");
+        while (heard < ticks) {
+            RECEIVED(other.client, "tick");
+            heard++;
+        }
+        if (i % 100 == 0) {
+            CHECK(OPEN_SERVER(other_name, server) == 0);
+            destroy_server(SERVER(server));
+        }
+    }
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    CHECK(ticks > 0);
+    close_pair(&other);
+    close_pair(&pair);
+}
+
 static void goes_on_or_not(void)
 {
     char byte;
@@ -202,5 +243,6 @@ int main(int argc, char **argv)
     disconnected_while_receiving();
     sent_while_sending();
     goes_on_or_not();
+    a_storm(getenv("LIGHT") ? 200 : 20000);
     return 0;
 }

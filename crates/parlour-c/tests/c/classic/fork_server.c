@@ -4,14 +4,17 @@
 
 #define CLIENTS 4
 
-static volatile sig_atomic_t reaped;
+static volatile sig_atomic_t reaped, failed;
 
 static void reap(int signal)
 {
-    int before = errno;
+    int before = errno, status;
     (void)signal;
-    while (waitpid(-1, NULL, WNOHANG) > 0)
+    while (waitpid(-1, &status, WNOHANG) > 0) {
         reaped++;
+        if (status != 0)
+            failed++;
+    }
     errno = before;
 }
 
@@ -89,6 +92,7 @@ int main(int argc, char **argv)
     }
     while (reaped < CLIENTS + 1)
         usleep(1000);
+    CHECK(failed == 0);
     /* The children that destroyed their copies have not given the name up. */
     CHECK_FAILS(OPEN_SERVER(argv[1], other), EADDRINUSE);
     destroy_server(SERVER(server));

@@ -73,7 +73,9 @@ fn subjects() -> Vec<Subject> {
         ("the_headers_are_those_of_a_program_in_cpp_too", home().join("tests/c/full/cpp.cpp")),
         ("null_for_each_pointer_of_the_full_header_is_an_error", nulls::source()),
     ];
-    for (name, source) in shows {
+    let cpp = build::has("g++");
+    for (name, source) in shows.into_iter().filter(|(_, source)| cpp || source.extension().is_some_and(|is| is == "c"))
+    {
         subjects.push(Subject { name: name.to_owned(), source, flags: &[], transport: "" });
     }
     subjects
@@ -83,7 +85,8 @@ fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let valgrind = build::has("valgrind");
     let sanitizer = build::can_sanitize();
-    for (is_there, what) in [(valgrind, "valgrind"), (sanitizer, "gcc's address sanitizer")] {
+    let cpp = build::has("g++");
+    for (is_there, what) in [(valgrind, "valgrind"), (sanitizer, "gcc's address sanitizer"), (cpp, "g++")] {
         if !is_there {
             println!("skipped: what runs with {what}, for want of it");
         }

@@ -25,6 +25,7 @@
  *     ETIMEDOUT     the server did not answer in time    EPERM         a directory is not safe from others
  *     ESTALE        the server's name was lost, or this is a forked child
  *     EBADF         the handle is none, or not any more  EFAULT        a pointer is NULL
+ *     EPROTO        the other side does not speak this    ENOTSUP       this system or state cannot do it
  *     ENOTRECOVERABLE  a bug in the library
  *
  * Signals. destroy_server, send_info and disconnect_from may be called in a signal handler, whatever it interrupts: they

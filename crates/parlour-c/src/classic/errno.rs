@@ -109,6 +109,14 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_has_every_kind() {
+        let readme = include_str!("../../README.md");
+        for kind in ErrorKind::ALL {
+            assert!(readme.contains(&format!("| `{kind:?}` |")), "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_panic_is_a_number_and_no_more() {
         assert_eq!(call(|| panic!("a test panics on purpose")), -1);
         assert_eq!(last(), Errno(libc::ENOTRECOVERABLE));

@@ -107,7 +107,7 @@ fn both_headers() {
     for (first, second) in [("unix_sockets", "fifo"), ("fifo", "unix_sockets")] {
         let source = base.path().join("both.c");
         std::fs::write(&source, format!("#include <parlour/{first}.h>\n#include <parlour/{second}.h>\n")).unwrap();
-        let mut command = Command::new("gcc");
+        let mut command = Command::new(build::c_compiler());
         let output = command.arg("-fsyntax-only").arg("-I").arg(home().join("include")).arg(&source).output().unwrap();
         assert!(!output.status.success());
         assert!(String::from_utf8_lossy(&output.stderr).contains("include one of them"));
@@ -142,7 +142,7 @@ fn installed() {
     assert_eq!(flags(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
     let program_path = base.path().join("hub");
     let source = home().join("tests/c/full/hub.c");
-    let mut shared = Command::new("gcc");
+    let mut shared = Command::new(build::c_compiler());
     program::succeed(
         shared
             .args(["-Wall", "-Werror"])
@@ -154,7 +154,7 @@ fn installed() {
     let address = base.path().join("name");
     program::succeed(Command::new(&program_path).arg(&address).env("LD_LIBRARY_PATH", root.join("lib")));
 
-    let mut linked = Command::new("gcc");
+    let mut linked = Command::new(build::c_compiler());
     linked.arg(&source).arg("-o").arg(&program_path).args(flags(&["--cflags"])).arg(root.join("lib/libparlour.a"));
     program::succeed(linked.args(flags(&["--libs", "--static"]).iter().filter(|flag| *flag != "-lparlour")));
     program::succeed(Command::new(&program_path).arg(&address));

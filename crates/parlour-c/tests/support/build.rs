@@ -44,8 +44,14 @@ pub fn shared_library() -> PathBuf {
     built().join("deps/libparlour_c.so")
 }
 
-pub fn compiler(source: &Path) -> &'static str {
-    if source.extension().is_some_and(|extension| extension == "cpp") { "g++" } else { "gcc" }
+/// The compiler of C: gcc, or what else is called `cc` here.
+pub fn c_compiler() -> &'static str {
+    static IS_GCC: OnceLock<bool> = OnceLock::new();
+    if *IS_GCC.get_or_init(|| has("gcc")) { "gcc" } else { "cc" }
+}
+
+fn compiler(source: &Path) -> &'static str {
+    if source.extension().is_some_and(|extension| extension == "cpp") { "g++" } else { c_compiler() }
 }
 
 /// Builds a program of one file, once for each way.
@@ -86,7 +92,8 @@ pub fn can_sanitize() -> bool {
     let source = scratch().join("can_sanitize.c");
     std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
     let program = scratch().join("can_sanitize");
-    let built = Command::new("gcc").arg("-fsanitize=address,undefined").arg(&source).arg("-o").arg(&program).output();
+    let built =
+        Command::new(c_compiler()).arg("-fsanitize=address,undefined").arg(&source).arg("-o").arg(&program).output();
     built.is_ok_and(|output| output.status.success())
         && Command::new(&program).output().is_ok_and(|output| output.status.success())
 }

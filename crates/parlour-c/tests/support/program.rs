@@ -64,7 +64,7 @@ pub fn parlour() -> &'static Path {
                 profile => profile.to_owned(),
             };
             let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-            command.args(["build", "--quiet", "--package", "parlour-cli", "--profile", &profile]);
+            command.args(["build", "--quiet", "--locked", "--package", "parlour-cli", "--profile", &profile]);
             build::run(command.arg("--target-dir").arg(built().parent().unwrap()).current_dir(home()));
         }
         program

@@ -27,6 +27,20 @@ static void soon(void)
     CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
 }
 
+/* SIGALRM again and again, so that some time the call that follows has blocked. */
+static void again_and_again(void)
+{
+    struct itimerval timer = {.it_value = {.tv_usec = 50000}, .it_interval = {.tv_usec = 50000}};
+    handled = 0;
+    CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
+}
+
+static void no_more(void)
+{
+    struct itimerval never = {.it_value = {0}};
+    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+}
+
 static void destroy(int number)
 {
     (void)number;
@@ -147,12 +161,17 @@ static void sent_while_sending(void)
     static char large[8 * 1024 * 1024];
 
     on_signal(SIGALRM, send_too, SA_RESTART);
-    open_pair(name, &pair);
-    soon();
-    CHECK_FAILS(send_info(CHANNEL(pair.client), large, sizeof large), EPIPE);
-    CHECK(handled && sent == -1 && sent_errno == EBUSY);
-    disconnect_from(CHANNEL(pair.client));
-    destroy_server(SERVER(pair.server));
+    /* Where the handler comes before the call has begun it may send. Then it is tried again. */
+    sent = 0;
+    for (int i = 0; i < 20 && sent != -1; i++) {
+        open_pair(name, &pair);
+        soon();
+        CHECK_FAILS(send_info(CHANNEL(pair.client), large, sizeof large), EPIPE);
+        CHECK(handled);
+        disconnect_from(CHANNEL(pair.client));
+        destroy_server(SERVER(pair.server));
+    }
+    CHECK(sent == -1 && sent_errno == EBUSY);
 }
 
 static pair_t other;
@@ -168,7 +187,7 @@ static void tick(int number)
 /* A handler that comes all the time finds nothing locked and nothing half done, whatever the program is in the middle of. */
 static void a_storm(int rounds)
 {
-    struct itimerval often = {.it_value = {.tv_usec = 100}, .it_interval = {.tv_usec = 100}}, never = {.it_value = {0}};
+    struct itimerval often = {.it_value = {.tv_usec = 100}, .it_interval = {.tv_usec = 100}};
     char other_name[4096];
     int heard = 0;
 
@@ -190,7 +209,7 @@ static void a_storm(int rounds)
             destroy_server(SERVER(server));
         }
     }
-    CHECK(setitimer(ITIMER_REAL, &never, NULL) == 0);
+    no_more();
     CHECK(ticks > 0);
     close_pair(&other);
     close_pair(&pair);
@@ -216,12 +235,11 @@ static void goes_on_or_not(void)
 
     /* Without, the call fails, and nothing is lost by that. */
     on_signal(SIGALRM, note, 0);
-    soon();
+    again_and_again();
     CHECK_FAILS(recv_info(CHANNEL(pair.served), &byte, 1), EINTR);
     CHECK(handled);
-    soon();
     CHECK_FAILS(ACCEPT(pair.server, channel), EINTR);
-    CHECK(handled);
+    no_more();
     SENT(pair.client, "all is well");
     RECEIVED(pair.served, "all is well");
 

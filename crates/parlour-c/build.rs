@@ -1,4 +1,5 @@
-//! The name by which programs find the shared library when they run. The number goes up when they would have to be built anew.
+//! The name by which programs find the shared library when they run. The number goes up when they would have to be
+//! built anew.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,5 +1,6 @@
 /*
- * A client with the full API: asks one question over the best transport on offer, waits for a server, and says who answered.
+ * A client with the full API: asks one question over the best transport on offer, waits for a server, and says who
+ * answered.
  *
  *     gcc call.c $(pkg-config --cflags --libs parlour) -o call && ./call echo "how are you"
  */

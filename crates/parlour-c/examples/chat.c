@@ -20,7 +20,8 @@ static void say(parlour_hub *hub, const parlour_event *event)
 {
     char line[1024];
     int length = snprintf(line, sizeof line, "%llu: %.*s", (unsigned long long)event->client,
-                          (int)parlour_message_length(event->message), (const char *)parlour_message_data(event->message));
+                          (int)parlour_message_length(event->message),
+                          (const char *)parlour_message_data(event->message));
 
     if (length >= (int)sizeof line)
         length = (int)sizeof line - 1;

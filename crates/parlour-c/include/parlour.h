@@ -4,20 +4,21 @@
  *
  * What holds for every function, and is not said again:
  *
- *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it goes to the
- *     ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that was freed may be used.
- *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the last pointers;
- *     a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
- *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any other pointer
- *     must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes. What is given by a pointer
- *     is only used during the call.
+ *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it
+ *     goes to the ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that
+ *     was freed may be used.
+ *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the
+ *     last pointers; a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
+ *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any
+ *     other pointer must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes.
+ *     What is given by a pointer is only used during the call.
  *   - Any thread may use any handle, one at a time. Many at once may call those functions that take it as a
  *     pointer to const, while nobody calls another one.
  *   - Timeouts are in milliseconds. Less than 0 is for ever, 0 is not at all.
- *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and parlour_shutdown_ask may be
- *     called. No signal is raised, and no disposition is changed.
- *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them there leaves
- *     the name alone. Connections go on in either process, if the other one frees them. Flush before.
+ *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and
+ *     parlour_shutdown_ask may be called. No signal is raised, and no disposition is changed.
+ *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them
+ *     there leaves the name alone. Connections go on in either process, if the other one frees them. Flush before.
  *   - Functions of the caller's (parlour_allow, parlour_fill) return: they neither throw nor jump.
  */
 
@@ -39,7 +40,8 @@ typedef enum {
    */
   PARLOUR_OK = 0,
   /**
-   * The other side sends no more, and everything that it sent was received. Not a failure: there is no message for it.
+   * The other side sends no more, and everything that it sent was received. Not a failure: there is no message
+   * for it.
    */
   PARLOUR_END = 1,
   /**
@@ -201,7 +203,8 @@ typedef enum {
    */
   PARLOUR_EVENT_MESSAGE = 2,
   /**
-   * A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for it.
+   * A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for
+   * it.
    */
   PARLOUR_EVENT_FINISHED = 3,
   /**
@@ -322,8 +325,8 @@ typedef struct parlour_shared parlour_shared;
 typedef struct parlour_shutdown parlour_shutdown;
 
 /**
- * Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process id names a
- * process for people, and may belong to another one by the time it is read.
+ * Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process
+ * id names a process for people, and may belong to another one by the time it is read.
  */
 typedef struct {
   /**
@@ -427,14 +430,15 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never to be freed.
+ * A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never
+ * to be freed.
  */
 const char *parlour_status_name(int32_t status);
 
 /**
- * What went wrong in the last call of this thread that failed: one sentence that names the operation, the object, the reason
- * and, where there is one, the next step. "" when none has failed. It is the library's, and valid until the next call of this
- * thread that fails. Never NULL. Not for signal handlers.
+ * What went wrong in the last call of this thread that failed: one sentence that names the operation, the object,
+ * the reason and, where there is one, the next step. "" when none has failed. It is the library's, and valid until
+ * the next call of this thread that fails. Never NULL. Not for signal handlers.
  */
 const char *parlour_error_message(void);
 
@@ -469,12 +473,11 @@ parlour_status parlour_server_options_mode(parlour_server_options *options, uint
 parlour_status parlour_server_options_group(parlour_server_options *options, uint32_t gid);
 
 /**
- * Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user and root;
- * else everybody. The function may be called by any thread that accepts, as long as the server lives, and must return.
+ * Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user
+ * and root; else everybody. The function may be called by any thread that accepts, as long as the server lives,
+ * and must return.
  */
-parlour_status parlour_server_options_allow(parlour_server_options *options,
-                                            parlour_allow allow,
-                                            void *user);
+parlour_status parlour_server_options_allow(parlour_server_options *options, parlour_allow allow, void *user);
 
 /**
  * The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
@@ -514,16 +517,16 @@ parlour_status parlour_server_options_handshake_timeout(parlour_server_options *
 parlour_status parlour_server_options_client_file(parlour_server_options *options, int policy);
 
 /**
- * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to 64 MiB.
+ * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
+ * KiB to 64 MiB.
  */
-parlour_status parlour_server_options_ring_size(parlour_server_options *options,
-                                                size_t bytes);
+parlour_status parlour_server_options_ring_size(parlour_server_options *options, size_t bytes);
 
 /**
- * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps at once.
+ * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
+ * at once.
  */
-parlour_status parlour_server_options_yields(parlour_server_options *options,
-                                             uint32_t count);
+parlour_status parlour_server_options_yields(parlour_server_options *options, uint32_t count);
 
 /**
  * The defaults. Free them with parlour_connect_options_free.
@@ -541,7 +544,8 @@ void parlour_connect_options_free(parlour_connect_options *options);
 parlour_status parlour_connect_options_timeout(parlour_connect_options *options, int64_t ms);
 
 /**
- * How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at all.
+ * How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at
+ * all.
  */
 parlour_status parlour_connect_options_wait_for_server(parlour_connect_options *options, int64_t ms);
 
@@ -566,16 +570,16 @@ parlour_status parlour_connect_options_message_max(parlour_connect_options *opti
 parlour_status parlour_connect_options_fds_max(parlour_connect_options *options, size_t count);
 
 /**
- * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to 64 MiB.
+ * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
+ * KiB to 64 MiB.
  */
-parlour_status parlour_connect_options_ring_size(parlour_connect_options *options,
-                                                 size_t bytes);
+parlour_status parlour_connect_options_ring_size(parlour_connect_options *options, size_t bytes);
 
 /**
- * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps at once.
+ * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
+ * at once.
  */
-parlour_status parlour_connect_options_yields(parlour_connect_options *options,
-                                              uint32_t count);
+parlour_status parlour_connect_options_yields(parlour_connect_options *options, uint32_t count);
 
 /**
  * The defaults. Free them with parlour_hub_options_free.
@@ -609,10 +613,10 @@ parlour_status parlour_shared_new(const void *data, size_t length, parlour_share
 parlour_status parlour_shared_build(size_t length, parlour_fill fill, void *user, parlour_shared **shared);
 
 /**
- * Makes a block of a descriptor of one that came by another way. Takes the descriptor in any case: it is not to be closed.
+ * Makes a block of a descriptor of one that came by another way. Takes the descriptor in any case: it is not to be
+ * closed.
  */
-parlour_status parlour_shared_from_fd(int fd,
-                                      parlour_shared **shared);
+parlour_status parlour_shared_from_fd(int fd, parlour_shared **shared);
 
 /**
  * Another handle to the same memory, to be freed on its own.
@@ -655,17 +659,14 @@ size_t parlour_message_length(const parlour_message *message);
 size_t parlour_message_fd_count(const parlour_message *message);
 
 /**
- * Takes all descriptors out: they are the caller's to close. `capacity` is how many `fds` has room for; where there are more,
- * nothing is taken and the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+ * Takes all descriptors out: they are the caller's to close. `capacity` is how many `fds` has room for; where
+ * there are more, nothing is taken and the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
  */
-parlour_status parlour_message_take_fds(parlour_message *message,
-                                        int *fds,
-                                        size_t capacity,
-                                        size_t *count);
+parlour_status parlour_message_take_fds(parlour_message *message, int *fds, size_t capacity, size_t *count);
 
 /**
- * Takes all descriptors out as shared blocks, which are the caller's to free. When one is no such block, all are closed, and the
- * status is PARLOUR_PROTOCOL. Room is as for parlour_message_take_fds.
+ * Takes all descriptors out as shared blocks, which are the caller's to free. When one is no such block, all are
+ * closed, and the status is PARLOUR_PROTOCOL. Room is as for parlour_message_take_fds.
  */
 parlour_status parlour_message_take_shared(parlour_message *message,
                                            parlour_shared **blocks,
@@ -678,16 +679,16 @@ parlour_status parlour_message_take_shared(parlour_message *message,
 void parlour_message_free(parlour_message *message);
 
 /**
- * Connects to the server with this name, over the best transport on offer if the address demands none, and makes sure that it runs
- * as this user or root. `options` may be NULL: the defaults.
+ * Connects to the server with this name, over the best transport on offer if the address demands none, and makes
+ * sure that it runs as this user or root. `options` may be NULL: the defaults.
  */
 parlour_status parlour_connect(const char *address,
                                const parlour_connect_options *options,
                                parlour_connection **connection);
 
 /**
- * Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full; after
- * PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
+ * Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full;
+ * after PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
  */
 parlour_status parlour_send(parlour_connection *connection, const void *data, size_t length, int64_t timeout_ms);
 
@@ -697,8 +698,8 @@ parlour_status parlour_send(parlour_connection *connection, const void *data, si
 parlour_status parlour_sendv(parlour_connection *connection, const struct iovec *parts, size_t count);
 
 /**
- * Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and packet, where the
- * other side allows some.
+ * Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and
+ * packet, where the other side allows some.
  */
 parlour_status parlour_send_fds(parlour_connection *connection,
                                 const void *data,
@@ -708,8 +709,8 @@ parlour_status parlour_send_fds(parlour_connection *connection,
                                 int64_t timeout_ms);
 
 /**
- * Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the other side allows
- * descriptors.
+ * Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the
+ * other side allows descriptors.
  */
 parlour_status parlour_send_shared(parlour_connection *connection,
                                    const void *data,
@@ -719,12 +720,10 @@ parlour_status parlour_send_shared(parlour_connection *connection,
                                    int64_t timeout_ms);
 
 /**
- * Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this connection sleeps in
- * a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
+ * Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this
+ * connection sleeps in a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
  */
-parlour_status parlour_feed(parlour_connection *connection,
-                            const void *data,
-                            size_t length);
+parlour_status parlour_feed(parlour_connection *connection, const void *data, size_t length);
 
 /**
  * Sends what was fed. Waits for ever while the channel is full.
@@ -737,17 +736,16 @@ parlour_status parlour_flush(parlour_connection *connection);
 parlour_status parlour_try_flush(parlour_connection *connection);
 
 /**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it without copying
- * it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After PARLOUR_TIMED_OUT what has arrived of one
- * is kept.
+ * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it
+ * without copying it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After
+ * PARLOUR_TIMED_OUT what has arrived of one is kept.
  */
-parlour_status parlour_recv(parlour_connection *connection,
-                            int64_t timeout_ms,
-                            parlour_message **message);
+parlour_status parlour_recv(parlour_connection *connection, int64_t timeout_ms, parlour_message **message);
 
 /**
- * parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is longer than
- * `size`, nothing was written, and it stays for the next receive. Descriptors that came along are closed.
+ * parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is
+ * longer than `size`, nothing was written, and it stays for the next receive. Descriptors that came along are
+ * closed.
  */
 parlour_status parlour_recv_into(parlour_connection *connection,
                                  void *buffer,
@@ -756,8 +754,8 @@ parlour_status parlour_recv_into(parlour_connection *connection,
                                  int64_t timeout_ms);
 
 /**
- * Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before poll(2), or receive
- * with 0 until PARLOUR_TIMED_OUT. False for NULL.
+ * Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before
+ * poll(2), or receive with 0 until PARLOUR_TIMED_OUT. False for NULL.
  */
 bool parlour_has_message(const parlour_connection *connection);
 
@@ -767,8 +765,9 @@ bool parlour_has_message(const parlour_connection *connection);
 parlour_status parlour_finish(parlour_connection *connection);
 
 /**
- * Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any more. Freeing one
- * of the halves ends its direction and leaves the other. A half cannot be split: PARLOUR_UNSUPPORTED, and it stays.
+ * Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any
+ * more. Freeing one of the halves ends its direction and leaves the other. A half cannot be split:
+ * PARLOUR_UNSUPPORTED, and it stays.
  */
 parlour_status parlour_connection_split(parlour_connection *connection,
                                         parlour_connection **sending,
@@ -780,11 +779,10 @@ parlour_status parlour_connection_split(parlour_connection *connection,
 parlour_status parlour_connection_peer(const parlour_connection *connection, parlour_peer *peer);
 
 /**
- * A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2). PARLOUR_UNSUPPORTED where the
- * kernel vouches for nobody, and for a half.
+ * A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2).
+ * PARLOUR_UNSUPPORTED where the kernel vouches for nobody, and for a half.
  */
-parlour_status parlour_connection_pidfd(const parlour_connection *connection,
-                                        int *pidfd);
+parlour_status parlour_connection_pidfd(const parlour_connection *connection, int *pidfd);
 
 /**
  * The transport that was chosen; PARLOUR_TRANSPORT_NONE for NULL.
@@ -798,8 +796,8 @@ parlour_status parlour_connection_capabilities(const parlour_connection *connect
                                                parlour_capabilities *capabilities);
 
 /**
- * Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where nothing is
- * received.
+ * Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where
+ * nothing is received.
  */
 int parlour_connection_recv_fd(const parlour_connection *connection);
 
@@ -819,31 +817,29 @@ parlour_status parlour_connection_close(parlour_connection *connection);
 void parlour_connection_free(parlour_connection *connection);
 
 /**
- * Takes the name of an address and listens. An address is "name", "transport:name", or either with "/absolute/directory/" in front
- * of the name. `options` may be NULL: the defaults.
+ * Takes the name of an address and listens. An address is "name", "transport:name", or either with
+ * "/absolute/directory/" in front of the name. `options` may be NULL: the defaults.
  */
-parlour_status parlour_server_bind(const char *address,
-                                   const parlour_server_options *options,
-                                   parlour_server **server);
+parlour_status parlour_server_bind(const char *address, const parlour_server_options *options, parlour_server **server);
 
 /**
- * Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor name to take
- * (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was handed over.
+ * Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor
+ * name to take (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was
+ * handed over.
  */
 parlour_status parlour_server_bind_listen_fds(const char *fd_name,
                                               const parlour_server_options *options,
                                               parlour_server **server);
 
 /**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT loses no client.
+ * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT
+ * loses no client.
  */
-parlour_status parlour_server_accept(const parlour_server *server,
-                                     int64_t timeout_ms,
-                                     parlour_connection **connection);
+parlour_status parlour_server_accept(const parlour_server *server, int64_t timeout_ms, parlour_connection **connection);
 
 /**
- * A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says PARLOUR_TIMED_OUT.
- * For waiting only. -1 for NULL.
+ * A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says
+ * PARLOUR_TIMED_OUT. For waiting only. -1 for NULL.
  */
 int parlour_server_fd(const parlour_server *server);
 
@@ -883,8 +879,8 @@ void parlour_shutdown_ask(const parlour_shutdown *shutdown);
 void parlour_shutdown_free(parlour_shutdown *shutdown);
 
 /**
- * Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody may be in a call
- * of it any more: shut it down first.
+ * Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody
+ * may be in a call of it any more: shut it down first.
  */
 parlour_status parlour_server_close(parlour_server *server);
 
@@ -902,21 +898,17 @@ parlour_status parlour_hub_bind(const char *address,
                                 parlour_hub **hub);
 
 /**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`. PARLOUR_TIMED_OUT:
- * nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN: the hub was told to stop.
+ * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`.
+ * PARLOUR_TIMED_OUT: nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN:
+ * the hub was told to stop.
  */
-parlour_status parlour_hub_next_event(parlour_hub *hub,
-                                      int64_t timeout_ms,
-                                      parlour_event *event);
+parlour_status parlour_hub_next_event(parlour_hub *hub, int64_t timeout_ms, parlour_event *event);
 
 /**
- * Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to do. Nothing
- * happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
+ * Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
+ * do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
  */
-parlour_status parlour_hub_send(parlour_hub *hub,
-                                uint64_t client,
-                                const void *data,
-                                size_t length);
+parlour_status parlour_hub_send(parlour_hub *hub, uint64_t client, const void *data, size_t length);
 
 /**
  * Sends one message to everybody who has joined. `missed` (may be NULL) gets how many did not get it: none but with
@@ -925,7 +917,8 @@ parlour_status parlour_hub_send(parlour_hub *hub,
 parlour_status parlour_hub_broadcast(parlour_hub *hub, const void *data, size_t length, size_t *missed);
 
 /**
- * Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that takes long.
+ * Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that
+ * takes long.
  */
 parlour_status parlour_hub_flush(parlour_hub *hub);
 
@@ -935,19 +928,16 @@ parlour_status parlour_hub_flush(parlour_hub *hub);
 parlour_status parlour_hub_finish(parlour_hub *hub, uint64_t client);
 
 /**
- * Ends the connection of a client; what the system does not take at once of what was sent to it is lost. PARLOUR_EVENT_LEFT follows.
+ * Ends the connection of a client; what the system does not take at once of what was sent to it is lost.
+ * PARLOUR_EVENT_LEFT follows.
  */
-parlour_status parlour_hub_disconnect(parlour_hub *hub,
-                                      uint64_t client);
+parlour_status parlour_hub_disconnect(parlour_hub *hub, uint64_t client);
 
 /**
- * Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for; where there are more,
- * the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+ * Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for;
+ * where there are more, the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
  */
-parlour_status parlour_hub_clients(const parlour_hub *hub,
-                                   uint64_t *clients,
-                                   size_t capacity,
-                                   size_t *count);
+parlour_status parlour_hub_clients(const parlour_hub *hub, uint64_t *clients, size_t capacity, size_t *count);
 
 /**
  * Who a client is. PARLOUR_DISCONNECTED: it has gone.
@@ -965,8 +955,9 @@ parlour_transport parlour_hub_transport(const parlour_hub *hub, uint64_t client)
 size_t parlour_hub_unsent(const parlour_hub *hub, uint64_t client);
 
 /**
- * A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until PARLOUR_TIMED_OUT before
- * each wait, also after sending something: it writes what is to be written. For waiting only. -1 for NULL.
+ * A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until
+ * PARLOUR_TIMED_OUT before each wait, also after sending something: it writes what is to be written. For waiting
+ * only. -1 for NULL.
  */
 int parlour_hub_fd(const parlour_hub *hub);
 
@@ -981,17 +972,16 @@ const char *parlour_hub_name(const parlour_hub *hub);
 const char *parlour_hub_path(const parlour_hub *hub);
 
 /**
- * A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with parlour_shutdown_free.
+ * A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with
+ * parlour_shutdown_free.
  */
-parlour_status parlour_hub_shutdown_handle(const parlour_hub *hub,
-                                           parlour_shutdown **shutdown);
+parlour_status parlour_hub_shutdown_handle(const parlour_hub *hub, parlour_shutdown **shutdown);
 
 /**
- * Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms` (less than 0: for
- * ever), and frees the hub, in any case.
+ * Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms`
+ * (less than 0: for ever), and frees the hub, in any case.
  */
-parlour_status parlour_hub_close(parlour_hub *hub,
-                                 int64_t timeout_ms);
+parlour_status parlour_hub_close(parlour_hub *hub, int64_t timeout_ms);
 
 /**
  * parlour_hub_close without waiting. NULL is fine.

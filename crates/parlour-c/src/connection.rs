@@ -105,8 +105,8 @@ macro_rules! any {
     };
 }
 
-/// Connects to the server with this name, over the best transport on offer if the address demands none, and makes sure that it runs
-/// as this user or root. `options` may be NULL: the defaults.
+/// Connects to the server with this name, over the best transport on offer if the address demands none, and makes
+/// sure that it runs as this user or root. `options` may be NULL: the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect(
     address: *const c_char,
@@ -127,8 +127,8 @@ pub unsafe extern "C" fn parlour_connect(
     })
 }
 
-/// Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full; after
-/// PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
+/// Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full;
+/// after PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_send(
     connection: *mut parlour_connection,
@@ -163,8 +163,8 @@ pub unsafe extern "C" fn parlour_sendv(
     })
 }
 
-/// Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and packet, where the
-/// other side allows some.
+/// Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and
+/// packet, where the other side allows some.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_send_fds(
     connection: *mut parlour_connection,
@@ -193,8 +193,8 @@ pub unsafe extern "C" fn parlour_send_fds(
     })
 }
 
-/// Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the other side allows
-/// descriptors.
+/// Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the
+/// other side allows descriptors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_send_shared(
     connection: *mut parlour_connection,
@@ -231,8 +231,8 @@ fn time(patience: Patience) -> std::time::Duration {
     }
 }
 
-/// Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this connection sleeps in
-/// a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
+/// Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this
+/// connection sleeps in a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_feed(
     connection: *mut parlour_connection,
@@ -271,9 +271,9 @@ pub unsafe extern "C" fn parlour_try_flush(connection: *mut parlour_connection) 
     })
 }
 
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it without copying
-/// it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After PARLOUR_TIMED_OUT what has arrived of one
-/// is kept.
+/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it
+/// without copying it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After
+/// PARLOUR_TIMED_OUT what has arrived of one is kept.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_recv(
     connection: *mut parlour_connection,
@@ -294,8 +294,9 @@ pub unsafe extern "C" fn parlour_recv(
     })
 }
 
-/// parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is longer than
-/// `size`, nothing was written, and it stays for the next receive. Descriptors that came along are closed.
+/// parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is
+/// longer than `size`, nothing was written, and it stays for the next receive. Descriptors that came along are
+/// closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_recv_into(
     connection: *mut parlour_connection,
@@ -331,8 +332,8 @@ pub unsafe extern "C" fn parlour_recv_into(
     })
 }
 
-/// Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before poll(2), or receive
-/// with 0 until PARLOUR_TIMED_OUT. False for NULL.
+/// Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before
+/// poll(2), or receive with 0 until PARLOUR_TIMED_OUT. False for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_has_message(connection: *const parlour_connection) -> bool {
     guard::value(false, || {
@@ -357,8 +358,9 @@ pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection) -> 
     })
 }
 
-/// Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any more. Freeing one
-/// of the halves ends its direction and leaves the other. A half cannot be split: PARLOUR_UNSUPPORTED, and it stays.
+/// Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any
+/// more. Freeing one of the halves ends its direction and leaves the other. A half cannot be split:
+/// PARLOUR_UNSUPPORTED, and it stays.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_split(
     connection: *mut parlour_connection,
@@ -405,8 +407,8 @@ pub unsafe extern "C" fn parlour_connection_peer(
     })
 }
 
-/// A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2). PARLOUR_UNSUPPORTED where the
-/// kernel vouches for nobody, and for a half.
+/// A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2).
+/// PARLOUR_UNSUPPORTED where the kernel vouches for nobody, and for a half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_pidfd(
     connection: *const parlour_connection,
@@ -465,8 +467,8 @@ pub unsafe extern "C" fn parlour_connection_capabilities(
     })
 }
 
-/// Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where nothing is
-/// received.
+/// Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where
+/// nothing is received.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_connection) -> c_int {
     guard::value(-1, || {

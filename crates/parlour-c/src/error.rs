@@ -31,9 +31,9 @@ fn keep(text: &str, system: c_int) {
     let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(Last { message, system })));
 }
 
-/// What went wrong in the last call of this thread that failed: one sentence that names the operation, the object, the reason
-/// and, where there is one, the next step. "" when none has failed. It is the library's, and valid until the next call of this
-/// thread that fails. Never NULL. Not for signal handlers.
+/// What went wrong in the last call of this thread that failed: one sentence that names the operation, the object,
+/// the reason and, where there is one, the next step. "" when none has failed. It is the library's, and valid until
+/// the next call of this thread that fails. Never NULL. Not for signal handlers.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_error_message() -> *const c_char {
     const NONE: &CStr = c"";

@@ -95,8 +95,8 @@ pub(crate) unsafe fn bytes_mut<'a>(data: *mut c_void, length: usize) -> Result<&
     if length == 0 {
         return Ok(&mut []);
     }
-    // SAFETY: neither NULL nor too long, so by the caller's contract so many bytes that are this call's alone. That they may not
-    // have been written yet does not matter: they are only given to the system to be written.
+    // SAFETY: neither NULL nor too long, so by the caller's contract so many bytes that are this call's alone. That
+    // they may not have been written yet does not matter: they are only given to the system to be written.
     Ok(unsafe { slice::from_raw_parts_mut(data.cast(), length) })
 }
 

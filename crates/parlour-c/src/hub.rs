@@ -37,7 +37,8 @@ pub enum parlour_event_kind {
     PARLOUR_EVENT_JOINED = 1,
     /// A client has sent a message: `client`, `message`, which is the caller's to free.
     PARLOUR_EVENT_MESSAGE = 2,
-    /// A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for it.
+    /// A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for
+    /// it.
     PARLOUR_EVENT_FINISHED = 3,
     /// A client's connection has ended: `client`, `why`, `status`, `text`.
     PARLOUR_EVENT_LEFT = 4,
@@ -178,8 +179,9 @@ pub unsafe extern "C" fn parlour_hub_bind(
     })
 }
 
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`. PARLOUR_TIMED_OUT:
-/// nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN: the hub was told to stop.
+/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`.
+/// PARLOUR_TIMED_OUT: nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN:
+/// the hub was told to stop.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_next_event(
     hub: *mut parlour_hub,
@@ -201,8 +203,8 @@ pub unsafe extern "C" fn parlour_hub_next_event(
     })
 }
 
-/// Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to do. Nothing
-/// happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
+/// Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
+/// do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_send(
     hub: *mut parlour_hub,
@@ -241,7 +243,8 @@ pub unsafe extern "C" fn parlour_hub_broadcast(
     })
 }
 
-/// Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that takes long.
+/// Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that
+/// takes long.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_flush(hub: *mut parlour_hub) -> parlour_status {
     run_unit(|| {
@@ -259,7 +262,8 @@ pub unsafe extern "C" fn parlour_hub_finish(hub: *mut parlour_hub, client: u64) 
     })
 }
 
-/// Ends the connection of a client; what the system does not take at once of what was sent to it is lost. PARLOUR_EVENT_LEFT follows.
+/// Ends the connection of a client; what the system does not take at once of what was sent to it is lost.
+/// PARLOUR_EVENT_LEFT follows.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_disconnect(hub: *mut parlour_hub, client: u64) -> parlour_status {
     run_unit(|| {
@@ -268,8 +272,8 @@ pub unsafe extern "C" fn parlour_hub_disconnect(hub: *mut parlour_hub, client: u
     })
 }
 
-/// Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for; where there are more,
-/// the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+/// Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for;
+/// where there are more, the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_clients(
     hub: *const parlour_hub,
@@ -341,8 +345,9 @@ pub unsafe extern "C" fn parlour_hub_unsent(hub: *const parlour_hub, client: u64
     })
 }
 
-/// A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until PARLOUR_TIMED_OUT before
-/// each wait, also after sending something: it writes what is to be written. For waiting only. -1 for NULL.
+/// A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until
+/// PARLOUR_TIMED_OUT before each wait, also after sending something: it writes what is to be written. For waiting
+/// only. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_fd(hub: *const parlour_hub) -> c_int {
     // SAFETY: the caller's contract.
@@ -363,7 +368,8 @@ pub unsafe extern "C" fn parlour_hub_path(hub: *const parlour_hub) -> *const c_c
     guard::value(ptr::null(), || Some(unsafe { hub.as_ref() }?.path.as_ptr()))
 }
 
-/// A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with parlour_shutdown_free.
+/// A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with
+/// parlour_shutdown_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_shutdown_handle(
     hub: *const parlour_hub,
@@ -380,8 +386,8 @@ pub unsafe extern "C" fn parlour_hub_shutdown_handle(
     })
 }
 
-/// Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms` (less than 0: for
-/// ever), and frees the hub, in any case.
+/// Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms`
+/// (less than 0: for ever), and frees the hub, in any case.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_close(hub: *mut parlour_hub, timeout_ms: i64) -> parlour_status {
     run_unit(|| {

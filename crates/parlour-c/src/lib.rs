@@ -1,5 +1,5 @@
-//! The C library of parlour. README.md has its conventions, `include/` its headers; here is what is behind them, one file per
-//! concept, in the order of the header.
+//! The C library of parlour. README.md has its conventions, `include/` its headers; here is what is behind them,
+//! one file per concept, in the order of the header.
 #![allow(
     clippy::missing_safety_doc,
     reason = "one contract holds for every function and is at the top of parlour.h; what a function asks beyond it, it says"

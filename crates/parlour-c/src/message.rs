@@ -36,8 +36,8 @@ pub unsafe extern "C" fn parlour_message_fd_count(message: *const parlour_messag
     guard::value(0, || Some(unsafe { message.as_ref() }?.message.fds().len()))
 }
 
-/// Takes all descriptors out: they are the caller's to close. `capacity` is how many `fds` has room for; where there are more,
-/// nothing is taken and the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+/// Takes all descriptors out: they are the caller's to close. `capacity` is how many `fds` has room for; where
+/// there are more, nothing is taken and the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_message_take_fds(
     message: *mut parlour_message,
@@ -58,8 +58,8 @@ pub unsafe extern "C" fn parlour_message_take_fds(
     })
 }
 
-/// Takes all descriptors out as shared blocks, which are the caller's to free. When one is no such block, all are closed, and the
-/// status is PARLOUR_PROTOCOL. Room is as for parlour_message_take_fds.
+/// Takes all descriptors out as shared blocks, which are the caller's to free. When one is no such block, all are
+/// closed, and the status is PARLOUR_PROTOCOL. Room is as for parlour_message_take_fds.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_message_take_shared(
     message: *mut parlour_message,

@@ -107,8 +107,9 @@ pub unsafe extern "C" fn parlour_server_options_group(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.group(gid))) }
 }
 
-/// Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user and root;
-/// else everybody. The function may be called by any thread that accepts, as long as the server lives, and must return.
+/// Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user
+/// and root; else everybody. The function may be called by any thread that accepts, as long as the server lives,
+/// and must return.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_allow(
     options: *mut parlour_server_options,
@@ -226,7 +227,8 @@ pub unsafe extern "C" fn parlour_server_options_client_file(
     })
 }
 
-/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to 64 MiB.
+/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
+/// KiB to 64 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_ring_size(
     options: *mut parlour_server_options,
@@ -236,7 +238,8 @@ pub unsafe extern "C" fn parlour_server_options_ring_size(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.ring_size(bytes))) }
 }
 
-/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps at once.
+/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
+/// at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_yields(
     options: *mut parlour_server_options,
@@ -270,7 +273,8 @@ pub unsafe extern "C" fn parlour_connect_options_timeout(
     unsafe { change(options, |connect| &mut connect.options, set) }
 }
 
-/// How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at all.
+/// How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at
+/// all.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_wait_for_server(
     options: *mut parlour_connect_options,
@@ -322,7 +326,8 @@ pub unsafe extern "C" fn parlour_connect_options_fds_max(
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.fds_max(count))) }
 }
 
-/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to 64 MiB.
+/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
+/// KiB to 64 MiB.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_ring_size(
     options: *mut parlour_connect_options,
@@ -332,7 +337,8 @@ pub unsafe extern "C" fn parlour_connect_options_ring_size(
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.ring_size(bytes))) }
 }
 
-/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps at once.
+/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
+/// at once.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_yields(
     options: *mut parlour_connect_options,

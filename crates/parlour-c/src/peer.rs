@@ -19,8 +19,8 @@ pub enum parlour_voucher {
     PARLOUR_VOUCHER_KERNEL = 4,
 }
 
-/// Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process id names a
-/// process for people, and may belong to another one by the time it is read.
+/// Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process
+/// id names a process for people, and may belong to another one by the time it is read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct parlour_peer {

@@ -42,8 +42,8 @@ pub(crate) fn c_path(path: &Path) -> CString {
     c_string(path.as_os_str().as_bytes())
 }
 
-/// Takes the name of an address and listens. An address is "name", "transport:name", or either with "/absolute/directory/" in front
-/// of the name. `options` may be NULL: the defaults.
+/// Takes the name of an address and listens. An address is "name", "transport:name", or either with
+/// "/absolute/directory/" in front of the name. `options` may be NULL: the defaults.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_bind(
     address: *const c_char,
@@ -63,8 +63,9 @@ pub unsafe extern "C" fn parlour_server_bind(
     })
 }
 
-/// Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor name to take
-/// (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was handed over.
+/// Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor
+/// name to take (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was
+/// handed over.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_bind_listen_fds(
     fd_name: *const c_char,
@@ -95,7 +96,8 @@ impl parlour_server {
     }
 }
 
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT loses no client.
+/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT
+/// loses no client.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_accept(
     server: *const parlour_server,
@@ -118,8 +120,8 @@ pub unsafe extern "C" fn parlour_server_accept(
     })
 }
 
-/// A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says PARLOUR_TIMED_OUT.
-/// For waiting only. -1 for NULL.
+/// A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says
+/// PARLOUR_TIMED_OUT. For waiting only. -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_fd(server: *const parlour_server) -> c_int {
     // SAFETY: the caller's contract.
@@ -191,8 +193,8 @@ pub unsafe extern "C" fn parlour_shutdown_free(shutdown: *mut parlour_shutdown) 
     unsafe { guard::free(shutdown) };
 }
 
-/// Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody may be in a call
-/// of it any more: shut it down first.
+/// Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody
+/// may be in a call of it any more: shut it down first.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_close(server: *mut parlour_server) -> parlour_status {
     run_unit(|| {

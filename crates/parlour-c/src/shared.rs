@@ -57,7 +57,8 @@ pub unsafe extern "C" fn parlour_shared_build(
     })
 }
 
-/// Makes a block of a descriptor of one that came by another way. Takes the descriptor in any case: it is not to be closed.
+/// Makes a block of a descriptor of one that came by another way. Takes the descriptor in any case: it is not to be
+/// closed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_shared_from_fd(fd: c_int, shared: *mut *mut parlour_shared) -> parlour_status {
     run_unit(|| {

@@ -11,7 +11,8 @@ use parlour::ErrorKind;
 pub enum parlour_status {
     /// It has done what it says.
     PARLOUR_OK = 0,
-    /// The other side sends no more, and everything that it sent was received. Not a failure: there is no message for it.
+    /// The other side sends no more, and everything that it sent was received. Not a failure: there is no message
+    /// for it.
     PARLOUR_END = 1,
     /// A pointer that must not be NULL is.
     PARLOUR_NULL_POINTER = 2,
@@ -97,7 +98,8 @@ pub(crate) fn status_of(kind: ErrorKind) -> parlour_status {
     KINDS.iter().find(|(other, ..)| *other == kind).map_or(PARLOUR_IO, |(_, status, _)| *status)
 }
 
-/// A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never to be freed.
+/// A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never
+/// to be freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_status_name(status: i32) -> *const c_char {
     let kinds = KINDS.iter().map(|(_, known, name)| (*known, *name));

@@ -1,5 +1,5 @@
-//! The C library, by programs in C: built with every warning an error, run as they are, under valgrind, and with the address
-//! sanitizer; and together with programs in Rust and the program `parlour`.
+//! The C library, by programs in C: built with every warning an error, run as they are, under valgrind, and with
+//! the address sanitizer; and together with programs in Rust and the program `parlour`.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -14,20 +14,21 @@ const CONTRACT: &str = "/*
  *
  * What holds for every function, and is not said again:
  *
- *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it goes to the
- *     ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that was freed may be used.
- *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the last pointers;
- *     a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
- *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any other pointer
- *     must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes. What is given by a pointer
- *     is only used during the call.
+ *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it
+ *     goes to the ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that
+ *     was freed may be used.
+ *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the
+ *     last pointers; a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
+ *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any
+ *     other pointer must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes.
+ *     What is given by a pointer is only used during the call.
  *   - Any thread may use any handle, one at a time. Many at once may call those functions that take it as a
  *     pointer to const, while nobody calls another one.
  *   - Timeouts are in milliseconds. Less than 0 is for ever, 0 is not at all.
- *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and parlour_shutdown_ask may be
- *     called. No signal is raised, and no disposition is changed.
- *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them there leaves
- *     the name alone. Connections go on in either process, if the other one frees them. Flush before.
+ *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and
+ *     parlour_shutdown_ask may be called. No signal is raised, and no disposition is changed.
+ *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them
+ *     there leaves the name alone. Connections go on in either process, if the other one frees them. Flush before.
  *   - Functions of the caller's (parlour_allow, parlour_fill) return: they neither throw nor jump.
  */
 ";

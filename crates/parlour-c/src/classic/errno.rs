@@ -48,8 +48,8 @@ const NUMBERS: [(ErrorKind, c_int); 18] = [
     (ErrorKind::Io, libc::EIO),
 ];
 
-/// Keeps what is to be said about an error, and gives its number: that of its kind, or, for a failure of the system's, the
-/// system's own.
+/// Keeps what is to be said about an error, and gives its number: that of its kind, or, for a failure of the
+/// system's, the system's own.
 pub(crate) fn explained(error: &Error) -> Errno {
     error::remember(error);
     let kind = error.kind();
@@ -75,8 +75,8 @@ pub(crate) fn call(work: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
     }
 }
 
-/// [`call`] of something that has no result. What `errno` was it stays: a signal handler must not change it under the code that
-/// it interrupts.
+/// [`call`] of something that has no result. What `errno` was it stays: a signal handler must not change it under
+/// the code that it interrupts.
 pub(crate) fn call_quietly(work: impl FnOnce()) {
     let before = last();
     let _ = catch_unwind(AssertUnwindSafe(work));

@@ -1,7 +1,9 @@
-//! `parlour/fifo.h`: a server is its number, a connection its two FIFOs and the length that was read of the next message.
+//! `parlour/fifo.h`: a server is its number, a connection its two FIFOs and the length that was read of the next
+//! message.
 //!
-//! The structs are the program's. A signal handler may change one while a call sleeps on it, so what is in them is atomic, and
-//! looked at anew after each sleep. Threads that use one at once are not put in order by that; the program does it.
+//! The structs are the program's. A signal handler may change one while a call sleeps on it, so what is in them is
+//! atomic, and looked at anew after each sleep. Threads that use one at once are not put in order by that; the
+//! program does it.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::io::IoSlice;
@@ -313,8 +315,8 @@ impl<'a> Channel<'a> {
         Ok(())
     }
 
-    /// Writes without ever raising `SIGPIPE`. Where the kernel cannot be told so, the signal is taken back: it is blocked, as all
-    /// are meanwhile, so nobody has seen it.
+    /// Writes without ever raising `SIGPIPE`. Where the kernel cannot be told so, the signal is taken back: it is
+    /// blocked, as all are meanwhile, so nobody has seen it.
     fn write(&self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> Result<usize, System> {
         if !MASK_INSTEAD.load(Relaxed) {
             // A FIFO has no position: `u64::MAX` is the call's word for "none".

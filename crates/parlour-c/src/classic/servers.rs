@@ -12,8 +12,8 @@ use super::errno::{Errno, explained};
 use super::signals::Blocked;
 use super::table;
 
-/// So many connections are held before it is looked which of them were closed, at least and at most: the least so that it costs
-/// nothing for each; the most because no limit of the library's counts fewer than that.
+/// So many connections are held before it is looked which of them were closed, at least and at most: the least so
+/// that it costs nothing for each; the most because no limit of the library's counts fewer than that.
 const SWEEP_MIN: usize = 64;
 const SWEEP_MAX: usize = 4096;
 
@@ -33,8 +33,8 @@ struct Slot {
     id: u64,
     transport: Transport,
     server: Server,
-    /// What the program waits on: an epoll instance of its own in which the server's is the only thing, so that it can be told
-    /// from whatever else may have the number by now.
+    /// What the program waits on: an epoll instance of its own in which the server's is the only thing, so that it
+    /// can be told from whatever else may have the number by now.
     fd: RawFd,
     /// Calls that sleep on the server's descriptor, which must stay.
     waiters: usize,
@@ -68,8 +68,8 @@ pub(crate) fn borrow<'a>(fd: RawFd) -> Result<BorrowedFd<'a>, Errno> {
     if fd < 0 {
         return Err(Errno(libc::EBADF));
     }
-    // SAFETY: it is not -1. That it stays open is not known: each call of the system is told the number, and says `EBADF` where
-    // nothing has it.
+    // SAFETY: it is not -1. That it stays open is not known: each call of the system is told the number, and says
+    // `EBADF` where nothing has it.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
@@ -123,7 +123,8 @@ pub(crate) fn destroy(handle: Handle) {
     }
 }
 
-/// Blocks until a client has connected. The connection is counted as long as the program has this one of its descriptors open.
+/// Blocks until a client has connected. The connection is counted as long as the program has this one of its
+/// descriptors open.
 pub(crate) fn accept(handle: Handle, counted: impl Fn(&BareFds) -> RawFd) -> Result<BareFds, Errno> {
     let blocked = Blocked::new();
     loop {

@@ -8,7 +8,8 @@ use libc::{c_int, pollfd, sigset_t, timespec};
 
 use super::errno::Errno;
 
-/// What a bug raises in the thread that has it: blocked, it would end the program without its own handlers or a debugger.
+/// What a bug raises in the thread that has it: blocked, it would end the program without its own handlers or a
+/// debugger.
 const SYNCHRONOUS: [c_int; 7] =
     [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGABRT, libc::SIGSYS];
 
@@ -29,12 +30,14 @@ impl Blocked {
             unsafe { libc::sigdelset(&raw mut all, signal) };
         }
         let mut before = all;
-        // SAFETY: both sets are live and initialised; only this thread's mask changes. It cannot fail with valid arguments.
+        // SAFETY: both sets are live and initialised; only this thread's mask changes. It cannot fail with valid
+        // arguments.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before) };
         Self { before }
     }
 
-    /// Sleeps until a descriptor is ready or the time is over, with the mask of before. `Err(EINTR)`: a handler has run.
+    /// Sleeps until a descriptor is ready or the time is over, with the mask of before. `Err(EINTR)`: a handler has
+    /// run.
     pub(crate) fn poll(&self, fds: &mut [pollfd], timeout_ms: Option<u32>) -> Result<usize, Errno> {
         let timeout = timeout_ms.map(|ms| timespec {
             tv_sec: libc::time_t::from(ms / 1000),
@@ -47,9 +50,9 @@ impl Blocked {
         usize::try_from(ready).map_err(|_| std::io::Error::last_os_error().into())
     }
 
-    /// Whether a call that a handler has interrupted is to fail, as those of the system do: a handler that may have run was
-    /// installed without `SA_RESTART`. Which one has run, nobody tells; but those of faults, which runtimes and sanitizers
-    /// install, have not.
+    /// Whether a call that a handler has interrupted is to fail, as those of the system do: a handler that may have
+    /// run was installed without `SA_RESTART`. Which one has run, nobody tells; but those of faults, which runtimes
+    /// and sanitizers install, have not.
     pub(crate) fn is_to_interrupt(&self) -> bool {
         let mut asynchronous = (1..=libc::SIGRTMAX()).filter(|signal| !SYNCHRONOUS.contains(signal));
         asynchronous.any(|signal| {
@@ -90,6 +93,7 @@ pub(crate) fn take_back(signal: c_int, _blocked: &Blocked) {
     // SAFETY: the set is initialised and the signal number is valid.
     unsafe { libc::sigaddset(only.as_mut_ptr(), signal) };
     let no_wait = timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the set and the timeout are live and initialised; the information is not asked for. No handler interrupts it.
+    // SAFETY: the set and the timeout are live and initialised; the information is not asked for. No handler
+    // interrupts it.
     unsafe { libc::sigtimedwait(only.as_ptr(), ptr::null_mut(), &raw const no_wait) };
 }

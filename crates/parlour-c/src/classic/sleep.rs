@@ -10,7 +10,8 @@ use super::errno::Errno;
 use super::signals::Blocked;
 use super::table;
 
-/// How many can be woken by the end of their handle, at once. More may sleep; those find out when something else wakes them.
+/// How many can be woken by the end of their handle, at once. More may sleep; those find out when something else
+/// wakes them.
 const SLEEPERS_MAX: usize = 1024;
 
 /// Who sleeps on which descriptor. The array never grows, because sleeping in a signal handler must not allocate.

@@ -1,6 +1,7 @@
 //! `parlour/unix_sockets.h`: a connection is its socket and nothing else.
 //!
-//! A message is looked at (`MSG_PEEK`) before it is taken, so one that does not fit stays where it is, and there is no state.
+//! A message is looked at (`MSG_PEEK`) before it is taken, so one that does not fit stays where it is, and there is
+//! no state.
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -20,8 +21,8 @@ use super::sleep::{Direction, Woken, sleep};
 use super::table;
 use crate::guard;
 
-/// How long to wait for the rest of a length of which a part has come: nothing tells when more of it is there, because the socket
-/// is readable all the time. No honest sender cuts one up, so it may take a little longer.
+/// How long to wait for the rest of a length of which a part has come: nothing tells when more of it is there,
+/// because the socket is readable all the time. No honest sender cuts one up, so it may take a little longer.
 const REST_MIN_MS: u32 = 1;
 const REST_MAX_MS: u32 = 50;
 

@@ -1,5 +1,5 @@
-//! A program in C that is made of the header: it calls each function with NULL for each pointer in turn, and something that is
-//! right for all others.
+//! A program in C that is made of the header: it calls each function with NULL for each pointer in turn, and
+//! something that is right for all others.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;

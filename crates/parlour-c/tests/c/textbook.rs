@@ -1,5 +1,5 @@
-//! Programs as a course on operating systems has them, written for the classic names, with nothing of this library but the
-//! `#include`.
+//! Programs as a course on operating systems has them, written for the classic names, with nothing of this library
+//! but the `#include`.
 
 use std::io::Write;
 use std::path::Path;

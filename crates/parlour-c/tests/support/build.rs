@@ -29,8 +29,8 @@ pub fn clean() {
     let _ = std::fs::remove_dir_all(scratch());
 }
 
-/// The archive, without what debuggers need: valgrind reads it for seconds, for each program anew. `PARLOUR_TEST_ARCHIVE` is
-/// another one, built in another way.
+/// The archive, without what debuggers need: valgrind reads it for seconds, for each program anew.
+/// `PARLOUR_TEST_ARCHIVE` is another one, built in another way.
 pub fn archive() -> &'static Path {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
     ARCHIVE.get_or_init(|| {

@@ -244,11 +244,8 @@ impl<'a> Channel<'a> {
     /// Sleeps until a descriptor has one of these events, and makes sure that it is still the channel's.
     fn sleep(&self, fd: RawFd, direction: Direction, is_amid: bool, events: libc::c_short) -> Result<(), Errno> {
         let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
-        let woken = sleep(self.blocked, fd, direction, is_amid, events, None)?;
-        if self.state() == ENDED || FileId::of(fd) != Some(file) {
-            return Err(Errno(libc::EBADF));
-        }
-        match woken {
+        let is_there = || self.state() != ENDED && FileId::of(fd) == Some(file);
+        match sleep(self.blocked, fd, direction, is_amid, events, None, is_there)? {
             Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
             Woken::Interrupted | Woken::Ready(_) => Ok(()),
         }

@@ -88,7 +88,8 @@ impl Sleepers {
 
 /// Sleeps until `fd` has one of these events, a handler has run, or the handle was ended.
 ///
-/// The caller makes sure afterwards that the descriptor is what it was.
+/// `is_there` says whether the descriptor is still what it was. It is asked when this sleeper can be woken, and again
+/// when it has left the table, for which it has to wait until whoever has woken it has closed the descriptor.
 pub(crate) fn sleep(
     blocked: &Blocked,
     fd: RawFd,
@@ -96,11 +97,20 @@ pub(crate) fn sleep(
     is_amid: bool,
     events: c_short,
     timeout_ms: Option<u32>,
+    is_there: impl Fn() -> bool,
 ) -> Result<Woken, Errno> {
     let alarm = Alarm::set(blocked, fd, direction, is_amid);
+    if !is_there() {
+        return Err(Errno(libc::EBADF));
+    }
     let alarm_fd = alarm.fd();
     let mut fds = [pollfd { fd, events, revents: 0 }, pollfd { fd: alarm_fd, events: libc::POLLIN, revents: 0 }];
-    match blocked.poll(&mut fds, timeout_ms) {
+    let slept = blocked.poll(&mut fds, timeout_ms);
+    drop(alarm);
+    if !is_there() {
+        return Err(Errno(libc::EBADF));
+    }
+    match slept {
         Ok(_) => Ok(Woken::Ready(fds[0].revents)),
         Err(Errno(libc::EINTR)) => Ok(Woken::Interrupted),
         Err(errno) => Err(errno),

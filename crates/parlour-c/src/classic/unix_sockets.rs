@@ -114,7 +114,9 @@ fn disconnect(fd: RawFd) {
     if rustix::net::getsockname(socket).is_err() {
         return;
     }
-    table::lock(&blocked).sleepers.wake(fd);
+    // Who is woken has to see it closed: it cannot leave the table before.
+    let table = table::lock(&blocked);
+    table.sleepers.wake(fd);
     // SAFETY: the program gives this descriptor up, and does not use it any more.
     unsafe { libc::close(fd) };
 }
@@ -123,13 +125,14 @@ fn disconnect(fd: RawFd) {
 struct Socket<'a> {
     fd: BorrowedFd<'a>,
     blocked: Blocked,
-    /// Which one it is. Known before the first sleep.
-    file: Option<FileId>,
+    /// Which one it is.
+    file: FileId,
 }
 
 impl Socket<'_> {
     fn new(fd: RawFd) -> Result<Self, Errno> {
-        Ok(Self { fd: borrow(fd)?, blocked: Blocked::new(), file: None })
+        let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
+        Ok(Self { fd: borrow(fd)?, blocked: Blocked::new(), file })
     }
 
     /// Sleeps until it has one of these events, and makes sure that it is still the one that it was.
@@ -141,12 +144,9 @@ impl Socket<'_> {
         timeout_ms: Option<u32>,
     ) -> Result<libc::c_short, Errno> {
         let fd = self.fd.as_raw_fd();
-        let file = *self.file.get_or_insert(FileId::of(fd).ok_or(Errno(libc::EBADF))?);
-        let woken = sleep(&self.blocked, fd, direction, is_amid, events, timeout_ms)?;
-        if FileId::of(fd) != Some(file) {
-            return Err(Errno(libc::EBADF));
-        }
-        match woken {
+        let file = self.file;
+        let is_there = || FileId::of(fd) == Some(file);
+        match sleep(&self.blocked, fd, direction, is_amid, events, timeout_ms, is_there)? {
             Woken::Ready(events) => Ok(events),
             Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
             Woken::Interrupted => Ok(0),

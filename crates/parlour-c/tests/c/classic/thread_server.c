@@ -94,6 +94,15 @@ int main(int argc, char **argv)
     CHECK(pthread_join(blocked, NULL) == 0);
     ENDED(pair.client);
     disconnect_from(CHANNEL(pair.client));
+    /* At any moment: one that is woken just before the handle is closed must not sleep again. */
+    for (unsigned i = 0; i < (getenv("LIGHT") ? 20u : 500u); i++) {
+        connect_pair(argv[1], &pair.server, &pair.client, &pair.served);
+        CHECK(pthread_create(&blocked, NULL, receive_until_it_is_disconnected, &pair.served) == 0);
+        usleep(i % 50 * 10);
+        disconnect_from(CHANNEL(pair.served));
+        CHECK(pthread_join(blocked, NULL) == 0);
+        disconnect_from(CHANNEL(pair.client));
+    }
     destroy_server(SERVER(pair.server));
     return 0;
 }

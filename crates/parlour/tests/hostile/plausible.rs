@@ -31,6 +31,7 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
             F_OFD_SETLK | F_OFD_GETLK => ("lock", &[ENOLCK, EINTR]),
             F_DUPFD_CLOEXEC => ("dup", &[EMFILE]),
             F_ADD_SEALS => ("seal", &[EBUSY]),
+            F_SETPIPE_SZ => ("pipe_size", &[EPERM, EBUSY, ENOMEM]),
             _ => ("fcntl", &[]),
         },
         SYS_flock => ("flock", &[ENOLCK, EINTR]),
@@ -53,7 +54,7 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_getsockname | SYS_getpeername => ("getsockname", &[ENOBUFS]),
         SYS_shutdown => ("shutdown", &[ENOTCONN]),
         // EAGAIN is said of a full socket alone, and whoever has a full one to read from is awake: shared memory builds on it.
-        SYS_sendmsg if transport == Transport::Shm => {
+        SYS_sendmsg | SYS_sendto if transport == Transport::Shm => {
             ("send", &[EINTR, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET])
         }
         SYS_sendmsg | SYS_sendto => ("send", &[EINTR, EAGAIN, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET]),

@@ -152,14 +152,19 @@ impl Receiver {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),
                 Poll::Pending => None,
             };
-            let received = spares::with(|spares| {
+            let (received, is_exhausted) = spares::with(|spares| {
                 half.incoming.lend(spares);
                 let received = half.recv_now(out);
+                let is_exhausted = half.incoming.is_exhausted();
                 half.incoming.give_back(spares);
-                received
+                (received, is_exhausted)
             });
             if let Some(received) = received? {
                 budget.made_progress();
+                // What is known to be over need not be found out by a look. (An end that was announced stays so.)
+                if let Some(mut ready) = readable.filter(|_| is_exhausted) {
+                    ready.clear_ready();
+                }
                 return Poll::Ready(Ok(received));
             }
             if half.incoming.prepare_to_wait() {

@@ -144,7 +144,7 @@ pub(super) struct FrameReceiver {
     fds_max: u8,
     /// Headers may have a mark.
     has_marks: bool,
-    /// The last read found less than there was room for: nothing is left.
+    /// The last try to receive has read, and found less than there was room for: then nothing was left.
     is_drained: bool,
     /// How the stream has ended, once it has.
     ended: Option<End>,
@@ -276,6 +276,8 @@ impl FrameReceiver {
         if self.intake.is_none() {
             self.intake = Some(self.new_intake(None));
         }
+        // What an earlier read found says nothing: something may have come since, and have been announced.
+        self.is_drained = false;
         let fds_max = self.max().fds();
         let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
         loop {
@@ -311,8 +313,8 @@ impl FrameReceiver {
         }
     }
 
-    /// Whether everything that had come was read, and taken: until the descriptor announces something, there is nothing
-    /// more. (A read also stops behind descriptors, so where some may come this is not known.)
+    /// Whether the last try to receive has found everything that had come, and it is taken: until the descriptor announces
+    /// something, there is nothing more. (A read also stops behind descriptors, so where some may come this is not known.)
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_drained && self.fds_max == 0 && !self.has_message()
     }

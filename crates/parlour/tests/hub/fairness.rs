@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         ("a_newcomer_is_let_in_while_others_send_without_pause", newcomer),
         ("an_answer_goes_out_while_others_send_without_pause", answer),
         ("many_messages_that_came_at_once_are_handed_out_one_by_one", at_once),
+        ("what_comes_while_the_messages_of_one_read_are_handed_out_is_heard", while_handed_out),
     ]);
     for &transport in Transport::ALL {
         let name = format!("{transport}::a_crowd_of_newcomers_does_not_keep_messages_waiting");
@@ -47,6 +48,25 @@ fn floods(transport: Transport) {
 fn floods_large(transport: Transport) {
     // Two of them are a turn.
     in_turn(transport, 40_000, 2);
+}
+
+/// Between two of them the hub looks who has something to say, more often than there are messages in a turn.
+fn while_handed_out(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for together in 2..40u8 {
+        for number in 0..together {
+            connection.feed(&[number]).unwrap();
+        }
+        connection.flush().unwrap();
+        for number in 0..together {
+            assert_eq!(room.message(client), [number][..]);
+            if number == together - 2 {
+                connection.send(b"late").unwrap();
+            }
+        }
+        assert_eq!(room.message(client), b"late"[..], "after {together} that came together");
+    }
 }
 
 /// Two clients have more to say than can be heard at once, and then a third one says a word.

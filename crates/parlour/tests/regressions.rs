@@ -26,7 +26,7 @@ fn main() -> ExitCode {
                 Some(reason) => support::skipped(name, &reason),
             });
         }
-        for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendmsg", 2), ("fifo", "pwritev2", 4)] {
+        for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendto", 1), ("fifo", "pwritev2", 4)] {
             if Transport::ALL.iter().all(|known| known.to_string() != transport) {
                 continue;
             }

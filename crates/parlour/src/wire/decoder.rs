@@ -100,7 +100,7 @@ impl Decoder {
             std::mem::swap(&mut self.long, out);
             self.long_filled = 0;
             self.long_len = None;
-            self.expect(length);
+            self.note_length(length);
             return Ok(true);
         }
         let Some(length) = self.announced() else {
@@ -119,7 +119,7 @@ impl Decoder {
             out.clear();
             out.extend_from_slice(message);
             self.consume(HEADER_LEN + length);
-            self.expect(length);
+            self.note_length(length);
             return Ok(true);
         }
         if HEADER_LEN + length > BUFFER_LEN {
@@ -151,7 +151,7 @@ impl Decoder {
         out.extend_from_slice(message);
         self.is_marked = false;
         self.consume(HEADER_LEN + length);
-        self.expect(length);
+        self.note_length(length);
         true
     }
 
@@ -286,7 +286,7 @@ impl Decoder {
 
     /// Notes the length of a message, for the next one.
     #[inline]
-    fn expect(&mut self, length: usize) {
+    fn note_length(&mut self, length: usize) {
         self.expected = if length < EXPECTED_MIN { 0 } else { length.min(EXPECTED_MAX) };
     }
 

@@ -5,7 +5,7 @@ mod common;
 
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use common::{DEADLINE, Home, Running, TRANSPORTS, text};
 use rustix::process::Signal;
@@ -30,13 +30,11 @@ fn assert_nothing_left(directory: &Path) {
 }
 
 #[test]
-fn all_of_it_holds_in_less_than_ten_seconds_and_nothing_is_left() {
+fn all_of_it_holds_and_nothing_is_left() {
     let home = Home::new();
-    let started = Instant::now();
     let output = demo(&home, &[]).output().unwrap();
     let shown = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{shown}{}", text(&output.stderr));
-    assert!(started.elapsed() < Duration::from_secs(10), "{shown}");
     assert!(!shown.contains("FAILED"), "{shown}");
     for transport in TRANSPORTS {
         assert!(shown.lines().any(|line| line.starts_with(&format!("{transport} "))), "{shown}");

@@ -15,6 +15,8 @@ mod by_hand;
 mod client_files;
 #[path = "fifo/idle.rs"]
 mod idle;
+#[path = "fifo/large.rs"]
+mod large;
 #[path = "fifo/peers.rs"]
 mod peers;
 mod support;
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
             sweep::trials(),
             client_files::trials(),
             idle::trials(),
+            large::trials(),
             peers::trials(),
         ];
         trials.into_iter().flatten().collect()

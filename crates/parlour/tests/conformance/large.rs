@@ -22,6 +22,28 @@ pub fn large_messages_pass_each_way(setting: Setting) {
     });
 }
 
+/// A receiver may expect a message to be as long as the one before it, and must not mind when it is not; nor may it matter
+/// how many short ones came first.
+pub fn long_messages_pass_whatever_came_before_them(setting: Setting) {
+    const AFTER: [usize; 16] =
+        [20_000, 20_000, 20_000, 5, 20_000, 19_999, 20_001, 0, 65_536, 65_536, 70_000, 70_000, 4, MIB, MIB, 30_000];
+    each_way(setting, |mut sender, mut receiver| {
+        for short in [0, 1, 14, 15, 16, 40] {
+            let lengths = || std::iter::repeat_n(7, short).chain(AFTER);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    for (seed, length) in lengths().enumerate() {
+                        sender.send(data::message(seed, length)).unwrap();
+                    }
+                });
+                for (seed, length) in lengths().enumerate() {
+                    data::check(&receiver.recv().unwrap().expect("a message"), seed, length);
+                }
+            });
+        }
+    });
+}
+
 pub fn large_messages_pass_both_ways_at_once(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {

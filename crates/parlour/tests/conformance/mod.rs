@@ -112,6 +112,7 @@ scenarios! {
         a_send_to_a_full_channel_goes_on_when_the_peer_reads;
     large:
         large_messages_pass_each_way,
+        long_messages_pass_whatever_came_before_them,
         large_messages_pass_both_ways_at_once;
     vectored:
         a_message_in_parts_arrives_as_one;

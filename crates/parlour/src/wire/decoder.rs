@@ -439,6 +439,34 @@ mod tests {
         assert_eq!(seen.len(), 1, "one buffer is enough");
     }
 
+    /// A read that ends with a message makes the decoder expect one like it, and then others come, as much of them with one
+    /// read as there is room for.
+    #[test]
+    fn what_is_not_as_expected_is_put_right() {
+        const EXPECTED: usize = 20_000;
+        let message = |length: usize, seed: usize| (0..length).map(|at| (at * 31 + seed) as u8).collect::<Vec<u8>>();
+        for length in [0, 5, EXPECTED - 1, EXPECTED, EXPECTED + 1, EXPECTED_MAX, BUFFER_LEN, 300_000] {
+            for step in [1, HEADER_LEN, HEADER_LEN + 1, 9, EXPECTED, EXPECTED + HEADER_LEN, EXPECTED + 100, 1 << 20] {
+                let mut decoder = Decoder::new(1 << 20);
+                let first = message(EXPECTED, 1);
+                assert_eq!(decode(&mut decoder, &frame_of(&first), &[1 << 20]), Ok(vec![first]));
+                let messages = [message(length, 2), message(7, 3), message(30_000, 4)];
+                let stream: Vec<u8> = messages.iter().flat_map(|message| frame_of(message)).collect();
+                // The first read of them, and then the rest.
+                let mut sizes = vec![step];
+                sizes.resize(64, 1 << 20);
+                let got = decode(&mut decoder, &stream, &sizes);
+                assert!(got.as_deref() == Ok(&messages[..]), "{length} bytes after {EXPECTED}, {step} at first");
+                assert!(decoder.is_at_boundary());
+            }
+        }
+        // Nor is one that is too long taken for it.
+        let mut decoder = Decoder::new(EXPECTED);
+        decode(&mut decoder, &frame_of(&message(EXPECTED, 1)), &[1 << 20]).unwrap();
+        let error = decode(&mut decoder, &frame_of(&message(EXPECTED + 1, 2)), &[1 << 20]).unwrap_err();
+        assert_eq!(error.length, EXPECTED + 1);
+    }
+
     #[test]
     fn what_is_missing_is_told_at_every_split_point() {
         let messages: [Vec<u8>; 3] = [b"first".to_vec(), Vec::new(), vec![3; 100_000]];

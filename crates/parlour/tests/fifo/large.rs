@@ -23,7 +23,7 @@ fn grows() {
     let mut server = driver.client();
     let room = |client: &Connection| fcntl_getpipe_size(client.send_fd().unwrap()).unwrap();
     let before = room(&client);
-    client.send(&data::message(1, 10_000)).unwrap();
+    client.send(data::message(1, 10_000)).unwrap();
     assert_eq!(room(&client), before);
     // All of it goes at once, although nobody reads.
     client.try_send(data::message(2, 500_000)).unwrap();

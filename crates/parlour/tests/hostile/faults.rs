@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::plausible;
 use crate::by_hand::steps::marked;
-use crate::by_hand::trace::{Traced, cannot_inject};
+use crate::by_hand::trace::{Call, Traced, cannot_inject};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
@@ -420,7 +420,10 @@ impl Rounds<'_> {
             if let Some((number, kind)) = fault {
                 if traced.go_to_call(number) {
                     let call = traced.call();
-                    let (name, errors) = plausible::errors(self.transport, &call);
+                    let (name, errors) = match step == "tokio" && wakes_a_runtime(&call) {
+                        true => ("write", &[][..]),
+                        false => plausible::errors(self.transport, &call),
+                    };
                     let plausible = |error: &&i32| !TOLD_ONCE.contains(&step) || **error != libc::EAGAIN;
                     if let Some(&error) = errors.iter().filter(plausible).nth(kind) {
                         traced.fail(error, plausible::is_made(&call));
@@ -446,6 +449,12 @@ impl Rounds<'_> {
         self.traced.child().expect("again");
         round
     }
+}
+
+/// Whether this is the write with which a runtime wakes itself, to an eventfd(2): its own affair, and a panic of its own when
+/// it fails.
+fn wakes_a_runtime(call: &Call) -> bool {
+    call.number == libc::SYS_write && call.arguments[2] == 8
 }
 
 /// Kills a process that stands still, so that whoever waits for it comes back.

@@ -95,6 +95,7 @@ mod sender;
 mod server;
 mod shared_bytes;
 mod shm;
+mod spin;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -197,7 +197,8 @@ impl ServerOptions {
     ///
     /// Waking a sleeper costs more than everything else about a small message; a peer that answers at once is heard
     /// several times sooner this way. The price is up to some 20 microseconds of processor time for each wait, which other
-    /// processes that have work take over by being yielded to. A connection that stays idle sleeps.
+    /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
+    /// once for a while. A connection that stays idle sleeps.
     #[must_use]
     pub fn yields(mut self, count: u32) -> Self {
         self.yields = count;
@@ -405,7 +406,8 @@ impl ConnectOptions {
     ///
     /// Waking a sleeper costs more than everything else about a small message; a peer that answers at once is heard
     /// several times sooner this way. The price is up to some 20 microseconds of processor time for each wait, which other
-    /// processes that have work take over by being yielded to. A connection that stays idle sleeps.
+    /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
+    /// once for a while. A connection that stays idle sleeps.
     #[must_use]
     pub fn yields(mut self, count: u32) -> Self {
         self.yields = count;

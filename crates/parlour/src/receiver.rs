@@ -12,6 +12,7 @@ use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::message::Message;
 use crate::peer::Peer;
+use crate::spin::Spin;
 use crate::transport::{Fault, Incoming, Received, Transport};
 use crate::wait::{Deadline, wait_for};
 
@@ -21,11 +22,12 @@ const RECV: &str = "receive from";
 pub struct Receiver {
     common: Arc<Common>,
     pub(crate) incoming: Incoming,
+    spin: Spin,
 }
 
 impl Receiver {
     pub(crate) fn new(common: Arc<Common>, incoming: Incoming) -> Self {
-        Self { common, incoming }
+        Self { common, incoming, spin: Spin::new() }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Common> {
@@ -111,9 +113,9 @@ impl Receiver {
 
     /// Lets the other side run before we look, when we have just sent it something and wait for its answer: that cannot be
     /// here yet, and on a shared processor the other side has only now a chance to make it.
-    pub(crate) fn expect_answer(&self) {
-        if self.common.yields > 0 && self.incoming.has_to_ask() {
-            std::thread::yield_now();
+    pub(crate) fn expect_answer(&mut self) {
+        if self.incoming.has_to_ask() {
+            self.spin.yield_now(self.common.yields);
         }
     }
 
@@ -132,14 +134,12 @@ impl Receiver {
         // deadline is looked at once more, and no more than once.
         let mut in_time = true;
         let mut looked_once_more = false;
-        let mut yields = self.common.yields;
+        let mut looks = self.spin.begin(self.common.yields);
         loop {
             if let Some(received) = self.recv_now(out)? {
                 return Ok(received);
             }
-            if yields > 0 && in_time {
-                yields -= 1;
-                std::thread::yield_now();
+            if in_time && self.spin.look_again(&mut looks) {
                 in_time = !deadline.is_over();
                 continue;
             }
@@ -150,7 +150,7 @@ impl Receiver {
                 (false, false) => false,
             };
             in_time = ready && !deadline.is_over();
-            yields = self.common.yields;
+            looks = self.spin.begin(self.common.yields);
             if !ready {
                 return Err(self.common.error(
                     ErrorKind::TimedOut,

@@ -13,6 +13,7 @@ use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
+use crate::spin::Spin;
 use crate::sys::fork::Process;
 use crate::transport::stream::message_len;
 use crate::transport::{Fault, Outgoing, Transport};
@@ -30,6 +31,7 @@ pub struct Sender {
     common: Arc<Common>,
     outgoing: Outgoing,
     finished: bool,
+    spin: Spin,
     /// Something was sent since somebody asked.
     has_sent: bool,
     process: Process,
@@ -37,7 +39,7 @@ pub struct Sender {
 
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
-        Self { common, outgoing, finished: false, has_sent: false, process: Process::current() }
+        Self { common, outgoing, finished: false, spin: Spin::new(), has_sent: false, process: Process::current() }
     }
 
     /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
@@ -163,24 +165,25 @@ impl Sender {
     fn send_until(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
         self.check(parts)?;
         let mut sent = 0;
-        let mut yields = self.common.yields;
+        let mut looks = self.spin.begin(self.common.yields);
         loop {
-            let given_up = match self.outgoing().try_send(parts, fds, &mut sent) {
+            let before = sent;
+            let result = self.outgoing().try_send(parts, fds, &mut sent);
+            if sent > before {
+                // A long message goes in many parts, and the peer is at work on it.
+                looks = self.spin.begin(self.common.yields);
+            }
+            let given_up = match result {
                 Ok(true) => {
                     self.has_sent = true;
                     return Ok(());
                 }
-                Ok(false) if yields > 0 && !deadline.is_over() => {
-                    yields -= 1;
-                    std::thread::yield_now();
-                    continue;
-                }
+                Ok(false) if !deadline.is_over() && self.spin.look_again(&mut looks) => continue,
                 Ok(false) => match self.prepare_to_wait() {
                     Ok(true) if !deadline.is_over() => continue,
                     Ok(_) => match self.wait(deadline) {
                         Ok(true) => {
-                            // A long message goes in many parts, and the peer is at work on it.
-                            yields = self.common.yields;
+                            looks = self.spin.begin(self.common.yields);
                             continue;
                         }
                         Ok(false) => self.timed_out(),

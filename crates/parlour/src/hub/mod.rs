@@ -41,6 +41,7 @@ use crate::limits::Refusals;
 use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
+use crate::spin::Spin;
 use crate::sys::fork::Process;
 use crate::transport::{Capabilities, Spares, Transport};
 use crate::wait::{Deadline, wait};
@@ -137,6 +138,7 @@ pub struct Hub {
     unsent_max: usize,
     when_slow: WhenSlow,
     yields: u32,
+    spin: Spin,
     shutdown: ShutdownHandle,
     process: Process,
 }
@@ -173,6 +175,7 @@ impl Hub {
             unsent_max: *unsent_max,
             when_slow: *when_slow,
             yields: of_server.yields,
+            spin: Spin::new(),
             shutdown: server.shutdown_handle(),
             process: Process::current(),
             server,

@@ -50,7 +50,7 @@ impl Hub {
         if self.fed_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
             self.flush_fed();
         }
-        let mut yields = self.yields;
+        let mut looks = self.spin.begin(self.yields);
         let mut in_time = true;
         let mut looked_for_the_last_time = false;
         loop {
@@ -71,9 +71,7 @@ impl Hub {
                     if self.look()? || looked_for_the_last_time {
                         continue;
                     }
-                    if yields > 0 {
-                        yields -= 1;
-                        std::thread::yield_now();
+                    if self.spin.look_again(&mut looks) {
                         continue;
                     }
                     let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);

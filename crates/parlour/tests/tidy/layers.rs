@@ -5,7 +5,7 @@ use super::source::{Source, library};
 /// The parts from the bottom up. Each may use those of the lines above it here, and its own; those of the first use nobody.
 const LAYERS: &[&[&str]] = &[
     &["wire", "sys", "shm"],
-    &["error", "address", "message", "peer", "shared_bytes", "wait"],
+    &["error", "address", "message", "peer", "shared_bytes", "wait", "spin"],
     &["name"],
     &["limits", "poller"],
     &["transport"],

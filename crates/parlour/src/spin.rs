@@ -1,0 +1,138 @@
+//! Looking again a few times before sleeping: a peer that answers at once is heard several times sooner than it takes to be
+//! woken.
+//!
+//! Between two looks the processor is yielded. That costs a few hundred nanoseconds where nobody else wants it, and where
+//! the peer does it is what lets it answer. But where others want it, too, each yield may give them a slice of milliseconds,
+//! and whoever sleeps instead is woken when the answer is there: then it is better to sleep.
+
+use std::time::{Duration, Instant};
+
+/// A yield that took longer has given the processor to somebody with work of his own.
+const SLICE: Duration = Duration::from_micros(200);
+
+/// How many waits then go without yielding: so many at first, and twice as many each time, up to the most. So what the
+/// attempts cost is little beside what they are for.
+const RESTS_MIN: u16 = 32;
+const RESTS_MAX: u16 = 2048;
+
+/// Whether yielding is worth while at present.
+#[derive(Debug)]
+pub(crate) struct Spin {
+    /// How many waits are still to go without yielding.
+    rests: u16,
+    /// How many there will be the next time.
+    rests_next: u16,
+}
+
+/// One wait.
+#[derive(Debug)]
+pub(crate) struct Looks {
+    /// How often it may still look again.
+    left: u32,
+    /// When the last yield was over.
+    since: Option<Instant>,
+}
+
+impl Spin {
+    pub(crate) const fn new() -> Self {
+        Self { rests: 0, rests_next: RESTS_MIN }
+    }
+
+    /// Begins a wait that looks again so many times at most.
+    pub(crate) fn begin(&mut self, yields: u32) -> Looks {
+        let left = match self.rests {
+            0 => yields,
+            _ => 0,
+        };
+        self.rests = self.rests.saturating_sub(1);
+        Looks { left, since: None }
+    }
+
+    /// Yields the processor before another look, `true`; or it is time to sleep.
+    pub(crate) fn look_again(&mut self, looks: &mut Looks) -> bool {
+        if looks.left == 0 {
+            return false;
+        }
+        looks.left -= 1;
+        let before = looks.since.unwrap_or_else(Instant::now);
+        std::thread::yield_now();
+        let after = Instant::now();
+        looks.since = Some(after);
+        self.note(looks, after.saturating_duration_since(before));
+        true
+    }
+
+    /// Yields once, before the first look.
+    pub(crate) fn yield_now(&mut self, yields: u32) {
+        let mut looks = self.begin(yields.min(1));
+        self.look_again(&mut looks);
+    }
+
+    /// Judges a yield by how long it took.
+    fn note(&mut self, looks: &mut Looks, took: Duration) {
+        if took > SLICE {
+            looks.left = 0;
+            self.rests = self.rests_next;
+            self.rests_next = self.rests_next.saturating_mul(2).min(RESTS_MAX);
+        } else if looks.left == 0 {
+            // All of them were short.
+            self.rests_next = (self.rests_next / 2).max(RESTS_MIN);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHORT: Duration = Duration::from_nanos(300);
+    const LONG: Duration = Duration::from_millis(3);
+
+    /// How many yields there are in each of so many waits, in which nothing comes and each yield takes so long.
+    fn waits(spin: &mut Spin, count: usize, took: Duration) -> Vec<u32> {
+        let wait = |_| {
+            let mut looks = spin.begin(40);
+            let mut yields = 0;
+            while looks.left > 0 {
+                looks.left -= 1;
+                yields += 1;
+                spin.note(&mut looks, took);
+            }
+            yields
+        };
+        (0..count).map(wait).collect()
+    }
+
+    #[test]
+    fn where_nobody_else_wants_the_processor_each_wait_yields() {
+        assert_eq!(waits(&mut Spin::new(), 1000, SHORT), [40; 1000]);
+    }
+
+    #[test]
+    fn after_a_long_yield_the_wait_sleeps_and_so_do_those_that_follow() {
+        let mut spin = Spin::new();
+        let yields = waits(&mut spin, 10_000, LONG);
+        let tried: Vec<_> = (0..yields.len()).filter(|&at| yields[at] > 0).collect();
+        assert!(yields.iter().all(|&yields| yields <= 1));
+        assert_eq!(tried, [0, 33, 98, 227, 484, 997, 2022, 4071, 6120, 8169], "less and less often");
+    }
+
+    #[test]
+    fn when_yields_are_short_again_every_wait_has_them_before_long() {
+        let mut spin = Spin::new();
+        waits(&mut spin, 10_000, LONG);
+        let yields = waits(&mut spin, 3000, SHORT);
+        assert!(yields[2048..].iter().all(|&yields| yields == 40));
+        // And the next long one costs less again.
+        assert_eq!(spin.rests_next, RESTS_MIN);
+    }
+
+    #[test]
+    fn who_is_told_not_to_yield_never_does() {
+        let mut spin = Spin::new();
+        let mut looks = spin.begin(0);
+        assert!(!spin.look_again(&mut looks));
+        spin.yield_now(0);
+        assert!(looks.since.is_none());
+    }
+}

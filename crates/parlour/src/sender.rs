@@ -168,7 +168,10 @@ impl Sender {
         let mut looks = self.spin.begin(self.common.yields);
         loop {
             let before = sent;
-            let result = self.outgoing().try_send(parts, fds, &mut sent);
+            let result = match looks.are_left() {
+                true => self.outgoing().try_send_most(parts, fds, &mut sent),
+                false => self.outgoing().try_send(parts, fds, &mut sent),
+            };
             if sent > before {
                 // A long message goes in many parts, and the peer is at work on it.
                 looks = self.spin.begin(self.common.yields);

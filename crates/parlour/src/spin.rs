@@ -81,6 +81,13 @@ impl Spin {
     }
 }
 
+impl Looks {
+    /// Whether it may look again before it sleeps.
+    pub(crate) fn are_left(&self) -> bool {
+        self.left > 0
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -126,6 +126,8 @@ fn torn(transport: &str, call: &str, which: u32) {
     let role = Child::command("client", &[&address]);
     let mut traced = Command::new("strace");
     traced.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:error=ENOMEM:when={which}")]);
+    // What a FIFO is not lent is written to it.
+    traced.args(["-e", "inject=vmsplice:error=ENOSYS"]);
     traced.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
     let mut client = Child::start(&mut traced);
     client.say("connect");

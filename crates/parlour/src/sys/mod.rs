@@ -5,6 +5,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod fork;
+pub(crate) mod lent_pages;
 pub(crate) mod listen_fds;
 pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;

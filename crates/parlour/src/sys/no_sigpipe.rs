@@ -2,7 +2,7 @@
 //!
 //! Implementation notes: `pwritev2(2)` with `RWF_NOSIGNAL` from Linux 6.18. Before that the signal is blocked for the
 //! thread during `writev` and taken back if the write raised it, as libpq does. `--cfg parlour_sigpipe_mask` forces the
-//! second way.
+//! second way; vmsplice(2) knows no other.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice};
@@ -32,8 +32,13 @@ pub(crate) fn write_vectored(fifo: impl AsFd, parts: &[IoSlice<'_>]) -> io::Resu
 }
 
 fn write_masked(fifo: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    masked(|| rustix::io::writev(fifo, parts))
+}
+
+/// Makes a system call that puts something into a FIFO, with the signal blocked.
+pub(super) fn masked(call: impl FnOnce() -> rustix::io::Result<usize>) -> io::Result<usize> {
     let blocked = BlockedSigpipe::new()?;
-    let result = rustix::io::writev(fifo, parts);
+    let result = call();
     if result == Err(Errno::PIPE) {
         blocked.take_back();
     }
@@ -50,7 +55,6 @@ struct BlockedSigpipe {
 impl BlockedSigpipe {
     fn new() -> io::Result<Self> {
         let mut sigpipe = MaybeUninit::uninit();
-        let mut pending = MaybeUninit::uninit();
         let mut before = MaybeUninit::uninit();
         // SAFETY: `sigemptyset` initialises the set that its argument points to.
         unsafe { libc::sigemptyset(sigpipe.as_mut_ptr()) };
@@ -58,19 +62,21 @@ impl BlockedSigpipe {
         let mut sigpipe: libc::sigset_t = unsafe { sigpipe.assume_init() };
         // SAFETY: the set is initialised and the signal number is valid.
         unsafe { libc::sigaddset(&raw mut sigpipe, libc::SIGPIPE) };
-        // SAFETY: the set is writable; the call initialises it.
-        if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: initialised by the successful call before.
-        let was_pending = unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1;
         // SAFETY: both sets are live, one initialised and one to be initialised; only this thread's mask changes.
         let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const sigpipe, before.as_mut_ptr()) };
         if result != 0 {
             return Err(io::Error::from_raw_os_error(result));
         }
         // SAFETY: initialised by the successful call before.
-        Ok(Self { sigpipe, before: unsafe { before.assume_init() }, was_pending })
+        let before: libc::sigset_t = unsafe { before.assume_init() };
+        // SAFETY: the set is initialised and the signal number is valid.
+        let was_blocked = unsafe { libc::sigismember(&raw const before, libc::SIGPIPE) } == 1;
+        let mut blocked = Self { sigpipe, before, was_pending: false };
+        // One that was not blocked is not pending: it would have been delivered.
+        if was_blocked {
+            blocked.was_pending = is_pending()?;
+        }
+        Ok(blocked)
     }
 
     /// Takes the `SIGPIPE` that a write of ours raised, unless one was pending before and the two are one now.
@@ -99,6 +105,17 @@ impl Drop for BlockedSigpipe {
     }
 }
 
+/// Whether a `SIGPIPE` waits for this thread.
+fn is_pending() -> io::Result<bool> {
+    let mut pending = MaybeUninit::uninit();
+    // SAFETY: the set is writable; the call initialises it.
+    if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: initialised by the successful call before.
+    Ok(unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -110,13 +127,13 @@ mod tests {
     ) {
         std::thread::spawn(move || {
             let outer = BlockedSigpipe::new().unwrap();
+            assert!(!is_pending().unwrap());
             let (reader, writer) = rustix::pipe::pipe().unwrap();
             drop(reader);
             let error = write(writer.as_fd(), &[IoSlice::new(b"x")]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-            let after = BlockedSigpipe::new().unwrap();
-            assert!(!after.was_pending, "no signal was left behind");
-            drop((after, outer));
+            assert!(!is_pending().unwrap(), "no signal was left behind");
+            drop(outer);
         })
         .join()
         .unwrap();
@@ -130,5 +147,11 @@ mod tests {
     #[test]
     fn the_way_of_older_kernels_takes_its_signal_back() {
         write_and_see_whether_a_signal_comes(write_masked);
+    }
+
+    #[test]
+    fn nor_do_lent_pages_raise_one() {
+        use crate::sys::lent_pages::LentPages;
+        write_and_see_whether_a_signal_comes(|fifo, _| LentPages::new(1).unwrap().lend(0..1, fifo));
     }
 }

@@ -58,7 +58,7 @@ const JOINED_MAX: usize = 1024;
 /// What one read brought.
 pub(super) struct Read {
     pub(super) bytes: usize,
-    /// There was more in the datagram.
+    /// There was more in the datagram, or there may be more in the stream than was asked for.
     pub(super) is_cut: bool,
     /// The descriptors that came along.
     pub(super) fds: Result<Vec<OwnedFd>, LostFds>,

@@ -60,6 +60,19 @@ impl Outgoing {
         }
     }
 
+    /// [`try_send`](Self::try_send) for who will look again: it may leave room that is too little to be worth while.
+    pub(crate) fn try_send_most(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
+        match self {
+            Self::Fifo(outgoing) if fds.is_empty() => outgoing.try_send_most(parts, sent),
+            outgoing => outgoing.try_send(parts, fds, sent),
+        }
+    }
+
     /// [`feed`](Self::feed), if no more than `max` bytes are kept then.
     #[inline]
     pub(crate) fn feed_within(&mut self, message: &[u8], max: usize) -> bool {

@@ -298,8 +298,8 @@ impl FrameReceiver {
             let room: usize = spaces.iter().map(|space| space.len()).sum();
             match read(&mut spaces) {
                 Ok(Read { bytes: 0, .. }) => self.ended = Some(End::Orderly),
-                Ok(Read { bytes, fds, .. }) => {
-                    self.is_drained = bytes < room;
+                Ok(Read { bytes, is_cut, fds }) => {
+                    self.is_drained = bytes < room && !is_cut;
                     intake.decoder.filled(bytes);
                     intake.attach(fds, fds_max);
                 }

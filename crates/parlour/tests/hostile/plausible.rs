@@ -61,6 +61,8 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_recvmsg | SYS_recvfrom => ("receive", &[EINTR, EAGAIN, ENOMEM, ECONNRESET]),
         SYS_read | SYS_readv | SYS_pread64 => ("read", &[EINTR, EAGAIN, EIO]),
         SYS_write | SYS_writev | SYS_pwrite64 => ("write", &[EINTR, EAGAIN, ENOSPC, EDQUOT, ENOMEM, EPIPE]),
+        SYS_vmsplice => ("vmsplice", &[EINTR, EAGAIN, ENOMEM, EPIPE, ENOSYS, EPERM]),
+        SYS_ioctl if call.arguments[1] == FIONREAD => ("unread", &[ENOTTY, EPERM]),
         SYS_pwritev2 => ("pwritev2", &[EINTR, EAGAIN, ENOMEM, EPIPE, EOPNOTSUPP]),
         SYS_epoll_create1 => ("epoll_create", &[EMFILE, ENFILE, ENOMEM]),
         SYS_epoll_ctl => ("epoll_ctl", &[ENOMEM, ENOSPC]),

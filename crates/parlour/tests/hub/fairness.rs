@@ -8,7 +8,7 @@ use parlour::hub::{Client, Event, HubOptions};
 use parlour::{Connection, ServerOptions, Transport};
 
 use super::room::{Room, event};
-use crate::support::{DEADLINE, skipped, trial};
+use crate::support::{DEADLINE, data, skipped, trial};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = crate::over_every_transport(&[
@@ -18,6 +18,7 @@ pub fn trials() -> Vec<Trial> {
         ("an_answer_goes_out_while_others_send_without_pause", answer),
         ("many_messages_that_came_at_once_are_handed_out_one_by_one", at_once),
         ("what_comes_while_the_messages_of_one_read_are_handed_out_is_heard", while_handed_out),
+        ("what_lies_behind_a_long_message_is_heard", behind_a_long_one),
     ]);
     for &transport in Transport::ALL {
         let name = format!("{transport}::a_crowd_of_newcomers_does_not_keep_messages_waiting");
@@ -48,6 +49,19 @@ fn floods(transport: Transport) {
 fn floods_large(transport: Transport) {
     // Two of them are a turn.
     in_turn(transport, 40_000, 2);
+}
+
+/// The hub learns of what comes once, and so it has to know whether a read has left something.
+fn behind_a_long_one(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (client, mut connection) = room.join();
+    for length in [5_000, 65_531, 65_532, 65_533, 69_628, 69_629, 5_000, 65_536, 5_000, 130_000] {
+        let message = data::message(1, length);
+        connection.send(message).unwrap();
+        connection.send(b"behind").unwrap();
+        assert_eq!(room.message(client), *message);
+        assert_eq!(room.message(client), b"behind"[..]);
+    }
 }
 
 /// Between two of them the hub looks who has something to say, more often than there are messages in a turn.

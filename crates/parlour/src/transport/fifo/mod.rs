@@ -5,16 +5,17 @@
 //! has gone works again when somebody else opens the FIFO for reading, so the first broken pipe is final here.
 
 mod connect;
+mod lending;
 mod listen;
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
 use rustix::io::Errno;
-use rustix::pipe::fcntl_setpipe_size;
+use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::half::Read;
 use super::stream::{FrameReceiver, FrameSender, message_len};
@@ -26,6 +27,7 @@ use crate::peer::Peer;
 use crate::sys::no_sigpipe;
 use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::wire::client_file::{ClientFile, ClientId};
+use lending::{Lender, Lent};
 
 pub(crate) use connect::Handshake;
 pub(crate) use listen::{Listener, is_gone};
@@ -34,11 +36,14 @@ const FILE: &str = Transport::Fifo.file_name();
 /// The mode of every FIFO here: they are for one user.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// From which length of a message on a FIFO is made larger, and how large: as much as any user may have without privileges
-/// (`/proc/sys/fs/pipe-max-size`). A new one holds 64 KiB, and each time that it is full or empty one side waits for the
-/// other.
-const LONG: usize = 60 * 1024;
-const LARGE: usize = 1024 * 1024;
+/// From which length of a message on a FIFO is made larger, and how large. A new one holds 64 KiB, and each time that it is
+/// full or empty one side waits for the other. Measured: nothing is gained by more, and the processor's cache holds less.
+const LONG: usize = 32 * 1024;
+const LARGE: usize = 256 * 1024;
+
+/// How much is read at once, at most, of a long message. Nobody writes while somebody reads, and so both sides work at the
+/// same time only when neither does for long.
+const READ_MAX: usize = 64 * 1024;
 
 const READ: OFlags = OFlags::RDONLY.union(COMMON);
 const WRITE: OFlags = OFlags::WRONLY.union(COMMON);
@@ -99,10 +104,45 @@ fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, ma
             fifo: Some(MayShare::Alone(writer)),
             frames: FrameSender::default(),
             is_large: false,
+            lender: None,
         }),
         peer,
         permit,
     }
+}
+
+/// Which room in a FIFO is used.
+#[derive(Clone, Copy)]
+enum Room {
+    Any,
+    /// In a little room bytes can only be written, and behind written ones there is soon no room to lend any: that costs
+    /// more than to wait a moment.
+    Much,
+}
+
+/// Writes without waiting, and without a signal.
+fn write(
+    fifo: BorrowedFd<'_>,
+    lender: &mut Option<Box<Lender>>,
+    room: Room,
+    pieces: &[IoSlice<'_>],
+) -> io::Result<usize> {
+    if let Some(lending) = lender {
+        match (lending.write(fifo, pieces), room) {
+            (Ok(Lent::Some(count)), _) => return Ok(count),
+            (Ok(Lent::NoRoom), Room::Much) => return Err(ErrorKind::WouldBlock.into()),
+            (Ok(Lent::NoRoom | Lent::TooShort), _) => {}
+            (Err(error), _) => match error.kind() {
+                ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::BrokenPipe => return Err(error),
+                // A system that does not have it, or forbids it (seccomp(2)).
+                _ => {
+                    tracing::debug!(%error, "long messages are copied into the FIFO");
+                    *lender = None;
+                }
+            },
+        }
+    }
+    no_sigpipe::write_vectored(fifo, pieces)
 }
 
 pub(crate) struct Outgoing {
@@ -111,6 +151,8 @@ pub(crate) struct Outgoing {
     frames: FrameSender,
     /// The FIFO was made larger, as far as it may be.
     is_large: bool,
+    /// What makes long messages cheaper, where there is some.
+    lender: Option<Box<Lender>>,
 }
 
 impl Outgoing {
@@ -123,22 +165,41 @@ impl Outgoing {
     }
 
     pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
-        let Some(fifo) = &self.fifo else { return Err(Fault::Disconnected) };
+        self.try_send_to(parts, sent, Room::Any)
+    }
+
+    /// [`try_send`](Self::try_send) that leaves room in which nothing can be lent.
+    pub(super) fn try_send_most(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
+        self.try_send_to(parts, sent, Room::Much)
+    }
+
+    fn try_send_to(&mut self, parts: &[IoSlice<'_>], sent: &mut usize, room: Room) -> Result<bool, Fault> {
         if !self.is_large && message_len(parts) >= LONG {
-            self.is_large = true;
-            // Where it may not be (a user may have so much in all), it is slower and no less right.
-            if let Err(errno) = fcntl_setpipe_size(fifo, LARGE) {
-                tracing::debug!(%errno, "the FIFO stays as it is");
-            }
+            self.enlarge();
         }
-        let result = self.frames.try_send(parts, sent, |pieces| no_sigpipe::write_vectored(fifo, pieces));
+        let Self { fifo, frames, lender, .. } = self;
+        let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
+        let result = frames.try_send(parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
         self.end_if_broken(result)
     }
 
     pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Some(fifo) = &self.fifo else { return Err(Fault::Disconnected) };
-        let result = self.frames.try_flush(|pieces| no_sigpipe::write_vectored(fifo, pieces));
+        let Self { fifo, frames, lender, .. } = self;
+        let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
+        let result = frames.try_flush(|pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
         self.end_if_broken(result)
+    }
+
+    /// Makes ready for long messages, once. Where that may not be (a user may have so much in all), they are slower and no
+    /// less right.
+    fn enlarge(&mut self) {
+        self.is_large = true;
+        let Some(fifo) = &self.fifo else { return };
+        let capacity = fcntl_setpipe_size(fifo, LARGE).or_else(|errno| {
+            tracing::debug!(%errno, "the FIFO stays as it is");
+            fcntl_getpipe_size(fifo)
+        });
+        self.lender = capacity.ok().and_then(Lender::new).map(Box::new);
     }
 
     /// A broken pipe is final: whoever opens the FIFO for reading later must not get the rest.
@@ -180,14 +241,16 @@ impl Incoming {
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
         let fifo = &self.fifo;
         self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
-            let bytes = match spaces {
+            let (bytes, is_cut) = match spaces {
                 // Most reads are into one space, for which the kernel does less.
-                [space, rest @ ..] if rest.iter().all(|space| space.is_empty()) => {
-                    rustix::io::read(fifo, &mut space[..])?
+                [space, rest @ ..] if space.len() >= READ_MAX || rest.iter().all(|space| space.is_empty()) => {
+                    let count = space.len().min(READ_MAX);
+                    let bytes = rustix::io::read(fifo, &mut space[..count])?;
+                    (bytes, bytes == READ_MAX)
                 }
-                spaces => rustix::io::readv(fifo, spaces)?,
+                spaces => (rustix::io::readv(fifo, spaces)?, false),
             };
-            Ok(Read::of_bytes(bytes))
+            Ok(Read { is_cut, ..Read::of_bytes(bytes) })
         })
     }
 

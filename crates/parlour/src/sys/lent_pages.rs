@@ -1,0 +1,92 @@
+//! Memory of which a FIFO takes whole pages, instead of copies: vmsplice(2).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ops::Range;
+use std::os::fd::BorrowedFd;
+use std::ptr::{self, NonNull};
+use std::slice;
+
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+use rustix::pipe::{IoSliceRaw, SpliceFlags, vmsplice};
+
+use super::no_sigpipe;
+
+/// Private pages, and nobody else's: not from the heap, where what a FIFO still holds would be given to somebody else.
+#[derive(Debug)]
+pub(crate) struct LentPages {
+    start: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: the memory is this value's alone, and stays where it is whichever thread holds it.
+unsafe impl Send for LentPages {}
+// SAFETY: through a shared reference it is only read.
+unsafe impl Sync for LentPages {}
+
+impl LentPages {
+    /// Maps so many bytes, all of them 0. They take no memory before they are written to.
+    pub(crate) fn new(length: usize) -> io::Result<Self> {
+        // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
+        let start =
+            unsafe { mmap_anonymous(ptr::null_mut(), length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE) }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, length })
+    }
+
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: the mapping has so many bytes, which are initialised, and is ours alone while this is borrowed. The kernel may
+        // read lent ones meanwhile, for another process: that is no access of this program's, and what is read there is the
+        // business of who lends.
+        unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
+    }
+
+    /// Puts these bytes into a FIFO without copying them and says how many it has taken, as a write that does not wait
+    /// would. They may not change before they have left the FIFO.
+    pub(crate) fn lend(&self, bytes: Range<usize>, fifo: BorrowedFd<'_>) -> io::Result<usize> {
+        // SAFETY: as above, but shared.
+        let all = unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) };
+        let part = all.get(bytes).ok_or(io::ErrorKind::InvalidInput)?;
+        no_sigpipe::masked(|| {
+            // SAFETY: the bytes are readable memory. They are not given away (`SPLICE_F_GIFT`), and what is in the FIFO when this
+            // value goes keeps its pages, which nobody else gets before.
+            unsafe { vmsplice(fifo, &[IoSliceRaw::from_slice(part)], SpliceFlags::NONBLOCK) }
+        })
+    }
+}
+
+impl Drop for LentPages {
+    fn drop(&mut self) {
+        // SAFETY: our own mapping, to which no reference is left.
+        let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    use rustix::pipe::{PipeFlags, pipe_with};
+
+    #[test]
+    fn what_a_fifo_holds_outlives_the_memory_that_it_was_lent_from() {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let mut pages = LentPages::new(8192).unwrap();
+        pages.bytes().fill(7);
+        assert_eq!(pages.lend(100..5000, writer.as_fd()).unwrap(), 4900);
+        drop(pages);
+        let mut others = LentPages::new(8192).unwrap();
+        others.bytes().fill(8);
+        let mut read = [0; 8192];
+        assert_eq!(rustix::io::read(&reader, &mut read).unwrap(), 4900);
+        assert!(read[..4900].iter().all(|&byte| byte == 7));
+    }
+
+    #[test]
+    fn bytes_beyond_the_end_are_refused() {
+        let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        let error = LentPages::new(4096).unwrap().lend(0..4097, writer.as_fd()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,270 @@
+//! Long messages into a FIFO by reference: the bytes are copied once, into pages of ours which the FIFO then takes as they
+//! are, so that it need not have pages of its own made, filled and thrown away.
+//!
+//! Not the caller's pages, although that would spare the copy: these may not change before the other side has read them, so
+//! that a send would have to wait for that; and who takes a page out of a FIFO whole (splice(2)) may look at it ever after.
+//! In ours there is nothing, ever, but messages to this one peer.
+
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::io::ioctl_fionread;
+
+use super::LARGE;
+use crate::sys::lent_pages::LentPages;
+
+/// How much is lent at once: a message of 64 KiB with its header. Measured: 32 KiB are as good for that and worse for
+/// longer ones.
+const PIECE: usize = 68 * 1024;
+
+/// Below this a copy that the kernel makes costs less.
+const PIECE_MIN: usize = 16 * 1024;
+
+/// What a FIFO may hold of ours, and room to go back to the beginning without cutting a piece.
+const LENGTH: usize = LARGE + PIECE;
+
+/// How many FIFOs in this process may have pages of ours at once. Those beyond are written to, as short messages are: no
+/// more than memory for speed is at stake.
+const LENDERS_MAX: usize = 64;
+
+static LENDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// What became of some pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lent {
+    /// So many bytes of them were lent.
+    Some(usize),
+    /// There is too little room in the FIFO to lend it any.
+    NoRoom,
+    /// They are better written.
+    TooShort,
+}
+
+/// What one FIFO is lent: memory that is filled round and round.
+#[derive(Debug)]
+pub(super) struct Lender {
+    pages: LentPages,
+    /// Where the next piece goes.
+    next: usize,
+    /// How much the FIFO may hold for us to lend it more.
+    capacity: usize,
+    /// How much of what was lent may still be unread.
+    unread: usize,
+}
+
+impl Lender {
+    /// For a FIFO that holds so many bytes; `None` when that is not to be had, now or here.
+    pub(super) fn new(capacity: usize) -> Option<Self> {
+        if cfg!(parlour_fifo_writes) {
+            return None;
+        }
+        let count = |count| (count < LENDERS_MAX).then_some(count + 1);
+        LENDERS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).ok()?;
+        match LentPages::new(LENGTH) {
+            Ok(pages) => Some(Self { pages, next: 0, capacity: capacity.min(LARGE), unread: 0 }),
+            Err(_) => {
+                LENDERS.fetch_sub(1, Ordering::Relaxed);
+                None
+            }
+        }
+    }
+
+    /// Lends of these pieces what there is room for, as a write that does not wait would.
+    ///
+    /// What is unread of what was lent is the last that was, and no more than is unread at all, whoever else has put something
+    /// in (we ourselves, or a forked child). With the new piece that is no more than `capacity`, and so the piece, which lies
+    /// in front of it in a circle of `capacity + PIECE`, of which going back to the beginning wastes less than a piece, cannot
+    /// touch it.
+    pub(super) fn write(&mut self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<Lent> {
+        let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
+        if wanted < PIECE_MIN {
+            return Ok(Lent::TooShort);
+        }
+        let wanted = wanted.min(PIECE);
+        if self.room() < wanted {
+            // Asked seldom: the kernel answers when nobody reads or writes, and we could copy meanwhile.
+            self.unread = usize::try_from(ioctl_fionread(fifo)?).unwrap_or(usize::MAX);
+        }
+        let length = wanted.min(self.room());
+        if length < PIECE_MIN {
+            return Ok(Lent::NoRoom);
+        }
+        if LENGTH - self.next < length {
+            self.next = 0;
+        }
+        let place = self.next..self.next + length;
+        fill(&mut self.pages.bytes()[place.clone()], pieces);
+        let lent = self.pages.lend(place, fifo)?;
+        self.next += lent;
+        self.unread += lent;
+        Ok(Lent::Some(lent))
+    }
+}
+
+impl Lender {
+    fn room(&self) -> usize {
+        self.capacity.saturating_sub(self.unread)
+    }
+}
+
+impl Drop for Lender {
+    fn drop(&mut self) {
+        LENDERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Copies as much as there is space for.
+fn fill(mut space: &mut [u8], pieces: &[IoSlice<'_>]) {
+    for piece in pieces {
+        let count = piece.len().min(space.len());
+        let (place, behind) = space.split_at_mut(count);
+        place.copy_from_slice(&piece[..count]);
+        space = behind;
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(parlour_fifo_writes))]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use proptest::prelude::*;
+    use rustix::io::Errno;
+    use rustix::pipe::{PipeFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with};
+
+    use super::*;
+
+    fn fifo(capacity: usize) -> (OwnedFd, OwnedFd) {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
+        fcntl_setpipe_size(&writer, capacity).unwrap();
+        (reader, writer)
+    }
+
+    fn lender(writer: &OwnedFd) -> Lender {
+        Lender::new(fcntl_getpipe_size(writer).unwrap()).unwrap()
+    }
+
+    /// Bytes that do not repeat at any distance at which memory is used again.
+    fn stream(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at / 1009 + at % 251) as u8).collect()
+    }
+
+    /// Puts a stream through a FIFO in messages of these lengths, over and over, and reads so much whenever it is full. Says
+    /// how often something was lent, and how often written.
+    fn put_through(
+        lender: &mut Lender,
+        (reader, writer): &(OwnedFd, OwnedFd),
+        stream: &[u8],
+        lengths: &[usize],
+        at_once: usize,
+    ) -> [usize; 2] {
+        let mut counts = [0; 2];
+        let mut got = Vec::new();
+        let mut space = vec![0; at_once];
+        let mut read = || {
+            let count = rustix::io::read(reader, &mut space).unwrap();
+            got.extend_from_slice(&space[..count]);
+        };
+        let mut left = stream;
+        for &length in lengths.iter().cycle() {
+            let (mut message, behind) = left.split_at(length.min(left.len()));
+            while !message.is_empty() {
+                let put = match lender.write(writer.as_fd(), &[IoSlice::new(message)]) {
+                    Ok(Lent::Some(count)) => {
+                        counts[0] += 1;
+                        count
+                    }
+                    Ok(Lent::NoRoom | Lent::TooShort) => {
+                        counts[1] += 1;
+                        rustix::io::write(writer, &message[..message.len().min(5000)]).unwrap_or(0)
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                    Err(error) => panic!("{error}"),
+                };
+                message = &message[put..];
+                if put == 0 {
+                    read();
+                }
+            }
+            left = behind;
+            if left.is_empty() {
+                break;
+            }
+        }
+        while ioctl_fionread(reader).unwrap() > 0 {
+            read();
+        }
+        assert!(got == stream, "what was read is what was sent");
+        counts
+    }
+
+    #[test]
+    fn memory_is_used_again_only_when_it_was_read() {
+        for capacity in [65_536, 262_144] {
+            let fifo = fifo(capacity);
+            let [lent, written] = put_through(&mut lender(&fifo.1), &fifo, &stream(3_000_000), &[1 << 20], 65_536);
+            assert!(lent > 40, "{lent} lent and {written} written with {capacity}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_that_becomes_larger_meanwhile_holds_nothing_twice() {
+        let fifo = fifo(65_536);
+        let mut lender = lender(&fifo.1);
+        fcntl_setpipe_size(&fifo.1, 1 << 20).unwrap();
+        put_through(&mut lender, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
+        // Nor one that is larger than any should be.
+        let mut lender = Lender::new(1 << 20).unwrap();
+        put_through(&mut lender, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn any_messages_come_out_the_same_whatever_is_read_at_once(
+            capacity in prop_oneof![Just(65_536usize), Just(262_144), Just(1 << 20)],
+            lengths in prop::collection::vec(prop_oneof![1usize..10_000, 16_000usize..100_000, Just(400_000)], 1..10),
+            at_once in 1_000usize..400_000,
+        ) {
+            let fifo = fifo(capacity);
+            put_through(&mut lender(&fifo.1), &fifo, &stream(1_500_000), &lengths, at_once);
+        }
+    }
+
+    #[test]
+    fn a_full_fifo_takes_nothing_and_one_with_little_room_is_written_to() {
+        let fifo = fifo(65_536);
+        let mut lender = lender(&fifo.1);
+        let message = stream(100_000);
+        let mut lend = || lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]);
+        while rustix::io::write(&fifo.1, &[1; 4096]) != Err(Errno::AGAIN) {}
+        assert_eq!(lend().unwrap(), Lent::NoRoom);
+        rustix::io::read(&fifo.0, &mut [0; PIECE_MIN - 4096]).unwrap();
+        assert_eq!(lend().unwrap(), Lent::NoRoom);
+        rustix::io::read(&fifo.0, &mut [0; 4096]).unwrap();
+        assert_eq!(lend().unwrap(), Lent::Some(PIECE_MIN));
+    }
+
+    #[test]
+    fn where_there_are_fewer_free_places_than_bytes_the_fifo_takes_less() {
+        let fifo = fifo(65_536);
+        // Each of these has a page of its own.
+        for _ in 0..14 {
+            rustix::io::write(&fifo.1, &[1; 2049]).unwrap();
+        }
+        let mut lender = lender(&fifo.1);
+        let message = stream(30_000);
+        assert_eq!(lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap(), Lent::Some(8192));
+        let error = lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+
+    #[test]
+    fn so_many_fifos_are_lent_pages_and_no_more() {
+        let lenders: Vec<_> = std::iter::from_fn(|| Lender::new(65_536)).take(LENDERS_MAX + 1).collect();
+        assert!(lenders.len() <= LENDERS_MAX);
+        drop(lenders);
+        assert!(Lender::new(65_536).is_some());
+    }
+}

@@ -134,12 +134,13 @@ impl Receiver {
         // deadline is looked at once more, and no more than once.
         let mut in_time = true;
         let mut looked_once_more = false;
-        let mut looks = self.spin.begin(self.common.yields);
+        let mut looks = None;
         loop {
             if let Some(received) = self.recv_now(out)? {
                 return Ok(received);
             }
-            if in_time && self.spin.look_again(&mut looks) {
+            let looking = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
+            if in_time && self.spin.look_again(looking) {
                 in_time = !deadline.is_over();
                 continue;
             }
@@ -150,7 +151,7 @@ impl Receiver {
                 (false, false) => false,
             };
             in_time = ready && !deadline.is_over();
-            looks = self.spin.begin(self.common.yields);
+            looks = None;
             if !ready {
                 return Err(self.common.error(
                     ErrorKind::TimedOut,

@@ -13,7 +13,7 @@ use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
-use crate::spin::Spin;
+use crate::spin::{Looks, Spin};
 use crate::sys::fork::Process;
 use crate::transport::stream::message_len;
 use crate::transport::{Fault, Outgoing, Transport};
@@ -165,28 +165,29 @@ impl Sender {
     fn send_until(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
         self.check(parts)?;
         let mut sent = 0;
-        let mut looks = self.spin.begin(self.common.yields);
+        // Most messages go at once, and then there is no wait to begin.
+        let mut looks: Option<Looks> = None;
         loop {
             let before = sent;
-            let result = match looks.are_left() {
-                true => self.outgoing().try_send_most(parts, fds, &mut sent),
-                false => self.outgoing().try_send(parts, fds, &mut sent),
+            let result = match &looks {
+                Some(looks) if !looks.are_left() => self.outgoing().try_send(parts, fds, &mut sent),
+                _ => self.outgoing().try_send_most(parts, fds, &mut sent),
             };
             if sent > before {
                 // A long message goes in many parts, and the peer is at work on it.
-                looks = self.spin.begin(self.common.yields);
+                looks = None;
             }
             let given_up = match result {
                 Ok(true) => {
                     self.has_sent = true;
                     return Ok(());
                 }
-                Ok(false) if !deadline.is_over() && self.spin.look_again(&mut looks) => continue,
+                Ok(false) if !deadline.is_over() && self.look_again(&mut looks) => continue,
                 Ok(false) => match self.prepare_to_wait() {
                     Ok(true) if !deadline.is_over() => continue,
                     Ok(_) => match self.wait(deadline) {
                         Ok(true) => {
-                            looks = self.spin.begin(self.common.yields);
+                            looks = None;
                             continue;
                         }
                         Ok(false) => self.timed_out(),
@@ -198,6 +199,11 @@ impl Sender {
             };
             return self.give_up(parts, sent, given_up);
         }
+    }
+
+    fn look_again(&mut self, looks: &mut Option<Looks>) -> bool {
+        let looks = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
+        self.spin.look_again(looks)
     }
 
     /// Ends the sending of a message that does not go on now. One that was begun cannot be taken back, and what comes next

@@ -15,6 +15,10 @@ const SLICE: Duration = Duration::from_micros(200);
 const RESTS_MIN: u16 = 32;
 const RESTS_MAX: u16 = 2048;
 
+/// How many waits go by before the first yield of one is timed again: to look at the clock costs as much as a tenth of a
+/// yield, where two processes take turns on one processor and nothing of it is in its cache.
+const UNTIMED: u8 = 15;
+
 /// Whether yielding is worth while at present.
 #[derive(Debug)]
 pub(crate) struct Spin {
@@ -22,6 +26,8 @@ pub(crate) struct Spin {
     rests: u16,
     /// How many there will be the next time.
     rests_next: u16,
+    /// How many waits are still to go without timing their first yield.
+    untimed: u8,
 }
 
 /// One wait.
@@ -29,13 +35,14 @@ pub(crate) struct Spin {
 pub(crate) struct Looks {
     /// How often it may still look again.
     left: u32,
-    /// When the last yield was over.
+    has_yielded: bool,
+    /// When the last yield was over, or the first began, if that is to be timed.
     since: Option<Instant>,
 }
 
 impl Spin {
     pub(crate) const fn new() -> Self {
-        Self { rests: 0, rests_next: RESTS_MIN }
+        Self { rests: 0, rests_next: RESTS_MIN, untimed: 0 }
     }
 
     /// Begins a wait that looks again so many times at most.
@@ -45,7 +52,7 @@ impl Spin {
             _ => 0,
         };
         self.rests = self.rests.saturating_sub(1);
-        Looks { left, since: None }
+        Looks { left, has_yielded: false, since: None }
     }
 
     /// Yields the processor before another look, `true`; or it is time to sleep.
@@ -54,24 +61,48 @@ impl Spin {
             return false;
         }
         looks.left -= 1;
-        let before = looks.since.unwrap_or_else(Instant::now);
-        std::thread::yield_now();
-        let after = Instant::now();
-        looks.since = Some(after);
-        self.note(looks, after.saturating_duration_since(before));
+        if looks.has_yielded || self.is_timed() {
+            let before = looks.since.unwrap_or_else(Instant::now);
+            std::thread::yield_now();
+            let after = Instant::now();
+            looks.since = Some(after);
+            self.note(looks, after.saturating_duration_since(before));
+        } else {
+            std::thread::yield_now();
+        }
+        looks.has_yielded = true;
         true
     }
 
-    /// Yields once, before the first look.
+    /// Yields once, before the first look: a wait of its own.
+    #[inline]
     pub(crate) fn yield_now(&mut self, yields: u32) {
+        if yields > 0 && self.rests == 0 && self.untimed > 0 {
+            self.untimed -= 1;
+            std::thread::yield_now();
+        } else {
+            self.yield_timed(yields);
+        }
+    }
+
+    #[cold]
+    fn yield_timed(&mut self, yields: u32) {
         let mut looks = self.begin(yields.min(1));
         self.look_again(&mut looks);
+    }
+
+    /// Whether the first yield of a wait is to be timed.
+    fn is_timed(&mut self) -> bool {
+        let is_timed = self.untimed == 0;
+        self.untimed = self.untimed.checked_sub(1).unwrap_or(UNTIMED);
+        is_timed
     }
 
     /// Judges a yield by how long it took.
     fn note(&mut self, looks: &mut Looks, took: Duration) {
         if took > SLICE {
             looks.left = 0;
+            self.untimed = 0;
             self.rests = self.rests_next;
             self.rests_next = self.rests_next.saturating_mul(2).min(RESTS_MAX);
         } else if looks.left == 0 {
@@ -132,6 +163,15 @@ mod tests {
         assert!(yields[2048..].iter().all(|&yields| yields == 40));
         // And the next long one costs less again.
         assert_eq!(spin.rests_next, RESTS_MIN);
+    }
+
+    #[test]
+    fn first_yields_are_timed_now_and_then_and_always_after_a_long_one() {
+        let mut spin = Spin::new();
+        let timed: Vec<_> = (0..40).filter(|_| spin.is_timed()).collect();
+        assert_eq!(timed, [0, 16, 32]);
+        waits(&mut spin, 1, LONG);
+        assert!(spin.is_timed());
     }
 
     #[test]

@@ -10,6 +10,7 @@ use rustix::net::{
     SendFlags, Shutdown, recv, recvmsg, send, sendmsg, shutdown,
 };
 
+use super::stream::message_len;
 use super::{Fault, LostFds};
 use crate::limits::FDS_MAX;
 use crate::sys::credentials::peer_pidfd;
@@ -54,6 +55,10 @@ enum Fds {
 /// Up to how many bytes the pieces of a write are copied together. Measured: the copy costs less than the system call's
 /// list of pieces.
 const JOINED_MAX: usize = 1024;
+
+/// For most of them so many are enough, and the others need not be zeroed.
+const JOINED_SHORT: usize = 128;
+const JOINED_LONG: usize = JOINED_SHORT + 1;
 
 /// What one read brought.
 pub(super) struct Read {
@@ -131,16 +136,23 @@ impl<T> Half<T> {
         if let [piece] = pieces {
             return Ok(send(&self.socket, piece, flags)?);
         }
-        let mut joined = [0; JOINED_MAX];
+        match message_len(pieces) {
+            0..=JOINED_SHORT => self.write_joined::<JOINED_SHORT>(pieces, flags),
+            JOINED_LONG..=JOINED_MAX => self.write_joined::<JOINED_MAX>(pieces, flags),
+            _ => self.write_with(pieces, &mut SendAncillaryBuffer::default()),
+        }
+    }
+
+    /// Sends pieces in one, which together have no more than `MAX` bytes.
+    fn write_joined<const MAX: usize>(&self, pieces: &[io::IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
+        let mut joined = [0; MAX];
         let mut rest = &mut joined[..];
         for piece in pieces {
-            let Some((place, behind)) = rest.split_at_mut_checked(piece.len()) else {
-                return self.write_with(pieces, &mut SendAncillaryBuffer::default());
-            };
+            let (place, behind) = rest.split_at_mut(piece.len());
             place.copy_from_slice(piece);
             rest = behind;
         }
-        let length = JOINED_MAX - rest.len();
+        let length = MAX - rest.len();
         Ok(send(&self.socket, &joined[..length], flags)?)
     }
 

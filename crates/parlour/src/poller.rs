@@ -90,10 +90,13 @@ impl Poller {
     pub(crate) fn next(&self) -> Result<Option<Wake>, Errno> {
         let mut event = [MaybeUninit::uninit()];
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let (events, _) = match epoll::wait(&self.epoll, &mut event, Some(&no_wait)) {
-            Ok(found) => found,
-            Err(Errno::INTR) => return Ok(None),
-            Err(errno) => return Err(errno),
+        // Only a look that was not interrupted says that there is nothing: who is told of changes alone sleeps then.
+        let events = loop {
+            match epoll::wait(&self.epoll, &mut event, Some(&no_wait)) {
+                Ok((events, _)) => break events,
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno),
+            }
         };
         let Some(event) = events.first() else { return Ok(None) };
         let data = event.data.u64();

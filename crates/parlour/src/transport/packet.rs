@@ -96,6 +96,7 @@ impl Outgoing {
             let fds = if *sent == 0 { fds } else { &[] };
             match send_piece(&self.half, parts, fds, *sent, length, self.piece_max) {
                 Ok(gone) => *sent = gone,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
         }
@@ -137,6 +138,7 @@ impl Outgoing {
                 }
                 // A message that is kept is a rest, so its next piece is the beginning of a shorter rest.
                 Ok(gone) => self.outbox.shorten_first(gone),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
         }

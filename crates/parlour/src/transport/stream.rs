@@ -47,6 +47,7 @@ impl FrameSender {
             let count = gather(&mut pieces, self.outbox.pending(), &header, parts, *sent);
             match write(&pieces[..count]) {
                 Ok(written) => *sent += self.outbox.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
         }
@@ -91,6 +92,7 @@ impl FrameSender {
                 Ok(written) => {
                     self.outbox.advance(written);
                 }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
         }
@@ -126,10 +128,11 @@ fn gather<'a>(
     count
 }
 
-/// A write that did not happen: not now, or never again.
+/// A write that did not happen: not now, or never again. (One that was interrupted is made again at once: nothing may
+/// announce any room.)
 pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(()),
+        io::ErrorKind::WouldBlock => Ok(()),
         _ => Err(Fault::from_write(error)),
     }
 }
@@ -388,6 +391,27 @@ mod tests {
                 return wire;
             }
         }
+    }
+
+    #[test]
+    fn a_write_that_is_interrupted_is_made_again_at_once() {
+        let mut sender = FrameSender::default();
+        let mut wire = Vec::new();
+        let mut is_interrupted = false;
+        let mut write = |pieces: &[IoSlice<'_>]| {
+            is_interrupted = !is_interrupted;
+            if is_interrupted {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            // (A part of it, so that there is more than one write.)
+            wire.extend_from_slice(&pieces[0][..1]);
+            Ok(1)
+        };
+        assert!(sender.try_send(&[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
+        sender.feed(b"two").unwrap();
+        assert!(sender.try_flush(&mut write).unwrap());
+        let frame = |message: &[u8]| [&frame::header(message.len()).unwrap()[..], message].concat();
+        assert_eq!(wire, [frame(b"one"), frame(b"two")].concat());
     }
 
     #[test]

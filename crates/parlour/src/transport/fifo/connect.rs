@@ -189,6 +189,10 @@ impl Handshake {
             Ok(written) if written == acknowledgement.len() => {}
             Ok(_) => return Err(failed(io::ErrorKind::WriteZero.into())),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Again(gave_up(path))),
+            // Nobody has written to it before, so this passes. (The next try makes another pair.)
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                return Err(Attempt::Again(Error::io("connect to", path, error)));
+            }
             Err(error) => return Err(failed(error)),
         }
         let pid = match lock::look(&found.directory, &found.path) {

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -33,7 +33,8 @@ pub(super) fn refuse(socket: impl AsFd, reason: Reason) {
 /// The socket is fresh, so it takes one datagram at once.
 fn send(socket: impl AsFd, greeting: Greeting, control: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
     let bytes = greeting.encode();
-    let sent = sendmsg(socket, &[IoSlice::new(&bytes)], control, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)?;
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    let sent = retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&bytes)], control, flags))?;
     // A datagram goes whole or not at all.
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }

@@ -37,6 +37,12 @@ pub struct Connection {
     receiver: Receiver,
 }
 
+/// A connection that the runtime cannot watch, of which the half is left that says whose it was.
+pub(super) struct Unwatched {
+    pub(super) half: Box<crate::receiver::Receiver>,
+    pub(super) error: io::Error,
+}
+
 impl Connection {
     /// Takes over a connection of the blocking API, for the runtime that is current.
     ///
@@ -45,6 +51,12 @@ impl Connection {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime; [`ErrorKind::Io`](crate::ErrorKind::Io)
     /// when the system cannot watch its descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
+        Self::watched(connection)
+            .map_err(|unwatched| unregistered("use", unwatched.half.common().object(), unwatched.error))
+    }
+
+    /// [`from_blocking`](Self::from_blocking), with what is left of a connection that cannot be watched.
+    pub(super) fn watched(connection: crate::connection::Connection) -> Result<Self, Unwatched> {
         let (sender, mut receiver) = connection.into_halves();
         // A descriptor is registered once: a socket for both directions. Of a pair of FIFOs the one that is written to is
         // registered when there is something to wait for, which is not often.
@@ -52,9 +64,10 @@ impl Connection {
             Transport::Fifo => Interest::READABLE,
             Transport::Shm | Transport::Packet | Transport::Unix => Interest::READABLE | Interest::WRITABLE,
         };
-        let readiness = Readiness::register(receiver.incoming.share_fd(), interest)
-            .map_err(|error| unregistered("use", receiver.common().object(), error))?;
-        Ok(Self { sender: Sender::new(sender), receiver: Receiver::new(receiver, readiness) })
+        match Readiness::register(receiver.incoming.share_fd(), interest) {
+            Ok(readiness) => Ok(Self { sender: Sender::new(sender), receiver: Receiver::new(receiver, readiness) }),
+            Err(error) => Err(Unwatched { half: Box::new(receiver), error }),
+        }
     }
 
     /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See [`crate::Connection::connect`].

@@ -48,7 +48,8 @@ impl Server {
     /// # Errors
     ///
     /// Those of [`accept`](Server::accept) but `Shutdown`, and [`ErrorKind::Io`] when the name's files cannot be removed. The
-    /// conversations have had their time of grace by then.
+    /// conversations have had their time of grace by then, and are over. [`ErrorKind::Io`] also when the system has no timer
+    /// for that time: then they were ended without it.
     ///
     /// # Cancel safety
     ///
@@ -99,9 +100,8 @@ impl Server {
         let accepting = self.accept_until(shutdown, begin).await;
         // Nobody comes any more: who tries learns at once that there is no server.
         let closing = self.close();
-        let grace = Waiting::until(Deadline::after(grace))
-            .map_err(|error| Error::io("end", "the conversations of a server", error))?;
-        {
+        let grace = Waiting::until(Deadline::after(grace));
+        if let Ok(grace) = &grace {
             let (mut finishing, mut is_over) = (pin!(conversations.finish()), pin!(grace.wait()));
             poll_fn(|cx| match finishing.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(()),
@@ -109,9 +109,12 @@ impl Server {
             })
             .await;
         }
+        // (At once where the time cannot be measured. Whatever happens, none outlives this.)
         conversations.abort();
         conversations.finish().await;
-        accepting.and(closing).map(|()| conversations.served)
+        accepting.and(closing)?;
+        grace.map_err(|error| Error::io("wait for", "the conversations of a server", error))?;
+        Ok(conversations.served)
     }
 
     /// Accepts until it is told to stop.

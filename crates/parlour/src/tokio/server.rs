@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::{Pin, pin};
@@ -11,7 +12,7 @@ use futures_core::Stream;
 use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
-use super::connection::Connection;
+use super::connection::{Connection, Unwatched};
 use super::unregistered;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Refusals;
@@ -87,7 +88,11 @@ impl Server {
         loop {
             poll_fn(poll_proceed).await.made_progress();
             match self.blocking.accept_now()? {
-                Accepted::Client(connection) => return Connection::from_blocking(connection),
+                Accepted::Client(connection) => {
+                    if let Some(connection) = self.watched(connection)? {
+                        return Ok(connection);
+                    }
+                }
                 Accepted::NobodyYet => {}
                 Accepted::Nobody => {
                     // What the runtime saw before is over.
@@ -122,7 +127,27 @@ impl Server {
     ///
     /// Those of `accept`.
     pub fn try_accept(&self) -> Result<Option<Connection>> {
-        self.blocking.try_accept()?.map(Connection::from_blocking).transpose()
+        while let Some(connection) = self.blocking.try_accept()? {
+            if let Some(connection) = self.watched(connection)? {
+                return Ok(Some(connection));
+            }
+        }
+        Ok(None)
+    }
+
+    /// A client that was let in, for the runtime. One that the system has no room to watch is turned away: the others go on.
+    fn watched(&self, connection: crate::connection::Connection) -> Result<Option<Connection>> {
+        match Connection::watched(connection) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(Unwatched { half, error }) if error.kind() == io::ErrorKind::Unsupported => {
+                Err(unregistered("use", half.common().object(), error))
+            }
+            Err(Unwatched { half, error }) => {
+                let why = format!("it cannot be watched: {error}");
+                self.blocking.gate().refuse(half.transport(), Some(half.peer().clone()), why);
+                Ok(None)
+            }
+        }
     }
 
     /// The clients as they come, as a [`Stream`]. Ends at shutdown; any other error is an item, and ends it too.

@@ -1,8 +1,8 @@
 //! Every system call fails once: the first, the second, and so on, with each error that is plausible for it. What was
 //! called says so or does without, nothing is left, and the next try works.
 
-use std::collections::BTreeMap;
-use std::sync::mpsc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use libtest_mimic::Trial;
 use parlour::hub::Event;
 use parlour::{ConnectOptions, Connection, Error, ErrorKind, Hub, Server, ServerOptions, SharedBytes, Transport};
 use rustix::process::{Pid, Signal, kill_process};
+use tokio::sync::Notify;
 
 use super::plausible;
 use crate::by_hand::steps::marked;
@@ -18,21 +19,23 @@ use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
 
-const SERVER_STEPS: [&str; 4] = ["start", "accept", "hub", "server_close"];
+const SERVER_STEPS: [&str; 5] = ["start", "accept", "hub", "tokio_server", "server_close"];
 const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share", "close"];
 
 /// Those that begin with connecting.
 const CONNECTING: [&str; 2] = ["connect", "tokio"];
 
-/// Those that are told once that something has come, or (the descriptors of a frame in shared memory) know that it must
-/// have: a kernel that then says that nothing is there is none.
-const TOLD_ONCE: [&str; 3] = ["hub", "tokio", "share"];
+/// Those that a runtime carries, which makes system calls of its own.
+const IN_A_RUNTIME: [&str; 2] = ["tokio", "tokio_server"];
 
 /// The steps in which a client is let in.
-const ACCEPTING: [&str; 2] = ["accept", "hub"];
+const ACCEPTING: [&str; 3] = ["accept", "hub", "tokio_server"];
 
 /// How many calls of one step are tried: more than any has, but for those that wait in between.
 const CALLS_MAX: usize = 150;
+
+/// How often a call that brings nothing new is looked at again, where another may have its number the next time.
+const LOOKS: usize = 3;
 
 /// No round takes longer, whatever fails in it: the time-outs in it are shorter.
 const ROUND_MAX: Duration = Duration::from_secs(15);
@@ -81,8 +84,19 @@ fn faulty(arguments: &[String]) {
         "hub" => {
             let mut hub = Hub::bind(address).unwrap();
             loop {
-                marked(|| hub_serves_until(&mut hub, b"early"));
+                marked(|| hub_serves_until(&mut hub, early_of("hub")));
                 hub_serves_until(&mut hub, b"next").unwrap();
+                println!("again");
+            }
+        }
+        "tokio_server" => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            loop {
+                let server = Server::bind(address).unwrap();
+                marked(|| runtime.block_on(tokio_serves_until_early(server)));
+                let server = Server::bind(address).unwrap();
+                serve_until_next(&server, None);
+                server.close().unwrap();
                 println!("again");
             }
         }
@@ -200,6 +214,37 @@ async fn tokio_exchange(address: &str) -> Result<(), Error> {
     tokio::time::timeout(STEP_MAX, exchange).await.unwrap_or(Ok(()))
 }
 
+/// Sends every message back, until the client of the step has its own or has not come, and ends gracefully.
+async fn tokio_serves_until_early(server: Server) -> Result<(), Error> {
+    let server = parlour::tokio::Server::from_blocking(server)?;
+    let is_served = Arc::new(Notify::new());
+    let shutdown = {
+        let is_served = Arc::clone(&is_served);
+        // One that was let go without a word comes again, to whoever serves then.
+        async move { drop(tokio::time::timeout(STEP_MAX, is_served.notified()).await) }
+    };
+    let conversation = |mut connection: parlour::tokio::Connection| {
+        let is_served = Arc::clone(&is_served);
+        async move {
+            while let Ok(Some(message)) = connection.recv().await {
+                if connection.send(&message).await.is_err() {
+                    return;
+                }
+                if message == *early_of("tokio_server") {
+                    is_served.notify_one();
+                }
+            }
+            let _ = connection.close().await;
+        }
+    };
+    server.serve(conversation, shutdown, STEP_MAX).await.map(drop)
+}
+
+/// What the client says whom a step is about: to a task more than the channel holds, so that it has to wait.
+fn early_of(step: &str) -> &'static [u8] {
+    if step == "tokio_server" { data::message(1, LENGTHS[1]) } else { b"early" }
+}
+
 fn exchange(mut connection: Connection) {
     connection.send(b"me?").unwrap();
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"me?");
@@ -312,15 +357,20 @@ fn every_call_fails(transport: Transport, step: &'static str) {
     let mut seen: BTreeMap<(&str, String), usize> = BTreeMap::new();
     let mut injected = 0;
     'calls: for number in 0..CALLS_MAX {
-        for kind in 0.. {
+        // Which call has this number depends on how far the other side is, where that sets the pace.
+        let mut looks = if ACCEPTING.contains(&step) { LOOKS } else { 1 };
+        let mut tried = BTreeSet::new();
+        while looks > 0 {
             let begin = Instant::now();
-            let round = rounds.play(Some((number, kind)));
-            let Some(Fault { call, error, removes }) = round.fault else {
-                match round.is_over {
+            let round = rounds.play(Some((number, &tried)));
+            let Some(Fault { call, error, removes, passes }) = round.fault else {
+                looks -= 1;
+                match round.is_over && looks == 0 {
                     true => break 'calls,
-                    false => break,
+                    false => continue,
                 }
             };
+            tried.insert((call, error));
             injected += 1;
             let place = format!("{call}, call {number}, failed with {}", std::io::Error::from_raw_os_error(error));
             assert!(round.said == "done" || round.said.starts_with("error "), "{place}: {}", round.said);
@@ -332,6 +382,13 @@ fn every_call_fails(transport: Transport, step: &'static str) {
             assert!(!is_answered || told.is_empty(), "{place}, and the client is not answered: {told:?}");
             assert!(!round.said.starts_with("error protocol"), "{place}, and the peer is blamed: {}", round.said);
             assert!(begin.elapsed() < ROUND_MAX, "{place}: {:?}, {}", begin.elapsed(), round.said);
+            // A client whom the runtime cannot watch is no reason not to serve the others. (What is registered besides is the
+            // server and its time of grace.)
+            let is_ended = step == "tokio_server" && call == "epoll_ctl" && round.said.contains("cannot use");
+            assert!(!is_ended, "{place}, and nobody is served any more: {}", round.said);
+            // What has passed the moment after is nobody's error, and nobody waits for it in vain.
+            let is_unnoticed = round.said == "done" && told.is_empty() && begin.elapsed() < STEP_MAX;
+            assert!(!passes || is_unnoticed, "{place}: {:?}, {}, {told:?}", begin.elapsed(), round.said);
             let pid = rounds.traced.child().pid();
             let now = Baseline::of(pid);
             assert!(now.is_like(&before), "{place}, {}: {now:#?}\nbefore: {before:#?}", round.said);
@@ -377,11 +434,16 @@ fn quiet(server: &Child, threads: usize) -> Baseline {
     held
 }
 
+/// Which calls have failed with what.
+type Tried = BTreeSet<(&'static str, i32)>;
+
 /// A call that failed.
 struct Fault {
     call: &'static str,
     error: i32,
     removes: bool,
+    /// What was not possible is possible the moment after.
+    passes: bool,
 }
 
 struct Round {
@@ -404,30 +466,39 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// One round, from its first mark to that of the next, in which the call of that number fails with the error of that
-    /// place in the list.
-    fn play(&mut self, fault: Option<(usize, usize)>) -> Round {
+    /// One round, from its first mark to that of the next, in which the call of that number fails with an error with which
+    /// it has not failed yet.
+    fn play(&mut self, fault: Option<(usize, &Tried)>) -> Round {
         let watchdog = self.watchdog.as_ref().unwrap();
-        watchdog.look(fault);
+        watchdog.look(fault.map(|(number, tried)| (number, tried.len())));
         let (address, step) = (self.address, self.step);
         let traced = &mut self.traced;
         let mut round = Round { fault: None, is_over: false, said: String::new(), told: Vec::new() };
         thread::scope(|scope| {
             // The client whom the step is about.
-            let early =
-                ACCEPTING.contains(&step).then(|| scope.spawn(move || be_served(address, b"early", 5, EARLY_MAX)));
+            let early = ACCEPTING
+                .contains(&step)
+                .then(|| scope.spawn(move || be_served(address, early_of(step), 5, EARLY_MAX)));
             let mut at_mark = false;
-            if let Some((number, kind)) = fault {
+            if let Some((number, tried)) = fault {
                 if traced.go_to_call(number) {
                     let call = traced.call();
-                    let (name, errors) = match step == "tokio" && wakes_a_runtime(&call) {
+                    let (name, errors) = match IN_A_RUNTIME.contains(&step) && wakes_a_runtime(&call) {
                         true => ("write", &[][..]),
                         false => plausible::errors(self.transport, &call),
                     };
-                    let plausible = |error: &&i32| !TOLD_ONCE.contains(&step) || **error != libc::EAGAIN;
-                    if let Some(&error) = errors.iter().filter(plausible).nth(kind) {
-                        traced.fail(error, plausible::is_made(&call));
-                        round.fault = Some(Fault { call: name, error, removes: plausible::removes(&call) });
+                    // Who finds a frame in shared memory knows that its descriptors have come: a kernel that then says that
+                    // nothing is there is none.
+                    let knows_better = self.transport == Transport::Shm && step == "share" && name == "receive";
+                    let is_next =
+                        |error: &&i32| !tried.contains(&(name, **error)) && (**error != libc::EAGAIN || !knows_better);
+                    if let Some(&error) = errors.iter().find(is_next) {
+                        match error == libc::EAGAIN && plausible::transfers(&call) {
+                            true => traced.fail_for_now(),
+                            false => traced.fail(error, plausible::is_made(&call)),
+                        }
+                        let (removes, passes) = (plausible::removes(&call), plausible::passes(&call, error));
+                        round.fault = Some(Fault { call: name, error, removes, passes });
                     }
                 } else {
                     at_mark = true;

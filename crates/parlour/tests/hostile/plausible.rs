@@ -44,7 +44,8 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_bind => ("bind", &[ENOSPC, EDQUOT, ENOMEM, EROFS, EACCES]),
         SYS_listen => ("listen", &[ENOMEM]),
         SYS_connect => ("connect", &[EAGAIN, ECONNREFUSED, ENOMEM, EINTR]),
-        SYS_accept4 | SYS_accept => ("accept", &[EMFILE, ENFILE, ENOMEM, ECONNABORTED, EINTR, EPERM]),
+        // EAGAIN: another process that listens on it, too, was faster.
+        SYS_accept4 | SYS_accept => ("accept", &[EMFILE, ENFILE, ENOMEM, ECONNABORTED, EINTR, EPERM, EAGAIN]),
         SYS_getsockopt => match call.arguments[2] as i32 {
             // These are there, or were never asked for.
             SO_PEERCRED | SO_TYPE | SO_ERROR | SO_SNDBUF => ("getsockopt", &[]),
@@ -84,6 +85,29 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
 /// Whether this call does its work though it fails.
 pub fn is_made(call: &Call) -> bool {
     call.number == libc::SYS_close
+}
+
+/// Whether this call gives or takes bytes or clients by the descriptor that is its first argument. Then EAGAIN means that it
+/// is not ready, and will be.
+pub fn transfers(call: &Call) -> bool {
+    #[allow(clippy::wildcard_imports, reason = "as above")]
+    use libc::*;
+    let receives = matches!(call.number, SYS_recvmsg | SYS_recvfrom | SYS_read | SYS_readv | SYS_accept4 | SYS_accept);
+    let sends = matches!(call.number, SYS_sendmsg | SYS_sendto | SYS_write | SYS_writev | SYS_vmsplice | SYS_pwritev2);
+    receives || sends
+}
+
+/// Whether nothing is wrong when this call fails with this error: the next try succeeds.
+pub fn passes(call: &Call, error: i32) -> bool {
+    let looks = matches!(
+        call.number,
+        libc::SYS_epoll_wait | libc::SYS_epoll_pwait | libc::SYS_epoll_pwait2 | libc::SYS_poll | libc::SYS_ppoll
+    );
+    match error {
+        libc::EAGAIN => transfers(call),
+        libc::EINTR => transfers(call) || looks,
+        _ => false,
+    }
 }
 
 /// Whether a file may stay when this call fails.

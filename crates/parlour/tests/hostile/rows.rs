@@ -193,6 +193,7 @@ const ROWS: &[Row] = &[
             "any_system_call_of_start_may_fail_once",
             "any_system_call_of_accept_may_fail_once",
             "any_system_call_of_hub_may_fail_once",
+            "any_system_call_of_tokio_server_may_fail_once",
             "any_system_call_of_server_close_may_fail_once",
             "any_system_call_of_connect_may_fail_once",
             "any_system_call_of_tokio_may_fail_once",

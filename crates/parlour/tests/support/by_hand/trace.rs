@@ -5,6 +5,7 @@
 //! the thread that started it.
 #![allow(unsafe_code)]
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -29,6 +30,7 @@ mod registers {
     pub const NUMBER: usize = 15 * 8;
     pub const RESULT: usize = 10 * 8;
     pub const ARGUMENTS: [usize; 6] = [14 * 8, 13 * 8, 12 * 8, 7 * 8, 9 * 8, 8 * 8];
+    pub const STACK: usize = 19 * 8;
 }
 
 /// A system call.
@@ -43,6 +45,16 @@ pub struct Traced {
     child: Child,
     pid: libc::pid_t,
     place: Place,
+    /// The descriptors that announce themselves to an epoll(7) instance of the child's once each time (`EPOLLET`), of those
+    /// that were registered on the way to where it stands.
+    watched: BTreeMap<u64, Watched>,
+}
+
+/// How a descriptor is registered: with which instance, and the `struct epoll_event`.
+#[derive(Clone, Copy, Debug)]
+struct Watched {
+    epoll: u64,
+    event: [u64; 2],
 }
 
 /// Where the child stands.
@@ -105,7 +117,7 @@ impl Traced {
         unsafe { command.pre_exec(trace_me) };
         let child = Child::start(&mut command);
         let pid = child.pid() as libc::pid_t;
-        let mut traced = Self { child, pid, place: Place::AtMark };
+        let mut traced = Self { child, pid, place: Place::AtMark, watched: BTreeMap::new() };
         assert_eq!(traced.wait(), Stop::Signal(libc::SIGTRAP), "the child stops when it has begun its program");
         traced.request(libc::PTRACE_SETOPTIONS, O_TRACESYSGOOD | O_EXITKILL);
         traced.run_to_mark();
@@ -121,6 +133,7 @@ impl Traced {
     pub fn go_to_call(&mut self, number: usize) -> bool {
         let mut stops = 0;
         let mut signal = 0;
+        self.watched.clear();
         loop {
             self.request(libc::PTRACE_SYSCALL, signal);
             signal = 0;
@@ -130,7 +143,12 @@ impl Traced {
                     self.place = Place::AtCall;
                     return true;
                 }
-                Stop::Call => stops += 1,
+                Stop::Call => {
+                    if stops % 2 == 0 && cfg!(target_arch = "x86_64") {
+                        self.note_what_is_watched();
+                    }
+                    stops += 1;
+                }
                 Stop::Signal(libc::SIGSTOP) => {
                     self.place = Place::AtMark;
                     return false;
@@ -147,6 +165,10 @@ impl Traced {
     /// The call at whose beginning it stands: its number, and its arguments.
     pub fn call(&self) -> Call {
         assert_eq!(self.place, Place::AtCall);
+        self.peek_call()
+    }
+
+    fn peek_call(&self) -> Call {
         Call { number: self.peek(registers::NUMBER) as i64, arguments: registers::ARGUMENTS.map(|at| self.peek(at)) }
     }
 
@@ -156,6 +178,43 @@ impl Traced {
         if !made {
             self.poke(registers::NUMBER, -1);
         }
+        if self.finish_call() {
+            self.poke(registers::RESULT, -i64::from(error));
+        }
+    }
+
+    /// Has the call at whose beginning it stands, which reads or writes its first argument, fail with `EAGAIN`, and the
+    /// descriptor be ready the moment after. One that is looked at is found ready; one that announces itself once does so
+    /// again, as that of a kernel does that had nothing to give when it was asked, and has it now: instead of the call, the
+    /// child registers it anew in the same way.
+    pub fn fail_for_now(&mut self) {
+        let descriptor = self.call().arguments[0];
+        let Some(&Watched { epoll, event }) = self.watched.get(&descriptor) else {
+            return self.fail(libc::EAGAIN, false);
+        };
+        /// What lies behind the top of a stack may be in use, but not further than this.
+        const RED_ZONE: u64 = 128;
+        let place = (self.peek(registers::STACK) - RED_ZONE - size_of_val(&event) as u64) & !15;
+        for (at, word) in (place..).step_by(8).zip(event) {
+            self.poke_memory(at, word);
+        }
+        let before = self.call().arguments;
+        let instead = [epoll, libc::EPOLL_CTL_MOD as u64, descriptor, place];
+        self.poke(registers::NUMBER, libc::SYS_epoll_ctl);
+        for (register, argument) in registers::ARGUMENTS.into_iter().zip(instead) {
+            self.poke(register, argument as i64);
+        }
+        if self.finish_call() {
+            assert_eq!(self.peek(registers::RESULT) as i64, 0, "it cannot be registered anew");
+            for (register, argument) in registers::ARGUMENTS.into_iter().zip(before) {
+                self.poke(register, argument as i64);
+            }
+            self.poke(registers::RESULT, -i64::from(libc::EAGAIN));
+        }
+    }
+
+    /// Goes on from the beginning of a call to its end; `false` when the child ends instead.
+    fn finish_call(&mut self) -> bool {
         let mut signals = Vec::new();
         loop {
             self.request(libc::PTRACE_SYSCALL, 0);
@@ -163,11 +222,30 @@ impl Traced {
                 Stop::Call => break,
                 // They are for later.
                 Stop::Signal(signal) => signals.push(signal),
-                Stop::Ended => return self.place = Place::Ended,
+                Stop::Ended => {
+                    self.place = Place::Ended;
+                    return false;
+                }
             }
         }
         assert!(signals.is_empty(), "nobody sends signals here: {signals:?}");
-        self.poke(registers::RESULT, -i64::from(error));
+        true
+    }
+
+    /// Keeps `watched` what it is, by the call that is about to be made.
+    fn note_what_is_watched(&mut self) {
+        let Call { number, arguments: [first, operation, descriptor, event, ..] } = self.peek_call();
+        match (number, operation as i32) {
+            (libc::SYS_epoll_ctl, libc::EPOLL_CTL_ADD | libc::EPOLL_CTL_MOD) => {
+                let event = [self.peek_memory(event), self.peek_memory(event + 8)];
+                if event[0] as i32 & libc::EPOLLET != 0 {
+                    self.watched.insert(descriptor, Watched { epoll: first, event });
+                }
+            }
+            (libc::SYS_epoll_ctl, _) => drop(self.watched.remove(&descriptor)),
+            (libc::SYS_close, _) => drop(self.watched.remove(&first)),
+            _ => {}
+        }
     }
 
     /// Goes on to the next mark; `false` when the child ends instead.
@@ -190,6 +268,24 @@ impl Traced {
         let result = unsafe {
             let offset = ptr::without_provenance_mut::<u8>(register);
             libc::ptrace(libc::PTRACE_POKEUSER, self.pid, offset, ptr::without_provenance_mut::<u8>(value as usize))
+        };
+        assert_eq!(result, 0, "ptrace: {}", io::Error::last_os_error());
+    }
+
+    fn peek_memory(&self, address: u64) -> u64 {
+        // SAFETY: this request takes an address of the child's and gives the word there; of a wrong one it gives -1.
+        let word = unsafe {
+            let address = ptr::without_provenance_mut::<u8>(address as usize);
+            libc::ptrace(libc::PTRACE_PEEKDATA, self.pid, address, ptr::null_mut::<u8>())
+        };
+        word as u64
+    }
+
+    fn poke_memory(&self, address: u64, word: u64) {
+        // SAFETY: this request takes an address of the child's and a word; it is the child's memory that changes.
+        let result = unsafe {
+            let address = ptr::without_provenance_mut::<u8>(address as usize);
+            libc::ptrace(libc::PTRACE_POKEDATA, self.pid, address, ptr::without_provenance_mut::<u8>(word as usize))
         };
         assert_eq!(result, 0, "ptrace: {}", io::Error::last_os_error());
     }

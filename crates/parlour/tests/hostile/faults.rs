@@ -34,8 +34,8 @@ const ACCEPTING: [&str; 3] = ["accept", "hub", "tokio_server"];
 /// How many calls of one step are tried: more than any has, but for those that wait in between.
 const CALLS_MAX: usize = 150;
 
-/// How often a call that brings nothing new is looked at again, where another may have its number the next time.
-const LOOKS: usize = 3;
+/// How often a call that brings nothing new is looked at, where another may have its number the next time.
+const LOOKS: usize = 2;
 
 /// No round takes longer, whatever fails in it: the time-outs in it are shorter.
 const ROUND_MAX: Duration = Duration::from_secs(15);

@@ -568,9 +568,10 @@ impl State {
     fn check_files(&mut self) {
         let Some(holding) = &self.holding else { return };
         self.checked_at = Instant::now();
-        let all_there =
-            holding.is_still_held() && self.listeners.iter().all(|listener| listener.is_still_there(holding));
-        if !all_there && !self.lost {
+        let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(holding));
+        // What cannot be said now is looked for the next time: a name that was lost is never had again.
+        let is_gone = std::iter::once(holding.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
+        if is_gone && !self.lost {
             self.lost = true;
             tracing::error!(name = %self.quoted, path = %holding.path().display(), "name lost");
         }

@@ -26,6 +26,10 @@ fn main() -> ExitCode {
                 Some(reason) => support::skipped(name, &reason),
             });
         }
+        trials.push(match why_not_injected() {
+            None => support::trial(KEEPS, keeps_its_name),
+            Some(reason) => support::skipped(KEEPS, &reason),
+        });
         for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendto", 1), ("fifo", "pwritev2", 4)] {
             if Transport::ALL.iter().all(|known| known.to_string() != transport) {
                 continue;
@@ -38,6 +42,33 @@ fn main() -> ExitCode {
         }
         trials
     })
+}
+
+const KEEPS: &str = "a_server_that_cannot_look_at_its_files_keeps_its_name";
+
+/// Each look at the lock fails as if there were no memory. A server looks at its files when a client comes, once a second.
+fn keeps_its_name() {
+    let base = Base::new();
+    let address = base.address(Transport::Unix, "kept");
+    let role = Child::command("server", &[&address]);
+    let mut traced = Command::new("strace");
+    let lock = base.path().join("kept/lock");
+    traced.args(["-f", "-o"]).arg(base.path().join("calls")).arg("-P").arg(lock);
+    traced.args(["-e", "trace=newfstatat,statx", "-e", "inject=newfstatat,statx:error=ENOMEM"]);
+    traced.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "server");
+    let mut server = Child::start(&mut traced);
+    server.expect("ready");
+    let calls = || std::fs::read_to_string(base.path().join("calls")).unwrap();
+    let mut clients = Vec::new();
+    eventually("a look has failed", || {
+        clients.push(Connection::connect(&address).unwrap());
+        assert!(server.ask("accept").starts_with("accepted "), "{}", calls());
+        calls().contains("ENOMEM")
+    });
+    let mut client = Connection::connect(&address).unwrap();
+    assert!(server.ask("accept").starts_with("accepted "), "{}", calls());
+    client.send(b"still here").unwrap();
+    assert!(server.ask("recv").contains("10"));
 }
 
 /// Makes the file of the only client in the queue this much older, and gives that client.

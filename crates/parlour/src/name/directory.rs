@@ -249,12 +249,39 @@ impl FileId {
     pub(crate) fn at(directory: impl AsFd, file_name: &str) -> Option<Self> {
         statat(directory, file_name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| Self::of(&stat))
     }
+
+    /// Whether it is this file that has a name now, by what looking at the name has brought. An error: that cannot be said at
+    /// present.
+    pub(crate) fn is_found(self, looked: Result<Stat, Errno>) -> Result<bool, Errno> {
+        match looked {
+            Ok(stat) => Ok(Self::of(&stat) == self),
+            Err(errno @ (Errno::NOMEM | Errno::IO | Errno::INTR)) => Err(errno),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// [`is_found`](Self::is_found) of a name in a directory.
+    pub(crate) fn is_at(self, directory: impl AsFd, file_name: &str) -> Result<bool, Errno> {
+        self.is_found(statat(directory, file_name, AtFlags::SYMLINK_NOFOLLOW))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_neither_there_nor_gone() {
+        let stat = |path: &str| rustix::fs::lstat(path);
+        let id = FileId::of(&stat("/proc").unwrap());
+        assert_eq!(id.is_found(stat("/proc")), Ok(true));
+        assert_eq!(id.is_found(stat("/")), Ok(false));
+        assert_eq!(id.is_found(stat("/no such file")), Ok(false));
+        for errno in [Errno::NOMEM, Errno::IO, Errno::INTR] {
+            assert_eq!(id.is_found(Err(errno)), Err(errno));
+        }
+    }
 
     fn chmod(path: &Path, mode: u32) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();

@@ -226,7 +226,7 @@ fn io_error(path: &Path, error: impl Into<std::io::Error>) -> Error {
     Error::io(OPERATION, lock_path(path).display().to_string(), error)
 }
 
-/// Whether the directory of a name still has its lock, for a server that holds it.
-pub(crate) fn still_there(lock_path: &CStr, id: FileId) -> bool {
-    statat(rustix::fs::CWD, lock_path, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| FileId::of(&stat) == id)
+/// Whether the directory of a name still has its lock, for a server that holds it; see [`FileId::is_found`].
+pub(crate) fn still_there(lock_path: &CStr, id: FileId) -> Result<bool, Errno> {
+    id.is_found(statat(rustix::fs::CWD, lock_path, AtFlags::SYMLINK_NOFOLLOW))
 }

@@ -172,8 +172,8 @@ impl Holding {
         self.process.is_current()
     }
 
-    /// Whether the path still leads to the lock that is held.
-    pub(crate) fn is_still_held(&self) -> bool {
+    /// Whether the path still leads to the lock that is held. An error: that cannot be said at present.
+    pub(crate) fn is_still_held(&self) -> std::result::Result<bool, Errno> {
         lock::still_there(&self.lock_path, self.lock.id())
     }
 
@@ -191,8 +191,8 @@ impl Holding {
     /// The same, for a signal handler: allocates and frees nothing.
     pub(crate) fn release_in_place(&self) -> io::Result<()> {
         let swept = match self.is_still_held() {
-            true => self.remove_client_files(),
-            false => Ok(()),
+            Ok(true) => self.remove_client_files(),
+            Ok(false) | Err(_) => Ok(()),
         };
         swept.and(self.lock.release())
     }

@@ -40,6 +40,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::net::SocketType;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -295,8 +296,8 @@ impl Listener {
         }
     }
 
-    /// Whether the file that clients find is still the one that was made.
-    pub(crate) fn is_still_there(&self, holding: &Holding) -> bool {
+    /// Whether the file that clients find is still the one that was made. An error: that cannot be said at present.
+    pub(crate) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
         match self {
             Self::Shm(listener) => listener.socket().is_still_there(holding),
             Self::Packet(listener) | Self::Unix(listener) => listener.is_still_there(holding),
@@ -316,7 +317,7 @@ impl Listener {
     /// Removes that file, if it is, and is ours, and leaves those who have not been accepted: puts `instead` in the place
     /// of what they are connected to. For a signal handler: allocates and frees nothing.
     pub(crate) fn release(&mut self, holding: &Holding, instead: BorrowedFd<'_>) -> io::Result<()> {
-        let removed = match self.is_adopted() || !self.is_still_there(holding) {
+        let removed = match self.is_adopted() || self.is_still_there(holding) != Ok(true) {
             true => Ok(()),
             false => crate::name::directory::remove(holding.directory(), self.transport().file_name()),
         };
@@ -329,7 +330,7 @@ impl Listener {
 
     /// Removes that file, if it is, and is ours.
     pub(crate) fn close(self, holding: &Holding) -> Result<()> {
-        if self.is_adopted() || !self.is_still_there(holding) {
+        if self.is_adopted() || self.is_still_there(holding) != Ok(true) {
             return Ok(());
         }
         let file_name = self.transport().file_name();

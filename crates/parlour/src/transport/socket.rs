@@ -260,8 +260,8 @@ impl Listener {
         self.socket.close_in_place(instead)
     }
 
-    pub(super) fn is_still_there(&self, holding: &Holding) -> bool {
-        FileId::at(holding.directory(), self.kind.file_name()) == Some(self.id)
+    pub(super) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
+        self.id.is_at(holding.directory(), self.kind.file_name())
     }
 }
 

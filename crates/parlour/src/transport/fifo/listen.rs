@@ -302,8 +302,8 @@ impl Listener {
         closed
     }
 
-    pub(in crate::transport) fn is_still_there(&self, holding: &Holding) -> bool {
-        FileId::at(holding.directory(), FILE) == Some(self.id)
+    pub(in crate::transport) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
+        self.id.is_at(holding.directory(), FILE)
     }
 }
 

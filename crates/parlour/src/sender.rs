@@ -168,12 +168,15 @@ impl Sender {
         // Most messages go at once, and then there is no wait to begin.
         let mut looks: Option<Looks> = None;
         loop {
+            // Room that is left unused is announced for ever: who is about to wait must have taken all there is.
+            let takes_any = deadline.is_over() || looks.as_ref().is_some_and(|looks| !looks.are_left());
             let before = sent;
-            let result = match &looks {
-                Some(looks) if !looks.are_left() => self.outgoing().try_send(parts, fds, &mut sent),
-                _ => self.outgoing().try_send_most(parts, fds, &mut sent),
+            let result = match takes_any {
+                true => self.outgoing().try_send(parts, fds, &mut sent),
+                false => self.outgoing().try_send_most(parts, fds, &mut sent),
             };
-            if sent > before {
+            let has_moved = sent > before;
+            if has_moved {
                 // A long message goes in many parts, and the peer is at work on it.
                 looks = None;
             }
@@ -182,7 +185,11 @@ impl Sender {
                     self.has_sent = true;
                     return Ok(());
                 }
-                Ok(false) if !deadline.is_over() && self.look_again(&mut looks) => continue,
+                Ok(false) if (has_moved || !takes_any) && !deadline.is_over() => {
+                    let looks = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
+                    self.spin.look_again(looks);
+                    continue;
+                }
                 Ok(false) => match self.prepare_to_wait() {
                     Ok(true) if !deadline.is_over() => continue,
                     Ok(_) => match self.wait(deadline) {
@@ -199,11 +206,6 @@ impl Sender {
             };
             return self.give_up(parts, sent, given_up);
         }
-    }
-
-    fn look_again(&mut self, looks: &mut Option<Looks>) -> bool {
-        let looks = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
-        self.spin.look_again(looks)
     }
 
     /// Ends the sending of a message that does not go on now. One that was begun cannot be taken back, and what comes next

@@ -1,18 +1,74 @@
 //! A FIFO holds 64 KiB, and more when long messages go through it.
 
+use std::time::{Duration, Instant};
+
 use libtest_mimic::Trial;
-use parlour::{Connection, Server, Transport};
+use parlour::{ConnectOptions, Connection, Server, Transport};
+use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::by_hand::Driver;
 use crate::support::{Base, DEADLINE, data, skipped, trial};
 
 pub fn trials() -> Vec<Trial> {
     let name = "a_long_message_makes_its_fifo_larger_and_a_short_one_does_not";
-    match std::fs::read_to_string("/proc/sys/fs/pipe-max-size").map(|max| max.trim().parse::<usize>()) {
-        Ok(Ok(max)) if max >= 256 << 10 => vec![trial(name, grows)],
-        _ => vec![skipped(name, "no FIFO may be so large here")],
+    let mut trials = vec![
+        trial("a_send_into_little_room_ends_with_its_time", || in_time(40)),
+        trial("a_send_into_little_room_ends_with_its_time_without_yields", || in_time(0)),
+        trial("a_send_that_waits_for_more_than_little_room_sleeps", sleeps),
+    ];
+    trials.push(match std::fs::read_to_string("/proc/sys/fs/pipe-max-size").map(|max| max.trim().parse::<usize>()) {
+        Ok(Ok(max)) if max >= 256 << 10 => trial(name, grows),
+        _ => skipped(name, "no FIFO may be so large here"),
+    });
+    trials
+}
+
+const PAGE: usize = 4096;
+
+/// A client whose FIFO has room for a few pages: enough to be announced, and too little to lend it any. Nobody reads.
+fn with_little_room(base: &Base, yields: u32) -> (Driver, Connection) {
+    let address = base.address(Transport::Fifo, "little");
+    let driver = Driver::new(Server::bind(&address).unwrap());
+    let mut client = ConnectOptions::new().yields(yields).connect(&address).unwrap();
+    // Whole pages, with the header, so that a page less in the FIFO is a page more of room.
+    let frame = |pages: usize| data::message(1, pages * PAGE - 4);
+    client.send(frame(10)).unwrap();
+    let room = fcntl_getpipe_size(client.send_fd().unwrap()).unwrap();
+    loop {
+        let unread = ioctl_fionread(client.send_fd().unwrap()).unwrap() as usize;
+        match (room - unread) / PAGE - 2 {
+            0 => break,
+            pages => client.try_send(frame(pages.min(14))).unwrap(),
+        }
+        assert!(client.try_flush().unwrap());
     }
+    (driver, client)
+}
+
+fn in_time(yields: u32) {
+    let base = Base::new();
+    for timeout in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(20)] {
+        let (_driver, mut client) = with_little_room(&base, yields);
+        // (It takes the room, and the rest is kept.)
+        client.send_timeout(data::message(3, 100_000), timeout).unwrap();
+    }
+}
+
+fn sleeps() {
+    const WAIT: Duration = Duration::from_millis(500);
+    let base = Base::new();
+    let (_driver, mut client) = with_little_room(&base, 0);
+    let used = || {
+        let time = clock_gettime(ClockId::ThreadCPUTime);
+        Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+    };
+    let (before, begin) = (used(), Instant::now());
+    client.send_timeout(data::message(3, 100_000), WAIT).unwrap();
+    assert!(begin.elapsed() >= WAIT);
+    let used = used() - before;
+    assert!(used < WAIT / 10, "{used:?} of processor time while it waited");
 }
 
 fn grows() {

@@ -205,14 +205,20 @@ impl Outgoing {
     /// A broken pipe is final: whoever opens the FIFO for reading later must not get the rest.
     fn end_if_broken<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
         if matches!(result, Err(Fault::Disconnected)) {
-            self.fifo = None;
+            self.end();
         }
         result
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        self.fifo = None;
+        self.end();
         Ok(())
+    }
+
+    /// What the FIFO still holds of the pages that it was lent stays there.
+    fn end(&mut self) {
+        self.fifo = None;
+        self.lender = None;
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {

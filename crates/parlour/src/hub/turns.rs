@@ -50,7 +50,7 @@ impl Hub {
         if self.fed_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
             self.flush_fed();
         }
-        let mut looks = self.spin.begin(self.yields);
+        let mut looks = None;
         let mut in_time = true;
         let mut looked_for_the_last_time = false;
         loop {
@@ -71,7 +71,9 @@ impl Hub {
                     if self.look()? || looked_for_the_last_time {
                         continue;
                     }
-                    if self.spin.look_again(&mut looks) {
+                    // Only now: most events are here already, and are no wait.
+                    let looks = looks.get_or_insert_with(|| self.spin.begin(self.yields));
+                    if self.spin.look_again(looks) {
                         continue;
                     }
                     let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);

@@ -167,9 +167,9 @@ impl Sender {
         let mut sent = 0;
         // Most messages go at once, and then there is no wait to begin.
         let mut looks: Option<Looks> = None;
+        // Room that is left unused is announced for ever: who is about to wait must have taken all there is.
+        let mut takes_any = false;
         loop {
-            // Room that is left unused is announced for ever: who is about to wait must have taken all there is.
-            let takes_any = deadline.is_over() || looks.as_ref().is_some_and(|looks| !looks.are_left());
             let before = sent;
             let result = match takes_any {
                 true => self.outgoing().try_send(parts, fds, &mut sent),
@@ -185,9 +185,9 @@ impl Sender {
                     self.has_sent = true;
                     return Ok(());
                 }
-                Ok(false) if (has_moved || !takes_any) && !deadline.is_over() => {
+                Ok(false) if !takes_any || (has_moved && !deadline.is_over()) => {
                     let looks = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
-                    self.spin.look_again(looks);
+                    takes_any = deadline.is_over() || !self.spin.look_again(looks) || !looks.are_left();
                     continue;
                 }
                 Ok(false) => match self.prepare_to_wait() {
@@ -195,6 +195,7 @@ impl Sender {
                     Ok(_) => match self.wait(deadline) {
                         Ok(true) => {
                             looks = None;
+                            takes_any = false;
                             continue;
                         }
                         Ok(false) => self.timed_out(),

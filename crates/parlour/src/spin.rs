@@ -77,17 +77,20 @@ impl Spin {
     /// Yields once, before the first look: a wait of its own.
     #[inline]
     pub(crate) fn yield_now(&mut self, yields: u32) {
-        if yields > 0 && self.rests == 0 && self.untimed > 0 {
+        if yields == 0 {
+            return;
+        }
+        if self.rests == 0 && self.untimed > 0 {
             self.untimed -= 1;
             std::thread::yield_now();
         } else {
-            self.yield_timed(yields);
+            self.yield_timed();
         }
     }
 
     #[cold]
-    fn yield_timed(&mut self, yields: u32) {
-        let mut looks = self.begin(yields.min(1));
+    fn yield_timed(&mut self) {
+        let mut looks = self.begin(1);
         self.look_again(&mut looks);
     }
 

@@ -312,11 +312,13 @@ impl Server {
     }
 
     fn step(&self) -> Result<Step> {
+        // First: who has waited for it while the server was released must not take that for a loss.
+        let mut state = locked(&self.state);
         if self.shutdown.is_asked() {
             let detail = "the server was told to shut down";
             return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.quoted, detail));
         }
-        locked(&self.state).step()
+        state.step()
     }
 
     /// [`try_accept`](Server::try_accept) for an owner that makes no [`Connection`] of it.

@@ -298,7 +298,10 @@ fn another_base() {
         ask(&mut client, "resolve found"),
         [format!("server {}", home.join("parlour/found").display()), format!("client {path}"),]
     );
-    assert_eq!(ask(&mut client, "names"), [format!("found {path} live unix {}", server.pid())]);
+    // (The machine may have names of its own.)
+    let mut names = ask(&mut client, "names");
+    names.retain(|line| !line.contains("/run/parlour/"));
+    assert_eq!(names, [format!("found {path} live unix {}", server.pid())]);
     // An earlier base with a dead name of the same name does not hide it.
     let mut dead = somebody.looker(Some(&home));
     ask_one(&mut dead, "bind other");

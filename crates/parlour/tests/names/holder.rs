@@ -23,6 +23,10 @@ pub fn trials() -> Vec<Trial> {
     for &transport in Transport::ALL {
         trials.push(trial(format!("{transport}::a_live_name_cannot_be_taken"), move || live_name(transport)));
         trials.push(trial(
+            format!("{transport}::who_accepts_while_a_server_is_released_hears_of_that_and_of_no_loss"),
+            move || (0..50).for_each(|_| drop(released_while_accepting(transport))),
+        ));
+        trials.push(trial(
             format!("{transport}::a_released_server_is_free_of_its_name_and_wakes_who_accepts"),
             move || {
                 released(transport);
@@ -39,15 +43,8 @@ pub fn trials() -> Vec<Trial> {
 
 /// The next server has the name at once, and the end of the released one does it no harm.
 fn released(transport: Transport) {
-    let base = Base::new();
+    let (base, server) = released_while_accepting(transport);
     let address = base.address(transport, "room");
-    let server = Server::bind(&address).unwrap();
-    std::thread::scope(|scope| {
-        let accepting = scope.spawn(|| server.accept().unwrap_err().kind());
-        server.release().unwrap();
-        server.release().unwrap();
-        assert_eq!(accepting.join().unwrap(), ErrorKind::Shutdown);
-    });
     let next = Server::bind(&address).unwrap();
     drop(server);
     std::thread::scope(|scope| {
@@ -55,6 +52,18 @@ fn released(transport: Transport) {
         next.accept_timeout(crate::support::DEADLINE).unwrap();
     });
     assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
+}
+
+fn released_while_accepting(transport: Transport) -> (Base, Server) {
+    let base = Base::new();
+    let server = Server::bind(base.address(transport, "room")).unwrap();
+    std::thread::scope(|scope| {
+        let accepting = scope.spawn(|| server.accept().unwrap_err().kind());
+        server.release().unwrap();
+        server.release().unwrap();
+        assert_eq!(accepting.join().unwrap(), ErrorKind::Shutdown);
+    });
+    (base, server)
 }
 
 fn both() -> ServerOptions {

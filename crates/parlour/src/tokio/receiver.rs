@@ -150,6 +150,8 @@ impl Receiver {
             // Before the try, so that what comes after it wakes this task.
             let readable = match readiness.poll_readable(cx) {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),
+                Poll::Pending if half.incoming.has_to_ask() => return Poll::Pending,
+                // What comes through shared memory is announced only to who has said that it waits.
                 Poll::Pending => None,
             };
             let (received, is_exhausted) = spares::with(|spares| {

@@ -5,13 +5,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::spares::Spares;
-use super::{Fault, MessageMax, Received, Transport, fifo, packet, shm, unix};
+use super::{Fault, MessageMax, Received, Transport, fifo, packet, shm, stream, unix};
 use crate::message::Message;
 use crate::sys::shared_fd::WatchedFd;
 use crate::wire::outbox::Outbox;
 
 // Kept small, as `Incoming` is: a program may hold many thousands of connections.
-pub(crate) enum Outgoing {
+pub(crate) struct Outgoing {
+    /// What was fed, and the rest of a message that was begun: it goes before anything else. Most that is fed is done with
+    /// here, so it is found without asking which transport it is.
+    outbox: Outbox,
+    way: Way,
+}
+
+/// By which it goes.
+pub(super) enum Way {
     Shm(shm::Outgoing),
     Packet(packet::Outgoing),
     Unix(unix::Outgoing),
@@ -19,6 +27,10 @@ pub(crate) enum Outgoing {
 }
 
 impl Outgoing {
+    pub(super) fn new(way: Way) -> Self {
+        Self { outbox: Outbox::default(), way }
+    }
+
     /// Takes a message that is given in parts, and what was fed before it.
     ///
     /// `sent` says how much of it went in earlier calls, 0 at first, and how much has gone after this one. `Ok(false)`:
@@ -32,32 +44,26 @@ impl Outgoing {
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        match self {
-            Self::Shm(outgoing) => outgoing.try_send(parts, fds, sent),
-            Self::Packet(outgoing) => outgoing.try_send(parts, fds, sent),
-            Self::Unix(outgoing) => outgoing.try_send(parts, fds, sent),
-            Self::Fifo(outgoing) => outgoing.try_send(parts, sent),
+        let Self { outbox, way } = self;
+        match way {
+            Way::Shm(way) => way.try_send(outbox, parts, fds, sent),
+            Way::Packet(way) => way.try_send(outbox, parts, fds, sent),
+            Way::Unix(way) => way.try_send(outbox, parts, fds, sent),
+            Way::Fifo(way) => way.try_send(outbox, parts, sent),
         }
     }
 
     /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
-        match self {
-            Self::Shm(outgoing) => outgoing.frames().keep_rest(parts, sent),
-            Self::Packet(outgoing) => outgoing.keep_rest(parts, sent),
-            Self::Unix(outgoing) => outgoing.frames().keep_rest(parts, sent),
-            Self::Fifo(outgoing) => outgoing.frames().keep_rest(parts, sent),
+        match &self.way {
+            Way::Packet(_) => packet::keep_rest(&mut self.outbox, parts, sent),
+            Way::Shm(_) | Way::Unix(_) | Way::Fifo(_) => stream::keep_rest(&mut self.outbox, parts, sent),
         }
     }
 
     /// Keeps a message to go with the next ones. The caller bounds how much, by [`pending`](Self::pending).
     pub(crate) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
-        match self {
-            Self::Shm(outgoing) => outgoing.frames().feed(message),
-            Self::Packet(outgoing) => outgoing.feed(message),
-            Self::Unix(outgoing) => outgoing.frames().feed(message),
-            Self::Fifo(outgoing) => outgoing.frames().feed(message),
-        }
+        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
     }
 
     /// [`try_send`](Self::try_send) for who will look again: it may leave room that is too little to be worth while.
@@ -67,117 +73,98 @@ impl Outgoing {
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        match self {
-            Self::Fifo(outgoing) if fds.is_empty() => outgoing.try_send_most(parts, sent),
-            outgoing => outgoing.try_send(parts, fds, sent),
+        match &mut self.way {
+            Way::Fifo(way) if fds.is_empty() => way.try_send_most(&mut self.outbox, parts, sent),
+            _ => self.try_send(parts, fds, sent),
         }
     }
 
     /// [`feed`](Self::feed), if no more than `max` bytes are kept then.
     #[inline]
     pub(crate) fn feed_within(&mut self, message: &[u8], max: usize) -> bool {
-        self.outbox().push_within(message, max)
+        self.outbox.push_within(message, max)
     }
 
     /// Bytes that are kept.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        match self {
-            Self::Shm(outgoing) => outgoing.pending(),
-            Self::Packet(outgoing) => outgoing.pending(),
-            Self::Unix(outgoing) => outgoing.pending(),
-            Self::Fifo(outgoing) => outgoing.pending(),
-        }
+        self.outbox.pending().len()
     }
 
     /// Forgets what is kept.
     pub(crate) fn discard(&mut self) {
-        match self {
-            Self::Shm(outgoing) => outgoing.frames().discard(),
-            Self::Packet(outgoing) => outgoing.discard(),
-            Self::Unix(outgoing) => outgoing.frames().discard(),
-            Self::Fifo(outgoing) => outgoing.frames().discard(),
-        }
+        self.outbox = Outbox::default();
     }
 
     /// Sends what is kept; `Ok(false)` when some of it has to wait.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
-        match self {
-            Self::Shm(outgoing) => outgoing.try_flush(),
-            Self::Packet(outgoing) => outgoing.try_flush(),
-            Self::Unix(outgoing) => outgoing.try_flush(),
-            Self::Fifo(outgoing) => outgoing.try_flush(),
+        let Self { outbox, way } = self;
+        match way {
+            Way::Shm(way) => way.try_flush(outbox),
+            Way::Packet(way) => way.try_flush(outbox),
+            Way::Unix(way) => way.try_flush(outbox),
+            Way::Fifo(way) => way.try_flush(outbox),
         }
     }
 
     /// Ends this direction. What is kept is lost: flush first.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
-        match self {
-            Self::Shm(outgoing) => outgoing.finish(),
-            Self::Packet(outgoing) => outgoing.finish(),
-            Self::Unix(outgoing) => outgoing.finish(),
-            Self::Fifo(outgoing) => outgoing.finish(),
+        match &mut self.way {
+            Way::Shm(way) => way.finish(),
+            Way::Packet(way) => way.finish(),
+            Way::Unix(way) => way.finish(),
+            Way::Fifo(way) => way.finish(),
         }
     }
 
     /// Lends memory for what is kept, where there is some to spare. (Without it, it is made when it is needed.)
     pub(crate) fn lend(&mut self, spares: &mut Spares) {
-        spares.lend_outbox(self.outbox());
+        spares.lend_outbox(&mut self.outbox);
     }
 
     /// Gives memory back that is not needed while nothing is kept.
     pub(crate) fn give_back(&mut self, spares: &mut Spares) {
-        spares.take_outbox_back(self.outbox());
-    }
-
-    #[inline]
-    fn outbox(&mut self) -> &mut Outbox {
-        match self {
-            Self::Shm(outgoing) => outgoing.frames().outbox(),
-            Self::Packet(outgoing) => outgoing.outbox(),
-            Self::Unix(outgoing) => outgoing.frames().outbox(),
-            Self::Fifo(outgoing) => outgoing.frames().outbox(),
-        }
+        spares.take_outbox_back(&mut self.outbox);
     }
 
     /// From now on the halves live apart.
     pub(crate) fn set_apart(&mut self) {
-        match self {
-            Self::Shm(outgoing) => outgoing.set_apart(),
-            Self::Packet(outgoing) => outgoing.set_apart(),
-            Self::Unix(outgoing) => outgoing.set_apart(),
-            Self::Fifo(_) => {}
+        match &mut self.way {
+            Way::Shm(way) => way.set_apart(),
+            Way::Packet(way) => way.set_apart(),
+            Way::Unix(way) => way.set_apart(),
+            Way::Fifo(_) => {}
         }
     }
 
     /// Has the descriptor announce that sending may go on, where that does not happen by itself: to be called when a send
     /// would have to wait, before waiting. `Ok(true)`: it may go on already, so try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
-        match self {
-            Self::Shm(outgoing) => outgoing.prepare_to_wait(),
-            Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => Ok(false),
+        match &mut self.way {
+            Way::Shm(way) => way.prepare_to_wait(),
+            Way::Packet(_) | Way::Unix(_) | Way::Fifo(_) => Ok(false),
         }
     }
 
     /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
     /// when this direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Self::Shm(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
-            Self::Packet(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
-            Self::Unix(outgoing) => outgoing.fd().map(|fd| fd.as_fd()),
-            Self::Fifo(outgoing) => outgoing.fd(),
+        match &self.way {
+            Way::Shm(way) => way.fd().map(|fd| fd.as_fd()),
+            Way::Packet(way) => way.fd().map(|fd| fd.as_fd()),
+            Way::Unix(way) => way.fd().map(|fd| fd.as_fd()),
+            Way::Fifo(way) => way.fd(),
         }
     }
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
     pub(crate) fn share_fd(&mut self) -> Option<Arc<WatchedFd>> {
-        Some(match self {
-            Self::Shm(outgoing) => outgoing.fd()?.clone(),
-            Self::Packet(outgoing) => outgoing.fd()?.clone(),
-            Self::Unix(outgoing) => outgoing.fd()?.clone(),
-            Self::Fifo(outgoing) => outgoing.share_fd()?,
+        Some(match &mut self.way {
+            Way::Shm(way) => way.fd()?.clone(),
+            Way::Packet(way) => way.fd()?.clone(),
+            Way::Unix(way) => way.fd()?.clone(),
+            Way::Fifo(way) => way.share_fd()?,
         })
     }
 }
@@ -217,12 +204,14 @@ impl Incoming {
     /// brought no descriptors. `false` says nothing about others, and leaves `out` alone.
     #[inline]
     pub(crate) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
-        match self {
-            Self::Shm(incoming) => incoming.next_here(out),
-            Self::Packet(_) => false,
-            Self::Unix(incoming) => incoming.frames_mut().next_here(out),
-            Self::Fifo(incoming) => incoming.frames_mut().next_here(out),
-        }
+        // (Which is only a choice of an address, and no jump.)
+        let frames = match self {
+            Self::Shm(incoming) => incoming.frames_here(),
+            Self::Packet(_) => None,
+            Self::Unix(incoming) => Some(incoming.frames_mut()),
+            Self::Fifo(incoming) => Some(incoming.frames_mut()),
+        };
+        frames.is_some_and(|frames| frames.next_here(out))
     }
 
     /// Has the descriptor announce what comes, where that does not happen by itself: to be called when a receive would have

@@ -55,6 +55,7 @@ use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
 
+use halves::Way;
 pub(crate) use halves::{Incoming, Outgoing};
 pub(crate) use spares::Spares;
 

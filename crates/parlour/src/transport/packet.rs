@@ -13,7 +13,7 @@ use super::half::{Half, Read};
 use super::socket::Kind;
 use super::spares::Spares;
 use super::stream::{End, PIECES_MAX, message_len, would_block};
-use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
+use super::{Fault, Link, LostFds, MessageMax, Received, Transport, Way};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
@@ -52,11 +52,11 @@ pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: Mes
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, max, intake: None, reset: false, end: None };
-    let outgoing = Outgoing { half: sending, outbox: Outbox::default(), piece_max, finished: false };
+    let outgoing = Outgoing { half: sending, piece_max, finished: false };
     Link {
         transport: Transport::Packet,
         incoming: super::Incoming::Packet(incoming),
-        outgoing: super::Outgoing::Packet(outgoing),
+        outgoing: super::Outgoing::new(Way::Packet(outgoing)),
         peer,
         permit,
     }
@@ -64,22 +64,17 @@ pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: Mes
 
 pub(crate) struct Outgoing {
     half: Half,
-    /// What was fed, and the rest of a message that was begun: framed as on a stream, only to find the ends again.
-    outbox: Outbox,
     /// The most bytes of a message that this socket takes as one datagram.
     piece_max: usize,
     finished: bool,
 }
 
 impl Outgoing {
-    pub(super) fn pending(&self) -> usize {
-        self.outbox.pending().len()
-    }
-
     /// `sent` counts the message's bytes that have gone, and one more at its end, so that an empty message is told from one
     /// that has not begun.
     pub(super) fn try_send(
-        &mut self,
+        &self,
+        outbox: &mut Outbox,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
@@ -88,7 +83,7 @@ impl Outgoing {
         if length > frame::MESSAGE_MAX {
             return Err(Fault::TooLong { length });
         }
-        if *sent == 0 && !self.try_flush()? {
+        if *sent == 0 && !self.try_flush(outbox)? {
             return Ok(false);
         }
         while *sent <= length {
@@ -103,41 +98,16 @@ impl Outgoing {
         Ok(true)
     }
 
-    pub(super) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
-        let Some(rest) = message_len(parts).checked_sub(sent) else { return };
-        // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
-        let Some(header) = frame::header(rest) else { return };
-        self.outbox.push_raw(&header);
-        let mut skip = sent;
-        for part in parts {
-            let skipped = skip.min(part.len());
-            self.outbox.push_raw(&part[skipped..]);
-            skip -= skipped;
-        }
-    }
-
-    pub(super) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
-        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
-    }
-
-    pub(super) fn discard(&mut self) {
-        self.outbox = Outbox::default();
-    }
-
-    pub(super) fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        while let Some((header, rest)) = self.outbox.pending().split_first_chunk::<HEADER_LEN>() {
+    pub(super) fn try_flush(&self, outbox: &mut Outbox) -> Result<bool, Fault> {
+        while let Some((header, rest)) = outbox.pending().split_first_chunk::<HEADER_LEN>() {
             let length = frame::length(*header);
             let message = [IoSlice::new(&rest[..length.min(rest.len())])];
             match send_piece(&self.half, &message, &[], 0, length, self.piece_max) {
                 Ok(gone) if gone > length => {
-                    self.outbox.advance(HEADER_LEN + length);
+                    outbox.advance(HEADER_LEN + length);
                 }
                 // A message that is kept is a rest, so its next piece is the beginning of a shorter rest.
-                Ok(gone) => self.outbox.shorten_first(gone),
+                Ok(gone) => outbox.shorten_first(gone),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
@@ -156,6 +126,21 @@ impl Outgoing {
 
     pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
         (!self.finished).then(|| self.half.fd())
+    }
+}
+
+/// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest). In the outbox messages are framed as on a stream, only to find
+/// the ends again.
+pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
+    let Some(rest) = message_len(parts).checked_sub(sent) else { return };
+    // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
+    let Some(header) = frame::header(rest) else { return };
+    outbox.push_raw(&header);
+    let mut skip = sent;
+    for part in parts {
+        let skipped = skip.min(part.len());
+        outbox.push_raw(&part[skipped..]);
+        skip -= skipped;
     }
 }
 

@@ -11,93 +11,68 @@ use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
 
-/// The sending half of a byte stream.
-#[derive(Debug, Default)]
-pub(super) struct FrameSender {
-    outbox: Outbox,
-}
-
 /// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
 pub(super) const PIECES_MAX: usize = 16;
 
-impl FrameSender {
-    /// See [`Outgoing::try_send`](super::Outgoing::try_send).
-    pub(super) fn try_send(
-        &mut self,
-        parts: &[IoSlice<'_>],
-        sent: &mut usize,
-        write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> Result<bool, Fault> {
-        let length = message_len(parts);
-        let header = frame::header(length).ok_or(Fault::TooLong { length })?;
-        self.try_send_frame(header, parts, sent, write)
-    }
+/// See [`Outgoing::try_send`](super::Outgoing::try_send). What is in the outbox goes first.
+pub(super) fn try_send(
+    outbox: &mut Outbox,
+    parts: &[IoSlice<'_>],
+    sent: &mut usize,
+    write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> Result<bool, Fault> {
+    let length = message_len(parts);
+    let header = frame::header(length).ok_or(Fault::TooLong { length })?;
+    try_send_frame(outbox, header, parts, sent, write)
+}
 
-    /// `try_send` of a message with this header.
-    pub(super) fn try_send_frame(
-        &mut self,
-        header: [u8; HEADER_LEN],
-        parts: &[IoSlice<'_>],
-        sent: &mut usize,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> Result<bool, Fault> {
-        let total = HEADER_LEN + message_len(parts);
-        while *sent < total {
-            let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-            let count = gather(&mut pieces, self.outbox.pending(), &header, parts, *sent);
-            match write(&pieces[..count]) {
-                Ok(written) => *sent += self.outbox.advance(written),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return would_block(error).map(|()| false),
+/// [`try_send`] of a message with this header.
+pub(super) fn try_send_frame(
+    outbox: &mut Outbox,
+    header: [u8; HEADER_LEN],
+    parts: &[IoSlice<'_>],
+    sent: &mut usize,
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> Result<bool, Fault> {
+    let total = HEADER_LEN + message_len(parts);
+    while *sent < total {
+        let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
+        let count = gather(&mut pieces, outbox.pending(), &header, parts, *sent);
+        match write(&pieces[..count]) {
+            Ok(written) => *sent += outbox.advance(written),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return would_block(error).map(|()| false),
+        }
+    }
+    Ok(true)
+}
+
+/// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest).
+pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
+    let Some(header) = frame::header(message_len(parts)) else { return };
+    let mut skip = sent;
+    for piece in std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])) {
+        let skipped = skip.min(piece.len());
+        outbox.push_raw(&piece[skipped..]);
+        skip -= skipped;
+    }
+}
+
+/// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
+pub(super) fn try_flush(
+    outbox: &mut Outbox,
+    mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
+) -> Result<bool, Fault> {
+    while !outbox.is_empty() {
+        match write(&[IoSlice::new(outbox.pending())]) {
+            Ok(written) => {
+                outbox.advance(written);
             }
-        }
-        Ok(true)
-    }
-
-    /// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest).
-    pub(super) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
-        let Some(header) = frame::header(message_len(parts)) else { return };
-        let mut skip = sent;
-        for piece in std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])) {
-            let skipped = skip.min(piece.len());
-            self.outbox.push_raw(&piece[skipped..]);
-            skip -= skipped;
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return would_block(error).map(|()| false),
         }
     }
-
-    pub(super) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
-        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.outbox.pending().len()
-    }
-
-    pub(super) fn discard(&mut self) {
-        self.outbox = Outbox::default();
-    }
-
-    /// See [`Outgoing::lend`](super::Outgoing::lend).
-    pub(super) fn outbox(&mut self) -> &mut Outbox {
-        &mut self.outbox
-    }
-
-    /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
-    pub(super) fn try_flush(
-        &mut self,
-        mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
-    ) -> Result<bool, Fault> {
-        while !self.outbox.is_empty() {
-            match write(&[IoSlice::new(self.outbox.pending())]) {
-                Ok(written) => {
-                    self.outbox.advance(written);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return would_block(error).map(|()| false),
-            }
-        }
-        Ok(true)
-    }
+    Ok(true)
 }
 
 /// The length of a message that is given in parts.
@@ -368,23 +343,22 @@ mod tests {
     use super::*;
 
     /// A pipe that takes `room` bytes in pieces of at most `step`.
-    fn send_all(sender: &mut FrameSender, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
+    fn send_all(outbox: &mut Outbox, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut sent = 0;
         let mut turns = 0;
         loop {
             let mut room = step;
-            let done = sender
-                .try_send(parts, &mut sent, |pieces| {
-                    let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
-                    if bytes.is_empty() {
-                        return Err(io::ErrorKind::WouldBlock.into());
-                    }
-                    room -= bytes.len();
-                    wire.extend_from_slice(&bytes);
-                    Ok(bytes.len())
-                })
-                .unwrap();
+            let done = try_send(outbox, parts, &mut sent, |pieces| {
+                let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
+                if bytes.is_empty() {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                room -= bytes.len();
+                wire.extend_from_slice(&bytes);
+                Ok(bytes.len())
+            })
+            .unwrap();
             turns += 1;
             assert!(turns < 1000);
             if done {
@@ -395,7 +369,7 @@ mod tests {
 
     #[test]
     fn a_write_that_is_interrupted_is_made_again_at_once() {
-        let mut sender = FrameSender::default();
+        let mut outbox = Outbox::default();
         let mut wire = Vec::new();
         let mut is_interrupted = false;
         let mut write = |pieces: &[IoSlice<'_>]| {
@@ -407,9 +381,9 @@ mod tests {
             wire.extend_from_slice(&pieces[0][..1]);
             Ok(1)
         };
-        assert!(sender.try_send(&[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
-        sender.feed(b"two").unwrap();
-        assert!(sender.try_flush(&mut write).unwrap());
+        assert!(try_send(&mut outbox, &[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
+        outbox.push(b"two").unwrap();
+        assert!(try_flush(&mut outbox, &mut write).unwrap());
         let frame = |message: &[u8]| [&frame::header(message.len()).unwrap()[..], message].concat();
         assert_eq!(wire, [frame(b"one"), frame(b"two")].concat());
     }
@@ -421,19 +395,19 @@ mod tests {
         let body = parts.concat();
         let expected = [&frame::header(body.len()).unwrap()[..], &body].concat();
         for step in 1..expected.len() + 1 {
-            assert_eq!(send_all(&mut FrameSender::default(), &slices, step), expected, "{step} at a time");
+            assert_eq!(send_all(&mut Outbox::default(), &slices, step), expected, "{step} at a time");
         }
     }
 
     #[test]
     fn what_was_fed_goes_first_and_a_kept_rest_completes_its_frame() {
-        let mut sender = FrameSender::default();
-        sender.feed(b"fed").unwrap();
+        let mut outbox = Outbox::default();
+        outbox.push(b"fed").unwrap();
         let parts = [IoSlice::new(b"begun"), IoSlice::new(b" and kept")];
         let mut wire = Vec::new();
         let mut sent = 0;
         let mut room = 7 + 6;
-        let done = sender.try_send(&parts, &mut sent, |pieces| {
+        let done = try_send(&mut outbox, &parts, &mut sent, |pieces| {
             let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
             room -= bytes.len();
             wire.extend_from_slice(&bytes);
@@ -441,8 +415,8 @@ mod tests {
         });
         assert!(matches!(done, Ok(false)));
         assert_eq!(sent, 6, "header and two bytes of the second message");
-        sender.keep_rest(&parts, sent);
-        wire.extend(send_all(&mut sender, &[IoSlice::new(b"next")], 1000));
+        keep_rest(&mut outbox, &parts, sent);
+        wire.extend(send_all(&mut outbox, &[IoSlice::new(b"next")], 1000));
         assert_eq!(wire, b"\0\0\0\x03fed\0\0\0\x0ebegun and kept\0\0\0\x04next");
     }
 }

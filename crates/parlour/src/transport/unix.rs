@@ -8,12 +8,13 @@ use rustix::net::SocketType;
 
 use super::half::Half;
 use super::socket::Kind;
-use super::stream::{FrameReceiver, FrameSender};
-use super::{Fault, Link, MessageMax, Received, Transport};
+use super::stream::{self, FrameReceiver};
+use super::{Fault, Link, MessageMax, Received, Transport, Way};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
+use crate::wire::outbox::Outbox;
 
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
@@ -21,11 +22,11 @@ pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: So
 pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
-    let outgoing = Outgoing { half: sending, frames: FrameSender::default(), finished: false };
+    let outgoing = Outgoing { half: sending, finished: false };
     Link {
         transport: Transport::Unix,
         incoming: super::Incoming::Unix(incoming),
-        outgoing: super::Outgoing::Unix(outgoing),
+        outgoing: super::Outgoing::new(Way::Unix(outgoing)),
         peer,
         permit,
     }
@@ -33,43 +34,35 @@ pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: Mes
 
 pub(crate) struct Outgoing {
     half: Half,
-    frames: FrameSender,
     finished: bool,
 }
 
 impl Outgoing {
-    pub(super) fn frames(&mut self) -> &mut FrameSender {
-        &mut self.frames
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.frames.pending()
-    }
-
     pub(super) fn try_send(
-        &mut self,
+        &self,
+        outbox: &mut Outbox,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        let Self { half, frames, .. } = self;
+        let half = &self.half;
         if fds.is_empty() || *sent > 0 {
-            return frames.try_send(parts, sent, |pieces| half.write(pieces));
+            return stream::try_send(outbox, parts, sent, |pieces| half.write(pieces));
         }
         // They go with the first byte of their message, which must be the first byte of a write: so the receiver can tell.
-        if !frames.try_flush(|pieces| half.write(pieces))? {
+        if !stream::try_flush(outbox, |pieces| half.write(pieces))? {
             return Ok(false);
         }
         let mut fds = fds;
-        frames.try_send(parts, sent, |pieces| {
+        stream::try_send(outbox, parts, sent, |pieces| {
             let written = half.write_with_fds(pieces, fds)?;
             fds = &[];
             Ok(written)
         })
     }
 
-    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        self.frames.try_flush(|pieces| self.half.write(pieces))
+    pub(super) fn try_flush(&self, outbox: &mut Outbox) -> Result<bool, Fault> {
+        stream::try_flush(outbox, |pieces| self.half.write(pieces))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {

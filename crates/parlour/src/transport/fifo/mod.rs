@@ -18,8 +18,8 @@ use rustix::io::Errno;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::half::Read;
-use super::stream::{FrameReceiver, FrameSender, message_len};
-use super::{Fault, Link, MessageMax, Received, Transport};
+use super::stream::{self, FrameReceiver, message_len};
+use super::{Fault, Link, MessageMax, Received, Transport, Way};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::name::directory;
@@ -27,6 +27,7 @@ use crate::peer::Peer;
 use crate::sys::no_sigpipe;
 use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::outbox::Outbox;
 use lending::{Lender, Lent};
 
 pub(crate) use connect::Handshake;
@@ -100,12 +101,11 @@ fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, ma
     Link {
         transport: Transport::Fifo,
         incoming: super::Incoming::Fifo(Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) }),
-        outgoing: super::Outgoing::Fifo(Outgoing {
+        outgoing: super::Outgoing::new(Way::Fifo(Outgoing {
             fifo: Some(MayShare::Alone(writer)),
-            frames: FrameSender::default(),
             is_large: false,
             lender: None,
-        }),
+        })),
         peer,
         permit,
     }
@@ -148,7 +148,6 @@ fn write(
 pub(crate) struct Outgoing {
     /// `None` once this direction has ended.
     fifo: Option<MayShare>,
-    frames: FrameSender,
     /// The FIFO was made larger, as far as it may be.
     is_large: bool,
     /// What makes long messages cheaper, where there is some.
@@ -156,37 +155,45 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn frames(&mut self) -> &mut FrameSender {
-        &mut self.frames
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.frames.pending()
-    }
-
-    pub(super) fn try_send(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
-        self.try_send_to(parts, sent, Room::Any)
+    pub(super) fn try_send(
+        &mut self,
+        outbox: &mut Outbox,
+        parts: &[IoSlice<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
+        self.try_send_to(outbox, parts, sent, Room::Any)
     }
 
     /// [`try_send`](Self::try_send) that leaves room in which nothing can be lent.
-    pub(super) fn try_send_most(&mut self, parts: &[IoSlice<'_>], sent: &mut usize) -> Result<bool, Fault> {
-        self.try_send_to(parts, sent, Room::Much)
+    pub(super) fn try_send_most(
+        &mut self,
+        outbox: &mut Outbox,
+        parts: &[IoSlice<'_>],
+        sent: &mut usize,
+    ) -> Result<bool, Fault> {
+        self.try_send_to(outbox, parts, sent, Room::Much)
     }
 
-    fn try_send_to(&mut self, parts: &[IoSlice<'_>], sent: &mut usize, room: Room) -> Result<bool, Fault> {
+    fn try_send_to(
+        &mut self,
+        outbox: &mut Outbox,
+        parts: &[IoSlice<'_>],
+        sent: &mut usize,
+        room: Room,
+    ) -> Result<bool, Fault> {
         if !self.is_large && message_len(parts) >= LONG {
             self.enlarge();
         }
-        let Self { fifo, frames, lender, .. } = self;
+        let Self { fifo, lender, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = frames.try_send(parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
+        let result = stream::try_send(outbox, parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
         self.end_if_broken(result)
     }
 
-    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { fifo, frames, lender, .. } = self;
+    pub(super) fn try_flush(&mut self, outbox: &mut Outbox) -> Result<bool, Fault> {
+        let Self { fifo, lender, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = frames.try_flush(|pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
+        let result = stream::try_flush(outbox, |pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
         self.end_if_broken(result)
     }
 

@@ -28,8 +28,8 @@ use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 
 use super::half::{Half, Read};
 use super::socket::Kind;
-use super::stream::{FrameReceiver, FrameSender, message_len};
-use super::{Fault, Link, LostFds, MessageMax, Received, Transport};
+use super::stream::{self, FrameReceiver, message_len};
+use super::{Fault, Link, LostFds, MessageMax, Received, Transport, Way};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
@@ -38,6 +38,7 @@ use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
 use crate::sys::shared_fd::SharedFd;
 use crate::wire::frame::{self, HEADER_LEN};
+use crate::wire::outbox::Outbox;
 
 pub(crate) use connect::Handshake;
 pub(crate) use listen::Listener;
@@ -87,7 +88,6 @@ fn link(
     let outgoing = Outgoing {
         ring: Writer::new(Arc::clone(sending.fd())),
         half: sending,
-        frames: FrameSender::default(),
         filler_len: filler_len as u32,
         socket_is_full: false,
         finished: false,
@@ -95,7 +95,7 @@ fn link(
     Ok(Link {
         transport: Transport::Shm,
         incoming: super::Incoming::Shm(incoming),
-        outgoing: super::Outgoing::Shm(outgoing),
+        outgoing: super::Outgoing::new(Way::Shm(outgoing)),
         peer,
         permit,
     })
@@ -144,7 +144,6 @@ impl Known {
 pub(crate) struct Outgoing {
     half: Half<Shared>,
     ring: Writer<Socket>,
-    frames: FrameSender,
     filler_len: u32,
     /// It is the socket, and not the ring, that has no room.
     socket_is_full: bool,
@@ -152,16 +151,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(super) fn frames(&mut self) -> &mut FrameSender {
-        &mut self.frames
-    }
-
-    pub(super) fn pending(&self) -> usize {
-        self.frames.pending()
-    }
-
     pub(super) fn try_send(
         &mut self,
+        outbox: &mut Outbox,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
@@ -172,17 +164,17 @@ impl Outgoing {
             false => frame::marked_header(length),
         };
         let header = header.ok_or(Fault::TooLong { length })?;
-        if *sent == 0 && !fds.is_empty() && !self.try_send_fds(fds)? {
+        if *sent == 0 && !fds.is_empty() && !self.try_send_fds(outbox, fds)? {
             return Ok(false);
         }
-        let Self { half, ring, frames, .. } = self;
-        frames.try_send_frame(header, parts, sent, |pieces| write(half, ring, pieces)).map_err(bad_position)
+        let Self { half, ring, .. } = self;
+        stream::try_send_frame(outbox, header, parts, sent, |pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
     /// Sends descriptors ahead of their message, when that can follow at once: with its first byte it has begun, and is
     /// not taken back. (The mark is in the first byte.)
-    fn try_send_fds(&mut self, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
-        if !self.try_flush()? {
+    fn try_send_fds(&mut self, outbox: &mut Outbox, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
+        if !self.try_flush(outbox)? {
             return Ok(false);
         }
         let Self { half, ring, socket_is_full, .. } = self;
@@ -210,9 +202,9 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { half, ring, frames, .. } = self;
-        frames.try_flush(|pieces| write(half, ring, pieces)).map_err(bad_position)
+    pub(super) fn try_flush(&mut self, outbox: &mut Outbox) -> Result<bool, Fault> {
+        let Self { half, ring, .. } = self;
+        stream::try_flush(outbox, |pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
     /// Makes the descriptor one that is not writable until the peer has made room.
@@ -384,9 +376,10 @@ impl Incoming {
         &mut self.frames
     }
 
+    /// Where messages are that may be given still.
     #[inline]
-    pub(super) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
-        self.broken.is_none() && self.frames.next_here(out)
+    pub(super) fn frames_here(&mut self) -> Option<&mut FrameReceiver> {
+        self.broken.is_none().then_some(&mut self.frames)
     }
 
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {

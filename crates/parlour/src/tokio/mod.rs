@@ -47,6 +47,9 @@
 //! at any time, and no message is lost, doubled or torn by that; each method says what it means under "Cancel safety".
 //! [`messages_taken`](Connection::messages_taken) tells whether the message of a `send` that was dropped is on its way.
 //!
+//! To receive only what is there already, call [`try_recv`](Connection::try_recv): a future that is polled just once, as
+//! under a timeout of zero, may be polled before the runtime has noticed what has come.
+//!
 //! # Streams and sinks
 //!
 //! [`Incoming`] is a [`Stream`](futures_core::Stream) of connections. A [`Connection`] is a `Stream` of messages and a

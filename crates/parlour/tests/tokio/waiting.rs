@@ -10,8 +10,8 @@ use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::support::{Base, data};
-use crate::tasks::{Link, counted, on_each, run};
+use crate::support::{Base, data, trial};
+use crate::tasks::{Link, counted, on_each, polled, run};
 
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -21,6 +21,8 @@ pub fn trials() -> Vec<Trial> {
         on_each("a_sender_to_a_full_channel_is_not_polled", full).collect(),
         on_each("a_server_without_clients_is_not_polled", nobody).collect(),
         on_each("a_conversation_polls_a_few_times_for_each_message", conversation).collect(),
+        vec![trial("fifo::a_task_that_waits_reads_when_something_has_come_and_not_before", reads)],
+        on_each("what_the_runtime_has_not_noticed_yet_is_received_by_a_try", not_noticed).collect(),
         on_each("a_receiver_that_always_has_a_message_gives_way_to_others", fair_receiver).collect(),
         on_each("a_sender_that_always_has_room_gives_way_to_others", fair_sender).collect(),
         on_each("a_client_that_connects_at_once_gives_way_to_others", fair_client).collect(),
@@ -112,6 +114,46 @@ fn conversation(transport: Transport) {
         counted(&polls, async { tokio::join!(asking, answering) }).await;
         assert!(polls.get() < 6 * MESSAGES, "{} polls for {MESSAGES} messages each way", polls.get());
     });
+}
+
+fn not_noticed(transport: Transport) {
+    run(async {
+        let Link { mut client, mut served, .. } = Link::new(transport).await;
+        for number in 0..100 {
+            served.send(data::message(number, 1000)).await.unwrap();
+            // Whether the runtime looks between the send and the one poll is up to it.
+            let message = match polled(1, client.recv()).await {
+                Some(received) => received.unwrap(),
+                None => client.try_recv().unwrap(),
+            };
+            data::check(&message.expect("a message"), number, 1000);
+        }
+    });
+}
+
+/// Reads are counted by the kernel for each thread. (Of a FIFO: what is received from a socket is no read(2). Where they wait
+/// all transports but `shm` do the same.)
+fn reads() {
+    const MESSAGES: u64 = 200;
+    run(async {
+        let Link { mut client, mut served, .. } = Link::new(Transport::Fifo).await;
+        let mut message = Vec::new();
+        let before = reads_of_this_thread();
+        for _ in 0..MESSAGES {
+            // It waits before there is anything.
+            let (received, sent) = tokio::join!(biased; client.recv_into(&mut message), served.send(b"something"));
+            sent.unwrap();
+            assert!(received.unwrap());
+        }
+        let reads = reads_of_this_thread() - before;
+        assert!((MESSAGES..MESSAGES * 3 / 2).contains(&reads), "{reads} reads for {MESSAGES} messages");
+    });
+}
+
+fn reads_of_this_thread() -> u64 {
+    let counts = std::fs::read_to_string("/proc/thread-self/io").unwrap();
+    let count = counts.lines().find_map(|line| line.strip_prefix("syscr: ")).expect("the kernel counts reads");
+    count.parse().unwrap()
 }
 
 /// How often another task comes to its turn while this one works without ever having to wait.

@@ -8,7 +8,7 @@ use parlour::{Capabilities, Message, Peer, SharedBytes, Transport};
 
 use super::error::Error;
 use super::hub::HubConnection;
-use super::{Receiver, Result, Sender, TryRecvError, TrySendError, block_on, block_on_for};
+use super::{Receiver, Result, Sender, TryRecvError, TrySendError, at_once, block_on, block_on_for};
 
 #[derive(Debug)]
 pub enum Connection {
@@ -155,6 +155,7 @@ impl Connection {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_timeout(timeout)?),
+            Self::Tokio(connection) if timeout.is_zero() => at_once(connection.try_recv()),
             Self::Tokio(connection) => Ok(block_on_for(timeout, connection.recv()).ok_or(Error::TimedOut)??),
             Self::Hub(connection) => connection.recv(Some(timeout)),
         }

@@ -13,12 +13,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use parlour::{ConnectOptions, ServerOptions, Transport};
+use parlour::{ConnectOptions, Message, ServerOptions, Transport};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{Base, alone, eventually};
 
 pub use connection::{Connection, echo};
+use error::Error;
 pub use error::{Result, TryRecvError, TrySendError};
 pub use halves::{Receiver, Sender};
 pub use server::Server;
@@ -53,6 +54,14 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// What a timeout means to the blocking API. `None` when it has passed.
 fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
     block_on(async { tokio::time::timeout(timeout, future).await.ok() })
+}
+
+/// What no time at all means: polled once, a future is polled before the runtime may have noticed what has come.
+fn at_once(received: std::result::Result<Option<Message>, parlour::TryRecvError>) -> Result<Option<Message>> {
+    received.map_err(|error| match error {
+        parlour::TryRecvError::Empty => Error::TimedOut,
+        parlour::TryRecvError::Failed(error) => error.into(),
+    })
 }
 
 /// What a scenario runs with.

@@ -18,7 +18,7 @@ pub(crate) struct Outgoing {
     way: Way,
 }
 
-/// By which it goes.
+/// The transport by which it goes.
 pub(super) enum Way {
     Shm(shm::Outgoing),
     Packet(packet::Outgoing),
@@ -49,7 +49,7 @@ impl Outgoing {
             Way::Shm(way) => way.try_send(outbox, parts, fds, sent),
             Way::Packet(way) => way.try_send(outbox, parts, fds, sent),
             Way::Unix(way) => way.try_send(outbox, parts, fds, sent),
-            Way::Fifo(way) => way.try_send(outbox, parts, sent),
+            Way::Fifo(way) => way.try_send(outbox, parts, sent, fifo::Room::Any),
         }
     }
 
@@ -74,7 +74,7 @@ impl Outgoing {
         sent: &mut usize,
     ) -> Result<bool, Fault> {
         match &mut self.way {
-            Way::Fifo(way) if fds.is_empty() => way.try_send_most(&mut self.outbox, parts, sent),
+            Way::Fifo(way) if fds.is_empty() => way.try_send(&mut self.outbox, parts, sent, fifo::Room::Much),
             _ => self.try_send(parts, fds, sent),
         }
     }
@@ -204,7 +204,7 @@ impl Incoming {
     /// brought no descriptors. `false` says nothing about others, and leaves `out` alone.
     #[inline]
     pub(crate) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
-        // (Which is only a choice of an address, and no jump.)
+        // An address is chosen here, and no code: short messages come by the million.
         let frames = match self {
             Self::Shm(incoming) => incoming.frames_here(),
             Self::Packet(_) => None,

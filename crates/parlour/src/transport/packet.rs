@@ -136,12 +136,7 @@ pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize)
     // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
     let Some(header) = frame::header(rest) else { return };
     outbox.push_raw(&header);
-    let mut skip = sent;
-    for part in parts {
-        let skipped = skip.min(part.len());
-        outbox.push_raw(&part[skipped..]);
-        skip -= skipped;
-    }
+    outbox.push_behind(sent, parts.iter().map(|part| &part[..]));
 }
 
 /// Sends the next datagram of a message, and says how much of the message has gone then, as

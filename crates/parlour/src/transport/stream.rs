@@ -50,12 +50,7 @@ pub(super) fn try_send_frame(
 /// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest).
 pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
     let Some(header) = frame::header(message_len(parts)) else { return };
-    let mut skip = sent;
-    for piece in std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])) {
-        let skipped = skip.min(piece.len());
-        outbox.push_raw(&piece[skipped..]);
-        skip -= skipped;
-    }
+    outbox.push_behind(sent, std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])));
 }
 
 /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.

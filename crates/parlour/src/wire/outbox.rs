@@ -73,6 +73,16 @@ impl Outbox {
         self.kept.get_or_insert_default().bytes.extend_from_slice(bytes);
     }
 
+    /// Adds these pieces but for the first `skip` bytes of them.
+    pub(crate) fn push_behind<'a>(&mut self, skip: usize, pieces: impl IntoIterator<Item = &'a [u8]>) {
+        let mut skip = skip;
+        for piece in pieces {
+            let skipped = skip.min(piece.len());
+            self.push_raw(&piece[skipped..]);
+            skip -= skipped;
+        }
+    }
+
     /// Notes that the first `count` pending bytes are written. Gives back how many of `count` were not in here: they
     /// belong to what was written behind the outbox in the same call.
     pub(crate) fn advance(&mut self, count: usize) -> usize {

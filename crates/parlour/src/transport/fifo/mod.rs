@@ -113,7 +113,7 @@ fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, ma
 
 /// Which room in a FIFO is used.
 #[derive(Clone, Copy)]
-enum Room {
+pub(super) enum Room {
     Any,
     /// In a little room bytes can only be written, and behind written ones there is soon no room to lend any: that costs
     /// more than to wait a moment.
@@ -156,25 +156,6 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(super) fn try_send(
-        &mut self,
-        outbox: &mut Outbox,
-        parts: &[IoSlice<'_>],
-        sent: &mut usize,
-    ) -> Result<bool, Fault> {
-        self.try_send_to(outbox, parts, sent, Room::Any)
-    }
-
-    /// [`try_send`](Self::try_send) that leaves room in which nothing can be lent.
-    pub(super) fn try_send_most(
-        &mut self,
-        outbox: &mut Outbox,
-        parts: &[IoSlice<'_>],
-        sent: &mut usize,
-    ) -> Result<bool, Fault> {
-        self.try_send_to(outbox, parts, sent, Room::Much)
-    }
-
-    fn try_send_to(
         &mut self,
         outbox: &mut Outbox,
         parts: &[IoSlice<'_>],

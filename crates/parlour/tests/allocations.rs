@@ -17,10 +17,10 @@ use std::io::IoSlice;
 use std::process::ExitCode;
 use std::thread;
 
-use parlour::{Connection, Server, Transport, TryRecvError};
+use parlour::{Connection, Server, ServerOptions, Transport, TryRecvError};
 use support::{Base, data};
 
-/// How often each thread calls the allocator for memory, and how often it gives some back.
+/// How often each thread calls the allocator for memory, and for how many bytes, and how often it gives some back.
 struct Counting;
 
 #[global_allocator]
@@ -28,6 +28,7 @@ static ALLOCATOR: Counting = Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<usize> = const { Cell::new(0) };
     static FREES: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -35,26 +36,27 @@ fn allocations() -> usize {
     ALLOCATIONS.get()
 }
 
-fn count_one() {
+fn count_one(bytes: usize) {
     ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+    BYTES.set(BYTES.get().wrapping_add(bytes));
 }
 
 // SAFETY: every call goes to the system's allocator as it comes; the counter is a plain cell that allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count_one();
+        count_one(layout.size());
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        count_one();
+        count_one(layout.size());
         // SAFETY: the caller keeps the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
-        count_one();
+        count_one(new_size);
         // SAFETY: the caller keeps the contract of `realloc`, and the memory came from the same allocator.
         unsafe { System.realloc(memory, layout, new_size) }
     }
@@ -98,6 +100,12 @@ fn main() -> ExitCode {
                     let name = format!("{transport}::{how}_and_receiving_{length}_bytes_allocates_nothing");
                     trials.push(support::trial(name, move || allocates_nothing(transport, send, length)));
                 }
+            }
+        }
+        for &transport in Transport::ALL {
+            for length in [64, 256 * 1024, 4 << 20] {
+                let name = format!("{transport}::tasks_that_exchange_{length}_bytes_allocate_none_for_them");
+                trials.push(support::trial(name, move || tasks_allocate_no_messages(transport, length)));
             }
         }
         for &transport in Transport::ALL {
@@ -172,6 +180,41 @@ fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), len
     });
 }
 
+/// A task lends the connection its buffers for each poll, and the caller's memory has to come back from there. (A runtime has
+/// a few allocations of its own, where a task gives way.)
+fn tasks_allocate_no_messages(transport: Transport, length: usize) {
+    let base = Base::new();
+    let address = base.address(transport, "room");
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let of_server = runtime();
+    let server = of_server.block_on(async { ServerOptions::new().bind_tokio(&address) }).unwrap();
+    thread::scope(|scope| {
+        let serving = scope.spawn(|| {
+            let mut served = of_server.block_on(server.accept()).unwrap();
+            let mut message = Vec::new();
+            allocated_in_rounds(|| {
+                of_server.block_on(async {
+                    assert!(served.recv_into(&mut message).await.unwrap());
+                    served.send(&message).await.unwrap();
+                });
+            })
+        });
+        let of_client = runtime();
+        let mut client = of_client.block_on(parlour::tokio::Connection::connect(&address)).unwrap();
+        let mut reply = Vec::new();
+        let of_client_task = allocated_in_rounds(|| {
+            of_client.block_on(async {
+                client.send(data::message(0, length)).await.unwrap();
+                assert!(client.recv_into(&mut reply).await.unwrap());
+            });
+            data::check(&reply, 0, length);
+        });
+        let most = COUNTED * length.min(1024) / 2;
+        let both = [of_client_task, serving.join().unwrap()];
+        assert!(both.iter().all(|&(_, bytes)| bytes < most), "allocations and bytes of client and server: {both:?}");
+    });
+}
+
 /// With files of clients that are to be removed, and on a path that is longer than what fits on the stack.
 fn releasing_touches_no_memory(transport: Transport) {
     let base = Base::new();
@@ -191,9 +234,14 @@ fn releasing_touches_no_memory(transport: Transport) {
 }
 
 /// How many allocations [`COUNTED`] rounds make in this thread after [`WARM_UP`] others.
-fn rounds(mut round: impl FnMut()) -> usize {
+fn rounds(round: impl FnMut()) -> usize {
+    allocated_in_rounds(round).0
+}
+
+/// The same, and for how many bytes.
+fn allocated_in_rounds(mut round: impl FnMut()) -> (usize, usize) {
     (0..WARM_UP).for_each(|_| round());
-    let before = allocations();
+    let before = (allocations(), BYTES.get());
     (0..COUNTED).for_each(|_| round());
-    allocations() - before
+    (allocations() - before.0, BYTES.get().wrapping_sub(before.1))
 }

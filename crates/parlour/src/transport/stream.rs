@@ -277,7 +277,10 @@ impl FrameReceiver {
                     intake.attach(fds, fds_max);
                 }
                 Err(error) => match error.kind() {
-                    io::ErrorKind::WouldBlock => return Ok(Received::Empty),
+                    io::ErrorKind::WouldBlock => {
+                        intake.decoder.give_memory_back(&mut out.bytes);
+                        return Ok(Received::Empty);
+                    }
                     io::ErrorKind::Interrupted => {}
                     io::ErrorKind::ConnectionReset => self.ended = Some(End::Reset),
                     _ => return Err(Fault::Io(error)),

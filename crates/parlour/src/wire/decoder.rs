@@ -46,6 +46,8 @@ pub(crate) struct Decoder {
     long: Vec<u8>,
     long_filled: usize,
     long_len: Option<usize>,
+    /// The `Vec` is the caller's, and his is ours.
+    has_taken: bool,
     /// How much of the next message is expected, if it is one that is read to where it belongs; else 0.
     expected: usize,
     /// How much room for it the last `spaces` had.
@@ -66,6 +68,7 @@ impl Decoder {
             long: Vec::new(),
             long_filled: 0,
             long_len: None,
+            has_taken: false,
             expected: 0,
             offered: 0,
             has_marks: false,
@@ -90,7 +93,8 @@ impl Decoder {
     /// Moves the next whole message into `out`, replacing what is there.
     ///
     /// When there is none yet, the memory of `out` may be taken for a long one that is to come: where all of it comes before
-    /// the caller gives up, one buffer is used over and over, which stays in the processor's cache, and not two in turn.
+    /// the caller gives up, one buffer is used over and over, which stays in the processor's cache, and not two in turn. Who
+    /// gives up has it back with [`give_memory_back`](Decoder::give_memory_back), unless something has come.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, TooLong> {
         if self.next_short(out) {
             return Ok(true);
@@ -291,12 +295,22 @@ impl Decoder {
     fn take_memory(&mut self, out: &mut Vec<u8>) {
         if out.len() > self.long.len() {
             std::mem::swap(&mut self.long, out);
+            self.has_taken = true;
         }
     }
 
-    /// Notes the length of a message, for the next one.
+    /// Gives back to the caller the memory that [`next`](Decoder::next) has taken, if nothing has come to it.
+    pub(crate) fn give_memory_back(&mut self, out: &mut Vec<u8>) {
+        if self.has_taken && self.long_len.is_none() {
+            std::mem::swap(&mut self.long, out);
+            self.has_taken = false;
+        }
+    }
+
+    /// Notes the length of a message that is given, for the next one.
     #[inline]
     fn note_length(&mut self, length: usize) {
+        self.has_taken = false;
         self.expected = if length < EXPECTED_MIN { 0 } else { length.min(EXPECTED_MAX) };
     }
 
@@ -403,6 +417,44 @@ mod tests {
             assert!(decoder.has_next(), "the error is there to be taken");
             assert_eq!(decoder.next(&mut Vec::new()), Err(error), "and stays");
         }
+    }
+
+    #[test]
+    fn who_gives_up_has_the_memory_back_unless_something_has_come() {
+        let message = vec![7; 20_000];
+        let mut decoder = Decoder::new(1 << 20);
+        let mut out = Vec::new();
+        let receive = |decoder: &mut Decoder, out: &mut Vec<u8>, bytes: &[u8]| {
+            assert!(!decoder.next(out).unwrap());
+            let mut rest = bytes;
+            for space in decoder.spaces() {
+                let (now, later) = rest.split_at(space.len().min(rest.len()));
+                space[..now.len()].copy_from_slice(now);
+                rest = later;
+            }
+            decoder.filled(bytes.len());
+        };
+        let frame = frame_of(&message);
+        // (The first read is short.)
+        for part in [&frame[..4000], &frame[4000..]] {
+            receive(&mut decoder, &mut out, part);
+        }
+        assert!(decoder.next(&mut out).unwrap());
+        let of_caller = out.as_ptr();
+        assert!(!decoder.next(&mut out).unwrap());
+        assert_ne!(out.as_ptr(), of_caller, "it is taken for what is expected");
+        decoder.give_memory_back(&mut out);
+        assert_eq!((out.as_ptr(), out.len()), (of_caller, message.len()));
+        decoder.give_memory_back(&mut out);
+        assert_eq!(out.as_ptr(), of_caller, "once");
+
+        receive(&mut decoder, &mut out, &frame[..10_000]);
+        assert!(!decoder.next(&mut out).unwrap());
+        decoder.give_memory_back(&mut out);
+        assert_ne!(out.as_ptr(), of_caller, "half a message is in it");
+        receive(&mut decoder, &mut out, &frame[10_000..]);
+        assert!(decoder.next(&mut out).unwrap());
+        assert_eq!((&out, out.as_ptr()), (&message, of_caller));
     }
 
     #[test]

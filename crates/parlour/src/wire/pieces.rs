@@ -116,6 +116,10 @@ impl Assembler {
             out.clear();
             out.extend_from_slice(rest);
         } else {
+            // One in pieces that was not expected is put together in the caller's memory, too.
+            if !self.is_open && placed == 0 && out.len() > self.long.len() {
+                std::mem::swap(&mut self.long, out);
+            }
             if !rest.is_empty() || marker == Marker::Last {
                 self.long.truncate(self.long_filled + placed);
                 self.long.extend_from_slice(rest);

@@ -46,7 +46,7 @@ pub(crate) struct Decoder {
     long: Vec<u8>,
     long_filled: usize,
     long_len: Option<usize>,
-    /// The `Vec` is the caller's, and his is ours.
+    /// `long` is the memory of the caller, who has what was there before.
     has_taken: bool,
     /// How much of the next message is expected, if it is one that is read to where it belongs; else 0.
     expected: usize,

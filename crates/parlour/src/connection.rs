@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::backend::{Capabilities, Fault, Link, LostFds, Transport};
 use crate::bare::{Bare, BareFds, IntoBareError, Place};
 use crate::error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 use crate::limits::Permit;
@@ -18,7 +19,6 @@ use crate::peer::Peer;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::shared_bytes::SharedBytes;
-use crate::transport::{Capabilities, Fault, Link, LostFds, Transport};
 use crate::wait::{Deadline, wait, wait_for};
 
 /// A private two-way channel of messages with one peer.

@@ -73,6 +73,7 @@
 
 mod activation;
 mod address;
+mod backend;
 mod bare;
 mod connect;
 mod connection;
@@ -99,13 +100,13 @@ mod spin;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
-mod transport;
 #[cfg(feature = "serde")]
 mod typed;
 mod wait;
 mod wire;
 
 pub use address::{Address, NAME_LEN_MAX};
+pub use backend::{Capabilities, Transport};
 pub use bare::{Bare, BareFds, IntoBareError, Place};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
@@ -120,7 +121,6 @@ pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};
 pub use shared_bytes::SharedBytes;
-pub use transport::{Capabilities, Transport};
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};
 

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use crate::backend::Transport;
 use crate::peer::Peer;
-use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
 /// The longest message, in bytes.

@@ -4,12 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::backend::{ClientTerms, MessageMax, Terms, Transport};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{self, Gate, Policy};
 use crate::peer::Peer;
 use crate::server::Server;
-use crate::transport::{ClientTerms, MessageMax, Terms, Transport};
 use crate::wire::{frame, shm_hello};
 
 /// What a `unix` server makes of the file that a client of its own user binds for itself.

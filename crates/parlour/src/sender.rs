@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
+use crate::backend::stream::message_len;
+use crate::backend::{Fault, Outgoing, Transport};
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
@@ -15,8 +17,6 @@ use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
 use crate::spin::{Looks, Spin};
 use crate::sys::fork::Process;
-use crate::transport::stream::message_len;
-use crate::transport::{Fault, Outgoing, Transport};
 use crate::wait::{Deadline, wait_for};
 use crate::wire::frame::HEADER_LEN;
 

@@ -12,10 +12,10 @@ use std::time::Duration;
 use self::round::Round;
 use self::watch::Watch;
 use crate::address::Address;
+use crate::backend::{Attempt, ClientTerms, Handshake, Link, Progress};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
-use crate::transport::{Attempt, ClientTerms, Handshake, Link, Progress};
 use crate::wait::{Deadline, Waits};
 
 /// How long to rest between two attempts at a server that is there and has no time: as short as a server that is about

@@ -6,12 +6,12 @@ use std::vec;
 use rustix::fs::{AtFlags, statat};
 
 use crate::address::Address;
+use crate::backend::{self, Attempt, ClientTerms, Handshake, Progress, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::name::base::{self, Candidate};
 use crate::name::lock::{self, Holder};
 use crate::name::{self, Found};
-use crate::transport::{self, Attempt, ClientTerms, Handshake, Progress, Transport};
 use crate::wait::Deadline;
 
 /// Of the time that is left, a transport gets one part in so many to answer when there are others to fall back to.
@@ -138,7 +138,7 @@ impl Place {
                         true => deadline.or_after(share_of(deadline)),
                         false => deadline,
                     };
-                    (transport, transport::connect(transport, &self.found, terms, deadline))
+                    (transport, backend::connect(transport, &self.found, terms, deadline))
                 }
             };
             match outcome {

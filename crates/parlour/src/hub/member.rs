@@ -4,10 +4,10 @@ use std::io::IoSlice;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::backend::{Fault, Incoming, Link, Outgoing, Received, Spares, Transport};
 use crate::limits::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
-use crate::transport::{Fault, Incoming, Link, Outgoing, Received, Spares, Transport};
 use crate::wire::frame::HEADER_LEN;
 
 /// How much is gathered for one client before it is written. Measured: beyond 64 KiB per write nothing is gained.

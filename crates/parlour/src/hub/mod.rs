@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
+use crate::backend::{Capabilities, Spares, Transport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Refusals;
 use crate::peer::Peer;
@@ -43,7 +44,6 @@ use crate::poller::ShutdownHandle;
 use crate::server::Server;
 use crate::spin::Spin;
 use crate::sys::fork::Process;
-use crate::transport::{Capabilities, Spares, Transport};
 use crate::wait::{Deadline, wait};
 
 use member::Member;

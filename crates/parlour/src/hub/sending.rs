@@ -9,9 +9,9 @@ use super::event::{Client, Why};
 use super::member::Offered;
 use super::options::WhenSlow;
 use super::{Hub, SEND};
+use crate::backend::Fault;
 use crate::connection::error_of;
 use crate::error::{Error, ErrorKind, Result};
-use crate::transport::Fault;
 use crate::wait::{Deadline, wait};
 
 impl Hub {

@@ -8,9 +8,9 @@ use rustix::io::Errno;
 use super::event::{Client, Event, Why};
 use super::member::{Heard, Member};
 use super::{GATHERED_FOR, Hub, RECV, WAIT};
+use crate::backend::Fault;
 use crate::connection::{error_of, other_side};
 use crate::error::{ErrorKind, Result};
-use crate::transport::Fault;
 use crate::wait::{Deadline, wait_for};
 
 /// How much one client may say before the next one has its turn: so many messages, or so many bytes. Enough to gain from

@@ -27,9 +27,9 @@ use self::directory::{FileId, Opened, Trust};
 use self::lock::{Holder, NameLock, Try};
 use self::owner::Owner;
 use crate::address::Address;
+use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::fork::Process;
-use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 
 /// The directory in which clients put their own files while they connect.

@@ -12,7 +12,7 @@
 //!
 //! What a peer can write is not trusted: a position is loaded once, checked at full width, and only then used; bytes
 //! are copied out before anybody looks at them. How a side is told, and who lives, is the business of the socket
-//! (`transport/shm`): there is no such thing in the memory.
+//! (`backend/shm`): there is no such thing in the memory.
 
 mod atomic;
 #[cfg(any(fuzzing, all(test, not(loom))))]

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use crate::transport::Spares;
+use crate::backend::Spares;
 
 thread_local! {
     /// A connection is polled by one thread at a time and needs them only then: so there is no lock, and there are as many

@@ -8,7 +8,7 @@ const LAYERS: &[&[&str]] = &[
     &["error", "address", "message", "peer", "shared_bytes", "wait", "spin"],
     &["name"],
     &["limits", "poller"],
-    &["transport"],
+    &["backend"],
     &["activation"],
     &["sender", "receiver"],
     &["connection", "bare"],
@@ -21,11 +21,11 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     // An error says who holds the name.
     ("error", "name::owner"),
     // The enum of the transports is part of addresses, of owner records and of refusals.
-    ("address", "transport::Transport"),
-    ("name", "transport::Transport"),
-    ("limits", "transport::Transport"),
+    ("address", "backend::Transport"),
+    ("name", "backend::Transport"),
+    ("limits", "backend::Transport"),
     // What a user sets is handed down whole.
-    ("transport", "options::ClientFilePolicy"),
+    ("backend", "options::ClientFilePolicy"),
     ("connection", "options::ConnectOptions"),
     // Both halves have what they share from the channel.
     ("sender", "connection"),
@@ -142,8 +142,8 @@ fn wire_knows_neither_files_nor_descriptors_nor_time() {
 }
 
 #[test]
-fn wire_and_name_and_transport_are_there_to_be_looked_at() {
-    for part in ["wire/", "sys/", "name/", "transport/"] {
+fn wire_and_name_and_backend_are_there_to_be_looked_at() {
+    for part in ["wire/", "sys/", "name/", "backend/"] {
         assert!(library().iter().any(|source| source.path.starts_with(part)), "there is no {part}");
     }
 }
@@ -156,10 +156,10 @@ fn a_use_that_goes_up_is_found_however_it_is_spelled() {
     assert_eq!(found("wire/mod.rs", "use super::error::Error;"), 1);
     assert_eq!(found("wire/a.rs", "use super::nonce::Nonce; use crate::wire::frame;"), 0);
     assert_eq!(found("name/lock.rs", "use crate::server::Server;"), 1);
-    assert_eq!(found("name/lock.rs", "use crate::transport::fifo;"), 1);
-    assert_eq!(found("name/lock.rs", "use crate::transport::Transport; use super::owner;"), 0);
+    assert_eq!(found("name/lock.rs", "use crate::backend::fifo;"), 1);
+    assert_eq!(found("name/lock.rs", "use crate::backend::Transport; use super::owner;"), 0);
     assert_eq!(found("name/lock.rs", "use crate::Server;"), 1);
-    assert_eq!(found("transport/fifo/listen.rs", "use super::super::super::server::Server;"), 1);
+    assert_eq!(found("backend/fifo/listen.rs", "use super::super::super::server::Server;"), 1);
     assert_eq!(found("sender.rs", "use super::server::Server;"), 1);
     assert_eq!(found("new.rs", ""), 1);
     assert_eq!(found("lib.rs", "pub use server::Server;"), 0);

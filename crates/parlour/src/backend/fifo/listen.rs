@@ -12,6 +12,7 @@ use rustix::io::{DupFlags, Errno, dup3};
 
 use super::super::reserve::{Reserve, out_of_descriptors};
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
+use crate::backend::{Link, MessageMax, Terms, Transport};
 use crate::error::{Error, Result};
 use crate::limits::{Gate, Permit, Shut};
 use crate::name::Holding;
@@ -20,7 +21,6 @@ use crate::peer::{Peer, Voucher};
 use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
-use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
 use crate::wire::request::{self, RequestReader};
@@ -88,7 +88,7 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::transport) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+    pub(in crate::backend) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io("listen on", holding.show(FILE), error);
         let directory = holding.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
@@ -110,7 +110,7 @@ impl Listener {
         })
     }
 
-    pub(in crate::transport) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+    pub(in crate::backend) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
         if token == REQUESTS {
             self.read_requests(holding)?;
             return Ok(None);
@@ -271,17 +271,17 @@ impl Listener {
         }
     }
 
-    pub(in crate::transport) fn knows(&self, id: &ClientId) -> bool {
+    pub(in crate::backend) fn knows(&self, id: &ClientId) -> bool {
         self.handshakes.iter().flatten().any(|handshake| handshake.id.nonce == id.nonce)
     }
 
-    pub(in crate::transport) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
         let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
         handshakes.chain(self.reserve.rest_until()).min()
     }
 
     /// Ends handshakes that are late. One whose acknowledgement is there in time is not, however late we come to read it.
-    pub(in crate::transport) fn expire(&mut self, holding: &Holding, now: Instant) {
+    pub(in crate::backend) fn expire(&mut self, holding: &Holding, now: Instant) {
         self.reserve.wake(now);
         for number in 0..self.handshakes.len() {
             let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
@@ -292,7 +292,7 @@ impl Listener {
     }
 
     /// Reads no more requests, and lets go of those whose handshakes are under way.
-    pub(in crate::transport) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+    pub(in crate::backend) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         let mut closed = self.requests.close_in_place(instead);
         for handshake in self.handshakes.iter_mut().flatten() {
             for fd in [&mut handshake.from_client, &mut handshake.to_client] {
@@ -302,7 +302,7 @@ impl Listener {
         closed
     }
 
-    pub(in crate::transport) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
+    pub(in crate::backend) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
         self.id.is_at(holding.directory(), FILE)
     }
 }

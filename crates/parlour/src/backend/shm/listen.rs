@@ -11,6 +11,9 @@ use rustix::io::Errno;
 
 use super::greeting::{self, Heard, Unheard};
 use super::{KIND, link};
+use crate::backend::reserve::{Reserve, explain};
+use crate::backend::socket::{self, Accepted};
+use crate::backend::{Link, MessageMax, Terms, Transport};
 use crate::error::Result;
 use crate::limits::{Gate, Permit};
 use crate::name::Holding;
@@ -18,9 +21,6 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
 use crate::sys::listen_fds::Passed;
-use crate::transport::reserve::{Reserve, explain};
-use crate::transport::socket::{self, Accepted};
-use crate::transport::{Link, MessageMax, Terms, Transport};
 use crate::wire::hello::Reason;
 
 pub(crate) struct Listener {
@@ -42,11 +42,11 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::transport) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+    pub(in crate::backend) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
         Ok(Self::new(socket::Listener::bind(KIND, holding, terms, interest.clone())?, terms, interest))
     }
 
-    pub(in crate::transport) fn adopt(
+    pub(in crate::backend) fn adopt(
         passed: Passed,
         holding: &Holding,
         terms: &Terms,
@@ -68,15 +68,15 @@ impl Listener {
         }
     }
 
-    pub(in crate::transport) fn socket_mut(&mut self) -> &mut socket::Listener {
+    pub(in crate::backend) fn socket_mut(&mut self) -> &mut socket::Listener {
         &mut self.socket
     }
 
-    pub(in crate::transport) fn socket(&self) -> &socket::Listener {
+    pub(in crate::backend) fn socket(&self) -> &socket::Listener {
         &self.socket
     }
 
-    pub(in crate::transport) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+    pub(in crate::backend) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
         match token.checked_sub(1) {
             Some(number) => Ok(self.advance_handshake(number as usize)),
             None => self.accept(holding),
@@ -182,17 +182,17 @@ impl Listener {
         self.gate.refuse(Transport::Shm, Some(handshake.peer), why);
     }
 
-    pub(in crate::transport) fn queue_is_empty(&mut self, now: Instant) {
+    pub(in crate::backend) fn queue_is_empty(&mut self, now: Instant) {
         self.socket.queue_is_empty(now);
     }
 
-    pub(in crate::transport) fn deadline(&self) -> Option<Instant> {
+    pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
         let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
         handshakes.chain(self.socket.deadline()).min()
     }
 
     /// Ends handshakes that are late. One whose greeting is there in time is not, however late we come to hear it.
-    pub(in crate::transport) fn expire(&mut self, now: Instant) -> Result<()> {
+    pub(in crate::backend) fn expire(&mut self, now: Instant) -> Result<()> {
         for number in 0..self.handshakes.len() {
             let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
             if let Some(handshake) = late {

@@ -7,17 +7,17 @@ use rustix::event::PollFlags;
 
 use super::greeting::{self, Heard, Unheard};
 use super::{KIND, link};
+use crate::backend::client_file::OwnFile;
+use crate::backend::socket::{self, Connected};
+use crate::backend::{self, Attempt, ClientTerms, Progress};
 use crate::error::{Error, ErrorKind};
 use crate::name::Found;
 use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
-use crate::transport::client_file::OwnFile;
-use crate::transport::socket::{self, Connected};
-use crate::transport::{self, Attempt, ClientTerms, Progress};
 use crate::wait::{Deadline, Waits};
 use crate::wire::hello::Reason;
 
-/// A client that has said hello. See the contract in [`transport`].
+/// A client that has said hello. See the contract in [`backend`](super::super).
 pub(crate) struct Handshake {
     socket: OwnedFd,
     peer: Peer,
@@ -29,7 +29,7 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     /// Connects the socket and says hello.
-    pub(in crate::transport) fn begin(
+    pub(in crate::backend) fn begin(
         found: &Found,
         terms: &ClientTerms,
         deadline: Deadline,
@@ -49,7 +49,7 @@ impl Handshake {
     }
 
     /// Looks for the server's memory, for its refusal, for its end and at the deadline.
-    pub(in crate::transport) fn step(self: Box<Self>, found: &Found, terms: &ClientTerms) -> Result<Progress, Attempt> {
+    pub(in crate::backend) fn step(self: Box<Self>, found: &Found, terms: &ClientTerms) -> Result<Progress, Attempt> {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, "connect to", &*path, detail);
         match greeting::hear(&self.socket) {
@@ -70,7 +70,7 @@ impl Handshake {
                         .next("the server is stopped or overloaded; try again, or allow more time"),
                 ))
             }
-            Ok(Heard::Nothing) => Ok(Progress::Waiting(transport::Handshake::Shm(self))),
+            Ok(Heard::Nothing) => Ok(Progress::Waiting(backend::Handshake::Shm(self))),
             Ok(Heard::Refused(Reason::Denied)) => {
                 let detail = "the server's policy does not let us in".to_owned();
                 Err(Attempt::Failed(error(ErrorKind::Refused, detail)))
@@ -79,7 +79,7 @@ impl Handshake {
                 let detail = "the server has all the clients that it may have".to_owned();
                 Err(Attempt::Again(error(ErrorKind::Busy, detail).next("try again later, or raise its limits")))
             }
-            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(transport::failed_there(&path))),
+            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(backend::failed_there(&path))),
             Ok(Heard::End) => {
                 let detail = "the server ended the handshake".to_owned();
                 let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");
@@ -90,7 +90,7 @@ impl Handshake {
         }
     }
 
-    pub(in crate::transport) fn waits(&self) -> Waits<'_> {
+    pub(in crate::backend) fn waits(&self) -> Waits<'_> {
         Waits::until(self.deadline).and(self.socket.as_fd(), PollFlags::IN)
     }
 }

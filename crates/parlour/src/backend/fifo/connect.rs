@@ -9,19 +9,19 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
+use crate::backend::{self, Attempt, ClientTerms, Link, Progress, failed_there, random_nonce};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Voucher};
 use crate::sys::no_sigpipe;
-use crate::transport::{self, Attempt, ClientTerms, Link, Progress, failed_there, random_nonce};
 use crate::wait::{Deadline, Waits, look};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
 use crate::wire::request;
 
-/// A client that has made its pair. See the contract in [`transport`].
+/// A client that has made its pair. See the contract in [`backend`](super::super).
 pub(crate) struct Handshake {
     well_known: OwnedFd,
     server_uid: u32,
@@ -42,7 +42,7 @@ enum State {
 impl Handshake {
     /// Finds the server's FIFO and makes the pair. It is there before the request, so that the server never looks for what
     /// does not exist.
-    pub(in crate::transport) fn begin(
+    pub(in crate::backend) fn begin(
         found: &Found,
         terms: &ClientTerms,
         deadline: Deadline,
@@ -68,7 +68,7 @@ impl Handshake {
         Ok(Box::new(Self { well_known, server_uid: stat.st_uid, reader, pair, deadline, state }))
     }
 
-    pub(in crate::transport) fn step(
+    pub(in crate::backend) fn step(
         mut self: Box<Self>,
         found: &Found,
         terms: &ClientTerms,
@@ -81,11 +81,11 @@ impl Handshake {
         };
         match hello {
             true => self.acknowledge(found, terms, &path).map(|link| Progress::Done(Box::new(link))),
-            false => Ok(Progress::Waiting(transport::Handshake::Fifo(self))),
+            false => Ok(Progress::Waiting(backend::Handshake::Fifo(self))),
         }
     }
 
-    pub(in crate::transport) fn waits(&self) -> Waits<'_> {
+    pub(in crate::backend) fn waits(&self) -> Waits<'_> {
         match &self.state {
             State::Request { at, .. } => Waits::until(self.deadline.or(*at)),
             State::Answer(_) => Waits::until(self.deadline)

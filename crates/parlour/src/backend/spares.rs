@@ -65,10 +65,10 @@ mod tests {
     use std::io::{self, IoSliceMut};
 
     use super::*;
+    use crate::backend::half::Read;
+    use crate::backend::stream::FrameReceiver;
+    use crate::backend::{Fault, Incoming, MessageMax, Outgoing, Received};
     use crate::message::Message;
-    use crate::transport::half::Read;
-    use crate::transport::stream::FrameReceiver;
-    use crate::transport::{Fault, Incoming, MessageMax, Outgoing, Received};
 
     /// A stream that holds these bytes and no end.
     fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {

@@ -11,9 +11,9 @@ use rustix::net::sockopt::{socket_acceptconn, socket_type};
 use rustix::net::{SocketAddrUnix, SocketType, getsockname};
 
 use crate::address::Address;
-use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::sys::listen_fds::{self, NotPassed, Passed};
+use crate::transport::Transport;
 
 const OPERATION: &str = "take over";
 const OBJECT: &str = "the sockets of the service manager";

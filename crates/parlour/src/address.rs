@@ -4,8 +4,8 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Transport;
 
 /// The most bytes that a name may have.
 pub const NAME_LEN_MAX: usize = 64;

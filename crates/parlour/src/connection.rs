@@ -9,16 +9,17 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::backend::{Capabilities, Fault, Link, LostFds, Transport};
+use crate::admission::Permit;
+use crate::backend::{Fault, Link, LostFds};
 use crate::bare::{Bare, BareFds, IntoBareError, Place};
 use crate::error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
-use crate::limits::Permit;
 use crate::message::Message;
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::shared_bytes::SharedBytes;
+use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait, wait_for};
 
 /// A private two-way channel of messages with one peer.

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::name::owner::Owner;
+use crate::owner::Owner;
 use crate::shm::hostile::{self, Input};
 use crate::typed::codec;
 use crate::wire::client_file::ClientId;

@@ -9,15 +9,15 @@ use std::path::PathBuf;
 use rustix::fs::{Dir, Mode, OFlags, openat};
 
 use crate::address::{Address, is_name};
-use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::base::{self, Candidate as BaseCandidate};
 use crate::name::directory::{self, Opened, Trust};
 use crate::name::lock::{self, Holder};
 use crate::name::{self, Found, listening};
+use crate::transport::Transport;
 
 pub use crate::name::base::Origin;
-pub use crate::name::owner::Owner;
+pub use crate::owner::Owner;
 
 /// A directory that may hold names.
 #[derive(Debug)]

@@ -73,7 +73,9 @@
 
 mod activation;
 mod address;
+mod admission;
 mod backend;
+mod backoff;
 mod bare;
 mod connect;
 mod connection;
@@ -89,6 +91,7 @@ mod limits;
 mod message;
 mod name;
 mod options;
+mod owner;
 mod peer;
 mod poller;
 mod receiver;
@@ -96,31 +99,31 @@ mod sender;
 mod server;
 mod shared_bytes;
 mod shm;
-mod spin;
 mod sys;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod transport;
 #[cfg(feature = "serde")]
 mod typed;
 mod wait;
 mod wire;
 
 pub use address::{Address, NAME_LEN_MAX};
-pub use backend::{Capabilities, Transport};
+pub use admission::{Refusal, Refusals};
 pub use bare::{Bare, BareFds, IntoBareError, Place};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 pub use hub::Hub;
-pub use limits::{Refusal, Refusals};
 pub use message::Message;
-pub use name::owner::Owner;
 pub use options::{ClientFilePolicy, ConnectOptions, ServerOptions};
+pub use owner::Owner;
 pub use peer::{Peer, Voucher};
 pub use poller::ShutdownHandle;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};
 pub use shared_bytes::SharedBytes;
+pub use transport::{Capabilities, ParseTransportError, Transport};
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};
 

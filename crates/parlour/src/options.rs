@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::backend::{ClientTerms, MessageMax, Terms, Transport};
+use crate::admission::{Gate, Policy};
+use crate::backend::{ClientTerms, MessageMax, Terms};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{self, Gate, Policy};
+use crate::limits;
 use crate::peer::Peer;
 use crate::server::Server;
+use crate::transport::Transport;
 use crate::wire::{frame, shm_hello};
 
 /// What a `unix` server makes of the file that a client of its own user binds for itself.

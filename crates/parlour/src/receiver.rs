@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use crate::backend::{Fault, Incoming, Received, Transport};
+use crate::backend::{Fault, Incoming, Received};
+use crate::backoff::Spin;
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::message::Message;
 use crate::peer::Peer;
-use crate::spin::Spin;
+use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 
 const RECV: &str = "receive from";

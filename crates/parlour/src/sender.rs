@@ -9,14 +9,15 @@ use std::time::Duration;
 use rustix::event::PollFlags;
 
 use crate::backend::stream::message_len;
-use crate::backend::{Fault, Outgoing, Transport};
+use crate::backend::{Fault, Outgoing};
+use crate::backoff::{Looks, Spin};
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
-use crate::spin::{Looks, Spin};
 use crate::sys::fork::Process;
+use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 use crate::wire::frame::HEADER_LEN;
 

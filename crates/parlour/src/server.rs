@@ -12,14 +12,15 @@ use rustix::event::PollFlags;
 
 use crate::activation::{Activation, Socket};
 use crate::address::Address;
-use crate::backend::{Link, Listener, Terms, Transport, client_file, fifo};
+use crate::admission::{Gate, Refusals, locked};
+use crate::backend::{Link, Listener, Terms, client_file, fifo};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Gate, Refusals, locked};
 use crate::name::{Claim, Holding, base, leftovers};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::sys::shared_fd::SharedFd;
+use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 use crate::wire::client_file::ClientFile;
 

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::spares::Spares;
-use super::{Fault, MessageMax, Received, Transport, fifo, packet, shm, stream, unix};
+use super::{Fault, MessageMax, Received, fifo, packet, shm, stream, unix};
 use crate::message::Message;
 use crate::sys::shared_fd::WatchedFd;
+use crate::transport::Transport;
 use crate::wire::outbox::Outbox;
 
 // Kept small, as `Incoming` is: a program may hold many thousands of connections.

@@ -18,9 +18,9 @@ use rustix::net::{
 
 use super::client_file::{self, OwnFile};
 use super::reserve::{Reserve, out_of_descriptors};
-use super::{Attempt, ClientTerms, Link, MessageMax, Terms, Transport};
+use super::{Attempt, ClientTerms, Link, MessageMax, Terms};
+use crate::admission::{Gate, Permit};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{Gate, Permit};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
 use crate::name::{Found, Holding};
@@ -31,6 +31,7 @@ use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
+use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 

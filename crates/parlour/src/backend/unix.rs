@@ -9,11 +9,12 @@ use rustix::net::SocketType;
 use super::half::Half;
 use super::socket::Kind;
 use super::stream::{self, FrameReceiver};
-use super::{Fault, Link, MessageMax, Received, Transport, Way};
-use crate::limits::Permit;
+use super::{Fault, Link, MessageMax, Received, Way};
+use crate::admission::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
+use crate::transport::Transport;
 use crate::wire::outbox::Outbox;
 
 /// The socket behind this transport.

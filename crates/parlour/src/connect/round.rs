@@ -6,12 +6,13 @@ use std::vec;
 use rustix::fs::{AtFlags, statat};
 
 use crate::address::Address;
-use crate::backend::{self, Attempt, ClientTerms, Handshake, Progress, Transport};
+use crate::backend::{self, Attempt, ClientTerms, Handshake, Progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::name::base::{self, Candidate};
 use crate::name::lock::{self, Holder};
 use crate::name::{self, Found};
+use crate::transport::Transport;
 use crate::wait::Deadline;
 
 /// Of the time that is left, a transport gets one part in so many to answer when there are others to fall back to.

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
+use crate::admission::Refusal;
 use crate::error::Error;
-use crate::limits::Refusal;
 use crate::message::Message;
 use crate::peer::Peer;
 

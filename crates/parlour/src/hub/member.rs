@@ -4,10 +4,11 @@ use std::io::IoSlice;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::backend::{Fault, Incoming, Link, Outgoing, Received, Spares, Transport};
-use crate::limits::Permit;
+use crate::admission::Permit;
+use crate::backend::{Fault, Incoming, Link, Outgoing, Received, Spares};
 use crate::message::Message;
 use crate::peer::Peer;
+use crate::transport::Transport;
 use crate::wire::frame::HEADER_LEN;
 
 /// How much is gathered for one client before it is written. Measured: beyond 64 KiB per write nothing is gained.

@@ -36,14 +36,15 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::backend::{Capabilities, Spares, Transport};
+use crate::admission::Refusals;
+use crate::backend::Spares;
+use crate::backoff::Spin;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Refusals;
 use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
-use crate::spin::Spin;
 use crate::sys::fork::Process;
+use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait};
 
 use member::Member;

@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, sta
 use rustix::io::Errno;
 
 use super::directory;
-use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
+use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 
 /// The files that servers of any transport make, and what they must be.

@@ -9,8 +9,8 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, ftruncate
 use rustix::io::Errno;
 
 use super::directory::{self, FileId};
-use super::owner::{Owner, RECORD_LEN_MAX};
 use crate::error::{Error, ErrorKind, Result};
+use crate::owner::{Owner, RECORD_LEN_MAX};
 use crate::sys::fork::{ParentOnly, Process};
 use crate::sys::ofd_lock;
 use crate::wait::{Deadline, pause};

@@ -10,7 +10,6 @@ pub(crate) mod directory;
 pub(crate) mod leftovers;
 pub(crate) mod listening;
 pub(crate) mod lock;
-pub(crate) mod owner;
 
 use std::ffi::CString;
 use std::io;
@@ -25,11 +24,11 @@ use rustix::io::Errno;
 use self::base::Candidate;
 use self::directory::{FileId, Opened, Trust};
 use self::lock::{Holder, NameLock, Try};
-use self::owner::Owner;
 use crate::address::Address;
-use crate::backend::Transport;
 use crate::error::{Error, ErrorKind, Result};
+use crate::owner::Owner;
 use crate::sys::fork::Process;
+use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 
 /// The directory in which clients put their own files while they connect.

@@ -14,13 +14,13 @@ use tokio::io::Interest;
 use super::receiver::Receiver;
 use super::sender::{Parts, Sender, Sending};
 use super::unregistered;
-use crate::backend::{Capabilities, Transport};
 use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::message::Message;
 use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
 use crate::sys::readiness::Readiness;
+use crate::transport::{Capabilities, Transport};
 
 /// A private two-way channel of messages with one peer, for tasks. The blocking one is [`crate::Connection`].
 ///

@@ -10,11 +10,11 @@ use futures_core::Stream;
 use tokio::task::coop::poll_proceed;
 
 use super::spares;
-use crate::backend::{Capabilities, Transport};
 use crate::error::{Result, TryRecvError};
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
+use crate::transport::{Capabilities, Transport};
 
 const RECV: &str = "receive from";
 

@@ -13,11 +13,11 @@ use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
 use super::spares;
-use crate::backend::Transport;
 use crate::error::{Error, Result, TrySendError};
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
 use crate::sys::readiness::Readiness;
+use crate::transport::Transport;
 
 const SEND: &str = "send to";
 

@@ -14,13 +14,13 @@ use tokio::task::coop::poll_proceed;
 
 use super::connection::{Connection, Unwatched};
 use super::unregistered;
-use crate::backend::Transport;
+use crate::admission::Refusals;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::Refusals;
 use crate::options::ServerOptions;
 use crate::poller::ShutdownHandle;
 use crate::server::Accepted;
 use crate::sys::readiness::{Readiness, Ready};
+use crate::transport::Transport;
 
 impl ServerOptions {
     /// Takes the name and listens, for tasks of the tokio runtime that is current. See

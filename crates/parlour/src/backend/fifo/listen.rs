@@ -12,15 +12,16 @@ use rustix::io::{DupFlags, Errno, dup3};
 
 use super::super::reserve::{Reserve, out_of_descriptors};
 use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
-use crate::backend::{Link, MessageMax, Terms, Transport};
+use crate::admission::{Gate, Permit, Shut};
+use crate::backend::{Link, MessageMax, Terms};
 use crate::error::{Error, Result};
-use crate::limits::{Gate, Permit, Shut};
 use crate::name::Holding;
 use crate::name::directory::FileId;
 use crate::peer::{Peer, Voucher};
 use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
+use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
 use crate::wire::request::{self, RequestReader};

@@ -19,13 +19,14 @@ use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::half::Read;
 use super::stream::{self, FrameReceiver, message_len};
-use super::{Fault, Link, MessageMax, Received, Transport, Way};
-use crate::limits::Permit;
+use super::{Fault, Link, MessageMax, Received, Way};
+use crate::admission::Permit;
 use crate::message::Message;
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
 use crate::sys::shared_fd::{MayShare, SharedFd};
+use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::outbox::Outbox;
 use lending::{Lender, Lent};

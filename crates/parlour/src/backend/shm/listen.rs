@@ -11,16 +11,17 @@ use rustix::io::Errno;
 
 use super::greeting::{self, Heard, Unheard};
 use super::{KIND, link};
+use crate::admission::{Gate, Permit};
 use crate::backend::reserve::{Reserve, explain};
 use crate::backend::socket::{self, Accepted};
-use crate::backend::{Link, MessageMax, Terms, Transport};
+use crate::backend::{Link, MessageMax, Terms};
 use crate::error::Result;
-use crate::limits::{Gate, Permit};
 use crate::name::Holding;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
 use crate::sys::listen_fds::Passed;
+use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
 pub(crate) struct Listener {

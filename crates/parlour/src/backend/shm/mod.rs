@@ -29,14 +29,15 @@ use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 use super::half::{Half, Read};
 use super::socket::Kind;
 use super::stream::{self, FrameReceiver, message_len};
-use super::{Fault, Link, LostFds, MessageMax, Received, Transport, Way};
-use crate::limits::Permit;
+use super::{Fault, Link, LostFds, MessageMax, Received, Way};
+use crate::admission::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::shm::mapping::{Mapped, Mapping, Mappings};
 use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
 use crate::sys::shared_fd::SharedFd;
+use crate::transport::Transport;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
 

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::backend::Transport;
+use crate::transport::Transport;
 
 /// The version of the wire formats and of the record itself.
 const PROTOCOL: u32 = 1;

@@ -1,0 +1,217 @@
+//! Admission of clients: the policy, the limits on connections, and the counts behind them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use crate::peer::Peer;
+use crate::transport::Transport;
+use crate::wire::hello::Reason;
+
+/// A client that was turned away.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Refusal {
+    /// Over which transport it came.
+    pub transport: Transport,
+    /// Who it was, as far as that was known by then.
+    pub peer: Option<Peer>,
+    /// Why it was turned away.
+    pub reason: String,
+    /// When.
+    pub at: SystemTime,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.peer {
+            Some(peer) => write!(f, "{peer} over {}: {}", self.transport, self.reason),
+            None => write!(f, "somebody over {}: {}", self.transport, self.reason),
+        }
+    }
+}
+
+/// How many clients a server has turned away, and why the last one.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// All of them since the server took its name.
+    pub count: u64,
+    /// The last one.
+    pub last: Option<Refusal>,
+}
+
+/// How many refusals are kept to be told one by one. In a flood of them the rest are only counted.
+const UNTOLD_MAX: usize = 256;
+
+/// The question that a server asks about each client.
+pub(crate) type Policy = dyn Fn(&Peer) -> bool + Send + Sync;
+
+/// Who may come in, and how many; shared by a server's listeners and its connections.
+pub(crate) struct Gate {
+    /// The user's own rule; without one, what the socket's mode says.
+    pub(crate) policy: Option<Arc<Policy>>,
+    /// The mode lets other users connect.
+    pub(crate) open_to_others: bool,
+    pub(crate) connections_max: usize,
+    pub(crate) connections_per_uid_max: usize,
+    pub(crate) counts: Mutex<Counts>,
+    pub(crate) refusals: Mutex<Refusals>,
+    /// Refusals that were not told yet; `None` where nobody asks for them.
+    pub(crate) untold: Mutex<Option<VecDeque<Refusal>>>,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    all: usize,
+    per_uid: BTreeMap<Option<u32>, usize>,
+}
+
+/// Why the gate stays shut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Shut {
+    Denied,
+    Full(String),
+}
+
+impl fmt::Display for Shut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Denied => f.write_str("it may not connect"),
+            Self::Full(limit) => f.write_str(limit),
+        }
+    }
+}
+
+impl Reason {
+    /// What a client is told of it.
+    pub(crate) fn of(shut: &Shut) -> Self {
+        match shut {
+            Shut::Denied => Self::Denied,
+            Shut::Full(_) => Self::Busy,
+        }
+    }
+}
+
+impl Gate {
+    /// Lets a client in while the permit lives, or says why not.
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Permit, Shut> {
+        let allowed = match &self.policy {
+            Some(policy) => policy(peer),
+            None => self.open_to_others || peer.uid().is_some_and(is_own_or_root),
+        };
+        if !allowed {
+            return Err(Shut::Denied);
+        }
+        let mut counts = locked(&self.counts);
+        if counts.all >= self.connections_max {
+            return Err(Shut::Full(format!("all {} connections are taken", self.connections_max)));
+        }
+        let of_uid = counts.per_uid.entry(peer.uid()).or_default();
+        if *of_uid >= self.connections_per_uid_max {
+            let limit = self.connections_per_uid_max;
+            return Err(Shut::Full(format!("its user has all {limit} connections that one user may have")));
+        }
+        *of_uid += 1;
+        counts.all += 1;
+        Ok(Permit { gate: Arc::clone(self), uid: peer.uid() })
+    }
+
+    /// Notes that a client was turned away.
+    pub(crate) fn refuse(&self, transport: Transport, peer: Option<Peer>, reason: impl Into<String>) {
+        let refusal = Refusal { transport, peer, reason: reason.into(), at: SystemTime::now() };
+        tracing::warn!(%transport, refusal = %refusal, "client refused");
+        if let Some(untold) = locked(&self.untold).as_mut().filter(|untold| untold.len() < UNTOLD_MAX) {
+            untold.push_back(refusal.clone());
+        }
+        let mut refusals = locked(&self.refusals);
+        refusals.count += 1;
+        refusals.last = Some(refusal);
+    }
+
+    /// From now on refusals are kept until somebody takes them.
+    pub(crate) fn keep_refusals(&self) {
+        locked(&self.untold).get_or_insert_default();
+    }
+
+    /// The oldest refusal that was not told yet.
+    pub(crate) fn untold_refusal(&self) -> Option<Refusal> {
+        locked(&self.untold).as_mut()?.pop_front()
+    }
+}
+
+fn is_own_or_root(uid: u32) -> bool {
+    uid == 0 || uid == rustix::process::geteuid().as_raw()
+}
+
+/// A place among the connections, given back when dropped.
+pub(crate) struct Permit {
+    gate: Arc<Gate>,
+    uid: Option<u32>,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let mut counts = locked(&self.gate.counts);
+        counts.all -= 1;
+        if let Some(of_uid) = counts.per_uid.get_mut(&self.uid) {
+            *of_uid -= 1;
+            if *of_uid == 0 {
+                counts.per_uid.remove(&self.uid);
+            }
+        }
+    }
+}
+
+/// A user's closure may panic while a lock is held; what the locks protect is whole at every such point.
+pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::credentials::Credentials;
+
+    fn gate(policy: Option<Arc<Policy>>, all: usize, per_uid: usize) -> Arc<Gate> {
+        Arc::new(Gate {
+            policy,
+            open_to_others: true,
+            connections_max: all,
+            connections_per_uid_max: per_uid,
+            counts: Mutex::default(),
+            refusals: Mutex::default(),
+            untold: Mutex::default(),
+        })
+    }
+
+    fn user(uid: u32) -> Peer {
+        Peer::from_kernel(Credentials { pid: 1, uid, gid: 1 })
+    }
+
+    #[test]
+    fn one_user_cannot_take_the_places_of_another() {
+        let gate = gate(None, 100, 2);
+        let held: Vec<_> = (0..2).map(|_| gate.admit(&user(7)).ok().unwrap()).collect();
+        assert!(matches!(gate.admit(&user(7)), Err(Shut::Full(_))));
+        assert!(gate.admit(&user(8)).is_ok());
+        drop(held);
+        assert!(gate.admit(&user(7)).is_ok());
+        assert!(locked(&gate.counts).per_uid.is_empty(), "users without connections are not kept");
+    }
+
+    #[test]
+    fn the_limit_on_all_connections_holds_across_users() {
+        let gate = gate(None, 2, 2);
+        let _held = (gate.admit(&user(1)).ok().unwrap(), gate.admit(&user(2)).ok().unwrap());
+        assert!(matches!(gate.admit(&user(3)), Err(Shut::Full(_))));
+    }
+
+    #[test]
+    fn a_policy_decides_alone() {
+        let gate = gate(Some(Arc::new(|peer: &Peer| peer.uid() == Some(7))), 9, 9);
+        assert!(gate.admit(&user(7)).is_ok());
+        assert_eq!(gate.admit(&user(8)).err(), Some(Shut::Denied));
+    }
+}

@@ -10,7 +10,8 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags};
 
 use crate::admission::Permit;
-use crate::backend::{Fault, Link, LostFds};
+use crate::backend::Link;
+use crate::backend::fault::{Fault, LostFds};
 use crate::bare::{Bare, BareFds, IntoBareError, Place};
 use crate::error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 use crate::message::Message;

@@ -110,12 +110,13 @@ mod wire;
 
 pub use address::{Address, NAME_LEN_MAX};
 pub use admission::{Refusal, Refusals};
+pub use backend::config::ClientFilePolicy;
 pub use bare::{Bare, BareFds, IntoBareError, Place};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 pub use hub::Hub;
 pub use message::Message;
-pub use options::{ClientFilePolicy, ConnectOptions, ServerOptions};
+pub use options::{ConnectOptions, ServerOptions};
 pub use owner::Owner;
 pub use peer::{Peer, Voucher};
 pub use poller::ShutdownHandle;

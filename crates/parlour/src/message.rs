@@ -1,6 +1,7 @@
 //! One received message.
 
 use std::fmt;
+use std::io::IoSlice;
 use std::ops::Deref;
 use std::os::fd::OwnedFd;
 
@@ -61,6 +62,11 @@ impl Message {
     pub fn take_shared(&mut self) -> Result<Vec<SharedBytes>> {
         self.take_fds().into_iter().map(SharedBytes::try_from).collect()
     }
+}
+
+/// Returns the length in bytes of a message that is given in parts.
+pub(crate) fn message_len(parts: &[IoSlice<'_>]) -> usize {
+    parts.iter().map(|part| part.len()).fold(0, usize::saturating_add)
 }
 
 impl PartialEq for Message {

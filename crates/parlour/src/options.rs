@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::admission::{Gate, Policy};
-use crate::backend::{ClientTerms, MessageMax, Terms};
+use crate::backend::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -13,23 +13,6 @@ use crate::peer::Peer;
 use crate::server::Server;
 use crate::transport::Transport;
 use crate::wire::{frame, shm_hello};
-
-/// What a `unix` server makes of the file that a client of its own user binds for itself.
-///
-/// The file shows who is connecting to anybody who lists the directory, and proves nothing that the kernel does not
-/// tell better; so by default a client may come without one, and one that comes with a file must have a proper one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientFilePolicy {
-    /// A client may come without a file; one that bound a file must have a proper one: a socket of mode 0700, at most
-    /// ten seconds old, named after the client's process id.
-    #[default]
-    Check,
-    /// Only clients with a proper file come in. Shuts out other users and other implementations.
-    Require,
-    /// The file is removed and not looked at.
-    Ignore,
-}
 
 /// How a server is to be. Every setter says its default and its unit.
 ///

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use crate::backend::{Fault, Incoming, Received};
+use crate::backend::fault::{Fault, Received};
+use crate::backend::halves::Incoming;
 use crate::backoff::Spin;
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};

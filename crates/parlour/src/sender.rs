@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use crate::backend::stream::message_len;
-use crate::backend::{Fault, Outgoing};
+use crate::backend::fault::Fault;
+use crate::backend::halves::Outgoing;
 use crate::backoff::{Looks, Spin};
 use crate::connection::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
+use crate::message::message_len;
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
 use crate::sys::fork::Process;

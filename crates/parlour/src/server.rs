@@ -13,7 +13,8 @@ use rustix::event::PollFlags;
 use crate::activation::{Activation, Socket};
 use crate::address::Address;
 use crate::admission::{Gate, Refusals, locked};
-use crate::backend::{Link, Listener, Terms, client_file, fifo};
+use crate::backend::config::Terms;
+use crate::backend::{Link, Listener, client_file, fifo};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Claim, Holding, base, leftovers};
@@ -598,7 +599,9 @@ impl State {
                 && !listeners.iter().any(|listener| listener.may_need(id, file, age))
                 && match file {
                     ClientFile::Socket => true,
-                    ClientFile::ServerToClient | ClientFile::ClientToServer => fifo::is_gone(holding.clients(), id),
+                    ClientFile::ServerToClient | ClientFile::ClientToServer => {
+                        fifo::listen::is_gone(holding.clients(), id)
+                    }
                 }
         });
         // While files are left there is a reason to come back; else the next client is one.

@@ -11,15 +11,15 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, chmodat, fchmod, statat};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, bind};
 
-use super::{ClientTerms, random_nonce};
+use super::config::{ClientFilePolicy, ClientTerms};
 use crate::error::{Error, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::{CLIENTS, Found, Holding};
-use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::Reason;
+use crate::wire::nonce::Nonce;
 
 /// What the file must look like, from the classic design: exactly this mode and at most this old.
 const MODE: Mode = Mode::RWXU;
@@ -216,4 +216,19 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, terms: &ClientTerms) -> 
         Ok(()) | Err(Errno::NOENT) => Ok(Some(own_file)),
         Err(errno) => Err(failed(errno)),
     }
+}
+
+/// Draws 128 bits that nobody can guess.
+pub(super) fn random_nonce() -> Result<Nonce> {
+    let mut bytes = [0; Nonce::LEN];
+    let mut filled = 0;
+    while filled < bytes.len() {
+        let flags = rustix::rand::GetRandomFlags::empty();
+        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("draw", "random bytes", errno)),
+        }
+    }
+    Ok(Nonce::from_bytes(bytes))
 }

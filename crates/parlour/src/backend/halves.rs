@@ -4,12 +4,29 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use super::spares::Spares;
-use super::{Fault, MessageMax, Received, fifo, packet, shm, stream, unix};
+use super::config::MessageMax;
+use super::fault::{Fault, Received};
+use super::pool::Pool;
+use super::{fifo, packet, shm, stream, unix};
 use crate::message::Message;
 use crate::sys::shared_fd::WatchedFd;
 use crate::transport::Transport;
-use crate::wire::outbox::Outbox;
+use crate::wire::outbox::{Kept, Outbox};
+
+/// The number of idle receive buffers that a pool keeps of each kind. A thread that serves its connections in turn needs
+/// one at a time.
+const RECV_BUFFERS_MAX: usize = 4;
+
+/// The number of idle write buffers that a pool keeps: as many as a hub answers before it writes.
+const WRITE_BUFFERS_MAX: usize = 16;
+
+/// Buffers that many connections share. See [`Pool`].
+#[derive(Debug, Default)]
+pub(crate) struct BufferPool {
+    streams: Pool<stream::Intake, RECV_BUFFERS_MAX>,
+    packets: Pool<packet::Intake, RECV_BUFFERS_MAX>,
+    writes: Pool<Kept, WRITE_BUFFERS_MAX>,
+}
 
 // Kept small, as `Incoming` is: a program may hold many thousands of connections.
 pub(crate) struct Outgoing {
@@ -118,14 +135,20 @@ impl Outgoing {
         }
     }
 
-    /// Lends memory for what is kept, where there is some to spare. (Without it, it is made when it is needed.)
-    pub(crate) fn lend(&mut self, spares: &mut Spares) {
-        spares.lend_outbox(&mut self.outbox);
+    /// Acquires memory for what is kept, if the pool has some idle. (Otherwise it is allocated when it is needed.)
+    pub(crate) fn acquire(&mut self, pool: &mut BufferPool) {
+        if self.outbox.has_no_memory() {
+            if let Some(memory) = pool.writes.acquire() {
+                self.outbox.use_memory(memory);
+            }
+        }
     }
 
-    /// Gives memory back that is not needed while nothing is kept.
-    pub(crate) fn give_back(&mut self, spares: &mut Spares) {
-        spares.take_outbox_back(&mut self.outbox);
+    /// Releases the memory if nothing is kept.
+    pub(crate) fn release(&mut self, pool: &mut BufferPool) {
+        if let Some(memory) = self.outbox.give_memory_back() {
+            pool.writes.release(memory);
+        }
     }
 
     /// From now on the halves live apart.
@@ -261,23 +284,23 @@ impl Incoming {
         }
     }
 
-    /// Lends what receiving needs, where there is some to spare. (Without it, it is made when it is needed.)
-    pub(crate) fn lend(&mut self, spares: &mut Spares) {
+    /// Acquires a buffer for receiving, if the pool has one idle. (Otherwise it is allocated when it is needed.)
+    pub(crate) fn acquire(&mut self, pool: &mut BufferPool) {
         match self {
-            Self::Shm(incoming) => incoming.frames_mut().lend(spares),
-            Self::Packet(incoming) => incoming.lend(spares),
-            Self::Unix(incoming) => incoming.frames_mut().lend(spares),
-            Self::Fifo(incoming) => incoming.frames_mut().lend(spares),
+            Self::Shm(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
+            Self::Packet(incoming) => incoming.acquire(&mut pool.packets),
+            Self::Unix(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
+            Self::Fifo(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
         }
     }
 
-    /// Gives back what is needed only while bytes are waiting in here, if none are.
-    pub(crate) fn give_back(&mut self, spares: &mut Spares) {
+    /// Releases the buffer for receiving if no bytes wait in it.
+    pub(crate) fn release(&mut self, pool: &mut BufferPool) {
         match self {
-            Self::Shm(incoming) => incoming.frames_mut().give_back(spares),
-            Self::Packet(incoming) => incoming.give_back(spares),
-            Self::Unix(incoming) => incoming.frames_mut().give_back(spares),
-            Self::Fifo(incoming) => incoming.frames_mut().give_back(spares),
+            Self::Shm(incoming) => incoming.frames_mut().release(&mut pool.streams),
+            Self::Packet(incoming) => incoming.release(&mut pool.packets),
+            Self::Unix(incoming) => incoming.frames_mut().release(&mut pool.streams),
+            Self::Fifo(incoming) => incoming.frames_mut().release(&mut pool.streams),
         }
     }
 
@@ -329,5 +352,57 @@ impl Incoming {
             Self::Unix(incoming) => incoming.peer_pidfd(),
             Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSliceMut;
+
+    use super::*;
+    use crate::backend::socket_half::Read;
+    use crate::backend::stream::FrameReceiver;
+
+    /// A stream that holds these bytes and no end.
+    fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {
+        receiver.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
+            let count = spaces[0].len().min(stream.len());
+            let (now, later) = stream.split_at(count);
+            spaces[0][..count].copy_from_slice(now);
+            *stream = later;
+            if count == 0 { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(Read::of_bytes(count)) }
+        })
+    }
+
+    #[test]
+    fn connections_take_turns_with_one_decoder_and_keep_it_only_while_bytes_wait() {
+        let mut pool = BufferPool::default();
+        let mut out = Message::default();
+        let [mut first, mut second] = [10, 20].map(|bytes| FrameReceiver::new(MessageMax::new(bytes, 0)));
+
+        let mut stream: &[u8] = b"\0\0\0\x03one\0\0\0\x03tw";
+        assert!(matches!(receive(&mut first, &mut stream, &mut out), Ok(Received::Message)));
+        first.release(&mut pool.streams);
+        assert!(pool.streams.len() == 0, "a message waits for its end");
+        assert!(matches!(receive(&mut first, &mut &b"o"[..], &mut out), Ok(Received::Message)));
+        assert_eq!(out, b"two"[..]);
+        first.release(&mut pool.streams);
+        assert_eq!(pool.streams.len(), 1);
+
+        second.acquire(&mut pool.streams);
+        assert!(pool.streams.len() == 0);
+        let stream = [&b"\0\0\0\x14"[..], &[7; 20]].concat();
+        assert!(matches!(receive(&mut second, &mut &stream[..], &mut out), Ok(Received::Message)));
+        assert_eq!(out, [7; 20][..], "with its own limit, and nothing of the first");
+        second.release(&mut pool.streams);
+
+        first.acquire(&mut pool.streams);
+        assert!(matches!(receive(&mut first, &mut &stream[..], &mut out), Err(Fault::TooLong { length: 20 })));
+    }
+
+    #[test]
+    fn an_idle_connection_is_small() {
+        let size = size_of::<Incoming>() + size_of::<Outgoing>();
+        assert!(size <= 120, "{size} bytes");
     }
 }

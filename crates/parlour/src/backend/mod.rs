@@ -20,78 +20,40 @@
 //! **Receiving** ([`Incoming`]) gives whole messages, in order, tells an empty message from the end and the end from a
 //! torn message, and allocates nothing on the word of the peer. The first end or fault is final.
 
+pub(crate) mod attempt;
 pub(crate) mod client_file;
+pub(crate) mod config;
+pub(crate) mod fault;
 pub(crate) mod fifo;
-pub(crate) mod stream;
+pub(crate) mod halves;
 
-mod half;
-mod halves;
+mod fd_reserve;
 mod packet;
-mod reserve;
+mod pool;
 mod shm;
 mod socket;
-mod spares;
+mod socket_half;
+mod stream;
 mod unix;
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use crate::admission::{Gate, Permit};
+use self::attempt::{Attempt, Established, Progress};
+use self::config::{ClientTerms, Terms};
+use self::halves::{Incoming, Outgoing, Way};
+use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::directory::Trust;
 use crate::name::{Found, Holding};
-use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wait::{Deadline, Waits};
 use crate::wire::client_file::{ClientFile, ClientId};
-use crate::wire::nonce::Nonce;
-
-use halves::Way;
-pub(crate) use halves::{Incoming, Outgoing};
-pub(crate) use spares::Spares;
-
-/// The most that one message may have. Small, because every connection has one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MessageMax {
-    bytes: u32,
-    fds: u8,
-}
-
-impl MessageMax {
-    /// Of bytes, up to [`frame::MESSAGE_MAX`], and of descriptors, up to [`FDS_MAX`](crate::limits::FDS_MAX).
-    pub(crate) fn new(bytes: usize, fds: usize) -> Self {
-        Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), fds: u8::try_from(fds).unwrap_or(u8::MAX) }
-    }
-
-    pub(crate) fn bytes(self) -> usize {
-        self.bytes as usize
-    }
-
-    pub(crate) fn fds(self) -> usize {
-        usize::from(self.fds)
-    }
-}
-
-/// What a server demands of its clients, for the listeners.
-#[derive(Clone)]
-pub(crate) struct Terms {
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) message_max: MessageMax,
-    pub(crate) half_open_max: usize,
-    pub(crate) handshake_timeout: Duration,
-    pub(crate) client_file: ClientFilePolicy,
-    pub(crate) ring_size: usize,
-    pub(crate) mode: u32,
-    pub(crate) group: Option<u32>,
-    pub(crate) backlog: u32,
-}
 
 /// A connection that has been made.
 pub(crate) struct Link {
@@ -103,21 +65,54 @@ pub(crate) struct Link {
     pub(crate) permit: Option<Permit>,
 }
 
+impl Link {
+    fn new<O, I>(
+        transport: Transport,
+        established: Established<O, I>,
+        outgoing: impl FnOnce(O) -> Way,
+        incoming: impl FnOnce(I) -> Incoming,
+    ) -> Self {
+        Self {
+            transport,
+            outgoing: Outgoing::new(outgoing(established.outgoing)),
+            incoming: incoming(established.incoming),
+            peer: established.peer,
+            permit: established.permit,
+        }
+    }
+
+    fn shm(established: Established<shm::Outgoing, shm::Incoming>) -> Self {
+        Self::new(Transport::Shm, established, Way::Shm, Incoming::Shm)
+    }
+
+    fn packet(established: Established<packet::Outgoing, packet::Incoming>) -> Self {
+        Self::new(Transport::Packet, established, Way::Packet, Incoming::Packet)
+    }
+
+    fn unix(established: Established<unix::Outgoing, unix::Incoming>) -> Self {
+        Self::new(Transport::Unix, established, Way::Unix, Incoming::Unix)
+    }
+
+    fn fifo(established: Established<fifo::Outgoing, fifo::Incoming>) -> Self {
+        Self::new(Transport::Fifo, established, Way::Fifo, Incoming::Fifo)
+    }
+}
+
 pub(crate) enum Listener {
-    Shm(shm::Listener),
+    Shm(shm::listen::Listener),
     Packet(socket::Listener),
     Unix(socket::Listener),
-    Fifo(fifo::Listener),
+    Fifo(fifo::listen::Listener),
 }
 
 impl Listener {
     /// Makes the point of contact and asks the poller to watch it.
     pub(crate) fn bind(transport: Transport, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::Listener::bind(holding, terms, interest).map(Self::Shm),
+            Transport::Shm => shm::listen::Listener::bind(holding, terms, interest).map(Self::Shm),
             Transport::Packet => socket::Listener::bind(packet::KIND, holding, terms, interest).map(Self::Packet),
             Transport::Unix => socket::Listener::bind(unix::KIND, holding, terms, interest).map(Self::Unix),
-            Transport::Fifo => fifo::Listener::bind(holding, terms, interest).map(Self::Fifo),
+            Transport::Fifo => fifo::listen::Listener::bind(holding, terms, interest).map(Self::Fifo),
         }
     }
 
@@ -130,7 +125,7 @@ impl Listener {
         interest: Interest,
     ) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::Listener::adopt(passed, holding, terms, interest).map(Self::Shm),
+            Transport::Shm => shm::listen::Listener::adopt(passed, holding, terms, interest).map(Self::Shm),
             Transport::Packet => {
                 socket::Listener::adopt(packet::KIND, passed, holding, terms, interest).map(Self::Packet)
             }
@@ -154,10 +149,10 @@ impl Listener {
     /// Moves on what the poller reported under `token`, and gives the client whose handshake that completed.
     pub(crate) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
         match self {
-            Self::Shm(listener) => listener.advance(token, holding),
-            Self::Packet(listener) => listener.advance(holding, packet::link),
-            Self::Unix(listener) => listener.advance(holding, unix::link),
-            Self::Fifo(listener) => listener.advance(token, holding),
+            Self::Shm(listener) => Ok(listener.advance(token, holding)?.map(Link::shm)),
+            Self::Packet(listener) => Ok(listener.advance(holding, packet::establish)?.map(Link::packet)),
+            Self::Unix(listener) => Ok(listener.advance(holding, unix::establish)?.map(Link::unix)),
+            Self::Fifo(listener) => Ok(listener.advance(token, holding)?.map(Link::fifo)),
         }
     }
 
@@ -243,85 +238,35 @@ impl Listener {
     }
 }
 
-/// What a client demands of its server.
-pub(crate) struct ClientTerms {
-    /// The server must run as this user; by default as we do, or as root.
-    pub(crate) server_uid: Option<u32>,
-    pub(crate) client_file: bool,
-    pub(crate) message_max: MessageMax,
-    pub(crate) ring_size: usize,
-}
+/// The progress of an attempt over any transport.
+pub(crate) type ConnectProgress = Progress<Box<Link>, Handshake>;
 
-impl ClientTerms {
-    /// Whether a server of this user is one that the client wants to talk to.
-    pub(crate) fn accepts(&self, uid: Option<u32>) -> bool {
-        match (uid, self.server_uid) {
-            (Some(uid), Some(expected)) => uid == expected,
-            (Some(uid), None) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
-            (None, _) => false,
-        }
-    }
-
-    /// The error for a server that is not.
-    pub(crate) fn refuse(&self, path: &str, uid: Option<u32>) -> Error {
-        let expected = match self.server_uid {
-            Some(uid) => format!("uid {uid}"),
-            None => format!("uid {} or root", rustix::process::geteuid().as_raw()),
-        };
-        let found = uid.map_or("an unknown user".to_owned(), |uid| format!("uid {uid}"));
-        Error::new(ErrorKind::Denied, "connect to", path, format!("it belongs to {found}, not to {expected}"))
-            .next("if that is the server you mean, say so with its uid as the expected one")
-    }
-
-    pub(crate) fn trust(&self) -> Trust {
-        Trust::own().and(self.server_uid)
-    }
-}
-
-/// Why an attempt to connect failed, for the caller to decide what to do next.
-#[derive(Debug)]
-pub(crate) enum Attempt {
-    /// Nobody is there; somebody may be elsewhere, or later.
-    Absent(Error),
-    /// Somebody is there and has no time; try again soon.
-    Again(Error),
-    /// Trying again cannot help.
-    Failed(Error),
-}
-
-impl From<Error> for Attempt {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-/// How far an attempt to connect has come.
-pub(crate) enum Progress {
-    Done(Box<Link>),
-    /// The server has to answer first.
-    Waiting(Handshake),
-}
-
-/// Begins one attempt to connect through the directory of a name; until `deadline` the server may answer.
+/// Begins one attempt to connect through the directory of a name. The server has until `deadline` to answer.
 pub(crate) fn connect(
     transport: Transport,
     found: &Found,
     terms: &ClientTerms,
     deadline: Deadline,
-) -> Result<Progress, Attempt> {
+) -> Result<ConnectProgress, Attempt> {
     let done = |link: Link| Ok(Progress::Done(Box::new(link)));
     match transport {
-        Transport::Shm => shm::Handshake::begin(found, terms, deadline)?.step(found, terms),
-        Transport::Packet => done(socket::connect(packet::KIND, found, terms)?.link(packet::link, terms.message_max)),
-        Transport::Unix => done(socket::connect(unix::KIND, found, terms)?.link(unix::link, terms.message_max)),
-        Transport::Fifo => fifo::Handshake::begin(found, terms, deadline)?.step(found, terms),
+        Transport::Shm => Handshake::Shm(shm::connect::Handshake::begin(found, terms, deadline)?).step(found, terms),
+        Transport::Packet => {
+            let connected = socket::connect(packet::KIND, found, terms)?;
+            done(Link::packet(connected.establish(packet::establish, terms.message_max)))
+        }
+        Transport::Unix => {
+            let connected = socket::connect(unix::KIND, found, terms)?;
+            done(Link::unix(connected.establish(unix::establish, terms.message_max)))
+        }
+        Transport::Fifo => Handshake::Fifo(fifo::connect::Handshake::begin(found, terms, deadline)?).step(found, terms),
     }
 }
 
 /// An attempt that waits for the server. Dropped it leaves no file behind.
 pub(crate) enum Handshake {
-    Shm(Box<shm::Handshake>),
-    Fifo(Box<fifo::Handshake>),
+    Shm(Box<shm::connect::Handshake>),
+    Fifo(Box<fifo::connect::Handshake>),
 }
 
 impl Handshake {
@@ -333,11 +278,15 @@ impl Handshake {
     }
 
     /// Goes on with what has come. After its deadline it fails.
-    pub(crate) fn step(self, found: &Found, terms: &ClientTerms) -> Result<Progress, Attempt> {
-        match self {
-            Self::Shm(handshake) => handshake.step(found, terms),
-            Self::Fifo(handshake) => handshake.step(found, terms),
-        }
+    pub(crate) fn step(self, found: &Found, terms: &ClientTerms) -> Result<ConnectProgress, Attempt> {
+        Ok(match self {
+            Self::Shm(handshake) => {
+                handshake.step(found, terms)?.map(|established| Box::new(Link::shm(established)), Self::Shm)
+            }
+            Self::Fifo(handshake) => {
+                handshake.step(found, terms)?.map(|established| Box::new(Link::fifo(established)), Self::Fifo)
+            }
+        })
     }
 
     /// What the next step waits for.
@@ -347,92 +296,4 @@ impl Handshake {
             Self::Fifo(handshake) => handshake.waits(),
         }
     }
-}
-
-/// 128 bits that nobody can guess.
-/// What a client is told whom the server cannot take in, because something of its own failed.
-fn failed_there(path: &str) -> Error {
-    Error::new(
-        ErrorKind::Busy,
-        "connect to",
-        path,
-        "the server could not let us in, because something failed on its side",
-    )
-    .next("try again; if it goes on, look at the server's log")
-}
-
-fn random_nonce() -> Result<Nonce> {
-    let mut bytes = [0; Nonce::LEN];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        let flags = rustix::rand::GetRandomFlags::empty();
-        match rustix::rand::getrandom(&mut bytes[filled..], flags) {
-            Ok(count) => filled += count,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("draw", "random bytes", errno)),
-        }
-    }
-    Ok(Nonce::from_bytes(bytes))
-}
-
-/// What ends a connection, or this direction of it.
-#[derive(Debug)]
-pub(crate) enum Fault {
-    Disconnected,
-    /// The peer has gone without reading all that we sent.
-    Reset,
-    Truncated,
-    /// The peer sent what has no meaning.
-    Protocol(&'static str),
-    TooLong {
-        length: usize,
-    },
-    /// The other side takes no descriptors. Nothing was sent, and the connection is as before.
-    FdsRefused,
-    /// Descriptors came that this side does not have, and their message is worth nothing without.
-    Fds(LostFds),
-    Io(io::Error),
-}
-
-/// Why descriptors that have come were closed at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum LostFds {
-    NotAllowed,
-    TooMany {
-        came: u16,
-        allowed: u16,
-    },
-    /// This process can have no more open.
-    TableFull,
-}
-
-impl LostFds {
-    /// Neither can be more than the kernel sends with two messages.
-    fn too_many(came: usize, allowed: usize) -> Self {
-        let small = |count| u16::try_from(count).unwrap_or(u16::MAX);
-        Self::TooMany { came: small(came), allowed: small(allowed) }
-    }
-}
-
-impl Fault {
-    fn from_write(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::NotConnected => {
-                Self::Disconnected
-            }
-            io::ErrorKind::Unsupported => Self::FdsRefused,
-            _ => Self::Io(error),
-        }
-    }
-}
-
-/// What one try to receive brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// A whole message, in the caller's `Vec`.
-    Message,
-    /// None yet: wait until the descriptor is readable.
-    Empty,
-    /// The other side has ended this direction, between messages.
-    Closed,
 }

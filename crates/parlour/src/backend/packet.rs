@@ -9,13 +9,15 @@ use std::sync::Arc;
 
 use rustix::net::{SocketType, sockopt};
 
-use super::half::{Half, Read};
+use super::attempt::Established;
+use super::config::MessageMax;
+use super::fault::{Fault, LostFds, Received};
+use super::pool::Pool;
 use super::socket::Kind;
-use super::spares::Spares;
-use super::stream::{End, PIECES_MAX, message_len, would_block};
-use super::{Fault, Link, LostFds, MessageMax, Received, Way};
+use super::socket_half::{Half, Read};
+use super::stream::{End, PIECES_MAX, would_block};
 use crate::admission::Permit;
-use crate::message::Message;
+use crate::message::{Message, message_len};
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
@@ -44,7 +46,13 @@ const BUFFER_LEN: usize = MARKER_LEN + PIECE_MAX;
 /// less than to ask how much of it is needed.
 const LOOKED_AT_MAX: u8 = 16;
 
-pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
+/// Makes both directions of a connected socket.
+pub(super) fn establish(
+    socket: OwnedFd,
+    peer: Peer,
+    permit: Option<Permit>,
+    max: MessageMax,
+) -> Established<Outgoing, Incoming> {
     // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
     if let Err(errno) = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER) {
         tracing::debug!(%errno, "the send buffer stays as it is");
@@ -54,13 +62,7 @@ pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: Mes
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, max, intake: None, reset: false, end: None };
     let outgoing = Outgoing { half: sending, piece_max, finished: false };
-    Link {
-        transport: Transport::Packet,
-        incoming: super::Incoming::Packet(incoming),
-        outgoing: super::Outgoing::new(Way::Packet(outgoing)),
-        peer,
-        permit,
-    }
+    Established { outgoing, incoming, peer, permit }
 }
 
 pub(crate) struct Outgoing {
@@ -130,7 +132,7 @@ impl Outgoing {
     }
 }
 
-/// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest). In the outbox messages are framed as on a stream, only to find
+/// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest). In the outbox messages are framed as on a stream, only to find
 /// the ends again.
 pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
     let Some(rest) = message_len(parts).checked_sub(sent) else { return };
@@ -178,7 +180,7 @@ fn send_piece(
 pub(crate) struct Incoming {
     half: Half,
     max: MessageMax,
-    /// Made by the first receive, or lent; see [`Spares`].
+    /// Allocated by the first receive, or acquired from a [`Pool`].
     intake: Option<Box<Intake>>,
     /// The other side has closed without reading everything that we sent.
     reset: bool,
@@ -315,18 +317,20 @@ impl Incoming {
         self.end.is_some()
     }
 
-    pub(super) fn lend(&mut self, spares: &mut Spares) {
+    /// Acquires an intake, if the pool has one idle.
+    pub(super) fn acquire<const MAX: usize>(&mut self, pool: &mut Pool<Intake, MAX>) {
         if self.intake.is_none() {
-            self.intake = spares.packet_intake();
+            self.intake = pool.acquire();
             if let Some(intake) = &mut self.intake {
                 intake.assembler.renew(self.max.bytes());
             }
         }
     }
 
-    pub(super) fn give_back(&mut self, spares: &mut Spares) {
+    /// Releases the intake if it holds no part of a message.
+    pub(super) fn release<const MAX: usize>(&mut self, pool: &mut Pool<Intake, MAX>) {
         if let Some(intake) = self.intake.take_if(|intake| intake.assembler.is_at_boundary()) {
-            spares.keep_packet_intake(intake);
+            pool.release(intake);
         }
     }
 

@@ -16,15 +16,15 @@ use rustix::net::{
     socket_with,
 };
 
+use super::attempt::Attempt;
 use super::client_file::{self, OwnFile};
-use super::reserve::{Reserve, out_of_descriptors};
-use super::{Attempt, ClientTerms, Link, MessageMax, Terms};
+use super::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
+use super::fd_reserve::{Reserve, out_of_descriptors};
 use crate::admission::{Gate, Permit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
 use crate::name::{Found, Holding};
-use crate::options::ClientFilePolicy;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
@@ -42,8 +42,8 @@ pub(super) struct Kind {
     pub(super) socket_type: SocketType,
 }
 
-/// Makes a connection of a socket that is connected, and whose peer is one that we want.
-pub(super) type MakeLink = fn(OwnedFd, Peer, Option<Permit>, MessageMax) -> Link;
+/// Makes an established connection of a connected socket whose peer was accepted.
+pub(super) type Establish<T> = fn(OwnedFd, Peer, Option<Permit>, MessageMax) -> T;
 
 impl Kind {
     fn file_name(&self) -> &'static str {
@@ -153,10 +153,10 @@ impl Listener {
 
     /// Accepts a client on a transport without a further handshake. A refusal is the end of the socket: there is nothing
     /// on the wire to say more with.
-    pub(super) fn advance(&mut self, holding: &Holding, make: MakeLink) -> Result<Option<Link>> {
+    pub(super) fn advance<T>(&mut self, holding: &Holding, establish: Establish<T>) -> Result<Option<T>> {
         let Some(Accepted { socket, peer, permit }) = self.accept(holding, |_, _| ())? else { return Ok(None) };
         tracing::debug!(transport = %self.transport(), %peer, "client connected");
-        Ok(Some(make(socket, peer, Some(permit), self.message_max)))
+        Ok(Some(establish(socket, peer, Some(permit), self.message_max)))
     }
 
     /// Takes a client out of the queue, if one is there and may come in. `tell` is called for one that may not.
@@ -310,12 +310,12 @@ pub(super) struct Connected {
 }
 
 impl Connected {
-    pub(super) fn link(self, make: MakeLink, message_max: MessageMax) -> Link {
+    pub(super) fn establish<T>(self, establish: Establish<T>, message_max: MessageMax) -> T {
         // From here on the file is the server's to remove.
         if let Some(own_file) = self.own_file {
             own_file.leave_to_the_server();
         }
-        make(self.socket, self.peer, None, message_max)
+        establish(self.socket, self.peer, None, message_max)
     }
 }
 

@@ -3,10 +3,11 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
-use super::half::Read;
-use super::spares::Spares;
-use super::{Fault, LostFds, MessageMax, Received};
-use crate::message::Message;
+use super::config::MessageMax;
+use super::fault::{Fault, LostFds, Received};
+use super::pool::Pool;
+use super::socket_half::Read;
+use crate::message::{Message, message_len};
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
@@ -14,7 +15,7 @@ use crate::wire::outbox::Outbox;
 /// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
 pub(super) const PIECES_MAX: usize = 16;
 
-/// See [`Outgoing::try_send`](super::Outgoing::try_send). What is in the outbox goes first.
+/// See [`Outgoing::try_send`](crate::backend::halves::Outgoing::try_send). What is in the outbox goes first.
 pub(super) fn try_send(
     outbox: &mut Outbox,
     parts: &[IoSlice<'_>],
@@ -47,7 +48,7 @@ pub(super) fn try_send_frame(
     Ok(true)
 }
 
-/// See [`Outgoing::keep_rest`](super::Outgoing::keep_rest).
+/// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest).
 pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
     let Some(header) = frame::header(message_len(parts)) else { return };
     outbox.push_behind(sent, std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])));
@@ -68,11 +69,6 @@ pub(super) fn try_flush(
         }
     }
     Ok(true)
-}
-
-/// The length of a message that is given in parts.
-pub(crate) fn message_len(parts: &[IoSlice<'_>]) -> usize {
-    parts.iter().map(|part| part.len()).fold(0, usize::saturating_add)
 }
 
 /// Lists what is still to be written: the outbox, then the frame without the `sent` bytes that are written already.
@@ -110,7 +106,7 @@ pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
 /// The receiving half of a byte stream.
 #[derive(Debug)]
 pub(super) struct FrameReceiver {
-    /// Made by the first receive, or lent; see [`Spares`].
+    /// Allocated by the first receive, or acquired from a [`Pool`].
     intake: Option<Box<Intake>>,
     // The parts of a `MessageMax`, which leave room for what follows.
     bytes_max: u32,
@@ -240,7 +236,7 @@ impl FrameReceiver {
         is_here
     }
 
-    /// See [`Incoming::try_recv`](super::Incoming::try_recv).
+    /// See [`Incoming::try_recv`](crate::backend::halves::Incoming::try_recv).
     pub(super) fn try_recv(
         &mut self,
         out: &mut Message,
@@ -317,17 +313,17 @@ impl FrameReceiver {
         }
     }
 
-    /// See [`Incoming::lend`](super::Incoming::lend).
-    pub(super) fn lend(&mut self, spares: &mut Spares) {
+    /// Acquires an intake, if the pool has one idle.
+    pub(super) fn acquire<const MAX: usize>(&mut self, pool: &mut Pool<Intake, MAX>) {
         if self.intake.is_none() {
-            self.intake = spares.intake().map(|spare| self.new_intake(Some(spare)));
+            self.intake = pool.acquire().map(|idle| self.new_intake(Some(idle)));
         }
     }
 
-    /// See [`Incoming::give_back`](super::Incoming::give_back).
-    pub(super) fn give_back(&mut self, spares: &mut Spares) {
+    /// Releases the intake if no bytes wait in it.
+    pub(super) fn release<const MAX: usize>(&mut self, pool: &mut Pool<Intake, MAX>) {
         if let Some(intake) = self.intake.take_if(|intake| intake.is_at_boundary()) {
-            spares.keep_intake(intake);
+            pool.release(intake);
         }
     }
 

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use rustix::net::SocketType;
 
-use super::half::Half;
+use super::attempt::Established;
+use super::config::MessageMax;
+use super::fault::{Fault, Received};
 use super::socket::Kind;
+use super::socket_half::Half;
 use super::stream::{self, FrameReceiver};
-use super::{Fault, Link, MessageMax, Received, Way};
 use crate::admission::Permit;
 use crate::message::Message;
 use crate::peer::Peer;
@@ -20,17 +22,17 @@ use crate::wire::outbox::Outbox;
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
 
-pub(super) fn link(socket: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
+/// Makes both directions of a connected socket.
+pub(super) fn establish(
+    socket: OwnedFd,
+    peer: Peer,
+    permit: Option<Permit>,
+    max: MessageMax,
+) -> Established<Outgoing, Incoming> {
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
     let outgoing = Outgoing { half: sending, finished: false };
-    Link {
-        transport: Transport::Unix,
-        incoming: super::Incoming::Unix(incoming),
-        outgoing: super::Outgoing::new(Way::Unix(outgoing)),
-        peer,
-        permit,
-    }
+    Established { outgoing, incoming, peer, permit }
 }
 
 pub(crate) struct Outgoing {

@@ -6,7 +6,9 @@ use std::vec;
 use rustix::fs::{AtFlags, statat};
 
 use crate::address::Address;
-use crate::backend::{self, Attempt, ClientTerms, Handshake, Progress};
+use crate::backend::attempt::Attempt;
+use crate::backend::config::ClientTerms;
+use crate::backend::{self, ConnectProgress, Handshake};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::name::base::{self, Candidate};
@@ -50,7 +52,7 @@ impl Round {
         terms: &ClientTerms,
         deadline: Deadline,
         mut handshake: Option<Handshake>,
-    ) -> Result<Progress, Attempt> {
+    ) -> Result<ConnectProgress, Attempt> {
         loop {
             let place = match &mut self.place {
                 Some(place) => place,
@@ -126,7 +128,7 @@ impl Place {
         terms: &ClientTerms,
         deadline: Deadline,
         mut handshake: Option<Handshake>,
-    ) -> Result<Progress, Attempt> {
+    ) -> Result<ConnectProgress, Attempt> {
         loop {
             let (transport, outcome) = match handshake.take() {
                 Some(handshake) => (handshake.transport(), handshake.step(&self.found, terms)),

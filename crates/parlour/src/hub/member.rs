@@ -5,7 +5,9 @@ use std::io::IoSlice;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::admission::Permit;
-use crate::backend::{Fault, Incoming, Link, Outgoing, Received, Spares};
+use crate::backend::Link;
+use crate::backend::fault::{Fault, Received};
+use crate::backend::halves::{BufferPool, Incoming, Outgoing};
 use crate::message::Message;
 use crate::peer::Peer;
 use crate::transport::Transport;
@@ -109,12 +111,12 @@ impl Member {
     }
 
     /// Receives what is there.
-    pub(super) fn hear(&mut self, spares: &mut Spares) -> Heard {
+    pub(super) fn hear(&mut self, pool: &mut BufferPool) -> Heard {
         if self.is_finished {
             // Whatever was announced, it is not a message.
             return if self.is_gone() { Heard::End(self.fault_at_the_end()) } else { Heard::Nothing };
         }
-        self.incoming.lend(spares);
+        self.incoming.acquire(pool);
         let mut message = Message::default();
         loop {
             return match self.incoming.try_recv(&mut message) {
@@ -150,14 +152,14 @@ impl Member {
     }
 
     /// Takes a message to be sent, if it may wait or need not.
-    pub(super) fn offer(&mut self, message: &[u8], unsent_max: usize, spares: &mut Spares) -> Result<Offered, Fault> {
+    pub(super) fn offer(&mut self, message: &[u8], unsent_max: usize, pool: &mut BufferPool) -> Result<Offered, Fault> {
         if !self.receives() {
             return Ok(Offered::Lost);
         }
         let needed = HEADER_LEN + message.len();
         let may_wait = |unsent: usize, max: usize| unsent == 0 || unsent.saturating_add(needed) <= max;
         if needed <= GATHERED_MAX && may_wait(self.unsent(), unsent_max.min(GATHERED_MAX)) {
-            self.outgoing.lend(spares);
+            self.outgoing.acquire(pool);
             return self.outgoing.feed(message).map(|()| Offered::Taken);
         }
         let mut gone = 0;
@@ -184,10 +186,10 @@ impl Member {
     }
 
     /// Writes what waits; `false` when some of it has to wait on.
-    pub(super) fn flush(&mut self, spares: &mut Spares) -> Result<bool, Fault> {
+    pub(super) fn flush(&mut self, pool: &mut BufferPool) -> Result<bool, Fault> {
         let all = self.unsent() == 0 || self.push(Outgoing::try_flush)?;
         if all {
-            self.outgoing.give_back(spares);
+            self.outgoing.release(pool);
         }
         Ok(all)
     }
@@ -237,8 +239,8 @@ impl Member {
     }
 
     /// Gives back what is not needed until its next turn.
-    pub(super) fn rest(&mut self, spares: &mut Spares) {
-        self.incoming.give_back(spares);
+    pub(super) fn rest(&mut self, pool: &mut BufferPool) {
+        self.incoming.release(pool);
     }
 }
 

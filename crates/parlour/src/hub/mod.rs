@@ -37,7 +37,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags};
 
 use crate::admission::Refusals;
-use crate::backend::Spares;
+use crate::backend::halves::BufferPool;
 use crate::backoff::Spin;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Peer;
@@ -125,7 +125,7 @@ pub struct Hub {
     server: Server,
     watch: Watch,
     members: Table,
-    spares: Spares,
+    pool: BufferPool,
     /// What has happened and was not told yet.
     events: VecDeque<Event>,
     /// Those who have, or may have, something to say, by their places in the order of their turns.
@@ -166,7 +166,7 @@ impl Hub {
         Ok(Self {
             watch,
             members: Table::default(),
-            spares: Spares::default(),
+            pool: BufferPool::default(),
             events: VecDeque::new(),
             ready: VecDeque::new(),
             turn: Turn::default(),

@@ -9,7 +9,7 @@ use super::event::{Client, Why};
 use super::member::Offered;
 use super::options::WhenSlow;
 use super::{Hub, SEND};
-use crate::backend::Fault;
+use crate::backend::fault::Fault;
 use crate::connection::error_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wait::{Deadline, wait};
@@ -64,7 +64,7 @@ impl Hub {
         let mut deadline = None;
         loop {
             let Some(member) = self.members.get_mut(client) else { return Ok(Offered::Lost) };
-            let offered = match member.offer(message, self.unsent_max, &mut self.spares) {
+            let offered = match member.offer(message, self.unsent_max, &mut self.pool) {
                 Ok(offered) => offered,
                 Err(fault) => {
                     self.end(client, Some(fault));
@@ -192,7 +192,7 @@ impl Hub {
     fn flush_one(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_fed = false;
-        match member.flush(&mut self.spares) {
+        match member.flush(&mut self.pool) {
             Ok(_) => self.after_writing(client),
             Err(fault) => self.end(client, Some(fault)),
         }
@@ -216,7 +216,7 @@ impl Hub {
     /// Writes what waits for anybody, as far as the system takes it.
     pub(super) fn flush_all(&mut self) {
         for member in self.members.iter_mut().filter(|member| member.unsent() > 0) {
-            if let Err(fault) = member.flush(&mut self.spares) {
+            if let Err(fault) = member.flush(&mut self.pool) {
                 tracing::debug!(peer = %member.peer, ?fault, "cannot be sent to");
                 member.outgoing.discard();
             }

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 use super::event::{Client, Event, Why};
 use super::member::{Heard, Member};
 use super::{GATHERED_FOR, Hub, RECV, WAIT};
-use crate::backend::Fault;
+use crate::backend::fault::Fault;
 use crate::connection::{error_of, other_side};
 use crate::error::{ErrorKind, Result};
 use crate::wait::{Deadline, wait_for};
@@ -104,19 +104,19 @@ impl Hub {
             };
             if !member.wants_turn(self.unsent_max) {
                 member.is_ready = false;
-                member.rest(&mut self.spares);
+                member.rest(&mut self.pool);
                 self.end_turn();
                 continue;
             }
-            match member.hear(&mut self.spares) {
+            match member.hear(&mut self.pool) {
                 Heard::Message(message) => {
                     if member.is_exhausted() {
                         member.is_readable = false;
                         member.is_ready = false;
-                        member.rest(&mut self.spares);
+                        member.rest(&mut self.pool);
                         self.end_turn();
                     } else if self.turn.is_over_after(message.len()) {
-                        member.rest(&mut self.spares);
+                        member.rest(&mut self.pool);
                         self.ready.push_back(client.place);
                         self.end_turn();
                     }
@@ -125,18 +125,18 @@ impl Hub {
                 Heard::Nothing => {
                     member.is_readable = false;
                     member.is_ready = false;
-                    member.rest(&mut self.spares);
+                    member.rest(&mut self.pool);
                     self.end_turn();
                 }
                 Heard::Finished => {
                     member.is_readable = false;
                     member.is_ready = false;
-                    member.rest(&mut self.spares);
+                    member.rest(&mut self.pool);
                     self.end_turn();
                     return Some(Event::Finished(client));
                 }
                 Heard::End(fault) => {
-                    member.rest(&mut self.spares);
+                    member.rest(&mut self.pool);
                     self.end(client, fault);
                 }
             }

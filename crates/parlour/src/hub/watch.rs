@@ -17,7 +17,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::Errno;
 
 use super::event::Client;
-use crate::backend::{Incoming, Outgoing};
+use crate::backend::halves::{Incoming, Outgoing};
 
 /// How many announcements are taken at once; the others are reported the next time.
 const BATCH: usize = 64;

@@ -65,13 +65,13 @@
 //!
 //! Only in a runtime that was built without I/O (`enable_io`), where tokio itself does.
 
+mod buffers;
 mod connect;
 mod connection;
 mod receiver;
 mod sender;
 mod serve;
 mod server;
-mod spares;
 #[cfg(feature = "serde")]
 mod typed;
 mod waiting;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use futures_core::Stream;
 use tokio::task::coop::poll_proceed;
 
-use super::spares;
+use super::buffers;
 use crate::error::{Result, TryRecvError};
 use crate::message::Message;
 use crate::peer::Peer;
@@ -111,10 +111,10 @@ impl Receiver {
     /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
     /// [`Connection::recv`](super::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
-        spares::with(|spares| {
-            self.half.incoming.lend(spares);
+        buffers::with(|pool| {
+            self.half.incoming.acquire(pool);
             let result = self.half.try_recv();
-            self.half.incoming.give_back(spares);
+            self.half.incoming.release(pool);
             result
         })
     }
@@ -154,11 +154,11 @@ impl Receiver {
                 // What comes through shared memory is announced only to who has said that it waits.
                 Poll::Pending => None,
             };
-            let (received, is_exhausted) = spares::with(|spares| {
-                half.incoming.lend(spares);
+            let (received, is_exhausted) = buffers::with(|pool| {
+                half.incoming.acquire(pool);
                 let received = half.recv_now(out);
                 let is_exhausted = half.incoming.is_exhausted();
-                half.incoming.give_back(spares);
+                half.incoming.release(pool);
                 (received, is_exhausted)
             });
             if let Some(received) = received? {

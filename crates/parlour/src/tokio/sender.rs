@@ -12,7 +12,7 @@ use futures_sink::Sink;
 use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
-use super::spares;
+use super::buffers;
 use crate::error::{Error, Result, TrySendError};
 use crate::peer::Peer;
 use crate::shared_bytes::SharedBytes;
@@ -248,7 +248,7 @@ impl Sender {
     /// Takes a message to go with the next ones. How many that may be, [`poll_room`](Self::poll_room) bounds.
     pub(super) fn start(&mut self, message: &[u8]) -> Result<()> {
         if self.half.outgoing().pending() == 0 {
-            spares::with(|spares| self.half.outgoing().lend(spares));
+            buffers::with(|pool| self.half.outgoing().acquire(pool));
         }
         let result = self.half.feed_now(message);
         self.taken += u64::from(result.is_ok());
@@ -319,7 +319,7 @@ impl Sender {
 
     /// Lets go of what is needed only while there is something to do.
     fn rest(&mut self) {
-        spares::with(|spares| self.half.outgoing().give_back(spares));
+        buffers::with(|pool| self.half.outgoing().release(pool));
         if self.half.send_fd().is_none() {
             // A descriptor that only this direction has ends it by being closed.
             self.readiness = None;
@@ -333,7 +333,7 @@ pub(super) struct Sending<'a> {
     shared: Option<&'a Readiness>,
     parts: Parts<'a>,
     fds: &'a [BorrowedFd<'a>],
-    /// How much of it has gone; see [`crate::backend::Outgoing::try_send`].
+    /// How much of it has gone; see [`crate::backend::halves::Outgoing::try_send`].
     sent: usize,
 }
 

@@ -8,8 +8,10 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
-use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
-use crate::backend::{self, Attempt, ClientTerms, Link, Progress, failed_there, random_nonce};
+use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
+use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
+use crate::backend::client_file::random_nonce;
+use crate::backend::config::ClientTerms;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::lock::{self, Holder};
@@ -72,7 +74,7 @@ impl Handshake {
         mut self: Box<Self>,
         found: &Found,
         terms: &ClientTerms,
-    ) -> Result<Progress, Attempt> {
+    ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = path(found);
         let hello = match &mut self.state {
             State::Request { at, .. } if !at.or(self.deadline).is_over() => false,
@@ -80,8 +82,8 @@ impl Handshake {
             State::Answer(_) => self.hear_hello(&path)?,
         };
         match hello {
-            true => self.acknowledge(found, terms, &path).map(|link| Progress::Done(Box::new(link))),
-            false => Ok(Progress::Waiting(backend::Handshake::Fifo(self))),
+            true => self.acknowledge(found, terms, &path).map(Progress::Done),
+            false => Ok(Progress::Waiting(self)),
         }
     }
 
@@ -173,7 +175,12 @@ impl Handshake {
     }
 
     /// Opens the other end of the pair, and says that all is well.
-    fn acknowledge(self, found: &Found, terms: &ClientTerms, path: &str) -> Result<Link, Attempt> {
+    fn acknowledge(
+        self,
+        found: &Found,
+        terms: &ClientTerms,
+        path: &str,
+    ) -> Result<Established<Outgoing, Incoming>, Attempt> {
         let Self { server_uid, reader, pair, .. } = self;
         let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
         let to_server = match openat(&pair.clients, pair.id.file_name(ClientFile::ClientToServer), WRITE, Mode::empty())
@@ -200,7 +207,7 @@ impl Handshake {
             _ => None,
         };
         let peer = Peer::from_file(server_uid, pid, Voucher::Claim);
-        Ok(link(reader, to_server, peer, None, terms.message_max))
+        Ok(establish(reader, to_server, peer, None, terms.message_max))
     }
 }
 

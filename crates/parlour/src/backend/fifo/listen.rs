@@ -10,10 +10,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
 use rustix::io::{DupFlags, Errno, dup3};
 
-use super::super::reserve::{Reserve, out_of_descriptors};
-use super::{FILE, READ, WRITE, check_fifo, has_no_reader, link, make_fifo, remove_pair};
+use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
 use crate::admission::{Gate, Permit, Shut};
-use crate::backend::{Link, MessageMax, Terms};
+use crate::backend::attempt::Established;
+use crate::backend::config::{MessageMax, Terms};
+use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::error::{Error, Result};
 use crate::name::Holding;
 use crate::name::directory::FileId;
@@ -111,7 +112,11 @@ impl Listener {
         })
     }
 
-    pub(in crate::backend) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+    pub(in crate::backend) fn advance(
+        &mut self,
+        token: u32,
+        holding: &Holding,
+    ) -> Result<Option<Established<Outgoing, Incoming>>> {
         if token == REQUESTS {
             self.read_requests(holding)?;
             return Ok(None);
@@ -202,7 +207,7 @@ impl Listener {
         }
     }
 
-    fn advance_handshake(&mut self, number: usize, holding: &Holding) -> Option<Link> {
+    fn advance_handshake(&mut self, number: usize, holding: &Holding) -> Option<Established<Outgoing, Incoming>> {
         let place = self.handshakes.get_mut(number)?;
         let handshake = place.as_mut()?;
         let verdict = handshake.read_acknowledgement();
@@ -220,7 +225,7 @@ impl Listener {
         }
     }
 
-    fn complete(&mut self, handshake: Handshake, holding: &Holding) -> Link {
+    fn complete(&mut self, handshake: Handshake, holding: &Holding) -> Established<Outgoing, Incoming> {
         self.forget(&handshake);
         // The client has removed the pair by now, unless it died in between.
         remove_pair(holding.clients(), &handshake.id);
@@ -231,7 +236,7 @@ impl Listener {
         };
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), voucher);
         tracing::debug!(transport = %Transport::Fifo, %peer, "client connected");
-        link(from_client, to_client, peer, Some(permit), self.message_max)
+        establish(from_client, to_client, peer, Some(permit), self.message_max)
     }
 
     fn fail(&mut self, handshake: Handshake, reason: &str, holding: &Holding) {

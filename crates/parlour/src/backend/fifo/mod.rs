@@ -4,9 +4,9 @@
 //! hang-up although `read` gives 0; a read end that is also open for writing never sees one; a write end whose reader
 //! has gone works again when somebody else opens the FIFO for reading, so the first broken pipe is final here.
 
-mod connect;
-mod lending;
-mod listen;
+pub(super) mod connect;
+pub(crate) mod listen;
+mod splice;
 
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -17,11 +17,13 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, stata
 use rustix::io::Errno;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
-use super::half::Read;
-use super::stream::{self, FrameReceiver, message_len};
-use super::{Fault, Link, MessageMax, Received, Way};
+use super::attempt::Established;
+use super::config::MessageMax;
+use super::fault::{Fault, Received};
+use super::socket_half::Read;
+use super::stream::{self, FrameReceiver};
 use crate::admission::Permit;
-use crate::message::Message;
+use crate::message::{Message, message_len};
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
@@ -29,19 +31,15 @@ use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::outbox::Outbox;
-use lending::{Lender, Lent};
-
-pub(crate) use connect::Handshake;
-pub(crate) use listen::{Listener, is_gone};
+use splice::{LARGE, Lender, Lent};
 
 const FILE: &str = Transport::Fifo.file_name();
 /// The mode of every FIFO here: they are for one user.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// From which length of a message on a FIFO is made larger, and how large. A new one holds 64 KiB, and each time that it is
-/// full or empty one side waits for the other. Measured: nothing is gained by more, and the processor's cache holds less.
+/// The message length from which on a FIFO is enlarged to [`LARGE`] bytes. A new FIFO holds 64 KiB, and each time that it
+/// is full or empty one side waits for the other.
 const LONG: usize = 32 * 1024;
-const LARGE: usize = 256 * 1024;
 
 /// How much is read at once, at most, of a long message. Nobody writes while somebody reads, and so both sides work at the
 /// same time only when neither does for long.
@@ -98,18 +96,17 @@ fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
     poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-fn link(reader: OwnedFd, writer: OwnedFd, peer: Peer, permit: Option<Permit>, max: MessageMax) -> Link {
-    Link {
-        transport: Transport::Fifo,
-        incoming: super::Incoming::Fifo(Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) }),
-        outgoing: super::Outgoing::new(Way::Fifo(Outgoing {
-            fifo: Some(MayShare::Alone(writer)),
-            is_large: false,
-            lender: None,
-        })),
-        peer,
-        permit,
-    }
+/// Makes both directions of an open pair.
+fn establish(
+    reader: OwnedFd,
+    writer: OwnedFd,
+    peer: Peer,
+    permit: Option<Permit>,
+    max: MessageMax,
+) -> Established<Outgoing, Incoming> {
+    let incoming = Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) };
+    let outgoing = Outgoing { fifo: Some(MayShare::Alone(writer)), is_large: false, lender: None };
+    Established { outgoing, incoming, peer, permit }
 }
 
 /// Which room in a FIFO is used.

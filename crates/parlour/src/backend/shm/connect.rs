@@ -6,10 +6,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::event::PollFlags;
 
 use super::greeting::{self, Heard, Unheard};
-use super::{KIND, link};
+use super::{Incoming, KIND, Outgoing, establish};
+use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::OwnFile;
+use crate::backend::config::ClientTerms;
 use crate::backend::socket::{self, Connected};
-use crate::backend::{self, Attempt, ClientTerms, Progress};
 use crate::error::{Error, ErrorKind};
 use crate::name::Found;
 use crate::peer::Peer;
@@ -49,7 +50,11 @@ impl Handshake {
     }
 
     /// Looks for the server's memory, for its refusal, for its end and at the deadline.
-    pub(in crate::backend) fn step(self: Box<Self>, found: &Found, terms: &ClientTerms) -> Result<Progress, Attempt> {
+    pub(in crate::backend) fn step(
+        self: Box<Self>,
+        found: &Found,
+        terms: &ClientTerms,
+    ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, "connect to", &*path, detail);
         match greeting::hear(&self.socket) {
@@ -59,9 +64,9 @@ impl Handshake {
                 if let Some(own_file) = own_file {
                     own_file.leave_to_the_server();
                 }
-                let link = link(socket, (mine, theirs), peer, None, terms.message_max)
+                let established = establish(socket, (mine, theirs), peer, None, terms.message_max)
                     .map_err(|failure| Error::io("connect to", &*path, failure))?;
-                Ok(Progress::Done(Box::new(link)))
+                Ok(Progress::Done(established))
             }
             Ok(Heard::Nothing) if self.deadline.is_over() => {
                 let detail = "the server has our hello and does not answer".to_owned();
@@ -70,7 +75,7 @@ impl Handshake {
                         .next("the server is stopped or overloaded; try again, or allow more time"),
                 ))
             }
-            Ok(Heard::Nothing) => Ok(Progress::Waiting(backend::Handshake::Shm(self))),
+            Ok(Heard::Nothing) => Ok(Progress::Waiting(self)),
             Ok(Heard::Refused(Reason::Denied)) => {
                 let detail = "the server's policy does not let us in".to_owned();
                 Err(Attempt::Failed(error(ErrorKind::Refused, detail)))
@@ -79,7 +84,7 @@ impl Handshake {
                 let detail = "the server has all the clients that it may have".to_owned();
                 Err(Attempt::Again(error(ErrorKind::Busy, detail).next("try again later, or raise its limits")))
             }
-            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(backend::failed_there(&path))),
+            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(&path))),
             Ok(Heard::End) => {
                 let detail = "the server ended the handshake".to_owned();
                 let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");

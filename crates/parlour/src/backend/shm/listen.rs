@@ -10,11 +10,12 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::greeting::{self, Heard, Unheard};
-use super::{KIND, link};
+use super::{Incoming, KIND, Outgoing, establish};
 use crate::admission::{Gate, Permit};
-use crate::backend::reserve::{Reserve, explain};
+use crate::backend::attempt::Established;
+use crate::backend::config::{MessageMax, Terms};
+use crate::backend::fd_reserve::{Reserve, explain};
 use crate::backend::socket::{self, Accepted};
-use crate::backend::{Link, MessageMax, Terms};
 use crate::error::Result;
 use crate::name::Holding;
 use crate::peer::Peer;
@@ -77,7 +78,11 @@ impl Listener {
         &self.socket
     }
 
-    pub(in crate::backend) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+    pub(in crate::backend) fn advance(
+        &mut self,
+        token: u32,
+        holding: &Holding,
+    ) -> Result<Option<Established<Outgoing, Incoming>>> {
         match token.checked_sub(1) {
             Some(number) => Ok(self.advance_handshake(number as usize)),
             None => self.accept(holding),
@@ -85,7 +90,7 @@ impl Listener {
     }
 
     /// Lets a client in. It says hello as soon as it is connected, so that there is often nothing to wait for.
-    fn accept(&mut self, holding: &Holding) -> Result<Option<Link>> {
+    fn accept(&mut self, holding: &Holding) -> Result<Option<Established<Outgoing, Incoming>>> {
         let Some(accepted) = self.socket.accept(holding, |socket, reason| greeting::refuse(socket, reason))? else {
             return Ok(None);
         };
@@ -116,7 +121,7 @@ impl Listener {
         }
     }
 
-    fn advance_handshake(&mut self, number: usize) -> Option<Link> {
+    fn advance_handshake(&mut self, number: usize) -> Option<Established<Outgoing, Incoming>> {
         let place = self.handshakes.get_mut(number)?;
         let heard = greeting::hear(&place.as_ref()?.socket);
         if matches!(heard, Ok(Heard::Nothing)) {
@@ -128,7 +133,11 @@ impl Listener {
     }
 
     /// Answers a client that has said hello, with our own memory.
-    fn complete(&self, handshake: Handshake, heard: Result<Heard, greeting::Unheard>) -> Option<Link> {
+    fn complete(
+        &self,
+        handshake: Handshake,
+        heard: Result<Heard, greeting::Unheard>,
+    ) -> Option<Established<Outgoing, Incoming>> {
         let theirs = match heard {
             Ok(Heard::Hello(theirs)) => theirs,
             Ok(Heard::End | Heard::Nothing) => {
@@ -160,10 +169,10 @@ impl Listener {
                 return None;
             }
         };
-        match link(socket, (mine, theirs), peer.clone(), Some(permit), self.message_max) {
-            Ok(link) => {
+        match establish(socket, (mine, theirs), peer.clone(), Some(permit), self.message_max) {
+            Ok(established) => {
                 tracing::debug!(transport = %Transport::Shm, %peer, "client connected");
-                Some(link)
+                Some(established)
             }
             Err(error) => {
                 self.gate.refuse(Transport::Shm, Some(peer), failed(error));

@@ -13,9 +13,9 @@
 //! Descriptors travel with a datagram, too, that is sent before their message: a mark in the message's header says that
 //! some belong to it.
 
-mod connect;
+pub(super) mod connect;
 mod greeting;
-mod listen;
+pub(super) mod listen;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -26,12 +26,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 
-use super::half::{Half, Read};
+use super::attempt::Established;
+use super::config::MessageMax;
+use super::fault::{Fault, LostFds, Received};
 use super::socket::Kind;
-use super::stream::{self, FrameReceiver, message_len};
-use super::{Fault, Link, LostFds, MessageMax, Received, Way};
+use super::socket_half::{Half, Read};
+use super::stream::{self, FrameReceiver};
 use crate::admission::Permit;
-use crate::message::Message;
+use crate::message::{Message, message_len};
 use crate::peer::Peer;
 use crate::shm::mapping::{Mapped, Mapping, Mappings};
 use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
@@ -40,9 +42,6 @@ use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::outbox::Outbox;
-
-pub(crate) use connect::Handshake;
-pub(crate) use listen::Listener;
 
 /// The socket behind this transport: one that keeps datagrams apart, and tells when the other side goes.
 const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SEQPACKET };
@@ -58,13 +57,13 @@ const DATAGRAMS_MAX: usize = 64;
 const ARRIVED_MAX: usize = 64;
 
 /// Makes a connection of what the handshake has brought: our memory and the peer's.
-fn link(
+fn establish(
     socket: OwnedFd,
     (mine, peers): (Mapping, Mapping),
     peer: Peer,
     permit: Option<Permit>,
     max: MessageMax,
-) -> io::Result<Link> {
+) -> io::Result<Established<Outgoing, Incoming>> {
     if max.fds() == 0 {
         // Not before: the handshake needs one. Where the kernel cannot refuse them, the first ones end the connection.
         refuse_descriptors(&socket)?;
@@ -93,13 +92,7 @@ fn link(
         socket_is_full: false,
         finished: false,
     };
-    Ok(Link {
-        transport: Transport::Shm,
-        incoming: super::Incoming::Shm(incoming),
-        outgoing: super::Outgoing::new(Way::Shm(outgoing)),
-        peer,
-        permit,
-    })
+    Ok(Established { outgoing, incoming, peer, permit })
 }
 
 /// What both halves have: the socket, and with it the memory, which goes only when the socket has been closed.

@@ -10,9 +10,9 @@ use rustix::net::{
     SendFlags, Shutdown, recv, recvmsg, send, sendmsg, shutdown,
 };
 
-use super::stream::message_len;
-use super::{Fault, LostFds};
+use super::fault::{Fault, LostFds};
 use crate::limits::FDS_MAX;
+use crate::message::message_len;
 use crate::sys::credentials::peer_pidfd;
 use crate::sys::fork::Process;
 use crate::sys::pass_rights::refuses_descriptors;

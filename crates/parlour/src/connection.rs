@@ -1,6 +1,5 @@
 //! A private two-way channel of messages, and its two halves.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -9,13 +8,10 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::admission::Permit;
 use crate::backend::Link;
-use crate::backend::fault::{Fault, LostFds};
-use crate::bare::{Bare, BareFds, IntoBareError, Place};
-use crate::error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
+use crate::endpoint::Common;
+use crate::error::{Result, TryRecvError, TrySendError};
 use crate::message::Message;
-use crate::options::ConnectOptions;
 use crate::peer::Peer;
 use crate::receiver::Receiver;
 use crate::sender::Sender;
@@ -45,8 +41,8 @@ use crate::wait::{Deadline, wait, wait_for};
 /// direction); the peer sees the end when both have let go. What was fed or kept before the fork is the parent's to send:
 /// flush before.
 pub struct Connection {
-    sender: Sender,
-    receiver: Receiver,
+    pub(crate) sender: Sender,
+    pub(crate) receiver: Receiver,
 }
 
 impl Connection {
@@ -58,41 +54,12 @@ impl Connection {
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
 
-    /// Connects to the server with this name, with the defaults of [`ConnectOptions`].
-    ///
-    /// Looks through the base directories in order, takes the best transport on offer if the address demands none, and
-    /// makes sure that the server runs as this user or root before a byte is sent. Runs no thread and no runtime.
-    ///
-    /// # Errors
-    ///
-    /// - [`ErrorKind::InvalidName`]: the address is not one.
-    /// - [`ErrorKind::NoServer`]: nobody has the name, or not over this transport.
-    /// - [`ErrorKind::Refused`]: the server said no. On `unix` a server that refuses can only end the connection: the
-    ///   first `recv` shows it, as `None` or as [`ErrorKind::Disconnected`].
-    /// - [`ErrorKind::Denied`]: the server is another user's, or the system does not let us in.
-    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server is there and had no time until the deadline.
-    /// - [`ErrorKind::UnsafeDirectory`]: somebody else could interfere with a directory where the server may be.
-    ///
-    /// # Examples
-    ///
-    /// ```no_run
-    /// let mut connection = parlour::Connection::connect("echo")?;
-    /// connection.send(b"hello")?;
-    /// let reply = connection.recv()?.expect("the server answers");
-    /// assert_eq!(reply, b"hello");
-    /// # Ok::<(), parlour::Error>(())
-    /// ```
-    #[doc(alias = "connect_to")]
-    pub fn connect(address: impl AsRef<str>) -> Result<Self> {
-        ConnectOptions::default().connect(address)
-    }
-
     /// Sends one message of any length from 0 to the limit. Blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::MessageTooLong`]: nothing was sent, and the connection is as before.
-    /// - [`ErrorKind::Disconnected`]: the peer receives no more; no signal is raised.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): nothing was sent, and the connection is as before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer receives no more; no signal is raised.
     #[doc(alias = "send_info")]
     pub fn send(&mut self, message: &[u8]) -> Result<()> {
         self.sender.send(message)
@@ -111,7 +78,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of `send`, and [`ErrorKind::TimedOut`]: nothing of the message was sent.
+    /// Those of `send`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the message was sent.
     pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
         self.sender.send_timeout(message, timeout)
     }
@@ -121,9 +88,9 @@ impl Connection {
     /// # Errors
     ///
     /// - Those of `send`.
-    /// - [`ErrorKind::Unsupported`]: the transport carries none. `unix` and `packet` do.
-    /// - [`ErrorKind::Refused`]: the other side allows none; nothing was sent.
-    /// - [`ErrorKind::MessageTooLong`]: there are more than 253.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport carries none. `unix` and `packet` do.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the other side allows none; nothing was sent.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): there are more than 253.
     pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
         self.sender.send_with_fds(message, fds)
     }
@@ -133,7 +100,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`]: nothing was sent.
+    /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing was sent.
     pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
         self.sender.send_with_fds_timeout(message, fds, timeout)
     }
@@ -144,9 +111,9 @@ impl Connection {
     /// # Errors
     ///
     /// - Those of `send`.
-    /// - [`ErrorKind::Unsupported`]: the transport cannot. `shm`, `packet` and `unix` can.
-    /// - [`ErrorKind::Refused`]: the other side allows no descriptors, of which each block is one; nothing was sent.
-    /// - [`ErrorKind::MessageTooLong`]: there are more than 253.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport cannot. `shm`, `packet` and `unix` can.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the other side allows no descriptors, of which each block is one; nothing was sent.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): there are more than 253.
     pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
         self.sender.send_shared(message, blocks)
     }
@@ -156,7 +123,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of `send_shared`, and [`ErrorKind::TimedOut`]: nothing was sent.
+    /// Those of `send_shared`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing was sent.
     pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
         self.sender.send_shared_timeout(message, blocks, timeout)
     }
@@ -185,7 +152,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
     pub fn flush(&mut self) -> Result<()> {
         self.sender.flush()
     }
@@ -194,7 +161,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`].
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
     pub fn try_flush(&mut self) -> Result<bool> {
         self.sender.try_flush()
     }
@@ -204,10 +171,10 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Truncated`]: the other side went in the middle of a message.
-    /// - [`ErrorKind::Disconnected`]: it closed without reading all that this side sent, instead of `None`, where the
+    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the other side went in the middle of a message.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): it closed without reading all that this side sent, instead of `None`, where the
     ///   transport can tell (not on `fifo`). So does a `unix` server that refuses a client which has sent something by then.
-    /// - [`ErrorKind::MessageTooLong`]: it announced more than the limit; nothing was allocated for it, and this
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): it announced more than the limit; nothing was allocated for it, and this
     ///   direction is over.
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
@@ -234,7 +201,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Those of `recv`, and [`ErrorKind::TimedOut`].
+    /// Those of `recv`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         let mut message = Message::default();
         Ok(self.recv_until(&mut message, Deadline::after(timeout))?.then_some(message))
@@ -304,7 +271,7 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] when the peer has gone before.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the peer has gone before.
     pub fn finish(&mut self) -> Result<()> {
         self.sender.finish()
     }
@@ -325,53 +292,12 @@ impl Connection {
         (sender, receiver)
     }
 
-    /// Takes the connection apart into its bare descriptors, for code that speaks the frames itself or hands them to
-    /// another process. Of `unix` and `fifo`, while nothing was received ahead of what was asked for and nothing waits to be
-    /// sent: right after `connect` or `accept` that is so.
-    ///
-    /// The descriptors are duplicates of those that this connection had, which are closed.
-    ///
-    /// # Errors
-    ///
-    /// The connection comes back, as it was, with the reason.
-    ///
-    /// - [`ErrorKind::Unsupported`]: another transport, or bytes are in here that the descriptors do not have.
-    /// - [`ErrorKind::Io`]: no descriptor is left for the duplicates.
-    pub fn into_bare(self) -> std::result::Result<Bare, IntoBareError> {
-        match self.bare_fds() {
-            Ok(fds) => {
-                let peer = self.peer().clone();
-                Ok(Bare { fds, peer, place: Place::of(Arc::clone(self.receiver.shared())) })
-            }
-            Err(error) => Err(IntoBareError { connection: Box::new(self), error }),
-        }
-    }
-
-    fn bare_fds(&self) -> Result<BareFds> {
-        const TAKE_APART: &str = "take apart the connection to";
-        let common = self.receiver.common();
-        let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
-        if !self.receiver.incoming.is_untouched() || !self.sender.is_untouched() {
-            return Err(unsupported("it holds bytes that its descriptors do not have, or has ended".into())
-                .next("take it apart before the first receive, and flush what was fed"));
-        }
-        let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
-        match (self.transport(), self.send_fd()) {
-            (Transport::Unix, _) => Ok(BareFds::Unix(duplicate(self.recv_fd())?)),
-            (Transport::Fifo, Some(send)) => {
-                Ok(BareFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
-            }
-            (transport, _) => Err(unsupported(format!("there is more to {transport} than descriptors").into())
-                .next("connect over unix or fifo")),
-        }
-    }
-
     /// Sends what was fed, and ends the connection. Dropping it does the same without waiting: then what a full channel
     /// does not take at once is lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`] when something was still to be sent and the peer has gone.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when something was still to be sent and the peer has gone.
     #[doc(alias = "disconnect_from")]
     pub fn close(mut self) -> Result<()> {
         self.sender.flush()
@@ -427,110 +353,5 @@ impl Connection {
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.receiver.common().debug(f, "Connection")
-    }
-}
-
-/// What both halves know.
-pub(crate) struct Common {
-    /// The server's name in quotes, for messages.
-    pub(crate) quoted: Arc<str>,
-    pub(crate) transport: Transport,
-    pub(crate) peer: Peer,
-    /// The longest message in bytes, in both directions.
-    pub(crate) message_max: usize,
-    /// How often a call looks again before it sleeps.
-    pub(crate) yields: u32,
-    /// Counts the connection with its server until both halves are gone.
-    pub(crate) _permit: Option<Permit>,
-}
-
-impl Drop for Common {
-    fn drop(&mut self) {
-        tracing::debug!(server = %self.quoted, transport = %self.transport, peer = %self.peer, "disconnected");
-    }
-}
-
-impl Common {
-    pub(crate) fn error(
-        &self,
-        kind: ErrorKind,
-        operation: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Error {
-        Error::new(kind, operation, self.object(), detail)
-    }
-
-    pub(crate) fn io(&self, operation: &'static str, error: io::Error) -> Error {
-        Error::io(operation, self.object(), error)
-    }
-
-    pub(crate) fn object(&self) -> String {
-        other_side(&self.quoted, &self.peer)
-    }
-
-    pub(crate) fn fault(&self, operation: &'static str, fault: Fault) -> Error {
-        error_of(fault, operation, self.object(), self.message_max)
-    }
-
-    pub(crate) fn capabilities(&self) -> Capabilities {
-        self.transport.capabilities(self.message_max)
-    }
-
-    /// What both halves show of themselves.
-    pub(crate) fn debug(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
-        f.debug_struct(what)
-            .field("server", &self.quoted)
-            .field("transport", &self.transport)
-            .field("peer", &format_args!("{}", self.peer))
-            .finish_non_exhaustive()
-    }
-}
-
-/// The other side, for messages: the name tells which server, the process id which of its clients.
-pub(crate) fn other_side(quoted: &str, peer: &Peer) -> String {
-    match peer.pid() {
-        Some(pid) => format!("{quoted} (pid {pid})"),
-        None => quoted.to_owned(),
-    }
-}
-
-/// The error that a fault of a connection is to its user.
-pub(crate) fn error_of(fault: Fault, operation: &'static str, object: String, message_max: usize) -> Error {
-    let error = |kind, detail: Cow<'static, str>| Error::new(kind, operation, object.clone(), detail);
-    match fault {
-        Fault::Disconnected => {
-            error(ErrorKind::Disconnected, "the other side has gone, or receives no more".into()).next("connect again")
-        }
-        Fault::Reset => {
-            error(ErrorKind::Disconnected, "the other side has gone without reading all that was sent".into())
-                .next("it refused us, ended early or died; connect again")
-        }
-        Fault::Truncated => error(ErrorKind::Truncated, "the other side went in the middle of a message".into())
-            .next("connect again; what was received before is whole"),
-        Fault::TooLong { length } => error(
-            ErrorKind::MessageTooLong,
-            format!("the message has {length} bytes and {message_max} are allowed").into(),
-        )
-        .next("send it in parts, or raise message_max on both sides"),
-        Fault::FdsRefused => error(ErrorKind::Refused, "the other side takes no descriptors; nothing was sent".into())
-            .next("have it allow some (the option fds_max)"),
-        Fault::Fds(LostFds::NotAllowed) => {
-            error(ErrorKind::Protocol, "descriptors came with a message, and none are allowed".into())
-                .next("allow some (the option fds_max), and connect again")
-        }
-        Fault::Fds(LostFds::TooMany { came, allowed }) => error(
-            ErrorKind::Protocol,
-            format!("{came} descriptors came with a message, and {allowed} are allowed").into(),
-        )
-        .next("raise fds_max, and connect again"),
-        Fault::Fds(LostFds::TableFull) => error(
-            ErrorKind::Io,
-            "this process has no room for the descriptors of a message, so that they are lost".into(),
-        )
-        .next("raise the limit on open descriptors (ulimit -n), and connect again"),
-        Fault::Protocol(what) => {
-            error(ErrorKind::Protocol, what.into()).next("the other side does not speak this protocol")
-        }
-        Fault::Io(failure) => Error::io(operation, object, failure),
     }
 }

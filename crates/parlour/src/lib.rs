@@ -71,14 +71,13 @@
 //! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
 //! stand in for what is missing.
 
-mod activation;
 mod address;
 mod admission;
 mod backend;
 mod backoff;
-mod bare;
 mod connect;
 mod connection;
+mod endpoint;
 mod error;
 #[cfg(fuzzing)]
 #[doc(hidden)]
@@ -94,6 +93,7 @@ mod options;
 mod owner;
 mod peer;
 mod poller;
+mod raw_parts;
 mod receiver;
 mod sender;
 mod server;
@@ -111,7 +111,6 @@ mod wire;
 pub use address::{Address, NAME_LEN_MAX};
 pub use admission::{Refusal, Refusals};
 pub use backend::config::ClientFilePolicy;
-pub use bare::{Bare, BareFds, IntoBareError, Place};
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
 pub use hub::Hub;
@@ -120,6 +119,7 @@ pub use options::{ConnectOptions, ServerOptions};
 pub use owner::Owner;
 pub use peer::{Peer, Voucher};
 pub use poller::ShutdownHandle;
+pub use raw_parts::{Bare, BareFds, IntoBareError, Place};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use crate::admission::{Gate, Policy};
 use crate::backend::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
-use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::peer::Peer;
-use crate::server::Server;
 use crate::transport::Transport;
 use crate::wire::{frame, shm_hello};
 
@@ -188,35 +186,6 @@ impl ServerOptions {
     pub fn yields(mut self, count: u32) -> Self {
         self.yields = count;
         self
-    }
-
-    /// Takes the name and listens. See [`Server::bind`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Server::bind`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
-    /// states.
-    pub fn bind(&self, address: impl AsRef<str>) -> Result<Server> {
-        Server::bind_with(address.as_ref(), self)
-    }
-
-    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Server::from_listen_fds`], and [`ErrorKind::InvalidOption`] for a value outside the range that its
-    /// setter states.
-    pub fn bind_listen_fds(&self) -> Result<Server> {
-        Server::activate(None, self)
-    }
-
-    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`bind_listen_fds`](Self::bind_listen_fds).
-    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Server> {
-        Server::activate(Some(fd_name), self)
     }
 
     /// Whether users other than ours may connect.
@@ -397,16 +366,6 @@ impl ConnectOptions {
     pub fn yields(mut self, count: u32) -> Self {
         self.yields = count;
         self
-    }
-
-    /// Connects. See [`Connection::connect`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::connect`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
-    /// states.
-    pub fn connect(&self, address: impl AsRef<str>) -> Result<Connection> {
-        crate::connect::connect(address.as_ref(), self)
     }
 
     pub(crate) fn check(&self) -> Result<()> {

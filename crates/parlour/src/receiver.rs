@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use crate::backend::fault::{Fault, Received};
 use crate::backend::halves::Incoming;
 use crate::backoff::Spin;
-use crate::connection::Common;
+use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::message::Message;
 use crate::peer::Peer;

@@ -11,7 +11,7 @@ use rustix::event::PollFlags;
 use crate::backend::fault::Fault;
 use crate::backend::halves::Outgoing;
 use crate::backoff::{Looks, Spin};
-use crate::connection::Common;
+use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
 use crate::message::message_len;

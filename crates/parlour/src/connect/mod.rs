@@ -25,8 +25,51 @@ use crate::wait::{Deadline, Waits};
 const REST_MIN: Duration = Duration::from_millis(1);
 const REST_MAX: Duration = Duration::from_millis(200);
 
+impl Connection {
+    /// Connects to the server with this name, with the defaults of [`ConnectOptions`].
+    ///
+    /// Looks through the base directories in order, takes the best transport on offer if the address demands none, and
+    /// makes sure that the server runs as this user or root before a byte is sent. Runs no thread and no runtime.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::InvalidName`]: the address is not one.
+    /// - [`ErrorKind::NoServer`]: nobody has the name, or not over this transport.
+    /// - [`ErrorKind::Refused`]: the server said no. On `unix` a server that refuses can only end the connection: the
+    ///   first `recv` shows it, as `None` or as [`ErrorKind::Disconnected`].
+    /// - [`ErrorKind::Denied`]: the server is another user's, or the system does not let us in.
+    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server is there and had no time until the deadline.
+    /// - [`ErrorKind::UnsafeDirectory`]: somebody else could interfere with a directory where the server may be.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let mut connection = parlour::Connection::connect("echo")?;
+    /// connection.send(b"hello")?;
+    /// let reply = connection.recv()?.expect("the server answers");
+    /// assert_eq!(reply, b"hello");
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
+    #[doc(alias = "connect_to")]
+    pub fn connect(address: impl AsRef<str>) -> Result<Self> {
+        ConnectOptions::default().connect(address)
+    }
+}
+
+impl ConnectOptions {
+    /// Connects. See [`Connection::connect`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::connect`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
+    /// states.
+    pub fn connect(&self, address: impl AsRef<str>) -> Result<Connection> {
+        connect(address.as_ref(), self)
+    }
+}
+
 /// Connects, sleeping in between.
-pub(crate) fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
+fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
     let mut connecting = Connecting::new(address, options)?;
     loop {
         if let Some(connection) = connecting.step()? {

@@ -25,6 +25,7 @@ mod member;
 mod options;
 mod sending;
 mod table;
+mod turn;
 mod turns;
 mod watch;
 
@@ -49,7 +50,7 @@ use crate::wait::{Deadline, wait};
 
 use member::Member;
 use table::Table;
-use turns::Turn;
+use turn::Turn;
 use watch::Watch;
 
 pub use event::{Client, Event, Why};
@@ -142,6 +143,35 @@ pub struct Hub {
     spin: Spin,
     shutdown: ShutdownHandle,
     process: Process,
+}
+
+impl HubOptions {
+    /// Takes the name and listens. See [`Hub::bind`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind`].
+    pub fn bind(&self, address: impl AsRef<str>) -> Result<Hub> {
+        Hub::bind_with(address.as_ref(), self)
+    }
+
+    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`](crate::Server::from_listen_fds).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind_listen_fds`].
+    pub fn bind_listen_fds(&self) -> Result<Hub> {
+        Hub::over(self.server.bind_listen_fds()?, self)
+    }
+
+    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`](crate::Server::from_listen_fds_named).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`ServerOptions::bind_listen_fds_named`].
+    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Hub> {
+        Hub::over(self.server.bind_listen_fds_named(fd_name)?, self)
+    }
 }
 
 impl Hub {

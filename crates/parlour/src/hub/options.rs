@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use super::Hub;
-use crate::error::Result;
 use crate::options::ServerOptions;
 
 /// How many bytes may wait for one client. Several times what the kernel holds for it besides, so that a client must be
@@ -18,15 +16,15 @@ pub enum WhenSlow {
     /// else's client.
     #[default]
     Disconnect,
-    /// The message is refused: [`Hub::send`] is an error of the kind [`Busy`](crate::ErrorKind::Busy), and
-    /// [`Hub::broadcast`] gives the clients that did not get it.
+    /// The message is refused: [`Hub::send`](super::Hub::send) is an error of the kind [`Busy`](crate::ErrorKind::Busy), and
+    /// [`Hub::broadcast`](super::Hub::broadcast) gives the clients that did not get it.
     Refuse,
     /// The hub waits until there is room, and nobody else is served meanwhile. A client that makes none for this long is
     /// disconnected as with `Disconnect`; so a client that sends without ever receiving cannot hold the hub for good.
     Wait(Duration),
 }
 
-/// How a [`Hub`] is to be. Every setter says its default and its unit.
+/// How a [`Hub`](super::Hub) is to be. Every setter says its default and its unit.
 ///
 /// ```no_run
 /// use parlour::ServerOptions;
@@ -83,33 +81,6 @@ impl HubOptions {
     pub fn when_slow(mut self, what: WhenSlow) -> Self {
         self.when_slow = what;
         self
-    }
-
-    /// Takes the name and listens. See [`Hub::bind`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ServerOptions::bind`].
-    pub fn bind(&self, address: impl AsRef<str>) -> Result<Hub> {
-        Hub::bind_with(address.as_ref(), self)
-    }
-
-    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`](crate::Server::from_listen_fds).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ServerOptions::bind_listen_fds`].
-    pub fn bind_listen_fds(&self) -> Result<Hub> {
-        Hub::over(self.server.bind_listen_fds()?, self)
-    }
-
-    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`](crate::Server::from_listen_fds_named).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ServerOptions::bind_listen_fds_named`].
-    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Hub> {
-        Hub::over(self.server.bind_listen_fds_named(fd_name)?, self)
     }
 }
 

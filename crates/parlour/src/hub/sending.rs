@@ -10,7 +10,7 @@ use super::member::Offered;
 use super::options::WhenSlow;
 use super::{Hub, SEND};
 use crate::backend::fault::Fault;
-use crate::connection::error_of;
+use crate::endpoint::error_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wait::{Deadline, wait};
 

@@ -9,40 +9,14 @@ use super::event::{Client, Event, Why};
 use super::member::{Heard, Member};
 use super::{GATHERED_FOR, Hub, RECV, WAIT};
 use crate::backend::fault::Fault;
-use crate::connection::{error_of, other_side};
+use crate::endpoint::{error_of, other_side};
 use crate::error::{ErrorKind, Result};
 use crate::wait::{Deadline, wait_for};
-
-/// How much one client may say before the next one has its turn: so many messages, or so many bytes. Enough to gain from
-/// what one read brings, and little enough that thousands are heard within milliseconds.
-const TURN_MESSAGES: usize = 16;
-const TURN_BYTES: usize = 64 * 1024;
 
 /// When everybody who is known to have something to say has had a turn, and at the latest after so many turns, the hub looks
 /// who else has, writes what waits to be sent, and lets some newcomers in; so many each time.
 const TURNS_MAX: usize = 16;
 const ADMITTED_MAX: usize = 16;
-
-/// How far the turn of the first one has come, and how many turns are left until the hub looks up.
-#[derive(Debug, Default)]
-pub(super) struct Turn {
-    messages: usize,
-    bytes: usize,
-    left: usize,
-}
-
-impl Turn {
-    /// Whether the turn is over with this message.
-    fn is_over_after(&mut self, bytes: usize) -> bool {
-        self.messages += 1;
-        self.bytes += bytes;
-        self.messages >= TURN_MESSAGES || self.bytes >= TURN_BYTES
-    }
-
-    fn next(&mut self) {
-        *self = Self { left: self.left.saturating_sub(1), ..Self::default() };
-    }
-}
 
 impl Hub {
     pub(super) fn event_until(&mut self, deadline: Deadline) -> Result<Option<Event>> {

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use tokio::task::coop::poll_proceed;
 
 use super::connection::Connection;
-use super::unregistered;
+use super::registration::registration_error;
 use super::waiting::Waiting;
 use crate::connect::Connecting;
 use crate::error::Result;
@@ -31,7 +31,7 @@ impl ConnectOptions {
                 return Connection::from_blocking(connection);
             }
             let waiting = Waiting::new(&connecting.waits())
-                .map_err(|error| unregistered("connect to", connecting.object(), error))?;
+                .map_err(|error| registration_error("connect to", connecting.object(), error))?;
             waiting.wait().await.map_err(|error| connecting.failed(error))?;
         }
     }

@@ -12,8 +12,8 @@ use futures_sink::Sink;
 use tokio::io::Interest;
 
 use super::receiver::Receiver;
+use super::registration::registration_error;
 use super::sender::{Parts, Sender, Sending};
-use super::unregistered;
 use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::message::Message;
 use crate::options::ConnectOptions;
@@ -52,7 +52,7 @@ impl Connection {
     /// when the system cannot watch its descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
         Self::watched(connection)
-            .map_err(|unwatched| unregistered("use", unwatched.half.common().object(), unwatched.error))
+            .map_err(|unwatched| registration_error("use", unwatched.half.common().object(), unwatched.error))
     }
 
     /// [`from_blocking`](Self::from_blocking), with what is left of a connection that cannot be watched.
@@ -242,7 +242,7 @@ impl Connection {
     }
 
     #[cfg(feature = "serde")]
-    pub(super) fn common(&self) -> &crate::connection::Common {
+    pub(super) fn common(&self) -> &crate::endpoint::Common {
         self.receiver.common()
     }
 

@@ -58,8 +58,8 @@
 //!
 //! # Errors
 //!
-//! Every method may give, besides its own errors, [`ErrorKind::Io`] when the runtime is shutting down.
-//! What registers a descriptor gives [`ErrorKind::Unsupported`] outside of a runtime.
+//! Every method may give, besides its own errors, [`ErrorKind::Io`](crate::ErrorKind::Io) when the runtime is shutting down.
+//! What registers a descriptor gives [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime.
 //!
 //! # Panics
 //!
@@ -69,6 +69,7 @@ mod buffers;
 mod connect;
 mod connection;
 mod receiver;
+mod registration;
 mod sender;
 mod serve;
 mod server;
@@ -83,18 +84,3 @@ pub use serve::Served;
 pub use server::{Incoming, Server};
 #[cfg(feature = "serde")]
 pub use typed::Typed;
-
-use std::io;
-
-use crate::error::{Error, ErrorKind};
-
-/// What to say when a descriptor cannot be registered.
-fn unregistered(operation: &'static str, object: impl Into<String>, error: io::Error) -> Error {
-    match error.kind() {
-        io::ErrorKind::Unsupported => {
-            Error::new(ErrorKind::Unsupported, operation, object, "there is no tokio runtime here")
-                .next("call it in a task, or enter the runtime first")
-        }
-        _ => Error::io(operation, object, error),
-    }
-}

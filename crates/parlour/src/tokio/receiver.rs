@@ -184,7 +184,7 @@ impl Receiver {
     }
 
     #[cfg(feature = "serde")]
-    pub(super) fn common(&self) -> &crate::connection::Common {
+    pub(super) fn common(&self) -> &crate::endpoint::Common {
         self.half.common()
     }
 

@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
 use super::connection::Connection;
+use super::registration::registration_error;
 use super::server::Server;
-use super::unregistered;
 use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Result};
 use crate::wait::Deadline;
@@ -93,7 +93,7 @@ impl Server {
     {
         let runtime = Handle::try_current().map_err(|error| {
             let error = io::Error::new(io::ErrorKind::Unsupported, error);
-            unregistered("serve", format!("'{}'", self.name()), error)
+            registration_error("serve", format!("'{}'", self.name()), error)
         })?;
         let mut conversations = Conversations::default();
         let begin = |connection| conversations.begin(runtime.spawn(handler(connection)));

@@ -13,12 +13,12 @@ use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
 use super::connection::{Connection, Unwatched};
-use super::unregistered;
+use super::registration::registration_error;
 use crate::admission::Refusals;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ServerOptions;
 use crate::poller::ShutdownHandle;
-use crate::server::Accepted;
+use crate::server::Step;
 use crate::sys::readiness::{Readiness, Ready};
 use crate::transport::Transport;
 
@@ -55,7 +55,7 @@ impl Server {
     /// [`ErrorKind::Unsupported`] outside of a runtime; [`ErrorKind::Io`] when the system cannot watch its descriptor.
     pub fn from_blocking(server: crate::server::Server) -> Result<Self> {
         let readiness = Readiness::register(server.shared_fd(), Interest::READABLE)
-            .map_err(|error| unregistered("accept on", format!("'{}'", server.name()), error))?;
+            .map_err(|error| registration_error("accept on", format!("'{}'", server.name()), error))?;
         Ok(Self { readiness, blocking: server })
     }
 
@@ -88,13 +88,13 @@ impl Server {
         loop {
             poll_fn(poll_proceed).await.made_progress();
             match self.blocking.accept_now()? {
-                Accepted::Client(connection) => {
+                Step::Ready(connection) => {
                     if let Some(connection) = self.watched(connection)? {
                         return Ok(connection);
                     }
                 }
-                Accepted::NobodyYet => {}
-                Accepted::Nobody => {
+                Step::Yield => {}
+                Step::Idle => {
                     // What the runtime saw before is over.
                     if let Some(mut ready) = seen.take() {
                         ready.clear_ready();
@@ -140,7 +140,7 @@ impl Server {
         match Connection::watched(connection) {
             Ok(connection) => Ok(Some(connection)),
             Err(Unwatched { half, error }) if error.kind() == io::ErrorKind::Unsupported => {
-                Err(unregistered("use", half.common().object(), error))
+                Err(registration_error("use", half.common().object(), error))
             }
             Err(Unwatched { half, error }) => {
                 let why = format!("it cannot be watched: {error}");

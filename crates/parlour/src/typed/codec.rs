@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::bounded::Budget;
-use crate::connection::Common;
+use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Makes messages of values, all in the same buffer: it grows to the longest message, and then nothing is allocated.

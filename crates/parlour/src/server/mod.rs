@@ -1,29 +1,31 @@
 //! A server: a name that is held, its listeners, and the clients that come.
 
+mod acceptor;
+mod activation;
+
 use std::fmt;
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use crate::activation::{Activation, Socket};
+use self::acceptor::Acceptor;
+pub(crate) use self::acceptor::Step;
+use self::activation::{Activation, Socket};
 use crate::address::Address;
 use crate::admission::{Gate, Refusals, locked};
-use crate::backend::config::Terms;
-use crate::backend::{Link, Listener, client_file, fifo};
+use crate::backend::Link;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Claim, Holding, base, leftovers};
+use crate::name::{Claim, Holding, base};
 use crate::options::ServerOptions;
-use crate::poller::{Poller, ShutdownHandle, Wake};
+use crate::poller::{Poller, ShutdownHandle};
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
-use crate::wire::client_file::ClientFile;
 
 /// Holds a name; clients that know the name connect.
 ///
@@ -49,38 +51,41 @@ pub struct Server {
     gate: Arc<Gate>,
     yields: u32,
     shutdown: ShutdownHandle,
-    state: Mutex<State>,
+    acceptor: Mutex<Acceptor>,
     /// The poller's descriptor, to be waited on without the lock.
     readiness: Arc<SharedFd>,
 }
 
-/// What one accepting thread at a time works on.
-struct State {
-    /// The name in quotes, for messages.
-    quoted: Arc<str>,
-    /// `None` once the name has been given up.
-    holding: Option<Holding>,
-    listeners: Vec<Listener>,
-    poller: Poller,
-    /// When to look for files of clients that have gone.
-    sweep_at: Option<Instant>,
-    /// When the name's files were last checked.
-    checked_at: Instant,
-    lost: bool,
-    /// The name was given up in place; what is left is memory.
-    released: bool,
+impl ServerOptions {
+    /// Takes the name and listens. See [`Server::bind`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::bind`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
+    /// states.
+    pub fn bind(&self, address: impl AsRef<str>) -> Result<Server> {
+        Server::bind_with(address.as_ref(), self)
+    }
+
+    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Server::from_listen_fds`], and [`ErrorKind::InvalidOption`] for a value outside the range that its
+    /// setter states.
+    pub fn bind_listen_fds(&self) -> Result<Server> {
+        Server::activate(None, self)
+    }
+
+    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`bind_listen_fds`](Self::bind_listen_fds).
+    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Server> {
+        Server::activate(Some(fd_name), self)
+    }
 }
-
-/// How old the last check of the name's files may be when a client comes. A watch tells of most changes at once; this
-/// is for those that it cannot see, such as a directory above that was renamed.
-const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// Clients whose files are this old have gone or have been given up.
-const SWEEP_INTERVAL: Duration = client_file::AGE_MAX;
-
-/// How many events one `try_accept` works on before it returns, so that a flood of bad requests cannot keep it for
-/// ever.
-const EVENTS_MAX: usize = 256;
 
 impl Server {
     /// Takes the name of `address` and listens, with the defaults of [`ServerOptions`].
@@ -161,18 +166,8 @@ impl Server {
         let holding = Holding::take(&Claim { address, elsewhere, transports, kept: &kept, open_to_others })?;
         let path = holding.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
-        // From here on dropping the state removes what was made and gives the name up.
-        let mut state = State {
-            quoted: Arc::clone(&quoted),
-            holding: Some(holding),
-            listeners: Vec::new(),
-            poller,
-            sweep_at: None,
-            checked_at: Instant::now(),
-            lost: false,
-            released: false,
-        };
-        state.listen(transports, adopted, &terms)?;
+        let mut acceptor = Acceptor::new(Arc::clone(&quoted), holding, poller);
+        acceptor.listen(transports, adopted, &terms)?;
         Ok(Self {
             quoted,
             name: address.name().to_owned(),
@@ -182,7 +177,7 @@ impl Server {
             yields: options.yields,
             shutdown,
             readiness: Arc::new(SharedFd::new(readiness, 1)),
-            state: Mutex::new(state),
+            acceptor: Mutex::new(acceptor),
         })
     }
 
@@ -260,7 +255,7 @@ impl Server {
         let mut in_time = true;
         loop {
             match self.step()? {
-                Step::Client(link) => return Ok(self.connection(link)),
+                Step::Ready(link) => return Ok(self.connection(link)),
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io("accept on", &*self.quoted, error))?;
@@ -268,8 +263,8 @@ impl Server {
                     self.nobody_has_waited();
                     in_time = ready && !deadline.is_over();
                 }
-                Step::More if in_time => in_time = !deadline.is_over(),
-                Step::Idle | Step::More => {
+                Step::Yield if in_time => in_time = !deadline.is_over(),
+                Step::Idle | Step::Yield => {
                     let detail = "no client came before the deadline";
                     return Err(Error::new(ErrorKind::TimedOut, "accept on", &*self.quoted, detail));
                 }
@@ -287,24 +282,20 @@ impl Server {
     /// Those of `accept`.
     pub fn try_accept(&self) -> Result<Option<Connection>> {
         match self.step()? {
-            Step::Client(link) => Ok(Some(self.connection(link))),
-            Step::Idle | Step::More => Ok(None),
+            Step::Ready(link) => Ok(Some(self.connection(link))),
+            Step::Idle | Step::Yield => Ok(None),
         }
     }
 
     /// Works on what is ready. When nothing is left, wait on the descriptor.
     #[allow(dead_code, reason = "for the APIs that are features")]
-    pub(crate) fn accept_now(&self) -> Result<Accepted> {
-        Ok(match self.step()? {
-            Step::Client(link) => Accepted::Client(self.connection(link)),
-            Step::Idle => Accepted::Nobody,
-            Step::More => Accepted::NobodyYet,
-        })
+    pub(crate) fn accept_now(&self) -> Result<Step<Connection>> {
+        Ok(self.step()?.map(|link| self.connection(link)))
     }
 
     /// Notes that until now nothing was ready, after waiting for that.
     pub(crate) fn nobody_has_waited(&self) {
-        locked(&self.state).nobody_waits();
+        locked(&self.acceptor).nobody_waits();
     }
 
     /// The descriptor to wait on, for who waits in another way than a poll loop.
@@ -313,21 +304,21 @@ impl Server {
         Arc::clone(&self.readiness)
     }
 
-    fn step(&self) -> Result<Step> {
+    fn step(&self) -> Result<Step<Link>> {
         // First: who has waited for it while the server was released must not take that for a loss.
-        let mut state = locked(&self.state);
+        let mut acceptor = locked(&self.acceptor);
         if self.shutdown.is_asked() {
             let detail = "the server was told to shut down";
             return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.quoted, detail));
         }
-        state.step()
+        acceptor.step()
     }
 
     /// [`try_accept`](Server::try_accept) for an owner that makes no [`Connection`] of it.
     pub(crate) fn try_accept_link(&self) -> Result<Option<Link>> {
         match self.step()? {
-            Step::Client(link) => Ok(Some(link)),
-            Step::Idle | Step::More => Ok(None),
+            Step::Ready(link) => Ok(Some(link)),
+            Step::Idle | Step::Yield => Ok(None),
         }
     }
 
@@ -370,18 +361,18 @@ impl Server {
     ///
     /// The system's, when a file cannot be removed; the name is free all the same.
     pub fn release(&self) -> io::Result<()> {
-        let mut state = locked(&self.state);
-        if !state.holding.as_ref().is_some_and(Holding::is_in_this_process) {
+        let mut acceptor = locked(&self.acceptor);
+        if !acceptor.is_in_this_process() {
             return Ok(());
         }
-        let released = state.release(&self.shutdown);
+        let released = acceptor.release(&self.shutdown);
         self.shutdown.shutdown();
         released
     }
 
     /// [`close`](Server::close) for an owner that has more to end than this.
     pub(crate) fn give_up(&self) -> Result<()> {
-        locked(&self.state).close()
+        locked(&self.acceptor).close()
     }
 
     pub(crate) fn gate(&self) -> &Gate {
@@ -454,200 +445,6 @@ impl Iterator for Incoming<'_> {
                 self.ended = true;
                 (error.kind() != ErrorKind::Shutdown).then_some(Err(error))
             }
-        }
-    }
-}
-
-/// What one round of work brought, for the APIs that wait by themselves.
-#[allow(dead_code, reason = "for the APIs that are features")]
-pub(crate) enum Accepted {
-    Client(Connection),
-    /// Nothing is left to do until the descriptor says so.
-    Nobody,
-    /// And there is more to do.
-    NobodyYet,
-}
-
-/// What one round of work brought.
-enum Step {
-    Client(Link),
-    /// Nothing is left to do until the poller says so.
-    Idle,
-    /// No client yet, and more to do.
-    More,
-}
-
-impl State {
-    fn listen(&mut self, transports: &[Transport], mut adopted: Vec<Socket>, terms: &Terms) -> Result<()> {
-        let Some(holding) = &self.holding else { return Ok(()) };
-        for &transport in transports {
-            let interest = self.poller.interest(self.listeners.len());
-            let handed_over = adopted.iter().position(|socket| socket.transport == transport);
-            let made = match handed_over.map(|at| adopted.swap_remove(at).passed) {
-                Some(passed) => Listener::adopt(transport, passed, holding, terms, interest),
-                None => Listener::bind(transport, holding, terms, interest),
-            };
-            match made {
-                Ok(listener) => self.listeners.push(listener),
-                Err(error) => {
-                    // Its file may be there already, and nobody is served yet. What cannot be removed the next server
-                    // will.
-                    let _ = holding.remove_server_files();
-                    return Err(error);
-                }
-            }
-        }
-        if let Err(errno) = self.poller.watch(holding) {
-            tracing::debug!(%errno, "the name's files are not watched, only checked");
-        }
-        Ok(())
-    }
-
-    /// Works on what is ready until that brings a client or nothing is left.
-    fn step(&mut self) -> Result<Step> {
-        let step = self.work();
-        let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep_at);
-        let next = deadlines.min();
-        self.poller.set_deadline(next).map_err(|errno| Error::io("accept on", &*self.quoted, errno))?;
-        step
-    }
-
-    fn work(&mut self) -> Result<Step> {
-        let quoted = Arc::clone(&self.quoted);
-        let failed = |errno: rustix::io::Errno| Error::io("accept on", &*quoted, errno);
-        self.check_process()?;
-        for _ in 0..EVENTS_MAX {
-            if self.lost {
-                return Err(self.name_lost());
-            }
-            match self.poller.next().map_err(failed)? {
-                None => {
-                    self.nobody_waits();
-                    return Ok(Step::Idle);
-                }
-                // The next round finds the handle asked.
-                Some(Wake::Shutdown) => return Ok(Step::More),
-                Some(Wake::Files) => self.check_files(),
-                Some(Wake::Deadline) => self.expire()?,
-                Some(Wake::Listener(number, token)) => {
-                    if self.checked_at.elapsed() >= CHECK_INTERVAL {
-                        self.check_files();
-                    }
-                    let Some(holding) = &self.holding else { return Ok(Step::Idle) };
-                    let Some(listener) = self.listeners.get_mut(number) else { continue };
-                    self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
-                    if let Some(link) = listener.advance(token, holding)? {
-                        return Ok(Step::Client(link));
-                    }
-                }
-            }
-        }
-        Ok(Step::More)
-    }
-
-    /// Notes that every queue was empty a moment ago.
-    fn nobody_waits(&mut self) {
-        let now = Instant::now();
-        for listener in &mut self.listeners {
-            listener.queue_is_empty(now);
-        }
-    }
-
-    fn check_process(&self) -> Result<()> {
-        if self.holding.as_ref().is_some_and(Holding::is_in_this_process) {
-            return Ok(());
-        }
-        let detail = "this is a forked child, and the name stayed with the parent";
-        Err(Error::new(ErrorKind::NameLost, "accept on", &*self.quoted, detail)
-            .next("accept in the parent and hand connections to children, or bind after the fork"))
-    }
-
-    fn name_lost(&self) -> Error {
-        let path = self.holding.as_ref().map(|holding| holding.path().display().to_string()).unwrap_or_default();
-        let detail = format!("its files in {path} were removed or replaced, so clients no longer find it");
-        Error::new(ErrorKind::NameLost, "accept on", &*self.quoted, detail)
-            .next("close it and bind again, and keep cleaners away from that directory")
-    }
-
-    fn check_files(&mut self) {
-        let Some(holding) = &self.holding else { return };
-        self.checked_at = Instant::now();
-        let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(holding));
-        // What cannot be said now is looked for the next time: a name that was lost is never had again.
-        let is_gone = std::iter::once(holding.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
-        if is_gone && !self.lost {
-            self.lost = true;
-            tracing::error!(name = %self.quoted, path = %holding.path().display(), "name lost");
-        }
-    }
-
-    /// Ends handshakes that take too long, and removes what clients left that have gone.
-    fn expire(&mut self) -> Result<()> {
-        self.poller.deadline_passed();
-        let Some(holding) = &self.holding else { return Ok(()) };
-        let now = Instant::now();
-        for listener in &mut self.listeners {
-            listener.expire(holding, now)?;
-        }
-        if self.lost || self.sweep_at.is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        let listeners = &self.listeners;
-        let swept = leftovers::remove_client_files(holding.clients(), |id, file, stat| {
-            let age = client_file::age(stat);
-            age >= client_file::AGE_MAX
-                && !listeners.iter().any(|listener| listener.may_need(id, file, age))
-                && match file {
-                    ClientFile::Socket => true,
-                    ClientFile::ServerToClient | ClientFile::ClientToServer => {
-                        fifo::listen::is_gone(holding.clients(), id)
-                    }
-                }
-        });
-        // While files are left there is a reason to come back; else the next client is one.
-        self.sweep_at = match swept {
-            Ok(0) => None,
-            Ok(_) => Some(now + SWEEP_INTERVAL),
-            Err(error) => {
-                tracing::warn!(name = %self.quoted, %error, "leftovers of clients cannot be removed");
-                Some(now + SWEEP_INTERVAL)
-            }
-        };
-        Ok(())
-    }
-
-    /// See [`Server::release`].
-    fn release(&mut self, shutdown: &ShutdownHandle) -> io::Result<()> {
-        let Some(holding) = &self.holding else { return Ok(()) };
-        if std::mem::replace(&mut self.released, true) {
-            return Ok(());
-        }
-        let mut result = Ok(());
-        for listener in &mut self.listeners {
-            result = result.and(listener.release(holding, shutdown.as_fd()));
-        }
-        result.and(holding.release_in_place())
-    }
-
-    /// Gives the name up. In a forked child there is nothing to give.
-    fn close(&mut self) -> Result<()> {
-        let Some(holding) = self.holding.take() else { return Ok(()) };
-        let listeners = mem::take(&mut self.listeners);
-        if self.released || !holding.is_in_this_process() {
-            return Ok(());
-        }
-        let mut result = Ok(());
-        for listener in listeners {
-            result = result.and(listener.close(&holding));
-        }
-        result.and(holding.release())
-    }
-}
-
-impl Drop for State {
-    fn drop(&mut self) {
-        if let Err(error) = self.close() {
-            tracing::warn!(name = %self.quoted, %error, "the server could not be closed cleanly");
         }
     }
 }

@@ -22,7 +22,7 @@ impl Source {
     pub(crate) fn modules(&self) -> Vec<&str> {
         let stem = self.path.strip_suffix(".rs").unwrap();
         let stem = stem.strip_suffix("/mod").unwrap_or(stem);
-        stem.split('/').filter(|module| *module != "lib").collect()
+        stem.split('/').filter(|module| !matches!(*module, "lib" | "main")).collect()
     }
 
     /// Numbers and text of the lines in which a word of the code passes; for messages.
@@ -63,16 +63,38 @@ fn is_for_tests(path: &Path) -> bool {
     })
 }
 
-/// All files of the library.
+/// Returns all files of the library.
 pub(crate) fn library() -> Vec<Source> {
-    let root = home().join("src");
+    let sources = sources_of(&home().join("src"));
+    assert!(sources.len() > 20, "only {} files", sources.len());
+    sources
+}
+
+/// Returns the directories of the roots of all crates of this workspace: each `src`, and each program below `src/bin`.
+pub(crate) fn crate_roots() -> Vec<PathBuf> {
+    let directories = |path: PathBuf| -> Vec<PathBuf> {
+        let entries = fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).collect()
+    };
+    let sources = directories(home().parent().unwrap().to_owned()).into_iter().map(|path| path.join("src"));
+    let sources: Vec<_> = sources.filter(|path| path.is_dir()).collect();
+    let roots: Vec<_> = sources.iter().flat_map(|src| directories(src.join("bin"))).chain(sources.clone()).collect();
+    assert!(roots.len() >= 7, "only {roots:?}");
+    roots
+}
+
+/// Returns all files of a crate that are not for tests alone.
+pub(crate) fn sources_of(root: &Path) -> Vec<Source> {
     let read = |path: &PathBuf| {
-        let relative = path.strip_prefix(&root).unwrap().to_str().unwrap();
+        let relative = path.strip_prefix(root).unwrap().to_str().unwrap();
         Source::new(relative, &fs::read_to_string(path).unwrap())
     };
-    let sources: Vec<Source> = rust_files(&root).iter().filter(|path| !is_for_tests(path)).map(read).collect();
-    assert!(sources.len() > 20, "only {} files in {}", sources.len(), root.display());
-    sources
+    // Programs are crates of their own.
+    let is_library = root.join("lib.rs").exists();
+    let is_of_another_root =
+        |path: &Path| path.starts_with(root.join("bin")) || (is_library && path == root.join("main.rs"));
+    let files = rust_files(root).into_iter().filter(|path| !is_for_tests(path) && !is_of_another_root(path));
+    files.map(|path| read(&path)).collect()
 }
 
 /// Every Rust file below a directory, sorted.

@@ -21,7 +21,7 @@ const UNTIMED: u8 = 15;
 
 /// Whether yielding is worth while at present.
 #[derive(Debug)]
-pub(crate) struct Spin {
+pub(crate) struct Backoff {
     /// How many waits are still to go without yielding.
     rests: u16,
     /// How many there will be the next time.
@@ -32,7 +32,7 @@ pub(crate) struct Spin {
 
 /// One wait.
 #[derive(Debug)]
-pub(crate) struct Looks {
+pub(crate) struct SpinBudget {
     /// How often it may still look again.
     left: u32,
     has_yielded: bool,
@@ -40,37 +40,37 @@ pub(crate) struct Looks {
     since: Option<Instant>,
 }
 
-impl Spin {
+impl Backoff {
     pub(crate) const fn new() -> Self {
         Self { rests: 0, rests_next: RESTS_MIN, untimed: 0 }
     }
 
     /// Begins a wait that looks again so many times at most.
-    pub(crate) fn begin(&mut self, yields: u32) -> Looks {
+    pub(crate) fn begin(&mut self, yields: u32) -> SpinBudget {
         let left = match self.rests {
             0 => yields,
             _ => 0,
         };
         self.rests = self.rests.saturating_sub(1);
-        Looks { left, has_yielded: false, since: None }
+        SpinBudget { left, has_yielded: false, since: None }
     }
 
     /// Yields the processor before another look, `true`; or it is time to sleep.
-    pub(crate) fn look_again(&mut self, looks: &mut Looks) -> bool {
-        if looks.left == 0 {
+    pub(crate) fn spin_once(&mut self, budget: &mut SpinBudget) -> bool {
+        if budget.left == 0 {
             return false;
         }
-        looks.left -= 1;
-        if looks.has_yielded || self.is_timed() {
-            let before = looks.since.unwrap_or_else(Instant::now);
+        budget.left -= 1;
+        if budget.has_yielded || self.is_timed() {
+            let before = budget.since.unwrap_or_else(Instant::now);
             std::thread::yield_now();
             let after = Instant::now();
-            looks.since = Some(after);
-            self.note(looks, after.saturating_duration_since(before));
+            budget.since = Some(after);
+            self.note(budget, after.saturating_duration_since(before));
         } else {
             std::thread::yield_now();
         }
-        looks.has_yielded = true;
+        budget.has_yielded = true;
         true
     }
 
@@ -90,8 +90,8 @@ impl Spin {
 
     #[cold]
     fn yield_timed(&mut self) {
-        let mut looks = self.begin(1);
-        self.look_again(&mut looks);
+        let mut budget = self.begin(1);
+        self.spin_once(&mut budget);
     }
 
     /// Whether the first yield of a wait is to be timed.
@@ -102,20 +102,20 @@ impl Spin {
     }
 
     /// Judges a yield by how long it took.
-    fn note(&mut self, looks: &mut Looks, took: Duration) {
+    fn note(&mut self, budget: &mut SpinBudget, took: Duration) {
         if took > SLICE {
-            looks.left = 0;
+            budget.left = 0;
             self.untimed = 0;
             self.rests = self.rests_next;
             self.rests_next = self.rests_next.saturating_mul(2).min(RESTS_MAX);
-        } else if looks.left == 0 {
+        } else if budget.left == 0 {
             // All of them were short.
             self.rests_next = (self.rests_next / 2).max(RESTS_MIN);
         }
     }
 }
 
-impl Looks {
+impl SpinBudget {
     /// Whether it may look again before it sleeps.
     pub(crate) fn are_left(&self) -> bool {
         self.left > 0
@@ -130,14 +130,14 @@ mod tests {
     const LONG: Duration = Duration::from_millis(3);
 
     /// How many yields there are in each of so many waits, in which nothing comes and each yield takes so long.
-    fn waits(spin: &mut Spin, count: usize, took: Duration) -> Vec<u32> {
+    fn waits(backoff: &mut Backoff, count: usize, took: Duration) -> Vec<u32> {
         let wait = |_| {
-            let mut looks = spin.begin(40);
+            let mut budget = backoff.begin(40);
             let mut yields = 0;
-            while looks.left > 0 {
-                looks.left -= 1;
+            while budget.left > 0 {
+                budget.left -= 1;
                 yields += 1;
-                spin.note(&mut looks, took);
+                backoff.note(&mut budget, took);
             }
             yields
         };
@@ -146,13 +146,13 @@ mod tests {
 
     #[test]
     fn where_nobody_else_wants_the_processor_each_wait_yields() {
-        assert_eq!(waits(&mut Spin::new(), 1000, SHORT), [40; 1000]);
+        assert_eq!(waits(&mut Backoff::new(), 1000, SHORT), [40; 1000]);
     }
 
     #[test]
     fn after_a_long_yield_the_wait_sleeps_and_so_do_those_that_follow() {
-        let mut spin = Spin::new();
-        let yields = waits(&mut spin, 10_000, LONG);
+        let mut backoff = Backoff::new();
+        let yields = waits(&mut backoff, 10_000, LONG);
         let tried: Vec<_> = (0..yields.len()).filter(|&at| yields[at] > 0).collect();
         assert!(yields.iter().all(|&yields| yields <= 1));
         assert_eq!(tried, [0, 33, 98, 227, 484, 997, 2022, 4071, 6120, 8169], "less and less often");
@@ -160,29 +160,29 @@ mod tests {
 
     #[test]
     fn when_yields_are_short_again_every_wait_has_them_before_long() {
-        let mut spin = Spin::new();
-        waits(&mut spin, 10_000, LONG);
-        let yields = waits(&mut spin, 3000, SHORT);
+        let mut backoff = Backoff::new();
+        waits(&mut backoff, 10_000, LONG);
+        let yields = waits(&mut backoff, 3000, SHORT);
         assert!(yields[2048..].iter().all(|&yields| yields == 40));
         // And the next long one costs less again.
-        assert_eq!(spin.rests_next, RESTS_MIN);
+        assert_eq!(backoff.rests_next, RESTS_MIN);
     }
 
     #[test]
     fn first_yields_are_timed_now_and_then_and_always_after_a_long_one() {
-        let mut spin = Spin::new();
-        let timed: Vec<_> = (0..40).filter(|_| spin.is_timed()).collect();
+        let mut backoff = Backoff::new();
+        let timed: Vec<_> = (0..40).filter(|_| backoff.is_timed()).collect();
         assert_eq!(timed, [0, 16, 32]);
-        waits(&mut spin, 1, LONG);
-        assert!(spin.is_timed());
+        waits(&mut backoff, 1, LONG);
+        assert!(backoff.is_timed());
     }
 
     #[test]
     fn who_is_told_not_to_yield_never_does() {
-        let mut spin = Spin::new();
-        let mut looks = spin.begin(0);
-        assert!(!spin.look_again(&mut looks));
-        spin.yield_now(0);
-        assert!(looks.since.is_none());
+        let mut backoff = Backoff::new();
+        let mut budget = backoff.begin(0);
+        assert!(!backoff.spin_once(&mut budget));
+        backoff.yield_now(0);
+        assert!(budget.since.is_none());
     }
 }

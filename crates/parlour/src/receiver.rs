@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 
 use crate::backend::fault::{Fault, Received};
 use crate::backend::halves::Incoming;
-use crate::backoff::Spin;
+use crate::backoff::Backoff;
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::message::Message;
@@ -24,12 +24,12 @@ const RECV: &str = "receive from";
 pub struct Receiver {
     common: Arc<Common>,
     pub(crate) incoming: Incoming,
-    spin: Spin,
+    backoff: Backoff,
 }
 
 impl Receiver {
     pub(crate) fn new(common: Arc<Common>, incoming: Incoming) -> Self {
-        Self { common, incoming, spin: Spin::new() }
+        Self { common, incoming, backoff: Backoff::new() }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Common> {
@@ -117,7 +117,7 @@ impl Receiver {
     /// here yet, and on a shared processor the other side has only now a chance to make it.
     pub(crate) fn expect_answer(&mut self) {
         if self.incoming.has_to_ask() {
-            self.spin.yield_now(self.common.yields);
+            self.backoff.yield_now(self.common.yields);
         }
     }
 
@@ -136,13 +136,13 @@ impl Receiver {
         // deadline is looked at once more, and no more than once.
         let mut in_time = true;
         let mut looked_once_more = false;
-        let mut looks = None;
+        let mut budget = None;
         loop {
             if let Some(received) = self.recv_now(out)? {
                 return Ok(received);
             }
-            let looking = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
-            if in_time && self.spin.look_again(looking) {
+            let looking = budget.get_or_insert_with(|| self.backoff.begin(self.common.yields));
+            if in_time && self.backoff.spin_once(looking) {
                 in_time = !deadline.is_over();
                 continue;
             }
@@ -153,7 +153,7 @@ impl Receiver {
                 (false, false) => false,
             };
             in_time = ready && !deadline.is_over();
-            looks = None;
+            budget = None;
             if !ready {
                 return Err(self.common.error(
                     ErrorKind::TimedOut,

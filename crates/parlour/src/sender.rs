@@ -10,7 +10,7 @@ use rustix::event::PollFlags;
 
 use crate::backend::fault::Fault;
 use crate::backend::halves::Outgoing;
-use crate::backoff::{Looks, Spin};
+use crate::backoff::{Backoff, SpinBudget};
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result, TrySendError};
 use crate::limits::FDS_MAX;
@@ -33,7 +33,7 @@ pub struct Sender {
     common: Arc<Common>,
     outgoing: Outgoing,
     finished: bool,
-    spin: Spin,
+    backoff: Backoff,
     /// Something was sent since somebody asked.
     has_sent: bool,
     process: Process,
@@ -41,7 +41,14 @@ pub struct Sender {
 
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
-        Self { common, outgoing, finished: false, spin: Spin::new(), has_sent: false, process: Process::current() }
+        Self {
+            common,
+            outgoing,
+            finished: false,
+            backoff: Backoff::new(),
+            has_sent: false,
+            process: Process::current(),
+        }
     }
 
     /// The way out. What was fed before a fork is the parent's to send, and a forked child forgets its copy here.
@@ -168,7 +175,7 @@ impl Sender {
         self.check(parts)?;
         let mut sent = 0;
         // Most messages go at once, and then there is no wait to begin.
-        let mut looks: Option<Looks> = None;
+        let mut budget: Option<SpinBudget> = None;
         // Room that is left unused is announced for ever: who is about to wait must have taken all there is.
         let mut takes_any = false;
         loop {
@@ -180,7 +187,7 @@ impl Sender {
             let has_moved = sent > before;
             if has_moved {
                 // A long message goes in many parts, and the peer is at work on it.
-                looks = None;
+                budget = None;
             }
             let given_up = match result {
                 Ok(true) => {
@@ -188,15 +195,15 @@ impl Sender {
                     return Ok(());
                 }
                 Ok(false) if !takes_any || (has_moved && !deadline.is_over()) => {
-                    let looks = looks.get_or_insert_with(|| self.spin.begin(self.common.yields));
-                    takes_any = deadline.is_over() || !self.spin.look_again(looks) || !looks.are_left();
+                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.common.yields));
+                    takes_any = deadline.is_over() || !self.backoff.spin_once(budget) || !budget.are_left();
                     continue;
                 }
                 Ok(false) => match self.prepare_to_wait() {
                     Ok(true) if !deadline.is_over() => continue,
                     Ok(_) => match self.wait(deadline) {
                         Ok(true) => {
-                            looks = None;
+                            budget = None;
                             takes_any = false;
                             continue;
                         }

@@ -95,7 +95,7 @@ fn client_id(bound_to: &[u8]) -> Option<ClientId> {
     (file == ClientFile::Socket).then_some(id)
 }
 
-/// Looks at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
+/// SpinBudget at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
 /// gained, because only our own user can put another file there.
 fn take(holding: &Holding, id: &ClientId) -> Result<Stat, BadClientFile> {
     let file_name = id.file_name(ClientFile::Socket);

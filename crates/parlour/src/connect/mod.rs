@@ -28,7 +28,7 @@ const REST_MAX: Duration = Duration::from_millis(200);
 impl Connection {
     /// Connects to the server with this name, with the defaults of [`ConnectOptions`].
     ///
-    /// Looks through the base directories in order, takes the best transport on offer if the address demands none, and
+    /// SpinBudget through the base directories in order, takes the best transport on offer if the address demands none, and
     /// makes sure that the server runs as this user or root before a byte is sent. Runs no thread and no runtime.
     ///
     /// # Errors

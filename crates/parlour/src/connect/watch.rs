@@ -20,13 +20,13 @@ pub(super) struct Watch {
     /// `None` where no more watches can be had: then the caller looks again from time to time.
     inotify: Option<OwnedFd>,
     /// When to do so.
-    look_again: Deadline,
+    spin_once: Deadline,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        Self { inotify: inotify::init(flags).ok(), look_again: Deadline::NEVER }
+        Self { inotify: inotify::init(flags).ok(), spin_once: Deadline::NEVER }
     }
 
     /// Watches what is there now. (Closing an inotify instance can take the kernel some milliseconds, so it is kept; a
@@ -42,7 +42,7 @@ impl Watch {
                 self.inotify = None;
             }
         }
-        self.look_again = match &self.inotify {
+        self.spin_once = match &self.inotify {
             Some(_) => Deadline::NEVER,
             None => Deadline::after(LOOK_AGAIN),
         };
@@ -51,7 +51,7 @@ impl Watch {
 
     /// Whether something has happened since this was asked last, or it is time to look.
     pub(super) fn has_seen_something(&self) -> bool {
-        let Some(inotify) = &self.inotify else { return self.look_again.is_over() };
+        let Some(inotify) = &self.inotify else { return self.spin_once.is_over() };
         // What happened is of no interest, only that something did.
         let mut some = false;
         let mut events = [0; 4096];
@@ -62,7 +62,7 @@ impl Watch {
     }
 
     pub(super) fn waits(&self, patience: Deadline) -> Waits<'_> {
-        let waits = Waits::until(patience.or(self.look_again));
+        let waits = Waits::until(patience.or(self.spin_once));
         match &self.inotify {
             Some(inotify) => waits.and(inotify.as_fd(), PollFlags::IN),
             None => waits,

@@ -39,7 +39,7 @@ use rustix::event::{PollFd, PollFlags};
 
 use crate::admission::Refusals;
 use crate::backend::halves::BufferPool;
-use crate::backoff::Spin;
+use crate::backoff::Backoff;
 use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
@@ -140,7 +140,7 @@ pub struct Hub {
     unsent_max: usize,
     when_slow: WhenSlow,
     yields: u32,
-    spin: Spin,
+    backoff: Backoff,
     shutdown: ShutdownHandle,
     process: Process,
 }
@@ -206,7 +206,7 @@ impl Hub {
             unsent_max: *unsent_max,
             when_slow: *when_slow,
             yields: of_server.yields,
-            spin: Spin::new(),
+            backoff: Backoff::new(),
             shutdown: server.shutdown_handle(),
             process: Process::current(),
             server,

@@ -24,7 +24,7 @@ impl Hub {
         if self.fed_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
             self.flush_fed();
         }
-        let mut looks = None;
+        let mut budget = None;
         let mut in_time = true;
         let mut looked_for_the_last_time = false;
         loop {
@@ -46,8 +46,8 @@ impl Hub {
                         continue;
                     }
                     // Only now: most events are here already, and are no wait.
-                    let looks = looks.get_or_insert_with(|| self.spin.begin(self.yields));
-                    if self.spin.look_again(looks) {
+                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.yields));
+                    if self.backoff.spin_once(budget) {
                         continue;
                     }
                     let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);

@@ -160,7 +160,7 @@ pub(crate) enum Holder {
     Nothing,
 }
 
-/// Looks at a lock without taking it.
+/// SpinBudget at a lock without taking it.
 pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(&name_directory, LOCK, flags, Mode::empty()) {

@@ -326,7 +326,7 @@ pub(crate) struct Found {
     pub(crate) stat: Stat,
 }
 
-/// Looks for a name in one base, trusting only directories of root, ourselves and whom `trust` adds.
+/// SpinBudget for a name in one base, trusting only directories of root, ourselves and whom `trust` adds.
 pub(crate) fn find(candidate: &Candidate, name: &str, trust: &Trust) -> Result<Option<Found>> {
     let Opened::Directory(base) = directory::open(&candidate.path, trust)? else { return Ok(None) };
     let path = candidate.path.join(name);

@@ -169,7 +169,7 @@ impl<S: Sides> Writer<S> {
         self.sides.mine().capacity() - self.unread(head) as usize
     }
 
-    /// Looks how far the reader is.
+    /// SpinBudget how far the reader is.
     fn look(&mut self, head: u64) -> Result<(), BadPosition> {
         let tail = self.sides.peers().load(Word::Tail);
         // It can neither have come back nor be ahead of us.

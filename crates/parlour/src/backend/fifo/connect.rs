@@ -124,7 +124,7 @@ impl Handshake {
         Ok(false)
     }
 
-    /// Looks for the server's answer, for its death and at the deadline; `true` when it is hello.
+    /// SpinBudget for the server's answer, for its death and at the deadline; `true` when it is hello.
     fn hear_hello(&mut self, path: &str) -> Result<bool, Attempt> {
         let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
         let broken =

@@ -49,7 +49,7 @@ const UNTOLD_MAX: usize = 256;
 pub(crate) type Policy = dyn Fn(&Peer) -> bool + Send + Sync;
 
 /// Who may come in, and how many; shared by a server's listeners and its connections.
-pub(crate) struct Gate {
+pub(crate) struct Admission {
     /// The user's own rule; without one, what the socket's mode says.
     pub(crate) policy: Option<Arc<Policy>>,
     /// The mode lets other users connect.
@@ -70,12 +70,12 @@ pub(crate) struct Counts {
 
 /// Why the gate stays shut.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Shut {
+pub(crate) enum Rejection {
     Denied,
     Full(String),
 }
 
-impl fmt::Display for Shut {
+impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Denied => f.write_str("it may not connect"),
@@ -86,36 +86,36 @@ impl fmt::Display for Shut {
 
 impl Reason {
     /// What a client is told of it.
-    pub(crate) fn of(shut: &Shut) -> Self {
-        match shut {
-            Shut::Denied => Self::Denied,
-            Shut::Full(_) => Self::Busy,
+    pub(crate) fn of(rejection: &Rejection) -> Self {
+        match rejection {
+            Rejection::Denied => Self::Denied,
+            Rejection::Full(_) => Self::Busy,
         }
     }
 }
 
-impl Gate {
+impl Admission {
     /// Lets a client in while the permit lives, or says why not.
-    pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Permit, Shut> {
+    pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Permit, Rejection> {
         let allowed = match &self.policy {
             Some(policy) => policy(peer),
             None => self.open_to_others || peer.uid().is_some_and(is_own_or_root),
         };
         if !allowed {
-            return Err(Shut::Denied);
+            return Err(Rejection::Denied);
         }
         let mut counts = locked(&self.counts);
         if counts.all >= self.connections_max {
-            return Err(Shut::Full(format!("all {} connections are taken", self.connections_max)));
+            return Err(Rejection::Full(format!("all {} connections are taken", self.connections_max)));
         }
         let of_uid = counts.per_uid.entry(peer.uid()).or_default();
         if *of_uid >= self.connections_per_uid_max {
             let limit = self.connections_per_uid_max;
-            return Err(Shut::Full(format!("its user has all {limit} connections that one user may have")));
+            return Err(Rejection::Full(format!("its user has all {limit} connections that one user may have")));
         }
         *of_uid += 1;
         counts.all += 1;
-        Ok(Permit { gate: Arc::clone(self), uid: peer.uid() })
+        Ok(Permit { admission: Arc::clone(self), uid: peer.uid() })
     }
 
     /// Notes that a client was turned away.
@@ -147,13 +147,13 @@ fn is_own_or_root(uid: u32) -> bool {
 
 /// A place among the connections, given back when dropped.
 pub(crate) struct Permit {
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     uid: Option<u32>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut counts = locked(&self.gate.counts);
+        let mut counts = locked(&self.admission.counts);
         counts.all -= 1;
         if let Some(of_uid) = counts.per_uid.get_mut(&self.uid) {
             *of_uid -= 1;
@@ -174,8 +174,8 @@ mod tests {
     use super::*;
     use crate::sys::credentials::Credentials;
 
-    fn gate(policy: Option<Arc<Policy>>, all: usize, per_uid: usize) -> Arc<Gate> {
-        Arc::new(Gate {
+    fn admission(policy: Option<Arc<Policy>>, all: usize, per_uid: usize) -> Arc<Admission> {
+        Arc::new(Admission {
             policy,
             open_to_others: true,
             connections_max: all,
@@ -192,26 +192,26 @@ mod tests {
 
     #[test]
     fn one_user_cannot_take_the_places_of_another() {
-        let gate = gate(None, 100, 2);
-        let held: Vec<_> = (0..2).map(|_| gate.admit(&user(7)).ok().unwrap()).collect();
-        assert!(matches!(gate.admit(&user(7)), Err(Shut::Full(_))));
-        assert!(gate.admit(&user(8)).is_ok());
+        let admission = admission(None, 100, 2);
+        let held: Vec<_> = (0..2).map(|_| admission.admit(&user(7)).ok().unwrap()).collect();
+        assert!(matches!(admission.admit(&user(7)), Err(Rejection::Full(_))));
+        assert!(admission.admit(&user(8)).is_ok());
         drop(held);
-        assert!(gate.admit(&user(7)).is_ok());
-        assert!(locked(&gate.counts).per_uid.is_empty(), "users without connections are not kept");
+        assert!(admission.admit(&user(7)).is_ok());
+        assert!(locked(&admission.counts).per_uid.is_empty(), "users without connections are not kept");
     }
 
     #[test]
     fn the_limit_on_all_connections_holds_across_users() {
-        let gate = gate(None, 2, 2);
-        let _held = (gate.admit(&user(1)).ok().unwrap(), gate.admit(&user(2)).ok().unwrap());
-        assert!(matches!(gate.admit(&user(3)), Err(Shut::Full(_))));
+        let admission = admission(None, 2, 2);
+        let _held = (admission.admit(&user(1)).ok().unwrap(), admission.admit(&user(2)).ok().unwrap());
+        assert!(matches!(admission.admit(&user(3)), Err(Rejection::Full(_))));
     }
 
     #[test]
     fn a_policy_decides_alone() {
-        let gate = gate(Some(Arc::new(|peer: &Peer| peer.uid() == Some(7))), 9, 9);
-        assert!(gate.admit(&user(7)).is_ok());
-        assert_eq!(gate.admit(&user(8)).err(), Some(Shut::Denied));
+        let admission = admission(Some(Arc::new(|peer: &Peer| peer.uid() == Some(7))), 9, 9);
+        assert!(admission.admit(&user(7)).is_ok());
+        assert_eq!(admission.admit(&user(8)).err(), Some(Rejection::Denied));
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::admission::{Gate, Policy};
+use crate::admission::{Admission, Policy};
 use crate::backend::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -193,8 +193,8 @@ impl ServerOptions {
         self.mode & 0o077 != 0
     }
 
-    pub(crate) fn gate(&self) -> Gate {
-        Gate {
+    pub(crate) fn admission(&self) -> Admission {
+        Admission {
             policy: self.policy.clone(),
             open_to_others: self.open_to_others(),
             connections_max: self.connections_max,
@@ -205,9 +205,9 @@ impl ServerOptions {
         }
     }
 
-    pub(crate) fn terms(&self, gate: &Arc<Gate>) -> Terms {
+    pub(crate) fn terms(&self, admission: &Arc<Admission>) -> Terms {
         Terms {
-            gate: Arc::clone(gate),
+            admission: Arc::clone(admission),
             message_max: MessageMax::new(self.message_max, self.fds_max),
             half_open_max: self.half_open_max,
             handshake_timeout: self.handshake_timeout,

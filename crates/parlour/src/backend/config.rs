@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::admission::Gate;
+use crate::admission::Admission;
 use crate::error::{Error, ErrorKind};
 use crate::name::directory::Trust;
 
@@ -49,7 +49,7 @@ impl MessageMax {
 /// What a server demands of its clients, for the listeners.
 #[derive(Clone)]
 pub(crate) struct Terms {
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) message_max: MessageMax,
     pub(crate) half_open_max: usize,
     pub(crate) handshake_timeout: Duration,

@@ -7,7 +7,7 @@
 //!
 //! **Listening** ([`Listener`]) makes the transport's file in the directory of a name that is held, moves handshakes on
 //! when the server's poller says so, and gives each client that has been let in as a [`Link`]. A handshake that stalls
-//! delays nobody: it is state with a deadline. A client that is turned away is noted at the [`Gate`]. Errors are for
+//! delays nobody: it is state with a deadline. A client that is turned away is noted at the [`Admission`]. Errors are for
 //! what keeps the listener itself from going on; nothing that a client does is one.
 //!
 //! **Connecting** (`connect`) makes one attempt at one directory and says whether another attempt, there or elsewhere,

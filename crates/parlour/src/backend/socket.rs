@@ -20,7 +20,7 @@ use super::attempt::Attempt;
 use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
 use super::fd_reserve::{Reserve, out_of_descriptors};
-use crate::admission::{Gate, Permit};
+use crate::admission::{Admission, Permit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
@@ -77,7 +77,7 @@ pub(crate) struct Listener {
     socket: ParentOnly,
     id: FileId,
     interest: Interest,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     client_file: ClientFilePolicy,
     message_max: MessageMax,
     reserve: Reserve,
@@ -138,7 +138,7 @@ impl Listener {
             socket,
             id,
             interest,
-            gate: Arc::clone(&terms.gate),
+            admission: Arc::clone(&terms.admission),
             client_file: terms.client_file,
             message_max: terms.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
@@ -180,7 +180,7 @@ impl Listener {
             Ok((peer, permit)) => Ok(Some(Accepted { socket, peer, permit })),
             Err(refused) => {
                 tell(socket.as_fd(), refused.reason);
-                self.gate.refuse(self.transport(), refused.peer, refused.why);
+                self.admission.refuse(self.transport(), refused.peer, refused.why);
                 Ok(None)
             }
         }
@@ -199,9 +199,9 @@ impl Listener {
         })?;
         let peer = Peer::from_kernel(credentials);
         let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding, self.waited_max());
-        let admitted = judged
-            .map_err(|bad| (bad.reason(), bad.to_string()))
-            .and_then(|()| self.gate.admit(&peer).map_err(|shut| (Reason::of(&shut), shut.to_string())));
+        let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|()| {
+            self.admission.admit(&peer).map_err(|rejection| (Reason::of(&rejection), rejection.to_string()))
+        });
         match admitted {
             Ok(permit) => Ok((peer, permit)),
             Err((reason, why)) => Err(Refused { peer: Some(peer), reason, why }),
@@ -210,11 +210,11 @@ impl Listener {
 
     /// The table of descriptors is full: takes one client out of the queue and ends its connection.
     fn turn_one_away(&mut self, errno: Errno) {
-        let Self { socket, gate, kind, .. } = self;
+        let Self { socket, admission, kind, .. } = self;
         let go_on = self.reserve.spend(Instant::now(), || {
             if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
                 // Counted before the client can see its end, as every refusal is.
-                gate.refuse(kind.transport, None, out_of_descriptors(errno));
+                admission.refuse(kind.transport, None, out_of_descriptors(errno));
             }
         });
         if !go_on {

@@ -191,7 +191,7 @@ impl Hub {
     /// Serves whoever comes to this server, which these options have made.
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
         let HubOptions { server: of_server, unsent_max, when_slow } = options;
-        server.gate().keep_refusals();
+        server.admission().keep_refusals();
         let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.quoted(), errno))?;
         Ok(Self {
             watch,

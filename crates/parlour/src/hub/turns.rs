@@ -165,7 +165,7 @@ impl Hub {
     fn admit(&mut self) -> Result<()> {
         for _ in 0..ADMITTED_MAX {
             let admitted = self.server.try_accept_link();
-            while let Some(refusal) = self.server.gate().untold_refusal() {
+            while let Some(refusal) = self.server.admission().untold_refusal() {
                 self.events.push_back(Event::Refused(refusal));
             }
             let Some(link) = admitted? else { return Ok(()) };
@@ -185,9 +185,9 @@ impl Hub {
     fn turn_away(&mut self, client: Client, errno: Errno) {
         let Some(member) = self.members.remove(client) else { return };
         let why = format!("it cannot be watched: {errno}");
-        self.server.gate().refuse(member.transport(), Some(member.peer.clone()), why);
+        self.server.admission().refuse(member.transport(), Some(member.peer.clone()), why);
         drop(member);
-        if let Some(refusal) = self.server.gate().untold_refusal() {
+        if let Some(refusal) = self.server.admission().untold_refusal() {
             self.events.push_back(Event::Refused(refusal));
         }
     }

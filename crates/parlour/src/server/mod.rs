@@ -16,7 +16,7 @@ use self::acceptor::Acceptor;
 pub(crate) use self::acceptor::Step;
 use self::activation::{Activation, Socket};
 use crate::address::Address;
-use crate::admission::{Gate, Refusals, locked};
+use crate::admission::{Admission, Refusals, locked};
 use crate::backend::Link;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,7 +48,7 @@ pub struct Server {
     name: String,
     path: PathBuf,
     transports: Vec<Transport>,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     yields: u32,
     shutdown: ShutdownHandle,
     acceptor: Mutex<Acceptor>,
@@ -158,8 +158,8 @@ impl Server {
         let failed = |errno: rustix::io::Errno| Error::io("bind", &*quoted, errno);
         let poller = Poller::new().map_err(failed)?;
         let readiness = poller.as_fd().try_clone_to_owned().map_err(|error| Error::io("bind", &*quoted, error))?;
-        let gate = Arc::new(options.gate());
-        let terms = options.terms(&gate);
+        let admission = Arc::new(options.admission());
+        let terms = options.terms(&admission);
 
         let kept: Vec<_> = adopted.iter().map(|socket| socket.transport).collect();
         let open_to_others = options.open_to_others();
@@ -173,7 +173,7 @@ impl Server {
             name: address.name().to_owned(),
             path,
             transports: transports.to_vec(),
-            gate,
+            admission,
             yields: options.yields,
             shutdown,
             readiness: Arc::new(SharedFd::new(readiness, 1)),
@@ -375,8 +375,8 @@ impl Server {
         locked(&self.acceptor).close()
     }
 
-    pub(crate) fn gate(&self) -> &Gate {
-        &self.gate
+    pub(crate) fn admission(&self) -> &Admission {
+        &self.admission
     }
 
     /// The name in quotes, for messages.
@@ -405,7 +405,7 @@ impl Server {
     /// How many clients were turned away, and why the last one.
     #[must_use]
     pub fn refused(&self) -> Refusals {
-        locked(&self.gate.refusals).clone()
+        locked(&self.admission.refusals).clone()
     }
 }
 

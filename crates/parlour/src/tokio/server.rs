@@ -144,7 +144,7 @@ impl Server {
             }
             Err(Unwatched { half, error }) => {
                 let why = format!("it cannot be watched: {error}");
-                self.blocking.gate().refuse(half.transport(), Some(half.peer().clone()), why);
+                self.blocking.admission().refuse(half.transport(), Some(half.peer().clone()), why);
                 Ok(None)
             }
         }

@@ -11,7 +11,7 @@ use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
 use rustix::io::{DupFlags, Errno, dup3};
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
-use crate::admission::{Gate, Permit, Shut};
+use crate::admission::{Admission, Permit, Rejection};
 use crate::backend::attempt::Established;
 use crate::backend::config::{MessageMax, Terms};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
@@ -40,7 +40,7 @@ pub(crate) struct Listener {
     handshakes: Vec<Option<Handshake>>,
     handshake_timeout: Duration,
     interest: Interest,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     message_max: MessageMax,
     reserve: Reserve,
 }
@@ -106,7 +106,7 @@ impl Listener {
             handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
             handshake_timeout: terms.handshake_timeout,
             interest,
-            gate: Arc::clone(&terms.gate),
+            admission: Arc::clone(&terms.admission),
             message_max: terms.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
         })
@@ -137,7 +137,7 @@ impl Listener {
             match request {
                 Ok(id) => self.begin(id, holding),
                 Err(request::BadRequest) => {
-                    self.gate.refuse(Transport::Fifo, None, "somebody wrote a line that is no request");
+                    self.admission.refuse(Transport::Fifo, None, "somebody wrote a line that is no request");
                 }
             }
         }
@@ -175,16 +175,16 @@ impl Listener {
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Voucher::Claim);
         let free = self.handshakes.iter().position(Option::is_none);
         let admitted = match free {
-            Some(number) => self.gate.admit(&peer).map(|permit| (number, permit)),
-            None => Err(Shut::Full(format!("{} handshakes are under way", self.handshakes.len()))),
+            Some(number) => self.admission.admit(&peer).map(|permit| (number, permit)),
+            None => Err(Rejection::Full(format!("{} handshakes are under way", self.handshakes.len()))),
         };
         let (number, permit) = match admitted {
             Ok(admitted) => admitted,
-            Err(shut) => {
+            Err(rejection) => {
                 // Counted before the client can hear of it.
-                self.give_up(&id, Some(peer), &shut.to_string(), holding);
+                self.give_up(&id, Some(peer), &rejection.to_string(), holding);
                 // One that does not hear it has gone.
-                let _ = answer(&to_client, Answer::Refused(Reason::of(&shut)), &id);
+                let _ = answer(&to_client, Answer::Refused(Reason::of(&rejection)), &id);
                 return;
             }
         };
@@ -251,12 +251,12 @@ impl Listener {
 
     fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: &str, holding: &Holding) {
         remove_pair(holding.clients(), id);
-        self.gate.refuse(Transport::Fifo, peer, format!("pid {}: {reason}", id.pid));
+        self.admission.refuse(Transport::Fifo, peer, format!("pid {}: {reason}", id.pid));
     }
 
     /// The table of descriptors is full: tells the client so with the one that is kept back.
     fn turn_away(&mut self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
-        self.gate.refuse(Transport::Fifo, None, format!("pid {}: {unusable}", id.pid));
+        self.admission.refuse(Transport::Fifo, None, format!("pid {}: {unusable}", id.pid));
         // There is nothing to rest from: the request is gone from the FIFO.
         self.reserve.spend(Instant::now(), || {
             if let Ok(fifo) = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE) {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 
 use super::greeting::{self, Heard, Unheard};
 use super::{Incoming, KIND, Outgoing, establish};
-use crate::admission::{Gate, Permit};
+use crate::admission::{Admission, Permit};
 use crate::backend::attempt::Established;
 use crate::backend::config::{MessageMax, Terms};
 use crate::backend::fd_reserve::{Reserve, explain};
@@ -30,7 +30,7 @@ pub(crate) struct Listener {
     handshakes: Vec<Option<Handshake>>,
     handshake_timeout: Duration,
     interest: Interest,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     ring_size: usize,
     message_max: MessageMax,
 }
@@ -64,7 +64,7 @@ impl Listener {
             handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
             handshake_timeout: terms.handshake_timeout,
             interest,
-            gate: Arc::clone(&terms.gate),
+            admission: Arc::clone(&terms.admission),
             ring_size: terms.ring_size,
             message_max: terms.message_max,
         }
@@ -175,7 +175,7 @@ impl Listener {
                 Some(established)
             }
             Err(error) => {
-                self.gate.refuse(Transport::Shm, Some(peer), failed(error));
+                self.admission.refuse(Transport::Shm, Some(peer), failed(error));
                 None
             }
         }
@@ -189,7 +189,7 @@ impl Listener {
 
     fn give_up(&self, handshake: Handshake, reason: Reason, why: &str) {
         greeting::refuse(&handshake.socket, reason);
-        self.gate.refuse(Transport::Shm, Some(handshake.peer), why);
+        self.admission.refuse(Transport::Shm, Some(handshake.peer), why);
     }
 
     pub(in crate::backend) fn queue_is_empty(&mut self, now: Instant) {

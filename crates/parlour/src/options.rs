@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::admission::{Admission, Policy};
-use crate::backend::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
+use crate::backend::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
 use crate::peer::Peer;
@@ -205,8 +205,8 @@ impl ServerOptions {
         }
     }
 
-    pub(crate) fn terms(&self, admission: &Arc<Admission>) -> Terms {
-        Terms {
+    pub(crate) fn config(&self, admission: &Arc<Admission>) -> ListenConfig {
+        ListenConfig {
             admission: Arc::clone(admission),
             message_max: MessageMax::new(self.message_max, self.fds_max),
             half_open_max: self.half_open_max,
@@ -375,8 +375,8 @@ impl ConnectOptions {
         check("timeout", !self.timeout.is_zero(), "it must be more than 0")
     }
 
-    pub(crate) fn terms(&self) -> ClientTerms {
-        ClientTerms {
+    pub(crate) fn config(&self) -> ConnectConfig {
+        ConnectConfig {
             server_uid: self.server_uid,
             client_file: self.client_file,
             message_max: MessageMax::new(self.message_max, self.fds_max),

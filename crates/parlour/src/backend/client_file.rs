@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, chmodat, fchmod, statat};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, bind};
 
-use super::config::{ClientFilePolicy, ClientTerms};
+use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::error::{Error, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::{CLIENTS, Found, Holding};
@@ -179,8 +179,8 @@ impl Drop for OwnFile {
 }
 
 /// Binds the socket to a file that carries our process id, where we may: in the directory of a server of our own user.
-pub(super) fn bind_own(socket: &OwnedFd, found: &Found, terms: &ClientTerms) -> Result<Option<OwnFile>> {
-    if !terms.client_file || found.stat.st_uid != rustix::process::geteuid().as_raw() {
+pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) -> Result<Option<OwnFile>> {
+    if !config.client_file || found.stat.st_uid != rustix::process::geteuid().as_raw() {
         return Ok(None);
     }
     let path = found.path.join(CLIENTS);

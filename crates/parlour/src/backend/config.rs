@@ -48,7 +48,7 @@ impl MessageMax {
 
 /// What a server demands of its clients, for the listeners.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct ListenConfig {
     pub(crate) admission: Arc<Admission>,
     pub(crate) message_max: MessageMax,
     pub(crate) half_open_max: usize,
@@ -61,7 +61,7 @@ pub(crate) struct Terms {
 }
 
 /// What a client demands of its server.
-pub(crate) struct ClientTerms {
+pub(crate) struct ConnectConfig {
     /// The server must run as this user; by default as we do, or as root.
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
@@ -69,7 +69,7 @@ pub(crate) struct ClientTerms {
     pub(crate) ring_size: usize,
 }
 
-impl ClientTerms {
+impl ConnectConfig {
     /// Whether a server of this user is one that the client wants to talk to.
     pub(crate) fn accepts(&self, uid: Option<u32>) -> bool {
         match (uid, self.server_uid) {

@@ -43,7 +43,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use self::attempt::{Attempt, Established, Progress};
-use self::config::{ClientTerms, Terms};
+use self::config::{ConnectConfig, ListenConfig};
 use self::halves::{Incoming, Outgoing, Way};
 use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Result};
@@ -107,12 +107,17 @@ pub(crate) enum Listener {
 
 impl Listener {
     /// Makes the point of contact and asks the poller to watch it.
-    pub(crate) fn bind(transport: Transport, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+    pub(crate) fn bind(
+        transport: Transport,
+        holding: &Holding,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::listen::Listener::bind(holding, terms, interest).map(Self::Shm),
-            Transport::Packet => socket::Listener::bind(packet::KIND, holding, terms, interest).map(Self::Packet),
-            Transport::Unix => socket::Listener::bind(unix::KIND, holding, terms, interest).map(Self::Unix),
-            Transport::Fifo => fifo::listen::Listener::bind(holding, terms, interest).map(Self::Fifo),
+            Transport::Shm => shm::listen::Listener::bind(holding, config, interest).map(Self::Shm),
+            Transport::Packet => socket::Listener::bind(packet::KIND, holding, config, interest).map(Self::Packet),
+            Transport::Unix => socket::Listener::bind(unix::KIND, holding, config, interest).map(Self::Unix),
+            Transport::Fifo => fifo::listen::Listener::bind(holding, config, interest).map(Self::Fifo),
         }
     }
 
@@ -121,15 +126,15 @@ impl Listener {
         transport: Transport,
         passed: Passed,
         holding: &Holding,
-        terms: &Terms,
+        config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::listen::Listener::adopt(passed, holding, terms, interest).map(Self::Shm),
+            Transport::Shm => shm::listen::Listener::adopt(passed, holding, config, interest).map(Self::Shm),
             Transport::Packet => {
-                socket::Listener::adopt(packet::KIND, passed, holding, terms, interest).map(Self::Packet)
+                socket::Listener::adopt(packet::KIND, passed, holding, config, interest).map(Self::Packet)
             }
-            Transport::Unix => socket::Listener::adopt(unix::KIND, passed, holding, terms, interest).map(Self::Unix),
+            Transport::Unix => socket::Listener::adopt(unix::KIND, passed, holding, config, interest).map(Self::Unix),
             Transport::Fifo => {
                 let detail = "a FIFO cannot be handed over: each server makes a new one";
                 Err(Error::new(ErrorKind::Unsupported, "take over", holding.show(transport.file_name()), detail))
@@ -245,21 +250,23 @@ pub(crate) type ConnectProgress = Progress<Box<Link>, Handshake>;
 pub(crate) fn connect(
     transport: Transport,
     found: &Found,
-    terms: &ClientTerms,
+    config: &ConnectConfig,
     deadline: Deadline,
 ) -> Result<ConnectProgress, Attempt> {
     let done = |link: Link| Ok(Progress::Done(Box::new(link)));
     match transport {
-        Transport::Shm => Handshake::Shm(shm::connect::Handshake::begin(found, terms, deadline)?).step(found, terms),
+        Transport::Shm => Handshake::Shm(shm::connect::Handshake::begin(found, config, deadline)?).step(found, config),
         Transport::Packet => {
-            let connected = socket::connect(packet::KIND, found, terms)?;
-            done(Link::packet(connected.establish(packet::establish, terms.message_max)))
+            let connected = socket::connect(packet::KIND, found, config)?;
+            done(Link::packet(connected.establish(packet::establish, config.message_max)))
         }
         Transport::Unix => {
-            let connected = socket::connect(unix::KIND, found, terms)?;
-            done(Link::unix(connected.establish(unix::establish, terms.message_max)))
+            let connected = socket::connect(unix::KIND, found, config)?;
+            done(Link::unix(connected.establish(unix::establish, config.message_max)))
         }
-        Transport::Fifo => Handshake::Fifo(fifo::connect::Handshake::begin(found, terms, deadline)?).step(found, terms),
+        Transport::Fifo => {
+            Handshake::Fifo(fifo::connect::Handshake::begin(found, config, deadline)?).step(found, config)
+        }
     }
 }
 
@@ -278,13 +285,13 @@ impl Handshake {
     }
 
     /// Goes on with what has come. After its deadline it fails.
-    pub(crate) fn step(self, found: &Found, terms: &ClientTerms) -> Result<ConnectProgress, Attempt> {
+    pub(crate) fn step(self, found: &Found, config: &ConnectConfig) -> Result<ConnectProgress, Attempt> {
         Ok(match self {
             Self::Shm(handshake) => {
-                handshake.step(found, terms)?.map(|established| Box::new(Link::shm(established)), Self::Shm)
+                handshake.step(found, config)?.map(|established| Box::new(Link::shm(established)), Self::Shm)
             }
             Self::Fifo(handshake) => {
-                handshake.step(found, terms)?.map(|established| Box::new(Link::fifo(established)), Self::Fifo)
+                handshake.step(found, config)?.map(|established| Box::new(Link::fifo(established)), Self::Fifo)
             }
         })
     }

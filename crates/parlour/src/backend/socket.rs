@@ -18,7 +18,7 @@ use rustix::net::{
 
 use super::attempt::Attempt;
 use super::client_file::{self, OwnFile};
-use super::config::{ClientFilePolicy, ClientTerms, MessageMax, Terms};
+use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
 use crate::admission::{Admission, Permit};
 use crate::error::{Error, ErrorKind, Result};
@@ -88,11 +88,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(kind: Kind, holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+    pub(super) fn bind(kind: Kind, holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
-        bind_with_mode(kind, &socket, holding, terms).map_err(failed)?;
-        Self::start(kind, socket, holding, terms, interest, false)
+        bind_with_mode(kind, &socket, holding, config).map_err(failed)?;
+        Self::start(kind, socket, holding, config, interest, false)
     }
 
     /// Goes on with a listening socket that somebody else made. Who waits there already is served, however long that has
@@ -101,7 +101,7 @@ impl Listener {
         kind: Kind,
         passed: Passed,
         holding: &Holding,
-        terms: &Terms,
+        config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
         let failed = |error: io::Error| Error::io("take over", holding.show(kind.file_name()), error);
@@ -109,11 +109,11 @@ impl Listener {
         let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
         let socket = ParentOnly::open(duplicate).map_err(failed)?;
         rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| failed(errno.into()))?;
-        if terms.message_max.fds() > 0 {
+        if config.message_max.fds() > 0 {
             // An earlier server may have refused them, and the socket is the same.
             take_descriptors(&socket).map_err(failed)?;
         }
-        let listener = Self::start(kind, socket, holding, terms, interest, true)?;
+        let listener = Self::start(kind, socket, holding, config, interest, true)?;
         passed.close();
         Ok(listener)
     }
@@ -122,25 +122,25 @@ impl Listener {
         kind: Kind,
         socket: ParentOnly,
         holding: &Holding,
-        terms: &Terms,
+        config: &ListenConfig,
         interest: Interest,
         is_adopted: bool,
     ) -> Result<Self> {
         let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
-        kind.refuse_fds(&socket, terms.message_max).map_err(failed)?;
+        kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
         let id = FileId::at(holding.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
         // On a socket that listens already this has the kernel name us to clients from now on, and not whoever made it.
-        listen(&socket, i32::try_from(terms.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
+        listen(&socket, i32::try_from(config.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
         interest.add_readable(&socket, 0).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             kind,
             socket,
             id,
             interest,
-            admission: Arc::clone(&terms.admission),
-            client_file: terms.client_file,
-            message_max: terms.message_max,
+            admission: Arc::clone(&config.admission),
+            client_file: config.client_file,
+            message_max: config.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
             queue_empty_at: if is_adopted { None } else { Some(Instant::now()) },
             is_adopted,
@@ -287,14 +287,14 @@ impl Drop for Listener {
 }
 
 /// Binds straight to the final name, never with more rights than asked for.
-fn bind_with_mode(kind: Kind, socket: &ParentOnly, holding: &Holding, terms: &Terms) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(terms.mode);
+fn bind_with_mode(kind: Kind, socket: &ParentOnly, holding: &Holding, config: &ListenConfig) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(config.mode);
     // The file inherits the socket's mode; after `bind` this call would change the socket alone.
     fchmod(socket, mode & Mode::RWXU)?;
     let path = directory::socket_path(holding.directory(), holding.path(), kind.file_name());
     bind(socket, &SocketAddrUnix::new(path)?)?;
     // Nobody can connect before `listen`. The group comes first, so that no other group ever has the rights.
-    if let Some(group) = terms.group {
+    if let Some(group) = config.group {
         chownat(holding.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // The umask may have taken bits away.
@@ -320,7 +320,7 @@ impl Connected {
 }
 
 /// One attempt to connect; see the contract in [`super`].
-pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<Connected, Attempt> {
+pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Result<Connected, Attempt> {
     let path = kind.path(found);
     let failed = |errno: Errno| Error::io("connect to", &*path, errno);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -336,13 +336,13 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
                 .next("find out who put it there, and remove it"),
         ));
     }
-    if !terms.accepts(Some(stat.st_uid)) {
-        return Err(Attempt::Failed(terms.refuse(&path, Some(stat.st_uid))));
+    if !config.accepts(Some(stat.st_uid)) {
+        return Err(Attempt::Failed(config.refuse(&path, Some(stat.st_uid))));
     }
 
     let socket = kind.new_socket().map_err(|error| Error::io("connect to", &*path, error))?;
-    kind.refuse_fds(&socket, terms.message_max).map_err(|error| Error::io("connect to", &*path, error))?;
-    let own_file = client_file::bind_own(&socket, found, terms)?;
+    kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io("connect to", &*path, error))?;
+    let own_file = client_file::bind_own(&socket, found, config)?;
     // To the very inode that was checked, whatever its name leads to by now.
     let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let connected =
@@ -360,9 +360,9 @@ pub(super) fn connect(kind: Kind, found: &Found, terms: &ClientTerms) -> Result<
     let checked = connected.and_then(|()| {
         let credentials = peer_credentials(&socket).map_err(|error| Error::io("connect to", &*path, error))?;
         let peer = Peer::from_kernel(credentials);
-        match terms.accepts(peer.uid()) {
+        match config.accepts(peer.uid()) {
             true => Ok(peer),
-            false => Err(Attempt::Failed(terms.refuse(&path, peer.uid()))),
+            false => Err(Attempt::Failed(config.refuse(&path, peer.uid()))),
         }
     });
     Ok(Connected { socket, peer: checked?, own_file })

@@ -13,7 +13,7 @@ use self::round::Round;
 use self::watch::Watch;
 use crate::address::Address;
 use crate::backend::attempt::{Attempt, Progress};
-use crate::backend::config::ClientTerms;
+use crate::backend::config::ConnectConfig;
 use crate::backend::{Handshake, Link};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
@@ -84,7 +84,7 @@ pub(crate) struct Connecting {
     address: Address,
     /// The name in quotes, for messages.
     quoted: Arc<str>,
-    terms: ClientTerms,
+    config: ConnectConfig,
     timeout: Duration,
     yields: u32,
     /// Until when a server may appear.
@@ -118,7 +118,7 @@ impl Connecting {
         Ok(Self {
             quoted: format!("'{}'", address.name()).into(),
             address,
-            terms: options.terms(),
+            config: options.config(),
             timeout: options.timeout,
             yields: options.yields,
             patience: Deadline::after(options.wait_for_server),
@@ -178,7 +178,7 @@ impl Connecting {
 
     /// Goes on with a round. `None`: the state says what comes next.
     fn go_on(&mut self, mut round: Box<Round>, handshake: Option<Handshake>) -> Result<Option<Link>> {
-        match round.go_on(&self.address, &self.terms, self.deadline, handshake) {
+        match round.go_on(&self.address, &self.config, self.deadline, handshake) {
             Ok(Progress::Done(link)) => return Ok(Some(*link)),
             Ok(Progress::Waiting(handshake)) => self.state = State::Shake(round, handshake),
             // So does one that has too little time.

@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, statat};
 
 use crate::address::Address;
 use crate::backend::attempt::Attempt;
-use crate::backend::config::ClientTerms;
+use crate::backend::config::ConnectConfig;
 use crate::backend::{self, ConnectProgress, Handshake};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits;
@@ -49,19 +49,19 @@ impl Round {
     pub(super) fn go_on(
         &mut self,
         address: &Address,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
         deadline: Deadline,
         mut handshake: Option<Handshake>,
     ) -> Result<ConnectProgress, Attempt> {
         loop {
             let place = match &mut self.place {
                 Some(place) => place,
-                None => match self.next_place(address, terms) {
+                None => match self.next_place(address, config) {
                     Some(place) => self.place.insert(place),
                     None => return Err(self.nobody(address)),
                 },
             };
-            match place.go_on(terms, deadline, handshake.take()) {
+            match place.go_on(config, deadline, handshake.take()) {
                 Err(Attempt::Absent(error)) => {
                     self.absent.get_or_insert(error);
                     self.place = None;
@@ -71,9 +71,9 @@ impl Round {
         }
     }
 
-    fn next_place(&mut self, address: &Address, terms: &ClientTerms) -> Option<Place> {
+    fn next_place(&mut self, address: &Address, config: &ConnectConfig) -> Option<Place> {
         for candidate in self.candidates.by_ref() {
-            match name::find(&candidate, address.name(), &terms.trust()) {
+            match name::find(&candidate, address.name(), &config.trust()) {
                 Ok(Some(found)) => return Some(Place::new(found, address)),
                 Ok(None) => self.looked.push(candidate.path.display().to_string()),
                 // A base that somebody else could tamper with is not entered. A server in a later one is still ours.
@@ -125,13 +125,13 @@ impl Place {
 
     fn go_on(
         &mut self,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
         deadline: Deadline,
         mut handshake: Option<Handshake>,
     ) -> Result<ConnectProgress, Attempt> {
         loop {
             let (transport, outcome) = match handshake.take() {
-                Some(handshake) => (handshake.transport(), handshake.step(&self.found, terms)),
+                Some(handshake) => (handshake.transport(), handshake.step(&self.found, config)),
                 None => {
                     let Some(&transport) = self.transports.get(self.tried) else {
                         return Err(self.last.take().unwrap_or_else(|| Attempt::Absent(nobody(&self.found))));
@@ -141,7 +141,7 @@ impl Place {
                         true => deadline.or_after(share_of(deadline)),
                         false => deadline,
                     };
-                    (transport, backend::connect(transport, &self.found, terms, deadline))
+                    (transport, backend::connect(transport, &self.found, config, deadline))
                 }
             };
             match outcome {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::activation::Socket;
-use crate::backend::config::Terms;
+use crate::backend::config::ListenConfig;
 use crate::backend::{Link, Listener, client_file, fifo};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Holding, leftovers};
@@ -81,14 +81,19 @@ impl Acceptor {
         self.holding.as_ref().is_some_and(Holding::is_in_this_process)
     }
 
-    pub(super) fn listen(&mut self, transports: &[Transport], mut adopted: Vec<Socket>, terms: &Terms) -> Result<()> {
+    pub(super) fn listen(
+        &mut self,
+        transports: &[Transport],
+        mut adopted: Vec<Socket>,
+        config: &ListenConfig,
+    ) -> Result<()> {
         let Some(holding) = &self.holding else { return Ok(()) };
         for &transport in transports {
             let interest = self.poller.interest(self.listeners.len());
             let handed_over = adopted.iter().position(|socket| socket.transport == transport);
             let made = match handed_over.map(|at| adopted.swap_remove(at).passed) {
-                Some(passed) => Listener::adopt(transport, passed, holding, terms, interest),
-                None => Listener::bind(transport, holding, terms, interest),
+                Some(passed) => Listener::adopt(transport, passed, holding, config, interest),
+                None => Listener::bind(transport, holding, config, interest),
             };
             match made {
                 Ok(listener) => self.listeners.push(listener),

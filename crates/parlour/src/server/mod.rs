@@ -159,7 +159,7 @@ impl Server {
         let poller = Poller::new().map_err(failed)?;
         let readiness = poller.as_fd().try_clone_to_owned().map_err(|error| Error::io("bind", &*quoted, error))?;
         let admission = Arc::new(options.admission());
-        let terms = options.terms(&admission);
+        let config = options.config(&admission);
 
         let kept: Vec<_> = adopted.iter().map(|socket| socket.transport).collect();
         let open_to_others = options.open_to_others();
@@ -167,7 +167,7 @@ impl Server {
         let path = holding.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
         let mut acceptor = Acceptor::new(Arc::clone(&quoted), holding, poller);
-        acceptor.listen(transports, adopted, &terms)?;
+        acceptor.listen(transports, adopted, &config)?;
         Ok(Self {
             quoted,
             name: address.name().to_owned(),

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
 use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::random_nonce;
-use crate::backend::config::ClientTerms;
+use crate::backend::config::ConnectConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::lock::{self, Holder};
@@ -46,12 +46,12 @@ impl Handshake {
     /// does not exist.
     pub(in crate::backend) fn begin(
         found: &Found,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
         deadline: Deadline,
     ) -> Result<Box<Self>, Attempt> {
         let path = path(found);
-        if !terms.accepts(Some(found.stat.st_uid)) {
-            return Err(Attempt::Failed(terms.refuse(&path, Some(found.stat.st_uid))));
+        if !config.accepts(Some(found.stat.st_uid)) {
+            return Err(Attempt::Failed(config.refuse(&path, Some(found.stat.st_uid))));
         }
         let well_known =
             openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| cannot_open(found, &path, errno))?;
@@ -73,7 +73,7 @@ impl Handshake {
     pub(in crate::backend) fn step(
         mut self: Box<Self>,
         found: &Found,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = path(found);
         let hello = match &mut self.state {
@@ -82,7 +82,7 @@ impl Handshake {
             State::Answer(_) => self.hear_hello(&path)?,
         };
         match hello {
-            true => self.acknowledge(found, terms, &path).map(Progress::Done),
+            true => self.acknowledge(found, config, &path).map(Progress::Done),
             false => Ok(Progress::Waiting(self)),
         }
     }
@@ -178,7 +178,7 @@ impl Handshake {
     fn acknowledge(
         self,
         found: &Found,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
         path: &str,
     ) -> Result<Established<Outgoing, Incoming>, Attempt> {
         let Self { server_uid, reader, pair, .. } = self;
@@ -207,7 +207,7 @@ impl Handshake {
             _ => None,
         };
         let peer = Peer::from_file(server_uid, pid, Voucher::Claim);
-        Ok(establish(reader, to_server, peer, None, terms.message_max))
+        Ok(establish(reader, to_server, peer, None, config.message_max))
     }
 }
 

@@ -13,7 +13,7 @@ use rustix::io::{DupFlags, Errno, dup3};
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
 use crate::admission::{Admission, Permit, Rejection};
 use crate::backend::attempt::Established;
-use crate::backend::config::{MessageMax, Terms};
+use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::error::{Error, Result};
 use crate::name::Holding;
@@ -90,7 +90,7 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::backend) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
+    pub(in crate::backend) fn bind(holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io("listen on", holding.show(FILE), error);
         let directory = holding.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
@@ -103,11 +103,11 @@ impl Listener {
             requests,
             id: FileId::of(&stat),
             reader: RequestReader::default(),
-            handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
-            handshake_timeout: terms.handshake_timeout,
+            handshakes: std::iter::repeat_with(|| None).take(config.half_open_max).collect(),
+            handshake_timeout: config.handshake_timeout,
             interest,
-            admission: Arc::clone(&terms.admission),
-            message_max: terms.message_max,
+            admission: Arc::clone(&config.admission),
+            message_max: config.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
         })
     }

@@ -9,7 +9,7 @@ use super::greeting::{self, Heard, Unheard};
 use super::{Incoming, KIND, Outgoing, establish};
 use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::OwnFile;
-use crate::backend::config::ClientTerms;
+use crate::backend::config::ConnectConfig;
 use crate::backend::socket::{self, Connected};
 use crate::error::{Error, ErrorKind};
 use crate::name::Found;
@@ -32,14 +32,14 @@ impl Handshake {
     /// Connects the socket and says hello.
     pub(in crate::backend) fn begin(
         found: &Found,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
         deadline: Deadline,
     ) -> Result<Box<Self>, Attempt> {
         let path = KIND.path(found);
-        let Connected { socket, peer, own_file } = socket::connect(KIND, found, terms)?;
-        let (mine, memfd) = Mapping::create(terms.ring_size)
+        let Connected { socket, peer, own_file } = socket::connect(KIND, found, config)?;
+        let (mine, memfd) = Mapping::create(config.ring_size)
             .map_err(|error| Error::io("make shared memory for a connection to", &*path, error))?;
-        match greeting::send_hello(&socket, terms.ring_size, &memfd) {
+        match greeting::send_hello(&socket, config.ring_size, &memfd) {
             Ok(()) => {}
             // It has ended the socket, and may have said why before.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
@@ -53,7 +53,7 @@ impl Handshake {
     pub(in crate::backend) fn step(
         self: Box<Self>,
         found: &Found,
-        terms: &ClientTerms,
+        config: &ConnectConfig,
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, "connect to", &*path, detail);
@@ -64,7 +64,7 @@ impl Handshake {
                 if let Some(own_file) = own_file {
                     own_file.leave_to_the_server();
                 }
-                let established = establish(socket, (mine, theirs), peer, None, terms.message_max)
+                let established = establish(socket, (mine, theirs), peer, None, config.message_max)
                     .map_err(|failure| Error::io("connect to", &*path, failure))?;
                 Ok(Progress::Done(established))
             }

@@ -13,7 +13,7 @@ use super::greeting::{self, Heard, Unheard};
 use super::{Incoming, KIND, Outgoing, establish};
 use crate::admission::{Admission, Permit};
 use crate::backend::attempt::Established;
-use crate::backend::config::{MessageMax, Terms};
+use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, explain};
 use crate::backend::socket::{self, Accepted};
 use crate::error::Result;
@@ -44,29 +44,29 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::backend) fn bind(holding: &Holding, terms: &Terms, interest: Interest) -> Result<Self> {
-        Ok(Self::new(socket::Listener::bind(KIND, holding, terms, interest.clone())?, terms, interest))
+    pub(in crate::backend) fn bind(holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        Ok(Self::new(socket::Listener::bind(KIND, holding, config, interest.clone())?, config, interest))
     }
 
     pub(in crate::backend) fn adopt(
         passed: Passed,
         holding: &Holding,
-        terms: &Terms,
+        config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
-        Ok(Self::new(socket::Listener::adopt(KIND, passed, holding, terms, interest.clone())?, terms, interest))
+        Ok(Self::new(socket::Listener::adopt(KIND, passed, holding, config, interest.clone())?, config, interest))
     }
 
-    fn new(socket: socket::Listener, terms: &Terms, interest: Interest) -> Self {
+    fn new(socket: socket::Listener, config: &ListenConfig, interest: Interest) -> Self {
         Self {
             // It has registered itself under token 0.
             socket,
-            handshakes: std::iter::repeat_with(|| None).take(terms.half_open_max).collect(),
-            handshake_timeout: terms.handshake_timeout,
+            handshakes: std::iter::repeat_with(|| None).take(config.half_open_max).collect(),
+            handshake_timeout: config.handshake_timeout,
             interest,
-            admission: Arc::clone(&terms.admission),
-            ring_size: terms.ring_size,
-            message_max: terms.message_max,
+            admission: Arc::clone(&config.admission),
+            ring_size: config.ring_size,
+            message_max: config.message_max,
         }
     }
 

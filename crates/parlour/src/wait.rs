@@ -78,7 +78,7 @@ pub(crate) fn look(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
     }
 }
 
-/// Waits for one descriptor.
+/// WaitSet for one descriptor.
 pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, events)], deadline)
 }
@@ -91,12 +91,12 @@ pub(crate) fn pause(duration: Duration, deadline: Deadline) -> io::Result<()> {
 /// What something that goes on in steps waits for before the next one: any of these events, or this time.
 ///
 /// An event without flags is the end of the other side.
-pub(crate) struct Waits<'a> {
+pub(crate) struct WaitSet<'a> {
     pub(crate) events: Vec<(BorrowedFd<'a>, PollFlags)>,
     pub(crate) until: Deadline,
 }
 
-impl<'a> Waits<'a> {
+impl<'a> WaitSet<'a> {
     pub(crate) fn until(until: Deadline) -> Self {
         Self { events: Vec::new(), until }
     }
@@ -106,7 +106,7 @@ impl<'a> Waits<'a> {
         self
     }
 
-    /// Waits for it in poll(2).
+    /// WaitSet for it in poll(2).
     pub(crate) fn sleep(&self) -> io::Result<()> {
         let mut fds: Vec<_> = self.events.iter().map(|&(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
         wait(&mut fds, self.until).map(drop)

@@ -52,7 +52,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
-use crate::wait::{Deadline, Waits};
+use crate::wait::{Deadline, WaitSet};
 use crate::wire::client_file::{ClientFile, ClientId};
 
 /// A connection that has been made.
@@ -297,10 +297,10 @@ impl Handshake {
     }
 
     /// What the next step waits for.
-    pub(crate) fn waits(&self) -> Waits<'_> {
+    pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         match self {
-            Self::Shm(handshake) => handshake.waits(),
-            Self::Fifo(handshake) => handshake.waits(),
+            Self::Shm(handshake) => handshake.wait_set(),
+            Self::Fifo(handshake) => handshake.wait_set(),
         }
     }
 }

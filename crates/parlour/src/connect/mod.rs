@@ -18,7 +18,7 @@ use crate::backend::{Handshake, Link};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
-use crate::wait::{Deadline, Waits};
+use crate::wait::{Deadline, WaitSet};
 
 /// How long to rest between two attempts at a server that is there and has no time: as short as a server that is about
 /// to listen needs, and growing.
@@ -75,7 +75,7 @@ fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
         if let Some(connection) = connecting.step()? {
             return Ok(connection);
         }
-        connecting.waits().sleep().map_err(|error| connecting.failed(error))?;
+        connecting.wait_set().sleep().map_err(|error| connecting.failed(error))?;
     }
 }
 
@@ -130,7 +130,7 @@ impl Connecting {
         })
     }
 
-    /// Goes on as far as that is possible without waiting. `None`: what there is to wait for, [`waits`](Self::waits) says.
+    /// Goes on as far as that is possible without waiting. `None`: what there is to wait for, [`wait_set`](Self::wait_set) says.
     ///
     /// An error is final.
     pub(crate) fn step(&mut self) -> Result<Option<Connection>> {
@@ -215,14 +215,14 @@ impl Connecting {
     }
 
     /// What the next step waits for.
-    pub(crate) fn waits(&self) -> Waits<'_> {
+    pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
-            State::Look => Waits::until(Deadline::after(Duration::ZERO)),
-            State::Shake(_, handshake) => handshake.waits(),
-            State::Rest(until) | State::Settle(until) => Waits::until(*until),
+            State::Look => WaitSet::until(Deadline::after(Duration::ZERO)),
+            State::Shake(_, handshake) => handshake.wait_set(),
+            State::Rest(until) | State::Settle(until) => WaitSet::until(*until),
             State::Watch => match &self.watch {
-                Some(watch) => watch.waits(self.patience),
-                None => Waits::until(Deadline::after(Duration::ZERO)),
+                Some(watch) => watch.wait_set(self.patience),
+                None => WaitSet::until(Deadline::after(Duration::ZERO)),
             },
         }
     }

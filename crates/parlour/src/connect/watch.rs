@@ -10,7 +10,7 @@ use rustix::fs::inotify;
 use crate::address::Address;
 use crate::error::Result;
 use crate::name::base;
-use crate::wait::{Deadline, Waits};
+use crate::wait::{Deadline, WaitSet};
 
 /// How often to look again where changes cannot be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
@@ -61,8 +61,8 @@ impl Watch {
         some
     }
 
-    pub(super) fn waits(&self, patience: Deadline) -> Waits<'_> {
-        let waits = Waits::until(patience.or(self.spin_once));
+    pub(super) fn wait_set(&self, patience: Deadline) -> WaitSet<'_> {
+        let waits = WaitSet::until(patience.or(self.spin_once));
         match &self.inotify {
             Some(inotify) => waits.and(inotify.as_fd(), PollFlags::IN),
             None => waits,

@@ -30,7 +30,7 @@ impl ConnectOptions {
             if let Some(connection) = connecting.step()? {
                 return Connection::from_blocking(connection);
             }
-            let waiting = Waiting::new(&connecting.waits())
+            let waiting = Waiting::new(&connecting.wait_set())
                 .map_err(|error| registration_error("connect to", connecting.object(), error))?;
             waiting.wait().await.map_err(|error| connecting.failed(error))?;
         }

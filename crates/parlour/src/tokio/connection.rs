@@ -85,7 +85,7 @@ impl Connection {
         ConnectOptions::default().connect_tokio(address).await
     }
 
-    /// Sends one message of any length from 0 to the limit. Waits while the channel is full.
+    /// Sends one message of any length from 0 to the limit. WaitSet while the channel is full.
     ///
     /// # Errors
     ///
@@ -166,7 +166,7 @@ impl Connection {
         self.sender.feed_or_send(self.receiver.of_both(), message).await
     }
 
-    /// Sends what was fed. Waits while the channel is full.
+    /// Sends what was fed. WaitSet while the channel is full.
     ///
     /// # Errors
     ///
@@ -188,7 +188,7 @@ impl Connection {
         self.sender.try_flush()
     }
 
-    /// Waits until a whole message has arrived. `None`: the other side has ended this direction, and all of its
+    /// WaitSet until a whole message has arrived. `None`: the other side has ended this direction, and all of its
     /// messages were received.
     ///
     /// # Errors

@@ -71,7 +71,7 @@ impl Receiver {
         self.half.incoming.peer_pidfd()
     }
 
-    /// Waits until a whole message has arrived; `None` is the end. See [`Connection::recv`](super::Connection::recv).
+    /// WaitSet until a whole message has arrived; `None` is the end. See [`Connection::recv`](super::Connection::recv).
     ///
     /// # Errors
     ///

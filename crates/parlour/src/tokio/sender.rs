@@ -50,7 +50,7 @@ impl Sender {
         self.half.outgoing().pending() > 0
     }
 
-    /// Sends one message of any length from 0 to the limit. Waits while the channel is full.
+    /// Sends one message of any length from 0 to the limit. WaitSet while the channel is full.
     ///
     /// # Errors
     ///
@@ -165,7 +165,7 @@ impl Sender {
         self.start(message)
     }
 
-    /// Sends what was fed. Waits while the channel is full.
+    /// Sends what was fed. WaitSet while the channel is full.
     ///
     /// # Errors
     ///
@@ -235,7 +235,7 @@ impl Sender {
         self.half.transport()
     }
 
-    /// Waits until less than 64 KiB wait to be sent.
+    /// WaitSet until less than 64 KiB wait to be sent.
     pub(super) fn poll_room(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.half.has_room_to_feed(0) {
             return self.poll_flush_fed(shared, cx);

@@ -72,7 +72,7 @@ impl Server {
         ServerOptions::default().bind_tokio(address)
     }
 
-    /// Waits until a client has connected and was let in. Clients that are refused do not end the wait; see
+    /// WaitSet until a client has connected and was let in. Clients that are refused do not end the wait; see
     /// [`refused`](Server::refused).
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Server {
         }
     }
 
-    /// Waits for the runtime to see that there is something to do, or not, if it has seen that before.
+    /// WaitSet for the runtime to see that there is something to do, or not, if it has seen that before.
     async fn readable(&self) -> Result<Ready<'_>> {
         let mut readable = pin!(self.readiness.readable());
         let mut has_waited = false;

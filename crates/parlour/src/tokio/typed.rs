@@ -36,7 +36,7 @@ pub struct Typed<Sent: ?Sized, Received> {
 }
 
 impl<Sent: Serialize + ?Sized, Received> Typed<Sent, Received> {
-    /// Sends one value. Waits while the channel is full.
+    /// Sends one value. WaitSet while the channel is full.
     ///
     /// # Errors
     ///
@@ -77,7 +77,7 @@ fn encode<'a, Sent: Serialize + ?Sized>(
 }
 
 impl<Sent: ?Sized, Received: DeserializeOwned> Typed<Sent, Received> {
-    /// Waits until a whole message has arrived, and gives its value. `None`: the other side has ended this direction,
+    /// WaitSet until a whole message has arrived, and gives its value. `None`: the other side has ended this direction,
     /// and all of its messages were received.
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl<Sent: ?Sized, Received: DeserializeOwned> Typed<Sent, Received> {
 }
 
 impl<Sent: ?Sized, Received> Typed<Sent, Received> {
-    /// Sends what was fed. Waits while the channel is full.
+    /// Sends what was fed. WaitSet while the channel is full.
     ///
     /// # Errors
     ///

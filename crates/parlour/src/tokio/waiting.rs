@@ -14,7 +14,7 @@ use tokio::io::Interest;
 
 use crate::sys::readiness::Readiness;
 use crate::sys::shared_fd::SharedFd;
-use crate::wait::{Deadline, Waits};
+use crate::wait::{Deadline, WaitSet};
 
 /// One descriptor, registered with the runtime, that is readable when what is waited for has happened: an epoll(7) instance
 /// over the descriptors and a timerfd. So the runtime needs no timers, and the descriptors need not be given away.
@@ -26,7 +26,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// `waits` must stay open as long as this lives.
-    pub(super) fn new(waits: &Waits<'_>) -> io::Result<Self> {
+    pub(super) fn new(waits: &WaitSet<'_>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for &(fd, flags) in &waits.events {
             // Errors and hang-ups are reported in any case.
@@ -43,7 +43,7 @@ impl Waiting {
 
     /// For a time alone.
     pub(super) fn until(deadline: Deadline) -> io::Result<Self> {
-        Self::new(&Waits::until(deadline))
+        Self::new(&WaitSet::until(deadline))
     }
 
     /// Back when it has happened. May be called again after its future was dropped.

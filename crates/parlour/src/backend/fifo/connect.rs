@@ -18,7 +18,7 @@ use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Voucher};
 use crate::sys::no_sigpipe;
-use crate::wait::{Deadline, Waits, look};
+use crate::wait::{Deadline, WaitSet, look};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
 use crate::wire::request;
@@ -87,10 +87,10 @@ impl Handshake {
         }
     }
 
-    pub(in crate::backend) fn waits(&self) -> Waits<'_> {
+    pub(in crate::backend) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
-            State::Request { at, .. } => Waits::until(self.deadline.or(*at)),
-            State::Answer(_) => Waits::until(self.deadline)
+            State::Request { at, .. } => WaitSet::until(self.deadline.or(*at)),
+            State::Answer(_) => WaitSet::until(self.deadline)
                 .and(self.reader.as_fd(), PollFlags::IN)
                 .and(self.well_known.as_fd(), PollFlags::empty()),
         }

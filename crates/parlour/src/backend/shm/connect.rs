@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::name::Found;
 use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
-use crate::wait::{Deadline, Waits};
+use crate::wait::{Deadline, WaitSet};
 use crate::wire::hello::Reason;
 
 /// A client that has said hello. See the contract in [`backend`](super::super).
@@ -95,7 +95,7 @@ impl Handshake {
         }
     }
 
-    pub(in crate::backend) fn waits(&self) -> Waits<'_> {
-        Waits::until(self.deadline).and(self.socket.as_fd(), PollFlags::IN)
+    pub(in crate::backend) fn wait_set(&self) -> WaitSet<'_> {
+        WaitSet::until(self.deadline).and(self.socket.as_fd(), PollFlags::IN)
     }
 }

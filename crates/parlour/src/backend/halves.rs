@@ -33,11 +33,11 @@ pub(crate) struct Outgoing {
     /// What was fed, and the rest of a message that was begun: it goes before anything else. Most that is fed is done with
     /// here, so it is found without asking which transport it is.
     outbox: Outbox,
-    way: Way,
+    flavor: SendFlavor,
 }
 
 /// The transport by which it goes.
-pub(super) enum Way {
+pub(super) enum SendFlavor {
     Shm(shm::Outgoing),
     Packet(packet::Outgoing),
     Unix(unix::Outgoing),
@@ -45,8 +45,8 @@ pub(super) enum Way {
 }
 
 impl Outgoing {
-    pub(super) fn new(way: Way) -> Self {
-        Self { outbox: Outbox::default(), way }
+    pub(super) fn new(flavor: SendFlavor) -> Self {
+        Self { outbox: Outbox::default(), flavor }
     }
 
     /// Takes a message that is given in parts, and what was fed before it.
@@ -62,20 +62,22 @@ impl Outgoing {
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        let Self { outbox, way } = self;
-        match way {
-            Way::Shm(way) => way.try_send(outbox, parts, fds, sent),
-            Way::Packet(way) => way.try_send(outbox, parts, fds, sent),
-            Way::Unix(way) => way.try_send(outbox, parts, fds, sent),
-            Way::Fifo(way) => way.try_send(outbox, parts, sent, fifo::Room::Any),
+        let Self { outbox, flavor } = self;
+        match flavor {
+            SendFlavor::Shm(flavor) => flavor.try_send(outbox, parts, fds, sent),
+            SendFlavor::Packet(flavor) => flavor.try_send(outbox, parts, fds, sent),
+            SendFlavor::Unix(flavor) => flavor.try_send(outbox, parts, fds, sent),
+            SendFlavor::Fifo(flavor) => flavor.try_send(outbox, parts, sent, fifo::Room::Any),
         }
     }
 
     /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
-        match &self.way {
-            Way::Packet(_) => packet::keep_rest(&mut self.outbox, parts, sent),
-            Way::Shm(_) | Way::Unix(_) | Way::Fifo(_) => stream::keep_rest(&mut self.outbox, parts, sent),
+        match &self.flavor {
+            SendFlavor::Packet(_) => packet::keep_rest(&mut self.outbox, parts, sent),
+            SendFlavor::Shm(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => {
+                stream::keep_rest(&mut self.outbox, parts, sent)
+            }
         }
     }
 
@@ -91,8 +93,10 @@ impl Outgoing {
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        match &mut self.way {
-            Way::Fifo(way) if fds.is_empty() => way.try_send(&mut self.outbox, parts, sent, fifo::Room::Much),
+        match &mut self.flavor {
+            SendFlavor::Fifo(flavor) if fds.is_empty() => {
+                flavor.try_send(&mut self.outbox, parts, sent, fifo::Room::Much)
+            }
             _ => self.try_send(parts, fds, sent),
         }
     }
@@ -116,22 +120,22 @@ impl Outgoing {
 
     /// Sends what is kept; `Ok(false)` when some of it has to wait.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { outbox, way } = self;
-        match way {
-            Way::Shm(way) => way.try_flush(outbox),
-            Way::Packet(way) => way.try_flush(outbox),
-            Way::Unix(way) => way.try_flush(outbox),
-            Way::Fifo(way) => way.try_flush(outbox),
+        let Self { outbox, flavor } = self;
+        match flavor {
+            SendFlavor::Shm(flavor) => flavor.try_flush(outbox),
+            SendFlavor::Packet(flavor) => flavor.try_flush(outbox),
+            SendFlavor::Unix(flavor) => flavor.try_flush(outbox),
+            SendFlavor::Fifo(flavor) => flavor.try_flush(outbox),
         }
     }
 
     /// Ends this direction. What is kept is lost: flush first.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
-        match &mut self.way {
-            Way::Shm(way) => way.finish(),
-            Way::Packet(way) => way.finish(),
-            Way::Unix(way) => way.finish(),
-            Way::Fifo(way) => way.finish(),
+        match &mut self.flavor {
+            SendFlavor::Shm(flavor) => flavor.finish(),
+            SendFlavor::Packet(flavor) => flavor.finish(),
+            SendFlavor::Unix(flavor) => flavor.finish(),
+            SendFlavor::Fifo(flavor) => flavor.finish(),
         }
     }
 
@@ -153,42 +157,42 @@ impl Outgoing {
 
     /// From now on the halves live apart.
     pub(crate) fn set_apart(&mut self) {
-        match &mut self.way {
-            Way::Shm(way) => way.set_apart(),
-            Way::Packet(way) => way.set_apart(),
-            Way::Unix(way) => way.set_apart(),
-            Way::Fifo(_) => {}
+        match &mut self.flavor {
+            SendFlavor::Shm(flavor) => flavor.set_apart(),
+            SendFlavor::Packet(flavor) => flavor.set_apart(),
+            SendFlavor::Unix(flavor) => flavor.set_apart(),
+            SendFlavor::Fifo(_) => {}
         }
     }
 
     /// Has the descriptor announce that sending may go on, where that does not happen by itself: to be called when a send
     /// would have to wait, before waiting. `Ok(true)`: it may go on already, so try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
-        match &mut self.way {
-            Way::Shm(way) => way.prepare_to_wait(),
-            Way::Packet(_) | Way::Unix(_) | Way::Fifo(_) => Ok(false),
+        match &mut self.flavor {
+            SendFlavor::Shm(flavor) => flavor.prepare_to_wait(),
+            SendFlavor::Packet(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => Ok(false),
         }
     }
 
     /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
     /// when this direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        match &self.way {
-            Way::Shm(way) => way.fd().map(|fd| fd.as_fd()),
-            Way::Packet(way) => way.fd().map(|fd| fd.as_fd()),
-            Way::Unix(way) => way.fd().map(|fd| fd.as_fd()),
-            Way::Fifo(way) => way.fd(),
+        match &self.flavor {
+            SendFlavor::Shm(flavor) => flavor.fd().map(|fd| fd.as_fd()),
+            SendFlavor::Packet(flavor) => flavor.fd().map(|fd| fd.as_fd()),
+            SendFlavor::Unix(flavor) => flavor.fd().map(|fd| fd.as_fd()),
+            SendFlavor::Fifo(flavor) => flavor.fd(),
         }
     }
 
     /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
     #[allow(dead_code, reason = "for the APIs that are features")]
     pub(crate) fn share_fd(&mut self) -> Option<Arc<WatchedFd>> {
-        Some(match &mut self.way {
-            Way::Shm(way) => way.fd()?.clone(),
-            Way::Packet(way) => way.fd()?.clone(),
-            Way::Unix(way) => way.fd()?.clone(),
-            Way::Fifo(way) => way.share_fd()?,
+        Some(match &mut self.flavor {
+            SendFlavor::Shm(flavor) => flavor.fd()?.clone(),
+            SendFlavor::Packet(flavor) => flavor.fd()?.clone(),
+            SendFlavor::Unix(flavor) => flavor.fd()?.clone(),
+            SendFlavor::Fifo(flavor) => flavor.share_fd()?,
         })
     }
 }

@@ -44,7 +44,7 @@ use rustix::io::Errno;
 
 use self::attempt::{Attempt, Established, Progress};
 use self::config::{ConnectConfig, ListenConfig};
-use self::halves::{Incoming, Outgoing, Way};
+use self::halves::{Incoming, Outgoing, SendFlavor};
 use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::{Found, Holding};
@@ -69,7 +69,7 @@ impl Link {
     fn new<O, I>(
         transport: Transport,
         established: Established<O, I>,
-        outgoing: impl FnOnce(O) -> Way,
+        outgoing: impl FnOnce(O) -> SendFlavor,
         incoming: impl FnOnce(I) -> Incoming,
     ) -> Self {
         Self {
@@ -82,19 +82,19 @@ impl Link {
     }
 
     fn shm(established: Established<shm::Outgoing, shm::Incoming>) -> Self {
-        Self::new(Transport::Shm, established, Way::Shm, Incoming::Shm)
+        Self::new(Transport::Shm, established, SendFlavor::Shm, Incoming::Shm)
     }
 
     fn packet(established: Established<packet::Outgoing, packet::Incoming>) -> Self {
-        Self::new(Transport::Packet, established, Way::Packet, Incoming::Packet)
+        Self::new(Transport::Packet, established, SendFlavor::Packet, Incoming::Packet)
     }
 
     fn unix(established: Established<unix::Outgoing, unix::Incoming>) -> Self {
-        Self::new(Transport::Unix, established, Way::Unix, Incoming::Unix)
+        Self::new(Transport::Unix, established, SendFlavor::Unix, Incoming::Unix)
     }
 
     fn fifo(established: Established<fifo::Outgoing, fifo::Incoming>) -> Self {
-        Self::new(Transport::Fifo, established, Way::Fifo, Incoming::Fifo)
+        Self::new(Transport::Fifo, established, SendFlavor::Fifo, Incoming::Fifo)
     }
 }
 

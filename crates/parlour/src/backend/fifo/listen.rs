@@ -176,7 +176,7 @@ impl Listener {
         let free = self.handshakes.iter().position(Option::is_none);
         let admitted = match free {
             Some(number) => self.admission.admit(&peer).map(|permit| (number, permit)),
-            None => Err(Rejection::Full(format!("{} handshakes are under way", self.handshakes.len()))),
+            None => Err(Rejection::Full(format!("{} handshakes are under flavor", self.handshakes.len()))),
         };
         let (number, permit) = match admitted {
             Ok(admitted) => admitted,

@@ -109,7 +109,7 @@ impl Listener {
     /// Keeps a client whose greeting is to come.
     fn note(&mut self, handshake: Handshake) {
         let Some(number) = self.handshakes.iter().position(Option::is_none) else {
-            let why = format!("{} handshakes are under way", self.handshakes.len());
+            let why = format!("{} handshakes are under flavor", self.handshakes.len());
             return self.give_up(handshake, Reason::Busy, &why);
         };
         match self.interest.add_readable(&handshake.socket, number as u32 + 1) {

@@ -17,7 +17,7 @@ use rustix::fs::inotify;
 use rustix::io::Errno;
 use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
-use crate::name::Holding;
+use crate::name::NameGuard;
 use crate::sys::fork::Process;
 
 /// What the poller reports.
@@ -59,11 +59,11 @@ impl Poller {
 
     /// Watches for the name's files being removed or replaced. The number of watchers per user is limited; where it is
     /// reached the server still notices whenever a client comes.
-    pub(crate) fn watch(&mut self, holding: &Holding) -> Result<(), Errno> {
+    pub(crate) fn watch(&mut self, guard: &NameGuard) -> Result<(), Errno> {
         use inotify::WatchFlags as Watch;
         let watcher = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         let gone = Watch::DELETE_SELF | Watch::MOVE_SELF | Watch::ONLYDIR;
-        let path = holding.path();
+        let path = guard.path();
         inotify::add_watch(&watcher, path, gone | Watch::DELETE | Watch::MOVED_FROM | Watch::MOVED_TO)?;
         if let Some(base) = path.parent() {
             inotify::add_watch(&watcher, base, gone)?;

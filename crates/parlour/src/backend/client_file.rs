@@ -14,7 +14,7 @@ use rustix::net::{SocketAddrUnix, bind};
 use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::error::{Error, Result};
 use crate::name::directory::{self, Trust};
-use crate::name::{CLIENTS, Found, Holding};
+use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
 use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
@@ -32,13 +32,13 @@ pub(super) fn judge(
     bound_to: Option<&[u8]>,
     peer: &Peer,
     socket: BorrowedFd<'_>,
-    holding: &Holding,
+    guard: &NameGuard,
     waited_max: Duration,
 ) -> Result<(), BadClientFile> {
     // Only our own user can have made a file there; what another user's address says is not even looked up.
     let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
     // The file goes before anything is decided: also a client that is refused must leave none behind.
-    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| (id, take(holding, &id)));
+    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| (id, take(guard, &id)));
     match (policy, file) {
         (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
         (ClientFilePolicy::Require, None) => Err(BadClientFile::Absent),
@@ -97,13 +97,13 @@ fn client_id(bound_to: &[u8]) -> Option<ClientId> {
 
 /// SpinBudget at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
 /// gained, because only our own user can put another file there.
-fn take(holding: &Holding, id: &ClientId) -> Result<Stat, BadClientFile> {
+fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
     let file_name = id.file_name(ClientFile::Socket);
-    let stat = statat(holding.clients(), &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+    let stat = statat(guard.clients(), &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
         Errno::NOENT => BadClientFile::Absent,
         errno => BadClientFile::Io(errno),
     })?;
-    if let Err(error) = directory::remove(holding.clients(), &file_name) {
+    if let Err(error) = directory::remove(guard.clients(), &file_name) {
         tracing::warn!(file = file_name, %error, "a client's file cannot be removed");
     }
     Ok(stat)

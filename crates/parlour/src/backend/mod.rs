@@ -47,7 +47,7 @@ use self::config::{ConnectConfig, ListenConfig};
 use self::halves::{Incoming, Outgoing, SendFlavor};
 use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Found, Holding};
+use crate::name::{Found, NameGuard};
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
@@ -109,15 +109,15 @@ impl Listener {
     /// Makes the point of contact and asks the poller to watch it.
     pub(crate) fn bind(
         transport: Transport,
-        holding: &Holding,
+        guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::listen::Listener::bind(holding, config, interest).map(Self::Shm),
-            Transport::Packet => socket::Listener::bind(packet::KIND, holding, config, interest).map(Self::Packet),
-            Transport::Unix => socket::Listener::bind(unix::KIND, holding, config, interest).map(Self::Unix),
-            Transport::Fifo => fifo::listen::Listener::bind(holding, config, interest).map(Self::Fifo),
+            Transport::Shm => shm::listen::Listener::bind(guard, config, interest).map(Self::Shm),
+            Transport::Packet => socket::Listener::bind(packet::KIND, guard, config, interest).map(Self::Packet),
+            Transport::Unix => socket::Listener::bind(unix::KIND, guard, config, interest).map(Self::Unix),
+            Transport::Fifo => fifo::listen::Listener::bind(guard, config, interest).map(Self::Fifo),
         }
     }
 
@@ -125,19 +125,19 @@ impl Listener {
     pub(crate) fn adopt(
         transport: Transport,
         passed: Passed,
-        holding: &Holding,
+        guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
         match transport {
-            Transport::Shm => shm::listen::Listener::adopt(passed, holding, config, interest).map(Self::Shm),
+            Transport::Shm => shm::listen::Listener::adopt(passed, guard, config, interest).map(Self::Shm),
             Transport::Packet => {
-                socket::Listener::adopt(packet::KIND, passed, holding, config, interest).map(Self::Packet)
+                socket::Listener::adopt(packet::KIND, passed, guard, config, interest).map(Self::Packet)
             }
-            Transport::Unix => socket::Listener::adopt(unix::KIND, passed, holding, config, interest).map(Self::Unix),
+            Transport::Unix => socket::Listener::adopt(unix::KIND, passed, guard, config, interest).map(Self::Unix),
             Transport::Fifo => {
                 let detail = "a FIFO cannot be handed over: each server makes a new one";
-                Err(Error::new(ErrorKind::Unsupported, "take over", holding.show(transport.file_name()), detail))
+                Err(Error::new(ErrorKind::Unsupported, "take over", guard.show(transport.file_name()), detail))
             }
         }
     }
@@ -152,12 +152,12 @@ impl Listener {
     }
 
     /// Moves on what the poller reported under `token`, and gives the client whose handshake that completed.
-    pub(crate) fn advance(&mut self, token: u32, holding: &Holding) -> Result<Option<Link>> {
+    pub(crate) fn advance(&mut self, token: u32, guard: &NameGuard) -> Result<Option<Link>> {
         match self {
-            Self::Shm(listener) => Ok(listener.advance(token, holding)?.map(Link::shm)),
-            Self::Packet(listener) => Ok(listener.advance(holding, packet::establish)?.map(Link::packet)),
-            Self::Unix(listener) => Ok(listener.advance(holding, unix::establish)?.map(Link::unix)),
-            Self::Fifo(listener) => Ok(listener.advance(token, holding)?.map(Link::fifo)),
+            Self::Shm(listener) => Ok(listener.advance(token, guard)?.map(Link::shm)),
+            Self::Packet(listener) => Ok(listener.advance(guard, packet::establish)?.map(Link::packet)),
+            Self::Unix(listener) => Ok(listener.advance(guard, unix::establish)?.map(Link::unix)),
+            Self::Fifo(listener) => Ok(listener.advance(token, guard)?.map(Link::fifo)),
         }
     }
 
@@ -171,12 +171,12 @@ impl Listener {
     }
 
     /// Ends what has taken too long by `now`.
-    pub(crate) fn expire(&mut self, holding: &Holding, now: Instant) -> Result<()> {
+    pub(crate) fn expire(&mut self, guard: &NameGuard, now: Instant) -> Result<()> {
         match self {
             Self::Shm(listener) => listener.expire(now),
             Self::Packet(listener) | Self::Unix(listener) => listener.expire(now),
             Self::Fifo(listener) => {
-                listener.expire(holding, now);
+                listener.expire(guard, now);
                 Ok(())
             }
         }
@@ -201,11 +201,11 @@ impl Listener {
     }
 
     /// Whether the file that clients find is still the one that was made. An error: that cannot be said at present.
-    pub(crate) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
+    pub(crate) fn is_still_there(&self, guard: &NameGuard) -> std::result::Result<bool, Errno> {
         match self {
-            Self::Shm(listener) => listener.socket().is_still_there(holding),
-            Self::Packet(listener) | Self::Unix(listener) => listener.is_still_there(holding),
-            Self::Fifo(listener) => listener.is_still_there(holding),
+            Self::Shm(listener) => listener.socket().is_still_there(guard),
+            Self::Packet(listener) | Self::Unix(listener) => listener.is_still_there(guard),
+            Self::Fifo(listener) => listener.is_still_there(guard),
         }
     }
 
@@ -220,10 +220,10 @@ impl Listener {
 
     /// Removes that file, if it is, and is ours, and leaves those who have not been accepted: puts `instead` in the place
     /// of what they are connected to. For a signal handler: allocates and frees nothing.
-    pub(crate) fn release(&mut self, holding: &Holding, instead: BorrowedFd<'_>) -> io::Result<()> {
-        let removed = match self.is_adopted() || self.is_still_there(holding) != Ok(true) {
+    pub(crate) fn release(&mut self, guard: &NameGuard, instead: BorrowedFd<'_>) -> io::Result<()> {
+        let removed = match self.is_adopted() || self.is_still_there(guard) != Ok(true) {
             true => Ok(()),
-            false => crate::name::directory::remove(holding.directory(), self.transport().file_name()),
+            false => crate::name::directory::remove(guard.directory(), self.transport().file_name()),
         };
         removed.and(match self {
             Self::Shm(listener) => listener.socket_mut().close_in_place(instead),
@@ -233,13 +233,13 @@ impl Listener {
     }
 
     /// Removes that file, if it is, and is ours.
-    pub(crate) fn close(self, holding: &Holding) -> Result<()> {
-        if self.is_adopted() || self.is_still_there(holding) != Ok(true) {
+    pub(crate) fn close(self, guard: &NameGuard) -> Result<()> {
+        if self.is_adopted() || self.is_still_there(guard) != Ok(true) {
             return Ok(());
         }
         let file_name = self.transport().file_name();
-        crate::name::directory::remove(holding.directory(), file_name)
-            .map_err(|error| Error::io("remove", holding.show(file_name), error))
+        crate::name::directory::remove(guard.directory(), file_name)
+            .map_err(|error| Error::io("remove", guard.show(file_name), error))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::admission::{Admission, Permit};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
-use crate::name::{Found, Holding};
+use crate::name::{Found, NameGuard};
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::credentials::peer_credentials;
@@ -88,11 +88,11 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    pub(super) fn bind(kind: Kind, holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
+    pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("listen on", guard.show(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
-        bind_with_mode(kind, &socket, holding, config).map_err(failed)?;
-        Self::start(kind, socket, holding, config, interest, false)
+        bind_with_mode(kind, &socket, guard, config).map_err(failed)?;
+        Self::start(kind, socket, guard, config, interest, false)
     }
 
     /// Goes on with a listening socket that somebody else made. Who waits there already is served, however long that has
@@ -100,11 +100,11 @@ impl Listener {
     pub(super) fn adopt(
         kind: Kind,
         passed: Passed,
-        holding: &Holding,
+        guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("take over", holding.show(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io("take over", guard.show(kind.file_name()), error);
         // A duplicate: what was handed over stays as it is until everything has worked.
         let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
         let socket = ParentOnly::open(duplicate).map_err(failed)?;
@@ -113,7 +113,7 @@ impl Listener {
             // An earlier server may have refused them, and the socket is the same.
             take_descriptors(&socket).map_err(failed)?;
         }
-        let listener = Self::start(kind, socket, holding, config, interest, true)?;
+        let listener = Self::start(kind, socket, guard, config, interest, true)?;
         passed.close();
         Ok(listener)
     }
@@ -121,14 +121,14 @@ impl Listener {
     fn start(
         kind: Kind,
         socket: ParentOnly,
-        holding: &Holding,
+        guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
         is_adopted: bool,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", holding.show(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io("listen on", guard.show(kind.file_name()), error);
         kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
-        let id = FileId::at(holding.directory(), kind.file_name())
+        let id = FileId::at(guard.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
         // On a socket that listens already this has the kernel name us to clients from now on, and not whoever made it.
         listen(&socket, i32::try_from(config.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
@@ -153,8 +153,8 @@ impl Listener {
 
     /// Accepts a client on a transport without a further handshake. A refusal is the end of the socket: there is nothing
     /// on the wire to say more with.
-    pub(super) fn advance<T>(&mut self, holding: &Holding, establish: Establish<T>) -> Result<Option<T>> {
-        let Some(Accepted { socket, peer, permit }) = self.accept(holding, |_, _| ())? else { return Ok(None) };
+    pub(super) fn advance<T>(&mut self, guard: &NameGuard, establish: Establish<T>) -> Result<Option<T>> {
+        let Some(Accepted { socket, peer, permit }) = self.accept(guard, |_, _| ())? else { return Ok(None) };
         tracing::debug!(transport = %self.transport(), %peer, "client connected");
         Ok(Some(establish(socket, peer, Some(permit), self.message_max)))
     }
@@ -162,7 +162,7 @@ impl Listener {
     /// Takes a client out of the queue, if one is there and may come in. `tell` is called for one that may not.
     pub(super) fn accept(
         &mut self,
-        holding: &Holding,
+        guard: &NameGuard,
         tell: impl FnOnce(BorrowedFd<'_>, Reason),
     ) -> Result<Option<Accepted>> {
         let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
@@ -172,11 +172,11 @@ impl Listener {
                 self.turn_one_away(errno);
                 return Ok(None);
             }
-            Err(errno) => return Err(Error::io("accept on", holding.show(self.kind.file_name()), errno)),
+            Err(errno) => return Err(Error::io("accept on", guard.show(self.kind.file_name()), errno)),
         };
         let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
         let bound_to = address.as_ref().and_then(SocketAddrUnix::path_bytes);
-        match self.admit(socket.as_fd(), bound_to, holding) {
+        match self.admit(socket.as_fd(), bound_to, guard) {
             Ok((peer, permit)) => Ok(Some(Accepted { socket, peer, permit })),
             Err(refused) => {
                 tell(socket.as_fd(), refused.reason);
@@ -191,14 +191,14 @@ impl Listener {
         &self,
         socket: BorrowedFd<'_>,
         bound_to: Option<&[u8]>,
-        holding: &Holding,
+        guard: &NameGuard,
     ) -> Result<(Peer, Permit), Refused> {
         let credentials = peer_credentials(socket).map_err(|error| {
             let why = format!("the kernel does not say who it is: {error}");
             Refused { peer: None, reason: Reason::Failed, why }
         })?;
         let peer = Peer::from_kernel(credentials);
-        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, holding, self.waited_max());
+        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, guard, self.waited_max());
         let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|()| {
             self.admission.admit(&peer).map_err(|rejection| (Reason::of(&rejection), rejection.to_string()))
         });
@@ -261,8 +261,8 @@ impl Listener {
         self.socket.close_in_place(instead)
     }
 
-    pub(super) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
-        self.id.is_at(holding.directory(), self.kind.file_name())
+    pub(super) fn is_still_there(&self, guard: &NameGuard) -> std::result::Result<bool, Errno> {
+        self.id.is_at(guard.directory(), self.kind.file_name())
     }
 }
 
@@ -287,18 +287,18 @@ impl Drop for Listener {
 }
 
 /// Binds straight to the final name, never with more rights than asked for.
-fn bind_with_mode(kind: Kind, socket: &ParentOnly, holding: &Holding, config: &ListenConfig) -> io::Result<()> {
+fn bind_with_mode(kind: Kind, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
     let mode = Mode::from_raw_mode(config.mode);
     // The file inherits the socket's mode; after `bind` this call would change the socket alone.
     fchmod(socket, mode & Mode::RWXU)?;
-    let path = directory::socket_path(holding.directory(), holding.path(), kind.file_name());
+    let path = directory::socket_path(guard.directory(), guard.path(), kind.file_name());
     bind(socket, &SocketAddrUnix::new(path)?)?;
     // Nobody can connect before `listen`. The group comes first, so that no other group ever has the rights.
     if let Some(group) = config.group {
-        chownat(holding.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
+        chownat(guard.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
     }
     // The umask may have taken bits away.
-    Ok(chmodat(holding.directory(), kind.file_name(), mode, AtFlags::empty())?)
+    Ok(chmodat(guard.directory(), kind.file_name(), mode, AtFlags::empty())?)
 }
 
 /// A socket that is connected to a server whom we want.

@@ -36,7 +36,7 @@ pub(crate) const CLIENTS: &str = "c";
 
 /// A name that this process holds.
 #[derive(Debug)]
-pub(crate) struct Holding {
+pub(crate) struct NameGuard {
     name: String,
     path: PathBuf,
     /// The path of the lock, made when there is time for it.
@@ -54,7 +54,7 @@ pub(crate) struct Holding {
 
 /// What a server wants to hold.
 #[derive(Debug)]
-pub(crate) struct Claim<'a> {
+pub(crate) struct BindRequest<'a> {
     pub(crate) address: &'a Address,
     /// Where else nobody may serve the name: the address as its users write it.
     pub(crate) elsewhere: &'a Address,
@@ -64,25 +64,25 @@ pub(crate) struct Claim<'a> {
     pub(crate) open_to_others: bool,
 }
 
-impl Holding {
+impl NameGuard {
     /// Takes a name, and removes what a dead holder left.
-    pub(crate) fn take(claim: &Claim<'_>) -> Result<Self> {
-        let Claim { address, elsewhere, transports, kept, open_to_others } = *claim;
+    pub(crate) fn take(request: &BindRequest<'_>) -> Result<Self> {
+        let BindRequest { address, elsewhere, transports, kept, open_to_others } = *request;
         /// Each try that fails means that somebody removed the directory under us at that very moment.
         const TRIES: u32 = 8;
         // Before anything is made, so that a refusal leaves nothing behind; and again below, when the lock keeps a
         // server that starts at the same moment in another environment from doing the same.
         refuse_if_served_elsewhere(elsewhere, None)?;
         for _ in 0..TRIES {
-            if let Some(holding) = Self::try_take(address, kept, open_to_others)? {
-                refuse_if_served_elsewhere(elsewhere, Some(&holding.path))?;
-                holding.lock.introduce(&Owner::current(transports), &holding.path)?;
-                holding.remove_server_files()?;
-                holding
+            if let Some(guard) = Self::try_take(address, kept, open_to_others)? {
+                refuse_if_served_elsewhere(elsewhere, Some(&guard.path))?;
+                guard.lock.introduce(&Owner::current(transports), &guard.path)?;
+                guard.remove_server_files()?;
+                guard
                     .remove_client_files()
-                    .map_err(|error| Error::io("clear the directory", holding.show(CLIENTS), error))?;
-                tracing::info!(name = address.name(), path = %holding.path.display(), "name taken");
-                return Ok(holding);
+                    .map_err(|error| Error::io("clear the directory", guard.show(CLIENTS), error))?;
+                tracing::info!(name = address.name(), path = %guard.path.display(), "name taken");
+                return Ok(guard);
             }
         }
         Err(Error::new(

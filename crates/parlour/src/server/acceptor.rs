@@ -9,7 +9,7 @@ use super::activation::Socket;
 use crate::backend::config::ListenConfig;
 use crate::backend::{Link, Listener, client_file, fifo};
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Holding, leftovers};
+use crate::name::{NameGuard, leftovers};
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
@@ -19,7 +19,7 @@ pub(super) struct Acceptor {
     /// The name in quotes, for messages.
     quoted: Arc<str>,
     /// `None` once the name has been given up.
-    holding: Option<Holding>,
+    guard: Option<NameGuard>,
     listeners: Vec<Listener>,
     poller: Poller,
     /// When to look for files of clients that have gone.
@@ -63,10 +63,10 @@ impl<T> Step<T> {
 
 impl Acceptor {
     /// From here on, dropping the acceptor removes what was made and releases the name.
-    pub(super) fn new(quoted: Arc<str>, holding: Holding, poller: Poller) -> Self {
+    pub(super) fn new(quoted: Arc<str>, guard: NameGuard, poller: Poller) -> Self {
         Self {
             quoted,
-            holding: Some(holding),
+            guard: Some(guard),
             listeners: Vec::new(),
             poller,
             sweep_at: None,
@@ -78,7 +78,7 @@ impl Acceptor {
 
     /// Returns true if the name is held, and not by the parent of a forked child.
     pub(super) fn is_in_this_process(&self) -> bool {
-        self.holding.as_ref().is_some_and(Holding::is_in_this_process)
+        self.guard.as_ref().is_some_and(NameGuard::is_in_this_process)
     }
 
     pub(super) fn listen(
@@ -87,25 +87,25 @@ impl Acceptor {
         mut adopted: Vec<Socket>,
         config: &ListenConfig,
     ) -> Result<()> {
-        let Some(holding) = &self.holding else { return Ok(()) };
+        let Some(guard) = &self.guard else { return Ok(()) };
         for &transport in transports {
             let interest = self.poller.interest(self.listeners.len());
             let handed_over = adopted.iter().position(|socket| socket.transport == transport);
             let made = match handed_over.map(|at| adopted.swap_remove(at).passed) {
-                Some(passed) => Listener::adopt(transport, passed, holding, config, interest),
-                None => Listener::bind(transport, holding, config, interest),
+                Some(passed) => Listener::adopt(transport, passed, guard, config, interest),
+                None => Listener::bind(transport, guard, config, interest),
             };
             match made {
                 Ok(listener) => self.listeners.push(listener),
                 Err(error) => {
                     // Its file may be there already, and nobody is served yet. What cannot be removed the next server
                     // will.
-                    let _ = holding.remove_server_files();
+                    let _ = guard.remove_server_files();
                     return Err(error);
                 }
             }
         }
-        if let Err(errno) = self.poller.watch(holding) {
+        if let Err(errno) = self.poller.watch(guard) {
             tracing::debug!(%errno, "the name's files are not watched, only checked");
         }
         Ok(())
@@ -141,10 +141,10 @@ impl Acceptor {
                     if self.checked_at.elapsed() >= CHECK_INTERVAL {
                         self.check_files();
                     }
-                    let Some(holding) = &self.holding else { return Ok(Step::Idle) };
+                    let Some(guard) = &self.guard else { return Ok(Step::Idle) };
                     let Some(listener) = self.listeners.get_mut(number) else { continue };
                     self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
-                    if let Some(link) = listener.advance(token, holding)? {
+                    if let Some(link) = listener.advance(token, guard)? {
                         return Ok(Step::Ready(link));
                     }
                 }
@@ -171,44 +171,44 @@ impl Acceptor {
     }
 
     fn name_lost(&self) -> Error {
-        let path = self.holding.as_ref().map(|holding| holding.path().display().to_string()).unwrap_or_default();
+        let path = self.guard.as_ref().map(|guard| guard.path().display().to_string()).unwrap_or_default();
         let detail = format!("its files in {path} were removed or replaced, so clients no longer find it");
         Error::new(ErrorKind::NameLost, "accept on", &*self.quoted, detail)
             .next("close it and bind again, and keep cleaners away from that directory")
     }
 
     fn check_files(&mut self) {
-        let Some(holding) = &self.holding else { return };
+        let Some(guard) = &self.guard else { return };
         self.checked_at = Instant::now();
-        let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(holding));
+        let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(guard));
         // What cannot be said now is looked for the next time: a name that was lost is never had again.
-        let is_gone = std::iter::once(holding.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
+        let is_gone = std::iter::once(guard.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
         if is_gone && !self.lost {
             self.lost = true;
-            tracing::error!(name = %self.quoted, path = %holding.path().display(), "name lost");
+            tracing::error!(name = %self.quoted, path = %guard.path().display(), "name lost");
         }
     }
 
     /// Ends handshakes that take too long, and removes what clients left that have gone.
     fn expire(&mut self) -> Result<()> {
         self.poller.deadline_passed();
-        let Some(holding) = &self.holding else { return Ok(()) };
+        let Some(guard) = &self.guard else { return Ok(()) };
         let now = Instant::now();
         for listener in &mut self.listeners {
-            listener.expire(holding, now)?;
+            listener.expire(guard, now)?;
         }
         if self.lost || self.sweep_at.is_none_or(|at| at > now) {
             return Ok(());
         }
         let listeners = &self.listeners;
-        let swept = leftovers::remove_client_files(holding.clients(), |id, file, stat| {
+        let swept = leftovers::remove_client_files(guard.clients(), |id, file, stat| {
             let age = client_file::age(stat);
             age >= client_file::AGE_MAX
                 && !listeners.iter().any(|listener| listener.may_need(id, file, age))
                 && match file {
                     ClientFile::Socket => true,
                     ClientFile::ServerToClient | ClientFile::ClientToServer => {
-                        fifo::listen::is_gone(holding.clients(), id)
+                        fifo::listen::is_gone(guard.clients(), id)
                     }
                 }
         });
@@ -226,29 +226,29 @@ impl Acceptor {
 
     /// See [`Server::release`].
     pub(super) fn release(&mut self, shutdown: &ShutdownHandle) -> io::Result<()> {
-        let Some(holding) = &self.holding else { return Ok(()) };
+        let Some(guard) = &self.guard else { return Ok(()) };
         if std::mem::replace(&mut self.released, true) {
             return Ok(());
         }
         let mut result = Ok(());
         for listener in &mut self.listeners {
-            result = result.and(listener.release(holding, shutdown.as_fd()));
+            result = result.and(listener.release(guard, shutdown.as_fd()));
         }
-        result.and(holding.release_in_place())
+        result.and(guard.release_in_place())
     }
 
     /// Gives the name up. In a forked child there is nothing to give.
     pub(super) fn close(&mut self) -> Result<()> {
-        let Some(holding) = self.holding.take() else { return Ok(()) };
+        let Some(guard) = self.guard.take() else { return Ok(()) };
         let listeners = mem::take(&mut self.listeners);
-        if self.released || !holding.is_in_this_process() {
+        if self.released || !guard.is_in_this_process() {
             return Ok(());
         }
         let mut result = Ok(());
         for listener in listeners {
-            result = result.and(listener.close(&holding));
+            result = result.and(listener.close(&guard));
         }
-        result.and(holding.release())
+        result.and(guard.release())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::admission::{Admission, Refusals, locked};
 use crate::backend::Link;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Result};
-use crate::name::{Claim, Holding, base};
+use crate::name::{BindRequest, NameGuard, base};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
 use crate::sys::shared_fd::SharedFd;
@@ -163,10 +163,10 @@ impl Server {
 
         let kept: Vec<_> = adopted.iter().map(|socket| socket.transport).collect();
         let open_to_others = options.open_to_others();
-        let holding = Holding::take(&Claim { address, elsewhere, transports, kept: &kept, open_to_others })?;
-        let path = holding.path().to_owned();
+        let guard = NameGuard::take(&BindRequest { address, elsewhere, transports, kept: &kept, open_to_others })?;
+        let path = guard.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
-        let mut acceptor = Acceptor::new(Arc::clone(&quoted), holding, poller);
+        let mut acceptor = Acceptor::new(Arc::clone(&quoted), guard, poller);
         acceptor.listen(transports, adopted, &config)?;
         Ok(Self {
             quoted,

@@ -16,7 +16,7 @@ use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::error::{Error, Result};
-use crate::name::Holding;
+use crate::name::NameGuard;
 use crate::name::directory::FileId;
 use crate::peer::{Peer, Voucher};
 use crate::poller::Interest;
@@ -90,9 +90,9 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::backend) fn bind(holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", holding.show(FILE), error);
-        let directory = holding.directory();
+    pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        let failed = |error: io::Error| Error::io("listen on", guard.show(FILE), error);
+        let directory = guard.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
         make_fifo(directory, FILE_NEW).map_err(|errno| failed(errno.into()))?;
         let requests = WellKnown::open(directory, FILE_NEW).map_err(failed)?;
@@ -115,27 +115,27 @@ impl Listener {
     pub(in crate::backend) fn advance(
         &mut self,
         token: u32,
-        holding: &Holding,
+        guard: &NameGuard,
     ) -> Result<Option<Established<Outgoing, Incoming>>> {
         if token == REQUESTS {
-            self.read_requests(holding)?;
+            self.read_requests(guard)?;
             return Ok(None);
         }
-        Ok(self.advance_handshake(token as usize - 1, holding))
+        Ok(self.advance_handshake(token as usize - 1, guard))
     }
 
-    fn read_requests(&mut self, holding: &Holding) -> Result<()> {
+    fn read_requests(&mut self, guard: &NameGuard) -> Result<()> {
         let mut buffer = [0; 4096];
         let count = match rustix::io::read(&self.requests.reader, &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(errno) => return Err(Error::io("accept on", holding.show(FILE), errno)),
+            Err(errno) => return Err(Error::io("accept on", guard.show(FILE), errno)),
         };
         let mut requests = Vec::new();
         self.reader.push(&buffer[..count], |request| requests.push(request));
         for request in requests {
             match request {
-                Ok(id) => self.begin(id, holding),
+                Ok(id) => self.begin(id, guard),
                 Err(request::BadRequest) => {
                     self.admission.refuse(Transport::Fifo, None, "somebody wrote a line that is no request");
                 }
@@ -145,22 +145,22 @@ impl Listener {
     }
 
     /// Opens the pair of a client that has asked, and answers.
-    fn begin(&mut self, id: ClientId, holding: &Holding) {
+    fn begin(&mut self, id: ClientId, guard: &NameGuard) {
         if self.knows(&id) {
             return;
         }
         // The order that cannot deadlock, and that tells at once whether the client is still there: first the write end
         // of what the client reads.
-        let to_client = match open_client_fifo(holding, &id, ClientFile::ServerToClient, WRITE) {
+        let to_client = match open_client_fifo(guard, &id, ClientFile::ServerToClient, WRITE) {
             Ok(fifo) => fifo,
-            Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, holding, &unusable),
-            Err(unusable @ Unusable::Io(_)) => return self.tell_of_failure(&id, holding, &unusable),
-            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), holding),
+            Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, guard, &unusable),
+            Err(unusable @ Unusable::Io(_)) => return self.tell_of_failure(&id, guard, &unusable),
+            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), guard),
         };
-        let from_client = match open_client_fifo(holding, &id, ClientFile::ClientToServer, READ) {
+        let from_client = match open_client_fifo(guard, &id, ClientFile::ClientToServer, READ) {
             Ok(fifo) => fifo,
             Err(unusable) => {
-                self.give_up(&id, None, &unusable.to_string(), holding);
+                self.give_up(&id, None, &unusable.to_string(), guard);
                 let reason = match unusable {
                     Unusable::OutOfDescriptors(_) => Reason::Busy,
                     Unusable::Io(_) => Reason::Failed,
@@ -182,7 +182,7 @@ impl Listener {
             Ok(admitted) => admitted,
             Err(rejection) => {
                 // Counted before the client can hear of it.
-                self.give_up(&id, Some(peer), &rejection.to_string(), holding);
+                self.give_up(&id, Some(peer), &rejection.to_string(), guard);
                 // One that does not hear it has gone.
                 let _ = answer(&to_client, Answer::Refused(Reason::of(&rejection)), &id);
                 return;
@@ -203,11 +203,11 @@ impl Listener {
                 tracing::debug!(transport = %Transport::Fifo, peer = %handshake.peer, "handshake begun");
                 self.handshakes[number] = Some(handshake);
             }
-            Err(error) => self.fail(handshake, &format!("it cannot be answered: {error}"), holding),
+            Err(error) => self.fail(handshake, &format!("it cannot be answered: {error}"), guard),
         }
     }
 
-    fn advance_handshake(&mut self, number: usize, holding: &Holding) -> Option<Established<Outgoing, Incoming>> {
+    fn advance_handshake(&mut self, number: usize, guard: &NameGuard) -> Option<Established<Outgoing, Incoming>> {
         let place = self.handshakes.get_mut(number)?;
         let handshake = place.as_mut()?;
         let verdict = handshake.read_acknowledgement();
@@ -216,19 +216,19 @@ impl Listener {
         }
         let handshake = place.take()?;
         match verdict {
-            Acknowledged::Yes => Some(self.complete(handshake, holding)),
+            Acknowledged::Yes => Some(self.complete(handshake, guard)),
             Acknowledged::No(reason) => {
-                self.fail(handshake, reason, holding);
+                self.fail(handshake, reason, guard);
                 None
             }
             Acknowledged::NotYet => None,
         }
     }
 
-    fn complete(&mut self, handshake: Handshake, holding: &Holding) -> Established<Outgoing, Incoming> {
+    fn complete(&mut self, handshake: Handshake, guard: &NameGuard) -> Established<Outgoing, Incoming> {
         self.forget(&handshake);
         // The client has removed the pair by now, unless it died in between.
-        remove_pair(holding.clients(), &handshake.id);
+        remove_pair(guard.clients(), &handshake.id);
         let Handshake { id, to_client, from_client, permit, .. } = handshake;
         let voucher = match is_held_by(id.pid, &from_client) {
             true => Voucher::Verified,
@@ -239,9 +239,9 @@ impl Listener {
         establish(from_client, to_client, peer, Some(permit), self.message_max)
     }
 
-    fn fail(&mut self, handshake: Handshake, reason: &str, holding: &Holding) {
+    fn fail(&mut self, handshake: Handshake, reason: &str, guard: &NameGuard) {
         self.forget(&handshake);
-        self.give_up(&handshake.id, Some(handshake.peer), reason, holding);
+        self.give_up(&handshake.id, Some(handshake.peer), reason, guard);
     }
 
     fn forget(&self, handshake: &Handshake) {
@@ -249,28 +249,28 @@ impl Listener {
         self.interest.remove(&handshake.to_client);
     }
 
-    fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: &str, holding: &Holding) {
-        remove_pair(holding.clients(), id);
+    fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: &str, guard: &NameGuard) {
+        remove_pair(guard.clients(), id);
         self.admission.refuse(Transport::Fifo, peer, format!("pid {}: {reason}", id.pid));
     }
 
     /// The table of descriptors is full: tells the client so with the one that is kept back.
-    fn turn_away(&mut self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
+    fn turn_away(&mut self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
         self.admission.refuse(Transport::Fifo, None, format!("pid {}: {unusable}", id.pid));
         // There is nothing to rest from: the request is gone from the FIFO.
         self.reserve.spend(Instant::now(), || {
-            if let Ok(fifo) = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE) {
+            if let Ok(fifo) = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE) {
                 // One that does not hear it has gone.
                 let _ = answer(&fifo, Answer::Refused(Reason::Busy), id);
             }
         });
-        remove_pair(holding.clients(), id);
+        remove_pair(guard.clients(), id);
     }
 
     /// What the client reads cannot be opened, for a reason that may have passed by now: tries once more, to say so.
-    fn tell_of_failure(&self, id: &ClientId, holding: &Holding, unusable: &Unusable) {
-        let again = open_client_fifo(holding, id, ClientFile::ServerToClient, WRITE);
-        self.give_up(id, None, &unusable.to_string(), holding);
+    fn tell_of_failure(&self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
+        let again = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE);
+        self.give_up(id, None, &unusable.to_string(), guard);
         if let Ok(fifo) = again {
             // One that does not hear it has gone.
             let _ = answer(&fifo, Answer::Refused(Reason::Failed), id);
@@ -287,12 +287,12 @@ impl Listener {
     }
 
     /// Ends handshakes that are late. One whose acknowledgement is there in time is not, however late we come to read it.
-    pub(in crate::backend) fn expire(&mut self, holding: &Holding, now: Instant) {
+    pub(in crate::backend) fn expire(&mut self, guard: &NameGuard, now: Instant) {
         self.reserve.wake(now);
         for number in 0..self.handshakes.len() {
             let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
             if let Some(handshake) = late {
-                self.fail(handshake, "it did not acknowledge in time", holding);
+                self.fail(handshake, "it did not acknowledge in time", guard);
             }
         }
     }
@@ -308,8 +308,8 @@ impl Listener {
         closed
     }
 
-    pub(in crate::backend) fn is_still_there(&self, holding: &Holding) -> std::result::Result<bool, Errno> {
-        self.id.is_at(holding.directory(), FILE)
+    pub(in crate::backend) fn is_still_there(&self, guard: &NameGuard) -> std::result::Result<bool, Errno> {
+        self.id.is_at(guard.directory(), FILE)
     }
 }
 
@@ -393,8 +393,8 @@ impl fmt::Display for Unusable {
     }
 }
 
-fn open_client_fifo(holding: &Holding, id: &ClientId, file: ClientFile, flags: OFlags) -> Result<OwnedFd, Unusable> {
-    let opened = openat(holding.clients(), id.file_name(file), flags, Mode::empty());
+fn open_client_fifo(guard: &NameGuard, id: &ClientId, file: ClientFile, flags: OFlags) -> Result<OwnedFd, Unusable> {
+    let opened = openat(guard.clients(), id.file_name(file), flags, Mode::empty());
     let fifo = opened.map_err(|errno| match errno {
         Errno::NXIO | Errno::NOENT => Unusable::Gone,
         Errno::LOOP => Unusable::Wrong("it is a symbolic link".to_owned()),

@@ -17,7 +17,7 @@ use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, explain};
 use crate::backend::socket::{self, Accepted};
 use crate::error::Result;
-use crate::name::Holding;
+use crate::name::NameGuard;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
@@ -44,17 +44,17 @@ struct Handshake {
 }
 
 impl Listener {
-    pub(in crate::backend) fn bind(holding: &Holding, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        Ok(Self::new(socket::Listener::bind(KIND, holding, config, interest.clone())?, config, interest))
+    pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        Ok(Self::new(socket::Listener::bind(KIND, guard, config, interest.clone())?, config, interest))
     }
 
     pub(in crate::backend) fn adopt(
         passed: Passed,
-        holding: &Holding,
+        guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
-        Ok(Self::new(socket::Listener::adopt(KIND, passed, holding, config, interest.clone())?, config, interest))
+        Ok(Self::new(socket::Listener::adopt(KIND, passed, guard, config, interest.clone())?, config, interest))
     }
 
     fn new(socket: socket::Listener, config: &ListenConfig, interest: Interest) -> Self {
@@ -81,17 +81,17 @@ impl Listener {
     pub(in crate::backend) fn advance(
         &mut self,
         token: u32,
-        holding: &Holding,
+        guard: &NameGuard,
     ) -> Result<Option<Established<Outgoing, Incoming>>> {
         match token.checked_sub(1) {
             Some(number) => Ok(self.advance_handshake(number as usize)),
-            None => self.accept(holding),
+            None => self.accept(guard),
         }
     }
 
     /// Lets a client in. It says hello as soon as it is connected, so that there is often nothing to wait for.
-    fn accept(&mut self, holding: &Holding) -> Result<Option<Established<Outgoing, Incoming>>> {
-        let Some(accepted) = self.socket.accept(holding, |socket, reason| greeting::refuse(socket, reason))? else {
+    fn accept(&mut self, guard: &NameGuard) -> Result<Option<Established<Outgoing, Incoming>>> {
+        let Some(accepted) = self.socket.accept(guard, |socket, reason| greeting::refuse(socket, reason))? else {
             return Ok(None);
         };
         let Accepted { socket, peer, permit } = accepted;

@@ -11,7 +11,7 @@ use super::{fifo, packet, shm, stream, unix};
 use crate::message::Message;
 use crate::sys::shared_fd::WatchedFd;
 use crate::transport::Transport;
-use crate::wire::outbox::{Kept, Outbox};
+use crate::wire::write_buffer::{Storage, WriteBuffer};
 
 /// The number of idle receive buffers that a pool keeps of each kind. A thread that serves its connections in turn needs
 /// one at a time.
@@ -25,14 +25,14 @@ const WRITE_BUFFERS_MAX: usize = 16;
 pub(crate) struct BufferPool {
     streams: Pool<stream::Intake, RECV_BUFFERS_MAX>,
     packets: Pool<packet::Intake, RECV_BUFFERS_MAX>,
-    writes: Pool<Kept, WRITE_BUFFERS_MAX>,
+    writes: Pool<Storage, WRITE_BUFFERS_MAX>,
 }
 
-// Kept small, as `Incoming` is: a program may hold many thousands of connections.
+// Storage small, as `Incoming` is: a program may hold many thousands of connections.
 pub(crate) struct Outgoing {
     /// What was fed, and the rest of a message that was begun: it goes before anything else. Most that is fed is done with
     /// here, so it is found without asking which transport it is.
-    outbox: Outbox,
+    write_buffer: WriteBuffer,
     flavor: SendFlavor,
 }
 
@@ -46,7 +46,7 @@ pub(super) enum SendFlavor {
 
 impl Outgoing {
     pub(super) fn new(flavor: SendFlavor) -> Self {
-        Self { outbox: Outbox::default(), flavor }
+        Self { write_buffer: WriteBuffer::default(), flavor }
     }
 
     /// Takes a message that is given in parts, and what was fed before it.
@@ -62,28 +62,28 @@ impl Outgoing {
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        let Self { outbox, flavor } = self;
+        let Self { write_buffer, flavor } = self;
         match flavor {
-            SendFlavor::Shm(flavor) => flavor.try_send(outbox, parts, fds, sent),
-            SendFlavor::Packet(flavor) => flavor.try_send(outbox, parts, fds, sent),
-            SendFlavor::Unix(flavor) => flavor.try_send(outbox, parts, fds, sent),
-            SendFlavor::Fifo(flavor) => flavor.try_send(outbox, parts, sent, fifo::Room::Any),
+            SendFlavor::Shm(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Packet(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Unix(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Fifo(flavor) => flavor.try_send(write_buffer, parts, sent, fifo::Room::Any),
         }
     }
 
     /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
         match &self.flavor {
-            SendFlavor::Packet(_) => packet::keep_rest(&mut self.outbox, parts, sent),
+            SendFlavor::Packet(_) => packet::keep_rest(&mut self.write_buffer, parts, sent),
             SendFlavor::Shm(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => {
-                stream::keep_rest(&mut self.outbox, parts, sent)
+                stream::keep_rest(&mut self.write_buffer, parts, sent)
             }
         }
     }
 
     /// Keeps a message to go with the next ones. The caller bounds how much, by [`pending`](Self::pending).
     pub(crate) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
-        self.outbox.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
+        self.write_buffer.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
     }
 
     /// [`try_send`](Self::try_send) for who will look again: it may leave room that is too little to be worth while.
@@ -95,7 +95,7 @@ impl Outgoing {
     ) -> Result<bool, Fault> {
         match &mut self.flavor {
             SendFlavor::Fifo(flavor) if fds.is_empty() => {
-                flavor.try_send(&mut self.outbox, parts, sent, fifo::Room::Much)
+                flavor.try_send(&mut self.write_buffer, parts, sent, fifo::Room::Much)
             }
             _ => self.try_send(parts, fds, sent),
         }
@@ -104,28 +104,28 @@ impl Outgoing {
     /// [`feed`](Self::feed), if no more than `max` bytes are kept then.
     #[inline]
     pub(crate) fn feed_within(&mut self, message: &[u8], max: usize) -> bool {
-        self.outbox.push_within(message, max)
+        self.write_buffer.push_within(message, max)
     }
 
     /// Bytes that are kept.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
-        self.outbox.pending().len()
+        self.write_buffer.pending().len()
     }
 
     /// Forgets what is kept.
     pub(crate) fn discard(&mut self) {
-        self.outbox = Outbox::default();
+        self.write_buffer = WriteBuffer::default();
     }
 
     /// Sends what is kept; `Ok(false)` when some of it has to wait.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { outbox, flavor } = self;
+        let Self { write_buffer, flavor } = self;
         match flavor {
-            SendFlavor::Shm(flavor) => flavor.try_flush(outbox),
-            SendFlavor::Packet(flavor) => flavor.try_flush(outbox),
-            SendFlavor::Unix(flavor) => flavor.try_flush(outbox),
-            SendFlavor::Fifo(flavor) => flavor.try_flush(outbox),
+            SendFlavor::Shm(flavor) => flavor.try_flush(write_buffer),
+            SendFlavor::Packet(flavor) => flavor.try_flush(write_buffer),
+            SendFlavor::Unix(flavor) => flavor.try_flush(write_buffer),
+            SendFlavor::Fifo(flavor) => flavor.try_flush(write_buffer),
         }
     }
 
@@ -141,16 +141,16 @@ impl Outgoing {
 
     /// Acquires memory for what is kept, if the pool has some idle. (Otherwise it is allocated when it is needed.)
     pub(crate) fn acquire(&mut self, pool: &mut BufferPool) {
-        if self.outbox.has_no_memory() {
+        if self.write_buffer.has_no_memory() {
             if let Some(memory) = pool.writes.acquire() {
-                self.outbox.use_memory(memory);
+                self.write_buffer.use_memory(memory);
             }
         }
     }
 
     /// Releases the memory if nothing is kept.
     pub(crate) fn release(&mut self, pool: &mut BufferPool) {
-        if let Some(memory) = self.outbox.give_memory_back() {
+        if let Some(memory) = self.write_buffer.give_memory_back() {
             pool.writes.release(memory);
         }
     }

@@ -22,8 +22,8 @@ use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wire::frame::{self, HEADER_LEN};
-use crate::wire::outbox::Outbox;
 use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
+use crate::wire::write_buffer::WriteBuffer;
 
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Packet, socket_type: SocketType::SEQPACKET };
@@ -77,7 +77,7 @@ impl Outgoing {
     /// that has not begun.
     pub(super) fn try_send(
         &self,
-        outbox: &mut Outbox,
+        write_buffer: &mut WriteBuffer,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
@@ -86,7 +86,7 @@ impl Outgoing {
         if length > frame::MESSAGE_MAX {
             return Err(Fault::TooLong { length });
         }
-        if *sent == 0 && !self.try_flush(outbox)? {
+        if *sent == 0 && !self.try_flush(write_buffer)? {
             return Ok(false);
         }
         while *sent <= length {
@@ -101,16 +101,16 @@ impl Outgoing {
         Ok(true)
     }
 
-    pub(super) fn try_flush(&self, outbox: &mut Outbox) -> Result<bool, Fault> {
-        while let Some((header, rest)) = outbox.pending().split_first_chunk::<HEADER_LEN>() {
+    pub(super) fn try_flush(&self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
+        while let Some((header, rest)) = write_buffer.pending().split_first_chunk::<HEADER_LEN>() {
             let length = frame::length(*header);
             let message = [IoSlice::new(&rest[..length.min(rest.len())])];
             match send_piece(&self.half, &message, &[], 0, length, self.piece_max) {
                 Ok(gone) if gone > length => {
-                    outbox.advance(HEADER_LEN + length);
+                    write_buffer.advance(HEADER_LEN + length);
                 }
                 // A message that is kept is a rest, so its next piece is the beginning of a shorter rest.
-                Ok(gone) => outbox.shorten_first(gone),
+                Ok(gone) => write_buffer.shorten_first(gone),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
             }
@@ -134,12 +134,12 @@ impl Outgoing {
 
 /// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest). In the outbox messages are framed as on a stream, only to find
 /// the ends again.
-pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
+pub(super) fn keep_rest(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], sent: usize) {
     let Some(rest) = message_len(parts).checked_sub(sent) else { return };
     // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
     let Some(header) = frame::header(rest) else { return };
-    outbox.push_raw(&header);
-    outbox.push_behind(sent, parts.iter().map(|part| &part[..]));
+    write_buffer.push_raw(&header);
+    write_buffer.push_behind(sent, parts.iter().map(|part| &part[..]));
 }
 
 /// Sends the next datagram of a message, and says how much of the message has gone then, as

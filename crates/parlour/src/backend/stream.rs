@@ -10,26 +10,26 @@ use super::socket_half::Read;
 use crate::message::{Message, message_len};
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
-use crate::wire::outbox::Outbox;
+use crate::wire::write_buffer::WriteBuffer;
 
 /// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
 pub(super) const PIECES_MAX: usize = 16;
 
 /// See [`Outgoing::try_send`](crate::backend::halves::Outgoing::try_send). What is in the outbox goes first.
 pub(super) fn try_send(
-    outbox: &mut Outbox,
+    write_buffer: &mut WriteBuffer,
     parts: &[IoSlice<'_>],
     sent: &mut usize,
     write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> Result<bool, Fault> {
     let length = message_len(parts);
     let header = frame::header(length).ok_or(Fault::TooLong { length })?;
-    try_send_frame(outbox, header, parts, sent, write)
+    try_send_frame(write_buffer, header, parts, sent, write)
 }
 
 /// [`try_send`] of a message with this header.
 pub(super) fn try_send_frame(
-    outbox: &mut Outbox,
+    write_buffer: &mut WriteBuffer,
     header: [u8; HEADER_LEN],
     parts: &[IoSlice<'_>],
     sent: &mut usize,
@@ -38,9 +38,9 @@ pub(super) fn try_send_frame(
     let total = HEADER_LEN + message_len(parts);
     while *sent < total {
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
-        let count = gather(&mut pieces, outbox.pending(), &header, parts, *sent);
+        let count = gather(&mut pieces, write_buffer.pending(), &header, parts, *sent);
         match write(&pieces[..count]) {
-            Ok(written) => *sent += outbox.advance(written),
+            Ok(written) => *sent += write_buffer.advance(written),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return would_block(error).map(|()| false),
         }
@@ -49,20 +49,20 @@ pub(super) fn try_send_frame(
 }
 
 /// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest).
-pub(super) fn keep_rest(outbox: &mut Outbox, parts: &[IoSlice<'_>], sent: usize) {
+pub(super) fn keep_rest(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], sent: usize) {
     let Some(header) = frame::header(message_len(parts)) else { return };
-    outbox.push_behind(sent, std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])));
+    write_buffer.push_behind(sent, std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])));
 }
 
 /// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
 pub(super) fn try_flush(
-    outbox: &mut Outbox,
+    write_buffer: &mut WriteBuffer,
     mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> Result<bool, Fault> {
-    while !outbox.is_empty() {
-        match write(&[IoSlice::new(outbox.pending())]) {
+    while !write_buffer.is_empty() {
+        match write(&[IoSlice::new(write_buffer.pending())]) {
             Ok(written) => {
-                outbox.advance(written);
+                write_buffer.advance(written);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return would_block(error).map(|()| false),
@@ -74,7 +74,7 @@ pub(super) fn try_flush(
 /// Lists what is still to be written: the outbox, then the frame without the `sent` bytes that are written already.
 fn gather<'a>(
     pieces: &mut [IoSlice<'a>; PIECES_MAX],
-    outbox: &'a [u8],
+    write_buffer: &'a [u8],
     header: &'a [u8; HEADER_LEN],
     parts: &'a [IoSlice<'_>],
     sent: usize,
@@ -86,7 +86,7 @@ fn gather<'a>(
         skip -= skipped;
         &piece[skipped..]
     });
-    let all = std::iter::once(outbox).chain(frame).filter(|piece| !piece.is_empty());
+    let all = std::iter::once(write_buffer).chain(frame).filter(|piece| !piece.is_empty());
     for (place, piece) in pieces.iter_mut().zip(all) {
         *place = IoSlice::new(piece);
         count += 1;
@@ -337,13 +337,13 @@ mod tests {
     use super::*;
 
     /// A pipe that takes `room` bytes in pieces of at most `step`.
-    fn send_all(outbox: &mut Outbox, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
+    fn send_all(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut sent = 0;
         let mut turns = 0;
         loop {
             let mut room = step;
-            let done = try_send(outbox, parts, &mut sent, |pieces| {
+            let done = try_send(write_buffer, parts, &mut sent, |pieces| {
                 let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
                 if bytes.is_empty() {
                     return Err(io::ErrorKind::WouldBlock.into());
@@ -363,7 +363,7 @@ mod tests {
 
     #[test]
     fn a_write_that_is_interrupted_is_made_again_at_once() {
-        let mut outbox = Outbox::default();
+        let mut write_buffer = WriteBuffer::default();
         let mut wire = Vec::new();
         let mut is_interrupted = false;
         let mut write = |pieces: &[IoSlice<'_>]| {
@@ -375,9 +375,9 @@ mod tests {
             wire.extend_from_slice(&pieces[0][..1]);
             Ok(1)
         };
-        assert!(try_send(&mut outbox, &[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
-        outbox.push(b"two").unwrap();
-        assert!(try_flush(&mut outbox, &mut write).unwrap());
+        assert!(try_send(&mut write_buffer, &[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
+        write_buffer.push(b"two").unwrap();
+        assert!(try_flush(&mut write_buffer, &mut write).unwrap());
         let frame = |message: &[u8]| [&frame::header(message.len()).unwrap()[..], message].concat();
         assert_eq!(wire, [frame(b"one"), frame(b"two")].concat());
     }
@@ -389,19 +389,19 @@ mod tests {
         let body = parts.concat();
         let expected = [&frame::header(body.len()).unwrap()[..], &body].concat();
         for step in 1..expected.len() + 1 {
-            assert_eq!(send_all(&mut Outbox::default(), &slices, step), expected, "{step} at a time");
+            assert_eq!(send_all(&mut WriteBuffer::default(), &slices, step), expected, "{step} at a time");
         }
     }
 
     #[test]
     fn what_was_fed_goes_first_and_a_kept_rest_completes_its_frame() {
-        let mut outbox = Outbox::default();
-        outbox.push(b"fed").unwrap();
+        let mut write_buffer = WriteBuffer::default();
+        write_buffer.push(b"fed").unwrap();
         let parts = [IoSlice::new(b"begun"), IoSlice::new(b" and kept")];
         let mut wire = Vec::new();
         let mut sent = 0;
         let mut room = 7 + 6;
-        let done = try_send(&mut outbox, &parts, &mut sent, |pieces| {
+        let done = try_send(&mut write_buffer, &parts, &mut sent, |pieces| {
             let bytes: Vec<u8> = pieces.iter().flat_map(|piece| piece.to_vec()).take(room).collect();
             room -= bytes.len();
             wire.extend_from_slice(&bytes);
@@ -409,8 +409,8 @@ mod tests {
         });
         assert!(matches!(done, Ok(false)));
         assert_eq!(sent, 6, "header and two bytes of the second message");
-        keep_rest(&mut outbox, &parts, sent);
-        wire.extend(send_all(&mut outbox, &[IoSlice::new(b"next")], 1000));
+        keep_rest(&mut write_buffer, &parts, sent);
+        wire.extend(send_all(&mut write_buffer, &[IoSlice::new(b"next")], 1000));
         assert_eq!(wire, b"\0\0\0\x03fed\0\0\0\x0ebegun and kept\0\0\0\x04next");
     }
 }

@@ -17,7 +17,7 @@ use crate::message::Message;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
-use crate::wire::outbox::Outbox;
+use crate::wire::write_buffer::WriteBuffer;
 
 /// The socket behind this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
@@ -43,29 +43,29 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(super) fn try_send(
         &self,
-        outbox: &mut Outbox,
+        write_buffer: &mut WriteBuffer,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
         let half = &self.half;
         if fds.is_empty() || *sent > 0 {
-            return stream::try_send(outbox, parts, sent, |pieces| half.write(pieces));
+            return stream::try_send(write_buffer, parts, sent, |pieces| half.write(pieces));
         }
         // They go with the first byte of their message, which must be the first byte of a write: so the receiver can tell.
-        if !stream::try_flush(outbox, |pieces| half.write(pieces))? {
+        if !stream::try_flush(write_buffer, |pieces| half.write(pieces))? {
             return Ok(false);
         }
         let mut fds = fds;
-        stream::try_send(outbox, parts, sent, |pieces| {
+        stream::try_send(write_buffer, parts, sent, |pieces| {
             let written = half.write_with_fds(pieces, fds)?;
             fds = &[];
             Ok(written)
         })
     }
 
-    pub(super) fn try_flush(&self, outbox: &mut Outbox) -> Result<bool, Fault> {
-        stream::try_flush(outbox, |pieces| self.half.write(pieces))
+    pub(super) fn try_flush(&self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
+        stream::try_flush(write_buffer, |pieces| self.half.write(pieces))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {

@@ -20,7 +20,7 @@ const GATHERED_MAX: usize = 64 * 1024;
 /// what an honest client causes to be sent to it, however fast it asks, waits in its own hands and not here.
 const ANSWERED_MAX: usize = GATHERED_MAX;
 
-/// Kept small: there may be ten thousand of them.
+/// Storage small: there may be ten thousand of them.
 pub(super) struct Member {
     pub(super) number: u64,
     pub(super) peer: Peer,

@@ -9,7 +9,7 @@ pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod hello;
 pub(crate) mod nonce;
-pub(crate) mod outbox;
 pub(crate) mod pieces;
 pub(crate) mod request;
 pub(crate) mod shm_hello;
+pub(crate) mod write_buffer;

@@ -30,7 +30,7 @@ use crate::sys::no_sigpipe;
 use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
-use crate::wire::outbox::Outbox;
+use crate::wire::write_buffer::WriteBuffer;
 use splice::{LARGE, Lender, Lent};
 
 const FILE: &str = Transport::Fifo.file_name();
@@ -155,7 +155,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(super) fn try_send(
         &mut self,
-        outbox: &mut Outbox,
+        write_buffer: &mut WriteBuffer,
         parts: &[IoSlice<'_>],
         sent: &mut usize,
         room: Room,
@@ -165,14 +165,14 @@ impl Outgoing {
         }
         let Self { fifo, lender, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = stream::try_send(outbox, parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
+        let result = stream::try_send(write_buffer, parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
         self.end_if_broken(result)
     }
 
-    pub(super) fn try_flush(&mut self, outbox: &mut Outbox) -> Result<bool, Fault> {
+    pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
         let Self { fifo, lender, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = stream::try_flush(outbox, |pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
+        let result = stream::try_flush(write_buffer, |pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
         self.end_if_broken(result)
     }
 

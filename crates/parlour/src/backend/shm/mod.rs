@@ -41,7 +41,7 @@ use crate::sys::pass_rights::refuse_descriptors;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wire::frame::{self, HEADER_LEN};
-use crate::wire::outbox::Outbox;
+use crate::wire::write_buffer::WriteBuffer;
 
 /// The socket behind this transport: one that keeps datagrams apart, and tells when the other side goes.
 const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SEQPACKET };
@@ -147,7 +147,7 @@ pub(crate) struct Outgoing {
 impl Outgoing {
     pub(super) fn try_send(
         &mut self,
-        outbox: &mut Outbox,
+        write_buffer: &mut WriteBuffer,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
@@ -158,17 +158,18 @@ impl Outgoing {
             false => frame::marked_header(length),
         };
         let header = header.ok_or(Fault::TooLong { length })?;
-        if *sent == 0 && !fds.is_empty() && !self.try_send_fds(outbox, fds)? {
+        if *sent == 0 && !fds.is_empty() && !self.try_send_fds(write_buffer, fds)? {
             return Ok(false);
         }
         let Self { half, ring, .. } = self;
-        stream::try_send_frame(outbox, header, parts, sent, |pieces| write(half, ring, pieces)).map_err(bad_position)
+        stream::try_send_frame(write_buffer, header, parts, sent, |pieces| write(half, ring, pieces))
+            .map_err(bad_position)
     }
 
     /// Sends descriptors ahead of their message, when that can follow at once: with its first byte it has begun, and is
     /// not taken back. (The mark is in the first byte.)
-    fn try_send_fds(&mut self, outbox: &mut Outbox, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
-        if !self.try_flush(outbox)? {
+    fn try_send_fds(&mut self, write_buffer: &mut WriteBuffer, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
+        if !self.try_flush(write_buffer)? {
             return Ok(false);
         }
         let Self { half, ring, socket_is_full, .. } = self;
@@ -196,9 +197,9 @@ impl Outgoing {
         }
     }
 
-    pub(super) fn try_flush(&mut self, outbox: &mut Outbox) -> Result<bool, Fault> {
+    pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
         let Self { half, ring, .. } = self;
-        stream::try_flush(outbox, |pieces| write(half, ring, pieces)).map_err(bad_position)
+        stream::try_flush(write_buffer, |pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
     /// Makes the descriptor one that is not writable until the peer has made room.

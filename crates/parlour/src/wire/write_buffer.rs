@@ -9,37 +9,37 @@ use super::frame::{self, HEADER_LEN, TooLong};
 ///
 /// One that keeps nothing is a null pointer: a program may have ten thousand of them.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
-    kept: Option<Box<Kept>>,
+pub(crate) struct WriteBuffer {
+    kept: Option<Box<Storage>>,
 }
 
 /// The memory of an outbox.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct Storage {
     bytes: Vec<u8>,
     written: usize,
 }
 
-impl Outbox {
+impl WriteBuffer {
     /// Whether it has to allocate for the next frame that it keeps.
     pub(crate) fn has_no_memory(&self) -> bool {
         self.kept.is_none()
     }
 
     /// Uses this memory, in which nothing is, for the next frames, if it has none.
-    pub(crate) fn use_memory(&mut self, memory: Box<Kept>) {
+    pub(crate) fn use_memory(&mut self, memory: Box<Storage>) {
         self.kept.get_or_insert(memory);
     }
 
     /// Gives its memory away, if nothing is in it.
-    pub(crate) fn give_memory_back(&mut self) -> Option<Box<Kept>> {
+    pub(crate) fn give_memory_back(&mut self) -> Option<Box<Storage>> {
         self.kept.take_if(|kept| kept.pending().is_empty())
     }
 
     /// The bytes still to be written.
     #[inline]
     pub(crate) fn pending(&self) -> &[u8] {
-        self.kept.as_deref().map_or(&[], Kept::pending)
+        self.kept.as_deref().map_or(&[], Storage::pending)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -110,7 +110,7 @@ impl Outbox {
     }
 }
 
-impl Kept {
+impl Storage {
     #[inline]
     fn pending(&self) -> &[u8] {
         &self.bytes[self.written..]
@@ -131,34 +131,34 @@ mod tests {
 
     #[test]
     fn frames_come_out_in_order_across_partial_writes() {
-        let mut outbox = Outbox::default();
-        outbox.push(b"one").unwrap();
-        outbox.push(b"").unwrap();
-        let mut written = outbox.pending()[..5].to_vec();
-        assert_eq!(outbox.advance(5), 0);
-        outbox.push(b"two").unwrap();
-        written.extend_from_slice(outbox.pending());
+        let mut write_buffer = WriteBuffer::default();
+        write_buffer.push(b"one").unwrap();
+        write_buffer.push(b"").unwrap();
+        let mut written = write_buffer.pending()[..5].to_vec();
+        assert_eq!(write_buffer.advance(5), 0);
+        write_buffer.push(b"two").unwrap();
+        written.extend_from_slice(write_buffer.pending());
         assert_eq!(written, b"\0\0\0\x03one\0\0\0\0\0\0\0\x03two");
-        assert_eq!(outbox.advance(20), 20 - 13, "the surplus belongs to the caller");
-        assert!(outbox.is_empty());
+        assert_eq!(write_buffer.advance(20), 20 - 13, "the surplus belongs to the caller");
+        assert!(write_buffer.is_empty());
     }
 
     #[test]
     fn the_rest_of_a_first_message_becomes_a_frame_of_its_own() {
-        let mut outbox = Outbox::default();
-        outbox.push(b"0123456789").unwrap();
-        outbox.push(b"next").unwrap();
-        outbox.shorten_first(4);
-        assert_eq!(outbox.pending(), b"\0\0\0\x06456789\0\0\0\x04next");
-        outbox.shorten_first(5);
-        assert_eq!(outbox.pending(), b"\0\0\0\x019\0\0\0\x04next");
+        let mut write_buffer = WriteBuffer::default();
+        write_buffer.push(b"0123456789").unwrap();
+        write_buffer.push(b"next").unwrap();
+        write_buffer.shorten_first(4);
+        assert_eq!(write_buffer.pending(), b"\0\0\0\x06456789\0\0\0\x04next");
+        write_buffer.shorten_first(5);
+        assert_eq!(write_buffer.pending(), b"\0\0\0\x019\0\0\0\x04next");
     }
 
     #[test]
     fn a_large_rest_is_not_kept_once_written() {
-        let mut outbox = Outbox::default();
-        outbox.push(&vec![7; 1 << 20]).unwrap();
-        outbox.advance(usize::MAX);
-        assert!(outbox.kept.unwrap().bytes.capacity() <= 128 * 1024);
+        let mut write_buffer = WriteBuffer::default();
+        write_buffer.push(&vec![7; 1 << 20]).unwrap();
+        write_buffer.advance(usize::MAX);
+        assert!(write_buffer.kept.unwrap().bytes.capacity() <= 128 * 1024);
     }
 }

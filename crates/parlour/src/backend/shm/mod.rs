@@ -74,10 +74,10 @@ fn establish(
     if filler_len > FILLER.len() {
         return Err(io::Error::other("the socket's send buffer cannot be made small"));
     }
-    let shared = Shared { memory: Mappings::new(mine, peers), known: Known::default() };
+    let shared = Shared { memory: Mappings::new(mine, peers), peer_state: PeerState::default() };
     let (receiving, sending) = Half::both_with(socket, max.fds() > 0, shared);
     let incoming = Incoming {
-        farewell: Farewell(Reader::new(Arc::clone(receiving.fd()))),
+        notify: NotifyOnDrop(Reader::new(Arc::clone(receiving.fd()))),
         half: receiving,
         frames: FrameReceiver::with_marks(max),
         arrived: None,
@@ -100,7 +100,7 @@ pub(super) type Socket = SharedFd<Shared>;
 
 pub(super) struct Shared {
     memory: Mappings,
-    known: Known,
+    peer_state: PeerState,
 }
 
 impl Sides for Socket {
@@ -117,14 +117,14 @@ impl Sides for Socket {
 
 /// What each half has found out and the other wants to know.
 #[derive(Debug, Default)]
-struct Known {
+struct PeerState {
     /// The peer has gone.
     is_gone: AtomicBool,
     /// We send no more, or cannot: it is no surprise that something was not read.
     sends_no_more: AtomicBool,
 }
 
-impl Known {
+impl PeerState {
     /// Whether the peer went while we would still have sent.
     fn is_reset(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed) && !self.sends_no_more.load(Ordering::Relaxed)
@@ -189,7 +189,7 @@ impl Outgoing {
                 Err(error) => {
                     let fault = Fault::from_write(error);
                     if matches!(fault, Fault::Disconnected) {
-                        known(half).send_no_more();
+                        peer_state(half).send_no_more();
                     }
                     return Err(fault);
                 }
@@ -216,7 +216,7 @@ impl Outgoing {
             Err(error) => {
                 let fault = Fault::from_write(error);
                 if matches!(fault, Fault::Disconnected) {
-                    known(&self.half).send_no_more();
+                    peer_state(&self.half).send_no_more();
                 }
                 return Err(fault);
             }
@@ -227,7 +227,7 @@ impl Outgoing {
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.finished = true;
-        known(&self.half).send_no_more();
+        peer_state(&self.half).send_no_more();
         self.half.end()
     }
 
@@ -242,18 +242,18 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        known(&self.half).send_no_more();
+        peer_state(&self.half).send_no_more();
     }
 }
 
-fn known(half: &Half<Shared>) -> &Known {
-    &half.fd().companion().known
+fn peer_state(half: &Half<Shared>) -> &PeerState {
+    &half.fd().companion().peer_state
 }
 
 /// Puts into the ring what there is room for, as a write to a socket would, and wakes the peer if it has asked for that.
 fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
-    let known = known(half);
-    if known.is_gone.load(Ordering::Relaxed) || known.sends_no_more.load(Ordering::Relaxed) {
+    let peer_state = peer_state(half);
+    if peer_state.is_gone.load(Ordering::Relaxed) || peer_state.sends_no_more.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
     let count = ring.write(pieces).map_err(|BadPosition| broken(half))?;
@@ -262,7 +262,7 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
     }
     if ring.must_tell() {
         if let Err(error) = tell(half) {
-            known.send_no_more();
+            peer_state.send_no_more();
             // What it took before it went has arrived; the next write tells.
             if !ring.is_taken() {
                 return Err(error);
@@ -296,7 +296,7 @@ fn tell(half: &Half<Shared>) -> io::Result<()> {
 
 /// Ends a connection whose peer does not keep to the protocol.
 fn broken(half: &Half<Shared>) -> io::Error {
-    known(half).is_gone.store(true, Ordering::Relaxed);
+    peer_state(half).is_gone.store(true, Ordering::Relaxed);
     // If that fails the peer has gone already.
     let _ = shutdown(half, Shutdown::Both);
     io::ErrorKind::InvalidData.into()
@@ -315,7 +315,7 @@ fn bad_position(fault: Fault) -> Fault {
 pub(crate) struct Incoming {
     // Dropped before `farewell`, which is for peers that have not noticed.
     half: Half<Shared>,
-    farewell: Farewell,
+    notify: NotifyOnDrop,
     frames: FrameReceiver,
     arrived: Arrived,
     /// What the peer did against the protocol. It stays.
@@ -352,9 +352,9 @@ impl Broken {
 
 /// The ring, and what is to be done with it after this direction of the socket has been shut down. (When the socket is
 /// closed, the memory does the same.)
-struct Farewell(Reader<Socket>);
+struct NotifyOnDrop(Reader<Socket>);
 
-impl Drop for Farewell {
+impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
         // A peer that sends again finds that we want to be told, and so meets the socket, which tells the truth: that
         // nobody is there any more, or that a forked child goes on.
@@ -408,7 +408,7 @@ impl Incoming {
     }
 
     fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
-        let Self { half, farewell: Farewell(ring), frames, has_asked, arrived, ended, broken: is_broken } = self;
+        let Self { half, notify: NotifyOnDrop(ring), frames, has_asked, arrived, ended, broken: is_broken } = self;
         let received = frames.try_recv(out, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
                 *is_broken = Some(Broken::Position);
@@ -417,7 +417,7 @@ impl Incoming {
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
                 // As on a socket: an end that leaves unread what we sent is a reset.
-                (0, true) if known(half).is_reset() && !ring.peer_has_all() => {
+                (0, true) if peer_state(half).is_reset() && !ring.peer_has_all() => {
                     Err(io::ErrorKind::ConnectionReset.into())
                 }
                 (0, true) => Ok(Read::of_bytes(0)),
@@ -441,7 +441,7 @@ impl Incoming {
         }
         self.ask();
         // What is wrong with the position, `try_recv` tells.
-        self.ended || self.broken.is_some() || self.farewell.0.available() != Ok(0)
+        self.ended || self.broken.is_some() || self.notify.0.available() != Ok(0)
     }
 
     /// Takes out what is in the socket, and says whether there was anything.
@@ -457,7 +457,7 @@ impl Incoming {
 
     fn ask(&self) {
         if !self.has_asked.swap(true, Ordering::Relaxed) {
-            self.farewell.0.ask();
+            self.notify.0.ask();
         }
     }
 
@@ -468,10 +468,10 @@ impl Incoming {
         }
         // Before we look, so that the descriptor announces what comes afterwards.
         self.ask();
-        let Ok(available) = self.farewell.0.available() else { return true };
+        let Ok(available) = self.notify.0.available() else { return true };
         let mut coming = [0; HEADER_LEN];
         let coming = &mut coming[..available.min(HEADER_LEN)];
-        self.farewell.0.peek(coming);
+        self.notify.0.peek(coming);
         available >= self.frames.missing(coming) || (self.ended && available == 0)
     }
 
@@ -520,7 +520,7 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
             // A socket that cannot be read any more is as good as the end.
             Ok(_) | Err(_) => {
                 if is_hung_up(half) {
-                    known(half).is_gone.store(true, Ordering::Relaxed);
+                    peer_state(half).is_gone.store(true, Ordering::Relaxed);
                 }
                 return Taken { some, ended: true };
             }

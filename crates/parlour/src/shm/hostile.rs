@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ring::{BadPosition, Memory, Reader, Sides, Word, Writer};
 
-const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::Data, Word::Room];
+const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter];
 
 /// One side's memory.
 struct Heap {
@@ -200,9 +200,9 @@ impl Game {
                 assert!(asked.is_ok() || !self.is_honest, "an honest peer has no bad position");
             }
             4 => {
-                let before = self.ours.word(Word::Data);
+                let before = self.ours.word(Word::DataWaiter);
                 self.reader.ask();
-                assert_ne!(self.ours.word(Word::Data), before);
+                assert_ne!(self.ours.word(Word::DataWaiter), before);
             }
             5 => {
                 let (_, _) = (self.writer.must_tell(), self.reader.must_tell());

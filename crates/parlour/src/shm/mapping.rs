@@ -202,8 +202,8 @@ fn offset(word: Word) -> usize {
     match word {
         Word::Head => 0,
         Word::Tail => APART,
-        Word::Data => 2 * APART,
-        Word::Room => 3 * APART,
+        Word::DataWaiter => 2 * APART,
+        Word::SpaceWaiter => 3 * APART,
     }
 }
 

@@ -24,8 +24,8 @@ use super::atomic::fence;
 pub(crate) enum Word {
     Head,
     Tail,
-    Data,
-    Room,
+    DataWaiter,
+    SpaceWaiter,
 }
 
 /// One side's memory: its control words and its ring.
@@ -187,7 +187,7 @@ impl<S: Sides> Writer<S> {
     pub(crate) fn must_tell(&mut self) -> bool {
         // Fence (C). Pairs with that in `Reader::ask`.
         fence(Ordering::SeqCst);
-        let asked = self.sides.peers().load(Word::Data) as u32;
+        let asked = self.sides.peers().load(Word::DataWaiter) as u32;
         let must = asked != self.told;
         self.told = asked;
         must
@@ -201,7 +201,7 @@ impl<S: Sides> Writer<S> {
     /// Asks the reader to tell when it has made room, and says whether there is some already. What tells of room must be
     /// in place by now: the reader may tell at once.
     pub(crate) fn ask(&mut self) -> Result<bool, BadPosition> {
-        self.sides.mine().bump(Word::Room);
+        self.sides.mine().bump(Word::SpaceWaiter);
         // Fence (D). Pairs with that in `Reader::must_tell`.
         fence(Ordering::SeqCst);
         let head = self.head();
@@ -304,7 +304,7 @@ impl<S: Sides> Reader<S> {
     pub(crate) fn must_tell(&mut self) -> bool {
         // Fence (D). Pairs with that in `Writer::ask`. What the writer put in place before it asked is there now.
         fence(Ordering::SeqCst);
-        let asked = self.sides.peers().load(Word::Room) as u32;
+        let asked = self.sides.peers().load(Word::SpaceWaiter) as u32;
         fence(Ordering::Acquire);
         let must = asked != self.told;
         self.told = asked;
@@ -320,7 +320,7 @@ impl<S: Sides> Reader<S> {
 
 /// See [`Reader::ask`].
 pub(super) fn ask_for_data(mine: &impl Memory) {
-    mine.bump(Word::Data);
+    mine.bump(Word::DataWaiter);
     // Fence (C). Pairs with that in `Writer::must_tell`.
     fence(Ordering::SeqCst);
 }

@@ -141,7 +141,7 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
             let junk = vec![0xff; RING];
             let theirs = theirs.mine();
             for value in values.iter().cycle() {
-                for word in [Word::Head, Word::Tail, Word::Data, Word::Room] {
+                for word in [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter] {
                     theirs.store(word, *value);
                 }
                 // Headers and messages change under the reader.

@@ -196,16 +196,16 @@ impl Game {
             1 => self.read(input.number(), input.number()),
             2 => self.peek(input.number()),
             3 => {
-                let asked = self.writer.ask();
+                let asked = self.writer.request_wakeup();
                 assert!(asked.is_ok() || !self.is_honest, "an honest peer has no bad position");
             }
             4 => {
                 let before = self.ours.word(Word::DataWaiter);
-                self.reader.ask();
+                self.reader.request_wakeup();
                 assert_ne!(self.ours.word(Word::DataWaiter), before);
             }
             5 => {
-                let (_, _) = (self.writer.must_tell(), self.reader.must_tell());
+                let (_, _) = (self.writer.should_notify(), self.reader.should_notify());
                 let (_, _) = (self.writer.is_taken(), self.reader.peer_has_all());
             }
             6 if self.is_honest => self.peer_writes(input.number()),

@@ -98,7 +98,7 @@ struct State {
 }
 
 impl Socket {
-    fn tell(&self) {
+    fn notify_peer(&self) {
         self.state.lock().unwrap().told = true;
         self.changed.notify_all();
     }
@@ -134,13 +134,13 @@ fn send(writer: &mut Writer<Heaps>, socket: &Socket, mut bytes: &[u8]) {
         let count = writer.write(&[IoSlice::new(bytes)]).unwrap();
         bytes = &bytes[count..];
         if count > 0 {
-            if writer.must_tell() {
+            if writer.should_notify() {
                 socket.tell();
             }
             continue;
         }
         socket.fill();
-        if !writer.ask().unwrap() {
+        if !writer.request_wakeup().unwrap() {
             socket.wait_writable();
         }
     }
@@ -154,13 +154,13 @@ fn receive(reader: &mut Reader<Heaps>, socket: &Socket, count: usize) -> Vec<u8>
         let here = reader.read(&mut [IoSliceMut::new(&mut bytes)]).unwrap();
         received.extend_from_slice(&bytes[..here]);
         if here > 0 {
-            if reader.must_tell() {
+            if reader.should_notify() {
                 socket.take();
             }
             continue;
         }
         socket.take();
-        reader.ask();
+        reader.request_wakeup();
         if reader.available() == Ok(0) {
             socket.wait_readable();
         }
@@ -217,7 +217,7 @@ fn a_writer_that_sleeps_is_woken_by_one_read() {
         });
         let mut byte = [0];
         assert_eq!(reader.read(&mut [IoSliceMut::new(&mut byte)]), Ok(1));
-        if reader.must_tell() {
+        if reader.should_notify() {
             socket.take();
         }
         writing.join().unwrap();

@@ -184,7 +184,7 @@ impl<S: Sides> Writer<S> {
 
     /// Whether the reader must be told that something has come: once for each time that it asked. To be called after
     /// each `write`.
-    pub(crate) fn must_tell(&mut self) -> bool {
+    pub(crate) fn should_notify(&mut self) -> bool {
         // Fence (C). Pairs with that in `Reader::ask`.
         fence(Ordering::SeqCst);
         let asked = self.sides.peers().load(Word::DataWaiter) as u32;
@@ -200,9 +200,9 @@ impl<S: Sides> Writer<S> {
 
     /// Asks the reader to tell when it has made room, and says whether there is some already. What tells of room must be
     /// in place by now: the reader may tell at once.
-    pub(crate) fn ask(&mut self) -> Result<bool, BadPosition> {
+    pub(crate) fn request_wakeup(&mut self) -> Result<bool, BadPosition> {
         self.sides.mine().bump(Word::SpaceWaiter);
-        // Fence (D). Pairs with that in `Reader::must_tell`.
+        // Fence (D). Pairs with that in `Reader::should_notify`.
         fence(Ordering::SeqCst);
         let head = self.head();
         self.look(head)?;
@@ -301,7 +301,7 @@ impl<S: Sides> Reader<S> {
 
     /// Whether the writer must be told that there is room: once for each time that it asked. To be called after each
     /// `read`.
-    pub(crate) fn must_tell(&mut self) -> bool {
+    pub(crate) fn should_notify(&mut self) -> bool {
         // Fence (D). Pairs with that in `Writer::ask`. What the writer put in place before it asked is there now.
         fence(Ordering::SeqCst);
         let asked = self.sides.peers().load(Word::SpaceWaiter) as u32;
@@ -313,7 +313,7 @@ impl<S: Sides> Reader<S> {
 
     /// Asks the writer to tell when something comes. What has come by then is to be looked for afterwards, with
     /// [`available`](Self::available).
-    pub(crate) fn ask(&self) {
+    pub(crate) fn request_wakeup(&self) {
         ask_for_data(&self.sides.mine());
     }
 }
@@ -321,7 +321,7 @@ impl<S: Sides> Reader<S> {
 /// See [`Reader::ask`].
 pub(super) fn ask_for_data(mine: &impl Memory) {
     mine.bump(Word::DataWaiter);
-    // Fence (C). Pairs with that in `Writer::must_tell`.
+    // Fence (C). Pairs with that in `Writer::should_notify`.
     fence(Ordering::SeqCst);
 }
 

@@ -84,18 +84,18 @@ proptest! {
 #[test]
 fn each_side_is_told_once_for_each_time_that_it_asked() {
     let (mut writer, mut reader) = Both::new().out(0);
-    assert!(!writer.must_tell(), "nobody has asked");
-    reader.ask();
-    assert!(writer.must_tell());
-    assert!(!writer.must_tell(), "it was told");
-    reader.ask();
-    assert!(writer.must_tell());
-    assert!(!reader.must_tell());
-    assert_eq!(writer.ask(), Ok(true));
-    assert!(reader.must_tell());
-    assert!(!reader.must_tell());
+    assert!(!writer.should_notify(), "nobody has asked");
+    reader.request_wakeup();
+    assert!(writer.should_notify());
+    assert!(!writer.should_notify(), "it was told");
+    reader.request_wakeup();
+    assert!(writer.should_notify());
+    assert!(!reader.should_notify());
+    assert_eq!(writer.request_wakeup(), Ok(true));
+    assert!(reader.should_notify());
+    assert!(!reader.should_notify());
     while writer.write(&[IoSlice::new(&[1; 1000])]).unwrap() > 0 {}
-    assert_eq!(writer.ask(), Ok(false));
+    assert_eq!(writer.request_wakeup(), Ok(false));
 }
 
 /// Values at which arithmetic goes wrong, around a position.
@@ -114,7 +114,7 @@ fn a_position_out_of_range_is_refused_whatever_it_is() {
             let written = writer.write(&[IoSlice::new(&[1; 100])]).unwrap() as u64;
             sides.theirs().store(Word::Tail, value);
             let taken = value.wrapping_sub(position);
-            assert_eq!(writer.ask().is_ok(), taken <= written, "tail {value} after {position}");
+            assert_eq!(writer.request_wakeup().is_ok(), taken <= written, "tail {value} after {position}");
             // Without room as far as it knows it must look, and refuses as well.
             let filled = writer.write(&[IoSlice::new(&[2; RING])]);
             assert_eq!(filled.is_ok(), taken <= written, "tail {value} after {position}");
@@ -168,15 +168,15 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
             Err(_) => counts.0 += 1,
         }
         assert!(front.iter().chain(&*back).all(|&byte| byte == 0xaa), "canaries around the space");
-        reader.ask();
-        let (_, _) = (reader.must_tell(), reader.peer_has_all());
+        reader.request_wakeup();
+        let (_, _) = (reader.should_notify(), reader.peer_has_all());
         for length in [10, RING] {
             match writer.write(&[IoSlice::new(&[3; RING][..length])]) {
                 Ok(count) => assert!(count <= length),
                 Err(_) => counts.1 += 1,
             }
         }
-        let (_, _, _) = (writer.must_tell(), writer.ask(), writer.is_taken());
+        let (_, _, _) = (writer.should_notify(), writer.request_wakeup(), writer.is_taken());
     }
     is_over.store(true, Ordering::Relaxed);
     hostile.join().unwrap();

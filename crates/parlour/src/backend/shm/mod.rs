@@ -82,7 +82,7 @@ fn establish(
         frames: FrameReceiver::with_marks(max),
         arrived: None,
         broken: None,
-        has_asked: AtomicBool::new(false),
+        wakeup_requested: AtomicBool::new(false),
         ended: false,
     };
     let outgoing = Outgoing {
@@ -222,7 +222,7 @@ impl Outgoing {
             }
         }
         // Only now: who is asked before the filler is there may take out what is not there yet, and we sleep on.
-        self.ring.ask().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half))))
+        self.ring.request_wakeup().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half))))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
@@ -260,8 +260,8 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
     if count == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
-    if ring.must_tell() {
-        if let Err(error) = tell(half) {
+    if ring.should_notify() {
+        if let Err(error) = notify_peer(half) {
             peer_state.send_no_more();
             // What it took before it went has arrived; the next write tells.
             if !ring.is_taken() {
@@ -275,7 +275,7 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
 /// Makes the peer's descriptor readable.
 ///
 /// What fails in passing is not passed on: the bytes are in the ring and cannot be taken back. An error is for good.
-fn tell(half: &Half<Shared>) -> io::Result<()> {
+fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
     /// Memory for one byte that cannot be had this often is not to be had.
     const TRIES: u32 = 1000;
     let mut tries = 0;
@@ -321,7 +321,7 @@ pub(crate) struct Incoming {
     /// What the peer did against the protocol. It stays.
     broken: Option<Broken>,
     /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
-    has_asked: AtomicBool,
+    wakeup_requested: AtomicBool,
     /// The other side has ended this direction; what is in the ring by now is all.
     ended: bool,
 }
@@ -358,7 +358,7 @@ impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
         // A peer that sends again finds that we want to be told, and so meets the socket, which tells the truth: that
         // nobody is there any more, or that a forked child goes on.
-        self.0.ask();
+        self.0.request_wakeup();
     }
 }
 
@@ -408,7 +408,8 @@ impl Incoming {
     }
 
     fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
-        let Self { half, notify: NotifyOnDrop(ring), frames, has_asked, arrived, ended, broken: is_broken } = self;
+        let Self { half, notify: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken: is_broken } =
+            self;
         let received = frames.try_recv(out, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
                 *is_broken = Some(Broken::Position);
@@ -422,8 +423,8 @@ impl Incoming {
                 }
                 (0, true) => Ok(Read::of_bytes(0)),
                 (count, _) => {
-                    *has_asked.get_mut() = false;
-                    if ring.must_tell() {
+                    *wakeup_requested.get_mut() = false;
+                    if ring.should_notify() {
                         *ended |= take_datagrams(half, arrived).ended;
                     }
                     Ok(Read::of_bytes(count))
@@ -437,9 +438,9 @@ impl Incoming {
     pub(super) fn prepare_to_wait(&mut self) -> bool {
         if self.take_datagrams() {
             // It may have been the answer to what we asked.
-            self.has_asked.store(false, Ordering::Relaxed);
+            self.wakeup_requested.store(false, Ordering::Relaxed);
         }
-        self.ask();
+        self.request_wakeup();
         // What is wrong with the position, `try_recv` tells.
         self.ended || self.broken.is_some() || self.notify.0.available() != Ok(0)
     }
@@ -455,9 +456,9 @@ impl Incoming {
         some
     }
 
-    fn ask(&self) {
-        if !self.has_asked.swap(true, Ordering::Relaxed) {
-            self.notify.0.ask();
+    fn request_wakeup(&self) {
+        if !self.wakeup_requested.swap(true, Ordering::Relaxed) {
+            self.notify.0.request_wakeup();
         }
     }
 
@@ -467,7 +468,7 @@ impl Incoming {
             return true;
         }
         // Before we look, so that the descriptor announces what comes afterwards.
-        self.ask();
+        self.request_wakeup();
         let Ok(available) = self.notify.0.available() else { return true };
         let mut coming = [0; HEADER_LEN];
         let coming = &mut coming[..available.min(HEADER_LEN)];

@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::PollFlags;
 
-use super::greeting::{self, Heard, Unheard};
+use super::greeting::{self, HandshakeError, Reply};
 use super::{Incoming, KIND, Outgoing, establish};
 use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::OwnFile;
@@ -57,8 +57,8 @@ impl Handshake {
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, "connect to", &*path, detail);
-        match greeting::hear(&self.socket) {
-            Ok(Heard::Hello(theirs)) => {
+        match greeting::recv_hello(&self.socket) {
+            Ok(Reply::Hello(theirs)) => {
                 let Self { socket, peer, own_file, mine, .. } = *self;
                 // The server has seen it, and removed it. Until here we would have.
                 if let Some(own_file) = own_file {
@@ -68,30 +68,30 @@ impl Handshake {
                     .map_err(|failure| Error::io("connect to", &*path, failure))?;
                 Ok(Progress::Done(established))
             }
-            Ok(Heard::Nothing) if self.deadline.is_over() => {
+            Ok(Reply::Nothing) if self.deadline.is_over() => {
                 let detail = "the server has our hello and does not answer".to_owned();
                 Err(Attempt::Failed(
                     error(ErrorKind::TimedOut, detail)
                         .next("the server is stopped or overloaded; try again, or allow more time"),
                 ))
             }
-            Ok(Heard::Nothing) => Ok(Progress::Waiting(self)),
-            Ok(Heard::Refused(Reason::Denied)) => {
+            Ok(Reply::Nothing) => Ok(Progress::Waiting(self)),
+            Ok(Reply::Refused(Reason::Denied)) => {
                 let detail = "the server's policy does not let us in".to_owned();
                 Err(Attempt::Failed(error(ErrorKind::Refused, detail)))
             }
-            Ok(Heard::Refused(Reason::Busy)) => {
+            Ok(Reply::Refused(Reason::Busy)) => {
                 let detail = "the server has all the clients that it may have".to_owned();
                 Err(Attempt::Again(error(ErrorKind::Busy, detail).next("try again later, or raise its limits")))
             }
-            Ok(Heard::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(&path))),
-            Ok(Heard::End) => {
+            Ok(Reply::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(&path))),
+            Ok(Reply::End) => {
                 let detail = "the server ended the handshake".to_owned();
                 let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");
                 Err(socket::not_served(found, &path, busy))
             }
-            Err(Unheard::Io(failure)) => Err(Attempt::Failed(Error::io("connect to", path, failure))),
-            Err(unheard) => Err(Attempt::Failed(error(ErrorKind::Protocol, unheard.to_string()))),
+            Err(HandshakeError::Io(failure)) => Err(Attempt::Failed(Error::io("connect to", path, failure))),
+            Err(bad) => Err(Attempt::Failed(error(ErrorKind::Protocol, bad.to_string()))),
         }
     }
 

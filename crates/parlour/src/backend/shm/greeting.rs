@@ -40,7 +40,7 @@ fn send(socket: impl AsFd, greeting: Greeting, control: &mut SendAncillaryBuffer
 }
 
 /// What was to be heard.
-pub(super) enum Heard {
+pub(super) enum Reply {
     /// The peer's memory, checked and mapped.
     Hello(Mapping),
     Refused(Reason),
@@ -52,7 +52,7 @@ pub(super) enum Heard {
 
 /// What is wrong with what was heard.
 #[derive(Debug)]
-pub(super) enum Unheard {
+pub(super) enum HandshakeError {
     Greeting(BadGreeting),
     /// So many descriptors came along, of which none is kept.
     Descriptors(usize),
@@ -60,7 +60,7 @@ pub(super) enum Unheard {
     Io(io::Error),
 }
 
-impl fmt::Display for Unheard {
+impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Greeting(BadGreeting(what)) => write!(f, "its greeting is none of ours: {what}"),
@@ -72,7 +72,7 @@ impl fmt::Display for Unheard {
 }
 
 /// Receives a greeting, without waiting for it. Descriptors that are not what is expected are closed.
-pub(super) fn hear(socket: impl AsFd) -> Result<Heard, Unheard> {
+pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
     // One byte more, to tell a longer datagram; two descriptors, to tell more than one. Of any others the kernel lets
     // go, and says so.
     let mut bytes = [0; HELLO_LEN + 1];
@@ -82,10 +82,10 @@ pub(super) fn hear(socket: impl AsFd) -> Result<Heard, Unheard> {
         let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
         match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
             Ok(received) => break received,
-            Err(Errno::AGAIN) => return Ok(Heard::Nothing),
+            Err(Errno::AGAIN) => return Ok(Reply::Nothing),
             // Reset: the peer went without hearing us. What it said before is still there to be received.
             Err(Errno::INTR | Errno::CONNRESET) => {}
-            Err(errno) => return Err(Unheard::Io(errno.into())),
+            Err(errno) => return Err(HandshakeError::Io(errno.into())),
         }
     };
     let mut descriptors = Vec::new();
@@ -95,24 +95,28 @@ pub(super) fn hear(socket: impl AsFd) -> Result<Heard, Unheard> {
         }
     }
     if received.bytes == 0 && descriptors.is_empty() {
-        return Ok(Heard::End);
+        return Ok(Reply::End);
     }
-    let greeting = Greeting::parse(&bytes[..received.bytes]).map_err(Unheard::Greeting)?;
+    let greeting = Greeting::parse(&bytes[..received.bytes]).map_err(HandshakeError::Greeting)?;
     let count = descriptors.len();
     if received.flags.contains(ReturnFlags::CTRUNC) {
         // There was room for two: when fewer came, this process had no place for them.
-        return Err(if count < 2 { Unheard::Io(Errno::MFILE.into()) } else { Unheard::Descriptors(count) });
+        return Err(if count < 2 {
+            HandshakeError::Io(Errno::MFILE.into())
+        } else {
+            HandshakeError::Descriptors(count)
+        });
     }
     match (greeting, descriptors.pop()) {
         (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {
             // The descriptor is not needed any more once it is mapped.
-            Mapping::adopt(memfd, ring_size).map(Heard::Hello).map_err(|bad| match bad {
+            Mapping::adopt(memfd, ring_size).map(Reply::Hello).map_err(|bad| match bad {
                 // What keeps us from mapping it is no fault of the peer.
-                BadMemory::Io(error) => Unheard::Io(error),
-                bad => Unheard::Memory(bad),
+                BadMemory::Io(error) => HandshakeError::Io(error),
+                bad => HandshakeError::Memory(bad),
             })
         }
-        (Greeting::Refused(reason), None) => Ok(Heard::Refused(reason)),
-        (Greeting::Hello { .. } | Greeting::Refused(_), _) => Err(Unheard::Descriptors(count)),
+        (Greeting::Refused(reason), None) => Ok(Reply::Refused(reason)),
+        (Greeting::Hello { .. } | Greeting::Refused(_), _) => Err(HandshakeError::Descriptors(count)),
     }
 }

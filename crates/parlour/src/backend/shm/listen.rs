@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-use super::greeting::{self, Heard, Unheard};
+use super::greeting::{self, HandshakeError, Reply};
 use super::{Incoming, KIND, Outgoing, establish};
 use crate::admission::{Admission, Permit};
 use crate::backend::attempt::Established;
@@ -97,12 +97,12 @@ impl Listener {
         let Accepted { socket, peer, permit } = accepted;
         let deadline = Instant::now() + self.handshake_timeout;
         let handshake = Handshake { socket, peer, permit, deadline };
-        match greeting::hear(&handshake.socket) {
-            Ok(Heard::Nothing) => {
+        match greeting::recv_hello(&handshake.socket) {
+            Ok(Reply::Nothing) => {
                 self.note(handshake);
                 Ok(None)
             }
-            heard => Ok(self.complete(handshake, heard)),
+            reply => Ok(self.complete(handshake, reply)),
         }
     }
 
@@ -123,38 +123,38 @@ impl Listener {
 
     fn advance_handshake(&mut self, number: usize) -> Option<Established<Outgoing, Incoming>> {
         let place = self.handshakes.get_mut(number)?;
-        let heard = greeting::hear(&place.as_ref()?.socket);
-        if matches!(heard, Ok(Heard::Nothing)) {
+        let reply = greeting::recv_hello(&place.as_ref()?.socket);
+        if matches!(reply, Ok(Reply::Nothing)) {
             return None;
         }
         let handshake = place.take()?;
         self.interest.remove(&handshake.socket);
-        self.complete(handshake, heard)
+        self.complete(handshake, reply)
     }
 
     /// Answers a client that has said hello, with our own memory.
     fn complete(
         &self,
         handshake: Handshake,
-        heard: Result<Heard, greeting::Unheard>,
+        reply: Result<Reply, greeting::HandshakeError>,
     ) -> Option<Established<Outgoing, Incoming>> {
-        let theirs = match heard {
-            Ok(Heard::Hello(theirs)) => theirs,
-            Ok(Heard::End | Heard::Nothing) => {
+        let theirs = match reply {
+            Ok(Reply::Hello(theirs)) => theirs,
+            Ok(Reply::End | Reply::Nothing) => {
                 self.give_up(handshake, Reason::Denied, "it went away during the handshake");
                 return None;
             }
-            Ok(Heard::Refused(_)) => {
+            Ok(Reply::Refused(_)) => {
                 self.give_up(handshake, Reason::Denied, "its greeting is one of servers");
                 return None;
             }
-            Err(Unheard::Io(error)) => {
+            Err(HandshakeError::Io(error)) => {
                 let why = format!("its greeting cannot be received: {}", explain(&error));
                 self.give_up(handshake, reason_of(&error), &why);
                 return None;
             }
-            Err(unheard) => {
-                self.give_up(handshake, Reason::Denied, &unheard.to_string());
+            Err(bad) => {
+                self.give_up(handshake, Reason::Denied, &bad.to_string());
                 return None;
             }
         };

@@ -78,8 +78,8 @@ impl Handshake {
         let path = path(found);
         let hello = match &mut self.state {
             State::Request { at, .. } if !at.or(self.deadline).is_over() => false,
-            State::Request { .. } => self.send_request(&path)? && self.hear_hello(&path)?,
-            State::Answer(_) => self.hear_hello(&path)?,
+            State::Request { .. } => self.send_request(&path)? && self.recv_hello(&path)?,
+            State::Answer(_) => self.recv_hello(&path)?,
         };
         match hello {
             true => self.acknowledge(found, config, &path).map(Progress::Done),
@@ -125,7 +125,7 @@ impl Handshake {
     }
 
     /// SpinBudget for the server's answer, for its death and at the deadline; `true` when it is hello.
-    fn hear_hello(&mut self, path: &str) -> Result<bool, Attempt> {
+    fn recv_hello(&mut self, path: &str) -> Result<bool, Attempt> {
         let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
         let broken =
             |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, "connect to", path, detail));

@@ -287,8 +287,8 @@ impl Connection {
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, mut receiver } = self;
-        sender.set_apart();
-        receiver.incoming.set_apart();
+        sender.detach();
+        receiver.incoming.detach();
         (sender, receiver)
     }
 

@@ -71,8 +71,8 @@ impl Sender {
         self.outgoing.pending() == 0 && !self.finished
     }
 
-    pub(crate) fn set_apart(&mut self) {
-        self.outgoing.set_apart();
+    pub(crate) fn detach(&mut self) {
+        self.outgoing.detach();
     }
 
     #[allow(dead_code, reason = "for the APIs that are features")]

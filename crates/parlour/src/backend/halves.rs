@@ -156,11 +156,11 @@ impl Outgoing {
     }
 
     /// From now on the halves live apart.
-    pub(crate) fn set_apart(&mut self) {
+    pub(crate) fn detach(&mut self) {
         match &mut self.flavor {
-            SendFlavor::Shm(flavor) => flavor.set_apart(),
-            SendFlavor::Packet(flavor) => flavor.set_apart(),
-            SendFlavor::Unix(flavor) => flavor.set_apart(),
+            SendFlavor::Shm(flavor) => flavor.detach(),
+            SendFlavor::Packet(flavor) => flavor.detach(),
+            SendFlavor::Unix(flavor) => flavor.detach(),
             SendFlavor::Fifo(_) => {}
         }
     }
@@ -318,11 +318,11 @@ impl Incoming {
     }
 
     /// From now on the halves live apart.
-    pub(crate) fn set_apart(&mut self) {
+    pub(crate) fn detach(&mut self) {
         match self {
-            Self::Shm(incoming) => incoming.set_apart(),
-            Self::Packet(incoming) => incoming.set_apart(),
-            Self::Unix(incoming) => incoming.set_apart(),
+            Self::Shm(incoming) => incoming.detach(),
+            Self::Packet(incoming) => incoming.detach(),
+            Self::Unix(incoming) => incoming.detach(),
             Self::Fifo(_) => {}
         }
     }

@@ -123,8 +123,8 @@ impl Outgoing {
         self.half.end()
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
@@ -338,8 +338,8 @@ impl Incoming {
         self.max
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> &Arc<SharedFd> {

@@ -29,7 +29,7 @@ pub(super) struct Half<T = ()> {
     direction: Direction,
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
     /// closed, and not shut down, because a forked child may go on with its own copy of it.
-    apart: bool,
+    detached: bool,
     fds: Fds,
     process: Process,
 }
@@ -93,7 +93,7 @@ impl<T> Half<T> {
             false if refuses_descriptors(&*socket) => Fds::Refused,
             false => Fds::Faulty,
         };
-        let half = |direction| Self { socket: Arc::clone(&socket), direction, apart: false, fds, process };
+        let half = |direction| Self { socket: Arc::clone(&socket), direction, detached: false, fds, process };
         (half(Direction::Incoming), half(Direction::Outgoing))
     }
 
@@ -102,8 +102,8 @@ impl<T> Half<T> {
         &self.socket
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.apart = true;
+    pub(super) fn detach(&mut self) {
+        self.detached = true;
     }
 
     /// Ends this half's direction now.
@@ -235,8 +235,8 @@ impl<T> AsFd for Half<T> {
 
 impl<T> Drop for Half<T> {
     fn drop(&mut self) {
-        let other_lives = self.socket.let_go() > 0;
-        if self.apart && other_lives && self.process.is_current() {
+        let other_lives = self.socket.release() > 0;
+        if self.detached && other_lives && self.process.is_current() {
             // A peer that has gone has ended both directions already.
             let _ = self.end();
         }

@@ -73,8 +73,8 @@ impl Outgoing {
         self.half.end()
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
@@ -100,8 +100,8 @@ impl Incoming {
         self.frames.try_recv(out, |spaces| self.half.read(spaces))
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> &Arc<SharedFd> {

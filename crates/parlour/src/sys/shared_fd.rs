@@ -35,12 +35,12 @@ impl<T> SharedFd<T> {
 
 impl<T: ?Sized> SharedFd<T> {
     /// What comes with the descriptor.
-    pub(crate) fn companion(&self) -> &T {
+    pub(crate) fn data(&self) -> &T {
         &self.with
     }
 
     /// One of them uses it no more; how many are left.
-    pub(crate) fn let_go(&self) -> u32 {
+    pub(crate) fn release(&self) -> u32 {
         self.users.fetch_sub(1, Ordering::AcqRel).saturating_sub(1)
     }
 }

@@ -273,8 +273,8 @@ impl Connection {
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, receiver } = self;
-        let (receiver, readiness) = receiver.set_apart();
-        sender.set_apart(readiness);
+        let (receiver, readiness) = receiver.detach();
+        sender.detach(readiness);
         (sender, receiver)
     }
 

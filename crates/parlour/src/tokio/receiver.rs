@@ -56,8 +56,8 @@ impl Receiver {
     }
 
     /// From now on it lives apart. Gives the other half's share in the registration.
-    pub(super) fn set_apart(mut self) -> (Self, Option<Arc<Readiness>>) {
-        self.half.incoming.set_apart();
+    pub(super) fn detach(mut self) -> (Self, Option<Arc<Readiness>>) {
+        self.half.incoming.detach();
         let is_of_both = self.of_both().is_some();
         let readiness = match self.readiness {
             Registered::Here(readiness) if is_of_both => Arc::new(readiness),

@@ -39,8 +39,8 @@ impl Sender {
     }
 
     /// From now on it lives apart, with its share in the registration of the socket, if that is what it sends on.
-    pub(super) fn set_apart(&mut self, readiness: Option<Arc<Readiness>>) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self, readiness: Option<Arc<Readiness>>) {
+        self.half.detach();
         if self.half.send_fd().is_some() && readiness.is_some() {
             self.readiness = readiness;
         }

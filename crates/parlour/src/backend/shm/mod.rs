@@ -107,11 +107,11 @@ impl Sides for Socket {
     type Memory<'a> = Mapped<'a>;
 
     fn mine(&self) -> Mapped<'_> {
-        self.companion().memory.mine()
+        self.data().memory.mine()
     }
 
     fn peers(&self) -> Mapped<'_> {
-        self.companion().memory.peers()
+        self.data().memory.peers()
     }
 }
 
@@ -231,8 +231,8 @@ impl Outgoing {
         self.half.end()
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> Option<&Arc<Socket>> {
@@ -247,7 +247,7 @@ impl Drop for Outgoing {
 }
 
 fn peer_state(half: &Half<Shared>) -> &PeerState {
-    &half.fd().companion().peer_state
+    &half.fd().data().peer_state
 }
 
 /// Puts into the ring what there is room for, as a write to a socket would, and wakes the peer if it has asked for that.
@@ -476,8 +476,8 @@ impl Incoming {
         available >= self.frames.missing(coming) || (self.ended && available == 0)
     }
 
-    pub(super) fn set_apart(&mut self) {
-        self.half.set_apart();
+    pub(super) fn detach(&mut self) {
+        self.half.detach();
     }
 
     pub(super) fn fd(&self) -> &Arc<Socket> {

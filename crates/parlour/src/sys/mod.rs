@@ -5,7 +5,6 @@
 
 pub(crate) mod credentials;
 pub(crate) mod fork;
-pub(crate) mod lent_pages;
 pub(crate) mod listen_fds;
 pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;
@@ -13,3 +12,4 @@ pub(crate) mod pass_rights;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
 pub(crate) mod shared_fd;
+pub(crate) mod splice_pages;

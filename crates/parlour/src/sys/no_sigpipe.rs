@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn nor_do_lent_pages_raise_one() {
-        use crate::sys::lent_pages::LentPages;
-        write_and_see_whether_a_signal_comes(|fifo, _| LentPages::new(1).unwrap().lend(0..1, fifo));
+        use crate::sys::splice_pages::SplicePages;
+        write_and_see_whether_a_signal_comes(|fifo, _| SplicePages::new(1).unwrap().lend(0..1, fifo));
     }
 }

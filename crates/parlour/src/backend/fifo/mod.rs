@@ -31,7 +31,7 @@ use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::write_buffer::WriteBuffer;
-use splice::{LARGE, Lender, Lent};
+use splice::{LARGE, SpliceBuffer, Spliced};
 
 const FILE: &str = Transport::Fifo.file_name();
 /// The mode of every FIFO here: they are for one user.
@@ -105,7 +105,7 @@ fn establish(
     max: MessageMax,
 ) -> Established<Outgoing, Incoming> {
     let incoming = Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) };
-    let outgoing = Outgoing { fifo: Some(MayShare::Alone(writer)), is_large: false, lender: None };
+    let outgoing = Outgoing { fifo: Some(MayShare::Alone(writer)), is_large: false, splice: None };
     Established { outgoing, incoming, peer, permit }
 }
 
@@ -121,21 +121,21 @@ pub(super) enum Room {
 /// Writes without waiting, and without a signal.
 fn write(
     fifo: BorrowedFd<'_>,
-    lender: &mut Option<Box<Lender>>,
+    splice: &mut Option<Box<SpliceBuffer>>,
     room: Room,
     pieces: &[IoSlice<'_>],
 ) -> io::Result<usize> {
-    if let Some(lending) = lender {
+    if let Some(lending) = splice {
         match (lending.write(fifo, pieces), room) {
-            (Ok(Lent::Some(count)), _) => return Ok(count),
-            (Ok(Lent::NoRoom), Room::Much) => return Err(ErrorKind::WouldBlock.into()),
-            (Ok(Lent::NoRoom | Lent::TooShort), _) => {}
+            (Ok(Spliced::Some(count)), _) => return Ok(count),
+            (Ok(Spliced::NoRoom), Room::Much) => return Err(ErrorKind::WouldBlock.into()),
+            (Ok(Spliced::NoRoom | Spliced::TooShort), _) => {}
             (Err(error), _) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::BrokenPipe => return Err(error),
                 // A system that does not have it, or forbids it (seccomp(2)).
                 _ => {
                     tracing::debug!(%error, "long messages are copied into the FIFO");
-                    *lender = None;
+                    *splice = None;
                 }
             },
         }
@@ -149,7 +149,7 @@ pub(crate) struct Outgoing {
     /// The FIFO was made larger, as far as it may be.
     is_large: bool,
     /// What makes long messages cheaper, where there is some.
-    lender: Option<Box<Lender>>,
+    splice: Option<Box<SpliceBuffer>>,
 }
 
 impl Outgoing {
@@ -163,16 +163,16 @@ impl Outgoing {
         if !self.is_large && message_len(parts) >= LONG {
             self.enlarge();
         }
-        let Self { fifo, lender, .. } = self;
+        let Self { fifo, splice, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = stream::try_send(write_buffer, parts, sent, |pieces| write(fifo.as_fd(), lender, room, pieces));
+        let result = stream::try_send(write_buffer, parts, sent, |pieces| write(fifo.as_fd(), splice, room, pieces));
         self.end_if_broken(result)
     }
 
     pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
-        let Self { fifo, lender, .. } = self;
+        let Self { fifo, splice, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
-        let result = stream::try_flush(write_buffer, |pieces| write(fifo.as_fd(), lender, Room::Any, pieces));
+        let result = stream::try_flush(write_buffer, |pieces| write(fifo.as_fd(), splice, Room::Any, pieces));
         self.end_if_broken(result)
     }
 
@@ -185,7 +185,7 @@ impl Outgoing {
             tracing::debug!(%errno, "the FIFO stays as it is");
             fcntl_getpipe_size(fifo)
         });
-        self.lender = capacity.ok().and_then(Lender::new).map(Box::new);
+        self.splice = capacity.ok().and_then(SpliceBuffer::new).map(Box::new);
     }
 
     /// A broken pipe is final: whoever opens the FIFO for reading later must not get the rest.
@@ -204,7 +204,7 @@ impl Outgoing {
     /// What the FIFO still holds of the pages that it was lent stays there.
     fn end(&mut self) {
         self.fifo = None;
-        self.lender = None;
+        self.splice = None;
     }
 
     pub(super) fn fd(&self) -> Option<BorrowedFd<'_>> {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::io::ioctl_fionread;
 
-use crate::sys::lent_pages::LentPages;
+use crate::sys::splice_pages::SplicePages;
 
 /// How much is lent at once: a message of 64 KiB with its header. Measured: 32 KiB are as good for that and worse for
 /// longer ones.
@@ -34,7 +34,7 @@ static LENDERS: AtomicUsize = AtomicUsize::new(0);
 
 /// What became of some pieces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Lent {
+pub(super) enum Spliced {
     /// So many bytes of them were lent.
     Some(usize),
     /// There is too little room in the FIFO to lend it any.
@@ -45,8 +45,8 @@ pub(super) enum Lent {
 
 /// What one FIFO is lent: memory that is filled round and round.
 #[derive(Debug)]
-pub(super) struct Lender {
-    pages: LentPages,
+pub(super) struct SpliceBuffer {
+    pages: SplicePages,
     /// Where the next piece goes.
     next: usize,
     /// How much the FIFO may hold for us to lend it more.
@@ -55,7 +55,7 @@ pub(super) struct Lender {
     unread: usize,
 }
 
-impl Lender {
+impl SpliceBuffer {
     /// For a FIFO that holds so many bytes; `None` when that is not to be had, now or here.
     pub(super) fn new(capacity: usize) -> Option<Self> {
         if cfg!(parlour_fifo_writes) {
@@ -64,7 +64,7 @@ impl Lender {
         if !has_place(&LENDERS) {
             return None;
         }
-        match LentPages::new(LENGTH) {
+        match SplicePages::new(LENGTH) {
             Ok(pages) => Some(Self { pages, next: 0, capacity: capacity.min(LARGE), unread: 0 }),
             Err(_) => {
                 LENDERS.fetch_sub(1, Ordering::Relaxed);
@@ -79,10 +79,10 @@ impl Lender {
     /// asked, whoever else has put something in (we ourselves, or a forked child), with what was lent since. With the new piece
     /// that is no more than `capacity`, and so the piece, which lies in front of it in a circle of `capacity + PIECE`, of which
     /// going back to the beginning wastes less than a piece, cannot touch it.
-    pub(super) fn write(&mut self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<Lent> {
+    pub(super) fn write(&mut self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<Spliced> {
         let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
         if wanted < PIECE_MIN {
-            return Ok(Lent::TooShort);
+            return Ok(Spliced::TooShort);
         }
         let wanted = wanted.min(PIECE);
         if self.room() < wanted {
@@ -91,7 +91,7 @@ impl Lender {
         }
         let length = wanted.min(self.room());
         if length < PIECE_MIN {
-            return Ok(Lent::NoRoom);
+            return Ok(Spliced::NoRoom);
         }
         if LENGTH - self.next < length {
             self.next = 0;
@@ -101,7 +101,7 @@ impl Lender {
         let lent = self.pages.lend(place, fifo)?;
         self.next += lent;
         self.unread += lent;
-        Ok(Lent::Some(lent))
+        Ok(Spliced::Some(lent))
     }
 
     fn room(&self) -> usize {
@@ -109,7 +109,7 @@ impl Lender {
     }
 }
 
-impl Drop for Lender {
+impl Drop for SpliceBuffer {
     fn drop(&mut self) {
         LENDERS.fetch_sub(1, Ordering::Relaxed);
     }
@@ -148,8 +148,8 @@ mod tests {
         (reader, writer)
     }
 
-    fn lender(writer: &OwnedFd) -> Lender {
-        Lender::new(fcntl_getpipe_size(writer).unwrap()).unwrap()
+    fn splice(writer: &OwnedFd) -> SpliceBuffer {
+        SpliceBuffer::new(fcntl_getpipe_size(writer).unwrap()).unwrap()
     }
 
     /// Bytes that do not repeat at any distance at which memory is used again.
@@ -160,7 +160,7 @@ mod tests {
     /// Puts a stream through a FIFO in messages of these lengths, over and over, and reads so much whenever it is full. Says
     /// how often something was lent, and how often written.
     fn put_through(
-        lender: &mut Lender,
+        splice: &mut SpliceBuffer,
         (reader, writer): &(OwnedFd, OwnedFd),
         stream: &[u8],
         lengths: &[usize],
@@ -177,12 +177,12 @@ mod tests {
         for &length in lengths.iter().cycle() {
             let (mut message, behind) = left.split_at(length.min(left.len()));
             while !message.is_empty() {
-                let put = match lender.write(writer.as_fd(), &[IoSlice::new(message)]) {
-                    Ok(Lent::Some(count)) => {
+                let put = match splice.write(writer.as_fd(), &[IoSlice::new(message)]) {
+                    Ok(Spliced::Some(count)) => {
                         counts[0] += 1;
                         count
                     }
-                    Ok(Lent::NoRoom | Lent::TooShort) => {
+                    Ok(Spliced::NoRoom | Spliced::TooShort) => {
                         counts[1] += 1;
                         rustix::io::write(writer, &message[..message.len().min(5000)]).unwrap_or(0)
                     }
@@ -210,7 +210,7 @@ mod tests {
     fn memory_is_used_again_only_when_it_was_read() {
         for capacity in [65_536, 262_144] {
             let fifo = fifo(capacity);
-            let [lent, written] = put_through(&mut lender(&fifo.1), &fifo, &stream(3_000_000), &[1 << 20], 65_536);
+            let [lent, written] = put_through(&mut splice(&fifo.1), &fifo, &stream(3_000_000), &[1 << 20], 65_536);
             assert!(lent > 40, "{lent} lent and {written} written with {capacity}");
         }
     }
@@ -218,12 +218,12 @@ mod tests {
     #[test]
     fn a_fifo_that_becomes_larger_meanwhile_holds_nothing_twice() {
         let fifo = fifo(65_536);
-        let mut lender = lender(&fifo.1);
+        let mut splice = splice(&fifo.1);
         fcntl_setpipe_size(&fifo.1, 1 << 20).unwrap();
-        put_through(&mut lender, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
+        put_through(&mut splice, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
         // Nor one that is larger than any should be.
-        let mut lender = Lender::new(1 << 20).unwrap();
-        put_through(&mut lender, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
+        let mut splice = SpliceBuffer::new(1 << 20).unwrap();
+        put_through(&mut splice, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
     }
 
     proptest! {
@@ -235,22 +235,22 @@ mod tests {
             at_once in 1_000usize..400_000,
         ) {
             let fifo = fifo(capacity);
-            put_through(&mut lender(&fifo.1), &fifo, &stream(1_500_000), &lengths, at_once);
+            put_through(&mut splice(&fifo.1), &fifo, &stream(1_500_000), &lengths, at_once);
         }
     }
 
     #[test]
     fn a_full_fifo_takes_nothing_and_one_with_little_room_is_written_to() {
         let fifo = fifo(65_536);
-        let mut lender = lender(&fifo.1);
+        let mut splice = splice(&fifo.1);
         let message = stream(100_000);
-        let mut lend = || lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]);
+        let mut lend = || splice.write(fifo.1.as_fd(), &[IoSlice::new(&message)]);
         while rustix::io::write(&fifo.1, &[1; 4096]) != Err(Errno::AGAIN) {}
-        assert_eq!(lend().unwrap(), Lent::NoRoom);
+        assert_eq!(lend().unwrap(), Spliced::NoRoom);
         rustix::io::read(&fifo.0, &mut [0; PIECE_MIN - 4096]).unwrap();
-        assert_eq!(lend().unwrap(), Lent::NoRoom);
+        assert_eq!(lend().unwrap(), Spliced::NoRoom);
         rustix::io::read(&fifo.0, &mut [0; 4096]).unwrap();
-        assert_eq!(lend().unwrap(), Lent::Some(PIECE_MIN));
+        assert_eq!(lend().unwrap(), Spliced::Some(PIECE_MIN));
     }
 
     #[test]
@@ -260,10 +260,10 @@ mod tests {
         for _ in 0..14 {
             rustix::io::write(&fifo.1, &[1; 2049]).unwrap();
         }
-        let mut lender = lender(&fifo.1);
+        let mut splice = splice(&fifo.1);
         let message = stream(30_000);
-        assert_eq!(lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap(), Lent::Some(8192));
-        let error = lender.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap_err();
+        assert_eq!(splice.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap(), Spliced::Some(8192));
+        let error = splice.write(fifo.1.as_fd(), &[IoSlice::new(&message)]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
     }
 

@@ -14,17 +14,17 @@ use super::no_sigpipe;
 
 /// Private pages, and nobody else's: not from the heap, where what a FIFO still holds would be given to somebody else.
 #[derive(Debug)]
-pub(crate) struct LentPages {
+pub(crate) struct SplicePages {
     start: NonNull<u8>,
     length: usize,
 }
 
 // SAFETY: the memory is this value's alone, and stays where it is whichever thread holds it.
-unsafe impl Send for LentPages {}
+unsafe impl Send for SplicePages {}
 // SAFETY: through a shared reference it is only read.
-unsafe impl Sync for LentPages {}
+unsafe impl Sync for SplicePages {}
 
-impl LentPages {
+impl SplicePages {
     /// Maps so many bytes, all of them 0. They take no memory before they are written to.
     pub(crate) fn new(length: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
@@ -55,7 +55,7 @@ impl LentPages {
     }
 }
 
-impl Drop for LentPages {
+impl Drop for SplicePages {
     fn drop(&mut self) {
         // SAFETY: our own mapping, to which no reference is left.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
@@ -72,11 +72,11 @@ mod tests {
     #[test]
     fn what_a_fifo_holds_outlives_the_memory_that_it_was_lent_from() {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let mut pages = LentPages::new(8192).unwrap();
+        let mut pages = SplicePages::new(8192).unwrap();
         pages.bytes().fill(7);
         assert_eq!(pages.lend(100..5000, writer.as_fd()).unwrap(), 4900);
         drop(pages);
-        let mut others = LentPages::new(8192).unwrap();
+        let mut others = SplicePages::new(8192).unwrap();
         others.bytes().fill(8);
         let mut read = [0; 8192];
         assert_eq!(rustix::io::read(&reader, &mut read).unwrap(), 4900);
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn bytes_beyond_the_end_are_refused() {
         let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let error = LentPages::new(4096).unwrap().lend(0..4097, writer.as_fd()).unwrap_err();
+        let error = SplicePages::new(4096).unwrap().lend(0..4097, writer.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

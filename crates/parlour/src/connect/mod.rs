@@ -88,7 +88,7 @@ pub(crate) struct Connecting {
     timeout: Duration,
     yields: u32,
     /// Until when a server may appear.
-    patience: Deadline,
+    wait_deadline: Deadline,
     /// Until when a server that is there has to let us in.
     deadline: Deadline,
     rest: Duration,
@@ -100,15 +100,15 @@ pub(crate) struct Connecting {
 
 enum State {
     /// A round through the bases begins.
-    Look,
+    Scan,
     /// It waits for an answer.
-    Shake(Box<Round>, Handshake),
+    Handshake(Box<Round>, Handshake),
     /// A server is there and had no time; at this time it is tried again.
-    Rest(Deadline),
+    Backoff(Deadline),
     /// Nobody is there, until something happens where a server could appear.
     Watch,
     /// Something has; at this time it is looked at.
-    Settle(Deadline),
+    Debounce(Deadline),
 }
 
 impl Connecting {
@@ -121,12 +121,12 @@ impl Connecting {
             config: options.config(),
             timeout: options.timeout,
             yields: options.yields,
-            patience: Deadline::after(options.wait_for_server),
+            wait_deadline: Deadline::after(options.wait_for_server),
             deadline: Deadline::after(options.timeout),
             rest: REST_MIN,
             no_time: None,
             watch: None,
-            state: State::Look,
+            state: State::Scan,
         })
     }
 
@@ -135,43 +135,43 @@ impl Connecting {
     /// An error is final.
     pub(crate) fn step(&mut self) -> Result<Option<Connection>> {
         loop {
-            match std::mem::replace(&mut self.state, State::Look) {
-                State::Look => {
+            match std::mem::replace(&mut self.state, State::Scan) {
+                State::Scan => {
                     let round = Round::new(&self.address)?;
                     if let Some(link) = self.go_on(Box::new(round), None)? {
                         return Ok(Some(self.connected(link)));
                     }
                 }
-                State::Shake(round, handshake) => {
+                State::Handshake(round, handshake) => {
                     if let Some(link) = self.go_on(round, Some(handshake))? {
                         return Ok(Some(self.connected(link)));
                     }
-                    if matches!(self.state, State::Shake(..)) {
+                    if matches!(self.state, State::Handshake(..)) {
                         return Ok(None);
                     }
                 }
-                State::Rest(until) if !until.is_over() => {
-                    self.state = State::Rest(until);
+                State::Backoff(until) if !until.is_over() => {
+                    self.state = State::Backoff(until);
                     return Ok(None);
                 }
-                State::Rest(_) => match self.no_time.take() {
+                State::Backoff(_) => match self.no_time.take() {
                     // An attempt without time would fail for that alone, and hide the reason.
                     Some(error) if self.deadline.is_over() => return Err(error),
                     error => self.no_time = error,
                 },
                 State::Watch => match &self.watch {
-                    Some(watch) if !self.patience.is_over() && !watch.has_seen_something() => {
+                    Some(watch) if !self.wait_deadline.is_over() && !watch.has_seen_something() => {
                         self.state = State::Watch;
                         return Ok(None);
                     }
                     // The bases are busy directories at times; what happens there need not concern us.
-                    _ => self.state = State::Settle(self.patience.or_after(REST_MIN)),
+                    _ => self.state = State::Debounce(self.wait_deadline.or_after(REST_MIN)),
                 },
-                State::Settle(until) if !until.is_over() => {
-                    self.state = State::Settle(until);
+                State::Debounce(until) if !until.is_over() => {
+                    self.state = State::Debounce(until);
                     return Ok(None);
                 }
-                State::Settle(_) => self.watch_anew()?,
+                State::Debounce(_) => self.watch_anew()?,
             }
         }
     }
@@ -180,7 +180,7 @@ impl Connecting {
     fn go_on(&mut self, mut round: Box<Round>, handshake: Option<Handshake>) -> Result<Option<Link>> {
         match round.go_on(&self.address, &self.config, self.deadline, handshake) {
             Ok(Progress::Done(link)) => return Ok(Some(*link)),
-            Ok(Progress::Waiting(handshake)) => self.state = State::Shake(round, handshake),
+            Ok(Progress::Waiting(handshake)) => self.state = State::Handshake(round, handshake),
             // So does one that has too little time.
             Err(Attempt::Failed(error)) if error.kind() == ErrorKind::TimedOut => {
                 return Err(self.no_time.take().unwrap_or(error));
@@ -188,10 +188,10 @@ impl Connecting {
             Err(Attempt::Failed(error)) => return Err(error),
             Err(Attempt::Again(error)) => {
                 self.no_time = Some(error);
-                self.state = State::Rest(self.deadline.or_after(self.rest));
+                self.state = State::Backoff(self.deadline.or_after(self.rest));
                 self.rest = (self.rest * 2).min(REST_MAX);
             }
-            Err(Attempt::Absent(error)) if self.patience.is_over() => return Err(error),
+            Err(Attempt::Absent(error)) if self.wait_deadline.is_over() => return Err(error),
             Err(Attempt::Absent(_)) if self.watch.is_some() => self.state = State::Watch,
             // What appears between an attempt and the watch is found by the next attempt.
             Err(Attempt::Absent(_)) => self.watch_anew()?,
@@ -205,7 +205,7 @@ impl Connecting {
         self.deadline = Deadline::after(self.timeout);
         self.rest = REST_MIN;
         self.no_time = None;
-        self.state = State::Look;
+        self.state = State::Scan;
         Ok(())
     }
 
@@ -217,11 +217,11 @@ impl Connecting {
     /// What the next step waits for.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
-            State::Look => WaitSet::until(Deadline::after(Duration::ZERO)),
-            State::Shake(_, handshake) => handshake.wait_set(),
-            State::Rest(until) | State::Settle(until) => WaitSet::until(*until),
+            State::Scan => WaitSet::until(Deadline::after(Duration::ZERO)),
+            State::Handshake(_, handshake) => handshake.wait_set(),
+            State::Backoff(until) | State::Debounce(until) => WaitSet::until(*until),
             State::Watch => match &self.watch {
-                Some(watch) => watch.wait_set(self.patience),
+                Some(watch) => watch.wait_set(self.wait_deadline),
                 None => WaitSet::until(Deadline::after(Duration::ZERO)),
             },
         }

@@ -61,8 +61,8 @@ impl Watch {
         some
     }
 
-    pub(super) fn wait_set(&self, patience: Deadline) -> WaitSet<'_> {
-        let waits = WaitSet::until(patience.or(self.spin_once));
+    pub(super) fn wait_set(&self, wait_deadline: Deadline) -> WaitSet<'_> {
+        let waits = WaitSet::until(wait_deadline.or(self.spin_once));
         match &self.inotify {
             Some(inotify) => waits.and(inotify.as_fd(), PollFlags::IN),
             None => waits,

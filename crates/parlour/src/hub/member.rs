@@ -37,7 +37,7 @@ pub(super) struct Member {
     /// It is among those that wait for their turn.
     pub(super) is_ready: bool,
     /// It is among those for which something is to be written.
-    pub(super) is_fed: bool,
+    pub(super) is_dirty: bool,
     /// The channel takes no more; the descriptor announces when it does.
     pub(super) is_full: bool,
     /// It has finished sending.
@@ -45,7 +45,7 @@ pub(super) struct Member {
     /// We send no more once what waits is gone.
     finishing: bool,
     /// It receives no more, and something that was sent to it was not received.
-    is_deaf: bool,
+    write_closed: bool,
 }
 
 /// What one try to receive brought.
@@ -83,11 +83,11 @@ impl Member {
             is_readable: true,
             is_ending: false,
             is_ready: false,
-            is_fed: false,
+            is_dirty: false,
             is_full: false,
             is_finished: false,
             finishing: false,
-            is_deaf: false,
+            write_closed: false,
         }
     }
 
@@ -102,7 +102,7 @@ impl Member {
 
     /// Whether anything more can be sent to it.
     pub(super) fn receives(&self) -> bool {
-        !self.is_deaf && !self.finishing
+        !self.write_closed && !self.finishing
     }
 
     /// Whether it is to be read from.
@@ -142,13 +142,13 @@ impl Member {
         let Some(fd) = self.outgoing.fd() else { return true };
         let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.is_deaf
+        self.write_closed
             || poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// What is wrong with an end between messages.
     pub(super) fn fault_at_the_end(&self) -> Option<Fault> {
-        (self.is_deaf || self.unsent() > 0).then_some(Fault::Reset)
+        (self.write_closed || self.unsent() > 0).then_some(Fault::Reset)
     }
 
     /// Takes a message to be sent, if it may wait or need not.
@@ -166,7 +166,7 @@ impl Member {
         if !self.is_full && self.write(message, &mut gone)? {
             return Ok(Offered::Taken);
         }
-        if self.is_deaf {
+        if self.write_closed {
             return Ok(Offered::Lost);
         }
         if gone > 0 {
@@ -210,7 +210,7 @@ impl Member {
                 }
                 // It may have sent something before it went, which is still to be received.
                 Err(Fault::Disconnected) => {
-                    self.is_deaf = true;
+                    self.write_closed = true;
                     self.is_full = false;
                     self.outgoing.discard();
                     self.is_readable = true;

@@ -133,9 +133,9 @@ pub struct Hub {
     ready: VecDeque<u32>,
     turn: Turn,
     /// Those for whom something is to be written, by their places.
-    fed: Vec<u32>,
+    dirty: Vec<u32>,
     /// Since when the first of them waits.
-    fed_since: Option<Instant>,
+    dirty_since: Option<Instant>,
     message_max: usize,
     unsent_max: usize,
     when_slow: WhenSlow,
@@ -200,8 +200,8 @@ impl Hub {
             events: VecDeque::new(),
             ready: VecDeque::new(),
             turn: Turn::default(),
-            fed: Vec::new(),
-            fed_since: None,
+            dirty: Vec::new(),
+            dirty_since: None,
             message_max: of_server.message_max,
             unsent_max: *unsent_max,
             when_slow: *when_slow,

@@ -73,7 +73,7 @@ impl Hub {
             };
             match (offered, self.when_slow) {
                 (Offered::Taken, _) => {
-                    self.is_fed(client);
+                    self.is_dirty(client);
                     return Ok(Offered::Taken);
                 }
                 (Offered::Lost, _) => {
@@ -98,7 +98,7 @@ impl Hub {
     /// Waits until a client takes something; `false` at the deadline.
     fn wait_for_room(&mut self, client: Client, deadline: Deadline) -> Result<bool> {
         // It may be that the client waits for what another one is about to be told.
-        self.flush_fed();
+        self.flush_dirty();
         let Some(fd) = self.members.get(client).and_then(|member| member.outgoing.fd()) else { return Ok(true) };
         let mut fds = [
             PollFd::from_borrowed_fd(fd, PollFlags::OUT),
@@ -118,7 +118,7 @@ impl Hub {
     /// [`ErrorKind::NameLost`]: this is a forked child.
     pub fn flush(&mut self) -> Result<()> {
         self.check_process(SEND)?;
-        self.flush_fed();
+        self.flush_dirty();
         Ok(())
     }
 
@@ -162,36 +162,36 @@ impl Hub {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_full = false;
         if member.unsent() > 0 {
-            self.is_fed(client);
+            self.is_dirty(client);
         }
     }
 
     /// Notes that something is to be written for a client.
-    fn is_fed(&mut self, client: Client) {
+    fn is_dirty(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
-        if !member.is_fed && !member.is_full {
-            member.is_fed = true;
-            self.fed.push(client.place);
-            self.fed_since.get_or_insert_with(Instant::now);
+        if !member.is_dirty && !member.is_full {
+            member.is_dirty = true;
+            self.dirty.push(client.place);
+            self.dirty_since.get_or_insert_with(Instant::now);
         }
     }
 
     /// Writes what waits, as far as the system takes it.
-    pub(super) fn flush_fed(&mut self) {
-        self.fed_since = None;
-        let mut fed = mem::take(&mut self.fed);
+    pub(super) fn flush_dirty(&mut self) {
+        self.dirty_since = None;
+        let mut fed = mem::take(&mut self.dirty);
         for place in fed.drain(..) {
             if let Some(client) = self.members.client_at(place) {
                 self.flush_one(client);
             }
         }
         // Nobody is noted while they are written to. The memory is used again.
-        self.fed = fed;
+        self.dirty = fed;
     }
 
     fn flush_one(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
-        member.is_fed = false;
+        member.is_dirty = false;
         match member.flush(&mut self.pool) {
             Ok(_) => self.after_writing(client),
             Err(fault) => self.end(client, Some(fault)),
@@ -209,7 +209,7 @@ impl Hub {
             }
         }
         if member.is_readable {
-            self.has_something(client);
+            self.mark_readable(client);
         }
     }
 

@@ -21,8 +21,8 @@ const ADMITTED_MAX: usize = 16;
 impl Hub {
     pub(super) fn event_until(&mut self, deadline: Deadline) -> Result<Option<Event>> {
         self.check_process(WAIT)?;
-        if self.fed_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
-            self.flush_fed();
+        if self.dirty_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
+            self.flush_dirty();
         }
         let mut budget = None;
         let mut in_time = true;
@@ -32,7 +32,7 @@ impl Hub {
             if let Some(event) = self.take() {
                 return Ok(Some(event));
             }
-            self.flush_fed();
+            self.flush_dirty();
             let more_is_here = !self.events.is_empty() || !self.ready.is_empty();
             match (more_is_here, looked_for_the_last_time) {
                 (true, true) => self.turn.left = TURNS_MAX,
@@ -143,7 +143,7 @@ impl Hub {
                 self.has_room(client);
             }
             if announced.receiving {
-                self.has_something(client);
+                self.mark_readable(client);
             }
             if announced.ended {
                 self.is_ending(client);
@@ -176,7 +176,7 @@ impl Hub {
                 continue;
             }
             self.events.push_back(Event::Joined(client, member.peer.clone()));
-            self.has_something(client);
+            self.mark_readable(client);
         }
         Ok(())
     }
@@ -193,7 +193,7 @@ impl Hub {
     }
 
     /// A client may be read from, now or when it has taken what waits for it.
-    pub(super) fn has_something(&mut self, client: Client) {
+    pub(super) fn mark_readable(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_readable = true;
         if !member.is_ready && member.wants_turn(self.unsent_max) {
@@ -206,7 +206,7 @@ impl Hub {
     fn is_ending(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_ending = true;
-        self.has_something(client);
+        self.mark_readable(client);
     }
 
     /// The connection of a client has ended.
@@ -237,8 +237,8 @@ impl Hub {
                 _ => self.ready.retain(|&place| place != client.place),
             }
         }
-        if member.is_fed {
-            self.fed.retain(|&place| place != client.place);
+        if member.is_dirty {
+            self.dirty.retain(|&place| place != client.place);
         }
         self.events.push_back(Event::Left(client, why));
     }

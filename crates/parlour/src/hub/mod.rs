@@ -23,10 +23,10 @@
 mod event;
 mod member;
 mod options;
+mod quantum;
+mod scheduler;
 mod sending;
 mod table;
-mod turn;
-mod turns;
 mod watch;
 
 use std::collections::VecDeque;
@@ -49,8 +49,8 @@ use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait};
 
 use member::Member;
+use quantum::Quantum;
 use table::Table;
-use turn::Turn;
 use watch::Watch;
 
 pub use event::{Client, Event, Why};
@@ -131,7 +131,7 @@ pub struct Hub {
     events: VecDeque<Event>,
     /// Those who have, or may have, something to say, by their places in the order of their turns.
     ready: VecDeque<u32>,
-    turn: Turn,
+    quantum: Quantum,
     /// Those for whom something is to be written, by their places.
     dirty: Vec<u32>,
     /// Since when the first of them waits.
@@ -199,7 +199,7 @@ impl Hub {
             pool: BufferPool::default(),
             events: VecDeque::new(),
             ready: VecDeque::new(),
-            turn: Turn::default(),
+            quantum: Quantum::default(),
             dirty: Vec::new(),
             dirty_since: None,
             message_max: of_server.message_max,

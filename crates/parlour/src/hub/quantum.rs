@@ -7,13 +7,13 @@ const TURN_BYTES: usize = 64 * 1024;
 
 /// How far the turn of the first one has come, and how many turns are left until the hub looks up.
 #[derive(Debug, Default)]
-pub(super) struct Turn {
+pub(super) struct Quantum {
     messages: usize,
     bytes: usize,
     pub(super) left: usize,
 }
 
-impl Turn {
+impl Quantum {
     /// Whether the turn is over with this message.
     pub(super) fn is_over_after(&mut self, bytes: usize) -> bool {
         self.messages += 1;

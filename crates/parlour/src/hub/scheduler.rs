@@ -29,20 +29,20 @@ impl Hub {
         let mut looked_for_the_last_time = false;
         loop {
             self.check_shutdown(WAIT)?;
-            if let Some(event) = self.take() {
+            if let Some(event) = self.next_ready() {
                 return Ok(Some(event));
             }
             self.flush_dirty();
             let more_is_here = !self.events.is_empty() || !self.ready.is_empty();
             match (more_is_here, looked_for_the_last_time) {
-                (true, true) => self.turn.left = TURNS_MAX,
-                (true, false) => drop(self.look()?),
+                (true, true) => self.quantum.left = TURNS_MAX,
+                (true, false) => drop(self.poll_events()?),
                 (false, true) => return Ok(None),
                 (false, false) => {
                     // What is there at the deadline is still taken, and what comes afterwards is not waited for: somebody
                     // who sends a byte at a time must not keep the call.
                     looked_for_the_last_time = !in_time || deadline.is_over();
-                    if self.look()? || looked_for_the_last_time {
+                    if self.poll_events()? || looked_for_the_last_time {
                         continue;
                     }
                     // Only now: most events are here already, and are no wait.
@@ -58,7 +58,7 @@ impl Hub {
     }
 
     /// The next thing to tell, of what is here.
-    fn take(&mut self) -> Option<Event> {
+    fn next_ready(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 if let Event::Joined(client, _) = event {
@@ -68,7 +68,7 @@ impl Hub {
                 }
                 return Some(event);
             }
-            if self.turn.left == 0 {
+            if self.quantum.left == 0 {
                 return None;
             }
             let client = self.members.client_at(*self.ready.front()?);
@@ -89,7 +89,7 @@ impl Hub {
                         member.is_ready = false;
                         member.rest(&mut self.pool);
                         self.end_turn();
-                    } else if self.turn.is_over_after(message.len()) {
+                    } else if self.quantum.is_over_after(message.len()) {
                         member.rest(&mut self.pool);
                         self.ready.push_back(client.place);
                         self.end_turn();
@@ -120,11 +120,11 @@ impl Hub {
     /// Takes the first one out of those that are ready.
     fn end_turn(&mut self) {
         self.ready.pop_front();
-        self.turn.next();
+        self.quantum.next();
     }
 
     /// Finds out who has something to say, who can take more, and who wants to come in. `false`: nothing has changed.
-    fn look(&mut self) -> Result<bool> {
+    fn poll_events(&mut self) -> Result<bool> {
         let announced = self.watch.announced().map_err(|errno| self.failed(WAIT, errno))?;
         let mut found = false;
         let mut of_server = false;
@@ -149,7 +149,7 @@ impl Hub {
                 self.is_ending(client);
             }
         }
-        self.turn.left = self.ready.len().clamp(1, TURNS_MAX);
+        self.quantum.left = self.ready.len().clamp(1, TURNS_MAX);
         if of_server {
             self.admit().inspect_err(|error| {
                 // That is so for good, and told once: those that are here go on.

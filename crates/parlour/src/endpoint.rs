@@ -14,7 +14,7 @@ use crate::transport::{Capabilities, Transport};
 /// What both halves know.
 pub(crate) struct Common {
     /// The server's name in quotes, for messages.
-    pub(crate) quoted: Arc<str>,
+    pub(crate) display_name: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
     /// The longest message in bytes, in both directions.
@@ -27,7 +27,7 @@ pub(crate) struct Common {
 
 impl Drop for Common {
     fn drop(&mut self) {
-        tracing::debug!(server = %self.quoted, transport = %self.transport, peer = %self.peer, "disconnected");
+        tracing::debug!(server = %self.display_name, transport = %self.transport, peer = %self.peer, "disconnected");
     }
 }
 
@@ -46,7 +46,7 @@ impl Common {
     }
 
     pub(crate) fn object(&self) -> String {
-        other_side(&self.quoted, &self.peer)
+        other_side(&self.display_name, &self.peer)
     }
 
     pub(crate) fn fault(&self, operation: &'static str, fault: Fault) -> Error {
@@ -60,7 +60,7 @@ impl Common {
     /// What both halves show of themselves.
     pub(crate) fn debug(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         f.debug_struct(what)
-            .field("server", &self.quoted)
+            .field("server", &self.display_name)
             .field("transport", &self.transport)
             .field("peer", &format_args!("{}", self.peer))
             .finish_non_exhaustive()
@@ -68,10 +68,10 @@ impl Common {
 }
 
 /// The other side, for messages: the name tells which server, the process id which of its clients.
-pub(crate) fn other_side(quoted: &str, peer: &Peer) -> String {
+pub(crate) fn other_side(display_name: &str, peer: &Peer) -> String {
     match peer.pid() {
-        Some(pid) => format!("{quoted} (pid {pid})"),
-        None => quoted.to_owned(),
+        Some(pid) => format!("{display_name} (pid {pid})"),
+        None => display_name.to_owned(),
     }
 }
 

@@ -221,7 +221,7 @@ pub fn resolve(address: impl AsRef<str>) -> Result<Resolution> {
 }
 
 fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf> {
-    let quoted = format!("'{address}'");
+    let display_name = format!("'{address}'");
     for name in candidates.iter().filter_map(|candidate| candidate.name.as_ref()) {
         let offers = match address.transport() {
             Some(transport) => name.transports.contains(&transport),
@@ -231,13 +231,13 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
             NameState::Live | NameState::Foreign | NameState::Waiting if offers => return Ok(name.path.clone()),
             NameState::Foreign if name.transports.is_empty() => {
                 let detail = format!("{} is another user's, and we may not enter it", name.path.display());
-                return Err(Error::new(ErrorKind::Denied, "find", quoted, detail)
+                return Err(Error::new(ErrorKind::Denied, "find", display_name, detail)
                     .next("have its server let other users in (the mode option)"));
             }
             NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Dead | NameState::Unsafe(_) => {}
         }
     }
-    Err(Error::new(ErrorKind::NoServer, "find", quoted, "nobody serves it").next("start the server"))
+    Err(Error::new(ErrorKind::NoServer, "find", display_name, "nobody serves it").next("start the server"))
 }
 
 /// Removes the directory of a name that is proven dead, with what its server left in it. `Ok(false)`: it is live, or it

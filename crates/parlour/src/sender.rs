@@ -443,7 +443,7 @@ impl Drop for Sender {
         }
         if !matches!(self.outgoing.try_flush(), Ok(true)) {
             let bytes = self.outgoing.pending();
-            tracing::warn!(server = %self.common.quoted, bytes, "messages lost: dropped while they could not be sent");
+            tracing::warn!(server = %self.common.display_name, bytes, "messages lost: dropped while they could not be sent");
         }
     }
 }

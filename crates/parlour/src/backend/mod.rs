@@ -137,7 +137,7 @@ impl Listener {
             Transport::Unix => socket::Listener::adopt(unix::KIND, passed, guard, config, interest).map(Self::Unix),
             Transport::Fifo => {
                 let detail = "a FIFO cannot be handed over: each server makes a new one";
-                Err(Error::new(ErrorKind::Unsupported, "take over", guard.show(transport.file_name()), detail))
+                Err(Error::new(ErrorKind::Unsupported, "take over", guard.display_path(transport.file_name()), detail))
             }
         }
     }
@@ -239,7 +239,7 @@ impl Listener {
         }
         let file_name = self.transport().file_name();
         crate::name::directory::remove(guard.directory(), file_name)
-            .map_err(|error| Error::io("remove", guard.show(file_name), error))
+            .map_err(|error| Error::io("remove", guard.display_path(file_name), error))
     }
 }
 

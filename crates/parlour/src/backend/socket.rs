@@ -89,7 +89,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.show(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io("listen on", guard.display_path(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
         bind_with_mode(kind, &socket, guard, config).map_err(failed)?;
         Self::start(kind, socket, guard, config, interest, false)
@@ -104,7 +104,7 @@ impl Listener {
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("take over", guard.show(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io("take over", guard.display_path(kind.file_name()), error);
         // A duplicate: what was handed over stays as it is until everything has worked.
         let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
         let socket = ParentOnly::open(duplicate).map_err(failed)?;
@@ -126,7 +126,7 @@ impl Listener {
         interest: Interest,
         is_adopted: bool,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.show(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io("listen on", guard.display_path(kind.file_name()), error);
         kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
         let id = FileId::at(guard.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
@@ -172,7 +172,7 @@ impl Listener {
                 self.turn_one_away(errno);
                 return Ok(None);
             }
-            Err(errno) => return Err(Error::io("accept on", guard.show(self.kind.file_name()), errno)),
+            Err(errno) => return Err(Error::io("accept on", guard.display_path(self.kind.file_name()), errno)),
         };
         let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
         let bound_to = address.as_ref().and_then(SocketAddrUnix::path_bytes);

@@ -83,7 +83,7 @@ fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
 pub(crate) struct Connecting {
     address: Address,
     /// The name in quotes, for messages.
-    quoted: Arc<str>,
+    display_name: Arc<str>,
     config: ConnectConfig,
     timeout: Duration,
     yields: u32,
@@ -116,7 +116,7 @@ impl Connecting {
         options.check()?;
         let address = Address::parse(address)?;
         Ok(Self {
-            quoted: format!("'{}'", address.name()).into(),
+            display_name: format!("'{}'", address.name()).into(),
             address,
             config: options.config(),
             timeout: options.timeout,
@@ -211,7 +211,7 @@ impl Connecting {
 
     fn connected(&self, link: Link) -> Connection {
         tracing::debug!(address = %self.address, transport = %link.transport, peer = %link.peer, "connected");
-        Connection::new(link, Arc::clone(&self.quoted), self.yields)
+        Connection::new(link, Arc::clone(&self.display_name), self.yields)
     }
 
     /// What the next step waits for.
@@ -230,11 +230,11 @@ impl Connecting {
     /// The name in quotes, for messages.
     #[allow(dead_code, reason = "for the APIs that are features")]
     pub(crate) fn object(&self) -> &str {
-        &self.quoted
+        &self.display_name
     }
 
     /// The error for what went wrong while waiting.
     pub(crate) fn failed(&self, error: std::io::Error) -> Error {
-        Error::io("connect to", &*self.quoted, error)
+        Error::io("connect to", &*self.display_name, error)
     }
 }

@@ -192,7 +192,7 @@ impl Hub {
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
         let HubOptions { server: of_server, unsent_max, when_slow } = options;
         server.admission().keep_refusals();
-        let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.quoted(), errno))?;
+        let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.display_name(), errno))?;
         Ok(Self {
             watch,
             members: Table::default(),
@@ -349,7 +349,7 @@ impl Hub {
                 let late = fds.len();
                 let bytes: usize = self.members.iter().map(|(_, member)| member.unsent()).sum();
                 let detail = format!("{bytes} bytes for {late} clients that do not receive are lost");
-                break Err(Error::new(ErrorKind::TimedOut, "close", &**self.server.quoted(), detail));
+                break Err(Error::new(ErrorKind::TimedOut, "close", &**self.server.display_name(), detail));
             }
         };
         closed.and(flushed)
@@ -360,7 +360,7 @@ impl Hub {
             return Ok(());
         }
         let detail = "this is a forked child, and the hub stayed with the parent";
-        Err(Error::new(ErrorKind::NameLost, operation, &**self.server.quoted(), detail)
+        Err(Error::new(ErrorKind::NameLost, operation, &**self.server.display_name(), detail)
             .next("serve in the parent, or bind after the fork"))
     }
 
@@ -369,11 +369,11 @@ impl Hub {
             return Ok(());
         }
         let detail = "the hub was told to shut down";
-        Err(Error::new(ErrorKind::Shutdown, operation, &**self.server.quoted(), detail))
+        Err(Error::new(ErrorKind::Shutdown, operation, &**self.server.display_name(), detail))
     }
 
     fn failed(&self, operation: &'static str, error: impl Into<std::io::Error>) -> Error {
-        Error::io(operation, &**self.server.quoted(), error)
+        Error::io(operation, &**self.server.display_name(), error)
     }
 }
 
@@ -394,7 +394,7 @@ impl Drop for Hub {
             self.watch.remove(&member.incoming, &member.outgoing);
             if member.unsent() > 0 {
                 let bytes = member.unsent();
-                tracing::warn!(server = %self.server.quoted(), peer = %member.peer, bytes, "messages lost: the hub was dropped");
+                tracing::warn!(server = %self.server.display_name(), peer = %member.peer, bytes, "messages lost: the hub was dropped");
             }
         }
     }

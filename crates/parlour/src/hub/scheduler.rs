@@ -214,9 +214,12 @@ impl Hub {
         let Some(member) = self.members.get(client) else { return };
         let why = match fault {
             None => Why::Closed,
-            Some(fault) => {
-                Why::Failed(error_of(fault, RECV, other_side(self.server.quoted(), &member.peer), self.message_max))
-            }
+            Some(fault) => Why::Failed(error_of(
+                fault,
+                RECV,
+                other_side(self.server.display_name(), &member.peer),
+                self.message_max,
+            )),
         };
         self.leave(client, why);
     }
@@ -224,7 +227,7 @@ impl Hub {
     /// Lets go of a client, and has it told.
     pub(super) fn leave(&mut self, client: Client, why: Why) {
         let Some(member) = self.members.remove(client) else { return };
-        let (server, bytes) = (self.server.quoted(), member.unsent());
+        let (server, bytes) = (self.server.display_name(), member.unsent());
         tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %why, "disconnected");
         if bytes > 0 {
             tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the client has left");

@@ -36,7 +36,7 @@ impl Hub {
             Offered::Taken | Offered::Lost => Ok(()),
             Offered::Full => {
                 let detail = format!("client {client} has not taken what was sent to it before");
-                Err(Error::new(ErrorKind::Busy, SEND, &**self.server.quoted(), detail)
+                Err(Error::new(ErrorKind::Busy, SEND, &**self.server.display_name(), detail)
                     .next("send it again later, or disconnect the client"))
             }
         }
@@ -228,6 +228,6 @@ impl Hub {
             return Ok(());
         }
         let fault = Fault::TooLong { length: message.len() };
-        Err(error_of(fault, SEND, self.server.quoted().to_string(), self.message_max))
+        Err(error_of(fault, SEND, self.server.display_name().to_string(), self.message_max))
     }
 }

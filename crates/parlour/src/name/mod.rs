@@ -80,7 +80,7 @@ impl NameGuard {
                 guard.remove_server_files()?;
                 guard
                     .remove_client_files()
-                    .map_err(|error| Error::io("clear the directory", guard.show(CLIENTS), error))?;
+                    .map_err(|error| Error::io("clear the directory", guard.display_path(CLIENTS), error))?;
                 tracing::info!(name = address.name(), path = %guard.path.display(), "name taken");
                 return Ok(guard);
             }
@@ -162,7 +162,7 @@ impl NameGuard {
     }
 
     /// The path of a file in the directory, for messages.
-    pub(crate) fn show(&self, file_name: &str) -> String {
+    pub(crate) fn display_path(&self, file_name: &str) -> String {
         self.path.join(file_name).display().to_string()
     }
 

@@ -17,7 +17,7 @@ use crate::wire::client_file::ClientFile;
 /// The part of a server that one accepting thread at a time works on.
 pub(super) struct Acceptor {
     /// The name in quotes, for messages.
-    quoted: Arc<str>,
+    display_name: Arc<str>,
     /// `None` once the name has been given up.
     guard: Option<NameGuard>,
     listeners: Vec<Listener>,
@@ -63,9 +63,9 @@ impl<T> Step<T> {
 
 impl Acceptor {
     /// From here on, dropping the acceptor removes what was made and releases the name.
-    pub(super) fn new(quoted: Arc<str>, guard: NameGuard, poller: Poller) -> Self {
+    pub(super) fn new(display_name: Arc<str>, guard: NameGuard, poller: Poller) -> Self {
         Self {
-            quoted,
+            display_name,
             guard: Some(guard),
             listeners: Vec::new(),
             poller,
@@ -116,13 +116,13 @@ impl Acceptor {
         let step = self.work();
         let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep_at);
         let next = deadlines.min();
-        self.poller.set_deadline(next).map_err(|errno| Error::io("accept on", &*self.quoted, errno))?;
+        self.poller.set_deadline(next).map_err(|errno| Error::io("accept on", &*self.display_name, errno))?;
         step
     }
 
     fn work(&mut self) -> Result<Step<Link>> {
-        let quoted = Arc::clone(&self.quoted);
-        let failed = |errno: rustix::io::Errno| Error::io("accept on", &*quoted, errno);
+        let display_name = Arc::clone(&self.display_name);
+        let failed = |errno: rustix::io::Errno| Error::io("accept on", &*display_name, errno);
         self.check_process()?;
         for _ in 0..EVENTS_MAX {
             if self.lost {
@@ -166,14 +166,14 @@ impl Acceptor {
             return Ok(());
         }
         let detail = "this is a forked child, and the name stayed with the parent";
-        Err(Error::new(ErrorKind::NameLost, "accept on", &*self.quoted, detail)
+        Err(Error::new(ErrorKind::NameLost, "accept on", &*self.display_name, detail)
             .next("accept in the parent and hand connections to children, or bind after the fork"))
     }
 
     fn name_lost(&self) -> Error {
         let path = self.guard.as_ref().map(|guard| guard.path().display().to_string()).unwrap_or_default();
         let detail = format!("its files in {path} were removed or replaced, so clients no longer find it");
-        Error::new(ErrorKind::NameLost, "accept on", &*self.quoted, detail)
+        Error::new(ErrorKind::NameLost, "accept on", &*self.display_name, detail)
             .next("close it and bind again, and keep cleaners away from that directory")
     }
 
@@ -185,7 +185,7 @@ impl Acceptor {
         let is_gone = std::iter::once(guard.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
         if is_gone && !self.lost {
             self.lost = true;
-            tracing::error!(name = %self.quoted, path = %guard.path().display(), "name lost");
+            tracing::error!(name = %self.display_name, path = %guard.path().display(), "name lost");
         }
     }
 
@@ -217,7 +217,7 @@ impl Acceptor {
             Ok(0) => None,
             Ok(_) => Some(now + SWEEP_INTERVAL),
             Err(error) => {
-                tracing::warn!(name = %self.quoted, %error, "leftovers of clients cannot be removed");
+                tracing::warn!(name = %self.display_name, %error, "leftovers of clients cannot be removed");
                 Some(now + SWEEP_INTERVAL)
             }
         };
@@ -255,7 +255,7 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::warn!(name = %self.quoted, %error, "the server could not be closed cleanly");
+            tracing::warn!(name = %self.display_name, %error, "the server could not be closed cleanly");
         }
     }
 }

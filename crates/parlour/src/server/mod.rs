@@ -44,7 +44,7 @@ use crate::wait::{Deadline, wait_for};
 /// [`as_fd`](AsFd::as_fd) gives one descriptor that is readable when [`try_accept`](Server::try_accept) has something
 /// to do, deadlines included; call it until it gives `None`. The descriptor is for waiting only.
 pub struct Server {
-    quoted: Arc<str>,
+    display_name: Arc<str>,
     name: String,
     path: PathBuf,
     transports: Vec<Transport>,
@@ -154,10 +154,11 @@ impl Server {
         options: &ServerOptions,
         adopted: Vec<Socket>,
     ) -> Result<Self> {
-        let quoted: Arc<str> = format!("'{}'", address.name()).into();
-        let failed = |errno: rustix::io::Errno| Error::io("bind", &*quoted, errno);
+        let display_name: Arc<str> = format!("'{}'", address.name()).into();
+        let failed = |errno: rustix::io::Errno| Error::io("bind", &*display_name, errno);
         let poller = Poller::new().map_err(failed)?;
-        let readiness = poller.as_fd().try_clone_to_owned().map_err(|error| Error::io("bind", &*quoted, error))?;
+        let readiness =
+            poller.as_fd().try_clone_to_owned().map_err(|error| Error::io("bind", &*display_name, error))?;
         let admission = Arc::new(options.admission());
         let config = options.config(&admission);
 
@@ -166,10 +167,10 @@ impl Server {
         let guard = NameGuard::take(&BindRequest { address, elsewhere, transports, kept: &kept, open_to_others })?;
         let path = guard.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
-        let mut acceptor = Acceptor::new(Arc::clone(&quoted), guard, poller);
+        let mut acceptor = Acceptor::new(Arc::clone(&display_name), guard, poller);
         acceptor.listen(transports, adopted, &config)?;
         Ok(Self {
-            quoted,
+            display_name,
             name: address.name().to_owned(),
             path,
             transports: transports.to_vec(),
@@ -258,7 +259,7 @@ impl Server {
                 Step::Ready(link) => return Ok(self.connection(link)),
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
-                        .map_err(|error| Error::io("accept on", &*self.quoted, error))?;
+                        .map_err(|error| Error::io("accept on", &*self.display_name, error))?;
                     // Until now nothing was ready.
                     self.nobody_has_waited();
                     in_time = ready && !deadline.is_over();
@@ -266,7 +267,7 @@ impl Server {
                 Step::Yield if in_time => in_time = !deadline.is_over(),
                 Step::Idle | Step::Yield => {
                     let detail = "no client came before the deadline";
-                    return Err(Error::new(ErrorKind::TimedOut, "accept on", &*self.quoted, detail));
+                    return Err(Error::new(ErrorKind::TimedOut, "accept on", &*self.display_name, detail));
                 }
             }
         }
@@ -309,7 +310,7 @@ impl Server {
         let mut acceptor = locked(&self.acceptor);
         if self.shutdown.is_asked() {
             let detail = "the server was told to shut down";
-            return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.quoted, detail));
+            return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.display_name, detail));
         }
         acceptor.step()
     }
@@ -323,7 +324,7 @@ impl Server {
     }
 
     fn connection(&self, link: Link) -> Connection {
-        Connection::new(link, Arc::clone(&self.quoted), self.yields)
+        Connection::new(link, Arc::clone(&self.display_name), self.yields)
     }
 
     /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.
@@ -380,8 +381,8 @@ impl Server {
     }
 
     /// The name in quotes, for messages.
-    pub(crate) fn quoted(&self) -> &Arc<str> {
-        &self.quoted
+    pub(crate) fn display_name(&self) -> &Arc<str> {
+        &self.display_name
     }
 
     /// The bare name.

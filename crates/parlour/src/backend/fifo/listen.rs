@@ -91,7 +91,7 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.show(FILE), error);
+        let failed = |error: io::Error| Error::io("listen on", guard.display_path(FILE), error);
         let directory = guard.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
         make_fifo(directory, FILE_NEW).map_err(|errno| failed(errno.into()))?;
@@ -129,7 +129,7 @@ impl Listener {
         let count = match rustix::io::read(&self.requests.reader, &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(errno) => return Err(Error::io("accept on", guard.show(FILE), errno)),
+            Err(errno) => return Err(Error::io("accept on", guard.display_path(FILE), errno)),
         };
         let mut requests = Vec::new();
         self.reader.push(&buffer[..count], |request| requests.push(request));

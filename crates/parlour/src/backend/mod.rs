@@ -192,10 +192,10 @@ impl Listener {
     }
 
     /// Notes that nobody was waiting at this time.
-    pub(crate) fn queue_is_empty(&mut self, now: Instant) {
+    pub(crate) fn note_queue_drained(&mut self, now: Instant) {
         match self {
-            Self::Shm(listener) => listener.queue_is_empty(now),
-            Self::Packet(listener) | Self::Unix(listener) => listener.queue_is_empty(now),
+            Self::Shm(listener) => listener.note_queue_drained(now),
+            Self::Packet(listener) | Self::Unix(listener) => listener.note_queue_drained(now),
             Self::Fifo(_) => {}
         }
     }

@@ -228,7 +228,7 @@ impl Listener {
         self.queue_empty_at.map_or(Duration::MAX, |at| at.elapsed())
     }
 
-    pub(super) fn queue_is_empty(&mut self, now: Instant) {
+    pub(super) fn note_queue_drained(&mut self, now: Instant) {
         self.queue_empty_at = Some(now);
     }
 

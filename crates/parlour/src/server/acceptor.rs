@@ -130,7 +130,7 @@ impl Acceptor {
             }
             match self.poller.next().map_err(failed)? {
                 None => {
-                    self.nobody_waits();
+                    self.note_queue_drained();
                     return Ok(Step::Idle);
                 }
                 // The next round finds the handle asked.
@@ -154,10 +154,10 @@ impl Acceptor {
     }
 
     /// Notes that every queue was empty a moment ago.
-    pub(super) fn nobody_waits(&mut self) {
+    pub(super) fn note_queue_drained(&mut self) {
         let now = Instant::now();
         for listener in &mut self.listeners {
-            listener.queue_is_empty(now);
+            listener.note_queue_drained(now);
         }
     }
 

@@ -261,7 +261,7 @@ impl Server {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io("accept on", &*self.display_name, error))?;
                     // Until now nothing was ready.
-                    self.nobody_has_waited();
+                    self.note_queue_drained();
                     in_time = ready && !deadline.is_over();
                 }
                 Step::Yield if in_time => in_time = !deadline.is_over(),
@@ -295,8 +295,8 @@ impl Server {
     }
 
     /// Notes that until now nothing was ready, after waiting for that.
-    pub(crate) fn nobody_has_waited(&self) {
-        locked(&self.acceptor).nobody_waits();
+    pub(crate) fn note_queue_drained(&self) {
+        locked(&self.acceptor).note_queue_drained();
     }
 
     /// The descriptor to wait on, for who waits in another way than a poll loop.

@@ -116,7 +116,7 @@ impl Server {
         })
         .await;
         if has_waited {
-            self.blocking.nobody_has_waited();
+            self.blocking.note_queue_drained();
         }
         ready.map_err(|error| Error::io("accept on", format!("'{}'", self.name()), error))
     }

@@ -192,8 +192,8 @@ impl Listener {
         self.admission.refuse(Transport::Shm, Some(handshake.peer), why);
     }
 
-    pub(in crate::backend) fn queue_is_empty(&mut self, now: Instant) {
-        self.socket.queue_is_empty(now);
+    pub(in crate::backend) fn note_queue_drained(&mut self, now: Instant) {
+        self.socket.note_queue_drained(now);
     }
 
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {

@@ -190,7 +190,7 @@ impl Connection {
     ///
     /// Those of `recv`.
     pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        if self.receiver.incoming.next_here(bytes) {
+        if self.receiver.incoming.pop_buffered(bytes) {
             return Ok(true);
         }
         Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
@@ -230,7 +230,7 @@ impl Connection {
     /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
     pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
         let Self { sender, receiver } = self;
-        if receiver.incoming.next_here(&mut out.bytes) {
+        if receiver.incoming.pop_buffered(&mut out.bytes) {
             out.fds.clear();
             return Ok(true);
         }

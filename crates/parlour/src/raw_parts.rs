@@ -105,7 +105,7 @@ impl Connection {
         const TAKE_APART: &str = "take apart the connection to";
         let common = self.receiver.common();
         let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
-        if !self.receiver.incoming.is_untouched() || !self.sender.is_untouched() {
+        if !self.receiver.incoming.is_pristine() || !self.sender.is_pristine() {
             return Err(unsupported("it holds bytes that its descriptors do not have, or has ended".into())
                 .next("take it apart before the first receive, and flush what was fed"));
         }

@@ -61,7 +61,7 @@ impl Receiver {
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv).
     pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        if self.incoming.next_here(bytes) {
+        if self.incoming.pop_buffered(bytes) {
             return Ok(true);
         }
         Message::receive_into(bytes, |message| self.recv_alone(message, Deadline::NEVER))
@@ -116,7 +116,7 @@ impl Receiver {
     /// Lets the other side run before we look, when we have just sent it something and wait for its answer: that cannot be
     /// here yet, and on a shared processor the other side has only now a chance to make it.
     pub(crate) fn expect_answer(&mut self) {
-        if self.incoming.has_to_ask() {
+        if self.incoming.needs_syscall() {
             self.backoff.yield_now(self.common.yields);
         }
     }

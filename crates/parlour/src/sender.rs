@@ -67,7 +67,7 @@ impl Sender {
     }
 
     /// Whether nothing waits to be sent and this direction goes on.
-    pub(crate) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_pristine(&self) -> bool {
         self.outgoing.pending() == 0 && !self.finished
     }
 

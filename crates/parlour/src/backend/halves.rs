@@ -231,15 +231,15 @@ impl Incoming {
     /// [`try_recv`](Self::try_recv) of what can be had for next to nothing: a message that came with the one before it, and
     /// brought no descriptors. `false` says nothing about others, and leaves `out` alone.
     #[inline]
-    pub(crate) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
+    pub(crate) fn pop_buffered(&mut self, out: &mut Vec<u8>) -> bool {
         // An address is chosen here, and no code: short messages come by the million.
         let frames = match self {
-            Self::Shm(incoming) => incoming.frames_here(),
+            Self::Shm(incoming) => incoming.buffered_frames(),
             Self::Packet(_) => None,
             Self::Unix(incoming) => Some(incoming.frames_mut()),
             Self::Fifo(incoming) => Some(incoming.frames_mut()),
         };
-        frames.is_some_and(|frames| frames.next_here(out))
+        frames.is_some_and(|frames| frames.pop_buffered(out))
     }
 
     /// Has the descriptor announce what comes, where that does not happen by itself: to be called when a receive would have
@@ -272,7 +272,7 @@ impl Incoming {
     }
 
     /// Whether [`try_recv`](Self::try_recv) has to ask the kernel.
-    pub(crate) fn has_to_ask(&self) -> bool {
+    pub(crate) fn needs_syscall(&self) -> bool {
         match self {
             Self::Shm(_) => false,
             Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => !self.has_message(),
@@ -280,10 +280,10 @@ impl Incoming {
     }
 
     /// Whether nothing is in here that its descriptor does not have.
-    pub(crate) fn is_untouched(&self) -> bool {
+    pub(crate) fn is_pristine(&self) -> bool {
         match self {
-            Self::Unix(incoming) => incoming.frames().is_untouched(),
-            Self::Fifo(incoming) => incoming.frames().is_untouched(),
+            Self::Unix(incoming) => incoming.frames().is_pristine(),
+            Self::Fifo(incoming) => incoming.frames().is_pristine(),
             Self::Shm(_) | Self::Packet(_) => true,
         }
     }

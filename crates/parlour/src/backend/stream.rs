@@ -229,7 +229,7 @@ impl FrameReceiver {
 
     /// Moves the next message into `out`, if it is here and nothing came along with it.
     #[inline]
-    pub(super) fn next_here(&mut self, out: &mut Vec<u8>) -> bool {
+    pub(super) fn pop_buffered(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(intake) = &mut self.intake else { return false };
         let is_here = intake.attached.is_empty() && intake.decoder.next_short(out);
         intake.given += u64::from(is_here);
@@ -292,7 +292,7 @@ impl FrameReceiver {
     }
 
     /// Whether nothing was taken from the stream that was not given on.
-    pub(super) fn is_untouched(&self) -> bool {
+    pub(super) fn is_pristine(&self) -> bool {
         self.ended.is_none() && self.intake.as_ref().is_none_or(|intake| intake.is_at_boundary())
     }
 

@@ -142,7 +142,7 @@ impl Receiver {
         let readiness = readiness.get();
         loop {
             let budget = ready!(poll_proceed(cx));
-            if half.incoming.next_here(&mut out.bytes) {
+            if half.incoming.pop_buffered(&mut out.bytes) {
                 out.fds.clear();
                 budget.made_progress();
                 return Poll::Ready(Ok(true));
@@ -150,7 +150,7 @@ impl Receiver {
             // Before the try, so that what comes after it wakes this task.
             let readable = match readiness.poll_readable(cx) {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),
-                Poll::Pending if half.incoming.has_to_ask() => return Poll::Pending,
+                Poll::Pending if half.incoming.needs_syscall() => return Poll::Pending,
                 // What comes through shared memory is announced only to who has said that it waits.
                 Poll::Pending => None,
             };

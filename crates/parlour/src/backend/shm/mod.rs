@@ -373,7 +373,7 @@ impl Incoming {
 
     /// Where messages are that may be given still.
     #[inline]
-    pub(super) fn frames_here(&mut self) -> Option<&mut FrameReceiver> {
+    pub(super) fn buffered_frames(&mut self) -> Option<&mut FrameReceiver> {
         self.broken.is_none().then_some(&mut self.frames)
     }
 

@@ -52,13 +52,13 @@ pub(crate) struct Candidate {
 }
 
 /// Who looks for a base, and in which environment; apart from the real one so that the order can be tested.
-struct Surroundings {
+struct Environment {
     uid: u32,
     parlour_dir: Option<PathBuf>,
     xdg_runtime_dir: Option<PathBuf>,
 }
 
-impl Surroundings {
+impl Environment {
     fn real() -> Self {
         let directory = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self {
@@ -111,7 +111,7 @@ impl Surroundings {
 pub(crate) fn candidates(address: Option<&Address>) -> Result<Vec<Candidate>> {
     match address.and_then(Address::base) {
         Some(path) => Ok(vec![Candidate { path: path.to_owned(), origin: Origin::Address }]),
-        None => Surroundings::real().candidates(),
+        None => Environment::real().candidates(),
     }
 }
 
@@ -120,10 +120,10 @@ pub(crate) fn candidates(address: Option<&Address>) -> Result<Vec<Candidate>> {
 /// A candidate whose parent is not there is passed over. One that is there and is unsafe is an error: a server that
 /// fell through to the next would let whoever made it choose where it goes.
 fn choose(address: &Address) -> Result<(Candidate, Opened)> {
-    let surroundings = Surroundings::real();
+    let environment = Environment::real();
     let mut passed_over = Vec::new();
     for candidate in candidates(Some(address))? {
-        if !surroundings.is_for_server(candidate.origin) {
+        if !environment.is_for_server(candidate.origin) {
             continue;
         }
         match directory::open(&candidate.path, &Trust::own())? {
@@ -188,39 +188,39 @@ fn check_for_server(path: &Path, base: &OwnedFd, open_to_others: bool) -> Result
 mod tests {
     use super::*;
 
-    fn paths(surroundings: &Surroundings) -> Vec<String> {
-        let candidates = surroundings.candidates().unwrap();
+    fn paths(environment: &Environment) -> Vec<String> {
+        let candidates = environment.candidates().unwrap();
         candidates.iter().map(|candidate| candidate.path.display().to_string()).collect()
     }
 
     #[test]
     fn a_client_looks_through_all_of_them_in_order() {
-        let ssh = Surroundings { uid: 1000, parlour_dir: None, xdg_runtime_dir: None };
+        let ssh = Environment { uid: 1000, parlour_dir: None, xdg_runtime_dir: None };
         assert_eq!(paths(&ssh), ["/run/user/1000/parlour", "/tmp/parlour-1000", "/run/parlour"]);
-        let desktop = Surroundings { xdg_runtime_dir: Some("/run/user/1000".into()), ..ssh };
+        let desktop = Environment { xdg_runtime_dir: Some("/run/user/1000".into()), ..ssh };
         assert_eq!(paths(&desktop), ["/run/user/1000/parlour", "/tmp/parlour-1000", "/run/parlour"]);
-        let custom = Surroundings { xdg_runtime_dir: Some("/home/a/run".into()), ..desktop };
+        let custom = Environment { xdg_runtime_dir: Some("/home/a/run".into()), ..desktop };
         assert_eq!(paths(&custom)[0], "/home/a/run/parlour");
         assert_eq!(paths(&custom).len(), 4);
     }
 
     #[test]
     fn parlour_dir_is_the_only_one_and_must_be_absolute() {
-        let set = Surroundings { uid: 0, parlour_dir: Some("/srv/p".into()), xdg_runtime_dir: Some("/x".into()) };
+        let set = Environment { uid: 0, parlour_dir: Some("/srv/p".into()), xdg_runtime_dir: Some("/x".into()) };
         assert_eq!(paths(&set), ["/srv/p"]);
-        let relative = Surroundings { parlour_dir: Some("p".into()), ..set };
+        let relative = Environment { parlour_dir: Some("p".into()), ..set };
         assert_eq!(relative.candidates().unwrap_err().kind(), ErrorKind::UnsafeDirectory);
     }
 
     #[test]
     fn a_relative_runtime_directory_is_ignored() {
-        let odd = Surroundings { uid: 1, parlour_dir: None, xdg_runtime_dir: Some("run".into()) };
+        let odd = Environment { uid: 1, parlour_dir: None, xdg_runtime_dir: Some("run".into()) };
         assert_eq!(paths(&odd)[0], "/run/user/1/parlour");
     }
 
     #[test]
     fn root_serves_the_system_and_others_themselves() {
-        let of = |uid| Surroundings { uid, parlour_dir: None, xdg_runtime_dir: None };
+        let of = |uid| Environment { uid, parlour_dir: None, xdg_runtime_dir: None };
         assert!(of(0).is_for_server(Origin::System) && !of(0).is_for_server(Origin::Tmp));
         assert!(!of(5).is_for_server(Origin::System) && of(5).is_for_server(Origin::Tmp));
     }

@@ -95,14 +95,14 @@ impl Server {
             let error = io::Error::new(io::ErrorKind::Unsupported, error);
             registration_error("serve", format!("'{}'", self.name()), error)
         })?;
-        let mut conversations = Conversations::default();
-        let begin = |connection| conversations.begin(runtime.spawn(handler(connection)));
+        let mut tasks = ConnectionTasks::default();
+        let begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
         let accepting = self.accept_until(shutdown, begin).await;
         // Nobody comes any more: who tries learns at once that there is no server.
         let closing = self.close();
         let grace = Waiting::until(Deadline::after(grace));
         if let Ok(grace) = &grace {
-            let (mut finishing, mut is_over) = (pin!(conversations.finish()), pin!(grace.wait()));
+            let (mut finishing, mut is_over) = (pin!(tasks.finish()), pin!(grace.wait()));
             poll_fn(|cx| match finishing.as_mut().poll(cx) {
                 Poll::Ready(()) => Poll::Ready(()),
                 Poll::Pending => is_over.as_mut().poll(cx).map(drop),
@@ -110,11 +110,11 @@ impl Server {
             .await;
         }
         // (At once where the time cannot be measured. Whatever happens, none outlives this.)
-        conversations.abort();
-        conversations.finish().await;
+        tasks.abort();
+        tasks.finish().await;
         accepting.and(closing)?;
-        grace.map_err(|error| Error::io("wait for", "the conversations of a server", error))?;
-        Ok(conversations.served)
+        grace.map_err(|error| Error::io("wait for", "the tasks of a server", error))?;
+        Ok(tasks.served)
     }
 
     /// Accepts until it is told to stop.
@@ -139,7 +139,7 @@ impl Server {
 /// The tasks that serve, ended when this is dropped. A plain list takes an eighth of the memory of a `JoinSet`, and nobody
 /// needs to know at once that a task is done.
 #[derive(Default)]
-struct Conversations {
+struct ConnectionTasks {
     tasks: Vec<JoinHandle<()>>,
     /// At how many to look which are done. Until then those keep their memory.
     look_at: usize,
@@ -149,7 +149,7 @@ struct Conversations {
 /// How many tasks are kept before anybody looks.
 const LOOK_AT_MIN: usize = 64;
 
-impl Conversations {
+impl ConnectionTasks {
     fn begin(&mut self, task: JoinHandle<()>) {
         if self.tasks.len() >= self.look_at {
             self.take_those_done();
@@ -185,7 +185,7 @@ impl Conversations {
     }
 }
 
-impl Drop for Conversations {
+impl Drop for ConnectionTasks {
     fn drop(&mut self) {
         self.abort();
     }

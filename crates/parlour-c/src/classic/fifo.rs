@@ -18,11 +18,13 @@ use rustix::io::{Errno as System, ReadWriteFlags, pwritev2, read, writev};
 
 use super::errno::{self, Errno, explained};
 use super::frame::{self, HEADER_LEN};
+use super::listen;
 use super::servers::{self, FileId, Handle, borrow};
 use super::signals::{self, Blocked};
-use super::sleep::{Direction, Woken, sleep};
+use super::sleepers::Direction;
 use super::table;
 use super::unix_sockets::pointer_errno;
+use super::wait::{Woken, sleep};
 use crate::guard;
 
 /// `struct server`.
@@ -68,7 +70,7 @@ pub unsafe extern "C" fn parlour_fifo_new_server(name: *const c_char, server: *m
         // SAFETY: the caller's contract: NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         check(server)?;
-        let (fd, id) = servers::bind(name, Transport::Fifo)?;
+        let (fd, id) = listen::bind(name, Transport::Fifo)?;
         let filled = self::server { fd: fd.into(), state: SERVER.into(), id: id.into(), reserved: [0; 12] };
         // SAFETY: not NULL, so by the caller's contract it is writable.
         unsafe { ptr::write(server, filled) };
@@ -83,7 +85,7 @@ pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
         // SAFETY: NULL, or by the caller's contract a struct.
         let Some(server) = (unsafe { server.as_ref() }) else { return };
         if let Ok(id) = server.id() {
-            servers::destroy(Handle::Fifo(id));
+            listen::destroy(Handle::Fifo(id));
             server.state.store(ENDED, Relaxed);
         }
     });
@@ -96,7 +98,7 @@ pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel
         check(channel)?;
         // SAFETY: NULL, or by the caller's contract a struct.
         let server = unsafe { server.as_ref() }.ok_or(Errno(libc::EFAULT))?;
-        let fds = servers::accept(Handle::Fifo(server.id()?), |fds| match fds {
+        let fds = listen::accept(Handle::Fifo(server.id()?), |fds| match fds {
             BareFds::Fifo { recv, .. } => recv.as_raw_fd(),
             _ => -1,
         })?;

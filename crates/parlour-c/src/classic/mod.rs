@@ -10,14 +10,16 @@
 //!    a gap (`signals`). So a handler never finds a lock held by its own thread or a message half read.
 //! 2. What a handler may call allocates and frees nothing (`table`, `Server::release`), so it does not matter what code
 //!    of the program it has interrupted.
-//! 3. After it has slept, a call finds out whether its handle is still what it was (`sleep`).
+//! 3. After it has slept, a call finds out whether its handle is still what it was (`wait`).
 
 pub mod fifo;
 pub mod unix_sockets;
 
 mod errno;
 mod frame;
+mod listen;
 mod servers;
 mod signals;
-mod sleep;
+mod sleepers;
 mod table;
+mod wait;

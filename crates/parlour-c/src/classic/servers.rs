@@ -1,16 +1,13 @@
 //! The servers of the classic API: who holds which name, until it is given back.
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use libc::pollfd;
-use parlour::{Address, Bare, BareFds, Place, Server, ServerOptions, Transport};
-use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
+use parlour::{Address, Bare, BareFds, Place, Server, Transport};
+use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
 use super::errno::{Errno, explained};
-use super::signals::Blocked;
-use super::table;
 
 /// So many connections are held before it is looked which of them were closed, at least and at most: the least so
 /// that it costs nothing for each; the most because no limit of the library's counts fewer than that.
@@ -29,7 +26,8 @@ pub(crate) enum Handle {
     Fifo(u64),
 }
 
-struct Slot {
+/// A server with its connections and its waiting calls.
+pub(crate) struct Slot {
     id: u64,
     transport: Transport,
     server: Server,
@@ -83,85 +81,29 @@ pub(crate) fn address(name: &str, transport: Transport) -> Result<String, Errno>
     }
 }
 
-/// Takes a name. Gives the descriptor to wait on, and the server's number.
-pub(crate) fn bind(name: &str, transport: Transport) -> Result<(RawFd, u64), Errno> {
-    let address = address(name, transport)?;
-    let server = ServerOptions::new().bind(address).map_err(|error| explained(&error))?;
-    let watch = epoll::create(CreateFlags::CLOEXEC)?;
-    epoll::add(&watch, &server, EventData::new_u64(0), EventFlags::IN)?;
-
-    let blocked = Blocked::new();
-    let mut table = table::lock(&blocked);
-    let servers = &mut table.servers;
-    servers.free_ended();
-    servers.last_id += 1;
-    let (id, fd) = (servers.last_id, watch.into_raw_fd());
-    servers.slots.push(Slot {
-        id,
-        transport,
-        server,
-        fd,
-        waiters: 0,
-        has_ended: false,
-        held: Vec::new(),
-        sweep_at: SWEEP_MIN,
-    });
-    Ok((fd, id))
-}
-
-/// Gives the name up and closes the descriptor. May run in a signal handler: nothing is allocated or freed.
-pub(crate) fn destroy(handle: Handle) {
-    let blocked = Blocked::new();
-    let mut table = table::lock(&blocked);
-    let Ok(slot) = table.servers.find(handle) else { return };
-    slot.has_ended = true;
-    // The name is free all the same, and there is nobody to tell.
-    let _ = slot.server.release();
-    if slot.is_still_there() {
-        // SAFETY: the descriptor was made by `bind`, and is still the one that was made there.
-        unsafe { libc::close(slot.fd) };
-    }
-}
-
-/// Blocks until a client has connected. The connection is counted as long as the program has this one of its
-/// descriptors open.
-pub(crate) fn accept(handle: Handle, counted: impl Fn(&BareFds) -> RawFd) -> Result<BareFds, Errno> {
-    let blocked = Blocked::new();
-    loop {
-        let mut table = table::lock(&blocked);
-        table.servers.free_ended();
-        let slot = table.servers.find(handle)?;
-        slot.sweep();
-        if let Some(connection) = slot.server.try_accept().map_err(|error| explained(&error))? {
-            return slot.hold(connection.into_bare().map_err(|failed| explained(&failed.error))?, counted);
-        }
-        // A descriptor that was closed under a server of FIFOs is no reason not to wait.
-        if slot.is_still_there() && fcntl_getfl(borrow(slot.fd)?)?.contains(OFlags::NONBLOCK) {
-            return Err(Errno(libc::EAGAIN));
-        }
-        slot.waiters += 1;
-        let id = slot.id;
-        let mut fds = [pollfd { fd: slot.server.as_fd().as_raw_fd(), events: libc::POLLIN, revents: 0 }];
-        drop(table);
-
-        let slept = blocked.poll(&mut fds, None);
-        let mut table = table::lock(&blocked);
-        let slot = table.servers.slots.iter_mut().find(|slot| slot.id == id).ok_or(Errno(libc::EBADF))?;
-        slot.waiters -= 1;
-        match slept {
-            _ if slot.has_ended => return Err(Errno(libc::EBADF)),
-            Err(Errno(libc::EINTR)) if !blocked.is_to_interrupt() => {}
-            slept => drop(slept?),
-        }
-    }
-}
-
 impl Servers {
     pub(crate) const fn new() -> Self {
         Self { slots: Vec::new(), last_id: 0 }
     }
 
-    fn find(&mut self, handle: Handle) -> Result<&mut Slot, Errno> {
+    /// Adds a server that the program waits for on `fd`, and gives its number.
+    pub(crate) fn add(&mut self, transport: Transport, server: Server, fd: RawFd) -> u64 {
+        self.last_id += 1;
+        self.slots.push(Slot {
+            id: self.last_id,
+            transport,
+            server,
+            fd,
+            waiters: 0,
+            has_ended: false,
+            held: Vec::new(),
+            sweep_at: SWEEP_MIN,
+        });
+        self.last_id
+    }
+
+    /// The server of this handle. `Err(EBADF)`: it has ended, or never was.
+    pub(crate) fn find(&mut self, handle: Handle) -> Result<&mut Slot, Errno> {
         let is_it = |slot: &&mut Slot| match handle {
             Handle::Unix(fd) => slot.transport == Transport::Unix && slot.fd == fd && slot.is_still_there(),
             Handle::Fifo(id) => slot.transport == Transport::Fifo && slot.id == id,
@@ -169,13 +111,54 @@ impl Servers {
         self.slots.iter_mut().filter(|slot| !slot.has_ended).find(is_it).ok_or(Errno(libc::EBADF))
     }
 
-    fn free_ended(&mut self) {
+    /// Frees the servers that have ended and that no call sleeps on.
+    pub(crate) fn free_ended(&mut self) {
         self.slots.retain(|slot| !slot.has_ended || slot.waiters > 0);
+    }
+
+    /// Counts out a call that [`Slot::begin_waiting`] has counted in. `Err(EBADF)`: the server has ended meanwhile.
+    pub(crate) fn end_waiting(&mut self, id: u64) -> Result<(), Errno> {
+        let slot = self.slots.iter_mut().find(|slot| slot.id == id).ok_or(Errno(libc::EBADF))?;
+        slot.waiters -= 1;
+        if slot.has_ended { Err(Errno(libc::EBADF)) } else { Ok(()) }
     }
 }
 
 impl Slot {
-    /// Whether the program's descriptor is still the one that was made: only there is the server's to be changed.
+    /// Gives the name up and closes the program's descriptor. Allocates and frees nothing.
+    pub(crate) fn end(&mut self) {
+        self.has_ended = true;
+        // An error leaves the name free all the same, and the program cannot be told.
+        let _ = self.server.release();
+        if self.is_still_there() {
+            // SAFETY: `listen::bind` made the descriptor, and it is still the one that was made there.
+            unsafe { libc::close(self.fd) };
+        }
+    }
+
+    /// Accepts a client that has connected, if there is one. The server counts the connection as long as the
+    /// descriptor that `counted` picks is open.
+    pub(crate) fn try_accept(&mut self, counted: impl Fn(&BareFds) -> RawFd) -> Result<Option<BareFds>, Errno> {
+        self.sweep();
+        let Some(connection) = self.server.try_accept().map_err(|error| explained(&error))? else { return Ok(None) };
+        self.hold(connection.into_bare().map_err(|failed| explained(&failed.error))?, counted).map(Some)
+    }
+
+    /// Says whether the program has set `O_NONBLOCK` on its descriptor.
+    pub(crate) fn is_nonblocking(&self) -> Result<bool, Errno> {
+        // A program may close the descriptor of a server of FIFOs and still wait for clients.
+        Ok(self.is_still_there() && fcntl_getfl(borrow(self.fd)?)?.contains(OFlags::NONBLOCK))
+    }
+
+    /// Keeps the server's descriptor open for a call that is about to sleep on it. Gives the number to tell
+    /// [`Servers::end_waiting`], and the descriptor.
+    pub(crate) fn begin_waiting(&mut self) -> (u64, RawFd) {
+        self.waiters += 1;
+        (self.id, self.server.as_fd().as_raw_fd())
+    }
+
+    /// Says whether the program's descriptor is still the one that `listen::bind` made. The server's descriptor is
+    /// registered only there, so the kernel refuses to modify it in any other file.
     fn is_still_there(&self) -> bool {
         borrow(self.fd).is_ok_and(|fd| epoll::modify(fd, &self.server, EventData::new_u64(0), EventFlags::IN).is_ok())
     }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use super::servers::Servers;
 use super::signals::Blocked;
-use super::sleep::Sleepers;
+use super::sleepers::Sleepers;
 
 pub(crate) struct Table {
     pub(crate) servers: Servers,

@@ -15,10 +15,12 @@ use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags
 
 use super::errno::{self, Errno, explained};
 use super::frame::{self, HEADER_LEN};
+use super::listen;
 use super::servers::{self, FileId, Handle, borrow};
 use super::signals::Blocked;
-use super::sleep::{Direction, Woken, sleep};
+use super::sleepers::Direction;
 use super::table;
+use super::wait::{Woken, sleep};
 use crate::guard;
 
 /// How long to wait for the rest of a length of which a part has come: nothing tells when more of it is there,
@@ -32,21 +34,21 @@ pub unsafe extern "C" fn parlour_unix_new_server(name: *const c_char) -> c_int {
     errno::call(|| {
         // SAFETY: the caller's contract: NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
-        Ok(servers::bind(name, Transport::Unix)?.0)
+        Ok(listen::bind(name, Transport::Unix)?.0)
     })
 }
 
 /// `destroy_server`. Safe in a signal handler.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_unix_destroy_server(server: c_int) {
-    errno::call_quietly(|| servers::destroy(Handle::Unix(server)));
+    errno::call_quietly(|| listen::destroy(Handle::Unix(server)));
 }
 
 /// `accept_client`.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_unix_accept_client(server: c_int) -> c_int {
     errno::call(|| {
-        let fds = servers::accept(Handle::Unix(server), |fds| match fds {
+        let fds = listen::accept(Handle::Unix(server), |fds| match fds {
             BareFds::Unix(socket) => socket.as_raw_fd(),
             _ => -1,
         })?;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
 use libc::iovec;
 use parlour::{Connection, Message, Receiver, Sender, SharedBytes, TryRecvError, TrySendError};
 
-use crate::guard::{self, Failure, Patience, array, run, run_unit};
+use crate::guard::{self, Failure, Timeout, array, run, run_unit};
 use crate::message::parlour_message;
 use crate::options::parlour_connect_options;
 use crate::peer::{parlour_capabilities, parlour_peer, parlour_transport};
@@ -38,7 +38,7 @@ impl parlour_connection {
     }
 
     /// Receives; `None` is the end.
-    fn receive(&mut self, patience: Patience) -> Result<Option<Message>, Failure> {
+    fn receive(&mut self, timeout: Timeout) -> Result<Option<Message>, Failure> {
         if let Some(kept) = self.kept.take() {
             return Ok(Some(kept));
         }
@@ -47,30 +47,30 @@ impl parlour_connection {
             Err(TryRecvError::Empty) => Err(Failure::timed_out("no whole message has arrived yet")),
             Err(TryRecvError::Failed(error)) => Err(error.into()),
         };
-        match (&mut self.ends, patience) {
-            (Ends::Both(connection), Patience::ForEver) => Ok(connection.recv()?),
-            (Ends::Both(connection), Patience::Not) => tried(connection.try_recv()),
-            (Ends::Both(connection), Patience::For(timeout)) => Ok(connection.recv_timeout(timeout)?),
-            (Ends::Receiving(receiver), Patience::ForEver) => Ok(receiver.recv()?),
-            (Ends::Receiving(receiver), Patience::Not) => tried(receiver.try_recv()),
-            (Ends::Receiving(receiver), Patience::For(timeout)) => Ok(receiver.recv_timeout(timeout)?),
+        match (&mut self.ends, timeout) {
+            (Ends::Both(connection), Timeout::Infinite) => Ok(connection.recv()?),
+            (Ends::Both(connection), Timeout::Zero) => tried(connection.try_recv()),
+            (Ends::Both(connection), Timeout::After(duration)) => Ok(connection.recv_timeout(duration)?),
+            (Ends::Receiving(receiver), Timeout::Infinite) => Ok(receiver.recv()?),
+            (Ends::Receiving(receiver), Timeout::Zero) => tried(receiver.try_recv()),
+            (Ends::Receiving(receiver), Timeout::After(duration)) => Ok(receiver.recv_timeout(duration)?),
             (Ends::Sending(_), _) => Err(other_half("receives")),
         }
     }
 
-    fn send(&mut self, message: &[u8], patience: Patience) -> Result<(), Failure> {
+    fn send(&mut self, message: &[u8], timeout: Timeout) -> Result<(), Failure> {
         let tried = |result: Result<(), TrySendError<&[u8]>>| match result {
             Ok(()) => Ok(()),
             Err(TrySendError::Full(_)) => Err(Failure::timed_out("the channel is full; nothing was sent")),
             Err(TrySendError::Failed(error)) => Err(error.into()),
         };
-        match (&mut self.ends, patience) {
-            (Ends::Both(connection), Patience::ForEver) => Ok(connection.send(message)?),
-            (Ends::Both(connection), Patience::Not) => tried(connection.try_send(message)),
-            (Ends::Both(connection), Patience::For(timeout)) => Ok(connection.send_timeout(message, timeout)?),
-            (Ends::Sending(sender), Patience::ForEver) => Ok(sender.send(message)?),
-            (Ends::Sending(sender), Patience::Not) => tried(sender.try_send(message)),
-            (Ends::Sending(sender), Patience::For(timeout)) => Ok(sender.send_timeout(message, timeout)?),
+        match (&mut self.ends, timeout) {
+            (Ends::Both(connection), Timeout::Infinite) => Ok(connection.send(message)?),
+            (Ends::Both(connection), Timeout::Zero) => tried(connection.try_send(message)),
+            (Ends::Both(connection), Timeout::After(duration)) => Ok(connection.send_timeout(message, duration)?),
+            (Ends::Sending(sender), Timeout::Infinite) => Ok(sender.send(message)?),
+            (Ends::Sending(sender), Timeout::Zero) => tried(sender.try_send(message)),
+            (Ends::Sending(sender), Timeout::After(duration)) => Ok(sender.send_timeout(message, duration)?),
             (Ends::Receiving(_), _) => Err(other_half("sends")),
         }
     }
@@ -140,7 +140,7 @@ pub unsafe extern "C" fn parlour_send(
         // SAFETY: the caller's contract.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
         // SAFETY: the caller's contract.
-        connection.send(unsafe { guard::bytes(data, length) }?, Patience::of(timeout_ms))
+        connection.send(unsafe { guard::bytes(data, length) }?, Timeout::of(timeout_ms))
     })
 }
 
@@ -186,9 +186,9 @@ pub unsafe extern "C" fn parlour_send_fds(
         }
         // SAFETY: not -1, so by the caller's contract descriptors that are open through the call.
         let fds: Vec<_> = numbers.iter().map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) }).collect();
-        match Patience::of(timeout_ms) {
-            Patience::ForEver => sending!(connection, end => end.send_with_fds(message, &fds)?),
-            patience => sending!(connection, end => end.send_with_fds_timeout(message, &fds, time(patience))?),
+        match Timeout::of(timeout_ms) {
+            Timeout::Infinite => sending!(connection, end => end.send_with_fds(message, &fds)?),
+            timeout => sending!(connection, end => end.send_with_fds_timeout(message, &fds, time_of(timeout))?),
         }
     })
 }
@@ -216,18 +216,18 @@ pub unsafe extern "C" fn parlour_send_shared(
             Ok(&unsafe { guard::shared(handle, "a block") }?.bytes)
         };
         let blocks: Vec<&SharedBytes> = handles.iter().map(block).collect::<Result<_, Failure>>()?;
-        match Patience::of(timeout_ms) {
-            Patience::ForEver => sending!(connection, end => end.send_shared(message, &blocks)?),
-            patience => sending!(connection, end => end.send_shared_timeout(message, &blocks, time(patience))?),
+        match Timeout::of(timeout_ms) {
+            Timeout::Infinite => sending!(connection, end => end.send_shared(message, &blocks)?),
+            timeout => sending!(connection, end => end.send_shared_timeout(message, &blocks, time_of(timeout))?),
         }
     })
 }
 
-/// A time that is not for ever.
-fn time(patience: Patience) -> std::time::Duration {
-    match patience {
-        Patience::For(timeout) => timeout,
-        Patience::ForEver | Patience::Not => std::time::Duration::ZERO,
+/// Gives the time of a timeout that is not infinite.
+fn time_of(timeout: Timeout) -> std::time::Duration {
+    match timeout {
+        Timeout::After(duration) => duration,
+        Timeout::Infinite | Timeout::Zero => std::time::Duration::ZERO,
     }
 }
 
@@ -285,7 +285,7 @@ pub unsafe extern "C" fn parlour_recv(
         unsafe { guard::check_out(message) }?;
         // SAFETY: the caller's contract.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        let Some(received) = connection.receive(Patience::of(timeout_ms))? else {
+        let Some(received) = connection.receive(Timeout::of(timeout_ms))? else {
             return Ok(parlour_status::PARLOUR_END);
         };
         // SAFETY: checked above.
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn parlour_recv_into(
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
         // SAFETY: the caller's contract.
         let buffer = unsafe { guard::bytes_mut(buffer, size) }?;
-        let Some(received) = connection.receive(Patience::of(timeout_ms))? else {
+        let Some(received) = connection.receive(Timeout::of(timeout_ms))? else {
             return Ok(parlour_status::PARLOUR_END);
         };
         // SAFETY: the caller's contract.

@@ -177,21 +177,24 @@ pub(crate) unsafe fn put_at<T>(items: *mut T, number: usize, value: T) {
     unsafe { place.write(value) };
 }
 
-/// How long a call may wait.
+/// Time for which a call may wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    ForEver,
-    Not,
-    For(Duration),
+pub(crate) enum Timeout {
+    /// The call waits for ever.
+    Infinite,
+    /// The call does not wait.
+    Zero,
+    /// The call waits this long at most.
+    After(Duration),
 }
 
-impl Patience {
-    /// Milliseconds; less than 0 is for ever.
+impl Timeout {
+    /// Converts milliseconds; less than 0 is for ever.
     pub(crate) fn of(timeout_ms: i64) -> Self {
         match u64::try_from(timeout_ms) {
-            Err(_) => Self::ForEver,
-            Ok(0) => Self::Not,
-            Ok(ms) => Self::For(Duration::from_millis(ms)),
+            Err(_) => Self::Infinite,
+            Ok(0) => Self::Zero,
+            Ok(ms) => Self::After(Duration::from_millis(ms)),
         }
     }
 }

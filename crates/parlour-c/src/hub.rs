@@ -9,7 +9,7 @@ use std::ptr;
 use parlour::Hub;
 use parlour::hub::{Client, Event, HubOptions, Why};
 
-use crate::guard::{self, Failure, Patience, duration, run_unit};
+use crate::guard::{self, Failure, Timeout, duration, run_unit};
 use crate::message::parlour_message;
 use crate::options::{parlour_hub_options, parlour_server_options};
 use crate::peer::{parlour_peer, parlour_transport};
@@ -100,11 +100,11 @@ impl parlour_hub {
         Self { hub, clients: HashMap::new(), name, path, text: CString::default() }
     }
 
-    fn next(&mut self, patience: Patience) -> Result<Option<Event>, parlour::Error> {
-        match patience {
-            Patience::ForEver => self.hub.next_event().map(Some),
-            Patience::Not => self.hub.try_next_event(),
-            Patience::For(timeout) => self.hub.next_event_timeout(timeout),
+    fn next(&mut self, timeout: Timeout) -> Result<Option<Event>, parlour::Error> {
+        match timeout {
+            Timeout::Infinite => self.hub.next_event().map(Some),
+            Timeout::Zero => self.hub.try_next_event(),
+            Timeout::After(duration) => self.hub.next_event_timeout(duration),
         }
     }
 
@@ -196,7 +196,7 @@ pub unsafe extern "C" fn parlour_hub_next_event(
         unsafe { guard::put(event, parlour_event::NONE) };
         // SAFETY: the caller's contract.
         let hub = unsafe { guard::exclusive(hub, "the hub") }?;
-        let next = hub.next(Patience::of(timeout_ms))?.ok_or_else(|| Failure::timed_out("nothing has happened"))?;
+        let next = hub.next(Timeout::of(timeout_ms))?.ok_or_else(|| Failure::timed_out("nothing has happened"))?;
         // SAFETY: the caller's contract.
         unsafe { guard::put(event, hub.event(next)) };
         Ok(())

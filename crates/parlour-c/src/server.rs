@@ -10,7 +10,7 @@ use std::ptr;
 use parlour::{Server, ServerOptions, ShutdownHandle};
 
 use crate::connection::parlour_connection;
-use crate::guard::{self, Failure, Patience, run_unit};
+use crate::guard::{self, Failure, Timeout, run_unit};
 use crate::options::parlour_server_options;
 use crate::status::parlour_status;
 
@@ -109,10 +109,10 @@ pub unsafe extern "C" fn parlour_server_accept(
         unsafe { guard::check_out(connection) }?;
         // SAFETY: the caller's contract.
         let server = &unsafe { guard::shared(server, "the server") }?.server;
-        let accepted = match Patience::of(timeout_ms) {
-            Patience::ForEver => server.accept()?,
-            Patience::Not => server.try_accept()?.ok_or_else(|| Failure::timed_out("no client is there"))?,
-            Patience::For(timeout) => server.accept_timeout(timeout)?,
+        let accepted = match Timeout::of(timeout_ms) {
+            Timeout::Infinite => server.accept()?,
+            Timeout::Zero => server.try_accept()?.ok_or_else(|| Failure::timed_out("no client is there"))?,
+            Timeout::After(duration) => server.accept_timeout(duration)?,
         };
         // SAFETY: checked above.
         unsafe { guard::give(connection, parlour_connection::new(accepted)) };

@@ -4,7 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::drive::{self, Outcome, Turn};
+use crate::client::Client;
+use crate::drive;
+use crate::outcome::{Outcome, Turn};
 use crate::work::Work;
 
 /// One way to get messages from one process to another and back.
@@ -46,52 +48,12 @@ pub trait Contender: Sync {
     ///
     /// What went wrong.
     fn drive(&self, place: &Path, turn: Turn, start: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
-        drive::turn(self, place, turn, start)
+        drive::turn(|| self.connect(place, turn.work), turn, start)
     }
 
     /// Removes what it has left outside of `place`, in the process that has started the two, when both have ended. Only
     /// a contender that has to put something elsewhere does anything here: a server is killed, and cannot clean up.
     fn clean_up(&self, _place: &Path) {}
-}
-
-/// The client's end of one connection. It ends when it is dropped.
-pub trait Client {
-    /// Sends one message.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    fn send(&mut self, message: &[u8]) -> Result<()>;
-
-    /// Receives one message, which replaces what is in `reply`.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong; also that the server has gone.
-    fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()>;
-
-    /// Sends a message and receives the answer.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    fn round_trip(&mut self, message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
-        self.send(message)?;
-        self.receive(reply)
-    }
-
-    /// Sends a message `count` times, one way, as fast as it can, and receives the one that the server sends when it
-    /// has them all.
-    ///
-    /// # Errors
-    ///
-    /// What went wrong.
-    fn stream(&mut self, message: &[u8], count: u64) -> Result<()> {
-        for _ in 0..count {
-            self.send(message)?;
-        }
-        self.receive(&mut Vec::new())
-    }
 }
 
 /// With this a server says that it can be connected to.

@@ -1,55 +1,14 @@
 //! The client's side of a turn: warm-up, then samples.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
-use serde::{Deserialize, Serialize};
 
-use crate::contender::{Client, Contender};
+use crate::client::Client;
 use crate::count;
+use crate::outcome::{Amount, Outcome, Turn};
 use crate::work::Work;
-
-/// What one contender does in one turn.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    /// What the two ends do.
-    pub work: Work,
-    /// For how long.
-    pub amount: Amount,
-}
-
-/// How much is measured. The warm-up comes on top.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Amount {
-    /// Samples until these milliseconds have passed, and three in any case.
-    Ms(u64),
-    /// This many samples, after a warm-up that is always the same: for counting what each costs.
-    Samples(u64),
-}
-
-/// What the client's side of a turn has measured.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Outcome {
-    /// How long samples took, in nanoseconds, and how many took that long.
-    pub samples: Vec<(u64, u64)>,
-    /// From the first to the last, in nanoseconds.
-    pub elapsed_ns: u64,
-    /// Processor time of the client's process meanwhile, in nanoseconds.
-    pub cpu_ns: u64,
-    /// What the client's process has allocated meanwhile, if that is counted.
-    pub allocations: Option<u64>,
-}
-
-impl Outcome {
-    /// Samples in it.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.samples.iter().map(|&(_, count)| count).sum()
-    }
-}
 
 /// At least so long a contender warms up; the first messages meet cold caches, pages that are not there yet and a
 /// scheduler that has not seen these processes.
@@ -58,10 +17,9 @@ const WARM_UP: Duration = Duration::from_millis(10);
 /// And with at least so many operations.
 const WARM_UP_OPERATIONS: u64 = 3;
 
-/// Does the client's side of a turn.
-pub(crate) fn turn<C: Contender + ?Sized>(
-    contender: &C,
-    place: &Path,
+/// Does the client's side of a turn. `connect` makes one connection to the server of the turn.
+pub(crate) fn turn(
+    connect: impl Fn() -> Result<Box<dyn Client>>,
     turn: Turn,
     start: &mut dyn FnMut() -> Result<()>,
 ) -> Result<Outcome> {
@@ -70,7 +28,7 @@ pub(crate) fn turn<C: Contender + ?Sized>(
     let mut reply = Vec::with_capacity(work.size());
     match work {
         Work::RoundTrip { .. } => {
-            let mut client = contender.connect(place, work)?;
+            let mut client = connect()?;
             client.round_trip(&message, &mut reply)?;
             ensure!(reply == message, "what came back is not what was sent");
             sample(turn.amount, work.operations_each(), start, || {
@@ -79,35 +37,28 @@ pub(crate) fn turn<C: Contender + ?Sized>(
             })
         }
         Work::Stream { batch, .. } => {
-            let mut client = contender.connect(place, work)?;
+            let mut client = connect()?;
             sample(turn.amount, work.operations_each(), start, || client.stream(&message, batch))
         }
         Work::Connect { .. } => sample(turn.amount, work.operations_each(), start, || {
-            contender.connect(place, work)?.round_trip(&message, &mut reply)?;
+            connect()?.round_trip(&message, &mut reply)?;
             whole(&reply, &message)
         }),
         Work::Crowd { clients, .. } => {
-            let mut clients = crowd(contender, place, work, clients)?;
+            let mut clients = crowd(connect, clients)?;
             sample(turn.amount, work.operations_each(), start, || all(&mut clients, &message, &mut reply))
         }
     }
 }
 
 /// Connects this many clients.
-pub(crate) fn crowd<C: Contender + ?Sized>(
-    contender: &C,
-    place: &Path,
-    work: Work,
-    count: usize,
-) -> Result<Vec<Box<dyn Client>>> {
+fn crowd(connect: impl Fn() -> Result<Box<dyn Client>>, count: usize) -> Result<Vec<Box<dyn Client>>> {
     count::make_room_for(count)?;
-    (0..count)
-        .map(|number| contender.connect(place, work).with_context(|| format!("client {number} of {count}")))
-        .collect()
+    (0..count).map(|number| connect().with_context(|| format!("client {number} of {count}"))).collect()
 }
 
 /// Has all of them ask, and then all of them receive.
-pub(crate) fn all(clients: &mut [Box<dyn Client>], message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
+fn all(clients: &mut [Box<dyn Client>], message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
     for client in clients.iter_mut() {
         client.send(message)?;
     }
@@ -119,7 +70,7 @@ pub(crate) fn all(clients: &mut [Box<dyn Client>], message: &[u8], reply: &mut V
 }
 
 /// Bytes that differ from place to place, so that what is lost or doubled shows.
-pub(crate) fn pattern(len: usize) -> Vec<u8> {
+fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index % 251) as u8).collect()
 }
 

@@ -19,10 +19,13 @@
 
 mod calls;
 mod child;
+mod client;
 mod contender;
+mod contenders;
 mod count;
 mod drive;
 pub mod ours;
+mod outcome;
 mod placement;
 mod raw;
 mod role;
@@ -32,19 +35,15 @@ mod turn;
 mod work;
 
 pub use calls::{Calls, why_calls_cannot_be_counted};
-pub use contender::{Client, Contender, Ready};
+pub use client::Client;
+pub use contender::{Contender, Ready};
+pub use contenders::contenders;
 pub use count::{Allocator, allocator, resident_bytes};
-pub use drive::{Amount, Outcome, Turn};
+pub use outcome::{Amount, Outcome, Turn};
 pub use placement::Placement;
-pub use raw::{DONE, raw_stream_client};
+pub use raw::raw_stream_client;
 pub use role::take;
 pub use shuffle::Chance;
 pub use stats::{Summary, clock_cost_ns, median, ratio};
 pub use turn::{Idle, Measured, Runner};
-pub use work::{Size, Work};
-
-/// The contenders that need nothing but the system and parlour.
-#[must_use]
-pub fn contenders() -> Vec<Box<dyn Contender>> {
-    raw::contenders().into_iter().chain(ours::contenders()).collect()
-}
+pub use work::{DONE, Size, Work};

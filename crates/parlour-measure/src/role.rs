@@ -10,7 +10,8 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::contender::{Contender, Ready};
-use crate::drive::Turn;
+use crate::outcome::Turn;
+use crate::work::Work;
 use crate::{count, placement};
 
 /// What a process is to be.
@@ -76,7 +77,7 @@ pub fn take(role: &str, contenders: &[Box<dyn Contender>]) -> Result<()> {
 }
 
 fn serve(contender: &dyn Contender, role: &Role) -> Result<()> {
-    if let crate::Work::Crowd { clients, .. } = role.turn.work {
+    if let Work::Crowd { clients, .. } = role.turn.work {
         count::make_room_for(clients)?;
     }
     // Asked while the contender has the first thread. Ends the process when there is nobody to ask any more.

@@ -106,7 +106,7 @@ pub fn clock_cost_ns() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Outcome;
+    use crate::outcome::Outcome;
 
     fn turn(samples: &[(u64, u64)], operations_each: u64) -> Measured {
         let client = Outcome { samples: samples.to_vec(), cpu_ns: 600, ..Outcome::default() };

@@ -11,7 +11,7 @@ use crate::calls::{self, Calls};
 use crate::child::Child;
 use crate::contender::Contender;
 use crate::count;
-use crate::drive::{Amount, Outcome, Turn};
+use crate::outcome::{Amount, Outcome, Turn};
 use crate::placement::{self, Placement};
 use crate::role::{Counts, Role, Side};
 use crate::work::Work;

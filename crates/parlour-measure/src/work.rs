@@ -84,6 +84,9 @@ impl fmt::Display for Work {
     }
 }
 
+/// Answer of a server to a batch of streamed messages.
+pub const DONE: &[u8] = b"done";
+
 /// A length as people write it: `64`, `4KiB`, `1MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);

@@ -5,9 +5,10 @@ use std::path::Path;
 use anyhow::{Result, ensure};
 use parlour::{Connection, Server, Transport};
 
-use crate::contender::{Client, Contender, Ready};
-use crate::raw::DONE;
-use crate::work::Work;
+use super::version::version;
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
+use crate::work::{DONE, Work};
 
 /// One transport, with everything else as it is by default.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Contender for Blocking {
     }
 
     fn version(&self) -> String {
-        super::version()
+        version()
     }
 
     fn advice(&self) -> &str {

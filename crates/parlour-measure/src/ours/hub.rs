@@ -7,7 +7,9 @@ use parlour::hub::{Event, HubOptions};
 use parlour::{ServerOptions, Transport};
 
 use super::blocking::address;
-use crate::contender::{Client, Contender, Ready};
+use super::version::version;
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
 use crate::raw::raw_stream_client;
 use crate::work::Work;
 
@@ -22,7 +24,7 @@ impl Contender for Hub {
     }
 
     fn version(&self) -> String {
-        super::version()
+        version()
     }
 
     fn advice(&self) -> &str {

@@ -2,10 +2,12 @@
 
 mod blocking;
 mod hub;
+mod version;
 
 use crate::contender::Contender;
 
 pub use blocking::address;
+pub use version::version;
 
 /// parlour over each transport, and the hub.
 #[must_use]
@@ -16,10 +18,4 @@ pub fn contenders() -> Vec<Box<dyn Contender>> {
     let mut all: Vec<_> = transports.clone().map(over).chain(transports.map(each)).collect();
     all.push(Box::new(hub::Hub));
     all
-}
-
-/// The version of the library.
-#[must_use]
-pub fn version() -> String {
-    env!("CARGO_PKG_VERSION").to_owned()
 }

@@ -10,9 +10,10 @@ use rustix::event::epoll;
 use rustix::io::{Errno, read};
 use rustix::net::{SendFlags, SocketFlags, SocketType, accept_with, send};
 
-use super::kernel;
+use super::kernel::kernel;
 use super::stream::{RawStreamClient, listener};
-use crate::contender::{Client, Contender, Ready};
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
 use crate::work::Work;
 
 /// Sends back what comes, after it has seen that it is whole messages. No client has a buffer of its own.

@@ -9,9 +9,10 @@ use rustix::fs::{CWD, Mode, mkfifoat};
 use rustix::io::writev;
 
 use super::frame::{self, Reader};
-use super::{DONE, kernel};
-use crate::contender::{Client, Contender, Ready};
-use crate::work::Work;
+use super::kernel::kernel;
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
+use crate::work::{DONE, Work};
 
 /// One writev(2) per message, reads through a buffer of 64 KiB, long messages read to where they belong.
 #[derive(Debug)]

@@ -3,38 +3,15 @@
 mod epoll;
 mod fifo;
 mod frame;
+mod kernel;
 mod packet;
 mod stream;
 
-use std::path::Path;
+use crate::contender::Contender;
 
-use anyhow::Result;
-
-use crate::contender::{Client, Contender};
-use crate::work::Work;
-
-use stream::{RawStream, RawStreamClient};
+pub use stream::raw_stream_client;
 
 /// All baselines.
 pub(crate) fn contenders() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(RawStream), Box::new(packet::RawPacket), Box::new(fifo::RawFifo), Box::new(epoll::RawEpoll)]
-}
-
-/// What `version` says of them: the system's.
-pub(crate) fn kernel() -> String {
-    let uname = rustix::system::uname();
-    format!("Linux {}", uname.release().to_string_lossy())
-}
-
-/// What an answer to a batch of messages is.
-pub const DONE: &[u8] = b"done";
-
-/// A client of any server whose wire is that of `raw-stream`, so that what differs between such servers is nothing but
-/// them.
-///
-/// # Errors
-///
-/// Nobody listens there.
-pub fn raw_stream_client(path: &Path, work: Work) -> Result<Box<dyn Client>> {
-    Ok(Box::new(RawStreamClient::connect(path, work)?))
+    vec![Box::new(stream::RawStream), Box::new(packet::RawPacket), Box::new(fifo::RawFifo), Box::new(epoll::RawEpoll)]
 }

@@ -9,10 +9,11 @@ use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, recv, socket_with, sockopt,
 };
 
+use super::kernel::kernel;
 use super::stream::{listener, send_parts};
-use super::{DONE, kernel};
-use crate::contender::{Client, Contender, Ready};
-use crate::work::Work;
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
+use crate::work::{DONE, Work};
 
 /// A longer message is sent in pieces of this length, which is what the send buffer of 2 MiB has room for twice.
 const PIECE_LEN: usize = 1 << 20;

@@ -11,9 +11,10 @@ use rustix::net::{
 };
 
 use super::frame::{self, Reader};
-use super::{DONE, kernel};
-use crate::contender::{Client, Contender, Ready};
-use crate::work::Work;
+use super::kernel::kernel;
+use crate::client::Client;
+use crate::contender::{Contender, Ready};
+use crate::work::{DONE, Work};
 
 /// One sendmsg(2) per message, reads through a buffer of 64 KiB, long messages read to where they belong.
 #[derive(Debug)]
@@ -59,6 +60,16 @@ impl Contender for RawStream {
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
         Ok(Box::new(RawStreamClient::connect(&place.join("s"), work)?))
     }
+}
+
+/// Connects a client to any server whose wire is that of `raw-stream`. Servers that share this client differ in nothing
+/// but themselves.
+///
+/// # Errors
+///
+/// Nobody listens there.
+pub fn raw_stream_client(path: &Path, work: Work) -> Result<Box<dyn Client>> {
+    Ok(Box::new(RawStreamClient::connect(path, work)?))
 }
 
 /// A client of anything that has this framing.

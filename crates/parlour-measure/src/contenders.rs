@@ -1,0 +1,10 @@
+//! The list of the contenders.
+
+use crate::contender::Contender;
+use crate::{ours, raw};
+
+/// Contenders that need nothing but the system and parlour.
+#[must_use]
+pub fn contenders() -> Vec<Box<dyn Contender>> {
+    raw::contenders().into_iter().chain(ours::contenders()).collect()
+}

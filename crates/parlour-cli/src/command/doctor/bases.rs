@@ -6,7 +6,7 @@ use std::path::Path;
 use parlour::inspect::{self, Base, BaseState, NameState};
 use parlour::{ErrorKind, Transport};
 
-use super::{Check, Verdict};
+use super::check::{Check, Verdict};
 
 pub(super) fn checks() -> Vec<Check> {
     let bases = match inspect::bases() {

@@ -8,7 +8,7 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
-use super::{Check, Verdict};
+use super::check::{Check, Verdict};
 
 /// `RWF_NOSIGNAL` of `linux/fs.h`, from Linux 6.18.
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);

@@ -2,7 +2,7 @@
 
 use rustix::process::{Resource, getrlimit};
 
-use super::{Check, Verdict};
+use super::check::{Check, Verdict};
 
 /// Below this a server with a few hundred clients runs out of descriptors.
 const DESCRIPTORS_MIN: u64 = 1024;

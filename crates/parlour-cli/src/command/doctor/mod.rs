@@ -1,61 +1,15 @@
 //! `parlour doctor`: looks at everything that parlour stands on, and says how to mend what is wrong.
 
 mod bases;
+mod check;
 mod kernel;
 mod limits;
 mod trial;
 
-use serde::Serialize;
-
 use crate::args::Doctor;
 use crate::exit::{self, Failure};
 use crate::output;
-
-/// How a check came out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Verdict {
-    /// As it should be.
-    Ok,
-    /// It works, but something is slower, smaller or missing.
-    Note,
-    /// It must be mended.
-    Problem,
-    /// A directory that nobody may use as it is.
-    Unsafe,
-}
-
-impl Verdict {
-    fn word(self) -> &'static str {
-        match self {
-            Verdict::Ok => "ok",
-            Verdict::Note => "note",
-            Verdict::Problem => "PROBLEM",
-            Verdict::Unsafe => "UNSAFE",
-        }
-    }
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Serialize)]
-struct Check {
-    check: String,
-    verdict: Verdict,
-    found: String,
-    /// What to do about it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    mend: Option<String>,
-}
-
-impl Check {
-    fn ok(check: impl Into<String>, found: impl Into<String>) -> Check {
-        Check { check: check.into(), verdict: Verdict::Ok, found: found.into(), mend: None }
-    }
-
-    fn but(verdict: Verdict, check: impl Into<String>, found: impl Into<String>, mend: impl Into<String>) -> Check {
-        Check { check: check.into(), verdict, found: found.into(), mend: Some(mend.into()) }
-    }
-}
+use check::{Check, Verdict};
 
 pub(super) fn run(args: &Doctor) -> anyhow::Result<()> {
     let mut checks = bases::checks();

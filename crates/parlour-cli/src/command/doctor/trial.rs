@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use parlour::{ConnectOptions, ServerOptions, Transport};
 
-use super::{Check, Verdict};
+use super::check::{Check, Verdict};
 use crate::exit;
 
 const TIMEOUT: Duration = Duration::from_secs(5);

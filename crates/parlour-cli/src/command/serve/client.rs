@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parlour::{Connection, ErrorKind};
 
+use super::environment;
+use super::framing::framing;
 use super::program::Program;
 use super::tally::Counted;
-use super::{environment, framing};
 use crate::args::Serve;
 use crate::lines::Framing;
 use crate::pump::{Ended, Pump};

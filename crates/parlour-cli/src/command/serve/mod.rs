@@ -2,6 +2,7 @@
 
 mod client;
 mod environment;
+mod framing;
 mod program;
 mod tally;
 
@@ -12,7 +13,6 @@ use anyhow::Context as _;
 use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, ShutdownHandle};
 
 use crate::args::{ClientFile, Serve};
-use crate::lines::Framing;
 use crate::signals::{Interrupts, Stop};
 use crate::{notify, output};
 use client::Service;
@@ -156,9 +156,4 @@ fn options(args: &Serve) -> ServerOptions {
         });
     }
     options
-}
-
-/// How a program's streams are cut into messages.
-fn framing(args: &Serve) -> Framing {
-    if args.raw { Framing::Raw } else { Framing::Lines }
 }

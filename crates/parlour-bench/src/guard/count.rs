@@ -7,9 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use parlour_measure::why_calls_cannot_be_counted;
 
-use super::SCENARIO;
 use super::figures::Figures;
-use super::scenario::{BEGIN, COUNTED, END, STEPS, Scenario};
+use super::scenario::{BEGIN, COUNTED, END, SCENARIO, STEPS, Scenario};
 
 /// What can be counted here.
 pub(super) struct Tools {

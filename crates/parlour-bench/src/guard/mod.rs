@@ -16,10 +16,7 @@ use anyhow::{Result, bail};
 use crate::args::Guard;
 use figures::{Figures, Known};
 
-pub(crate) use scenario::run as run_scenario;
-
-/// What stands before a scenario on the command line.
-pub(crate) const SCENARIO: &str = "--scenario";
+pub(crate) use scenario::{SCENARIO, run as run_scenario};
 
 /// The committed figures.
 fn committed() -> PathBuf {

@@ -14,6 +14,9 @@ use parlour_measure::ours::address;
 
 use crate::allocator;
 
+/// Argument that precedes the name of a scenario on the command line.
+pub(crate) const SCENARIO: &str = "--scenario";
+
 /// One of them, by its name.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {

@@ -10,5 +10,7 @@ mod imports;
 mod layers;
 #[path = "tidy/never.rs"]
 mod never;
+#[path = "tidy/public_api/mod.rs"]
+mod public_api;
 #[path = "tidy/source.rs"]
 mod source;

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use parlour_measure::{Placement, Size};
 
+/// The argument that makes a process of this program play the role that follows.
+pub(crate) const ROLE: &str = "--role";
+
 /// Measures how fast messages go, between two processes, against the bare system calls.
 ///
 /// Every contender has a turn in every cell (a kind of work, a size, a placement) of every round, in random order.

@@ -29,10 +29,7 @@ pub use parlour_measure::{
     Amount, Client, Contender, DONE, Outcome, Ready, Turn, Work, raw_stream_client, resident_bytes,
 };
 
-use args::{Args, Command};
-
-/// What stands before a role on the command line.
-const ROLE: &str = "--role";
+use args::{Args, Command, ROLE};
 
 /// Those that need nothing but the system and parlour: bare system calls, parlour over each transport, the hub, the API
 /// for tokio.

@@ -14,11 +14,11 @@ use parlour_measure::{
 };
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::args::Args;
+use crate::args::{Args, ROLE};
 use crate::machine::{self, Machine};
 use crate::plan::{self, Cell, Count, label};
 use crate::results::{About, CallsRow, IdleRow, MemoryRow, Results, Row, Skipped, TurnRow};
-use crate::{ROLE, table};
+use crate::table;
 
 /// Measures what the arguments ask for, prints it, and saves it if they say so.
 pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<()> {

@@ -371,7 +371,7 @@ fn transports(text: &str) -> Result<Transports, String> {
     if text == "all" {
         return Ok(Transports(Transport::ALL.to_vec()));
     }
-    let parse = |name: &str| name.parse().map_err(|error: parlour::Error| error.to_string());
+    let parse = |name: &str| name.parse().map_err(|error: parlour::ParseTransportError| error.to_string());
     text.split(',').map(parse).collect::<Result<_, _>>().map(Transports)
 }
 

@@ -119,7 +119,7 @@ pub use options::{ConnectOptions, ServerOptions};
 pub use owner::Owner;
 pub use peer::{Peer, Voucher};
 pub use poller::ShutdownHandle;
-pub use raw_parts::{Bare, BareFds, IntoBareError, Place};
+pub use raw_parts::{ConnectionGuard, IntoRawPartsError, RawFds, RawParts};
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use server::{Incoming, Server};

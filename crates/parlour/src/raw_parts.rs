@@ -11,24 +11,24 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::peer::Peer;
 use crate::transport::Transport;
 
-/// The descriptors of a connection that was taken apart by [`Connection::into_bare`], with nothing read ahead of them.
+/// The descriptors of a connection that was taken apart by [`Connection::into_raw_parts`], with nothing read ahead of them.
 ///
 /// What goes over them is frames, four bytes of length and the message (docs/wire.md), in both directions, from the next
 /// byte on. All descriptors are close-on-exec and non-blocking.
 #[derive(Debug)]
-pub struct Bare {
+pub struct RawParts {
     /// The descriptors.
-    pub fds: BareFds,
+    pub fds: RawFds,
     /// Who is at the other end.
     pub peer: Peer,
     /// Keeps the connection counted by its server.
-    pub place: Place,
+    pub guard: ConnectionGuard,
 }
 
 /// What carries a bare connection.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum BareFds {
+pub enum RawFds {
     /// `unix`: one socket for both directions. Send with `MSG_NOSIGNAL`.
     Unix(OwnedFd),
     /// `fifo`: one FIFO for each direction. The first broken pipe is final: close it then, or whoever opens the FIFO later
@@ -43,36 +43,36 @@ pub enum BareFds {
 
 /// A place among the connections that a server counts. Dropping it gives the place to somebody else; so drop it when the
 /// descriptors are closed. For a client it keeps nothing.
-pub struct Place(#[allow(dead_code, reason = "it is held")] Arc<Common>);
+pub struct ConnectionGuard(#[allow(dead_code, reason = "it is held")] Arc<Common>);
 
-impl Place {
+impl ConnectionGuard {
     pub(crate) fn of(common: Arc<Common>) -> Self {
         Self(common)
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for ConnectionGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Place")
+        f.write_str("ConnectionGuard")
     }
 }
 
 /// A connection that cannot be taken apart, as it was, and why.
 #[derive(Debug)]
-pub struct IntoBareError {
+pub struct IntoRawPartsError {
     /// The connection, as before.
     pub connection: Box<Connection>,
     /// Why it is still one.
     pub error: Error,
 }
 
-impl fmt::Display for IntoBareError {
+impl fmt::Display for IntoRawPartsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.error.fmt(f)
     }
 }
 
-impl std::error::Error for IntoBareError {
+impl std::error::Error for IntoRawPartsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.error)
     }
@@ -91,17 +91,17 @@ impl Connection {
     ///
     /// - [`ErrorKind::Unsupported`]: another transport, or bytes are in here that the descriptors do not have.
     /// - [`ErrorKind::Io`]: no descriptor is left for the duplicates.
-    pub fn into_bare(self) -> std::result::Result<Bare, IntoBareError> {
-        match self.bare_fds() {
+    pub fn into_raw_parts(self) -> std::result::Result<RawParts, IntoRawPartsError> {
+        match self.raw_fds() {
             Ok(fds) => {
                 let peer = self.peer().clone();
-                Ok(Bare { fds, peer, place: Place::of(Arc::clone(self.receiver.shared())) })
+                Ok(RawParts { fds, peer, guard: ConnectionGuard::of(Arc::clone(self.receiver.shared())) })
             }
-            Err(error) => Err(IntoBareError { connection: Box::new(self), error }),
+            Err(error) => Err(IntoRawPartsError { connection: Box::new(self), error }),
         }
     }
 
-    fn bare_fds(&self) -> Result<BareFds> {
+    fn raw_fds(&self) -> Result<RawFds> {
         const TAKE_APART: &str = "take apart the connection to";
         let common = self.receiver.common();
         let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
@@ -111,9 +111,9 @@ impl Connection {
         }
         let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
         match (self.transport(), self.send_fd()) {
-            (Transport::Unix, _) => Ok(BareFds::Unix(duplicate(self.recv_fd())?)),
+            (Transport::Unix, _) => Ok(RawFds::Unix(duplicate(self.recv_fd())?)),
             (Transport::Fifo, Some(send)) => {
-                Ok(BareFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
+                Ok(RawFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
             }
             (transport, _) => Err(unsupported(format!("there is more to {transport} than descriptors").into())
                 .next("connect over unix or fifo")),

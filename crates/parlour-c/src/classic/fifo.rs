@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64};
 
 use libc::{c_char, c_int, c_uint, c_void, size_t};
-use parlour::{BareFds, Connection, Transport};
+use parlour::{Connection, RawFds, Transport};
 use rustix::io::{Errno as System, ReadWriteFlags, pwritev2, read, writev};
 
 use super::errno::{self, Errno, explained};
@@ -99,7 +99,7 @@ pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel
         // SAFETY: NULL, or by the caller's contract a struct.
         let server = unsafe { server.as_ref() }.ok_or(Errno(libc::EFAULT))?;
         let fds = listen::accept(Handle::Fifo(server.id()?), |fds| match fds {
-            BareFds::Fifo { recv, .. } => recv.as_raw_fd(),
+            RawFds::Fifo { recv, .. } => recv.as_raw_fd(),
             _ => -1,
         })?;
         // SAFETY: not NULL, so by the caller's contract it is writable.
@@ -116,7 +116,7 @@ pub unsafe extern "C" fn parlour_fifo_connect_to(name: *const c_char, channel: *
         check(channel)?;
         let address = servers::address(name, Transport::Fifo)?;
         let connection = Connection::connect(address).map_err(|error| explained(&error))?;
-        let fds = connection.into_bare().map_err(|failed| explained(&failed.error))?.fds;
+        let fds = connection.into_raw_parts().map_err(|failed| explained(&failed.error))?.fds;
         // SAFETY: not NULL, so by the caller's contract it is writable.
         unsafe { fill(channel, fds) }
     })
@@ -189,8 +189,8 @@ impl server {
 }
 
 /// Fills a struct, which the pointer leads to.
-unsafe fn fill(channel: *mut comm_channel, fds: BareFds) -> Result<c_int, Errno> {
-    let BareFds::Fifo { recv, send } = fds else { return Err(Errno(libc::EPROTO)) };
+unsafe fn fill(channel: *mut comm_channel, fds: RawFds) -> Result<c_int, Errno> {
+    let RawFds::Fifo { recv, send } = fds else { return Err(Errno(libc::EPROTO)) };
     let (recv_fd, send_fd) = (recv.into_raw_fd(), send.into_raw_fd());
     let filled = comm_channel {
         recv_fd: recv_fd.into(),

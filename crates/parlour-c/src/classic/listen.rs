@@ -3,7 +3,7 @@
 use std::os::fd::{IntoRawFd, RawFd};
 
 use libc::pollfd;
-use parlour::{BareFds, ServerOptions, Transport};
+use parlour::{RawFds, ServerOptions, Transport};
 use rustix::event::epoll::{self, CreateFlags, EventData, EventFlags};
 
 use super::errno::{Errno, explained};
@@ -37,7 +37,7 @@ pub(crate) fn destroy(handle: Handle) {
 
 /// Blocks until a client has connected. The server counts the connection as long as the program keeps the descriptor
 /// open that `counted` picks.
-pub(crate) fn accept(handle: Handle, counted: impl Fn(&BareFds) -> RawFd) -> Result<BareFds, Errno> {
+pub(crate) fn accept(handle: Handle, counted: impl Fn(&RawFds) -> RawFd) -> Result<RawFds, Errno> {
     let blocked = Blocked::new();
     loop {
         let mut table = table::lock(&blocked);

@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use parlour::{Address, Bare, BareFds, Place, Server, Transport};
+use parlour::{Address, ConnectionGuard, RawFds, RawParts, Server, Transport};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
@@ -46,7 +46,7 @@ pub(crate) struct Slot {
 struct Held {
     fd: RawFd,
     file: FileId,
-    _place: Place,
+    _guard: ConnectionGuard,
 }
 
 /// Device and inode: which file a descriptor leads to.
@@ -138,10 +138,10 @@ impl Slot {
 
     /// Accepts a client that has connected, if there is one. The server counts the connection as long as the
     /// descriptor that `counted` picks is open.
-    pub(crate) fn try_accept(&mut self, counted: impl Fn(&BareFds) -> RawFd) -> Result<Option<BareFds>, Errno> {
+    pub(crate) fn try_accept(&mut self, counted: impl Fn(&RawFds) -> RawFd) -> Result<Option<RawFds>, Errno> {
         self.sweep();
         let Some(connection) = self.server.try_accept().map_err(|error| explained(&error))? else { return Ok(None) };
-        self.hold(connection.into_bare().map_err(|failed| explained(&failed.error))?, counted).map(Some)
+        self.hold(connection.into_raw_parts().map_err(|failed| explained(&failed.error))?, counted).map(Some)
     }
 
     /// Says whether the program has set `O_NONBLOCK` on its descriptor.
@@ -163,10 +163,10 @@ impl Slot {
         borrow(self.fd).is_ok_and(|fd| epoll::modify(fd, &self.server, EventData::new_u64(0), EventFlags::IN).is_ok())
     }
 
-    fn hold(&mut self, bare: Bare, counted: impl Fn(&BareFds) -> RawFd) -> Result<BareFds, Errno> {
+    fn hold(&mut self, bare: RawParts, counted: impl Fn(&RawFds) -> RawFd) -> Result<RawFds, Errno> {
         let fd = counted(&bare.fds);
         let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
-        self.held.push(Held { fd, file, _place: bare.place });
+        self.held.push(Held { fd, file, _guard: bare.guard });
         Ok(bare.fds)
     }
 

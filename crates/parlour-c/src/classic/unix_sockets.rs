@@ -8,7 +8,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 use libc::{c_char, c_int, c_void, size_t};
-use parlour::{BareFds, Connection, Transport};
+use parlour::{Connection, RawFds, Transport};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno as System;
 use rustix::net::{RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, recv, recvmsg, sendmsg};
@@ -49,7 +49,7 @@ pub extern "C" fn parlour_unix_destroy_server(server: c_int) {
 pub extern "C" fn parlour_unix_accept_client(server: c_int) -> c_int {
     errno::call(|| {
         let fds = listen::accept(Handle::Unix(server), |fds| match fds {
-            BareFds::Unix(socket) => socket.as_raw_fd(),
+            RawFds::Unix(socket) => socket.as_raw_fd(),
             _ => -1,
         })?;
         socket_of(fds)
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn parlour_unix_connect_to(name: *const c_char) -> c_int {
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         let address = servers::address(name, Transport::Unix)?;
         let connection = Connection::connect(address).map_err(|error| explained(&error))?;
-        socket_of(connection.into_bare().map_err(|failed| explained(&failed.error))?.fds)
+        socket_of(connection.into_raw_parts().map_err(|failed| explained(&failed.error))?.fds)
     })
 }
 
@@ -103,8 +103,8 @@ pub(super) fn pointer_errno(text: *const c_char) -> c_int {
 }
 
 /// Gives the program a socket that blocks, as it expects of one.
-fn socket_of(fds: BareFds) -> Result<c_int, Errno> {
-    let BareFds::Unix(socket) = fds else { return Err(Errno(libc::EPROTO)) };
+fn socket_of(fds: RawFds) -> Result<c_int, Errno> {
+    let RawFds::Unix(socket) = fds else { return Err(Errno(libc::EPROTO)) };
     fcntl_setfl(&socket, fcntl_getfl(&socket)? - OFlags::NONBLOCK)?;
     Ok(OwnedFd::into_raw_fd(socket))
 }

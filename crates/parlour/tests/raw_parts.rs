@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Write};
 use std::os::unix::net::UnixStream;
 
-use parlour::{Bare, BareFds, Connection, ErrorKind, Server, ServerOptions, Transport};
+use parlour::{Connection, ErrorKind, RawFds, RawParts, Server, ServerOptions, Transport};
 use support::{Base, DEADLINE};
 
 fn pair(base: &Base, transport: Transport) -> (Server, Connection, Connection) {
@@ -33,7 +33,9 @@ fn a_connection_over_unix_is_one_socket() {
     let base = Base::new();
     let (_server, mut client, served) = pair(&base, Transport::Unix);
     let pid = served.peer().pid();
-    let Bare { fds: BareFds::Unix(socket), peer, .. } = served.into_bare().unwrap() else { panic!("no socket") };
+    let RawParts { fds: RawFds::Unix(socket), peer, .. } = served.into_raw_parts().unwrap() else {
+        panic!("no socket")
+    };
     assert_eq!((peer.pid(), peer.pid()), (pid, Some(std::process::id())));
     let mut socket = UnixStream::from(socket);
     exchange(&mut socket.try_clone().unwrap(), &mut socket, &mut client);
@@ -46,7 +48,9 @@ fn a_connection_over_unix_is_one_socket() {
 fn a_connection_over_fifo_is_two_fifos() {
     let base = Base::new();
     let (_server, client, mut served) = pair(&base, Transport::Fifo);
-    let Bare { fds: BareFds::Fifo { recv, send }, .. } = client.into_bare().unwrap() else { panic!("no FIFOs") };
+    let RawParts { fds: RawFds::Fifo { recv, send }, .. } = client.into_raw_parts().unwrap() else {
+        panic!("no FIFOs")
+    };
     exchange(&mut File::from(recv), &mut File::from(send), &mut served);
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
 }
@@ -56,7 +60,7 @@ fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was() {
     let base = Base::new();
     for transport in [Transport::Packet, Transport::Shm] {
         let (_server, mut client, served) = pair(&base, transport);
-        let back = served.into_bare().unwrap_err();
+        let back = served.into_raw_parts().unwrap_err();
         assert_eq!(back.error.kind(), ErrorKind::Unsupported);
         let mut served = *back.connection;
         client.send(b"still here").unwrap();
@@ -72,13 +76,13 @@ fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost() {
         client.send(b"one").unwrap();
         client.send(b"two").unwrap();
         assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"one");
-        let mut served = *served.into_bare().unwrap_err().connection;
+        let mut served = *served.into_raw_parts().unwrap_err().connection;
         assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"two");
         served.feed(b"three").unwrap();
-        let mut served = *served.into_bare().unwrap_err().connection;
+        let mut served = *served.into_raw_parts().unwrap_err().connection;
         served.flush().unwrap();
         assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"three");
-        served.into_bare().expect("nothing is in it any more");
+        served.into_raw_parts().expect("nothing is in it any more");
     }
 }
 
@@ -88,7 +92,7 @@ fn the_place_is_kept_until_it_is_given_back() {
     let address = base.address(Transport::Unix, "room");
     let server = ServerOptions::new().connections_max(1).bind(&address).unwrap();
     let _first = Connection::connect(&address).unwrap();
-    let Bare { fds, place, .. } = server.accept_timeout(DEADLINE).unwrap().into_bare().unwrap();
+    let RawParts { fds, guard: place, .. } = server.accept_timeout(DEADLINE).unwrap().into_raw_parts().unwrap();
     drop(fds);
     let _refused = Connection::connect(&address).unwrap();
     assert!(server.try_accept().unwrap().is_none());

@@ -224,42 +224,42 @@ typedef enum {
   /**
    * It has not; or for a reason that this header does not know.
    */
-  PARLOUR_WHY_NONE = 0,
+  PARLOUR_DISCONNECT_NONE = 0,
   /**
    * It has closed its connection, or its process has ended, or both sides have finished.
    */
-  PARLOUR_WHY_CLOSED = 1,
+  PARLOUR_DISCONNECT_CLOSED = 1,
   /**
    * parlour_hub_disconnect was called.
    */
-  PARLOUR_WHY_DISCONNECTED = 2,
+  PARLOUR_DISCONNECT_DISCONNECTED = 2,
   /**
    * It did not take what was sent to it.
    */
-  PARLOUR_WHY_SLOW = 3,
+  PARLOUR_DISCONNECT_SLOW = 3,
   /**
    * Its connection has failed: `status` and `text` say how.
    */
-  PARLOUR_WHY_FAILED = 4,
-} parlour_why;
+  PARLOUR_DISCONNECT_FAILED = 4,
+} parlour_disconnect_reason;
 
 /**
- * What happens when more than unsent_max would wait to be sent to a client of a hub.
+ * What happens when more than write_buffer_max would wait to be sent to a client of a hub.
  */
 typedef enum {
   /**
    * The client is disconnected. The default.
    */
-  PARLOUR_WHEN_SLOW_DISCONNECT = 0,
+  PARLOUR_SLOW_CLIENT_DISCONNECT = 0,
   /**
    * The message is refused: PARLOUR_BUSY, or for a broadcast the client is among those who did not get it.
    */
-  PARLOUR_WHEN_SLOW_REFUSE = 1,
+  PARLOUR_SLOW_CLIENT_REFUSE = 1,
   /**
    * The hub waits until there is room, so long; then the client is disconnected.
    */
-  PARLOUR_WHEN_SLOW_WAIT = 2,
-} parlour_when_slow;
+  PARLOUR_SLOW_CLIENT_WAIT = 2,
+} parlour_slow_client_policy;
 
 /**
  * What a unix server makes of the file that a client of its own user binds for itself.
@@ -402,7 +402,7 @@ typedef struct {
   /**
    * Why a client has left.
    */
-  parlour_why why;
+  parlour_disconnect_reason why;
   /**
    * What was wrong with a connection that failed.
    */
@@ -597,8 +597,8 @@ void parlour_hub_options_free(parlour_hub_options *options);
 parlour_status parlour_hub_options_unsent_max(parlour_hub_options *options, size_t bytes);
 
 /**
- * What happens to a client for which more would wait: a number of enum parlour_when_slow. `wait_ms` is for
- * PARLOUR_WHEN_SLOW_WAIT.
+ * What happens to a client for which more would wait: a number of enum parlour_slow_client_policy. `wait_ms` is for
+ * PARLOUR_SLOW_CLIENT_WAIT.
  */
 parlour_status parlour_hub_options_when_slow(parlour_hub_options *options, int what, int64_t wait_ms);
 
@@ -906,13 +906,13 @@ parlour_status parlour_hub_next_event(parlour_hub *hub, int64_t timeout_ms, parl
 
 /**
  * Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
- * do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
+ * do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_SLOW_CLIENT_REFUSE.
  */
 parlour_status parlour_hub_send(parlour_hub *hub, uint64_t client, const void *data, size_t length);
 
 /**
  * Sends one message to everybody who has joined. `missed` (may be NULL) gets how many did not get it: none but with
- * PARLOUR_WHEN_SLOW_REFUSE.
+ * PARLOUR_SLOW_CLIENT_REFUSE.
  */
 parlour_status parlour_hub_broadcast(parlour_hub *hub, const void *data, size_t length, size_t *missed);
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
 use parlour::Hub;
-use parlour::hub::{Client, Event, HubOptions, Why};
+use parlour::hub::{Client, DisconnectReason, Event, HubOptions};
 
 use crate::guard::{self, Failure, Timeout, duration, run_unit};
 use crate::message::parlour_message;
@@ -49,17 +49,17 @@ pub enum parlour_event_kind {
 /// Why a client has left.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum parlour_why {
+pub enum parlour_disconnect_reason {
     /// It has not; or for a reason that this header does not know.
-    PARLOUR_WHY_NONE = 0,
+    PARLOUR_DISCONNECT_NONE = 0,
     /// It has closed its connection, or its process has ended, or both sides have finished.
-    PARLOUR_WHY_CLOSED = 1,
+    PARLOUR_DISCONNECT_CLOSED = 1,
     /// parlour_hub_disconnect was called.
-    PARLOUR_WHY_DISCONNECTED = 2,
+    PARLOUR_DISCONNECT_DISCONNECTED = 2,
     /// It did not take what was sent to it.
-    PARLOUR_WHY_SLOW = 3,
+    PARLOUR_DISCONNECT_SLOW = 3,
     /// Its connection has failed: `status` and `text` say how.
-    PARLOUR_WHY_FAILED = 4,
+    PARLOUR_DISCONNECT_FAILED = 4,
 }
 
 /// One event. `kind` says which of the others have a meaning.
@@ -69,7 +69,7 @@ pub struct parlour_event {
     /// What has happened.
     pub kind: parlour_event_kind,
     /// Why a client has left.
-    pub why: parlour_why,
+    pub why: parlour_disconnect_reason,
     /// What was wrong with a connection that failed.
     pub status: parlour_status,
     /// Which client: a number that is never given to another, from 1. 0 is nobody.
@@ -85,7 +85,7 @@ pub struct parlour_event {
 impl parlour_event {
     const NONE: Self = Self {
         kind: parlour_event_kind::PARLOUR_EVENT_NONE,
-        why: parlour_why::PARLOUR_WHY_NONE,
+        why: parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE,
         status: parlour_status::PARLOUR_OK,
         client: 0,
         message: ptr::null_mut(),
@@ -130,11 +130,19 @@ impl parlour_hub {
                 self.clients.remove(&client.number());
                 let text = self.say(&why.to_string());
                 let (why, status) = match &why {
-                    Why::Closed => (parlour_why::PARLOUR_WHY_CLOSED, parlour_status::PARLOUR_OK),
-                    Why::Disconnected => (parlour_why::PARLOUR_WHY_DISCONNECTED, parlour_status::PARLOUR_OK),
-                    Why::Slow => (parlour_why::PARLOUR_WHY_SLOW, parlour_status::PARLOUR_OK),
-                    Why::Failed(error) => (parlour_why::PARLOUR_WHY_FAILED, status_of(error.kind())),
-                    _ => (parlour_why::PARLOUR_WHY_NONE, parlour_status::PARLOUR_OK),
+                    DisconnectReason::Closed => {
+                        (parlour_disconnect_reason::PARLOUR_DISCONNECT_CLOSED, parlour_status::PARLOUR_OK)
+                    }
+                    DisconnectReason::Disconnected => {
+                        (parlour_disconnect_reason::PARLOUR_DISCONNECT_DISCONNECTED, parlour_status::PARLOUR_OK)
+                    }
+                    DisconnectReason::Slow => {
+                        (parlour_disconnect_reason::PARLOUR_DISCONNECT_SLOW, parlour_status::PARLOUR_OK)
+                    }
+                    DisconnectReason::Failed(error) => {
+                        (parlour_disconnect_reason::PARLOUR_DISCONNECT_FAILED, status_of(error.kind()))
+                    }
+                    _ => (parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE, parlour_status::PARLOUR_OK),
                 };
                 parlour_event { why, status, text, ..of(PARLOUR_EVENT_LEFT, client) }
             }
@@ -204,7 +212,7 @@ pub unsafe extern "C" fn parlour_hub_next_event(
 }
 
 /// Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
-/// do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_WHEN_SLOW_REFUSE.
+/// do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_SLOW_CLIENT_REFUSE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_send(
     hub: *mut parlour_hub,
@@ -222,7 +230,7 @@ pub unsafe extern "C" fn parlour_hub_send(
 }
 
 /// Sends one message to everybody who has joined. `missed` (may be NULL) gets how many did not get it: none but with
-/// PARLOUR_WHEN_SLOW_REFUSE.
+/// PARLOUR_SLOW_CLIENT_REFUSE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_broadcast(
     hub: *mut parlour_hub,

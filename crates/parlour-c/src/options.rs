@@ -4,7 +4,7 @@
 use std::ffi::{c_int, c_void};
 use std::mem;
 
-use parlour::hub::{HubOptions, WhenSlow};
+use parlour::hub::{HubOptions, SlowClientPolicy};
 use parlour::{ClientFilePolicy, ConnectOptions, Peer, ServerOptions};
 
 use crate::guard::{self, Failure, array, duration, run_unit};
@@ -348,16 +348,16 @@ pub unsafe extern "C" fn parlour_connect_options_yields(
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.yields(count))) }
 }
 
-/// What happens when more than unsent_max would wait to be sent to a client of a hub.
+/// What happens when more than write_buffer_max would wait to be sent to a client of a hub.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum parlour_when_slow {
+pub enum parlour_slow_client_policy {
     /// The client is disconnected. The default.
-    PARLOUR_WHEN_SLOW_DISCONNECT = 0,
+    PARLOUR_SLOW_CLIENT_DISCONNECT = 0,
     /// The message is refused: PARLOUR_BUSY, or for a broadcast the client is among those who did not get it.
-    PARLOUR_WHEN_SLOW_REFUSE = 1,
+    PARLOUR_SLOW_CLIENT_REFUSE = 1,
     /// The hub waits until there is room, so long; then the client is disconnected.
-    PARLOUR_WHEN_SLOW_WAIT = 2,
+    PARLOUR_SLOW_CLIENT_WAIT = 2,
 }
 
 /// The defaults. Free them with parlour_hub_options_free.
@@ -380,11 +380,11 @@ pub unsafe extern "C" fn parlour_hub_options_unsent_max(
     bytes: usize,
 ) -> parlour_status {
     // SAFETY: the caller's contract.
-    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| Ok(options.unsent_max(bytes))) }
+    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| Ok(options.write_buffer_max(bytes))) }
 }
 
-/// What happens to a client for which more would wait: a number of enum parlour_when_slow. `wait_ms` is for
-/// PARLOUR_WHEN_SLOW_WAIT.
+/// What happens to a client for which more would wait: a number of enum parlour_slow_client_policy. `wait_ms` is for
+/// PARLOUR_SLOW_CLIENT_WAIT.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_options_when_slow(
     options: *mut parlour_hub_options,
@@ -395,12 +395,12 @@ pub unsafe extern "C" fn parlour_hub_options_when_slow(
         // SAFETY: the caller's contract.
         let options = unsafe { guard::exclusive(options, "the options") }?;
         let what = match what {
-            0 => WhenSlow::Disconnect,
-            1 => WhenSlow::Refuse,
-            2 => WhenSlow::Wait(duration(wait_ms)),
-            _ => return Err(Failure::invalid("the number is not one of enum parlour_when_slow")),
+            0 => SlowClientPolicy::Disconnect,
+            1 => SlowClientPolicy::Refuse,
+            2 => SlowClientPolicy::Wait(duration(wait_ms)),
+            _ => return Err(Failure::invalid("the number is not one of enum parlour_slow_client_policy")),
         };
-        options.options = mem::take(&mut options.options).when_slow(what);
+        options.options = mem::take(&mut options.options).slow_client_policy(what);
         Ok(())
     })
 }

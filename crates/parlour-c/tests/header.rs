@@ -49,7 +49,7 @@ fn generate() -> String {
         ..cbindgen::Config::default()
     };
     // Of these a function takes the number, so that any number may be given; nothing else names them.
-    config.export.include = ["parlour_when_slow", "parlour_client_file"].map(str::to_owned).to_vec();
+    config.export.include = ["parlour_slow_client_policy", "parlour_client_file"].map(str::to_owned).to_vec();
     config.export.rename.insert("iovec".to_owned(), "struct iovec".to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES.iter().chain(&["hub.rs"]) {

@@ -259,7 +259,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Why [`try_send`](crate::Connection::try_send) did not take a message.
+/// DisconnectReason [`try_send`](crate::Connection::try_send) did not take a message.
 #[derive(Debug)]
 pub enum TrySendError<M> {
     /// There is no room now; nothing of the message was taken, and here it is.
@@ -297,7 +297,7 @@ impl<M: fmt::Debug> std::error::Error for TrySendError<M> {
     }
 }
 
-/// Why [`try_recv`](crate::Connection::try_recv) has no message.
+/// DisconnectReason [`try_recv`](crate::Connection::try_recv) has no message.
 #[derive(Debug)]
 pub enum TryRecvError {
     /// No whole message has arrived yet.

@@ -41,7 +41,7 @@ pub enum Event {
     /// nothing more to be sent to it. (A client that is just closing may show this right before `Left`.)
     Finished(Client),
     /// A client's connection has ended, after all its messages but in the cases where [`Why`] says otherwise.
-    Left(Client, Why),
+    Left(Client, DisconnectReason),
     /// A client was turned away before it joined.
     Refused(Refusal),
 }
@@ -49,13 +49,13 @@ pub enum Event {
 /// Why a client has left.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Why {
+pub enum DisconnectReason {
     /// It has closed its connection, or its process has ended, or both sides have finished.
     Closed,
     /// [`Hub::disconnect`](super::Hub::disconnect) was called. What it had sent by then is lost if it was not received.
     Disconnected,
-    /// It did not take what was sent to it: more than [`unsent_max`](super::HubOptions::unsent_max) would have waited, and
-    /// [`when_slow`](super::HubOptions::when_slow) says that it is disconnected then. What it had sent is lost if it was not
+    /// It did not take what was sent to it: more than [`write_buffer_max`](super::HubOptions::write_buffer_max) would have waited, and
+    /// [`slow_client_policy`](super::HubOptions::slow_client_policy) says that it is disconnected then. What it had sent is lost if it was not
     /// received.
     Slow,
     /// Its connection has failed: its end came without its having read all that was sent to it
@@ -64,7 +64,7 @@ pub enum Why {
     Failed(Error),
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Closed => f.write_str("it closed the connection"),

@@ -106,8 +106,8 @@ impl Member {
     }
 
     /// Whether it is to be read from.
-    pub(super) fn wants_turn(&self, unsent_max: usize) -> bool {
-        self.is_readable && self.unsent() <= ANSWERED_MAX.min(unsent_max)
+    pub(super) fn wants_turn(&self, write_buffer_max: usize) -> bool {
+        self.is_readable && self.unsent() <= ANSWERED_MAX.min(write_buffer_max)
     }
 
     /// Receives what is there.
@@ -152,13 +152,18 @@ impl Member {
     }
 
     /// Takes a message to be sent, if it may wait or need not.
-    pub(super) fn offer(&mut self, message: &[u8], unsent_max: usize, pool: &mut BufferPool) -> Result<Offered, Fault> {
+    pub(super) fn offer(
+        &mut self,
+        message: &[u8],
+        write_buffer_max: usize,
+        pool: &mut BufferPool,
+    ) -> Result<Offered, Fault> {
         if !self.receives() {
             return Ok(Offered::Lost);
         }
         let needed = HEADER_LEN + message.len();
         let may_wait = |unsent: usize, max: usize| unsent == 0 || unsent.saturating_add(needed) <= max;
-        if needed <= GATHERED_MAX && may_wait(self.unsent(), unsent_max.min(GATHERED_MAX)) {
+        if needed <= GATHERED_MAX && may_wait(self.unsent(), write_buffer_max.min(GATHERED_MAX)) {
             self.outgoing.acquire(pool);
             return self.outgoing.feed(message).map(|()| Offered::Taken);
         }
@@ -172,7 +177,7 @@ impl Member {
         if gone > 0 {
             // Half a message cannot be taken back. Everything before it is gone.
             self.outgoing.keep_rest(&[IoSlice::new(message)], gone);
-        } else if may_wait(self.unsent(), unsent_max) {
+        } else if may_wait(self.unsent(), write_buffer_max) {
             self.outgoing.feed(message)?;
         } else {
             return Ok(Offered::Full);

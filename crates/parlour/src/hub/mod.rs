@@ -53,8 +53,8 @@ use quantum::Quantum;
 use table::Table;
 use watch::Watch;
 
-pub use event::{Client, Event, Why};
-pub use options::{HubOptions, WhenSlow};
+pub use event::{Client, DisconnectReason, Event};
+pub use options::{HubOptions, SlowClientPolicy};
 
 const SEND: &str = "send to";
 const RECV: &str = "receive from";
@@ -83,8 +83,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// `send` gathers: messages for one client go out together, at the latest when 64 KiB have come together, when the hub has
 /// nothing else to do, or, while messages come without pause, a millisecond later. [`flush`](Hub::flush) sends at once.
 ///
-/// What the system does not take for a client waits in the hub, up to [`unsent_max`](HubOptions::unsent_max). What happens to
-/// a client for which more would wait is a choice, [`WhenSlow`]. A client for which more than 64 KiB wait is not read from
+/// What the system does not take for a client waits in the hub, up to [`write_buffer_max`](HubOptions::write_buffer_max). What happens to
+/// a client for which more would wait is a choice, [`SlowClientPolicy`]. A client for which more than 64 KiB wait is not read from
 /// until it has taken them, so that who asks faster than it takes the answers is held up, alone, and is not slow.
 ///
 /// # Poll loops
@@ -137,8 +137,8 @@ pub struct Hub {
     /// Since when the first of them waits.
     dirty_since: Option<Instant>,
     message_max: usize,
-    unsent_max: usize,
-    when_slow: WhenSlow,
+    write_buffer_max: usize,
+    slow_client_policy: SlowClientPolicy,
     yields: u32,
     backoff: Backoff,
     shutdown: ShutdownHandle,
@@ -190,7 +190,7 @@ impl Hub {
 
     /// Serves whoever comes to this server, which these options have made.
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
-        let HubOptions { server: of_server, unsent_max, when_slow } = options;
+        let HubOptions { server: of_server, write_buffer_max, slow_client_policy } = options;
         server.admission().keep_refusals();
         let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.display_name(), errno))?;
         Ok(Self {
@@ -203,8 +203,8 @@ impl Hub {
             dirty: Vec::new(),
             dirty_since: None,
             message_max: of_server.message_max,
-            unsent_max: *unsent_max,
-            when_slow: *when_slow,
+            write_buffer_max: *write_buffer_max,
+            slow_client_policy: *slow_client_policy,
             yields: of_server.yields,
             backoff: Backoff::new(),
             shutdown: server.shutdown_handle(),

@@ -8,11 +8,11 @@ use crate::options::ServerOptions;
 /// late by more than a burst to be called slow; and little enough that many slow ones do no harm.
 const UNSENT_MAX: usize = 1024 * 1024;
 
-/// What happens when more than [`unsent_max`](HubOptions::unsent_max) would wait to be sent to a client.
+/// What happens when more than [`write_buffer_max`](HubOptions::write_buffer_max) would wait to be sent to a client.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum WhenSlow {
-    /// The client is disconnected, and [`Why::Slow`](super::Why::Slow) says so. The default: nobody is held up by somebody
+pub enum SlowClientPolicy {
+    /// The client is disconnected, and [`DisconnectReason::Slow`](super::DisconnectReason::Slow) says so. The default: nobody is held up by somebody
     /// else's client.
     #[default]
     Disconnect,
@@ -28,24 +28,28 @@ pub enum WhenSlow {
 ///
 /// ```no_run
 /// use parlour::ServerOptions;
-/// use parlour::hub::{HubOptions, WhenSlow};
+/// use parlour::hub::{HubOptions, SlowClientPolicy};
 ///
 /// let hub = HubOptions::new()
 ///     .server(ServerOptions::new().connections_max(100))
-///     .when_slow(WhenSlow::Refuse)
+///     .slow_client_policy(SlowClientPolicy::Refuse)
 ///     .bind("chat")?;
 /// # Ok::<(), parlour::Error>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct HubOptions {
     pub(super) server: ServerOptions,
-    pub(super) unsent_max: usize,
-    pub(super) when_slow: WhenSlow,
+    pub(super) write_buffer_max: usize,
+    pub(super) slow_client_policy: SlowClientPolicy,
 }
 
 impl Default for HubOptions {
     fn default() -> Self {
-        Self { server: ServerOptions::default(), unsent_max: UNSENT_MAX, when_slow: WhenSlow::default() }
+        Self {
+            server: ServerOptions::default(),
+            write_buffer_max: UNSENT_MAX,
+            slow_client_policy: SlowClientPolicy::default(),
+        }
     }
 }
 
@@ -71,15 +75,15 @@ impl HubOptions {
     /// A message for which nothing else waits is always taken, so that every message that is not too long can be sent to a
     /// client that keeps up; with 0, one at a time waits.
     #[must_use]
-    pub fn unsent_max(mut self, bytes: usize) -> Self {
-        self.unsent_max = bytes;
+    pub fn write_buffer_max(mut self, bytes: usize) -> Self {
+        self.write_buffer_max = bytes;
         self
     }
 
     /// What happens to a client for which more would wait. Default: it is disconnected.
     #[must_use]
-    pub fn when_slow(mut self, what: WhenSlow) -> Self {
-        self.when_slow = what;
+    pub fn slow_client_policy(mut self, what: SlowClientPolicy) -> Self {
+        self.slow_client_policy = what;
         self
     }
 }

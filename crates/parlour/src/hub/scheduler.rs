@@ -5,7 +5,7 @@ use std::os::fd::AsFd;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::event::{Client, Event, Why};
+use super::event::{Client, DisconnectReason, Event};
 use super::member::{Heard, Member};
 use super::{GATHERED_FOR, Hub, RECV, WAIT};
 use crate::backend::fault::Fault;
@@ -76,7 +76,7 @@ impl Hub {
                 self.end_turn();
                 continue;
             };
-            if !member.wants_turn(self.unsent_max) {
+            if !member.wants_turn(self.write_buffer_max) {
                 member.is_ready = false;
                 member.rest(&mut self.pool);
                 self.end_turn();
@@ -196,7 +196,7 @@ impl Hub {
     pub(super) fn mark_readable(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_readable = true;
-        if !member.is_ready && member.wants_turn(self.unsent_max) {
+        if !member.is_ready && member.wants_turn(self.write_buffer_max) {
             member.is_ready = true;
             self.ready.push_back(client.place);
         }
@@ -213,8 +213,8 @@ impl Hub {
     pub(super) fn end(&mut self, client: Client, fault: Option<Fault>) {
         let Some(member) = self.members.get(client) else { return };
         let why = match fault {
-            None => Why::Closed,
-            Some(fault) => Why::Failed(error_of(
+            None => DisconnectReason::Closed,
+            Some(fault) => DisconnectReason::Failed(error_of(
                 fault,
                 RECV,
                 other_side(self.server.display_name(), &member.peer),
@@ -225,7 +225,7 @@ impl Hub {
     }
 
     /// Lets go of a client, and has it told.
-    pub(super) fn leave(&mut self, client: Client, why: Why) {
+    pub(super) fn leave(&mut self, client: Client, why: DisconnectReason) {
         let Some(member) = self.members.remove(client) else { return };
         let (server, bytes) = (self.server.display_name(), member.unsent());
         tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %why, "disconnected");

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags};
 
-use super::event::{Client, Why};
+use super::event::{Client, DisconnectReason};
 use super::member::Offered;
-use super::options::WhenSlow;
+use super::options::SlowClientPolicy;
 use super::{Hub, SEND};
 use crate::backend::fault::Fault;
 use crate::endpoint::error_of;
@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::wait::{Deadline, wait};
 
 impl Hub {
-    /// Sends one message to a client. Where it does not fit, [`WhenSlow`] decides.
+    /// Sends one message to a client. Where it does not fit, [`SlowClientPolicy`] decides.
     ///
     /// Sending to a client that has gone, or is going, does nothing: whether it went a moment before or a moment after this
     /// call makes no difference to what it received, [`Left`](super::Event::Left) tells of it in either case, and no server should end
@@ -26,8 +26,8 @@ impl Hub {
     /// Nothing of the message is sent then.
     ///
     /// - [`ErrorKind::MessageTooLong`].
-    /// - [`ErrorKind::Busy`]: no room, with [`WhenSlow::Refuse`].
-    /// - [`ErrorKind::Shutdown`]: asked for while waiting, with [`WhenSlow::Wait`].
+    /// - [`ErrorKind::Busy`]: no room, with [`SlowClientPolicy::Refuse`].
+    /// - [`ErrorKind::Shutdown`]: asked for while waiting, with [`SlowClientPolicy::Wait`].
     /// - [`ErrorKind::NameLost`]: this is a forked child.
     pub fn send(&mut self, client: Client, message: &[u8]) -> Result<()> {
         self.check_process(SEND)?;
@@ -43,7 +43,7 @@ impl Hub {
     }
 
     /// Sends one message to every client that has joined, and gives those that did not get it: none but with
-    /// [`WhenSlow::Refuse`].
+    /// [`SlowClientPolicy::Refuse`].
     ///
     /// # Errors
     ///
@@ -64,14 +64,14 @@ impl Hub {
         let mut deadline = None;
         loop {
             let Some(member) = self.members.get_mut(client) else { return Ok(Offered::Lost) };
-            let offered = match member.offer(message, self.unsent_max, &mut self.pool) {
+            let offered = match member.offer(message, self.write_buffer_max, &mut self.pool) {
                 Ok(offered) => offered,
                 Err(fault) => {
                     self.end(client, Some(fault));
                     return Ok(Offered::Lost);
                 }
             };
-            match (offered, self.when_slow) {
+            match (offered, self.slow_client_policy) {
                 (Offered::Taken, _) => {
                     self.is_dirty(client);
                     return Ok(Offered::Taken);
@@ -81,16 +81,16 @@ impl Hub {
                     self.after_writing(client);
                     return Ok(Offered::Lost);
                 }
-                (Offered::Full, WhenSlow::Refuse) => return Ok(Offered::Full),
-                (Offered::Full, WhenSlow::Wait(timeout)) => {
+                (Offered::Full, SlowClientPolicy::Refuse) => return Ok(Offered::Full),
+                (Offered::Full, SlowClientPolicy::Wait(timeout)) => {
                     let deadline = *deadline.get_or_insert_with(|| Deadline::after(timeout));
                     if self.wait_for_room(client, deadline)? {
                         continue;
                     }
                 }
-                (Offered::Full, WhenSlow::Disconnect) => {}
+                (Offered::Full, SlowClientPolicy::Disconnect) => {}
             }
-            self.leave(client, Why::Slow);
+            self.leave(client, DisconnectReason::Slow);
             return Ok(Offered::Lost);
         }
     }
@@ -153,7 +153,7 @@ impl Hub {
     pub fn disconnect(&mut self, client: Client) -> Result<()> {
         self.check_process(SEND)?;
         self.flush_one(client);
-        self.leave(client, Why::Disconnected);
+        self.leave(client, DisconnectReason::Disconnected);
         Ok(())
     }
 

@@ -33,7 +33,7 @@ fn closing_sends_what_was_sent_and_ends_every_connection(transport: Transport) {
 /// More than the system takes waits for two clients, and for a third one nothing.
 fn with_much_to_send(transport: Transport) -> (Room, Vec<Connection>) {
     let server = ServerOptions::new().ring_size(64 * 1024);
-    let mut room = Room::with(transport, &HubOptions::from(server).unsent_max(10_000_000));
+    let mut room = Room::with(transport, &HubOptions::from(server).write_buffer_max(10_000_000));
     let mut connections = Vec::new();
     for _ in 0..2 {
         let (client, connection) = room.join();

@@ -2,7 +2,7 @@
 
 use std::os::fd::AsFd;
 
-use parlour::hub::{Event, HubOptions, Why};
+use parlour::hub::{DisconnectReason, Event, HubOptions};
 use parlour::{ConnectOptions, ErrorKind, ServerOptions, Transport};
 
 use super::room::{Room, failure};
@@ -71,7 +71,7 @@ fn every_message_of_a_killed_client_comes_before_the_end(transport: Transport) {
     match room.event() {
         Event::Message(from, message) if from == client => {
             data::check(&message, count - 1, 1000);
-            assert!(matches!(room.left(client), Why::Closed));
+            assert!(matches!(room.left(client), DisconnectReason::Closed));
         }
         Event::Left(from, why) if from == client => assert_eq!(failure(why), ErrorKind::Truncated),
         other => panic!("{other:?}"),
@@ -119,7 +119,7 @@ fn a_client_that_has_finished_still_receives(transport: Transport) {
     }
     room.hub.send(client, b"the last").unwrap();
     room.hub.finish(client).unwrap();
-    assert!(matches!(room.left(client), Why::Closed));
+    assert!(matches!(room.left(client), DisconnectReason::Closed));
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"the last");
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
     room.assert_quiet();
@@ -137,7 +137,7 @@ fn a_client_that_was_finished_is_still_heard(transport: Transport) {
     connection.send(b"and I have more to say").unwrap();
     assert_eq!(room.message(client), b"and I have more to say");
     connection.finish().unwrap();
-    assert!(matches!(room.left(client), Why::Closed));
+    assert!(matches!(room.left(client), DisconnectReason::Closed));
 }
 
 fn finishing_waits_until_everything_is_sent(transport: Transport) {
@@ -162,7 +162,7 @@ fn a_client_that_goes_after_it_has_finished_leaves(transport: Transport) {
     assert!(matches!(room.event(), Event::Finished(who) if who == client));
     room.assert_quiet();
     drop(connection);
-    assert!(matches!(room.left(client), Why::Closed));
+    assert!(matches!(room.left(client), DisconnectReason::Closed));
     room.assert_quiet();
 }
 
@@ -180,7 +180,7 @@ fn a_client_that_receives_no_more_is_still_heard(transport: Transport) {
     drop(sender);
     // Something that was sent was not received, and it says so, where the transport can tell.
     match room.left(client) {
-        Why::Failed(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+        DisconnectReason::Failed(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
         why => panic!("{why:?}"),
     }
 }
@@ -191,7 +191,7 @@ fn disconnecting_ends_a_client_after_what_was_sent_to_it(transport: Transport) {
     connection.send(b"never heard").unwrap();
     room.hub.send(client, b"goodbye").unwrap();
     room.hub.disconnect(client).unwrap();
-    assert!(matches!(room.left(client), Why::Disconnected));
+    assert!(matches!(room.left(client), DisconnectReason::Disconnected));
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"goodbye");
     // What it sent was not received, which it is told where the transport can.
     match connection.recv_timeout(DEADLINE) {

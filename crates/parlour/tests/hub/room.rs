@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use parlour::hub::{Client, Event, Hub, HubOptions, Why};
+use parlour::hub::{Client, DisconnectReason, Event, Hub, HubOptions};
 use parlour::{ConnectOptions, Connection, ErrorKind, Message, Transport};
 
 use crate::support::{Base, Child, DEADLINE};
@@ -65,7 +65,7 @@ impl Room {
 
     /// The next event, which must be the end of this client.
     #[track_caller]
-    pub fn left(&mut self, who: Client) -> Why {
+    pub fn left(&mut self, who: Client) -> DisconnectReason {
         match self.event() {
             Event::Left(client, why) if client == who => why,
             other => panic!("not the end of client {who}: {other:?}"),
@@ -76,8 +76,8 @@ impl Room {
     #[track_caller]
     pub fn closed(&mut self, who: Client) {
         match self.event() {
-            Event::Finished(client) if client == who => assert!(matches!(self.left(who), Why::Closed)),
-            Event::Left(client, Why::Closed) if client == who => {}
+            Event::Finished(client) if client == who => assert!(matches!(self.left(who), DisconnectReason::Closed)),
+            Event::Left(client, DisconnectReason::Closed) if client == who => {}
             other => panic!("not the end of client {who}: {other:?}"),
         }
     }
@@ -106,7 +106,7 @@ pub fn joined(hub: &mut Hub) -> Client {
 }
 
 /// Serves everybody by sending each message back, until the hub is told to shut down; gives those who left and why.
-pub fn echo(hub: &mut Hub) -> Vec<(Client, Why)> {
+pub fn echo(hub: &mut Hub) -> Vec<(Client, DisconnectReason)> {
     let mut left = Vec::new();
     loop {
         match hub.next_event() {
@@ -124,9 +124,9 @@ pub fn echo(hub: &mut Hub) -> Vec<(Client, Why)> {
 
 /// The kind of failure with which a client left.
 #[track_caller]
-pub fn failure(why: Why) -> ErrorKind {
+pub fn failure(why: DisconnectReason) -> ErrorKind {
     match why {
-        Why::Failed(error) => error.kind(),
+        DisconnectReason::Failed(error) => error.kind(),
         other => panic!("it has not failed: {other:?}"),
     }
 }

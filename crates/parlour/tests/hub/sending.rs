@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use parlour::hub::{Event, HubOptions, WhenSlow};
+use parlour::hub::{Event, HubOptions, SlowClientPolicy};
 use parlour::{ErrorKind, ServerOptions, Transport, TryRecvError};
 
 use super::room::{Room, echo};
@@ -114,7 +114,7 @@ fn a_message_that_is_too_long_is_an_error_and_nothing_is_sent(transport: Transpo
 fn every_length_is_sent_whole_and_in_order(transport: Transport) {
     let lengths = [0, 1, 3, 65_531, 65_532, 65_533, 0, 70_000, 1_000_000, 5_000_000, 7, 16 * 1024 * 1024];
     // All of them wait at once.
-    let mut room = Room::with(transport, &HubOptions::new().unsent_max(64 * 1024 * 1024));
+    let mut room = Room::with(transport, &HubOptions::new().write_buffer_max(64 * 1024 * 1024));
     let (client, mut connection) = room.join();
     for (number, &length) in lengths.iter().enumerate() {
         room.hub.send(client, data::message(number, length)).unwrap();
@@ -132,8 +132,9 @@ fn every_length_is_sent_whole_and_in_order(transport: Transport) {
 fn who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow(transport: Transport) {
     const MESSAGES: usize = 300;
     const LENGTH: usize = 50_000;
-    for when_slow in [WhenSlow::Disconnect, WhenSlow::Refuse] {
-        let mut room = Room::with(transport, &HubOptions::new().unsent_max(200_000).when_slow(when_slow));
+    for slow_client_policy in [SlowClientPolicy::Disconnect, SlowClientPolicy::Refuse] {
+        let mut room =
+            Room::with(transport, &HubOptions::new().write_buffer_max(200_000).slow_client_policy(slow_client_policy));
         let (client, connection) = room.join();
         let shutdown = room.hub.shutdown_handle();
         let (mut sender, mut receiver) = connection.split();

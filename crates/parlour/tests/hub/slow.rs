@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::hub::{Client, Event, HubOptions, WhenSlow, Why};
+use parlour::hub::{Client, DisconnectReason, Event, HubOptions, SlowClientPolicy};
 use parlour::{Connection, ErrorKind, ServerOptions, Transport};
 
 use super::room::{Room, echo};
@@ -24,10 +24,10 @@ crate::tests![
 
 const UNSENT_MAX: usize = 100_000;
 
-fn options(when_slow: WhenSlow) -> HubOptions {
+fn options(slow_client_policy: SlowClientPolicy) -> HubOptions {
     // As little memory as possible, so that it is full soon.
     let server = ServerOptions::new().ring_size(64 * 1024);
-    HubOptions::from(server).unsent_max(UNSENT_MAX).when_slow(when_slow)
+    HubOptions::from(server).write_buffer_max(UNSENT_MAX).slow_client_policy(slow_client_policy)
 }
 
 /// Sends messages until one is refused; how many were taken.
@@ -53,7 +53,7 @@ fn receive(connection: &mut Connection, count: usize, length: usize) {
 }
 
 fn no_more_waits_than_the_limit_and_exactly_that_much(transport: Transport) {
-    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Refuse));
     let (client, mut connection) = room.join();
     let mut count = 0;
     while room.hub.unsent(client) + 2 * 1004 <= UNSENT_MAX {
@@ -91,8 +91,11 @@ fn no_more_waits_than_the_limit_and_exactly_that_much(transport: Transport) {
 
 fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) {
     const LONG: usize = 16_000_000;
-    for unsent_max in [0, 10] {
-        let mut room = Room::with(transport, &HubOptions::new().unsent_max(unsent_max).when_slow(WhenSlow::Refuse));
+    for write_buffer_max in [0, 10] {
+        let mut room = Room::with(
+            transport,
+            &HubOptions::new().write_buffer_max(write_buffer_max).slow_client_policy(SlowClientPolicy::Refuse),
+        );
         let (client, mut connection) = room.join();
         room.hub.send(client, data::message(1, LONG)).unwrap();
         assert!(room.hub.unsent(client) > 0, "the system does not take all of it");
@@ -112,7 +115,7 @@ fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) 
 }
 
 fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
-    let mut room = Room::with(transport, &options(WhenSlow::Disconnect));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Disconnect));
     let (slow, mut stopped) = room.join();
     let (other, mut connection) = room.join();
     let mut sent = 0;
@@ -129,7 +132,7 @@ fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
             Some(other) => panic!("{other:?}"),
         }
     };
-    assert!(matches!(why, Why::Slow), "{why:?}");
+    assert!(matches!(why, DisconnectReason::Slow), "{why:?}");
     assert_eq!(room.hub.clients(), [other]);
     // It has what the system had taken, and then the end.
     let mut received = 0;
@@ -149,7 +152,7 @@ fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
 }
 
 fn a_message_for_a_slow_client_is_refused_until_it_receives(transport: Transport) {
-    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Refuse));
     let (client, mut connection) = room.join();
     let (other, mut others) = room.join();
     let count = fill(&mut room, client, 1000);
@@ -172,7 +175,7 @@ fn a_message_for_a_slow_client_is_refused_until_it_receives(transport: Transport
 }
 
 fn a_broadcast_says_who_did_not_get_it(transport: Transport) {
-    let mut room = Room::with(transport, &options(WhenSlow::Refuse));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Refuse));
     let (first, mut one) = room.join();
     let (slow, _stopped) = room.join();
     let (third, mut three) = room.join();
@@ -187,7 +190,7 @@ fn a_broadcast_says_who_did_not_get_it(transport: Transport) {
 
 fn the_hub_waits_for_a_slow_client_and_nothing_is_lost(transport: Transport) {
     const MESSAGES: usize = 1000;
-    let mut room = Room::with(transport, &options(WhenSlow::Wait(DEADLINE)));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Wait(DEADLINE)));
     let (client, mut connection) = room.join();
     let (other, mut others) = room.join();
     // What another one is to be told is not held up.
@@ -213,7 +216,7 @@ fn the_hub_waits_for_a_slow_client_and_nothing_is_lost(transport: Transport) {
 
 fn the_hub_waits_for_a_slow_client_no_longer_than_it_is_told(transport: Transport) {
     let timeout = Duration::from_millis(200);
-    let mut room = Room::with(transport, &options(WhenSlow::Wait(timeout)));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Wait(timeout)));
     let (client, _stopped) = room.join();
     let begin = Instant::now();
     let mut sent = 0;
@@ -223,11 +226,11 @@ fn the_hub_waits_for_a_slow_client_no_longer_than_it_is_told(transport: Transpor
         assert!(sent < 100_000, "it waits for ever or never");
     }
     assert!(begin.elapsed() >= timeout && begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
-    assert!(matches!(room.left(client), Why::Slow));
+    assert!(matches!(room.left(client), DisconnectReason::Slow));
 }
 
 fn shutdown_ends_the_wait_for_a_slow_client(transport: Transport) {
-    let mut room = Room::with(transport, &options(WhenSlow::Wait(Duration::MAX)));
+    let mut room = Room::with(transport, &options(SlowClientPolicy::Wait(Duration::MAX)));
     let (client, stopped) = room.join();
     let shutdown = room.hub.shutdown_handle();
     let waiting = Sleeper::start(move || {
@@ -247,8 +250,10 @@ fn shutdown_ends_the_wait_for_a_slow_client(transport: Transport) {
 
 /// Whatever becomes of it, the others are served.
 fn a_client_that_sends_without_ever_receiving_holds_nobody_up(transport: Transport) {
-    for when_slow in [WhenSlow::Disconnect, WhenSlow::Refuse, WhenSlow::Wait(Duration::from_millis(300))] {
-        let mut room = Room::with(transport, &options(when_slow));
+    for slow_client_policy in
+        [SlowClientPolicy::Disconnect, SlowClientPolicy::Refuse, SlowClientPolicy::Wait(Duration::from_millis(300))]
+    {
+        let mut room = Room::with(transport, &options(slow_client_policy));
         let (_, mut flooding) = room.join();
         let (_, mut polite) = room.join();
         let hub = &mut room.hub;

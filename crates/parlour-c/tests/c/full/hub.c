@@ -49,7 +49,7 @@ int main(int argc, char **argv)
     alarm(100);
     OK(parlour_server_options_connections_max(server_options, 100, 100));
     OK(parlour_hub_options_unsent_max(hub_options, 100000));
-    OK(parlour_hub_options_when_slow(hub_options, PARLOUR_WHEN_SLOW_REFUSE, 0));
+    OK(parlour_hub_options_when_slow(hub_options, PARLOUR_SLOW_CLIENT_REFUSE, 0));
     CHECK(parlour_hub_options_when_slow(hub_options, 77, 0) == PARLOUR_INVALID_ARGUMENT);
     OK(parlour_hub_bind(argv[1], server_options, hub_options, &hub));
     parlour_server_options_free(server_options);
@@ -91,7 +91,7 @@ int main(int argc, char **argv)
                 OK(parlour_hub_finish(hub, event.client));
                 break;
             case PARLOUR_EVENT_LEFT:
-                CHECK(event.why == PARLOUR_WHY_CLOSED && event.status == PARLOUR_OK && strlen(event.text) > 0);
+                CHECK(event.why == PARLOUR_DISCONNECT_CLOSED && event.status == PARLOUR_OK && strlen(event.text) > 0);
                 /* Nothing happens for one who has gone. */
                 OK(parlour_hub_send(hub, event.client, "x", 1));
                 OK(parlour_hub_disconnect(hub, event.client));

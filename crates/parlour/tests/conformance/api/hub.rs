@@ -13,7 +13,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use parlour::hub::{Client, Event, Hub, HubOptions, WhenSlow, Why};
+use parlour::hub::{Client, DisconnectReason, Event, Hub, HubOptions, SlowClientPolicy};
 use parlour::{Capabilities, ErrorKind, Message, Peer, Refusals, ServerOptions, ShutdownHandle, Transport};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
@@ -161,7 +161,8 @@ pub struct HubServer {
 
 impl HubServer {
     pub fn bind(options: &ServerOptions, address: &str) -> Result<Self> {
-        let options = HubOptions::from(options.clone()).unsent_max(UNSENT_MAX).when_slow(WhenSlow::Refuse);
+        let options =
+            HubOptions::from(options.clone()).write_buffer_max(UNSENT_MAX).slow_client_policy(SlowClientPolicy::Refuse);
         let hub = options.bind(address)?;
         let (name, path, transports) = (hub.name().to_owned(), hub.path().to_owned(), hub.transports());
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
@@ -321,11 +322,11 @@ impl Served {
             Event::Finished(client) => (client, Item::End(None)),
             Event::Left(client, why) => {
                 let Some(inbox) = self.clients.remove(&client) else { return };
-                if matches!(why, Why::Failed(_)) {
+                if matches!(why, DisconnectReason::Failed(_)) {
                     self.missed.insert(client);
                 }
                 inbox.push(Item::End(match why {
-                    Why::Failed(error) => Some((error.kind(), error.to_string())),
+                    DisconnectReason::Failed(error) => Some((error.kind(), error.to_string())),
                     _ => None,
                 }));
                 return;

@@ -141,24 +141,24 @@ typedef enum {
   /**
    * Nothing: it is not known.
    */
-  PARLOUR_VOUCHER_NOBODY = 0,
+  PARLOUR_PROVENANCE_UNKNOWN = 0,
   /**
    * The peer itself, or a file that it wrote. For people, never for a decision.
    */
-  PARLOUR_VOUCHER_CLAIM = 1,
+  PARLOUR_PROVENANCE_CLAIM = 1,
   /**
    * The process was seen to hold the other end. It can hand that end on, so it is for people too.
    */
-  PARLOUR_VOUCHER_VERIFIED = 2,
+  PARLOUR_PROVENANCE_VERIFIED = 2,
   /**
    * The owner of the file through which the peer came.
    */
-  PARLOUR_VOUCHER_FILE_OWNER = 3,
+  PARLOUR_PROVENANCE_FILE_OWNER = 3,
   /**
    * The kernel noted it when the connection was made.
    */
-  PARLOUR_VOUCHER_KERNEL = 4,
-} parlour_voucher;
+  PARLOUR_PROVENANCE_KERNEL = 4,
+} parlour_provenance;
 
 /**
  * A way for messages between two processes of one machine. Addresses name it: "fifo:name".
@@ -344,15 +344,15 @@ typedef struct {
   /**
    * What vouches for the process.
    */
-  parlour_voucher pid_vouched;
+  parlour_provenance pid_provenance;
   /**
    * What vouches for the user.
    */
-  parlour_voucher uid_vouched;
+  parlour_provenance uid_provenance;
   /**
    * What vouches for the group.
    */
-  parlour_voucher gid_vouched;
+  parlour_provenance gid_provenance;
 } parlour_peer;
 
 /**

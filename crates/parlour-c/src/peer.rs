@@ -1,22 +1,22 @@
 //! Who is at the other end, and what vouches for it.
 #![allow(non_camel_case_types)]
 
-use parlour::{Capabilities, Peer, Transport, Voucher};
+use parlour::{Capabilities, Peer, Provenance, Transport};
 
 /// What stands behind a statement about the peer, from nothing to proof.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum parlour_voucher {
+pub enum parlour_provenance {
     /// Nothing: it is not known.
-    PARLOUR_VOUCHER_NOBODY = 0,
+    PARLOUR_PROVENANCE_UNKNOWN = 0,
     /// The peer itself, or a file that it wrote. For people, never for a decision.
-    PARLOUR_VOUCHER_CLAIM = 1,
+    PARLOUR_PROVENANCE_CLAIM = 1,
     /// The process was seen to hold the other end. It can hand that end on, so it is for people too.
-    PARLOUR_VOUCHER_VERIFIED = 2,
+    PARLOUR_PROVENANCE_VERIFIED = 2,
     /// The owner of the file through which the peer came.
-    PARLOUR_VOUCHER_FILE_OWNER = 3,
+    PARLOUR_PROVENANCE_FILE_OWNER = 3,
     /// The kernel noted it when the connection was made.
-    PARLOUR_VOUCHER_KERNEL = 4,
+    PARLOUR_PROVENANCE_KERNEL = 4,
 }
 
 /// Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process
@@ -31,21 +31,21 @@ pub struct parlour_peer {
     /// The effective group.
     pub gid: i64,
     /// What vouches for the process.
-    pub pid_vouched: parlour_voucher,
+    pub pid_provenance: parlour_provenance,
     /// What vouches for the user.
-    pub uid_vouched: parlour_voucher,
+    pub uid_provenance: parlour_provenance,
     /// What vouches for the group.
-    pub gid_vouched: parlour_voucher,
+    pub gid_provenance: parlour_provenance,
 }
 
-fn voucher(voucher: Voucher) -> parlour_voucher {
-    match voucher {
-        Voucher::Claim => parlour_voucher::PARLOUR_VOUCHER_CLAIM,
-        Voucher::Verified => parlour_voucher::PARLOUR_VOUCHER_VERIFIED,
-        Voucher::FileOwner => parlour_voucher::PARLOUR_VOUCHER_FILE_OWNER,
-        Voucher::Kernel => parlour_voucher::PARLOUR_VOUCHER_KERNEL,
+fn provenance(provenance: Provenance) -> parlour_provenance {
+    match provenance {
+        Provenance::Claim => parlour_provenance::PARLOUR_PROVENANCE_CLAIM,
+        Provenance::Verified => parlour_provenance::PARLOUR_PROVENANCE_VERIFIED,
+        Provenance::FileOwner => parlour_provenance::PARLOUR_PROVENANCE_FILE_OWNER,
+        Provenance::Kernel => parlour_provenance::PARLOUR_PROVENANCE_KERNEL,
         // What is not known here is worth nothing.
-        _ => parlour_voucher::PARLOUR_VOUCHER_NOBODY,
+        _ => parlour_provenance::PARLOUR_PROVENANCE_UNKNOWN,
     }
 }
 
@@ -54,9 +54,9 @@ impl parlour_peer {
         pid: -1,
         uid: -1,
         gid: -1,
-        pid_vouched: parlour_voucher::PARLOUR_VOUCHER_NOBODY,
-        uid_vouched: parlour_voucher::PARLOUR_VOUCHER_NOBODY,
-        gid_vouched: parlour_voucher::PARLOUR_VOUCHER_NOBODY,
+        pid_provenance: parlour_provenance::PARLOUR_PROVENANCE_UNKNOWN,
+        uid_provenance: parlour_provenance::PARLOUR_PROVENANCE_UNKNOWN,
+        gid_provenance: parlour_provenance::PARLOUR_PROVENANCE_UNKNOWN,
     };
 
     pub(crate) fn of(peer: &Peer) -> Self {
@@ -64,9 +64,9 @@ impl parlour_peer {
             pid: peer.pid().map_or(-1, i64::from),
             uid: peer.uid().map_or(-1, i64::from),
             gid: peer.gid().map_or(-1, i64::from),
-            pid_vouched: voucher(peer.pid_vouched()),
-            uid_vouched: voucher(peer.uid_vouched()),
-            gid_vouched: voucher(peer.gid_vouched()),
+            pid_provenance: provenance(peer.pid_provenance()),
+            uid_provenance: provenance(peer.uid_provenance()),
+            gid_provenance: provenance(peer.gid_provenance()),
         }
     }
 }

@@ -62,7 +62,7 @@ fn the_json_says_the_same() {
         assert_eq!(row["bytes"], 4 * report["text"]["bytes"].as_u64().unwrap());
         assert!(row["p50_us"].as_f64().unwrap() > 0.0);
         assert!(row["p99_us"].as_f64().unwrap() >= row["p50_us"].as_f64().unwrap());
-        assert!(row["identity"]["pid"].is_u64() && row["identity"]["uid_vouched"].is_string());
+        assert!(row["identity"]["pid"].is_u64() && row["identity"]["uid_provenance"].is_string());
     }
     assert!(report["claims"].as_array().unwrap().iter().all(|claim| claim["held"] == true));
     assert_nothing_left(home.path());

@@ -117,7 +117,7 @@ pub use hub::Hub;
 pub use message::Message;
 pub use options::{ConnectOptions, ServerOptions};
 pub use owner::Owner;
-pub use peer::{Peer, Voucher};
+pub use peer::{Peer, Provenance};
 pub use poller::ShutdownHandle;
 pub use raw_parts::{ConnectionGuard, IntoRawPartsError, RawFds, RawParts};
 pub use receiver::Receiver;

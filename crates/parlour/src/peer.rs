@@ -8,9 +8,9 @@ use crate::sys::credentials::Credentials;
 /// What stands behind a statement about the peer, from nothing to proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
-pub enum Voucher {
+pub enum Provenance {
     /// Nothing: it is not known.
-    Nobody,
+    Unknown,
     /// The peer itself, or a file that it wrote. For people, never for a decision.
     Claim,
     /// The process was seen to hold the other end, in `/proc`. It can hand that end on, so it is for people too.
@@ -21,10 +21,10 @@ pub enum Voucher {
     Kernel,
 }
 
-impl fmt::Display for Voucher {
+impl fmt::Display for Provenance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Nobody => "nobody",
+            Self::Unknown => "unknown",
             Self::Claim => "claim",
             Self::Verified => "verified",
             Self::FileOwner => "file owner",
@@ -42,7 +42,7 @@ pub struct Peer {
     // Side by side and not in pairs: a program may know ten thousand peers.
     ids: [u32; 3],
     /// What vouches for each. Where that is nobody, the id has no meaning, and is 0.
-    by: [Voucher; 3],
+    by: [Provenance; 3],
 }
 
 /// Which of the three.
@@ -51,27 +51,27 @@ const UID: usize = 1;
 const GID: usize = 2;
 
 impl Peer {
-    const UNKNOWN: Self = Self { ids: [0; 3], by: [Voucher::Nobody; 3] };
+    const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3] };
 
     /// What the kernel says about the other end of a socket.
     pub(crate) fn from_kernel(credentials: Credentials) -> Self {
         let Credentials { pid, uid, gid } = credentials;
         Self::UNKNOWN
-            .with(PID, Some(pid).filter(|&pid| pid != 0), Voucher::Kernel)
-            .with(UID, Some(uid).filter(|&uid| is_mapped(uid, "uid")), Voucher::Kernel)
-            .with(GID, Some(gid).filter(|&gid| is_mapped(gid, "gid")), Voucher::Kernel)
+            .with(PID, Some(pid).filter(|&pid| pid != 0), Provenance::Kernel)
+            .with(UID, Some(uid).filter(|&uid| is_mapped(uid, "uid")), Provenance::Kernel)
+            .with(GID, Some(gid).filter(|&gid| is_mapped(gid, "gid")), Provenance::Kernel)
     }
 
     /// What a FIFO tells: its owner, and the process id that its user gave or that was seen to hold it.
-    pub(crate) fn from_file(uid: u32, pid: Option<u32>, pid_by: Voucher) -> Self {
+    pub(crate) fn from_file(uid: u32, pid: Option<u32>, pid_by: Provenance) -> Self {
         Self::UNKNOWN.with(PID, pid, pid_by).with(
             UID,
             Some(uid).filter(|&uid| is_mapped(uid, "uid")),
-            Voucher::FileOwner,
+            Provenance::FileOwner,
         )
     }
 
-    fn with(mut self, which: usize, id: Option<u32>, by: Voucher) -> Self {
+    fn with(mut self, which: usize, id: Option<u32>, by: Provenance) -> Self {
         if let Some(id) = id {
             self.ids[which] = id;
             self.by[which] = by;
@@ -80,7 +80,7 @@ impl Peer {
     }
 
     fn id(&self, which: usize) -> Option<u32> {
-        (self.by[which] != Voucher::Nobody).then_some(self.ids[which])
+        (self.by[which] != Provenance::Unknown).then_some(self.ids[which])
     }
 
     /// The process id, in our own PID namespace.
@@ -91,7 +91,7 @@ impl Peer {
 
     /// What vouches for the process id.
     #[must_use]
-    pub fn pid_vouched(&self) -> Voucher {
+    pub fn pid_provenance(&self) -> Provenance {
         self.by[PID]
     }
 
@@ -103,7 +103,7 @@ impl Peer {
 
     /// What vouches for the user id.
     #[must_use]
-    pub fn uid_vouched(&self) -> Voucher {
+    pub fn uid_provenance(&self) -> Provenance {
         self.by[UID]
     }
 
@@ -115,7 +115,7 @@ impl Peer {
 
     /// What vouches for the group id.
     #[must_use]
-    pub fn gid_vouched(&self) -> Voucher {
+    pub fn gid_provenance(&self) -> Provenance {
         self.by[GID]
     }
 }
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn a_process_that_is_not_visible_is_unknown() {
         let peer = Peer::from_kernel(Credentials { pid: 0, uid: 1000, gid: 1000 });
-        assert_eq!((peer.pid(), peer.pid_vouched()), (None, Voucher::Nobody));
+        assert_eq!((peer.pid(), peer.pid_provenance()), (None, Provenance::Unknown));
         assert_eq!(peer.to_string(), "pid unknown, uid 1000 (kernel), gid 1000 (kernel)");
     }
 

@@ -16,7 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use libtest_mimic::Trial;
-use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
+use parlour::{ClientFilePolicy, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
 use support::{Base, Child, DEADLINE, data, eventually, roles, trial, trial_unless};
 
 /// Around the sizes at which Python sends header and body apart, and at which buffers here end.
@@ -87,7 +87,10 @@ fn python_messages_come_back() {
     let room = Room::new();
     let mut client = Child::start(python("echo", &room).args(SIZES.map(|size| size.to_string())));
     let served = room.accept();
-    assert_eq!((served.peer().pid_vouched(), served.peer().uid_vouched()), (Voucher::Kernel, Voucher::Kernel));
+    assert_eq!(
+        (served.peer().pid_provenance(), served.peer().uid_provenance()),
+        (Provenance::Kernel, Provenance::Kernel)
+    );
     roles::echo(served);
     client.expect("all came back");
     client.finish();

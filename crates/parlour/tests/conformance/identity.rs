@@ -1,4 +1,4 @@
-use parlour::{ErrorKind, Peer, Voucher};
+use parlour::{ErrorKind, Peer, Provenance};
 
 use super::api::Setting;
 use super::link::{CHILD_ROLES, WithChild};
@@ -13,19 +13,19 @@ pub fn each_side_knows_the_others_process_and_user(setting: Setting) {
         assert_eq!((peer.pid(), peer.uid()), (Some(child.pid()), Some(uid)), "of a {role}: {peer}");
         if connection.capabilities().credentials {
             assert_eq!(peer.gid(), Some(gid));
-            assert_eq!(vouchers(peer), [Voucher::Kernel; 3], "of a {role}: {peer}");
+            assert_eq!(vouchers(peer), [Provenance::Kernel; 3], "of a {role}: {peer}");
         } else {
             // A server has seen that the process holds the other end; a client believes the owner record.
-            let pid_by = if role == "client" { Voucher::Verified } else { Voucher::Claim };
-            assert_eq!(vouchers(peer), [pid_by, Voucher::FileOwner, Voucher::Nobody], "of a {role}: {peer}");
+            let pid_by = if role == "client" { Provenance::Verified } else { Provenance::Claim };
+            assert_eq!(vouchers(peer), [pid_by, Provenance::FileOwner, Provenance::Unknown], "of a {role}: {peer}");
         }
-        let shown = format!("pid {} ({}), uid {uid} (", child.pid(), peer.pid_vouched());
+        let shown = format!("pid {} ({}), uid {uid} (", child.pid(), peer.pid_provenance());
         assert!(peer.to_string().starts_with(&shown), "{peer}");
     }
 }
 
-fn vouchers(peer: &Peer) -> [Voucher; 3] {
-    [peer.pid_vouched(), peer.uid_vouched(), peer.gid_vouched()]
+fn vouchers(peer: &Peer) -> [Provenance; 3] {
+    [peer.pid_provenance(), peer.uid_provenance(), peer.gid_provenance()]
 }
 
 pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(setting: Setting) {

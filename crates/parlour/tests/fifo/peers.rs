@@ -3,7 +3,7 @@
 use std::io::Read;
 
 use libtest_mimic::Trial;
-use parlour::{Connection, Server, Transport, Voucher};
+use parlour::{Connection, Provenance, Server, Transport};
 
 use crate::by_hand::{Driver, FifoClient, Id};
 use crate::support::{Base, Child, Role, trial};
@@ -41,10 +41,10 @@ fn honest() {
     assert!(client.ask("connect").starts_with("connected"));
     let connection = driver.client();
     let peer = connection.peer();
-    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(client.pid()), Voucher::Verified));
+    assert_eq!((peer.pid(), peer.pid_provenance()), (Some(client.pid()), Provenance::Verified));
     let uid = rustix::process::geteuid().as_raw();
-    assert_eq!((peer.uid(), peer.uid_vouched()), (Some(uid), Voucher::FileOwner));
-    assert_eq!((peer.gid(), peer.gid_vouched()), (None, Voucher::Nobody));
+    assert_eq!((peer.uid(), peer.uid_provenance()), (Some(uid), Provenance::FileOwner));
+    assert_eq!((peer.gid(), peer.gid_provenance()), (None, Provenance::Unknown));
 }
 
 fn claims(pid: u32) {
@@ -55,7 +55,7 @@ fn claims(pid: u32) {
     client.expect("in");
     let connection = driver.client();
     let peer = connection.peer();
-    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(pid), Voucher::Claim), "{peer}");
+    assert_eq!((peer.pid(), peer.pid_provenance()), (Some(pid), Provenance::Claim), "{peer}");
 }
 
 fn server_peer() {
@@ -65,8 +65,8 @@ fn server_peer() {
     server.expect("ready");
     let connection = Connection::connect(&address).unwrap();
     let peer = connection.peer();
-    assert_eq!((peer.pid(), peer.pid_vouched()), (Some(server.pid()), Voucher::Claim));
-    assert_eq!((peer.uid(), peer.uid_vouched()), (Some(rustix::process::geteuid().as_raw()), Voucher::FileOwner));
+    assert_eq!((peer.pid(), peer.pid_provenance()), (Some(server.pid()), Provenance::Claim));
+    assert_eq!((peer.uid(), peer.uid_provenance()), (Some(rustix::process::geteuid().as_raw()), Provenance::FileOwner));
     let capabilities = connection.capabilities();
     assert!(!capabilities.credentials && !capabilities.descriptors && !capabilities.boundaries);
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use libtest_mimic::Trial;
-use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
+use parlour::{ConnectOptions, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
 
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{new_uid, no_other_users};
@@ -35,7 +35,7 @@ fn both_sides() {
     let connection = Connection::connect(&address).unwrap();
     let peer = connection.peer();
     assert_eq!((peer.pid(), (peer.uid(), peer.gid())), (Some(server.pid()), own()));
-    assert_eq!([peer.pid_vouched(), peer.uid_vouched(), peer.gid_vouched()], [Voucher::Kernel; 3]);
+    assert_eq!([peer.pid_provenance(), peer.uid_provenance(), peer.gid_provenance()], [Provenance::Kernel; 3]);
     let (uid, gid) = own();
     let this =
         format!("pid {} (kernel), uid {} (kernel), gid {} (kernel)", std::process::id(), uid.unwrap(), gid.unwrap());

@@ -103,11 +103,11 @@ static void identity(parlour_connection *served, const char *name)
     parlour_transport transport = parlour_connection_transport(served);
     if (strncmp(name, "fifo", 4) == 0) {
         CHECK(transport == PARLOUR_TRANSPORT_FIFO && !can.credentials && peer.gid == -1);
-        CHECK(peer.uid_vouched == PARLOUR_VOUCHER_FILE_OWNER && peer.gid_vouched == PARLOUR_VOUCHER_NOBODY);
+        CHECK(peer.uid_provenance == PARLOUR_PROVENANCE_FILE_OWNER && peer.gid_provenance == PARLOUR_PROVENANCE_UNKNOWN);
         GIVES(parlour_connection_pidfd(served, &pidfd), PARLOUR_UNSUPPORTED);
         CHECK(pidfd == -1);
     } else {
-        CHECK(peer.uid_vouched == PARLOUR_VOUCHER_KERNEL && can.credentials && can.zero_copy);
+        CHECK(peer.uid_provenance == PARLOUR_PROVENANCE_KERNEL && can.credentials && can.zero_copy);
         CHECK(transport == (strncmp(name, "unix", 4) == 0     ? PARLOUR_TRANSPORT_UNIX
                             : strncmp(name, "packet", 6) == 0 ? PARLOUR_TRANSPORT_PACKET
                                                               : PARLOUR_TRANSPORT_SHM));

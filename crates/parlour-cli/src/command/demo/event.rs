@@ -51,18 +51,18 @@ pub(super) struct Done {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub(super) pid: Option<u32>,
-    pub(super) pid_vouched: String,
+    pub(super) pid_provenance: String,
     pub(super) uid: Option<u32>,
-    pub(super) uid_vouched: String,
+    pub(super) uid_provenance: String,
 }
 
 impl Identity {
     pub(super) fn of(peer: &Peer) -> Identity {
         Identity {
             pid: peer.pid(),
-            pid_vouched: peer.pid_vouched().to_string(),
+            pid_provenance: peer.pid_provenance().to_string(),
             uid: peer.uid(),
-            uid_vouched: peer.uid_vouched().to_string(),
+            uid_provenance: peer.uid_provenance().to_string(),
         }
     }
 }
@@ -71,7 +71,7 @@ impl std::fmt::Display for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let shown = |id: Option<u32>| id.map_or_else(|| "unknown".to_owned(), |id| id.to_string());
         let (pid, uid) = (shown(self.pid), shown(self.uid));
-        write!(f, "pid {pid} ({}), uid {uid} ({})", self.pid_vouched, self.uid_vouched)
+        write!(f, "pid {pid} ({}), uid {uid} ({})", self.pid_provenance, self.uid_provenance)
     }
 }
 

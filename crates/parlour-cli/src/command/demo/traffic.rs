@@ -92,22 +92,22 @@ fn identities(
     let uid = rustix::process::geteuid().as_raw();
     let expected: BTreeSet<_> = pids.iter().map(|&pid| (Some(pid), Some(uid))).collect();
     let seen: BTreeSet<_> = clients.iter().map(|client| (client.pid, client.uid)).collect();
-    let all_vouched = clients.iter().all(|client| is_vouched(&client.uid_vouched));
+    let all_vouched = clients.iter().all(|client| is_vouched(&client.uid_provenance));
     let shown = clients.iter().map(|client| client.pid.map_or("?".to_owned(), |pid| pid.to_string()));
     let shown = format!("pids {} of uid {uid}", shown.collect::<Vec<_>>().join(", "));
     report.claim(Some(transport), "the server knows who each client is", seen == expected && all_vouched, &shown)?;
 
     let right = |server: &Identity| {
-        server.pid == Some(server_pid) && server.uid == Some(uid) && is_vouched(&server.uid_vouched)
+        server.pid == Some(server_pid) && server.uid == Some(uid) && is_vouched(&server.uid_provenance)
     };
     let shown = servers.first().map(ToString::to_string).unwrap_or_default();
     report.claim(Some(transport), "each client knows who the server is", servers.iter().all(right), &shown)
 }
 
 /// Whether more than the process's own word stands behind it.
-fn is_vouched(voucher: &str) -> bool {
-    use parlour::Voucher;
-    [Voucher::FileOwner, Voucher::Verified, Voucher::Kernel].iter().any(|good| good.to_string() == voucher)
+fn is_vouched(provenance: &str) -> bool {
+    use parlour::Provenance;
+    [Provenance::FileOwner, Provenance::Verified, Provenance::Kernel].iter().any(|good| good.to_string() == provenance)
 }
 
 /// A generous time for a text: only a client that hangs takes longer.

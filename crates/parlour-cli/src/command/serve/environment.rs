@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use parlour::{Peer, Transport, Voucher};
+use parlour::{Peer, Provenance, Transport};
 
 use crate::notify;
 
@@ -17,7 +17,8 @@ pub(super) struct Environment(Vec<(&'static str, Option<String>)>);
 pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -> Environment {
     let text = |value: Option<u32>| value.map(|value| value.to_string());
     // A value that nobody knows has nothing that vouches for it.
-    let voucher = |value: Option<u32>, voucher: Voucher| value.map(|_| voucher.to_string().replace(' ', "-"));
+    let provenance =
+        |value: Option<u32>, provenance: Provenance| value.map(|_| provenance.to_string().replace(' ', "-"));
     Environment(vec![
         ("PROTO", Some("IPC".to_owned())),
         ("IPCREMOTEEUID", text(peer.uid())),
@@ -34,9 +35,9 @@ pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -
         ("PARLOUR_PEER_PID", text(peer.pid())),
         ("PARLOUR_PEER_UID", text(peer.uid())),
         ("PARLOUR_PEER_GID", text(peer.gid())),
-        ("PARLOUR_PEER_PID_VOUCHED", voucher(peer.pid(), peer.pid_vouched())),
-        ("PARLOUR_PEER_UID_VOUCHED", voucher(peer.uid(), peer.uid_vouched())),
-        ("PARLOUR_PEER_GID_VOUCHED", voucher(peer.gid(), peer.gid_vouched())),
+        ("PARLOUR_PEER_PID_VOUCHED", provenance(peer.pid(), peer.pid_provenance())),
+        ("PARLOUR_PEER_UID_VOUCHED", provenance(peer.uid(), peer.uid_provenance())),
+        ("PARLOUR_PEER_GID_VOUCHED", provenance(peer.gid(), peer.gid_provenance())),
     ])
 }
 

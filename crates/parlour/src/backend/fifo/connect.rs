@@ -16,7 +16,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
-use crate::peer::{Peer, Voucher};
+use crate::peer::{Peer, Provenance};
 use crate::sys::no_sigpipe;
 use crate::wait::{Deadline, WaitSet, look};
 use crate::wire::client_file::{ClientFile, ClientId};
@@ -206,7 +206,7 @@ impl Handshake {
             Ok(Holder::Live(Some(owner))) => Some(owner.pid),
             _ => None,
         };
-        let peer = Peer::from_file(server_uid, pid, Voucher::Claim);
+        let peer = Peer::from_file(server_uid, pid, Provenance::Claim);
         Ok(establish(reader, to_server, peer, None, config.message_max))
     }
 }

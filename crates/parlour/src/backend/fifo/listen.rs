@@ -18,7 +18,7 @@ use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::error::{Error, Result};
 use crate::name::NameGuard;
 use crate::name::directory::FileId;
-use crate::peer::{Peer, Voucher};
+use crate::peer::{Peer, Provenance};
 use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
@@ -172,7 +172,7 @@ impl Listener {
                 return;
             }
         };
-        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Voucher::Claim);
+        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Provenance::Claim);
         let free = self.handshakes.iter().position(Option::is_none);
         let admitted = match free {
             Some(number) => self.admission.admit(&peer).map(|permit| (number, permit)),
@@ -230,11 +230,11 @@ impl Listener {
         // The client has removed the pair by now, unless it died in between.
         remove_pair(guard.clients(), &handshake.id);
         let Handshake { id, to_client, from_client, permit, .. } = handshake;
-        let voucher = match is_held_by(id.pid, &from_client) {
-            true => Voucher::Verified,
-            false => Voucher::Claim,
+        let provenance = match is_held_by(id.pid, &from_client) {
+            true => Provenance::Verified,
+            false => Provenance::Claim,
         };
-        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), voucher);
+        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), provenance);
         tracing::debug!(transport = %Transport::Fifo, %peer, "client connected");
         establish(from_client, to_client, peer, Some(permit), self.message_max)
     }

@@ -87,7 +87,7 @@ fn idle(results: &Results) -> Table {
 }
 
 fn calls(results: &Results) -> Table {
-    let mut table = table(&["operation", "contender", "calls", "yields", "which"]);
+    let mut table = table(&["operation", "contender", "calls", "spin_limit", "which"]);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(150);
     for CallsRow { work, contender, calls } in &results.calls {
         let mut each: Vec<(&String, &f64)> = calls.0.iter().filter(|(name, _)| *name != "sched_yield").collect();

@@ -526,7 +526,7 @@ parlour_status parlour_server_options_ring_size(parlour_server_options *options,
  * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
  * at once.
  */
-parlour_status parlour_server_options_yields(parlour_server_options *options, uint32_t count);
+parlour_status parlour_server_options_spin_limit(parlour_server_options *options, uint32_t count);
 
 /**
  * The defaults. Free them with parlour_connect_options_free.
@@ -579,7 +579,7 @@ parlour_status parlour_connect_options_ring_size(parlour_connect_options *option
  * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
  * at once.
  */
-parlour_status parlour_connect_options_yields(parlour_connect_options *options, uint32_t count);
+parlour_status parlour_connect_options_spin_limit(parlour_connect_options *options, uint32_t count);
 
 /**
  * The defaults. Free them with parlour_hub_options_free.

@@ -241,12 +241,12 @@ pub unsafe extern "C" fn parlour_server_options_ring_size(
 /// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
 /// at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_server_options_yields(
+pub unsafe extern "C" fn parlour_server_options_spin_limit(
     options: *mut parlour_server_options,
     count: u32,
 ) -> parlour_status {
     // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.yields(count))) }
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.spin_limit(count))) }
 }
 
 /// The defaults. Free them with parlour_connect_options_free.
@@ -340,12 +340,12 @@ pub unsafe extern "C" fn parlour_connect_options_ring_size(
 /// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
 /// at once.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_connect_options_yields(
+pub unsafe extern "C" fn parlour_connect_options_spin_limit(
     options: *mut parlour_connect_options,
     count: u32,
 ) -> parlour_status {
     // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.yields(count))) }
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.spin_limit(count))) }
 }
 
 /// What happens when more than write_buffer_max would wait to be sent to a client of a hub.

@@ -46,9 +46,9 @@ impl Backoff {
     }
 
     /// Begins a wait that looks again so many times at most.
-    pub(crate) fn begin(&mut self, yields: u32) -> SpinBudget {
+    pub(crate) fn begin(&mut self, spin_limit: u32) -> SpinBudget {
         let left = match self.rests {
-            0 => yields,
+            0 => spin_limit,
             _ => 0,
         };
         self.rests = self.rests.saturating_sub(1);
@@ -76,8 +76,8 @@ impl Backoff {
 
     /// Yields once, before the first look: a wait of its own.
     #[inline]
-    pub(crate) fn yield_now(&mut self, yields: u32) {
-        if yields == 0 {
+    pub(crate) fn yield_now(&mut self, spin_limit: u32) {
+        if spin_limit == 0 {
             return;
         }
         if self.rests == 0 && self.untimed > 0 {
@@ -133,13 +133,13 @@ mod tests {
     fn waits(backoff: &mut Backoff, count: usize, took: Duration) -> Vec<u32> {
         let wait = |_| {
             let mut budget = backoff.begin(40);
-            let mut yields = 0;
+            let mut spin_limit = 0;
             while budget.left > 0 {
                 budget.left -= 1;
-                yields += 1;
+                spin_limit += 1;
                 backoff.note(&mut budget, took);
             }
-            yields
+            spin_limit
         };
         (0..count).map(wait).collect()
     }
@@ -152,9 +152,9 @@ mod tests {
     #[test]
     fn after_a_long_yield_the_wait_sleeps_and_so_do_those_that_follow() {
         let mut backoff = Backoff::new();
-        let yields = waits(&mut backoff, 10_000, LONG);
-        let tried: Vec<_> = (0..yields.len()).filter(|&at| yields[at] > 0).collect();
-        assert!(yields.iter().all(|&yields| yields <= 1));
+        let spin_limit = waits(&mut backoff, 10_000, LONG);
+        let tried: Vec<_> = (0..spin_limit.len()).filter(|&at| spin_limit[at] > 0).collect();
+        assert!(spin_limit.iter().all(|&spin_limit| spin_limit <= 1));
         assert_eq!(tried, [0, 33, 98, 227, 484, 997, 2022, 4071, 6120, 8169], "less and less often");
     }
 
@@ -162,8 +162,8 @@ mod tests {
     fn when_yields_are_short_again_every_wait_has_them_before_long() {
         let mut backoff = Backoff::new();
         waits(&mut backoff, 10_000, LONG);
-        let yields = waits(&mut backoff, 3000, SHORT);
-        assert!(yields[2048..].iter().all(|&yields| yields == 40));
+        let spin_limit = waits(&mut backoff, 3000, SHORT);
+        assert!(spin_limit[2048..].iter().all(|&spin_limit| spin_limit == 40));
         // And the next long one costs less again.
         assert_eq!(backoff.rests_next, RESTS_MIN);
     }

@@ -46,10 +46,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(link: Link, display_name: Arc<str>, yields: u32) -> Self {
+    pub(crate) fn new(link: Link, display_name: Arc<str>, spin_limit: u32) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
         let message_max = incoming.message_max().bytes();
-        let common = Arc::new(Common { display_name, transport, peer, message_max, yields, _permit: permit });
+        let common = Arc::new(Common { display_name, transport, peer, message_max, spin_limit, _permit: permit });
         let sender = Sender::new(Arc::clone(&common), outgoing);
         Self { sender, receiver: Receiver::new(common, incoming) }
     }

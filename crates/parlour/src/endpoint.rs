@@ -20,7 +20,7 @@ pub(crate) struct Common {
     /// The longest message in bytes, in both directions.
     pub(crate) message_max: usize,
     /// How often a call looks again before it sleeps.
-    pub(crate) yields: u32,
+    pub(crate) spin_limit: u32,
     /// Counts the connection with its server until both halves are gone.
     pub(crate) _permit: Option<Permit>,
 }

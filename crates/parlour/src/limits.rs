@@ -19,7 +19,7 @@ pub(crate) const FDS_MAX: usize = 253;
 
 /// How often a blocking call looks again before it sleeps. Measured: 5 are too few to meet a peer that answers at once, and
 /// beyond 50 nothing is gained.
-pub(crate) const YIELDS: u32 = 40;
+pub(crate) const SPIN_LIMIT: u32 = 40;
 
 /// The ring of each direction of a connection over shared memory, in bytes. Measured: about the size of a processor's own
 /// cache (L2) is best; a larger one moves everything through memory.

@@ -39,7 +39,7 @@ pub struct ServerOptions {
     pub(crate) handshake_timeout: Duration,
     pub(crate) client_file: ClientFilePolicy,
     pub(crate) ring_size: usize,
-    pub(crate) yields: u32,
+    pub(crate) spin_limit: u32,
 }
 
 impl Default for ServerOptions {
@@ -58,7 +58,7 @@ impl Default for ServerOptions {
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             client_file: ClientFilePolicy::default(),
             ring_size: limits::RING_SIZE,
-            yields: limits::YIELDS,
+            spin_limit: limits::SPIN_LIMIT,
         }
     }
 }
@@ -183,8 +183,8 @@ impl ServerOptions {
     /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
     /// once for a while. A connection that stays idle sleeps.
     #[must_use]
-    pub fn yields(mut self, count: u32) -> Self {
-        self.yields = count;
+    pub fn spin_limit(mut self, count: u32) -> Self {
+        self.spin_limit = count;
         self
     }
 
@@ -248,7 +248,7 @@ impl fmt::Debug for ServerOptions {
             .field("handshake_timeout", &self.handshake_timeout)
             .field("client_file", &self.client_file)
             .field("ring_size", &self.ring_size)
-            .field("yields", &self.yields)
+            .field("spin_limit", &self.spin_limit)
             .finish()
     }
 }
@@ -271,7 +271,7 @@ pub struct ConnectOptions {
     pub(crate) message_max: usize,
     pub(crate) fds_max: usize,
     pub(crate) ring_size: usize,
-    pub(crate) yields: u32,
+    pub(crate) spin_limit: u32,
 }
 
 impl Default for ConnectOptions {
@@ -284,7 +284,7 @@ impl Default for ConnectOptions {
             message_max: limits::MESSAGE_MAX,
             fds_max: 0,
             ring_size: limits::RING_SIZE,
-            yields: limits::YIELDS,
+            spin_limit: limits::SPIN_LIMIT,
         }
     }
 }
@@ -363,8 +363,8 @@ impl ConnectOptions {
     /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
     /// once for a while. A connection that stays idle sleeps.
     #[must_use]
-    pub fn yields(mut self, count: u32) -> Self {
-        self.yields = count;
+    pub fn spin_limit(mut self, count: u32) -> Self {
+        self.spin_limit = count;
         self
     }
 

@@ -117,7 +117,7 @@ impl Receiver {
     /// here yet, and on a shared processor the other side has only now a chance to make it.
     pub(crate) fn expect_answer(&mut self) {
         if self.incoming.needs_syscall() {
-            self.backoff.yield_now(self.common.yields);
+            self.backoff.yield_now(self.common.spin_limit);
         }
     }
 
@@ -141,7 +141,7 @@ impl Receiver {
             if let Some(received) = self.recv_now(out)? {
                 return Ok(received);
             }
-            let looking = budget.get_or_insert_with(|| self.backoff.begin(self.common.yields));
+            let looking = budget.get_or_insert_with(|| self.backoff.begin(self.common.spin_limit));
             if in_time && self.backoff.spin_once(looking) {
                 in_time = !deadline.is_over();
                 continue;

@@ -195,7 +195,7 @@ impl Sender {
                     return Ok(());
                 }
                 Ok(false) if !takes_any || (has_moved && !deadline.is_over()) => {
-                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.common.yields));
+                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.common.spin_limit));
                     takes_any = deadline.is_over() || !self.backoff.spin_once(budget) || !budget.are_left();
                     continue;
                 }

@@ -1,6 +1,6 @@
 //! What the guard counts: both ends of connections in one thread.
 //!
-//! Deterministic: what is received has been sent before, so nothing waits; `yields` is 0, so nothing looks twice; and
+//! Deterministic: what is received has been sent before, so nothing waits; `spin_limit` is 0, so nothing looks twice; and
 //! only [`counted`] is looked at, after a warm-up, so that it does not matter how the ends met.
 
 use std::fs;
@@ -106,8 +106,8 @@ type Step = Box<dyn FnMut() -> Result<()>>;
 fn step(scenario: Scenario, place: &Path) -> Result<Step> {
     let Scenario { kind, transport, .. } = scenario;
     let address = address(transport, place);
-    let server_options = ServerOptions::new().yields(0);
-    let options = ConnectOptions::new().yields(0);
+    let server_options = ServerOptions::new().spin_limit(0);
+    let options = ConnectOptions::new().spin_limit(0);
     if let Kind::Hub = kind {
         return hub(&server_options, &options, &address);
     }

@@ -191,7 +191,7 @@ fn calls(document: &mut Document, run: &Results) {
         document.heading(3, "System calls for one operation");
         document.text(
             "Of both processes, counted by strace: what more operations add. It slows the calls down, and a side that looks \
-             again before it sleeps looks more often then, so yields and the looks between them are an upper bound.",
+             again before it sleeps looks more often then, so spin_limit and the looks between them are an upper bound.",
         );
         table.details = Some("System calls".to_owned());
     }

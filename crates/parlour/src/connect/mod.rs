@@ -86,7 +86,7 @@ pub(crate) struct Connecting {
     display_name: Arc<str>,
     config: ConnectConfig,
     timeout: Duration,
-    yields: u32,
+    spin_limit: u32,
     /// Until when a server may appear.
     wait_deadline: Deadline,
     /// Until when a server that is there has to let us in.
@@ -120,7 +120,7 @@ impl Connecting {
             address,
             config: options.config(),
             timeout: options.timeout,
-            yields: options.yields,
+            spin_limit: options.spin_limit,
             wait_deadline: Deadline::after(options.wait_for_server),
             deadline: Deadline::after(options.timeout),
             rest: REST_MIN,
@@ -211,7 +211,7 @@ impl Connecting {
 
     fn connected(&self, link: Link) -> Connection {
         tracing::debug!(address = %self.address, transport = %link.transport, peer = %link.peer, "connected");
-        Connection::new(link, Arc::clone(&self.display_name), self.yields)
+        Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
     /// What the next step waits for.

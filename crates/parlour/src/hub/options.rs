@@ -62,7 +62,7 @@ impl HubOptions {
 
     /// Everything about the server: who may come, how many, over what. Default: [`ServerOptions::default`].
     ///
-    /// [`yields`](ServerOptions::yields) is how often the hub looks again before it sleeps.
+    /// [`spin_limit`](ServerOptions::spin_limit) is how often the hub looks again before it sleeps.
     #[must_use]
     pub fn server(mut self, options: ServerOptions) -> Self {
         self.server = options;

@@ -46,7 +46,7 @@ impl Hub {
                         continue;
                     }
                     // Only now: most events are here already, and are no wait.
-                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.yields));
+                    let budget = budget.get_or_insert_with(|| self.backoff.begin(self.spin_limit));
                     if self.backoff.spin_once(budget) {
                         continue;
                     }

@@ -49,7 +49,7 @@ pub struct Server {
     path: PathBuf,
     transports: Vec<Transport>,
     admission: Arc<Admission>,
-    yields: u32,
+    spin_limit: u32,
     shutdown: ShutdownHandle,
     acceptor: Mutex<Acceptor>,
     /// The poller's descriptor, to be waited on without the lock.
@@ -175,7 +175,7 @@ impl Server {
             path,
             transports: transports.to_vec(),
             admission,
-            yields: options.yields,
+            spin_limit: options.spin_limit,
             shutdown,
             readiness: Arc::new(SharedFd::new(readiness, 1)),
             acceptor: Mutex::new(acceptor),
@@ -324,7 +324,7 @@ impl Server {
     }
 
     fn connection(&self, link: Link) -> Connection {
-        Connection::new(link, Arc::clone(&self.display_name), self.yields)
+        Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
     /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.

@@ -28,10 +28,10 @@ pub fn trials() -> Vec<Trial> {
 const PAGE: usize = 4096;
 
 /// A client whose FIFO has room for a few pages: enough to be announced, and too little to lend it any. Nobody reads.
-fn with_little_room(base: &Base, yields: u32) -> (Driver, Connection) {
+fn with_little_room(base: &Base, spin_limit: u32) -> (Driver, Connection) {
     let address = base.address(Transport::Fifo, "little");
     let driver = Driver::new(Server::bind(&address).unwrap());
-    let mut client = ConnectOptions::new().yields(yields).connect(&address).unwrap();
+    let mut client = ConnectOptions::new().spin_limit(spin_limit).connect(&address).unwrap();
     // Whole pages, with the header, so that a page less in the FIFO is a page more of room.
     let frame = |pages: usize| data::message(1, pages * PAGE - 4);
     client.send(frame(10)).unwrap();
@@ -47,10 +47,10 @@ fn with_little_room(base: &Base, yields: u32) -> (Driver, Connection) {
     (driver, client)
 }
 
-fn in_time(yields: u32) {
+fn in_time(spin_limit: u32) {
     let base = Base::new();
     for timeout in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(20)] {
-        let (_driver, mut client) = with_little_room(&base, yields);
+        let (_driver, mut client) = with_little_room(&base, spin_limit);
         // (It takes the room, and the rest is kept.)
         client.send_timeout(data::message(3, 100_000), timeout).unwrap();
     }

@@ -184,7 +184,7 @@ fn at_once(transport: Transport) {
 /// Many wait to be let in, and somebody who is in already speaks.
 fn crowd(transport: Transport) {
     const CROWD: usize = 300;
-    let options = ServerOptions::new().yields(0);
+    let options = ServerOptions::new().spin_limit(0);
     let mut room = Room::with(transport, &HubOptions::from(options));
     let (client, mut connection) = room.join();
     room.assert_quiet();

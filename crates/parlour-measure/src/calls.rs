@@ -61,7 +61,7 @@ pub(crate) fn counted(command: &Command, into: &Path) -> Command {
     strace
 }
 
-/// DisconnectReason system calls cannot be counted here, if they cannot.
+/// Why system calls cannot be counted here, if they cannot.
 #[must_use]
 pub fn why_calls_cannot_be_counted() -> Option<String> {
     let mut strace = counted(&Command::new("true"), Path::new("/dev/null"));

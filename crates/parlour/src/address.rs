@@ -109,7 +109,7 @@ fn check_base(base: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// DisconnectReason `name`, which begins at byte `offset` of what the user typed, is not a name.
+/// Why `name`, which begins at byte `offset` of what the user typed, is not a name.
 fn check_name(name: &str, offset: usize) -> Result<(), String> {
     if name.is_empty() {
         return Err("the name is empty".to_owned());

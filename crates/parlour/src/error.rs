@@ -259,7 +259,7 @@ impl From<Error> for io::Error {
     }
 }
 
-/// DisconnectReason [`try_send`](crate::Connection::try_send) did not take a message.
+/// Why [`try_send`](crate::Connection::try_send) did not take a message.
 #[derive(Debug)]
 pub enum TrySendError<M> {
     /// There is no room now; nothing of the message was taken, and here it is.
@@ -297,7 +297,7 @@ impl<M: fmt::Debug> std::error::Error for TrySendError<M> {
     }
 }
 
-/// DisconnectReason [`try_recv`](crate::Connection::try_recv) has no message.
+/// Why [`try_recv`](crate::Connection::try_recv) has no message.
 #[derive(Debug)]
 pub enum TryRecvError {
     /// No whole message has arrived yet.

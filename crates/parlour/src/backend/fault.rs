@@ -21,7 +21,7 @@ pub(crate) enum Fault {
     Io(io::Error),
 }
 
-/// DisconnectReason descriptors that have come were closed at once.
+/// Why descriptors that have come were closed at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LostFds {
     NotAllowed,

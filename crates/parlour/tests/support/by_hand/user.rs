@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// DisconnectReason tests with other users cannot run here, if they cannot.
+/// Why tests with other users cannot run here, if they cannot.
 pub fn no_other_users() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("only root can run a child as another user".to_owned());

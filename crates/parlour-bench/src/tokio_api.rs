@@ -91,7 +91,7 @@ impl Contender for Tokio {
 async fn converse(client: &mut Connection, work: Work) -> parlour::Result<()> {
     let mut message = Vec::new();
     let mut received = 0;
-    while client.recv_into(&mut message).await? {
+    while client.recv_into(&mut message).await?.is_some() {
         received += 1;
         match work {
             Work::Stream { batch, .. } if received % batch == 0 => client.send(DONE).await?,
@@ -108,7 +108,7 @@ struct TokioClient {
 }
 
 async fn receive(connection: &mut Connection, reply: &mut Vec<u8>) -> Result<()> {
-    ensure!(connection.recv_into(reply).await?, "the server has gone");
+    ensure!(connection.recv_into(reply).await?.is_some(), "the server has gone");
     Ok(())
 }
 

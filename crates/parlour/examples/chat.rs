@@ -1,4 +1,4 @@
-//! A chat room in one thread, without threads or async: whatever one says, all the others hear.
+//! A chat room in one thread, without async: each line of one client is sent to all others.
 //!
 //! Try it with `parlour connect chat` in several terminals.
 
@@ -14,25 +14,28 @@ fn main() -> parlour::Result<()> {
         match hub.next_event()? {
             Event::Joined(client, peer) => {
                 eprintln!("{client} is {peer}");
-                hub.send(client, format!("you are {client} of {}", hub.clients().len()).as_bytes())?;
+                let greeting = format!("you are {client} of {}", hub.clients().len());
+                hub.send(client, &greeting)?;
                 tell_others(&mut hub, client, "has joined")?;
             }
             Event::Message(client, text) => tell_others(&mut hub, client, &String::from_utf8_lossy(&text))?,
-            // Whoever closes its input has nothing more to say, and goes when it has heard what was said until now.
+            // The client sends no more. It leaves when it has received what was sent to it.
             Event::Finished(client) => hub.finish(client)?,
             Event::Left(client, why) => {
                 eprintln!("{client} has left: {why}");
-                hub.broadcast(format!("{client} has left").as_bytes())?;
+                hub.broadcast(&format!("{client} has left"))?;
             }
-            Event::Refused(refusal) => eprintln!("turned away: {refusal}"),
+            Event::Refused(refusal) => eprintln!("refused: {refusal}"),
+            // Later versions may report more.
+            _ => {}
         }
     }
 }
 
 fn tell_others(hub: &mut Hub, speaker: parlour::hub::Client, text: &str) -> parlour::Result<()> {
     let line = format!("{speaker}: {text}");
-    for other in hub.clients().into_iter().filter(|&other| other != speaker) {
-        hub.send(other, line.as_bytes())?;
+    for other in hub.clients().filter(|&other| other != speaker) {
+        hub.send(other, &line)?;
     }
     Ok(())
 }

@@ -5,12 +5,12 @@ use parlour::Server;
 fn main() -> parlour::Result<()> {
     let server = Server::bind("echo")?;
     eprintln!("serving at {}", server.path().display());
-    // One client after the other; `team` shows how to serve many at once.
+    // This serves one client after the other. The example `team` serves many at once.
     for client in server.incoming() {
         let mut client = client?;
         eprintln!("client: {}", client.peer());
         let mut message = Vec::new();
-        while client.recv_into(&mut message)? {
+        while client.recv_into(&mut message)?.is_some() {
             client.send(&message)?;
         }
     }

@@ -1,4 +1,4 @@
-//! A whole team of clients at once, a thread for each: whatever one says, all the others hear.
+//! Many clients at once, with a thread for each: each line of one client is sent to all others.
 //!
 //! Try it with `parlour connect team` in several terminals.
 
@@ -32,10 +32,10 @@ fn serve(number: u64, client: Connection, team: &Team) -> Result<()> {
     lock(team).insert(number, sender);
     while let Some(message) = receiver.recv()? {
         let line = [who.as_bytes(), &message].concat();
-        // A member that does not keep up misses this line; it must not hold the others up.
+        // A client that does not keep up misses this line, so that it does not delay the others.
         for (_, other) in lock(team).iter_mut().filter(|(other, _)| **other != number) {
             if let Err(error) = other.try_send(&line) {
-                eprintln!("not told: {error}");
+                eprintln!("not sent: {error}");
             }
         }
     }

@@ -9,37 +9,99 @@ use crate::peer::Peer;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
-/// A client that was turned away.
+/// A client that a server refused.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
-    /// Over which transport it came.
+    /// The transport over which the client connected.
     pub transport: Transport,
-    /// Who it was, as far as that was known by then.
+    /// The identity of the client, if it was known by then.
     pub peer: Option<Peer>,
-    /// Why it was turned away.
-    pub reason: String,
-    /// When.
+    /// The reason, for programs.
+    pub reason: RefusalReason,
+    /// The reason in words, for people and logs.
+    pub detail: String,
+    /// The time of the refusal.
     pub at: SystemTime,
 }
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.peer {
-            Some(peer) => write!(f, "{peer} over {}: {}", self.transport, self.reason),
-            None => write!(f, "somebody over {}: {}", self.transport, self.reason),
+            Some(peer) => write!(f, "{peer} over {}: {}", self.transport, self.detail),
+            None => write!(f, "unknown client over {}: {}", self.transport, self.detail),
         }
     }
 }
 
-/// How many clients a server has turned away, and why the last one.
+/// The reason why a server refused a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalReason {
+    /// The policy ([`allow`](crate::ServerOptions::allow)), or the mode of the socket, does not admit the client.
+    Policy,
+    /// A limit on connections or on handshakes was reached.
+    Limit,
+    /// The client's own file is missing or is not as it must be ([`ClientFilePolicy`](crate::ClientFilePolicy)).
+    ClientFile,
+    /// The client broke the protocol of the handshake, or disconnected during it.
+    Handshake,
+    /// The client did not complete the handshake in time.
+    TimedOut,
+    /// The server has no descriptor left for the client.
+    Descriptors,
+    /// Another system call of the server failed.
+    System,
+}
+
+impl RefusalReason {
+    /// Every reason.
+    pub const ALL: &'static [Self] = &[
+        Self::Policy,
+        Self::Limit,
+        Self::ClientFile,
+        Self::Handshake,
+        Self::TimedOut,
+        Self::Descriptors,
+        Self::System,
+    ];
+}
+
+impl fmt::Display for RefusalReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Policy => "policy",
+            Self::Limit => "limit",
+            Self::ClientFile => "client file",
+            Self::Handshake => "handshake",
+            Self::TimedOut => "timed out",
+            Self::Descriptors => "descriptors",
+            Self::System => "system",
+        })
+    }
+}
+
+/// Counts of the clients of a server, since it took its name.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
-pub struct Refusals {
-    /// All of them since the server took its name.
-    pub count: u64,
-    /// The last one.
-    pub last: Option<Refusal>,
+pub struct ServerStats {
+    /// Clients that were accepted.
+    pub accepted: u64,
+    /// Connections that are open now.
+    pub open: usize,
+    /// Clients that were refused, for any reason.
+    pub refused: u64,
+    /// The last refusal.
+    pub last_refusal: Option<Refusal>,
+    refused_by: [u64; RefusalReason::ALL.len()],
+}
+
+impl ServerStats {
+    /// Returns the number of clients that were refused for this reason.
+    #[must_use]
+    pub fn refused_by(&self, reason: RefusalReason) -> u64 {
+        self.refused_by[reason as usize]
+    }
 }
 
 /// How many refusals are kept to be told one by one. In a flood of them the rest are only counted.
@@ -62,8 +124,16 @@ pub(crate) struct Admission {
     pub(crate) untold: Mutex<Option<VecDeque<Refusal>>>,
 }
 
+/// The refusals so far.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals {
+    by_reason: [u64; RefusalReason::ALL.len()],
+    last: Option<Refusal>,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
+    accepted: u64,
     all: usize,
     per_uid: BTreeMap<Option<u32>, usize>,
 }
@@ -84,12 +154,22 @@ impl fmt::Display for Rejection {
     }
 }
 
+impl Rejection {
+    pub(crate) fn reason(&self) -> RefusalReason {
+        match self {
+            Self::Denied => RefusalReason::Policy,
+            Self::Full(_) => RefusalReason::Limit,
+        }
+    }
+}
+
 impl Reason {
-    /// What a client is told of it.
-    pub(crate) fn of(rejection: &Rejection) -> Self {
-        match rejection {
-            Rejection::Denied => Self::Denied,
-            Rejection::Full(_) => Self::Busy,
+    /// Returns what a refused client is told.
+    pub(crate) fn of(reason: RefusalReason) -> Self {
+        match reason {
+            RefusalReason::Policy | RefusalReason::ClientFile | RefusalReason::Handshake => Self::Denied,
+            RefusalReason::Limit | RefusalReason::TimedOut | RefusalReason::Descriptors => Self::Busy,
+            RefusalReason::System => Self::Failed,
         }
     }
 }
@@ -118,16 +198,42 @@ impl Admission {
         Ok(Permit { admission: Arc::clone(self), uid: peer.uid() })
     }
 
-    /// Notes that a client was turned away.
-    pub(crate) fn refuse(&self, transport: Transport, peer: Option<Peer>, reason: impl Into<String>) {
-        let refusal = Refusal { transport, peer, reason: reason.into(), at: SystemTime::now() };
+    /// Counts and logs a client that is refused.
+    pub(crate) fn refuse(
+        &self,
+        transport: Transport,
+        peer: Option<Peer>,
+        reason: RefusalReason,
+        detail: impl Into<String>,
+    ) {
+        let refusal = Refusal { transport, peer, reason, detail: detail.into(), at: SystemTime::now() };
         tracing::warn!(%transport, refusal = %refusal, "client refused");
         if let Some(untold) = locked(&self.untold).as_mut().filter(|untold| untold.len() < UNTOLD_MAX) {
             untold.push_back(refusal.clone());
         }
         let mut refusals = locked(&self.refusals);
-        refusals.count += 1;
+        refusals.by_reason[reason as usize] += 1;
         refusals.last = Some(refusal);
+    }
+
+    /// Counts a client that `accept` returns.
+    pub(crate) fn note_accepted(&self) {
+        locked(&self.counts).accepted += 1;
+    }
+
+    pub(crate) fn stats(&self) -> ServerStats {
+        let (accepted, open) = {
+            let counts = locked(&self.counts);
+            (counts.accepted, counts.all)
+        };
+        let refusals = locked(&self.refusals);
+        ServerStats {
+            accepted,
+            open,
+            refused: refusals.by_reason.iter().sum(),
+            last_refusal: refusals.last.clone(),
+            refused_by: refusals.by_reason,
+        }
     }
 
     /// From now on refusals are kept until somebody takes them.
@@ -188,6 +294,18 @@ mod tests {
 
     fn user(uid: u32) -> Peer {
         Peer::from_kernel(Credentials { pid: 1, uid, gid: 1 })
+    }
+
+    #[test]
+    fn every_reason_has_a_count_of_its_own() {
+        let admission = admission(None, 1, 1);
+        for &reason in RefusalReason::ALL {
+            admission.refuse(Transport::Unix, None, reason, "test");
+        }
+        let stats = admission.stats();
+        assert!(RefusalReason::ALL.iter().all(|&reason| stats.refused_by(reason) == 1), "{stats:?}");
+        assert_eq!(stats.refused, RefusalReason::ALL.len() as u64);
+        assert_eq!(stats.last_refusal.unwrap().reason, *RefusalReason::ALL.last().unwrap());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A private two-way channel of messages, and its two halves.
 
 use std::fmt;
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,35 +11,49 @@ use rustix::event::{PollFd, PollFlags};
 use crate::backend::Link;
 use crate::endpoint::Common;
 use crate::error::{Result, TryRecvError, TrySendError};
-use crate::message::Message;
+use crate::message::{Message, Received};
+use crate::payload::Payload;
 use crate::peer::Peer;
-use crate::receiver::Receiver;
+use crate::receiver::{Iter, Receiver, TryIter};
 use crate::sender::Sender;
-use crate::shared_bytes::SharedBytes;
 use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait, wait_for};
 
 /// A private two-way channel of messages with one peer.
 ///
-/// Messages arrive whole, in order, at most once. `send` returns when the kernel has the message, which says nothing
-/// about the peer having read it; a full channel makes it wait, so a peer that does not read holds its sender up and
-/// nothing grows. The other side's end is `None` from `recv`, after everything that it sent.
+/// Messages arrive whole, in order and at most once. [`send`](Connection::send) returns when the kernel, or the shared
+/// memory, has the message; the peer may not have read it yet. A full channel makes `send` block (backpressure), so a peer
+/// that does not read slows its sender down, and no buffer grows. [`recv`](Connection::recv) returns `None` at the end of
+/// the stream, after everything that the peer sent.
 ///
-/// Both directions are independent: [`split`](Connection::split) gives one to each of two threads. Dropping the
-/// connection, like [`close`](Connection::close), ends both.
+/// The two directions are independent: [`split`](Connection::split) gives one to each of two threads. Dropping the
+/// connection ends both, as [`close`](Connection::close) does.
+///
+/// # Waiting
+///
+/// Every call that can block has a variant with a timeout and one that never blocks:
+///
+/// | blocks | gives up with [`TimedOut`](crate::ErrorKind::TimedOut) | never blocks |
+/// |---|---|---|
+/// | [`send`](Connection::send) | [`send_timeout`](Connection::send_timeout) | [`try_send`](Connection::try_send) |
+/// | [`feed`](Connection::feed) | [`feed_timeout`](Connection::feed_timeout) | |
+/// | [`flush`](Connection::flush) | [`flush_timeout`](Connection::flush_timeout) | [`try_flush`](Connection::try_flush) |
+/// | [`recv`](Connection::recv) | [`recv_timeout`](Connection::recv_timeout) | [`try_recv`](Connection::try_recv) |
+/// | [`recv_into`](Connection::recv_into) | [`recv_into_timeout`](Connection::recv_into_timeout) | [`try_recv_into`](Connection::try_recv_into) |
+/// | [`finish`](Connection::finish) | [`finish_timeout`](Connection::finish_timeout) | |
+/// | [`close`](Connection::close) | [`close_timeout`](Connection::close_timeout) | dropping it |
 ///
 /// # Poll loops
 ///
-/// [`recv_fd`](Connection::recv_fd) and [`send_fd`](Connection::send_fd) are for waiting, with poll(2) and the like,
-/// and for nothing else. One read may bring many messages: before waiting, take them with
-/// [`try_recv`](Connection::try_recv) until it says [`Empty`](TryRecvError::Empty), or ask
-/// [`has_message`](Connection::has_message).
+/// [`recv_fd`](Connection::recv_fd) and [`send_fd`](Connection::send_fd) are for waiting, with `poll(2)` and the like,
+/// and for nothing else. One read may bring several messages, so before waiting, call [`try_recv`](Connection::try_recv)
+/// until it returns [`Empty`](TryRecvError::Empty), or check [`has_message`](Connection::has_message).
 ///
 /// # Fork
 ///
-/// A forked child has the connection too. Either process may go on with it while the other drops it (or each takes one
-/// direction); the peer sees the end when both have let go. What was fed or kept before the fork is the parent's to send:
-/// flush before.
+/// A forked child has the connection too. Either process may use it while the other one drops it, or each may use one
+/// direction. The peer sees the end of the stream when both have dropped it. The parent sends what was buffered before
+/// the fork; flush before forking.
 pub struct Connection {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
@@ -54,172 +68,170 @@ impl Connection {
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
 
-    /// Sends one message of any length from 0 to the limit. Blocks while the channel is full.
+    /// Sends one message of 0 bytes up to the limit. Blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): nothing was sent, and the connection is as before.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer receives no more; no signal is raised.
+    /// Nothing of the message was sent.
+    ///
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has more
+    ///   than 253 descriptors. The connection is as before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more. No signal is
+    ///   raised.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors.
     #[doc(alias = "send_info")]
-    pub fn send(&mut self, message: &[u8]) -> Result<()> {
-        self.sender.send(message)
+    #[inline]
+    pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
+        self.sender.send(payload)
     }
 
-    /// [`send`](Connection::send) of one message that lies in parts, without copying them together.
+    /// Sends one message, and gives up after `timeout`.
+    ///
+    /// A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
+    /// the call succeeds. The rest goes out before anything else: with the next `send`, with `flush`, or while `recv`
+    /// waits. So `Ok` means that the message is on its way, and an error means that nothing of it was sent: sending it
+    /// again does not duplicate it.
     ///
     /// # Errors
     ///
-    /// Those of `send`.
-    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        self.sender.send_vectored(parts)
+    /// Those of [`send`](Connection::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn send_timeout<'a>(&mut self, payload: impl Into<Payload<'a>>, timeout: Duration) -> Result<()> {
+        self.sender.send_timeout(payload, timeout)
     }
 
-    /// [`send`](Connection::send) that gives up after `timeout`. See [`Sender::send_timeout`] for what that means.
+    /// Sends one message without blocking.
+    ///
+    /// If the channel takes only a part of the message, the rest is kept as [`send_timeout`](Connection::send_timeout)
+    /// keeps it, and the call succeeds. While a rest is kept, the channel is full.
     ///
     /// # Errors
     ///
-    /// Those of `send`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the message was sent.
-    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
-        self.sender.send_timeout(message, timeout)
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
+    /// of [`send`](Connection::send).
+    pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
+        self.sender.try_send(payload)
     }
 
-    /// Sends a message with open descriptors, which the receiver finds in [`Message::fds`]. See [`Sender::send_with_fds`].
+    /// Buffers a message, to be written together with the next ones. See [`Sender::feed`].
+    ///
+    /// `recv` writes the buffer before it blocks, so waiting for a reply to a buffered request works.
     ///
     /// # Errors
     ///
-    /// - Those of `send`.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport carries none. `unix` and `packet` do.
-    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the other side allows none; nothing was sent.
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): there are more than 253.
-    pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.sender.send_with_fds(message, fds)
+    /// Those of [`send`](Connection::send).
+    #[inline]
+    pub fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
+        self.sender.feed(payload)
     }
 
-    /// [`send_with_fds`](Connection::send_with_fds) that gives up after `timeout`, as
-    /// [`send_timeout`](Connection::send_timeout) does.
+    /// Buffers a message as [`feed`](Connection::feed) does, and gives up after `timeout` when it has to write.
     ///
     /// # Errors
     ///
-    /// Those of `send_with_fds`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing was sent.
-    pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
-        self.sender.send_with_fds_timeout(message, fds, timeout)
+    /// Those of [`send_timeout`](Connection::send_timeout).
+    pub fn feed_timeout<'a>(&mut self, payload: impl Into<Payload<'a>>, timeout: Duration) -> Result<()> {
+        self.sender.feed_timeout(payload, timeout)
     }
 
-    /// Sends a message with blocks of memory that are not copied, however large; the receiver finds them with
-    /// [`Message::take_shared`]. See [`Sender::send_shared`].
+    /// Writes all buffered messages. Blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// - Those of `send`.
-    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport cannot. `shm`, `packet` and `unix` can.
-    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the other side allows no descriptors, of which each block is one; nothing was sent.
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): there are more than 253.
-    pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
-        self.sender.send_shared(message, blocks)
-    }
-
-    /// [`send_shared`](Connection::send_shared) that gives up after `timeout`, as
-    /// [`send_timeout`](Connection::send_timeout) does.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send_shared`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing was sent.
-    pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
-        self.sender.send_shared_timeout(message, blocks, timeout)
-    }
-
-    /// [`send`](Connection::send) that does not wait. See [`Sender::try_send`].
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError::Full`] hands the message back; [`TrySendError::Failed`] has the errors of `send`.
-    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
-        self.sender.try_send(message)
-    }
-
-    /// Takes a message to go with the next ones. See [`Sender::feed`].
-    ///
-    /// Before this connection sleeps in `recv` it sends what was fed, so a reply is never waited for in vain.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send`.
-    pub fn feed(&mut self, message: &[u8]) -> Result<()> {
-        self.sender.feed(message)
-    }
-
-    /// Sends what was fed. Blocks while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
     pub fn flush(&mut self) -> Result<()> {
         self.sender.flush()
     }
 
-    /// [`flush`](Connection::flush) that does not wait: `false` when something is left to send.
+    /// Writes all buffered messages, and gives up after `timeout`. What was not written stays buffered.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
-    pub fn try_flush(&mut self) -> Result<bool> {
+    /// Those of [`flush`](Connection::flush), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.sender.flush_timeout(timeout)
+    }
+
+    /// Writes buffered messages without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`]: some bytes stay buffered. [`TrySendError::Failed`] carries the errors of
+    /// [`flush`](Connection::flush).
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         self.sender.try_flush()
     }
 
-    /// Blocks until a whole message has arrived. `None`: the other side has ended this direction, and all of its
-    /// messages were received.
+    /// Receives one message. Blocks until a whole message has arrived. Returns `None` at the end of the stream: the peer
+    /// has ended this direction, and all of its messages were received.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the other side went in the middle of a message.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): it closed without reading all that this side sent, instead of `None`, where the
-    ///   transport can tell (not on `fifo`). So does a `unix` server that refuses a client which has sent something by then.
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): it announced more than the limit; nothing was allocated for it, and this
-    ///   direction is over.
+    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this side
+    ///   sent. This replaces `None` where the transport can tell (not on `fifo`). A `unix` server that rejects a client
+    ///   which has already sent something causes it, too.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the peer announced more bytes than the limit.
+    ///   Nothing was allocated, and this direction has ended.
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(self.recv_until(&mut message, Deadline::NEVER)?.then_some(message))
+        self.recv_message(Deadline::NEVER)
     }
 
-    /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. Descriptors that
-    /// come along are closed. See
-    /// [`Receiver::recv_into`].
+    /// Receives one message, and gives up after `timeout`. A partially received message is kept for the next call.
     ///
     /// # Errors
     ///
-    /// Those of `recv`.
-    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        if self.receiver.incoming.pop_buffered(bytes) {
-            return Ok(true);
-        }
-        Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
-    }
-
-    /// [`recv`](Connection::recv) that gives up after `timeout`. Part of a message that has arrived by then is kept for
-    /// the next call.
-    ///
-    /// # Errors
-    ///
-    /// Those of `recv`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    /// Those of [`recv`](Connection::recv), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(self.recv_until(&mut message, Deadline::after(timeout))?.then_some(message))
+        self.recv_message(Deadline::after(timeout))
     }
 
-    /// [`recv`](Connection::recv) that does not wait.
+    fn recv_message(&mut self, deadline: Deadline) -> Result<Option<Message>> {
+        let mut message = Message::default();
+        Ok(self.recv_until(&mut message, deadline)?.then(message))
+    }
+
+    /// Receives one message without blocking.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of `recv`.
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         self.receiver.try_recv()
     }
 
-    /// [`try_recv`](Connection::try_recv) into a message of the caller's; `false` is the end.
-    #[cfg(feature = "serde")]
-    pub(crate) fn try_recv_into(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
-        self.receiver.try_recv_into(message)
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
+    /// stream. The contents of the `Vec` are replaced. See [`Receiver::recv_into`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Connection::recv).
+    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
+        if self.receiver.incoming.pop_buffered(bytes) {
+            return Ok(Some(bytes.len()));
+        }
+        Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
+    }
+
+    /// Receives one message as [`recv_into`](Connection::recv_into) does, and gives up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv_timeout`](Connection::recv_timeout).
+    pub fn recv_into_timeout(&mut self, bytes: &mut Vec<u8>, timeout: Duration) -> Result<Option<usize>> {
+        let deadline = Deadline::after(timeout);
+        Message::receive_into(bytes, |message| self.recv_until(message, deadline))
+    }
+
+    /// Receives one message as [`recv_into`](Connection::recv_into) does, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Connection::try_recv).
+    pub fn try_recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>, TryRecvError> {
+        self.receiver.try_recv_into(bytes)
     }
 
     #[cfg(feature = "serde")]
@@ -227,12 +239,12 @@ impl Connection {
         self.receiver.common()
     }
 
-    /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
-    pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
+    /// Receives one message. Writes buffered messages before it waits, because the peer may wait for them.
+    pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<Received> {
         let Self { sender, receiver } = self;
         if receiver.incoming.pop_buffered(&mut out.bytes) {
             out.fds.clear();
-            return Ok(true);
+            return Ok(Received::Message);
         }
         if sender.outgoing().pending() == 0 {
             if sender.take_has_sent() {
@@ -240,13 +252,14 @@ impl Connection {
             }
             return receiver.recv_alone(out, deadline);
         }
-        if let Some(received) = receiver.recv_now(out)? {
-            return Ok(received);
+        match receiver.recv_now(out)? {
+            Received::Empty => {}
+            received => return Ok(received),
         }
-        // What cannot be sent is no reason not to receive; the next send tells.
-        let mut flushing = matches!(sender.try_flush(), Ok(false));
+        // An error of sending does not keep this side from receiving. The next send returns it.
+        let mut flushing = sender.try_flush().is_err_and(|error| error.is_full());
         receiver.recv_until(out, deadline, |receiver_fd| {
-            flushing = flushing && matches!(sender.try_flush(), Ok(false));
+            flushing = flushing && sender.try_flush().is_err_and(|error| error.is_full());
             match sender.send_fd() {
                 Some(sender_fd) if flushing => {
                     let mut fds = [
@@ -260,30 +273,55 @@ impl Connection {
         })
     }
 
-    /// Whether a receive has an answer, a message or the end, that it need not wait for and that
-    /// [`recv_fd`](Connection::recv_fd) will not announce: it is here already.
+    /// Returns true if [`recv`](Connection::recv) would not block because data is buffered. Polling
+    /// [`recv_fd`](Connection::recv_fd) does not show this.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
     }
 
-    /// Ends sending, after what was fed is sent; the peer receives `None` after the last message. Receiving goes on.
+    /// Returns an iterator over the messages that blocks for each. It ends at the end of the stream, or after an error.
+    ///
+    /// The iterator borrows the connection. [`recv`](Connection::recv) in a `while let` loop leaves it free for replies.
+    pub fn iter(&mut self) -> Iter<'_> {
+        self.receiver.iter()
+    }
+
+    /// Returns an iterator over the messages that have arrived. It ends when [`recv`](Connection::recv) would block, at
+    /// the end of the stream, or after an error.
+    pub fn try_iter(&mut self) -> TryIter<'_> {
+        self.receiver.try_iter()
+    }
+
+    /// Writes all buffered messages, then ends sending (half-close): the peer receives `None` after the last message.
+    /// Receiving goes on.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the peer has gone before.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
     pub fn finish(&mut self) -> Result<()> {
         self.sender.finish()
     }
 
-    /// Both halves, which live and end together as before.
-    #[allow(dead_code, reason = "for the APIs that are features")]
+    /// Ends sending as [`finish`](Connection::finish) does, and gives up after `timeout`. Sending then goes on, and what
+    /// was not written stays buffered.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`finish`](Connection::finish), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn finish_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.sender.finish_timeout(timeout)
+    }
+
+    /// Returns both halves, which still end together.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn into_halves(self) -> (Sender, Receiver) {
         let Self { sender, receiver } = self;
         (sender, receiver)
     }
 
-    /// The two directions, for two threads. From now on, dropping one ends its direction and leaves the other.
+    /// Splits the connection into its two directions, for two threads. From then on, dropping one half ends its direction
+    /// and leaves the other one open.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, mut receiver } = self;
@@ -292,29 +330,42 @@ impl Connection {
         (sender, receiver)
     }
 
-    /// Sends what was fed, and ends the connection. Dropping it does the same without waiting: then what a full channel
-    /// does not take at once is lost.
+    /// Writes all buffered messages, and ends the connection. Blocks while the channel is full.
+    ///
+    /// Dropping the connection does the same without blocking; buffered messages that a full channel does not take are
+    /// then lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when something was still to be sent and the peer has gone.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has disconnected.
     #[doc(alias = "disconnect_from")]
     pub fn close(mut self) -> Result<()> {
         self.sender.flush()
     }
 
-    /// Who is at the other end.
+    /// Writes all buffered messages and ends the connection, and gives up writing after `timeout`. The connection is ended
+    /// in any case.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Connection::close), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): some messages were
+    /// lost.
+    pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
+        self.sender.flush_timeout(timeout)
+    }
+
+    /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.receiver.peer()
     }
 
-    /// A descriptor of the peer's process, for watching its life without the risk that its number is given to another.
+    /// Returns a pidfd of the peer's process (`SO_PEERPIDFD`, Linux 6.5). It refers to that process alone, even after the
+    /// process id was reused, and becomes readable when the process ends.
     ///
     /// # Errors
     ///
-    /// `Unsupported` on transports without kernel credentials (`fifo`); otherwise the system's error. (`SO_PEERPIDFD`,
-    /// Linux 6.5.)
+    /// `Unsupported` on transports without peer credentials of the kernel (`fifo`); otherwise the error of the system call.
     ///
     /// # Platform
     ///
@@ -323,27 +374,29 @@ impl Connection {
         self.receiver.incoming.peer_pidfd()
     }
 
-    /// The transport that was chosen.
+    /// Returns the transport of this connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.receiver.transport()
     }
 
-    /// What this connection can do.
+    /// Returns the capabilities of this connection.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.receiver.common().capabilities()
     }
 
-    /// Readable when a receive may go on. For waiting only.
+    /// Returns a descriptor that is readable when a receive may make progress. For waiting only.
     #[must_use]
     pub fn recv_fd(&self) -> BorrowedFd<'_> {
         self.receiver.recv_fd()
     }
 
-    /// Writable when a send may go on; in error or hung up when the peer has gone. (A peer that has only dropped its
-    /// [`Receiver`] shows as writable on `unix`: the next send tells.) `None` once this side has finished. For waiting
-    /// only.
+    /// Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
+    /// disconnected. For waiting only. Returns `None` after [`finish`](Connection::finish).
+    ///
+    /// A peer that has dropped only its [`Receiver`] leaves the descriptor writable on `unix`; the next send returns the
+    /// error.
     #[must_use]
     pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
         self.sender.send_fd()

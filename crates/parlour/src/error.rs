@@ -100,7 +100,8 @@ impl ErrorKind {
             Self::NoServer => io::ErrorKind::NotFound,
             Self::Refused => io::ErrorKind::ConnectionRefused,
             Self::Denied | Self::UnsafeDirectory => io::ErrorKind::PermissionDenied,
-            Self::Busy => io::ErrorKind::WouldBlock,
+            // Not `WouldBlock`: a blocking call never asks its caller to poll.
+            Self::Busy => io::ErrorKind::ResourceBusy,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Disconnected => io::ErrorKind::BrokenPipe,
             Self::Truncated => io::ErrorKind::UnexpectedEof,
@@ -259,18 +260,25 @@ impl From<Error> for io::Error {
     }
 }
 
-/// Why [`try_send`](crate::Connection::try_send) did not take a message.
+/// The error of the functions that send without blocking: [`try_send`](crate::Connection::try_send) and
+/// [`try_flush`](crate::Connection::try_flush).
 #[derive(Debug)]
-pub enum TrySendError<M> {
-    /// There is no room now; nothing of the message was taken, and here it is.
-    Full(M),
-    /// The connection cannot take this message, or none any more.
+pub enum TrySendError<T> {
+    /// The channel is full. Nothing of the message was sent, and it is returned.
+    Full(T),
+    /// The connection cannot send this message, or none any more.
     Failed(Error),
 }
 
-#[cfg(feature = "serde")]
-impl<M> TrySendError<M> {
-    /// The same about something else that was to be sent.
+impl<T> TrySendError<T> {
+    /// Returns true if the channel was full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+
+    /// Replaces what is returned.
+    #[cfg(feature = "serde")]
     pub(crate) fn with<V>(self, value: V) -> TrySendError<V> {
         match self {
             Self::Full(_) => TrySendError::Full(value),
@@ -279,16 +287,22 @@ impl<M> TrySendError<M> {
     }
 }
 
-impl<M> fmt::Display for TrySendError<M> {
+impl<T> From<Error> for TrySendError<T> {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(_) => f.write_str("cannot send the message now: the channel is full"),
+            Self::Full(_) => f.write_str("cannot send now: the channel is full"),
             Self::Failed(error) => error.fmt(f),
         }
     }
 }
 
-impl<M: fmt::Debug> std::error::Error for TrySendError<M> {
+impl<T: fmt::Debug> std::error::Error for TrySendError<T> {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Full(_) => None,
@@ -297,19 +311,34 @@ impl<M: fmt::Debug> std::error::Error for TrySendError<M> {
     }
 }
 
-/// Why [`try_recv`](crate::Connection::try_recv) has no message.
+/// The error of the functions that take what has arrived without blocking: [`try_recv`](crate::Connection::try_recv),
+/// [`try_accept`](crate::Server::try_accept) and [`try_next_event`](crate::Hub::try_next_event).
 #[derive(Debug)]
 pub enum TryRecvError {
-    /// No whole message has arrived yet.
+    /// Nothing has arrived: no whole message, no client, no event.
     Empty,
-    /// The connection has failed.
+    /// The call has failed.
     Failed(Error),
+}
+
+impl TryRecvError {
+    /// Returns true if nothing had arrived.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl From<Error> for TryRecvError {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl fmt::Display for TryRecvError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => f.write_str("no whole message has arrived yet"),
+            Self::Empty => f.write_str("nothing has arrived yet"),
             Self::Failed(error) => error.fmt(f),
         }
     }

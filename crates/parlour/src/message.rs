@@ -8,13 +8,12 @@ use std::os::fd::OwnedFd;
 use crate::error::Result;
 use crate::shared_bytes::SharedBytes;
 
-/// One whole message, as the other side sent it; it may be empty.
+/// One received message, whole, as the peer sent it. It may be empty.
 ///
-/// Dereferences to its bytes; [`into_vec`](Message::into_vec) gives them away without a copy. Messages are equal when their
-/// bytes are.
+/// Dereferences to its bytes. Two messages are equal if their bytes are.
 ///
-/// Descriptors that came along ([`send_with_fds`](crate::Connection::send_with_fds)) are in it, close-on-exec, and are
-/// closed with it unless they are taken out.
+/// Descriptors that the peer attached ([`Payload::fds`](crate::Payload::fds)) are part of the message. They are
+/// close-on-exec, and are closed with the message unless they are taken out of it.
 #[derive(Default)]
 pub struct Message {
     pub(crate) bytes: Vec<u8>,
@@ -22,45 +21,67 @@ pub struct Message {
 }
 
 impl Message {
-    /// Receives into a caller's `Vec`, and closes the descriptors.
-    pub(crate) fn receive_into<R>(bytes: &mut Vec<u8>, receive: impl FnOnce(&mut Self) -> R) -> R {
+    /// Receives into a `Vec` of the caller, and closes the descriptors. Returns the length of the message.
+    pub(crate) fn receive_into<E>(
+        bytes: &mut Vec<u8>,
+        receive: impl FnOnce(&mut Self) -> Result<Received, E>,
+    ) -> Result<Option<usize>, E> {
         let mut message = Self { bytes: std::mem::take(bytes), fds: Vec::new() };
-        let result = receive(&mut message);
+        let received = receive(&mut message);
         *bytes = message.bytes;
-        result
+        Ok(received?.then(bytes.len()))
     }
 
-    /// The bytes, without a copy. Descriptors that came along are closed.
+    /// Returns the bytes without copying them. Descriptors of the message are closed.
     #[must_use]
     pub fn into_vec(self) -> Vec<u8> {
         self.bytes
     }
 
-    /// The descriptors that came along, in the order in which they were sent. None come unless
-    /// [`fds_max`](crate::ConnectOptions::fds_max) allows it.
+    /// Returns the descriptors of the message, in the order in which they were sent. There are none unless
+    /// [`fds_max`](crate::ConnectOptions::fds_max) allows some.
     #[must_use]
     pub fn fds(&self) -> &[OwnedFd] {
         &self.fds
     }
 
-    /// The descriptors that came along, now the caller's. The bytes are dropped; see [`take_fds`](Message::take_fds).
+    /// Returns the descriptors of the message, and drops the bytes. See [`take_fds`](Message::take_fds) to keep both.
     #[must_use]
     pub fn into_fds(self) -> Vec<OwnedFd> {
         self.fds
     }
 
-    /// Takes the descriptors out and leaves the bytes.
+    /// Takes the descriptors out of the message. The bytes stay.
     pub fn take_fds(&mut self) -> Vec<OwnedFd> {
         std::mem::take(&mut self.fds)
     }
 
-    /// Takes out the blocks that came along with [`send_shared`](crate::Connection::send_shared), and leaves the bytes.
+    /// Takes the blocks of shared memory ([`Payload::shared`](crate::Payload::shared)) out of the message. The bytes stay.
     ///
     /// # Errors
     ///
-    /// Those of [`SharedBytes::try_from`]: when one of the descriptors is not such a block. All of them are closed then.
+    /// Those of [`SharedBytes::try_from`], if one of the descriptors is not a block. All descriptors are then closed.
     pub fn take_shared(&mut self) -> Result<Vec<SharedBytes>> {
         self.take_fds().into_iter().map(SharedBytes::try_from).collect()
+    }
+}
+
+/// The outcome of an attempt to receive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// A whole message, in the memory of the caller.
+    Message,
+    /// No whole message has arrived: wait until the descriptor is readable.
+    Empty,
+    /// The peer ended this direction between messages.
+    Closed,
+}
+
+impl Received {
+    /// Returns `message` if one was received.
+    #[inline]
+    pub(crate) fn then<T>(self, message: T) -> Option<T> {
+        (self == Self::Message).then_some(message)
     }
 }
 
@@ -98,7 +119,7 @@ impl From<Message> for Vec<u8> {
 }
 
 impl fmt::Debug for Message {
-    /// The length and the beginning, readable: a log line stays a line.
+    /// Shows the length and the escaped beginning, so that a log line stays one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const SHOWN: usize = 64;
         let shown = &self.bytes[..self.bytes.len().min(SHOWN)];

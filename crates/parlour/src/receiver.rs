@@ -2,25 +2,29 @@
 
 use std::fmt;
 use std::io;
+use std::iter::FusedIterator;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
 
-use crate::backend::fault::{Fault, Received};
+use crate::backend::fault::Fault;
 use crate::backend::halves::Incoming;
 use crate::backoff::Backoff;
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::message::Message;
+use crate::message::Received;
 use crate::peer::Peer;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 
 const RECV: &str = "receive from";
 
-/// The receiving half of a [`Connection`](crate::Connection). Dropping it ends this direction: the peer's sends fail.
+/// The receiving half of a [`Connection`](crate::Connection).
+///
+/// Dropping it ends this direction: the peer's sends fail.
 pub struct Receiver {
     common: Arc<Common>,
     pub(crate) incoming: Incoming,
@@ -40,149 +44,180 @@ impl Receiver {
         &self.common
     }
 
-    /// Blocks until a whole message has arrived; `None` is the end. See [`Connection::recv`](crate::Connection::recv).
+    /// Receives one message. Blocks until a whole message has arrived. Returns `None` at the end of the stream.
     ///
     /// # Errors
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv).
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(self.recv_alone(&mut message, Deadline::NEVER)?.then_some(message))
+        self.recv_message(Deadline::NEVER)
     }
 
-    /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end.
-    ///
-    /// With the same `Vec` every time nothing is allocated once it, and one like it in here with which it may change
-    /// places for messages of 16 KiB or more, are large enough; so whatever comes of the call, what was in it is gone.
-    /// Descriptors that come along are closed.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::recv`](crate::Connection::recv).
-    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        if self.incoming.pop_buffered(bytes) {
-            return Ok(true);
-        }
-        Message::receive_into(bytes, |message| self.recv_alone(message, Deadline::NEVER))
-    }
-
-    /// [`recv`](Receiver::recv) that gives up after `timeout`. See
+    /// Receives one message, and gives up after `timeout`. See
     /// [`Connection::recv_timeout`](crate::Connection::recv_timeout).
     ///
     /// # Errors
     ///
     /// Those of [`Connection::recv`](crate::Connection::recv), and [`ErrorKind::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
-        let mut message = Message::default();
-        Ok(self.recv_alone(&mut message, Deadline::after(timeout))?.then_some(message))
+        self.recv_message(Deadline::after(timeout))
     }
 
-    /// [`recv`](Receiver::recv) that does not wait.
+    fn recv_message(&mut self, deadline: Deadline) -> Result<Option<Message>> {
+        let mut message = Message::default();
+        Ok(self.recv_alone(&mut message, deadline)?.then(message))
+    }
+
+    /// Receives one message without blocking.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
     /// [`Connection::recv`](crate::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         let mut message = Message::default();
-        Ok(self.try_recv_into(&mut message)?.then_some(message))
+        Ok(self.try_recv_message(&mut message)?.then(message))
     }
 
-    /// [`try_recv`](Receiver::try_recv) into a message of the caller's; `false` is the end.
-    pub(crate) fn try_recv_into(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
+    /// stream.
+    ///
+    /// The contents of the `Vec` are replaced, also if the call fails. Nothing is allocated once the `Vec` is large
+    /// enough, and with it a second buffer inside of the receiver that trades places with it for messages of 16 KiB or
+    /// more. Descriptors that arrive with the message are closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](crate::Connection::recv).
+    pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
+        if self.incoming.pop_buffered(bytes) {
+            return Ok(Some(bytes.len()));
+        }
+        Message::receive_into(bytes, |message| self.recv_alone(message, Deadline::NEVER))
+    }
+
+    /// Receives one message as [`recv_into`](Receiver::recv_into) does, and gives up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](crate::Connection::recv), and [`ErrorKind::TimedOut`].
+    pub fn recv_into_timeout(&mut self, bytes: &mut Vec<u8>, timeout: Duration) -> Result<Option<usize>> {
+        let deadline = Deadline::after(timeout);
+        Message::receive_into(bytes, |message| self.recv_alone(message, deadline))
+    }
+
+    /// Receives one message as [`recv_into`](Receiver::recv_into) does, without blocking.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Receiver::try_recv).
+    pub fn try_recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>, TryRecvError> {
+        Message::receive_into(bytes, |message| self.try_recv_message(message))
+    }
+
+    /// Receives one message without blocking. Never returns [`Received::Empty`].
+    pub(crate) fn try_recv_message(&mut self, message: &mut Message) -> Result<Received, TryRecvError> {
         loop {
             return match self.incoming.try_recv(message) {
-                Ok(Received::Message) => Ok(true),
-                Ok(Received::Closed) => Ok(false),
-                // The caller may wait now.
+                // The caller may wait next.
                 Ok(Received::Empty) if self.incoming.prepare_to_wait() => continue,
                 Ok(Received::Empty) => Err(TryRecvError::Empty),
+                Ok(received) => Ok(received),
                 Err(fault) => Err(TryRecvError::Failed(self.fault(fault))),
             };
         }
     }
 
-    /// Receives what is there: `None` when no whole message is.
-    pub(crate) fn recv_now(&mut self, out: &mut Message) -> Result<Option<bool>> {
-        match self.incoming.try_recv(out) {
-            Ok(Received::Message) => Ok(Some(true)),
-            Ok(Received::Closed) => Ok(Some(false)),
-            Ok(Received::Empty) => Ok(None),
-            Err(fault) => Err(self.fault(fault)),
-        }
+    /// Receives one message without blocking, and without preparing to wait.
+    pub(crate) fn recv_now(&mut self, out: &mut Message) -> Result<Received> {
+        self.incoming.try_recv(out).map_err(|fault| self.fault(fault))
     }
 
-    /// Lets the other side run before we look, when we have just sent it something and wait for its answer: that cannot be
-    /// here yet, and on a shared processor the other side has only now a chance to make it.
+    /// Yields the processor to the peer, after a message was sent to it and before its answer is received. The answer
+    /// cannot have arrived yet, and on a shared processor the peer can make it only now.
     pub(crate) fn expect_answer(&mut self) {
         if self.incoming.needs_syscall() {
             self.backoff.yield_now(self.common.spin_limit);
         }
     }
 
-    pub(crate) fn recv_alone(&mut self, out: &mut Message, deadline: Deadline) -> Result<bool> {
+    pub(crate) fn recv_alone(&mut self, out: &mut Message, deadline: Deadline) -> Result<Received> {
         self.recv_until(out, deadline, |fd| wait_for(fd, PollFlags::IN, deadline))
     }
 
-    /// Receives, with `wait` to sleep until the descriptor is readable or, `Ok(false)`, the deadline has passed.
+    /// Receives one message. `wait` sleeps until the descriptor is readable, or returns false at the deadline. Never
+    /// returns [`Received::Empty`].
     pub(crate) fn recv_until(
         &mut self,
         out: &mut Message,
         deadline: Deadline,
         mut wait: impl FnMut(BorrowedFd<'_>) -> io::Result<bool>,
-    ) -> Result<bool> {
-        // A peer that sends a byte at a time keeps the descriptor ready and must not keep the call: what has come by the
-        // deadline is looked at once more, and no more than once.
+    ) -> Result<Received> {
+        // A peer that sends one byte at a time keeps the descriptor readable. To return in time, the call receives once
+        // more after the deadline, and no more often.
         let mut in_time = true;
-        let mut looked_once_more = false;
+        let mut tried_once_more = false;
         let mut budget = None;
         loop {
-            if let Some(received) = self.recv_now(out)? {
-                return Ok(received);
+            match self.recv_now(out)? {
+                Received::Empty => {}
+                received => return Ok(received),
             }
-            let looking = budget.get_or_insert_with(|| self.backoff.begin(self.common.spin_limit));
-            if in_time && self.backoff.spin_once(looking) {
+            let spins = budget.get_or_insert_with(|| self.backoff.begin(self.common.spin_limit));
+            if in_time && self.backoff.spin_once(spins) {
                 in_time = !deadline.is_over();
                 continue;
             }
             let ready = match (self.incoming.prepare_to_wait(), in_time) {
                 (true, true) => true,
-                (true, false) => !std::mem::replace(&mut looked_once_more, true),
+                (true, false) => !std::mem::replace(&mut tried_once_more, true),
                 (false, true) => wait(self.incoming.fd()).map_err(|error| self.common.io(RECV, error))?,
                 (false, false) => false,
             };
             in_time = ready && !deadline.is_over();
             budget = None;
             if !ready {
-                return Err(self.common.error(
-                    ErrorKind::TimedOut,
-                    RECV,
-                    "no whole message came before the deadline; what has come of one is kept",
-                ));
+                let detail = "no whole message arrived before the deadline; a partial message is kept";
+                return Err(self
+                    .common
+                    .error(ErrorKind::TimedOut, RECV, detail)
+                    .next("receive again, or allow more time"));
             }
         }
     }
 
-    /// See [`Connection::has_message`](crate::Connection::has_message).
+    /// Returns true if [`recv`](Receiver::recv) would not block because data is buffered. Polling
+    /// [`recv_fd`](Receiver::recv_fd) does not show this.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.incoming.has_message()
     }
 
-    /// Who is at the other end.
+    /// Returns an iterator over the messages that blocks for each. It ends at the end of the stream, or after an error.
+    pub fn iter(&mut self) -> Iter<'_> {
+        Iter { receiver: self, ended: false }
+    }
+
+    /// Returns an iterator over the messages that have arrived. It ends when [`recv`](Receiver::recv) would block, at the
+    /// end of the stream, or after an error.
+    pub fn try_iter(&mut self) -> TryIter<'_> {
+        TryIter { receiver: self, ended: false }
+    }
+
+    /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         &self.common.peer
     }
 
-    /// The transport that was chosen.
+    /// Returns the transport of this connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.common.transport
     }
 
-    /// See [`Connection::recv_fd`](crate::Connection::recv_fd).
+    /// Returns a descriptor to poll before receiving. See [`Connection::recv_fd`](crate::Connection::recv_fd).
     #[must_use]
     pub fn recv_fd(&self) -> BorrowedFd<'_> {
         self.incoming.fd()
@@ -198,3 +233,60 @@ impl fmt::Debug for Receiver {
         self.common.debug(f, "Receiver")
     }
 }
+
+/// A blocking iterator over received messages. See [`Receiver::iter`].
+#[derive(Debug)]
+pub struct Iter<'a> {
+    receiver: &'a mut Receiver,
+    ended: bool,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = Result<Message>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = self.receiver.recv().transpose();
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl FusedIterator for Iter<'_> {}
+
+impl<'a> IntoIterator for &'a mut Receiver {
+    type Item = Result<Message>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// An iterator over the messages that have arrived. See [`Receiver::try_iter`].
+#[derive(Debug)]
+pub struct TryIter<'a> {
+    receiver: &'a mut Receiver,
+    ended: bool,
+}
+
+impl Iterator for TryIter<'_> {
+    type Item = Result<Message>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let item = match self.receiver.try_recv() {
+            Ok(message) => message.map(Ok),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Failed(error)) => Some(Err(error)),
+        };
+        self.ended = !matches!(item, Some(Ok(_)));
+        item
+    }
+}
+
+impl FusedIterator for TryIter<'_> {}

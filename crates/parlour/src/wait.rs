@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
+const NO_WAIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
 /// A point in time after which a call gives up, or never.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Option<Instant>);
@@ -70,15 +72,24 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<boo
 
 /// [`wait`] that only looks: whether one of `fds` is ready.
 pub(crate) fn look(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
-    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-    match poll(fds, Some(&no_wait)) {
+    match poll(fds, Some(&NO_WAIT)) {
         Ok(count) => Ok(count > 0),
         Err(Errno::INTR) => Ok(false),
         Err(errno) => Err(errno.into()),
     }
 }
 
-/// WaitSet for one descriptor.
+/// Returns the events that are pending on a descriptor, of `events`, errors and hang-ups. Does not wait. Returns no event
+/// if poll(2) fails.
+pub(crate) fn poll_now(fd: BorrowedFd<'_>, events: PollFlags) -> PollFlags {
+    let mut fds = [PollFd::from_borrowed_fd(fd, events)];
+    match poll(&mut fds, Some(&NO_WAIT)) {
+        Ok(_) => fds[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
+}
+
+/// Waits for one descriptor.
 pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
     wait(&mut [PollFd::from_borrowed_fd(fd, events)], deadline)
 }
@@ -106,7 +117,7 @@ impl<'a> WaitSet<'a> {
         self
     }
 
-    /// WaitSet for it in poll(2).
+    /// Waits for it in poll(2).
     pub(crate) fn sleep(&self) -> io::Result<()> {
         let mut fds: Vec<_> = self.events.iter().map(|&(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
         wait(&mut fds, self.until).map(drop)

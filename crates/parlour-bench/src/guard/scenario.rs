@@ -136,7 +136,7 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
             }
             client.flush()?;
             for _ in 0..100 {
-                ensure!(accepted.recv_into(&mut buffer)? && buffer.len() == 64, "a message was lost");
+                ensure!(accepted.recv_into(&mut buffer)?.is_some() && buffer.len() == 64, "a message was lost");
             }
             Ok(())
         }),
@@ -153,9 +153,9 @@ fn meet(server: &Server, options: ConnectOptions, address: String) -> Result<(Co
 
 fn echo(client: &mut Connection, server: &mut Connection, message: &[u8], buffer: &mut Vec<u8>) -> Result<()> {
     client.send(message)?;
-    ensure!(server.recv_into(buffer)?, "the client has gone");
-    server.send(buffer)?;
-    ensure!(client.recv_into(buffer)? && buffer.len() == message.len(), "the answer is another");
+    ensure!(server.recv_into(buffer)?.is_some(), "the client has gone");
+    server.send(&*buffer)?;
+    ensure!(client.recv_into(buffer)?.is_some() && buffer.len() == message.len(), "the answer is another");
     Ok(())
 }
 
@@ -176,7 +176,7 @@ fn hub(server: &ServerOptions, options: &ConnectOptions, address: &str) -> Resul
         }
         hub.flush()?;
         for client in &mut clients {
-            ensure!(client.recv_into(&mut buffer)? && buffer.len() == 64, "the answer is another");
+            ensure!(client.recv_into(&mut buffer)?.is_some() && buffer.len() == 64, "the answer is another");
         }
         Ok(())
     }))

@@ -156,7 +156,11 @@ impl Outgoing {
 
     /// Whether everything that the connection was given is on its way.
     fn flush(&mut self, connection: &mut Connection) -> parlour::Result<bool> {
-        self.flushed = connection.try_flush()?;
+        self.flushed = match connection.try_flush() {
+            Ok(()) => true,
+            Err(TrySendError::Full(())) => false,
+            Err(TrySendError::Failed(error)) => return Err(error),
+        };
         if self.flushed {
             self.fed = 0;
         }

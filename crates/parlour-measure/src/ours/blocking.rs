@@ -29,7 +29,7 @@ impl Blocking {
     fn converse(&self, client: &mut Connection, work: Work) -> parlour::Result<()> {
         let mut message = Vec::new();
         let mut received = 0;
-        while client.recv_into(&mut message)? {
+        while client.recv_into(&mut message)?.is_some() {
             received += 1;
             match work {
                 Work::Stream { batch, .. } if received % batch == 0 => client.send(DONE)?,
@@ -99,7 +99,7 @@ impl Client for BlockingClient {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        ensure!(self.connection.recv_into(reply)?, "the server has gone");
+        ensure!(self.connection.recv_into(reply)?.is_some(), "the server has gone");
         Ok(())
     }
 

@@ -46,8 +46,8 @@ impl Contender for Hub {
             match hub.next_event()? {
                 Event::Message(client, message) => hub.send(client, &message)?,
                 Event::Finished(client) => hub.finish(client)?,
-                Event::Joined(..) | Event::Left(..) => {}
-                Event::Refused(refusal) => anyhow::bail!("a client was turned away: {refusal}"),
+                Event::Refused(refusal) => anyhow::bail!("a client was refused: {refusal}"),
+                _ => {}
             }
         }
     }

@@ -12,13 +12,13 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrUnix, bind};
 
 use super::config::{ClientFilePolicy, ConnectConfig};
+use crate::admission::RefusalReason;
 use crate::error::{Error, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
 use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
-use crate::wire::hello::Reason;
 use crate::wire::nonce::Nonce;
 
 /// What the file must look like, from the classic design: exactly this mode and at most this old.
@@ -62,11 +62,11 @@ pub(super) enum BadClientFile {
 }
 
 impl BadClientFile {
-    /// What the client is told.
-    pub(super) fn reason(&self) -> Reason {
+    /// Returns the reason of the refusal.
+    pub(super) fn reason(&self) -> RefusalReason {
         match self {
-            Self::Io(_) => Reason::Failed,
-            _ => Reason::Denied,
+            Self::Io(_) => RefusalReason::System,
+            _ => RefusalReason::ClientFile,
         }
     }
 }
@@ -95,7 +95,7 @@ fn client_id(bound_to: &[u8]) -> Option<ClientId> {
     (file == ClientFile::Socket).then_some(id)
 }
 
-/// SpinBudget at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
+/// Looks at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
 /// gained, because only our own user can put another file there.
 fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
     let file_name = id.file_name(ClientFile::Socket);

@@ -1,4 +1,4 @@
-//! Faults of an established connection, and the outcome of one attempt to receive.
+//! Faults of an established connection.
 
 use std::io;
 
@@ -51,15 +51,4 @@ impl Fault {
             _ => Self::Io(error),
         }
     }
-}
-
-/// What one try to receive brought.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Received {
-    /// A whole message, in the caller's `Vec`.
-    Message,
-    /// None yet: wait until the descriptor is readable.
-    Empty,
-    /// The other side has ended this direction, between messages.
-    Closed,
 }

@@ -1,14 +1,17 @@
-//! The two halves of a connection over any transport: see the contract in [`super`].
+//! The two directions of a connection over any transport. See the contract in [`super`].
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use super::config::MessageMax;
-use super::fault::{Fault, Received};
+use super::fault::Fault;
 use super::pool::Pool;
+use super::stream::FrameReceiver;
 use super::{fifo, packet, shm, stream, unix};
 use crate::message::Message;
+use crate::message::Received;
+use crate::sys::credentials::peer_pidfd;
 use crate::sys::shared_fd::WatchedFd;
 use crate::transport::Transport;
 use crate::wire::write_buffer::{Storage, WriteBuffer};
@@ -28,15 +31,17 @@ pub(crate) struct BufferPool {
     writes: Pool<Storage, WRITE_BUFFERS_MAX>,
 }
 
-// Storage small, as `Incoming` is: a program may hold many thousands of connections.
+/// The outgoing direction. Small, because a program may hold many thousands of connections.
 pub(crate) struct Outgoing {
-    /// What was fed, and the rest of a message that was begun: it goes before anything else. Most that is fed is done with
-    /// here, so it is found without asking which transport it is.
+    /// Buffered messages, and the rest of a message of which a part was sent: they are written before anything else.
+    /// Buffering a message touches nothing else, so this does not depend on the transport.
     write_buffer: WriteBuffer,
     flavor: SendFlavor,
+    /// This side has ended the direction: the half-close state of what this connection sends.
+    finished: bool,
 }
 
-/// The transport by which it goes.
+/// The transport behind an outgoing direction.
 pub(super) enum SendFlavor {
     Shm(shm::Outgoing),
     Packet(packet::Outgoing),
@@ -46,100 +51,117 @@ pub(super) enum SendFlavor {
 
 impl Outgoing {
     pub(super) fn new(flavor: SendFlavor) -> Self {
-        Self { write_buffer: WriteBuffer::default(), flavor }
+        Self { write_buffer: WriteBuffer::default(), flavor, finished: false }
     }
 
-    /// Takes a message that is given in parts, and what was fed before it.
+    /// Sends a message that is given in parts, after what is buffered.
     ///
-    /// `sent` says how much of it went in earlier calls, 0 at first, and how much has gone after this one. `Ok(false)`:
-    /// wait until the descriptor is writable and call again with the same parts and `sent`, or, if `sent` is still 0,
-    /// let it be, or hand the rest to [`keep_rest`](Self::keep_rest).
+    /// `sent` counts the bytes that earlier calls have sent, 0 at first, and is advanced. `Ok(false)`: wait until the
+    /// descriptor is writable and call again with the same parts and `sent`. If `sent` is still 0, the message may be
+    /// given up instead; otherwise its rest goes to [`keep_rest`](Self::keep_rest).
     ///
-    /// Descriptors go with its beginning. The caller has made sure that the transport carries them.
+    /// Descriptors go with the first bytes. The caller has made sure that the transport carries them.
     pub(crate) fn try_send(
         &mut self,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        let Self { write_buffer, flavor } = self;
-        match flavor {
-            SendFlavor::Shm(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
-            SendFlavor::Packet(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
-            SendFlavor::Unix(flavor) => flavor.try_send(write_buffer, parts, fds, sent),
-            SendFlavor::Fifo(flavor) => flavor.try_send(write_buffer, parts, sent, fifo::Room::Any),
-        }
+        self.send(parts, fds, sent, fifo::Room::Any)
     }
 
-    /// Keeps the rest of a message that was begun, to go before anything else: half a message cannot be taken back.
-    pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
-        match &self.flavor {
-            SendFlavor::Packet(_) => packet::keep_rest(&mut self.write_buffer, parts, sent),
-            SendFlavor::Shm(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => {
-                stream::keep_rest(&mut self.write_buffer, parts, sent)
-            }
-        }
-    }
-
-    /// Keeps a message to go with the next ones. The caller bounds how much, by [`pending`](Self::pending).
-    pub(crate) fn feed(&mut self, message: &[u8]) -> Result<(), Fault> {
-        self.write_buffer.push(message).map_err(|too_long| Fault::TooLong { length: too_long.length })
-    }
-
-    /// [`try_send`](Self::try_send) for who will look again: it may leave room that is too little to be worth while.
+    /// Sends like [`try_send`](Self::try_send), for a caller that tries again soon. It may leave a little space unused
+    /// where filling it is not worth the cost.
     pub(crate) fn try_send_most(
         &mut self,
         parts: &[IoSlice<'_>],
         fds: &[BorrowedFd<'_>],
         sent: &mut usize,
     ) -> Result<bool, Fault> {
-        match &mut self.flavor {
-            SendFlavor::Fifo(flavor) if fds.is_empty() => {
-                flavor.try_send(&mut self.write_buffer, parts, sent, fifo::Room::Much)
-            }
-            _ => self.try_send(parts, fds, sent),
+        self.send(parts, fds, sent, fifo::Room::Much)
+    }
+
+    #[inline]
+    fn send(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        fds: &[BorrowedFd<'_>],
+        sent: &mut usize,
+        room: fifo::Room,
+    ) -> Result<bool, Fault> {
+        let Self { write_buffer, flavor, .. } = self;
+        match flavor {
+            SendFlavor::Shm(shm) => shm.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Packet(packet) => packet.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Unix(unix) => unix.try_send(write_buffer, parts, fds, sent),
+            SendFlavor::Fifo(fifo) => fifo.try_send(write_buffer, parts, sent, room),
         }
     }
 
-    /// [`feed`](Self::feed), if no more than `max` bytes are kept then.
+    /// Buffers the rest of a message of which a part was sent. It is written before anything else, because a part of a
+    /// message cannot be taken back.
+    pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize) {
+        match &self.flavor {
+            SendFlavor::Packet(_) => packet::keep_rest(&mut self.write_buffer, parts, sent),
+            _ => stream::keep_rest(&mut self.write_buffer, parts, sent),
+        }
+    }
+
+    /// Buffers a message that is given in parts. The caller bounds how much is buffered, by [`pending`](Self::pending).
+    pub(crate) fn feed(&mut self, parts: &[IoSlice<'_>]) -> Result<(), Fault> {
+        self.write_buffer
+            .push(parts.iter().map(|part| &part[..]))
+            .map_err(|too_long| Fault::TooLong { length: too_long.length })
+    }
+
+    /// Buffers a message if no more than `max` bytes are then buffered, and returns true.
     #[inline]
     pub(crate) fn feed_within(&mut self, message: &[u8], max: usize) -> bool {
         self.write_buffer.push_within(message, max)
     }
 
-    /// Bytes that are kept.
+    /// Returns the number of buffered bytes.
     #[inline]
     pub(crate) fn pending(&self) -> usize {
         self.write_buffer.pending().len()
     }
 
-    /// Forgets what is kept.
+    /// Discards what is buffered.
     pub(crate) fn discard(&mut self) {
         self.write_buffer = WriteBuffer::default();
     }
 
-    /// Sends what is kept; `Ok(false)` when some of it has to wait.
+    /// Writes what is buffered. `Ok(false)`: some of it has to wait until the descriptor is writable.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { write_buffer, flavor } = self;
+        let Self { write_buffer, flavor, .. } = self;
         match flavor {
-            SendFlavor::Shm(flavor) => flavor.try_flush(write_buffer),
-            SendFlavor::Packet(flavor) => flavor.try_flush(write_buffer),
-            SendFlavor::Unix(flavor) => flavor.try_flush(write_buffer),
-            SendFlavor::Fifo(flavor) => flavor.try_flush(write_buffer),
+            SendFlavor::Shm(shm) => shm.try_flush(write_buffer),
+            SendFlavor::Packet(packet) => packet.try_flush(write_buffer),
+            SendFlavor::Unix(unix) => unix.try_flush(write_buffer),
+            SendFlavor::Fifo(fifo) => fifo.try_flush(write_buffer),
         }
     }
 
-    /// Ends this direction. What is kept is lost: flush first.
+    /// Ends this direction, once. What is buffered is lost: flush first.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
+        if std::mem::replace(&mut self.finished, true) {
+            return Ok(());
+        }
         match &mut self.flavor {
-            SendFlavor::Shm(flavor) => flavor.finish(),
-            SendFlavor::Packet(flavor) => flavor.finish(),
-            SendFlavor::Unix(flavor) => flavor.finish(),
-            SendFlavor::Fifo(flavor) => flavor.finish(),
+            SendFlavor::Shm(shm) => shm.finish(),
+            SendFlavor::Packet(packet) => packet.finish(),
+            SendFlavor::Unix(unix) => unix.finish(),
+            SendFlavor::Fifo(fifo) => fifo.finish(),
         }
     }
 
-    /// Acquires memory for what is kept, if the pool has some idle. (Otherwise it is allocated when it is needed.)
+    /// Returns true if this side has ended the direction.
+    #[inline]
+    pub(crate) fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Acquires memory for the write buffer, if the pool has some idle. (Otherwise it is allocated when it is needed.)
     pub(crate) fn acquire(&mut self, pool: &mut BufferPool) {
         if self.write_buffer.has_no_memory() {
             if let Some(memory) = pool.writes.acquire() {
@@ -148,55 +170,63 @@ impl Outgoing {
         }
     }
 
-    /// Releases the memory if nothing is kept.
+    /// Releases the memory of the write buffer if nothing is buffered.
     pub(crate) fn release(&mut self, pool: &mut BufferPool) {
         if let Some(memory) = self.write_buffer.give_memory_back() {
             pool.writes.release(memory);
         }
     }
 
-    /// From now on the halves live apart.
+    /// Detaches this direction from the incoming one: dropping one ends its direction alone.
     pub(crate) fn detach(&mut self) {
         match &mut self.flavor {
-            SendFlavor::Shm(flavor) => flavor.detach(),
-            SendFlavor::Packet(flavor) => flavor.detach(),
-            SendFlavor::Unix(flavor) => flavor.detach(),
+            SendFlavor::Shm(shm) => shm.detach(),
+            SendFlavor::Packet(packet) => packet.detach(),
+            SendFlavor::Unix(unix) => unix.detach(),
+            // Its FIFO is its own.
             SendFlavor::Fifo(_) => {}
         }
     }
 
-    /// Has the descriptor announce that sending may go on, where that does not happen by itself: to be called when a send
-    /// would have to wait, before waiting. `Ok(true)`: it may go on already, so try again instead of waiting.
+    /// Has the descriptor show that sending may go on, where that takes a request. The caller calls this when a send would
+    /// block, before it waits. `Ok(true)`: sending may go on already, so try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
         match &mut self.flavor {
-            SendFlavor::Shm(flavor) => flavor.prepare_to_wait(),
-            SendFlavor::Packet(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => Ok(false),
+            SendFlavor::Shm(shm) => shm.prepare_to_wait(),
+            _ => Ok(false),
         }
     }
 
-    /// Writable when [`try_send`](Self::try_send) may go on; in error or hung up when the peer reads no more. `None`
-    /// when this direction has ended.
+    /// Returns the descriptor that is writable when [`try_send`](Self::try_send) may go on, and in error or hung up when
+    /// the peer does not read any more. `None` if the direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
+        if self.finished {
+            return None;
+        }
         match &self.flavor {
-            SendFlavor::Shm(flavor) => flavor.fd().map(|fd| fd.as_fd()),
-            SendFlavor::Packet(flavor) => flavor.fd().map(|fd| fd.as_fd()),
-            SendFlavor::Unix(flavor) => flavor.fd().map(|fd| fd.as_fd()),
-            SendFlavor::Fifo(flavor) => flavor.fd(),
+            SendFlavor::Shm(shm) => Some(shm.fd().as_fd()),
+            SendFlavor::Packet(packet) => Some(packet.fd().as_fd()),
+            SendFlavor::Unix(unix) => Some(unix.fd().as_fd()),
+            SendFlavor::Fifo(fifo) => fifo.fd(),
         }
     }
 
-    /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
-    #[allow(dead_code, reason = "for the APIs that are features")]
+    /// Returns the same descriptor, for a runtime to watch. It stays open as long as it is held.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn share_fd(&mut self) -> Option<Arc<WatchedFd>> {
-        Some(match &mut self.flavor {
-            SendFlavor::Shm(flavor) => flavor.fd()?.clone(),
-            SendFlavor::Packet(flavor) => flavor.fd()?.clone(),
-            SendFlavor::Unix(flavor) => flavor.fd()?.clone(),
-            SendFlavor::Fifo(flavor) => flavor.share_fd()?,
-        })
+        if self.finished {
+            return None;
+        }
+        match &mut self.flavor {
+            SendFlavor::Shm(shm) => Some(shm.fd().clone()),
+            SendFlavor::Packet(packet) => Some(packet.fd().clone()),
+            SendFlavor::Unix(unix) => Some(unix.fd().clone()),
+            SendFlavor::Fifo(fifo) => Some(fifo.share_fd()?),
+        }
     }
 }
 
+/// The incoming direction, by its transport.
 pub(crate) enum Incoming {
     Shm(shm::Incoming),
     Packet(packet::Incoming),
@@ -214,149 +244,161 @@ impl Incoming {
         }
     }
 
-    /// Moves the next message into `out`, replacing what is there, if a whole one has arrived. Part of a message stays
-    /// in here.
-    ///
-    /// Descriptors are in the message to which they belong. Without all of them it is not given: that is a fault, after
-    /// all that came before.
-    pub(crate) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    /// Returns the frames of a byte stream, or the datagrams of `packet`.
+    fn framing(&self) -> Framing<&FrameReceiver, &packet::Incoming> {
         match self {
-            Self::Shm(incoming) => incoming.try_recv(out),
-            Self::Packet(incoming) => incoming.try_recv(out),
-            Self::Unix(incoming) => incoming.try_recv(out),
-            Self::Fifo(incoming) => incoming.try_recv(out),
+            Self::Shm(shm) => Framing::Stream(shm.frames()),
+            Self::Packet(packet) => Framing::Datagrams(packet),
+            Self::Unix(unix) => Framing::Stream(unix.frames()),
+            Self::Fifo(fifo) => Framing::Stream(fifo.frames()),
         }
     }
 
-    /// [`try_recv`](Self::try_recv) of what can be had for next to nothing: a message that came with the one before it, and
-    /// brought no descriptors. `false` says nothing about others, and leaves `out` alone.
+    fn framing_mut(&mut self) -> Framing<&mut FrameReceiver, &mut packet::Incoming> {
+        match self {
+            Self::Shm(shm) => Framing::Stream(shm.frames_mut()),
+            Self::Packet(packet) => Framing::Datagrams(packet),
+            Self::Unix(unix) => Framing::Stream(unix.frames_mut()),
+            Self::Fifo(fifo) => Framing::Stream(fifo.frames_mut()),
+        }
+    }
+
+    /// Moves the next message into `out`, in place of what is there, if a whole one has arrived. A partial message stays
+    /// in here.
+    ///
+    /// Descriptors arrive with the message to which they belong. A message that lacks some of its descriptors is not
+    /// returned: it is a fault, after all messages before it.
+    pub(crate) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+        match self {
+            Self::Shm(shm) => shm.try_recv(out),
+            Self::Packet(packet) => packet.try_recv(out),
+            Self::Unix(unix) => unix.try_recv(out),
+            Self::Fifo(fifo) => fifo.try_recv(out),
+        }
+    }
+
+    /// Moves the next message into `out` and returns true, if it was read together with the one before and has no
+    /// descriptors. False says nothing about other messages, and leaves `out` alone.
     #[inline]
     pub(crate) fn pop_buffered(&mut self, out: &mut Vec<u8>) -> bool {
-        // An address is chosen here, and no code: short messages come by the million.
+        // This selects an address and no code, because short messages arrive by the million.
         let frames = match self {
-            Self::Shm(incoming) => incoming.buffered_frames(),
+            Self::Shm(shm) => shm.buffered_frames(),
             Self::Packet(_) => None,
-            Self::Unix(incoming) => Some(incoming.frames_mut()),
-            Self::Fifo(incoming) => Some(incoming.frames_mut()),
+            Self::Unix(unix) => Some(unix.frames_mut()),
+            Self::Fifo(fifo) => Some(fifo.frames_mut()),
         };
         frames.is_some_and(|frames| frames.pop_buffered(out))
     }
 
-    /// Has the descriptor announce what comes, where that does not happen by itself: to be called when a receive would have
-    /// to wait, before waiting. `true`: something has come already, so try again instead of waiting.
+    /// Has the descriptor show what arrives, where that takes a request. The caller calls this when a receive would block,
+    /// before it waits. True: something has arrived already, so try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> bool {
         match self {
-            Self::Shm(incoming) => incoming.prepare_to_wait(),
-            Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => false,
+            Self::Shm(shm) => shm.prepare_to_wait(),
+            _ => false,
         }
     }
 
-    /// Whether [`try_recv`](Self::try_recv) has an answer, a message or the end, that no descriptor will announce. When it
-    /// has none, the descriptor will announce the next one.
+    /// Returns true if [`try_recv`](Self::try_recv) has a message or the end that the descriptor does not show. If it
+    /// returns false, the descriptor will show the next one.
     pub(crate) fn has_message(&self) -> bool {
-        match self {
-            Self::Shm(incoming) => incoming.has_message(),
-            Self::Packet(incoming) => incoming.has_message(),
-            Self::Unix(incoming) => incoming.frames().has_message(),
-            Self::Fifo(incoming) => incoming.frames().has_message(),
+        match (self, self.framing()) {
+            (Self::Shm(shm), _) => shm.has_message(),
+            (_, Framing::Datagrams(packet)) => packet.has_message(),
+            (_, Framing::Stream(frames)) => frames.has_message(),
         }
     }
 
-    /// Whether it is known that there is nothing more until the descriptor announces it, or an end that it has announced.
+    /// Returns true if nothing more can be received until the descriptor shows it, or shows the end.
     pub(crate) fn is_exhausted(&self) -> bool {
-        match self {
-            Self::Shm(_) | Self::Packet(_) => false,
-            Self::Unix(incoming) => incoming.frames().is_exhausted(),
-            Self::Fifo(incoming) => incoming.frames().is_exhausted(),
+        match (self, self.framing()) {
+            (Self::Shm(_), _) | (_, Framing::Datagrams(_)) => false,
+            (_, Framing::Stream(frames)) => frames.is_exhausted(),
         }
     }
 
-    /// Whether [`try_recv`](Self::try_recv) has to ask the kernel.
+    /// Returns true if [`try_recv`](Self::try_recv) has to make a system call.
     pub(crate) fn needs_syscall(&self) -> bool {
-        match self {
-            Self::Shm(_) => false,
-            Self::Packet(_) | Self::Unix(_) | Self::Fifo(_) => !self.has_message(),
-        }
+        !matches!(self, Self::Shm(_)) && !self.has_message()
     }
 
-    /// Whether nothing is in here that its descriptor does not have.
+    /// Returns true if everything that was read was also received.
     pub(crate) fn is_pristine(&self) -> bool {
-        match self {
-            Self::Unix(incoming) => incoming.frames().is_pristine(),
-            Self::Fifo(incoming) => incoming.frames().is_pristine(),
-            Self::Shm(_) | Self::Packet(_) => true,
+        match (self, self.framing()) {
+            (Self::Shm(_), _) | (_, Framing::Datagrams(_)) => true,
+            (_, Framing::Stream(frames)) => frames.is_pristine(),
         }
     }
 
     /// Acquires a buffer for receiving, if the pool has one idle. (Otherwise it is allocated when it is needed.)
     pub(crate) fn acquire(&mut self, pool: &mut BufferPool) {
-        match self {
-            Self::Shm(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
-            Self::Packet(incoming) => incoming.acquire(&mut pool.packets),
-            Self::Unix(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
-            Self::Fifo(incoming) => incoming.frames_mut().acquire(&mut pool.streams),
+        match self.framing_mut() {
+            Framing::Stream(frames) => frames.acquire(&mut pool.streams),
+            Framing::Datagrams(packet) => packet.acquire(&mut pool.packets),
         }
     }
 
     /// Releases the buffer for receiving if no bytes wait in it.
     pub(crate) fn release(&mut self, pool: &mut BufferPool) {
-        match self {
-            Self::Shm(incoming) => incoming.frames_mut().release(&mut pool.streams),
-            Self::Packet(incoming) => incoming.release(&mut pool.packets),
-            Self::Unix(incoming) => incoming.frames_mut().release(&mut pool.streams),
-            Self::Fifo(incoming) => incoming.frames_mut().release(&mut pool.streams),
+        match self.framing_mut() {
+            Framing::Stream(frames) => frames.release(&mut pool.streams),
+            Framing::Datagrams(packet) => packet.release(&mut pool.packets),
         }
     }
 
     pub(crate) fn message_max(&self) -> MessageMax {
-        match self {
-            Self::Shm(incoming) => incoming.frames().max(),
-            Self::Packet(incoming) => incoming.max(),
-            Self::Unix(incoming) => incoming.frames().max(),
-            Self::Fifo(incoming) => incoming.frames().max(),
+        match self.framing() {
+            Framing::Stream(frames) => frames.max(),
+            Framing::Datagrams(packet) => packet.max(),
         }
     }
 
-    /// From now on the halves live apart.
+    /// Detaches this direction from the outgoing one: dropping one ends its direction alone.
     pub(crate) fn detach(&mut self) {
         match self {
-            Self::Shm(incoming) => incoming.detach(),
-            Self::Packet(incoming) => incoming.detach(),
-            Self::Unix(incoming) => incoming.detach(),
+            Self::Shm(shm) => shm.detach(),
+            Self::Packet(packet) => packet.detach(),
+            Self::Unix(unix) => unix.detach(),
+            // Its FIFO is its own.
             Self::Fifo(_) => {}
         }
     }
 
-    /// Readable when [`try_recv`](Self::try_recv) may go on.
+    /// Returns the descriptor that is readable when [`try_recv`](Self::try_recv) may go on.
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         match self {
-            Self::Shm(incoming) => incoming.fd().as_fd(),
-            Self::Packet(incoming) => incoming.fd().as_fd(),
-            Self::Unix(incoming) => incoming.fd().as_fd(),
-            Self::Fifo(incoming) => incoming.fd(),
+            Self::Shm(shm) => shm.fd().as_fd(),
+            Self::Packet(packet) => packet.fd().as_fd(),
+            Self::Unix(unix) => unix.fd().as_fd(),
+            Self::Fifo(fifo) => fifo.fd(),
         }
     }
 
-    /// The same, for who waits for it in another way than a poll loop. As long as it is held, it is open.
-    #[allow(dead_code, reason = "for the APIs that are features")]
+    /// Returns the same descriptor, for a runtime to watch. It stays open as long as it is held.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn share_fd(&mut self) -> Arc<WatchedFd> {
         match self {
-            Self::Shm(incoming) => incoming.fd().clone(),
-            Self::Packet(incoming) => incoming.fd().clone(),
-            Self::Unix(incoming) => incoming.fd().clone(),
-            Self::Fifo(incoming) => incoming.share_fd(),
+            Self::Shm(shm) => shm.fd().clone(),
+            Self::Packet(packet) => packet.fd().clone(),
+            Self::Unix(unix) => unix.fd().clone(),
+            Self::Fifo(fifo) => fifo.share_fd(),
         }
     }
 
-    /// A descriptor of the peer's process, where the transport has one.
+    /// Returns a pidfd of the peer's process, where the transport has kernel credentials.
     pub(crate) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
-            Self::Shm(incoming) => incoming.peer_pidfd(),
-            Self::Packet(incoming) => incoming.peer_pidfd(),
-            Self::Unix(incoming) => incoming.peer_pidfd(),
             Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
+            _ => peer_pidfd(self.fd()),
         }
     }
+}
+
+/// The two ways in which messages are told apart.
+enum Framing<S, D> {
+    Stream(S),
+    Datagrams(D),
 }
 
 #[cfg(test)]
@@ -365,7 +407,6 @@ mod tests {
 
     use super::*;
     use crate::backend::socket_half::Read;
-    use crate::backend::stream::FrameReceiver;
 
     /// A stream that holds these bytes and no end.
     fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {

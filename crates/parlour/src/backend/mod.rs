@@ -28,6 +28,7 @@ pub(crate) mod fifo;
 pub(crate) mod halves;
 
 mod fd_reserve;
+mod handshakes;
 mod packet;
 mod pool;
 mod shm;

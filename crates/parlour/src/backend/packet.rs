@@ -11,12 +11,13 @@ use rustix::net::{SocketType, sockopt};
 
 use super::attempt::Established;
 use super::config::MessageMax;
-use super::fault::{Fault, LostFds, Received};
+use super::fault::{Fault, LostFds};
 use super::pool::Pool;
 use super::socket::Kind;
 use super::socket_half::{Half, Read};
 use super::stream::{End, PIECES_MAX, would_block};
 use crate::admission::Permit;
+use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
@@ -61,7 +62,7 @@ pub(super) fn establish(
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, max, intake: None, reset: false, end: None };
-    let outgoing = Outgoing { half: sending, piece_max, finished: false };
+    let outgoing = Outgoing { half: sending, piece_max };
     Established { outgoing, incoming, peer, permit }
 }
 
@@ -69,7 +70,6 @@ pub(crate) struct Outgoing {
     half: Half,
     /// The most bytes of a message that this socket takes as one datagram.
     piece_max: usize,
-    finished: bool,
 }
 
 impl Outgoing {
@@ -119,7 +119,6 @@ impl Outgoing {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        self.finished = true;
         self.half.end()
     }
 
@@ -127,8 +126,8 @@ impl Outgoing {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
-        (!self.finished).then(|| self.half.fd())
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        self.half.fd()
     }
 }
 
@@ -344,9 +343,5 @@ impl Incoming {
 
     pub(super) fn fd(&self) -> &Arc<SharedFd> {
         self.half.fd()
-    }
-
-    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        self.half.peer_pidfd()
     }
 }

@@ -20,7 +20,7 @@ use super::attempt::Attempt;
 use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, Permit, RefusalReason};
 use crate::error::{Error, ErrorKind, Result};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
@@ -179,8 +179,8 @@ impl Listener {
         match self.admit(socket.as_fd(), bound_to, guard) {
             Ok((peer, permit)) => Ok(Some(Accepted { socket, peer, permit })),
             Err(refused) => {
-                tell(socket.as_fd(), refused.reason);
-                self.admission.refuse(self.transport(), refused.peer, refused.why);
+                tell(socket.as_fd(), Reason::of(refused.reason));
+                self.admission.refuse(self.transport(), refused.peer, refused.reason, refused.detail);
                 Ok(None)
             }
         }
@@ -194,17 +194,17 @@ impl Listener {
         guard: &NameGuard,
     ) -> Result<(Peer, Permit), Refused> {
         let credentials = peer_credentials(socket).map_err(|error| {
-            let why = format!("the kernel does not say who it is: {error}");
-            Refused { peer: None, reason: Reason::Failed, why }
+            let detail = format!("the kernel does not say who it is: {error}");
+            Refused { peer: None, reason: RefusalReason::System, detail }
         })?;
         let peer = Peer::from_kernel(credentials);
         let judged = client_file::judge(self.client_file, bound_to, &peer, socket, guard, self.waited_max());
         let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|()| {
-            self.admission.admit(&peer).map_err(|rejection| (Reason::of(&rejection), rejection.to_string()))
+            self.admission.admit(&peer).map_err(|rejection| (rejection.reason(), rejection.to_string()))
         });
         match admitted {
             Ok(permit) => Ok((peer, permit)),
-            Err((reason, why)) => Err(Refused { peer: Some(peer), reason, why }),
+            Err((reason, detail)) => Err(Refused { peer: Some(peer), reason, detail }),
         }
     }
 
@@ -214,7 +214,7 @@ impl Listener {
         let go_on = self.reserve.spend(Instant::now(), || {
             if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
                 // Counted before the client can see its end, as every refusal is.
-                admission.refuse(kind.transport, None, out_of_descriptors(errno));
+                admission.refuse(kind.transport, None, RefusalReason::Descriptors, out_of_descriptors(errno));
             }
         });
         if !go_on {
@@ -273,11 +273,11 @@ pub(super) struct Accepted {
     pub(super) permit: Permit,
 }
 
-/// A client that was not: why, for the client and for people.
+/// A client that is refused.
 struct Refused {
     peer: Option<Peer>,
-    reason: Reason,
-    why: String,
+    reason: RefusalReason,
+    detail: String,
 }
 
 impl Drop for Listener {

@@ -13,7 +13,6 @@ use rustix::net::{
 use super::fault::{Fault, LostFds};
 use crate::limits::FDS_MAX;
 use crate::message::message_len;
-use crate::sys::credentials::peer_pidfd;
 use crate::sys::fork::Process;
 use crate::sys::pass_rights::refuses_descriptors;
 use crate::sys::shared_fd::SharedFd;
@@ -124,10 +123,6 @@ impl<T> Half<T> {
     fn throw_away_what_has_come(&self) {
         let mut scratch = vec![0; 64 * 1024];
         while matches!(self.read(&mut [io::IoSliceMut::new(&mut scratch)]), Ok(read) if read.bytes > 0) {}
-    }
-
-    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        peer_pidfd(&*self.socket)
     }
 
     /// Sends without waiting, and without a signal.

@@ -4,9 +4,10 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
 
 use super::config::MessageMax;
-use super::fault::{Fault, LostFds, Received};
+use super::fault::{Fault, LostFds};
 use super::pool::Pool;
 use super::socket_half::Read;
+use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
@@ -376,7 +377,7 @@ mod tests {
             Ok(1)
         };
         assert!(try_send(&mut write_buffer, &[IoSlice::new(b"one")], &mut 0, &mut write).unwrap());
-        write_buffer.push(b"two").unwrap();
+        write_buffer.push([&b"two"[..]]).unwrap();
         assert!(try_flush(&mut write_buffer, &mut write).unwrap());
         let frame = |message: &[u8]| [&frame::header(message.len()).unwrap()[..], message].concat();
         assert_eq!(wire, [frame(b"one"), frame(b"two")].concat());
@@ -396,7 +397,7 @@ mod tests {
     #[test]
     fn what_was_fed_goes_first_and_a_kept_rest_completes_its_frame() {
         let mut write_buffer = WriteBuffer::default();
-        write_buffer.push(b"fed").unwrap();
+        write_buffer.push([&b"fed"[..]]).unwrap();
         let parts = [IoSlice::new(b"begun"), IoSlice::new(b" and kept")];
         let mut wire = Vec::new();
         let mut sent = 0;

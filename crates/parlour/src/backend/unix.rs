@@ -1,6 +1,6 @@
 //! `unix`: a `SOCK_STREAM` socket, with nothing on the wire but frames.
 
-use std::io::{self, IoSlice};
+use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
@@ -8,12 +8,13 @@ use rustix::net::SocketType;
 
 use super::attempt::Established;
 use super::config::MessageMax;
-use super::fault::{Fault, Received};
+use super::fault::Fault;
 use super::socket::Kind;
 use super::socket_half::Half;
 use super::stream::{self, FrameReceiver};
 use crate::admission::Permit;
 use crate::message::Message;
+use crate::message::Received;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
@@ -31,13 +32,12 @@ pub(super) fn establish(
 ) -> Established<Outgoing, Incoming> {
     let (receiving, sending) = Half::both(socket, max.fds() > 0);
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
-    let outgoing = Outgoing { half: sending, finished: false };
+    let outgoing = Outgoing { half: sending };
     Established { outgoing, incoming, peer, permit }
 }
 
 pub(crate) struct Outgoing {
     half: Half,
-    finished: bool,
 }
 
 impl Outgoing {
@@ -69,7 +69,6 @@ impl Outgoing {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        self.finished = true;
         self.half.end()
     }
 
@@ -77,8 +76,8 @@ impl Outgoing {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> Option<&Arc<SharedFd>> {
-        (!self.finished).then(|| self.half.fd())
+    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+        self.half.fd()
     }
 }
 
@@ -106,9 +105,5 @@ impl Incoming {
 
     pub(super) fn fd(&self) -> &Arc<SharedFd> {
         self.half.fd()
-    }
-
-    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        self.half.peer_pidfd()
     }
 }

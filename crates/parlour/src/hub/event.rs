@@ -1,6 +1,8 @@
 //! What a hub tells: who came, what they said, who went and why.
 
 use std::fmt;
+use std::iter::FusedIterator;
+use std::vec;
 
 use crate::admission::Refusal;
 use crate::error::Error;
@@ -29,8 +31,29 @@ impl fmt::Display for Client {
     }
 }
 
-/// What has happened. Of each client there is one `Joined`, then its messages, and one `Left`.
+/// An iterator over the clients of a hub. See [`Hub::clients`](super::Hub::clients).
+#[derive(Clone, Debug)]
+pub struct Clients(pub(super) vec::IntoIter<Client>);
+
+impl Iterator for Clients {
+    type Item = Client;
+
+    fn next(&mut self) -> Option<Client> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+impl ExactSizeIterator for Clients {}
+
+impl FusedIterator for Clients {}
+
+/// An event of a hub. Each client causes one `Joined`, then its messages, and one `Left`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Event {
     /// A client has connected and was let in.
     Joined(Client, Peer),

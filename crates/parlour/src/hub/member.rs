@@ -1,16 +1,17 @@
 //! One client of a hub: its connection, and how far each direction of it has come.
 
-use std::io::IoSlice;
-
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 use crate::admission::Permit;
 use crate::backend::Link;
-use crate::backend::fault::{Fault, Received};
+use crate::backend::fault::Fault;
 use crate::backend::halves::{BufferPool, Incoming, Outgoing};
 use crate::message::Message;
+use crate::message::Received;
+use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::transport::Transport;
+use crate::wait::poll_now;
 use crate::wire::frame::HEADER_LEN;
 
 /// How much is gathered for one client before it is written. Measured: beyond 64 KiB per write nothing is gained.
@@ -20,7 +21,7 @@ const GATHERED_MAX: usize = 64 * 1024;
 /// what an honest client causes to be sent to it, however fast it asks, waits in its own hands and not here.
 const ANSWERED_MAX: usize = GATHERED_MAX;
 
-/// Storage small: there may be ten thousand of them.
+/// Small: there may be ten thousand of them.
 pub(super) struct Member {
     pub(super) number: u64,
     pub(super) peer: Peer,
@@ -40,23 +41,18 @@ pub(super) struct Member {
     pub(super) is_dirty: bool,
     /// The channel takes no more; the descriptor announces when it does.
     pub(super) is_full: bool,
-    /// It has finished sending.
-    is_finished: bool,
-    /// We send no more once what waits is gone.
-    finishing: bool,
-    /// It receives no more, and something that was sent to it was not received.
-    write_closed: bool,
+    pub(super) closed: Closed,
 }
 
-/// What one try to receive brought.
-pub(super) enum Heard {
-    Message(Message),
-    /// Nothing, until the descriptor announces something.
-    Nothing,
-    /// It sends no more, and this is the first that is heard of it.
-    Finished,
-    /// The connection has ended; with a fault, or in order.
-    End(Option<Fault>),
+/// The half-close state of a client's connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Closed {
+    /// The client has ended what it sends.
+    pub(super) read: bool,
+    /// The hub sends nothing more, once the write buffer is empty.
+    pub(super) write: bool,
+    /// The client receives nothing more, and did not receive all that was sent to it.
+    pub(super) peer: bool,
 }
 
 /// What became of something to be sent.
@@ -85,9 +81,7 @@ impl Member {
             is_ready: false,
             is_dirty: false,
             is_full: false,
-            is_finished: false,
-            finishing: false,
-            write_closed: false,
+            closed: Closed::default(),
         }
     }
 
@@ -102,7 +96,7 @@ impl Member {
 
     /// Whether anything more can be sent to it.
     pub(super) fn receives(&self) -> bool {
-        !self.write_closed && !self.finishing
+        !self.closed.peer && !self.closed.write
     }
 
     /// Whether it is to be read from.
@@ -110,25 +104,19 @@ impl Member {
         self.is_readable && self.unsent() <= ANSWERED_MAX.min(write_buffer_max)
     }
 
-    /// Receives what is there.
-    pub(super) fn hear(&mut self, pool: &mut BufferPool) -> Heard {
-        if self.is_finished {
-            // Whatever was announced, it is not a message.
-            return if self.is_gone() { Heard::End(self.fault_at_the_end()) } else { Heard::Nothing };
+    /// Receives the next message into `out`. Returns [`Received::Closed`] from the end of what the client sends on.
+    pub(super) fn recv(&mut self, out: &mut Message, pool: &mut BufferPool) -> Result<Received, Fault> {
+        if self.closed.read {
+            return Ok(Received::Closed);
         }
         self.incoming.acquire(pool);
-        let mut message = Message::default();
         loop {
-            return match self.incoming.try_recv(&mut message) {
-                Ok(Received::Message) => Heard::Message(message),
-                Ok(Received::Empty) if self.incoming.prepare_to_wait() => continue,
-                Ok(Received::Empty) => Heard::Nothing,
-                Ok(Received::Closed) => {
-                    self.is_finished = true;
-                    if self.is_gone() { Heard::End(self.fault_at_the_end()) } else { Heard::Finished }
-                }
-                Err(fault) => Heard::End(Some(fault)),
-            };
+            let received = self.incoming.try_recv(out)?;
+            if received == Received::Empty && self.incoming.prepare_to_wait() {
+                continue;
+            }
+            self.closed.read = received == Received::Closed;
+            return Ok(received);
         }
     }
 
@@ -137,57 +125,50 @@ impl Member {
         !self.is_ending && self.incoming.is_exhausted()
     }
 
-    /// Whether both directions have ended, given that the incoming one has.
-    fn is_gone(&self) -> bool {
+    /// Returns true if both directions have ended, given that the incoming one has.
+    pub(super) fn is_gone(&self) -> bool {
         let Some(fd) = self.outgoing.fd() else { return true };
-        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::empty())];
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        self.write_closed
-            || poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+        self.closed.peer || poll_now(fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
     /// What is wrong with an end between messages.
     pub(super) fn fault_at_the_end(&self) -> Option<Fault> {
-        (self.write_closed || self.unsent() > 0).then_some(Fault::Reset)
+        (self.closed.peer || self.unsent() > 0).then_some(Fault::Reset)
     }
 
-    /// Takes a message to be sent, if it may wait or need not.
+    /// Takes a message to be sent, if it can be written or may be buffered.
     pub(super) fn offer(
         &mut self,
-        message: &[u8],
+        payload: &Payload<'_>,
         write_buffer_max: usize,
         pool: &mut BufferPool,
     ) -> Result<Offered, Fault> {
         if !self.receives() {
             return Ok(Offered::Lost);
         }
-        let needed = HEADER_LEN + message.len();
+        let parts = payload.parts();
+        let needed = HEADER_LEN + payload.len();
         let may_wait = |unsent: usize, max: usize| unsent == 0 || unsent.saturating_add(needed) <= max;
         if needed <= GATHERED_MAX && may_wait(self.unsent(), write_buffer_max.min(GATHERED_MAX)) {
             self.outgoing.acquire(pool);
-            return self.outgoing.feed(message).map(|()| Offered::Taken);
+            return self.outgoing.feed(parts).map(|()| Offered::Taken);
         }
-        let mut gone = 0;
-        if !self.is_full && self.write(message, &mut gone)? {
+        let mut sent = 0;
+        if !self.is_full && self.push(|outgoing| outgoing.try_send(parts, &[], &mut sent))? {
             return Ok(Offered::Taken);
         }
-        if self.write_closed {
+        if self.closed.peer {
             return Ok(Offered::Lost);
         }
-        if gone > 0 {
-            // Half a message cannot be taken back. Everything before it is gone.
-            self.outgoing.keep_rest(&[IoSlice::new(message)], gone);
+        if sent > 0 {
+            // A part of a message cannot be taken back. Everything before it was written.
+            self.outgoing.keep_rest(parts, sent);
         } else if may_wait(self.unsent(), write_buffer_max) {
-            self.outgoing.feed(message)?;
+            self.outgoing.feed(parts)?;
         } else {
             return Ok(Offered::Full);
         }
         Ok(Offered::Taken)
-    }
-
-    /// Writes what waits and then the message, of which `gone` says how much went.
-    fn write(&mut self, message: &[u8], gone: &mut usize) -> Result<bool, Fault> {
-        self.push(|outgoing| outgoing.try_send(&[IoSlice::new(message)], &[], gone))
     }
 
     /// Writes what waits; `false` when some of it has to wait on.
@@ -215,7 +196,7 @@ impl Member {
                 }
                 // It may have sent something before it went, which is still to be received.
                 Err(Fault::Disconnected) => {
-                    self.write_closed = true;
+                    self.closed.peer = true;
                     self.is_full = false;
                     self.outgoing.discard();
                     self.is_readable = true;
@@ -228,19 +209,19 @@ impl Member {
 
     /// Sends no more, once what waits is gone.
     pub(super) fn finish(&mut self) {
-        self.finishing = true;
+        self.closed.write = true;
     }
 
     /// Whether the sending direction is to be ended now.
     pub(super) fn is_to_end_sending(&self) -> bool {
-        self.finishing && self.unsent() == 0 && self.outgoing.fd().is_some()
+        self.closed.write && self.unsent() == 0 && self.outgoing.fd().is_some()
     }
 
     /// Ends the sending direction; `true` when that was the last.
     pub(super) fn end_sending(&mut self) -> bool {
         // A client that has gone by now has ended both.
         let _ = self.outgoing.finish();
-        self.is_finished
+        self.closed.read
     }
 
     /// Gives back what is not needed until its next turn.

@@ -37,10 +37,10 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
 
-use crate::admission::Refusals;
+use crate::admission::ServerStats;
 use crate::backend::halves::BufferPool;
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
@@ -53,7 +53,7 @@ use quantum::Quantum;
 use table::Table;
 use watch::Watch;
 
-pub use event::{Client, DisconnectReason, Event};
+pub use event::{Client, Clients, DisconnectReason, Event};
 pub use options::{HubOptions, SlowClientPolicy};
 
 const SEND: &str = "send to";
@@ -155,22 +155,13 @@ impl HubOptions {
         Hub::bind_with(address.as_ref(), self)
     }
 
-    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`](crate::Server::from_listen_fds).
+    /// Serves on the sockets that a service manager passed. See [`Server::from_listen_fds`].
     ///
     /// # Errors
     ///
     /// Those of [`ServerOptions::bind_listen_fds`].
-    pub fn bind_listen_fds(&self) -> Result<Hub> {
-        Hub::over(self.server.bind_listen_fds()?, self)
-    }
-
-    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`](crate::Server::from_listen_fds_named).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`ServerOptions::bind_listen_fds_named`].
-    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Hub> {
-        Hub::over(self.server.bind_listen_fds_named(fd_name)?, self)
+    pub fn bind_listen_fds(&self, fd_name: Option<&str>) -> Result<Hub> {
+        Hub::over(self.server.bind_listen_fds(fd_name)?, self)
     }
 }
 
@@ -231,31 +222,38 @@ impl Hub {
         }
     }
 
-    /// [`next_event`](Hub::next_event) that gives up after `timeout`: `None` when nothing has happened by then.
+    /// Returns the next event, and gives up after `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of `next_event`.
-    pub fn next_event_timeout(&mut self, timeout: Duration) -> Result<Option<Event>> {
-        self.event_until(Deadline::after(timeout))
+    /// Those of [`next_event`](Hub::next_event), and [`ErrorKind::TimedOut`].
+    pub fn next_event_timeout(&mut self, timeout: Duration) -> Result<Event> {
+        self.event_until(Deadline::after(timeout))?.ok_or_else(|| {
+            let detail = "nothing happened before the deadline";
+            Error::new(ErrorKind::TimedOut, WAIT, &**self.server.display_name(), detail)
+        })
     }
 
-    /// [`next_event`](Hub::next_event) that does not wait: `None` when nothing has happened.
+    /// Returns the next event without blocking.
     ///
     /// # Errors
     ///
-    /// Those of `next_event`.
-    pub fn try_next_event(&mut self) -> Result<Option<Event>> {
-        self.event_until(Deadline::now())
+    /// [`TryRecvError::Empty`]: nothing has happened. [`TryRecvError::Failed`] carries the errors of
+    /// [`next_event`](Hub::next_event).
+    pub fn try_next_event(&mut self) -> Result<Event, TryRecvError> {
+        self.event_until(Deadline::now())?.ok_or(TryRecvError::Empty)
     }
 
-    /// The clients that have joined and not left, in the order in which they came.
+    /// Returns the clients that have joined and not left, in the order in which they joined.
+    ///
+    /// The iterator is a snapshot and does not borrow the hub, so a loop over it can send. Sending to a client that has
+    /// left meanwhile does nothing.
     #[must_use]
-    pub fn clients(&self) -> Vec<Client> {
-        let mut clients: Vec<Client> =
-            self.members.iter().filter(|(_, member)| member.has_joined).map(|(client, _)| client).collect();
+    pub fn clients(&self) -> Clients {
+        let joined = self.members.iter().filter(|(_, member)| member.has_joined);
+        let mut clients: Vec<Client> = joined.map(|(client, _)| client).collect();
         clients.sort_unstable();
-        clients
+        Clients(clients.into_iter())
     }
 
     /// Who a client is; `None` when it has gone.
@@ -278,7 +276,7 @@ impl Hub {
 
     /// How many bytes wait in the hub to be sent to a client, four for each message included; 0 when it has gone.
     #[must_use]
-    pub fn unsent(&self, client: Client) -> usize {
+    pub fn write_buffer_len(&self, client: Client) -> usize {
         self.members.get(client).map_or(0, Member::unsent)
     }
 
@@ -300,16 +298,17 @@ impl Hub {
         self.server.path()
     }
 
-    /// The transports on offer, best first.
+    /// Returns the transports that this server offers, best first.
     #[must_use]
-    pub fn transports(&self) -> Vec<Transport> {
+    pub fn transports(&self) -> &[Transport] {
         self.server.transports()
     }
 
-    /// How many clients were turned away, and why the last one. In a flood this counts some for which there is no event.
+    /// Returns the counts of clients: accepted, connected, and refused. In a flood they include refusals for which there
+    /// was no [`Event::Refused`].
     #[must_use]
-    pub fn refused(&self) -> Refusals {
-        self.server.refused()
+    pub fn stats(&self) -> ServerStats {
+        self.server.stats()
     }
 
     /// Gives the name up and ends every connection, after what was sent has gone: waits for that, up to 5 seconds. Dropping

@@ -6,11 +6,13 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::event::{Client, DisconnectReason, Event};
-use super::member::{Heard, Member};
+use super::member::Member;
 use super::{GATHERED_FOR, Hub, RECV, WAIT};
+use crate::admission::RefusalReason;
 use crate::backend::fault::Fault;
 use crate::endpoint::{error_of, other_side};
 use crate::error::{ErrorKind, Result};
+use crate::message::{Message, Received};
 use crate::wait::{Deadline, wait_for};
 
 /// When everybody who is known to have something to say has had a turn, and at the latest after so many turns, the hub looks
@@ -19,6 +21,7 @@ const TURNS_MAX: usize = 16;
 const ADMITTED_MAX: usize = 16;
 
 impl Hub {
+    /// Returns the next event, or `None` at the deadline.
     pub(super) fn event_until(&mut self, deadline: Deadline) -> Result<Option<Event>> {
         self.check_process(WAIT)?;
         if self.dirty_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
@@ -82,13 +85,12 @@ impl Hub {
                 self.end_turn();
                 continue;
             }
-            match member.hear(&mut self.pool) {
-                Heard::Message(message) => {
+            let was_closed = member.closed.read;
+            let mut message = Message::default();
+            match member.recv(&mut message, &mut self.pool) {
+                Ok(Received::Message) => {
                     if member.is_exhausted() {
-                        member.is_readable = false;
-                        member.is_ready = false;
-                        member.rest(&mut self.pool);
-                        self.end_turn();
+                        self.end_readable_turn(client);
                     } else if self.quantum.is_over_after(message.len()) {
                         member.rest(&mut self.pool);
                         self.ready.push_back(client.place);
@@ -96,25 +98,34 @@ impl Hub {
                     }
                     return Some(Event::Message(client, message));
                 }
-                Heard::Nothing => {
-                    member.is_readable = false;
-                    member.is_ready = false;
+                Ok(Received::Closed) if member.is_gone() => {
                     member.rest(&mut self.pool);
-                    self.end_turn();
-                }
-                Heard::Finished => {
-                    member.is_readable = false;
-                    member.is_ready = false;
-                    member.rest(&mut self.pool);
-                    self.end_turn();
-                    return Some(Event::Finished(client));
-                }
-                Heard::End(fault) => {
-                    member.rest(&mut self.pool);
+                    let fault = member.fault_at_the_end();
                     self.end(client, fault);
+                }
+                Ok(Received::Empty | Received::Closed) => {
+                    let just_closed = member.closed.read && !was_closed;
+                    self.end_readable_turn(client);
+                    if just_closed {
+                        return Some(Event::Finished(client));
+                    }
+                }
+                Err(fault) => {
+                    member.rest(&mut self.pool);
+                    self.end(client, Some(fault));
                 }
             }
         }
+    }
+
+    /// Ends the turn of a client that has nothing more to be received until its descriptor shows it.
+    fn end_readable_turn(&mut self, client: Client) {
+        if let Some(member) = self.members.get_mut(client) {
+            member.is_readable = false;
+            member.is_ready = false;
+            member.rest(&mut self.pool);
+        }
+        self.end_turn();
     }
 
     /// Takes the first one out of those that are ready.
@@ -184,8 +195,8 @@ impl Hub {
     /// A client that was let in and cannot be kept: the system has no room to watch it.
     fn turn_away(&mut self, client: Client, errno: Errno) {
         let Some(member) = self.members.remove(client) else { return };
-        let why = format!("it cannot be watched: {errno}");
-        self.server.admission().refuse(member.transport(), Some(member.peer.clone()), why);
+        let detail = format!("it cannot be watched: {errno}");
+        self.server.admission().refuse(member.transport(), Some(member.peer.clone()), RefusalReason::System, detail);
         drop(member);
         if let Some(refusal) = self.server.admission().untold_refusal() {
             self.events.push_back(Event::Refused(refusal));

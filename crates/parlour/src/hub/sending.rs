@@ -12,6 +12,7 @@ use super::{Hub, SEND};
 use crate::backend::fault::Fault;
 use crate::endpoint::error_of;
 use crate::error::{Error, ErrorKind, Result};
+use crate::payload::Payload;
 use crate::wait::{Deadline, wait};
 
 impl Hub {
@@ -26,13 +27,15 @@ impl Hub {
     /// Nothing of the message is sent then.
     ///
     /// - [`ErrorKind::MessageTooLong`].
+    /// - [`ErrorKind::Unsupported`]: the payload has descriptors or shared memory, which a hub does not send.
     /// - [`ErrorKind::Busy`]: no room, with [`SlowClientPolicy::Refuse`].
     /// - [`ErrorKind::Shutdown`]: asked for while waiting, with [`SlowClientPolicy::Wait`].
     /// - [`ErrorKind::NameLost`]: this is a forked child.
-    pub fn send(&mut self, client: Client, message: &[u8]) -> Result<()> {
+    pub fn send<'a>(&mut self, client: Client, payload: impl Into<Payload<'a>>) -> Result<()> {
+        let payload = payload.into();
         self.check_process(SEND)?;
-        self.check_length(message)?;
-        match self.send_one(client, message)? {
+        self.check(&payload)?;
+        match self.send_one(client, &payload)? {
             Offered::Taken | Offered::Lost => Ok(()),
             Offered::Full => {
                 let detail = format!("client {client} has not taken what was sent to it before");
@@ -48,23 +51,24 @@ impl Hub {
     /// # Errors
     ///
     /// Those of [`send`](Hub::send) but `Busy`. After [`Shutdown`](ErrorKind::Shutdown) some have it and some have not.
-    pub fn broadcast(&mut self, message: &[u8]) -> Result<Vec<Client>> {
+    pub fn broadcast<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<Vec<Client>> {
+        let payload = payload.into();
         self.check_process(SEND)?;
-        self.check_length(message)?;
+        self.check(&payload)?;
         let mut missed = Vec::new();
         for client in self.clients() {
-            if self.send_one(client, message)? == Offered::Full {
+            if self.send_one(client, &payload)? == Offered::Full {
                 missed.push(client);
             }
         }
         Ok(missed)
     }
 
-    fn send_one(&mut self, client: Client, message: &[u8]) -> Result<Offered> {
+    fn send_one(&mut self, client: Client, payload: &Payload<'_>) -> Result<Offered> {
         let mut deadline = None;
         loop {
             let Some(member) = self.members.get_mut(client) else { return Ok(Offered::Lost) };
-            let offered = match member.offer(message, self.write_buffer_max, &mut self.pool) {
+            let offered = match member.offer(payload, self.write_buffer_max, &mut self.pool) {
                 Ok(offered) => offered,
                 Err(fault) => {
                     self.end(client, Some(fault));
@@ -73,7 +77,7 @@ impl Hub {
             };
             match (offered, self.slow_client_policy) {
                 (Offered::Taken, _) => {
-                    self.is_dirty(client);
+                    self.mark_dirty(client);
                     return Ok(Offered::Taken);
                 }
                 (Offered::Lost, _) => {
@@ -142,7 +146,7 @@ impl Hub {
     }
 
     /// Ends the connection of a client. What was sent to it before goes out as far as the system takes it at once, and the
-    /// rest is lost: [`unsent`](Hub::unsent) tells how much waits, and [`finish`](Hub::finish) loses nothing.
+    /// rest is lost: [`write_buffer_len`](Hub::write_buffer_len) tells how much waits, and [`finish`](Hub::finish) loses nothing.
     /// [`Left`](super::Event::Left) follows, and no message of it any more.
     ///
     /// Nothing happens if it has gone, as with [`send`](Hub::send).
@@ -162,12 +166,12 @@ impl Hub {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_full = false;
         if member.unsent() > 0 {
-            self.is_dirty(client);
+            self.mark_dirty(client);
         }
     }
 
     /// Notes that something is to be written for a client.
-    fn is_dirty(&mut self, client: Client) {
+    fn mark_dirty(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         if !member.is_dirty && !member.is_full {
             member.is_dirty = true;
@@ -223,11 +227,18 @@ impl Hub {
         }
     }
 
-    fn check_length(&self, message: &[u8]) -> Result<()> {
-        if message.len() <= self.message_max {
+    /// Checks what must hold before any part of a message is sent.
+    fn check(&self, payload: &Payload<'_>) -> Result<()> {
+        let server = || self.server.display_name().to_string();
+        if payload.attached().count() > 0 {
+            let detail = "a hub sends no descriptors and no shared memory";
+            return Err(
+                Error::new(ErrorKind::Unsupported, SEND, server(), detail).next("send bytes, or serve with a Server")
+            );
+        }
+        if payload.len() <= self.message_max {
             return Ok(());
         }
-        let fault = Fault::TooLong { length: message.len() };
-        Err(error_of(fault, SEND, self.server.display_name().to_string(), self.message_max))
+        Err(error_of(Fault::TooLong { length: payload.len() }, SEND, server(), self.message_max))
     }
 }

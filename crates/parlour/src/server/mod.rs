@@ -16,10 +16,10 @@ use self::acceptor::Acceptor;
 pub(crate) use self::acceptor::Step;
 use self::activation::{Activation, Socket};
 use crate::address::Address;
-use crate::admission::{Admission, Refusals, locked};
+use crate::admission::{Admission, ServerStats, locked};
 use crate::backend::Link;
 use crate::connection::Connection;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::name::{BindRequest, NameGuard, base};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
@@ -67,23 +67,15 @@ impl ServerOptions {
         Server::bind_with(address.as_ref(), self)
     }
 
-    /// Serves on the sockets that a service manager made. See [`Server::from_listen_fds`].
+    /// Serves on the sockets that a service manager passed, all of them or those with this descriptor name. See
+    /// [`Server::from_listen_fds`].
     ///
     /// # Errors
     ///
     /// Those of [`Server::from_listen_fds`], and [`ErrorKind::InvalidOption`] for a value outside the range that its
     /// setter states.
-    pub fn bind_listen_fds(&self) -> Result<Server> {
-        Server::activate(None, self)
-    }
-
-    /// Serves on those with this descriptor name. See [`Server::from_listen_fds_named`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`bind_listen_fds`](Self::bind_listen_fds).
-    pub fn bind_listen_fds_named(&self, fd_name: &str) -> Result<Server> {
-        Server::activate(Some(fd_name), self)
+    pub fn bind_listen_fds(&self, fd_name: Option<&str>) -> Result<Server> {
+        Server::activate(fd_name, self)
     }
 }
 
@@ -182,71 +174,62 @@ impl Server {
         })
     }
 
-    /// Serves on the sockets that a service manager made, with the defaults of [`ServerOptions`]: socket activation,
-    /// sd_listen_fds(3).
+    /// Serves on the sockets that a service manager passed to this process: socket activation, `sd_listen_fds(3)`.
     ///
-    /// The manager listens, starts this program when the first client comes, and keeps the sockets when it ends: then
-    /// clients wait for the next start, and nobody is turned away. Where a socket lies says what it is for:
-    /// `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`, so `ListenStream=%t/parlour/NAME/unix`
-    /// is where clients look for `NAME`. docs/systemd.md has whole units.
+    /// The manager listens, starts this program when the first client connects, and keeps the sockets when the program
+    /// ends. Clients then wait for the next start, and none is refused. The path of a socket says which name and transport
+    /// it is for: `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`, so
+    /// `ListenStream=%t/parlour/NAME/unix` is where clients look for `NAME`. docs/systemd.md has complete units.
     ///
-    /// This takes the name's lock as [`bind`](Server::bind) does, so that at most one live server has it; closing gives
-    /// the name up and leaves the sockets, and the files of clients that may wait there. The sockets' mode and group are
-    /// the manager's. Transports that the options ask for beyond what was handed over are made here.
+    /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are used, for a program that gets others
+    /// too; each of them must then be a socket of one name. Without it, the sockets that lie in the directory of a name are
+    /// used. Each descriptor can be taken once, and the environment is left as it is.
     ///
-    /// Of the descriptors only those that lie in the directory of a name are taken, and these once; the environment is
-    /// left as it is. Peers of a client that came before the start are, by the kernel's word, the manager.
+    /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has it. Closing it
+    /// releases the name, and leaves the sockets and the files of clients that may wait there. The mode and group of the
+    /// sockets are the manager's. The server creates the transports that the options ask for in addition. The kernel
+    /// reports the manager as the peer of a client that connected before this program started.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Unsupported`]: nothing was handed over to this process, or it was taken before.
-    /// - [`ErrorKind::InvalidOption`]: what was handed over does not fit: the wrong type for its transport, connections
-    ///   instead of listening sockets (`Accept=yes`), sockets of two names, or none of a name.
-    /// - Those of [`bind`](Server::bind). What was handed over is then left as it was.
+    /// - [`ErrorKind::Unsupported`]: no socket was passed to this process, or it was taken before.
+    /// - [`ErrorKind::InvalidOption`]: the sockets do not fit: the wrong type for the transport, connections instead of
+    ///   listening sockets (`Accept=yes`), sockets of two names, or none of a name.
+    /// - Those of [`bind`](Server::bind). The sockets are then left as they were.
     ///
     /// # Examples
     ///
     /// ```no_run
-    /// let server = match parlour::Server::from_listen_fds() {
+    /// let server = match parlour::Server::from_listen_fds(None) {
     ///     // Started by hand.
     ///     Err(error) if error.kind() == parlour::ErrorKind::Unsupported => parlour::Server::bind("echo")?,
     ///     server => server?,
     /// };
     /// # Ok::<(), parlour::Error>(())
     /// ```
-    pub fn from_listen_fds() -> Result<Self> {
-        ServerOptions::default().bind_listen_fds()
+    pub fn from_listen_fds(fd_name: Option<&str>) -> Result<Self> {
+        ServerOptions::default().bind_listen_fds(fd_name)
     }
 
-    /// [`from_listen_fds`](Server::from_listen_fds) of those descriptors that the manager gave this name
-    /// (`FileDescriptorName=`), for a program that is handed others too.
+    /// Accepts a client. Blocks until one has connected and was admitted. Clients that are refused do not end the wait; see
+    /// [`stats`](Server::stats).
     ///
     /// # Errors
     ///
-    /// Those of `from_listen_fds`; a descriptor with this name must be a socket of a name.
-    pub fn from_listen_fds_named(fd_name: &str) -> Result<Self> {
-        ServerOptions::default().bind_listen_fds_named(fd_name)
-    }
-
-    /// Blocks until a client has connected and was let in. Clients that are refused do not end the wait; see
-    /// [`refused`](Server::refused).
-    ///
-    /// # Errors
-    ///
-    /// - [`ErrorKind::Shutdown`]: somebody used the [`shutdown_handle`](Server::shutdown_handle).
-    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it; or
-    ///   this is a forked child. Close it and bind again.
-    /// - [`ErrorKind::Io`]: the system said no.
+    /// - [`ErrorKind::Shutdown`]: [`ShutdownHandle::shutdown`] was called.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it; or this
+    ///   is a forked child. Close the server and bind again.
+    /// - [`ErrorKind::Io`]: a system call failed.
     #[doc(alias = "accept_client")]
     pub fn accept(&self) -> Result<Connection> {
         self.accept_until(Deadline::NEVER)
     }
 
-    /// [`accept`](Server::accept) that gives up after `timeout`.
+    /// Accepts a client, and gives up after `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of `accept`, and [`ErrorKind::TimedOut`]; no client is lost by that.
+    /// Those of [`accept`](Server::accept), and [`ErrorKind::TimedOut`]. No client is lost by that.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Connection> {
         self.accept_until(Deadline::after(timeout))
     }
@@ -273,18 +256,19 @@ impl Server {
         }
     }
 
-    /// [`accept`](Server::accept) that does not wait: `None` when no client is there.
+    /// Accepts a client without blocking.
     ///
-    /// It also moves handshakes on and ends those that take too long, so poll loops call it whenever the server's
+    /// The call also advances handshakes and ends those that take too long, so a poll loop calls it whenever the server's
     /// descriptor is readable.
     ///
     /// # Errors
     ///
-    /// Those of `accept`.
-    pub fn try_accept(&self) -> Result<Option<Connection>> {
+    /// [`TryRecvError::Empty`]: no client has connected. [`TryRecvError::Failed`] carries the errors of
+    /// [`accept`](Server::accept).
+    pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
         match self.step()? {
-            Step::Ready(link) => Ok(Some(self.connection(link))),
-            Step::Idle | Step::Yield => Ok(None),
+            Step::Ready(link) => Ok(self.connection(link)),
+            Step::Idle | Step::Yield => Err(TryRecvError::Empty),
         }
     }
 
@@ -306,16 +290,20 @@ impl Server {
     }
 
     fn step(&self) -> Result<Step<Link>> {
-        // First: who has waited for it while the server was released must not take that for a loss.
+        // Locked first: a thread that waited for the lock while the server was released must not report a lost name.
         let mut acceptor = locked(&self.acceptor);
         if self.shutdown.is_asked() {
             let detail = "the server was told to shut down";
             return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.display_name, detail));
         }
-        acceptor.step()
+        let step = acceptor.step()?;
+        if matches!(step, Step::Ready(_)) {
+            self.admission.note_accepted();
+        }
+        Ok(step)
     }
 
-    /// [`try_accept`](Server::try_accept) for an owner that makes no [`Connection`] of it.
+    /// Accepts a client without blocking, and without making a [`Connection`] of it.
     pub(crate) fn try_accept_link(&self) -> Result<Option<Link>> {
         match self.step()? {
             Step::Ready(link) => Ok(Some(link)),
@@ -397,16 +385,16 @@ impl Server {
         &self.path
     }
 
-    /// The transports on offer, best first.
+    /// Returns the transports that this server offers, best first.
     #[must_use]
-    pub fn transports(&self) -> Vec<Transport> {
-        self.transports.clone()
+    pub fn transports(&self) -> &[Transport] {
+        &self.transports
     }
 
-    /// How many clients were turned away, and why the last one.
+    /// Returns the counts of clients: accepted, connected, and refused by reason.
     #[must_use]
-    pub fn refused(&self) -> Refusals {
-        locked(&self.admission.refusals).clone()
+    pub fn stats(&self) -> ServerStats {
+        self.admission.stats()
     }
 }
 

@@ -135,7 +135,7 @@ fn send(writer: &mut Writer<Heaps>, socket: &Socket, mut bytes: &[u8]) {
         bytes = &bytes[count..];
         if count > 0 {
             if writer.should_notify() {
-                socket.tell();
+                socket.notify_peer();
             }
             continue;
         }

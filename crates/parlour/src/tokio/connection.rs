@@ -2,8 +2,8 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::{self, IoSlice};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,14 +11,14 @@ use futures_core::Stream;
 use futures_sink::Sink;
 use tokio::io::Interest;
 
-use super::receiver::Receiver;
+use super::receiver::{Receiver, poll_into};
 use super::registration::registration_error;
-use super::sender::{Parts, Sender, Sending};
+use super::sender::{Sender, Sending};
 use crate::error::{Error, Result, TryRecvError, TrySendError};
-use crate::message::Message;
+use crate::message::{Message, Received};
 use crate::options::ConnectOptions;
+use crate::payload::Payload;
 use crate::peer::Peer;
-use crate::shared_bytes::SharedBytes;
 use crate::sys::readiness::Readiness;
 use crate::transport::{Capabilities, Transport};
 
@@ -85,157 +85,136 @@ impl Connection {
         ConnectOptions::default().connect_tokio(address).await
     }
 
-    /// Sends one message of any length from 0 to the limit. WaitSet while the channel is full.
+    /// Sends one message of 0 bytes up to the limit. Waits while the channel is full.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): nothing was sent, and the connection is as before.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer receives no more; no signal is raised.
+    /// Nothing of the message was sent.
+    ///
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has more
+    ///   than 253 descriptors. The connection is as before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more. No signal is
+    ///   raised.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, it has sent the message or nothing of it, and
-    /// [`messages_taken`](Connection::messages_taken) tells which. Of a message that was begun the rest is kept, and goes out
-    /// before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
+    /// If the future is dropped before it completes, the message is sent or nothing of it is, and
+    /// [`messages_taken`](Connection::messages_taken) shows which. The rest of a message of which a part was sent is kept.
+    /// It goes out before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
     #[doc(alias = "send_info")]
-    pub fn send<'a>(&'a mut self, message: &'a [u8]) -> impl Future<Output = Result<()>> + Send + 'a {
-        Sending::new(&mut self.sender, self.receiver.of_both(), Parts::One(message), &[])
+    pub fn send<'a>(&'a mut self, payload: impl Into<Payload<'a>>) -> impl Future<Output = Result<()>> + Send {
+        Sending::new(&mut self.sender, self.receiver.of_both(), payload.into())
     }
 
-    /// [`send`](Connection::send) of one message that lies in parts, without copying them together.
+    /// Sends one message without waiting. See [`crate::Sender::try_send`].
     ///
     /// # Errors
     ///
-    /// Those of `send`.
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
+    /// of [`send`](Connection::send).
+    pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
+        self.sender.try_send(payload)
+    }
+
+    /// Buffers a message, to be written together with the next ones. See [`Sender::feed`].
+    ///
+    /// `recv` writes the buffer before it waits, so waiting for a reply to a buffered request works.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Connection::send).
     ///
     /// # Cancel safety
     ///
-    /// That of `send`.
-    pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        Sending::new(&mut self.sender, self.receiver.of_both(), Parts::Some(parts), &[]).await
+    /// That of [`send`](Connection::send).
+    pub async fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
+        self.sender.feed_or_send(self.receiver.of_both(), payload.into()).await
     }
 
-    /// Sends one message with open descriptors: the receiver finds copies of them in [`Message::fds`]. Ours stay open, and
-    /// ours to close. See [`crate::Sender::send_with_fds`].
+    /// Writes all buffered messages. Waits while the channel is full.
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Connection::send_with_fds`].
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
     ///
     /// # Cancel safety
     ///
-    /// That of `send`: the descriptors go with the message or not at all.
-    pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.sender.send_fds(self.receiver.of_both(), message, fds).await
-    }
-
-    /// Sends one message with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`crate::Connection::send_shared`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of `send`: the blocks go with the message or not at all.
-    pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
-        self.sender.send_blocks(self.receiver.of_both(), message, blocks).await
-    }
-
-    /// [`send`](Connection::send) that does not wait. See [`crate::Sender::try_send`].
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError::Full`] hands the message back; [`TrySendError::Failed`] has the errors of `send`.
-    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
-        self.sender.try_send(message)
-    }
-
-    /// Takes a message to go with the next ones. See [`Sender::feed`].
-    ///
-    /// Before this connection waits in `recv` it sends what was fed, so a reply is never waited for in vain.
-    ///
-    /// # Errors
-    ///
-    /// Those of `send`.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of `send`.
-    pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
-        self.sender.feed_or_send(self.receiver.of_both(), message).await
-    }
-
-    /// Sends what was fed. WaitSet while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped before it completes, what was not sent stays, and goes out in order with the next call that sends.
+    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with the
+    /// next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
 
-    /// [`flush`](Connection::flush) that does not wait: `false` when something is left to send.
+    /// Writes buffered messages without waiting.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
-    pub fn try_flush(&mut self) -> Result<bool> {
+    /// [`TrySendError::Full`]: some bytes stay buffered. [`TrySendError::Failed`] carries the errors of
+    /// [`flush`](Connection::flush).
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         self.sender.try_flush()
     }
 
-    /// WaitSet until a whole message has arrived. `None`: the other side has ended this direction, and all of its
-    /// messages were received.
+    /// Receives one message. Waits until a whole message has arrived. Returns `None` at the end of the stream: the peer has
+    /// ended this direction, and all of its messages were received.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the other side went in the middle of a message.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): it closed without reading all that this side sent,
-    ///   instead of `None`, where the transport can tell. See [`crate::Connection::recv`].
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): it announced more than the limit; nothing was
-    ///   allocated for it, and this direction is over.
+    /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this side
+    ///   sent. This replaces `None` where the transport can tell. See [`crate::Connection::recv`].
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the peer announced more bytes than the limit.
+    ///   Nothing was allocated, and this direction has ended.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, it has received nothing: what has come of a message is kept.
+    /// If the future is dropped before it completes, nothing was received. A partially received message is kept.
     #[doc(alias = "recv_info")]
     pub async fn recv(&mut self) -> Result<Option<Message>> {
-        // What has come of a message is not in here, so it need not be kept while a task waits.
+        // A partial message is kept by the receiver, so the waiting task needs no memory for it.
         poll_fn(|cx| {
             let mut message = Message::default();
-            self.poll_recv(cx, &mut message).map_ok(|received| received.then_some(message))
+            self.poll_recv(cx, &mut message).map_ok(|received| received.then(message))
         })
         .await
     }
 
-    /// [`recv`](Connection::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
-    /// [`crate::Receiver::recv_into`].
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
+    /// stream. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
-    /// Those of `recv`.
+    /// Those of [`recv`](Connection::recv).
     ///
     /// # Cancel safety
     ///
-    /// That of `recv`.
-    pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        poll_fn(|cx| Message::receive_into(bytes, |message| self.poll_recv(cx, message))).await
+    /// That of [`recv`](Connection::recv).
+    pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
+        poll_fn(|cx| poll_into(bytes, |message| self.poll_recv(cx, message))).await
     }
 
-    /// [`recv`](Connection::recv) that does not wait.
+    /// Receives one message without waiting.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of `recv`.
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         self.receiver.try_recv()
     }
 
-    /// Whether a receive has an answer, a message or the end, that is here already.
+    /// Receives one message as [`recv_into`](Connection::recv_into) does, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Connection::try_recv).
+    pub fn try_recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>, TryRecvError> {
+        self.receiver.try_recv_into(bytes)
+    }
+
+    /// Returns true if [`recv`](Connection::recv) would not wait because data is buffered.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
@@ -246,8 +225,8 @@ impl Connection {
         self.receiver.common()
     }
 
-    /// Receives, and before it waits sends what was fed: the peer may be waiting for it.
-    fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<bool>> {
+    /// Receives one message. Writes buffered messages before it waits, because the peer may wait for them.
+    fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
         let received = self.receiver.poll_recv(cx, out);
         if received.is_pending() && self.sender.has_fed() {
             // What cannot be sent is no reason not to receive; the next send tells.
@@ -355,7 +334,7 @@ impl<M: AsRef<[u8]>> Sink<M> for Connection {
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
-        self.get_mut().sender.start(message.as_ref())
+        self.get_mut().sender.start(&Payload::new(message.as_ref()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

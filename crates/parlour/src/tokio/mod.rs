@@ -83,4 +83,4 @@ pub use sender::Sender;
 pub use serve::Served;
 pub use server::{Incoming, Server};
 #[cfg(feature = "serde")]
-pub use typed::Typed;
+pub use typed::{Typed, TypedReceiver, TypedSender};

@@ -11,7 +11,7 @@ use tokio::task::coop::poll_proceed;
 
 use super::buffers;
 use crate::error::{Result, TryRecvError};
-use crate::message::Message;
+use crate::message::{Message, Received};
 use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
 use crate::transport::{Capabilities, Transport};
@@ -71,7 +71,7 @@ impl Receiver {
         self.half.incoming.peer_pidfd()
     }
 
-    /// WaitSet until a whole message has arrived; `None` is the end. See [`Connection::recv`](super::Connection::recv).
+    /// Receives one message. Waits until a whole message has arrived. Returns `None` at the end of the stream.
     ///
     /// # Errors
     ///
@@ -79,19 +79,19 @@ impl Receiver {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, it has received nothing: what has come of a message is kept.
+    /// If the future is dropped before it completes, nothing was received. A partially received message is kept.
     #[doc(alias = "recv_info")]
     pub async fn recv(&mut self) -> Result<Option<Message>> {
-        // What has come of a message is not in here, so it need not be kept while a task waits.
+        // A partial message is kept by the receiver, so the waiting task needs no memory for it.
         poll_fn(|cx| {
             let mut message = Message::default();
-            self.poll_recv(cx, &mut message).map_ok(|received| received.then_some(message))
+            self.poll_recv(cx, &mut message).map_ok(|received| received.then(message))
         })
         .await
     }
 
-    /// [`recv`](Receiver::recv) into a `Vec` of the caller's, replacing what is in it; `false` is the end. See
-    /// [`crate::Receiver::recv_into`].
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
+    /// stream. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -100,44 +100,57 @@ impl Receiver {
     /// # Cancel safety
     ///
     /// That of [`recv`](Receiver::recv).
-    pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<bool> {
-        poll_fn(|cx| Message::receive_into(bytes, |message| self.poll_recv(cx, message))).await
+    pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
+        poll_fn(|cx| poll_into(bytes, |message| self.poll_recv(cx, message))).await
     }
 
-    /// [`recv`](Receiver::recv) that does not wait.
+    /// Receives one message without waiting.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
     /// [`Connection::recv`](super::Connection::recv).
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        self.with_buffers(crate::receiver::Receiver::try_recv)
+    }
+
+    /// Receives one message as [`recv_into`](Receiver::recv_into) does, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Receiver::try_recv).
+    pub fn try_recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>, TryRecvError> {
+        self.with_buffers(|half| half.try_recv_into(bytes))
+    }
+
+    fn with_buffers<T>(&mut self, receive: impl FnOnce(&mut crate::receiver::Receiver) -> T) -> T {
         buffers::with(|pool| {
             self.half.incoming.acquire(pool);
-            let result = self.half.try_recv();
+            let result = receive(&mut self.half);
             self.half.incoming.release(pool);
             result
         })
     }
 
-    /// Whether a receive has an answer, a message or the end, that is here already.
+    /// Returns true if [`recv`](Receiver::recv) would not wait because data is buffered.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.half.has_message()
     }
 
-    /// Who is at the other end.
+    /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.half.peer()
     }
 
-    /// The transport that was chosen.
+    /// Returns the transport of this connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.half.transport()
     }
 
-    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<bool>> {
+    pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
         let Self { half, readiness, .. } = self;
         let readiness = readiness.get();
         loop {
@@ -145,7 +158,7 @@ impl Receiver {
             if half.incoming.pop_buffered(&mut out.bytes) {
                 out.fds.clear();
                 budget.made_progress();
-                return Poll::Ready(Ok(true));
+                return Poll::Ready(Ok(Received::Message));
             }
             // Before the try, so that what comes after it wakes this task.
             let readable = match readiness.poll_readable(cx) {
@@ -161,7 +174,8 @@ impl Receiver {
                 half.incoming.release(pool);
                 (received, is_exhausted)
             });
-            if let Some(received) = received? {
+            let received = received?;
+            if received != Received::Empty {
                 budget.made_progress();
                 // What is known to be over need not be found out by a look. (An end that was announced stays so.)
                 if let Some(mut ready) = readable.filter(|_| is_exhausted) {
@@ -203,14 +217,30 @@ impl Receiver {
         }
         let mut message = Message::default();
         let item = match ready!(self.poll_recv(cx, &mut message)) {
-            Ok(true) => return Poll::Ready(Some(Ok(message))),
-            Ok(false) => None,
+            Ok(Received::Message) => return Poll::Ready(Some(Ok(message))),
+            Ok(Received::Closed | Received::Empty) => None,
             // It would be the same error for ever.
             Err(error) => Some(Err(error)),
         };
         self.stream_has_ended = true;
         Poll::Ready(item)
     }
+}
+
+/// Polls a receive into a `Vec` of the caller, and closes the descriptors.
+pub(super) fn poll_into(
+    bytes: &mut Vec<u8>,
+    receive: impl FnOnce(&mut Message) -> Poll<Result<Received>>,
+) -> Poll<Result<Option<usize>>> {
+    let mut is_pending = false;
+    let received = Message::receive_into(bytes, |message| match receive(message) {
+        Poll::Ready(received) => received,
+        Poll::Pending => {
+            is_pending = true;
+            Ok(Received::Empty)
+        }
+    });
+    if is_pending { Poll::Pending } else { Poll::Ready(received) }
 }
 
 impl Stream for Receiver {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
-use std::io::IoSlice;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,8 +12,8 @@ use tokio::task::coop::poll_proceed;
 
 use super::buffers;
 use crate::error::{Error, Result, TrySendError};
+use crate::payload::Payload;
 use crate::peer::Peer;
-use crate::shared_bytes::SharedBytes;
 use crate::sys::readiness::Readiness;
 use crate::transport::Transport;
 
@@ -46,11 +44,16 @@ impl Sender {
         }
     }
 
+    #[cfg(feature = "serde")]
+    pub(super) fn common(&self) -> &crate::endpoint::Common {
+        self.half.common()
+    }
+
     pub(super) fn has_fed(&mut self) -> bool {
         self.half.outgoing().pending() > 0
     }
 
-    /// Sends one message of any length from 0 to the limit. WaitSet while the channel is full.
+    /// Sends one message. Waits while the channel is full.
     ///
     /// # Errors
     ///
@@ -58,93 +61,32 @@ impl Sender {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, it has sent the message or nothing of it, and
-    /// [`messages_taken`](Sender::messages_taken) tells which. Of a message that was begun the rest is kept, and goes out before
-    /// anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection) waits in `recv`.
+    /// If the future is dropped before it completes, the message is sent or nothing of it is, and
+    /// [`messages_taken`](Sender::messages_taken) shows which. The rest of a message of which a part was sent is kept. It
+    /// goes out before anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection) waits
+    /// in `recv`.
     #[doc(alias = "send_info")]
-    pub fn send<'a>(&'a mut self, message: &'a [u8]) -> impl Future<Output = Result<()>> + Send + 'a {
-        Sending::new(self, None, Parts::One(message), &[])
+    pub fn send<'a>(&'a mut self, payload: impl Into<Payload<'a>>) -> impl Future<Output = Result<()>> + Send {
+        Sending::new(self, None, payload.into())
     }
 
-    /// [`send`](Sender::send) of one message that lies in parts, without copying them together.
+    /// Sends one message without waiting. See [`crate::Sender::try_send`].
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::send`](super::Connection::send).
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`send`](Sender::send).
-    pub async fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
-        Sending::new(self, None, Parts::Some(parts), &[]).await
-    }
-
-    /// [`send`](Sender::send) with open descriptors: the receiver finds copies of them in
-    /// [`Message::fds`](crate::Message::fds). Ours stay open, and ours to close. See [`crate::Sender::send_with_fds`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`crate::Connection::send_with_fds`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`send`](Sender::send): the descriptors go with the message or not at all.
-    pub async fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
-        self.send_fds(None, message, fds).await
-    }
-
-    /// [`send`](Sender::send) with blocks of memory, which are never copied. See [`crate::Sender::send_shared`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`crate::Connection::send_shared`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`send`](Sender::send): the blocks go with the message or not at all.
-    pub async fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
-        self.send_blocks(None, message, blocks).await
-    }
-
-    pub(super) async fn send_fds(
-        &mut self,
-        shared: Option<&Readiness>,
-        message: &[u8],
-        fds: &[BorrowedFd<'_>],
-    ) -> Result<()> {
-        self.half.check_descriptors(fds.len())?;
-        Sending::new(self, shared, Parts::One(message), fds).await
-    }
-
-    pub(super) async fn send_blocks(
-        &mut self,
-        shared: Option<&Readiness>,
-        message: &[u8],
-        blocks: &[&SharedBytes],
-    ) -> Result<()> {
-        self.half.check_blocks(blocks.len())?;
-        let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
-        Sending::new(self, shared, Parts::One(message), &fds).await
-    }
-
-    /// [`send`](Sender::send) that does not wait. See [`crate::Sender::try_send`].
-    ///
-    /// # Errors
-    ///
-    /// [`TrySendError::Full`] hands the message back, of which nothing was sent; [`TrySendError::Failed`] has the
-    /// errors of `send`.
-    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
-        let result = self.half.try_send(message);
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
+    /// of [`send`](Sender::send).
+    pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
+        let result = self.half.try_send(payload);
         self.taken += u64::from(result.is_ok());
         self.rest();
         result
     }
 
-    /// Takes a message to go with the next ones in one write: many small messages a second are an order of magnitude
-    /// faster so.
+    /// Buffers a message, to be written together with the next ones. See [`crate::Sender::feed`].
     ///
-    /// They go when 64 KiB have come together, with the next [`send`](Sender::send), or with [`flush`](Sender::flush). It
-    /// waits only when it has to write.
+    /// The buffer is written when it holds 64 KiB, with the next [`send`](Sender::send), or by [`flush`](Sender::flush).
+    /// Waits only when it has to write.
     ///
     /// # Errors
     ///
@@ -152,60 +94,62 @@ impl Sender {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send`](Sender::send): a message that was taken counts in [`messages_taken`](Sender::messages_taken).
-    pub async fn feed(&mut self, message: &[u8]) -> Result<()> {
-        self.feed_or_send(None, message).await
+    /// That of [`send`](Sender::send). A message that was buffered counts in [`messages_taken`](Sender::messages_taken).
+    pub async fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
+        self.feed_or_send(None, payload.into()).await
     }
 
-    pub(super) async fn feed_or_send(&mut self, shared: Option<&Readiness>, message: &[u8]) -> Result<()> {
-        if !self.half.has_room_to_feed(message.len()) {
-            return Sending::new(self, shared, Parts::One(message), &[]).await;
+    pub(super) async fn feed_or_send(&mut self, shared: Option<&Readiness>, payload: Payload<'_>) -> Result<()> {
+        if !self.half.has_room_to_feed(&payload) {
+            return Sending::new(self, shared, payload).await;
         }
         poll_fn(|cx| self.poll_room(shared, cx)).await?;
-        self.start(message)
+        self.start(&payload)
     }
 
-    /// Sends what was fed. WaitSet while the channel is full.
+    /// Writes all buffered messages. Waits while the channel is full.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, what was not sent stays, and goes out in order with the next call that sends.
+    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with the
+    /// next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.poll_flush_fed(None, cx)).await
     }
 
-    /// [`flush`](Sender::flush) that does not wait: `false` when something is left to send.
+    /// Writes buffered messages without waiting.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected).
-    pub fn try_flush(&mut self) -> Result<bool> {
+    /// [`TrySendError::Full`]: some bytes stay buffered. [`TrySendError::Failed`] carries the errors of
+    /// [`flush`](Sender::flush).
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         let result = self.half.try_flush();
         self.rest();
         result
     }
 
-    /// Ends this direction, after what was fed is sent; the peer receives `None` after the last message.
+    /// Writes all buffered messages, then ends this direction: the peer receives `None` after the last message.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the peer has gone before.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, the direction goes on, and what was not sent stays as with [`flush`](Sender::flush).
+    /// If the future is dropped before it completes, the direction goes on, and what was not written stays buffered.
     pub async fn finish(&mut self) -> Result<()> {
         poll_fn(|cx| self.poll_finish(None, cx)).await
     }
 
-    /// How many messages this half has taken since the connection was made: those that are on their way, or were fed and go
-    /// with the next ones. It does not say that the peer has received them.
+    /// Returns the number of messages that this half has taken since the connection was made: those that are on their way,
+    /// and those that are buffered. The peer may not have received them.
     ///
-    /// What became of a `send` that was dropped, for example by a timeout, is seen by it:
+    /// The number shows the outcome of a `send` whose future was dropped, for example by a timeout:
     ///
     /// ```
     /// # use std::time::Duration;
@@ -223,21 +167,21 @@ impl Sender {
         self.taken
     }
 
-    /// Who is at the other end.
+    /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.half.peer()
     }
 
-    /// The transport that was chosen.
+    /// Returns the transport of this connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.half.transport()
     }
 
-    /// WaitSet until less than 64 KiB wait to be sent.
+    /// Waits until less than 64 KiB wait to be sent.
     pub(super) fn poll_room(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !self.half.has_room_to_feed(0) {
+        if !self.half.has_room() {
             return self.poll_flush_fed(shared, cx);
         }
         // Who feeds without end never waits, and others want to run.
@@ -246,11 +190,11 @@ impl Sender {
     }
 
     /// Takes a message to go with the next ones. How many that may be, [`poll_room`](Self::poll_room) bounds.
-    pub(super) fn start(&mut self, message: &[u8]) -> Result<()> {
+    pub(super) fn start(&mut self, payload: &Payload<'_>) -> Result<()> {
         if self.half.outgoing().pending() == 0 {
             buffers::with(|pool| self.half.outgoing().acquire(pool));
         }
-        let result = self.half.feed_now(message);
+        let result = self.half.feed_now(payload);
         self.taken += u64::from(result.is_ok());
         result
     }
@@ -327,39 +271,18 @@ impl Sender {
     }
 }
 
-/// A message that is being sent. One future and not several in each other, because a task holds it as long as it lives.
+/// A message that is being sent. This is one future, and not several nested ones, because a task holds it while it waits.
 pub(super) struct Sending<'a> {
     sender: &'a mut Sender,
     shared: Option<&'a Readiness>,
-    parts: Parts<'a>,
-    fds: &'a [BorrowedFd<'a>],
-    /// How much of it has gone; see [`crate::backend::halves::Outgoing::try_send`].
+    payload: Payload<'a>,
+    /// The number of bytes that were sent; see [`crate::backend::halves::Outgoing::try_send`].
     sent: usize,
 }
 
-#[derive(Clone, Copy)]
-pub(super) enum Parts<'a> {
-    One(&'a [u8]),
-    Some(&'a [IoSlice<'a>]),
-}
-
-impl Parts<'_> {
-    fn with<T>(self, work: impl FnOnce(&[IoSlice<'_>]) -> T) -> T {
-        match self {
-            Self::One(part) => work(&[IoSlice::new(part)]),
-            Self::Some(parts) => work(parts),
-        }
-    }
-}
-
 impl<'a> Sending<'a> {
-    pub(super) fn new(
-        sender: &'a mut Sender,
-        shared: Option<&'a Readiness>,
-        parts: Parts<'a>,
-        fds: &'a [BorrowedFd<'a>],
-    ) -> Self {
-        Self { sender, shared, parts, fds, sent: 0 }
+    pub(super) fn new(sender: &'a mut Sender, shared: Option<&'a Readiness>, payload: Payload<'a>) -> Self {
+        Self { sender, shared, payload, sent: 0 }
     }
 }
 
@@ -367,30 +290,28 @@ impl Future for Sending<'_> {
     type Output = Result<()>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let Self { sender, shared, parts, fds, sent } = self.get_mut();
-        parts.with(|parts| {
-            if *sent == 0 {
-                sender.half.check(parts)?;
-            }
-            let result = match ready!(sender.poll_until(*shared, cx, |half| half.send_now(parts, fds, sent))) {
-                Ok(()) => Ok(()),
-                Err(error) => sender.half.give_up(parts, *sent, error),
-            };
-            // From here on nothing is left to be kept.
-            *sent = 0;
-            sender.taken += u64::from(result.is_ok());
-            Poll::Ready(result)
-        })
+        let Self { sender, shared, payload, sent } = self.get_mut();
+        if *sent == 0 {
+            sender.half.check(payload)?;
+        }
+        let result = match ready!(sender.poll_until(*shared, cx, |half| half.send_now(payload, sent))) {
+            Ok(()) => Ok(()),
+            Err(error) => sender.half.keep_rest(payload, *sent, error),
+        };
+        // From here on nothing is left to be kept.
+        *sent = 0;
+        sender.taken += u64::from(result.is_ok());
+        Poll::Ready(result)
     }
 }
 
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         if self.sent > 0 {
-            // Half a message cannot be taken back, and what comes next must not become part of it.
+            // A part of a message cannot be taken back, and the next message must not become part of it.
             let half = &mut self.sender.half;
             let timed_out = half.timed_out();
-            let kept = self.parts.with(|parts| half.give_up(parts, self.sent, timed_out));
+            let kept = half.keep_rest(&self.payload, self.sent, timed_out);
             self.sender.taken += u64::from(kept.is_ok());
         }
     }
@@ -405,7 +326,7 @@ impl<M: AsRef<[u8]>> Sink<M> for Sender {
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
-        self.get_mut().start(message.as_ref())
+        self.get_mut().start(&Payload::new(message.as_ref()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -171,7 +171,7 @@ impl ConnectionTasks {
         });
     }
 
-    /// WaitSet until all are done. When its future is dropped it can be called again.
+    /// Waits until all are done. When its future is dropped it can be called again.
     async fn finish(&mut self) {
         while let Some(task) = self.tasks.last_mut() {
             let result = task.await;

@@ -14,8 +14,8 @@ use tokio::task::coop::poll_proceed;
 
 use super::connection::{Connection, Unwatched};
 use super::registration::registration_error;
-use crate::admission::Refusals;
-use crate::error::{Error, ErrorKind, Result};
+use crate::admission::{RefusalReason, ServerStats};
+use crate::error::{Error, ErrorKind, Result, TryRecvError};
 use crate::options::ServerOptions;
 use crate::poller::ShutdownHandle;
 use crate::server::Step;
@@ -72,7 +72,7 @@ impl Server {
         ServerOptions::default().bind_tokio(address)
     }
 
-    /// WaitSet until a client has connected and was let in. Clients that are refused do not end the wait; see
+    /// Waits until a client has connected and was let in. Clients that are refused do not end the wait; see
     /// [`refused`](Server::refused).
     ///
     /// # Errors
@@ -105,7 +105,7 @@ impl Server {
         }
     }
 
-    /// WaitSet for the runtime to see that there is something to do, or not, if it has seen that before.
+    /// Waits for the runtime to see that there is something to do, or not, if it has seen that before.
     async fn readable(&self) -> Result<Ready<'_>> {
         let mut readable = pin!(self.readiness.readable());
         let mut has_waited = false;
@@ -121,18 +121,18 @@ impl Server {
         ready.map_err(|error| Error::io("accept on", format!("'{}'", self.name()), error))
     }
 
-    /// [`accept`](Server::accept) that does not wait: `None` when no client is there.
+    /// Accepts a client without waiting.
     ///
     /// # Errors
     ///
-    /// Those of `accept`.
-    pub fn try_accept(&self) -> Result<Option<Connection>> {
-        while let Some(connection) = self.blocking.try_accept()? {
-            if let Some(connection) = self.watched(connection)? {
-                return Ok(Some(connection));
+    /// [`TryRecvError::Empty`]: no client has connected. [`TryRecvError::Failed`] carries the errors of
+    /// [`accept`](Server::accept).
+    pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
+        loop {
+            if let Some(connection) = self.watched(self.blocking.try_accept()?)? {
+                return Ok(connection);
             }
         }
-        Ok(None)
     }
 
     /// A client that was let in, for the runtime. One that the system has no room to watch is turned away: the others go on.
@@ -143,8 +143,9 @@ impl Server {
                 Err(registration_error("use", half.common().object(), error))
             }
             Err(Unwatched { half, error }) => {
-                let why = format!("it cannot be watched: {error}");
-                self.blocking.admission().refuse(half.transport(), Some(half.peer().clone()), why);
+                let detail = format!("it cannot be watched: {error}");
+                let peer = Some(half.peer().clone());
+                self.blocking.admission().refuse(half.transport(), peer, RefusalReason::System, detail);
                 Ok(None)
             }
         }
@@ -185,20 +186,19 @@ impl Server {
         self.blocking.path()
     }
 
-    /// The transports on offer, best first.
+    /// Returns the transports that this server offers, best first.
     #[must_use]
-    pub fn transports(&self) -> Vec<Transport> {
+    pub fn transports(&self) -> &[Transport] {
         self.blocking.transports()
     }
 
-    /// How many clients were turned away, and why the last one.
+    /// Returns the counts of clients: accepted, connected, and refused by reason.
     #[must_use]
-    pub fn refused(&self) -> Refusals {
-        self.blocking.refused()
+    pub fn stats(&self) -> ServerStats {
+        self.blocking.stats()
     }
 }
 
-/// For waiting only; readable when `accept` has something to do.
 impl AsFd for Server {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.blocking.as_fd()

@@ -10,115 +10,34 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::connection::Connection;
-use crate::error::{Error, Result, TryRecvError};
-use crate::typed::codec::{Decoder, Encoder};
+use super::receiver::Receiver;
+use super::sender::Sender;
+use crate::error::{Error, Result, TryRecvError, TrySendError};
+use crate::typed::codec::{Decoder, Encoder, encode};
 
 impl Connection {
-    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
-    ///
-    /// Features `tokio` and `serde`.
+    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
+    /// [`Typed`].
     #[must_use]
-    pub fn typed<Sent: ?Sized, Received>(self) -> Typed<Sent, Received> {
+    pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default() }
     }
 }
 
-/// A [`Connection`] on which this side sends values of one type and receives values of another. The blocking one, which says
-/// in what format and within what bounds, is [`crate::Typed`].
+/// A [`Connection`] that sends values of the type `S` and receives values of the type `R`. The blocking one,
+/// [`crate::Typed`], documents the format and its bounds.
 ///
-/// As a [`Stream`] it gives values; as a [`Sink`] it takes them. So an RPC crate runs over it as it is: the example
-/// `tarpc` shows one. A message that is no value is an item of the stream that is an error of kind
-/// [`Encoding`](crate::ErrorKind::Encoding), and the stream goes on; any other error ends it.
-pub struct Typed<Sent: ?Sized, Received> {
+/// It is a [`Stream`] of values and a [`Sink`] for values, so RPC crates run over it: the example `tarpc` shows one. A
+/// message that is not a value is an item of the stream, an error of the kind [`Encoding`](crate::ErrorKind::Encoding),
+/// and the stream goes on. Any other error ends it.
+pub struct Typed<S: ?Sized, R> {
     connection: Connection,
-    encoder: Encoder<Sent>,
-    decoder: Decoder<Received>,
+    encoder: Encoder<S>,
+    decoder: Decoder<R>,
 }
 
-impl<Sent: Serialize + ?Sized, Received> Typed<Sent, Received> {
-    /// Sends one value. WaitSet while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding) when the value cannot be
-    /// encoded: nothing was sent, and the connection is as before.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Connection::send`].
-    pub async fn send(&mut self, value: &Sent) -> Result<()> {
-        let Self { connection, encoder, .. } = self;
-        let message = encode(encoder, value, connection)?;
-        connection.send(message).await
-    }
-
-    /// Takes a value to go with the next ones. See [`Connection::feed`].
-    ///
-    /// # Errors
-    ///
-    /// Those of `send`.
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Connection::feed`].
-    pub async fn feed(&mut self, value: &Sent) -> Result<()> {
-        let Self { connection, encoder, .. } = self;
-        let message = encode(encoder, value, connection)?;
-        connection.feed(message).await
-    }
-}
-
-fn encode<'a, Sent: Serialize + ?Sized>(
-    encoder: &'a mut Encoder<Sent>,
-    value: &Sent,
-    connection: &Connection,
-) -> Result<&'a [u8]> {
-    encoder.encode(value, connection.capabilities().message_max, connection.common())
-}
-
-impl<Sent: ?Sized, Received: DeserializeOwned> Typed<Sent, Received> {
-    /// WaitSet until a whole message has arrived, and gives its value. `None`: the other side has ended this direction,
-    /// and all of its messages were received.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding) for a message that is no
-    /// value: it is gone, and the next one can be received.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropped before it completes, it has received nothing: what has come of a message is kept.
-    pub async fn recv(&mut self) -> Result<Option<Received>> {
-        let Some(message) = self.connection.recv().await? else { return Ok(None) };
-        self.decoder.decode(&message, self.connection.common()).map(Some)
-    }
-
-    /// [`recv`](Typed::recv) that does not wait.
-    ///
-    /// # Errors
-    ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of `recv`.
-    pub fn try_recv(&mut self) -> Result<Option<Received>, TryRecvError> {
-        let Some(message) = self.connection.try_recv()? else { return Ok(None) };
-        self.decoder.decode(&message, self.connection.common()).map(Some).map_err(TryRecvError::Failed)
-    }
-}
-
-impl<Sent: ?Sized, Received> Typed<Sent, Received> {
-    /// Sends what was fed. WaitSet while the channel is full.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Connection::flush`].
-    ///
-    /// # Cancel safety
-    ///
-    /// That of [`Connection::flush`].
-    pub async fn flush(&mut self) -> Result<()> {
-        self.connection.flush().await
-    }
-
-    /// Ends sending, after what was fed is sent. See [`Connection::finish`].
+impl<S: ?Sized, R> Typed<S, R> {
+    /// Ends sending after what is buffered. See [`Connection::finish`].
     ///
     /// # Errors
     ///
@@ -131,7 +50,7 @@ impl<Sent: ?Sized, Received> Typed<Sent, Received> {
         self.connection.finish().await
     }
 
-    /// Sends what was fed, and ends the connection. See [`Connection::close`].
+    /// Writes all buffered values, and ends the connection. See [`Connection::close`].
     ///
     /// # Errors
     ///
@@ -144,39 +63,104 @@ impl<Sent: ?Sized, Received> Typed<Sent, Received> {
         self.connection.close().await
     }
 
-    /// The connection, to ask it who the peer is, and the like.
+    /// Splits the connection into its two directions, for two tasks. See [`Connection::split`].
+    #[must_use]
+    pub fn split(self) -> (TypedSender<S>, TypedReceiver<R>) {
+        let Self { connection, encoder, decoder } = self;
+        let (sender, receiver) = connection.split();
+        (TypedSender { sender, encoder }, TypedReceiver { receiver, decoder })
+    }
+
+    /// Returns the connection, for its peer, transport and capabilities.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The connection, to go on with bytes. What was fed is still to be sent, and nothing received is lost.
+    /// Returns the connection, to send and receive bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Connection {
         self.connection
     }
 }
 
-impl<Sent: ?Sized, Received: DeserializeOwned> Stream for Typed<Sent, Received> {
-    type Item = Result<Received>;
+impl<S: Serialize + ?Sized, R> Typed<S, R> {
+    /// Sends one value. Waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be
+    /// encoded. Nothing was sent then, and the connection is as before.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Connection::send`].
+    pub async fn send(&mut self, value: &S) -> Result<()> {
+        let Self { connection, encoder, .. } = self;
+        let message = encode(encoder, value, connection.common())?;
+        connection.send(message).await
+    }
 
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let Self { connection, decoder, .. } = self.get_mut();
-        let message = ready!(Pin::new(&mut *connection).poll_next(cx));
-        Poll::Ready(message.map(|message| decoder.decode(&message?, connection.common())))
+    /// Sends one value without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] returns the reference to the value. [`TrySendError::Failed`] carries the errors of
+    /// [`send`](Self::send).
+    pub fn try_send<'a>(&mut self, value: &'a S) -> Result<(), TrySendError<&'a S>> {
+        let Self { connection, encoder, .. } = self;
+        let message = encode(encoder, value, connection.common())?;
+        connection.try_send(message).map_err(|error| error.with(value))
+    }
+
+    /// Buffers a value, to be written together with the next ones. See [`Connection::feed`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Connection::send`].
+    pub async fn feed(&mut self, value: &S) -> Result<()> {
+        let Self { connection, encoder, .. } = self;
+        let message = encode(encoder, value, connection.common())?;
+        connection.feed(message).await
+    }
+
+    /// Writes all buffered values. See [`Connection::flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::flush`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Connection::flush`].
+    pub async fn flush(&mut self) -> Result<()> {
+        self.connection.flush().await
+    }
+
+    /// Writes buffered values without waiting. See [`Connection::try_flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::try_flush`].
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
+        self.connection.try_flush()
     }
 }
 
-impl<Sent: Serialize, Received> Sink<Sent> for Typed<Sent, Received> {
+impl<S: Serialize, R> Sink<S> for Typed<S, R> {
     type Error = Error;
 
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         Sink::<&[u8]>::poll_ready(Pin::new(&mut self.get_mut().connection), cx)
     }
 
-    fn start_send(self: Pin<&mut Self>, value: Sent) -> Result<()> {
+    fn start_send(self: Pin<&mut Self>, value: S) -> Result<()> {
         let Self { connection, encoder, .. } = self.get_mut();
-        let message = encode(encoder, &value, connection)?;
+        let message = encode(encoder, &value, connection.common())?;
         Pin::new(connection).start_send(message)
     }
 
@@ -189,8 +173,242 @@ impl<Sent: Serialize, Received> Sink<Sent> for Typed<Sent, Received> {
     }
 }
 
-impl<Sent: ?Sized, Received> fmt::Debug for Typed<Sent, Received> {
+impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
+    /// Receives one value. Waits until a whole message has arrived. Returns `None` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a
+    /// value of this type. The next message can be received.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Connection::recv`].
+    pub async fn recv(&mut self) -> Result<Option<R>> {
+        let Some(message) = self.connection.recv().await? else { return Ok(None) };
+        self.decoder.decode(&message, self.connection.common()).map(Some)
+    }
+
+    /// Receives one value without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<R>, TryRecvError> {
+        let Some(message) = self.connection.try_recv()? else { return Ok(None) };
+        Ok(Some(self.decoder.decode(&message, self.connection.common())?))
+    }
+}
+
+impl<S: ?Sized, R: DeserializeOwned> Stream for Typed<S, R> {
+    type Item = Result<R>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { connection, decoder, .. } = self.get_mut();
+        let message = ready!(Pin::new(&mut *connection).poll_next(cx));
+        Poll::Ready(message.map(|message| decoder.decode(&message?, connection.common())))
+    }
+}
+
+/// The sending half of a [`Typed`] connection, and a [`Sink`] for values.
+///
+/// Dropping it ends this direction: the peer receives `None` after the last value.
+pub struct TypedSender<S: ?Sized> {
+    sender: Sender,
+    encoder: Encoder<S>,
+}
+
+impl<S: ?Sized> TypedSender<S> {
+    /// Ends this direction after what is buffered. See [`Sender::finish`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::finish`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Sender::finish`].
+    pub async fn finish(&mut self) -> Result<()> {
+        self.sender.finish().await
+    }
+
+    /// Returns the half of bytes, for its peer and transport.
+    #[must_use]
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// Returns the half of bytes, to send bytes from now on.
+    #[must_use]
+    pub fn into_inner(self) -> Sender {
+        self.sender
+    }
+}
+
+impl<S: Serialize + ?Sized> TypedSender<S> {
+    /// Sends one value. Waits while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be
+    /// encoded. Nothing was sent then, and the connection is as before.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Sender::send`].
+    pub async fn send(&mut self, value: &S) -> Result<()> {
+        let Self { sender, encoder, .. } = self;
+        let message = encode(encoder, value, sender.common())?;
+        sender.send(message).await
+    }
+
+    /// Sends one value without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] returns the reference to the value. [`TrySendError::Failed`] carries the errors of
+    /// [`send`](Self::send).
+    pub fn try_send<'a>(&mut self, value: &'a S) -> Result<(), TrySendError<&'a S>> {
+        let Self { sender, encoder, .. } = self;
+        let message = encode(encoder, value, sender.common())?;
+        sender.try_send(message).map_err(|error| error.with(value))
+    }
+
+    /// Buffers a value, to be written together with the next ones. See [`Sender::feed`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](Self::send).
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Sender::send`].
+    pub async fn feed(&mut self, value: &S) -> Result<()> {
+        let Self { sender, encoder, .. } = self;
+        let message = encode(encoder, value, sender.common())?;
+        sender.feed(message).await
+    }
+
+    /// Writes all buffered values. See [`Sender::flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::flush`].
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Sender::flush`].
+    pub async fn flush(&mut self) -> Result<()> {
+        self.sender.flush().await
+    }
+
+    /// Writes buffered values without waiting. See [`Sender::try_flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::try_flush`].
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
+        self.sender.try_flush()
+    }
+}
+
+impl<S: Serialize> Sink<S> for TypedSender<S> {
+    type Error = Error;
+
+    fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Sink::<&[u8]>::poll_ready(Pin::new(&mut self.get_mut().sender), cx)
+    }
+
+    fn start_send(self: Pin<&mut Self>, value: S) -> Result<()> {
+        let Self { sender, encoder, .. } = self.get_mut();
+        let message = encode(encoder, &value, sender.common())?;
+        Pin::new(sender).start_send(message)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Sink::<&[u8]>::poll_flush(Pin::new(&mut self.get_mut().sender), cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        Sink::<&[u8]>::poll_close(Pin::new(&mut self.get_mut().sender), cx)
+    }
+}
+
+/// The receiving half of a [`Typed`] connection, and a [`Stream`] of values.
+///
+/// Dropping it ends this direction: the peer's sends fail.
+pub struct TypedReceiver<R> {
+    receiver: Receiver,
+    decoder: Decoder<R>,
+}
+
+impl<R> TypedReceiver<R> {
+    /// Returns the half of bytes, for its peer and transport.
+    #[must_use]
+    pub fn receiver(&self) -> &Receiver {
+        &self.receiver
+    }
+
+    /// Returns the half of bytes, to receive bytes from now on.
+    #[must_use]
+    pub fn into_inner(self) -> Receiver {
+        self.receiver
+    }
+}
+
+impl<R: DeserializeOwned> TypedReceiver<R> {
+    /// Receives one value. Waits until a whole message has arrived. Returns `None` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Receiver::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a
+    /// value of this type. The next message can be received.
+    ///
+    /// # Cancel safety
+    ///
+    /// That of [`Receiver::recv`].
+    pub async fn recv(&mut self) -> Result<Option<R>> {
+        let Some(message) = self.receiver.recv().await? else { return Ok(None) };
+        self.decoder.decode(&message, self.receiver.common()).map(Some)
+    }
+
+    /// Receives one value without waiting.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<R>, TryRecvError> {
+        let Some(message) = self.receiver.try_recv()? else { return Ok(None) };
+        Ok(Some(self.decoder.decode(&message, self.receiver.common())?))
+    }
+}
+
+impl<R: DeserializeOwned> Stream for TypedReceiver<R> {
+    type Item = Result<R>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { receiver, decoder, .. } = self.get_mut();
+        let message = ready!(Pin::new(&mut *receiver).poll_next(cx));
+        Poll::Ready(message.map(|message| decoder.decode(&message?, receiver.common())))
+    }
+}
+
+impl<S: ?Sized, R> fmt::Debug for Typed<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Typed").field(&self.connection).finish()
+    }
+}
+
+impl<S: ?Sized> fmt::Debug for TypedSender<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedSender").field(&self.sender).finish()
+    }
+}
+
+impl<R> fmt::Debug for TypedReceiver<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TypedReceiver").field(&self.receiver).finish()
     }
 }

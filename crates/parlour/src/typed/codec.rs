@@ -15,37 +15,37 @@ use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Makes messages of values, all in the same buffer: it grows to the longest message, and then nothing is allocated.
-pub(crate) struct Encoder<Sent: ?Sized> {
+pub(crate) struct Encoder<S: ?Sized> {
     buffer: Vec<u8>,
-    _sent: PhantomData<fn(&Sent)>,
+    _sent: PhantomData<fn(&S)>,
 }
 
-impl<Sent: ?Sized> Default for Encoder<Sent> {
+impl<S: ?Sized> Default for Encoder<S> {
     fn default() -> Self {
         Self { buffer: Vec::new(), _sent: PhantomData }
     }
 }
 
-impl<Sent: Serialize + ?Sized> Encoder<Sent> {
+impl<S: Serialize + ?Sized> Encoder<S> {
     /// The message that says `value`, of at most `message_max` bytes.
-    pub(crate) fn encode(&mut self, value: &Sent, message_max: usize, common: &Common) -> Result<&[u8]> {
+    pub(crate) fn encode(&mut self, value: &S, message_max: usize, common: &Common) -> Result<&[u8]> {
         self.buffer.clear();
         let storage = Limited { buffer: &mut self.buffer, max: message_max };
         match postcard::serialize_with_flavor(value, storage) {
             Ok(()) => Ok(&self.buffer),
             Err(postcard::Error::SerializeBufferFull) => {
                 let detail = format!("as a message it has more than the {message_max} bytes that are allowed");
-                Err(cannot_encode::<Sent>(ErrorKind::MessageTooLong, detail, common)
+                Err(cannot_encode::<S>(ErrorKind::MessageTooLong, detail, common)
                     .next("send it in parts, or raise message_max on both sides"))
             }
-            Err(reason) => Err(cannot_encode::<Sent>(ErrorKind::Encoding, reason.to_string(), common)
+            Err(reason) => Err(cannot_encode::<S>(ErrorKind::Encoding, reason.to_string(), common)
                 .next("nothing was sent; see what its Serialize does")),
         }
     }
 }
 
-fn cannot_encode<Sent: ?Sized>(kind: ErrorKind, reason: String, common: &Common) -> Error {
-    common.error(kind, "encode a message to", format!("the value is a {}; {reason}", type_name::<Sent>()))
+fn cannot_encode<S: ?Sized>(kind: ErrorKind, reason: String, common: &Common) -> Error {
+    common.error(kind, "encode a message to", format!("the value is a {}; {reason}", type_name::<S>()))
 }
 
 /// A buffer that is used again, and that ends where a message has to.
@@ -75,23 +75,23 @@ impl Flavor for Limited<'_> {
 }
 
 /// Makes values of messages, and counts the messages.
-pub(crate) struct Decoder<Received> {
+pub(crate) struct Decoder<R> {
     number: u64,
-    _received: PhantomData<fn() -> Received>,
+    _received: PhantomData<fn() -> R>,
 }
 
-impl<Received> Default for Decoder<Received> {
+impl<R> Default for Decoder<R> {
     fn default() -> Self {
         Self { number: 0, _received: PhantomData }
     }
 }
 
-impl<Received: DeserializeOwned> Decoder<Received> {
+impl<R: DeserializeOwned> Decoder<R> {
     /// The value that this message, the next one, says.
-    pub(crate) fn decode(&mut self, message: &[u8], common: &Common) -> Result<Received> {
+    pub(crate) fn decode(&mut self, message: &[u8], common: &Common) -> Result<R> {
         self.number += 1;
         decode(message).map_err(|reason| {
-            let (number, length, wanted) = (self.number, message.len(), type_name::<Received>());
+            let (number, length, wanted) = (self.number, message.len(), type_name::<R>());
             let detail = format!("message {number}, of {length} bytes, is not one {wanted}: {reason}");
             common
                 .error(ErrorKind::Encoding, "decode a message from", detail)
@@ -120,6 +120,29 @@ impl fmt::Display for Undecodable {
             Self::Surplus { bytes } => write!(f, "{bytes} bytes are left over behind it"),
         }
     }
+}
+
+/// Encodes a value as a message of the connection whose state this is.
+pub(crate) fn encode<'a, S: Serialize + ?Sized>(
+    encoder: &'a mut Encoder<S>,
+    value: &S,
+    common: &Common,
+) -> Result<&'a [u8]> {
+    encoder.encode(value, common.message_max, common)
+}
+
+/// Makes an iterator of a function that receives. It ends with `None` or with an error that ends the connection.
+pub(super) fn values<R>(mut next: impl FnMut() -> Option<Result<R>>) -> impl Iterator<Item = Result<R>> {
+    let mut ended = false;
+    std::iter::from_fn(move || {
+        let item = if ended { None } else { next() };
+        ended = match &item {
+            Some(Err(error)) => error.kind() != ErrorKind::Encoding,
+            Some(Ok(_)) => false,
+            None => true,
+        };
+        item
+    })
 }
 
 /// The value that is said by all of these bytes.

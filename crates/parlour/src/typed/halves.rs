@@ -7,25 +7,82 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::codec::{Decoder, Encoder};
+use super::codec::{Decoder, Encoder, encode, values};
 use crate::error::{Result, TryRecvError, TrySendError};
-use crate::message::Message;
+use crate::message::{Message, Received};
 use crate::receiver::Receiver;
 use crate::sender::Sender;
 use crate::wait::Deadline;
 
-/// The sending half of a [`Typed`](super::Typed) connection. Dropping it ends this direction.
-pub struct TypedSender<Sent: ?Sized> {
+/// The sending half of a [`Typed`](super::Typed) connection.
+///
+/// Dropping it ends this direction: the peer receives `None` after the last value.
+pub struct TypedSender<S: ?Sized> {
     sender: Sender,
-    encoder: Encoder<Sent>,
+    encoder: Encoder<S>,
 }
 
-impl<Sent: ?Sized> TypedSender<Sent> {
-    pub(super) fn new(sender: Sender, encoder: Encoder<Sent>) -> Self {
+impl<S: Serialize + ?Sized> TypedSender<S> {
+    /// Sends one value. Blocks while the channel is full.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be encoded.
+    /// Nothing was sent then, and the connection is as before.
+    pub fn send(&mut self, value: &S) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.sender.common())?;
+        self.sender.send(message)
+    }
+
+    /// Sends one value, and gives up after `timeout`. See [`Connection::send_timeout`](crate::Connection::send_timeout).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](TypedSender::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value was
+    /// sent.
+    pub fn send_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.sender.common())?;
+        self.sender.send_timeout(message, timeout)
+    }
+
+    /// Sends one value without blocking. See [`Connection::try_send`](crate::Connection::try_send).
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] returns the value, or the reference to it. [`TrySendError::Failed`] carries the errors of
+    /// [`send`](TypedSender::send).
+    pub fn try_send<V: Borrow<S>>(&mut self, value: V) -> Result<(), TrySendError<V>> {
+        let message = encode(&mut self.encoder, value.borrow(), self.sender.common())?;
+        self.sender.try_send(message).map_err(|error| error.with(value))
+    }
+
+    /// Buffers a value, to be written together with the next ones. See [`Connection::feed`](crate::Connection::feed).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send`](TypedSender::send).
+    pub fn feed(&mut self, value: &S) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.sender.common())?;
+        self.sender.feed(message)
+    }
+
+    /// Buffers a value as [`feed`](TypedSender::feed) does, and gives up after `timeout` when it has to write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](TypedSender::send_timeout).
+    pub fn feed_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.sender.common())?;
+        self.sender.feed_timeout(message, timeout)
+    }
+}
+
+impl<S: ?Sized> TypedSender<S> {
+    pub(super) fn new(sender: Sender, encoder: Encoder<S>) -> Self {
         Self { sender, encoder }
     }
 
-    /// See [`Typed::flush`](super::Typed::flush).
+    /// Writes all buffered values. See [`Sender::flush`].
     ///
     /// # Errors
     ///
@@ -34,16 +91,25 @@ impl<Sent: ?Sized> TypedSender<Sent> {
         self.sender.flush()
     }
 
-    /// See [`Typed::try_flush`](super::Typed::try_flush).
+    /// Writes all buffered values, and gives up after `timeout`. See [`Sender::flush_timeout`].
     ///
     /// # Errors
     ///
-    /// Those of [`Sender::flush`].
-    pub fn try_flush(&mut self) -> Result<bool> {
+    /// Those of [`Sender::flush_timeout`].
+    pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.sender.flush_timeout(timeout)
+    }
+
+    /// Writes buffered values without blocking. See [`Sender::try_flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::try_flush`].
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         self.sender.try_flush()
     }
 
-    /// See [`Sender::finish`].
+    /// Writes all buffered values, then ends sending. See [`Sender::finish`].
     ///
     /// # Errors
     ///
@@ -52,137 +118,119 @@ impl<Sent: ?Sized> TypedSender<Sent> {
         self.sender.finish()
     }
 
-    /// The half below, to ask it who the peer is, for the descriptor of a poll loop, and the like.
+    /// Ends sending, and gives up after `timeout`. See [`Sender::finish_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Sender::finish_timeout`].
+    pub fn finish_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.sender.finish_timeout(timeout)
+    }
+
+    /// Returns the half of bytes, for its peer, transport and descriptor.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// The half below, to go on with bytes.
+    /// Returns the half of bytes, to send bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Sender {
         self.sender
     }
 }
 
-impl<Sent: Serialize + ?Sized> TypedSender<Sent> {
-    /// See [`Typed::send`](super::Typed::send).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::send`](super::Typed::send).
-    pub fn send(&mut self, value: &Sent) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.sender)?;
-        self.sender.send(message)
-    }
-
-    /// See [`Typed::send_timeout`](super::Typed::send_timeout).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::send_timeout`](super::Typed::send_timeout).
-    pub fn send_timeout(&mut self, value: &Sent, timeout: Duration) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.sender)?;
-        self.sender.send_timeout(message, timeout)
-    }
-
-    /// See [`Typed::try_send`](super::Typed::try_send).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::try_send`](super::Typed::try_send).
-    pub fn try_send<V: Borrow<Sent>>(&mut self, value: V) -> Result<(), TrySendError<V>> {
-        let message = encode(&mut self.encoder, value.borrow(), &self.sender).map_err(TrySendError::Failed)?;
-        self.sender.try_send(message).map_err(|error| error.with(value))
-    }
-
-    /// See [`Sender::feed`].
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::send`](super::Typed::send).
-    pub fn feed(&mut self, value: &Sent) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.sender)?;
-        self.sender.feed(message)
-    }
-}
-
-fn encode<'a, Sent: Serialize + ?Sized>(
-    encoder: &'a mut Encoder<Sent>,
-    value: &Sent,
-    sender: &Sender,
-) -> Result<&'a [u8]> {
-    encoder.encode(value, sender.common().message_max, sender.common())
-}
-
-impl<Sent: ?Sized> fmt::Debug for TypedSender<Sent> {
+impl<S: ?Sized> fmt::Debug for TypedSender<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TypedSender").field(&self.sender).finish()
     }
 }
 
-/// The receiving half of a [`Typed`](super::Typed) connection. Dropping it ends this direction: the peer's sends fail.
-pub struct TypedReceiver<Received> {
+/// The receiving half of a [`Typed`](super::Typed) connection.
+///
+/// Dropping it ends this direction: the peer's sends fail.
+pub struct TypedReceiver<R> {
     receiver: Receiver,
-    decoder: Decoder<Received>,
+    decoder: Decoder<R>,
     message: Message,
 }
 
-impl<Received> TypedReceiver<Received> {
-    pub(super) fn new(receiver: Receiver, decoder: Decoder<Received>, message: Message) -> Self {
+impl<R: DeserializeOwned> TypedReceiver<R> {
+    /// Receives one value. Blocks until a whole message has arrived. Returns `None` at the end of the stream.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Receiver::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a value of
+    /// this type. The next message can be received.
+    pub fn recv(&mut self) -> Result<Option<R>> {
+        self.recv_until(Deadline::NEVER)
+    }
+
+    /// Receives one value, and gives up after `timeout`. A partially received message is kept.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Self::recv), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<R>> {
+        self.recv_until(Deadline::after(timeout))
+    }
+
+    fn recv_until(&mut self, deadline: Deadline) -> Result<Option<R>> {
+        match self.receiver.recv_alone(&mut self.message, deadline)? {
+            Received::Message => self.decoder.decode(&self.message, self.receiver.common()).map(Some),
+            Received::Closed | Received::Empty => Ok(None),
+        }
+    }
+
+    /// Receives one value without blocking.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<R>, TryRecvError> {
+        match self.receiver.try_recv_message(&mut self.message)? {
+            Received::Message => Ok(Some(self.decoder.decode(&self.message, self.receiver.common())?)),
+            Received::Closed | Received::Empty => Ok(None),
+        }
+    }
+
+    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item; an
+    /// error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
+    pub fn iter(&mut self) -> impl Iterator<Item = Result<R>> {
+        values(move || self.recv().transpose())
+    }
+
+    /// Returns an iterator over the values that have arrived. It ends when [`recv`](Self::recv) would block, and as
+    /// [`iter`](Self::iter) does.
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<R>> {
+        values(move || match self.try_recv() {
+            Ok(value) => value.map(Ok),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Failed(error)) => Some(Err(error)),
+        })
+    }
+}
+
+impl<R> TypedReceiver<R> {
+    pub(super) fn new(receiver: Receiver, decoder: Decoder<R>, message: Message) -> Self {
         Self { receiver, decoder, message }
     }
 
-    /// The half below, to ask it who the peer is, for the descriptor of a poll loop, and the like.
+    /// Returns the half of bytes, for its peer, transport and descriptor.
     #[must_use]
     pub fn receiver(&self) -> &Receiver {
         &self.receiver
     }
 
-    /// The half below, to go on with bytes. Nothing received is lost.
+    /// Returns the half of bytes, to receive bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Receiver {
         self.receiver
     }
 }
 
-impl<Received: DeserializeOwned> TypedReceiver<Received> {
-    /// See [`Typed::recv`](super::Typed::recv).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::recv`](super::Typed::recv).
-    pub fn recv(&mut self) -> Result<Option<Received>> {
-        self.recv_until(Deadline::NEVER)
-    }
-
-    /// See [`Typed::recv_timeout`](super::Typed::recv_timeout).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::recv_timeout`](super::Typed::recv_timeout).
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Received>> {
-        self.recv_until(Deadline::after(timeout))
-    }
-
-    fn recv_until(&mut self, deadline: Deadline) -> Result<Option<Received>> {
-        let arrived = self.receiver.recv_alone(&mut self.message, deadline)?;
-        arrived.then(|| self.decoder.decode(&self.message, self.receiver.common())).transpose()
-    }
-
-    /// See [`Typed::try_recv`](super::Typed::try_recv).
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Typed::try_recv`](super::Typed::try_recv).
-    pub fn try_recv(&mut self) -> Result<Option<Received>, TryRecvError> {
-        let arrived = self.receiver.try_recv_into(&mut self.message)?;
-        let value = arrived.then(|| self.decoder.decode(&self.message, self.receiver.common())).transpose();
-        value.map_err(TryRecvError::Failed)
-    }
-}
-
-impl<Received> fmt::Debug for TypedReceiver<Received> {
+impl<R> fmt::Debug for TypedReceiver<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TypedReceiver").field(&self.receiver).finish()
     }

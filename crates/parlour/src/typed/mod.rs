@@ -11,19 +11,18 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::codec::{Decoder, Encoder};
+use self::codec::{Decoder, Encoder, encode, values};
 pub use self::halves::{TypedReceiver, TypedSender};
 use crate::connection::Connection;
 use crate::error::{Result, TryRecvError, TrySendError};
-use crate::message::Message;
+use crate::message::{Message, Received};
 use crate::wait::Deadline;
 
 impl Connection {
-    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
-    ///
-    /// Feature `serde`.
+    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
+    /// [`Typed`].
     #[must_use]
-    pub fn typed<Sent: ?Sized, Received>(self) -> Typed<Sent, Received> {
+    pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed {
             connection: self,
             encoder: Encoder::default(),
@@ -33,29 +32,29 @@ impl Connection {
     }
 }
 
-/// A [`Connection`] on which this side sends values of one type and receives values of another.
+/// A [`Connection`] that sends values of the type `S` and receives values of the type `R`.
 ///
 /// One value is one message, in the format of [postcard](https://postcard.jamesmunns.com/wire-format): small, fast, and
-/// without names of types or fields. So both sides must mean the same types: the `Sent` of one is the `Received` of the
-/// other. A format that grows over time should be an `enum` that only gets new variants at its end.
+/// without names of types or fields. Both sides must therefore agree on the types: the `S` of one side is the `R` of the
+/// other. A format that grows over time should be an `enum` that gets new variants only at its end.
 ///
-/// # What cannot be decoded
+/// # Decoding errors
 ///
-/// A message that is no value is an error of kind [`Encoding`](crate::ErrorKind::Encoding). It says which message it was,
-/// counted from 1 since [`typed`](Connection::typed) was called, how long it was, which type it should have been, and why
-/// it is none. It has been taken out of the channel, and **the connection goes on**: whoever receives again gets the next
-/// message. Bytes behind the end of the value are such an error.
+/// A message that is not a value of the type is an error of the kind [`Encoding`](crate::ErrorKind::Encoding). The error
+/// states the number of the message, counted from 1 since [`typed`](Connection::typed) was called, its length, the
+/// expected type and the reason. The message has been taken out of the channel, and **the connection goes on**: the next
+/// receive returns the next message. Bytes behind the end of a value are such an error, too.
 ///
-/// Whatever the other side sends, memory is not allocated for elements that are only announced, and the stack is not used
-/// up: values may nest 128 deep (structs, enums, options, sequences and maps count one each, so a linked list is no good
-/// message), and a message may have 65,536 elements more than bytes. So an element of one byte that takes a thousand
-/// bytes of memory (an option of an array, say) makes a message of 16 MiB a value of 16 GiB: for such types set a lower
-/// `message_max`.
+/// No message makes the decoder allocate memory for elements that are only announced, or exhaust the stack. Values may
+/// nest 128 levels deep (a struct, enum, option, sequence or map is one level, so a linked list is not a good message).
+/// A message may have at most 65,536 elements more than it has bytes. An element of one byte may still take a thousand
+/// bytes of memory (an option of an array, for example), so that a message of 16 MiB becomes a value of 16 GiB. Set a
+/// lower `message_max` for such types.
 ///
 /// # Buffers
 ///
 /// Values are encoded into one buffer and received into another. Both are kept and grow to the longest message, so that
-/// in the end only what the values themselves hold is allocated.
+/// eventually only the values themselves allocate.
 ///
 /// # Examples
 ///
@@ -96,107 +95,127 @@ impl Connection {
 /// serving.join().unwrap()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Typed<Sent: ?Sized, Received> {
+pub struct Typed<S: ?Sized, R> {
     connection: Connection,
-    encoder: Encoder<Sent>,
-    decoder: Decoder<Received>,
+    encoder: Encoder<S>,
+    decoder: Decoder<R>,
     message: Message,
 }
 
-impl<Sent: Serialize + ?Sized, Received> Typed<Sent, Received> {
+impl<S: Serialize + ?Sized, R> Typed<S, R> {
     /// Sends one value. Blocks while the channel is full.
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding) when the value cannot be
-    /// encoded: nothing was sent, and the connection is as before.
-    pub fn send(&mut self, value: &Sent) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.connection)?;
+    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be encoded.
+    /// Nothing was sent then, and the connection is as before.
+    pub fn send(&mut self, value: &S) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.connection.common())?;
         self.connection.send(message)
     }
 
-    /// [`send`](Typed::send) that gives up after `timeout`. See [`Sender::send_timeout`](crate::Sender::send_timeout) for
-    /// what that means.
+    /// Sends one value, and gives up after `timeout`. See [`Connection::send_timeout`](crate::Connection::send_timeout).
     ///
     /// # Errors
     ///
-    /// Those of `send`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value was sent.
-    pub fn send_timeout(&mut self, value: &Sent, timeout: Duration) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.connection)?;
+    /// Those of [`send`](Typed::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value was
+    /// sent.
+    pub fn send_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.connection.common())?;
         self.connection.send_timeout(message, timeout)
     }
 
-    /// [`send`](Typed::send) that does not wait. See [`Sender::try_send`](crate::Sender::try_send).
+    /// Sends one value without blocking. See [`Connection::try_send`](crate::Connection::try_send).
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] hands the value (or the reference to it) back; [`TrySendError::Failed`] has the errors of
-    /// `send`.
-    pub fn try_send<V: Borrow<Sent>>(&mut self, value: V) -> Result<(), TrySendError<V>> {
-        let message = encode(&mut self.encoder, value.borrow(), &self.connection).map_err(TrySendError::Failed)?;
+    /// [`TrySendError::Full`] returns the value, or the reference to it. [`TrySendError::Failed`] carries the errors of
+    /// [`send`](Typed::send).
+    pub fn try_send<V: Borrow<S>>(&mut self, value: V) -> Result<(), TrySendError<V>> {
+        let message = encode(&mut self.encoder, value.borrow(), self.connection.common())?;
         self.connection.try_send(message).map_err(|error| error.with(value))
     }
 
-    /// Takes a value to go with the next ones. See [`Connection::feed`].
+    /// Buffers a value, to be written together with the next ones. See [`Connection::feed`](crate::Connection::feed).
     ///
     /// # Errors
     ///
-    /// Those of `send`.
-    pub fn feed(&mut self, value: &Sent) -> Result<()> {
-        let message = encode(&mut self.encoder, value, &self.connection)?;
+    /// Those of [`send`](Typed::send).
+    pub fn feed(&mut self, value: &S) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.connection.common())?;
         self.connection.feed(message)
+    }
+
+    /// Buffers a value as [`feed`](Typed::feed) does, and gives up after `timeout` when it has to write.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`send_timeout`](Typed::send_timeout).
+    pub fn feed_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
+        let message = encode(&mut self.encoder, value, self.connection.common())?;
+        self.connection.feed_timeout(message, timeout)
     }
 }
 
-fn encode<'a, Sent: Serialize + ?Sized>(
-    encoder: &'a mut Encoder<Sent>,
-    value: &Sent,
-    connection: &Connection,
-) -> Result<&'a [u8]> {
-    encoder.encode(value, connection.capabilities().message_max, connection.common())
-}
-
-impl<Sent: ?Sized, Received: DeserializeOwned> Typed<Sent, Received> {
-    /// Blocks until a whole message has arrived, and gives its value. `None`: the other side has ended this direction,
-    /// and all of its messages were received.
+impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
+    /// Receives one value. Blocks until a whole message has arrived. Returns `None` at the end of the stream.
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding) for a message that is no
-    /// value: it is gone, and the next one can be received.
-    pub fn recv(&mut self) -> Result<Option<Received>> {
+    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a value of
+    /// this type. The next message can be received.
+    pub fn recv(&mut self) -> Result<Option<R>> {
         self.recv_until(Deadline::NEVER)
     }
 
-    /// [`recv`](Typed::recv) that gives up after `timeout`. Part of a message that has arrived by then is kept for the
-    /// next call.
+    /// Receives one value, and gives up after `timeout`. A partially received message is kept.
     ///
     /// # Errors
     ///
-    /// Those of `recv`, and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Received>> {
+    /// Those of [`recv`](Self::recv), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<R>> {
         self.recv_until(Deadline::after(timeout))
     }
 
-    fn recv_until(&mut self, deadline: Deadline) -> Result<Option<Received>> {
-        let arrived = self.connection.recv_until(&mut self.message, deadline)?;
-        arrived.then(|| self.decoder.decode(&self.message, self.connection.common())).transpose()
+    fn recv_until(&mut self, deadline: Deadline) -> Result<Option<R>> {
+        match self.connection.recv_until(&mut self.message, deadline)? {
+            Received::Message => self.decoder.decode(&self.message, self.connection.common()).map(Some),
+            Received::Closed | Received::Empty => Ok(None),
+        }
     }
 
-    /// [`recv`](Typed::recv) that does not wait.
+    /// Receives one value without blocking.
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] when no whole message has arrived; [`TryRecvError::Failed`] has the errors of `recv`.
-    pub fn try_recv(&mut self) -> Result<Option<Received>, TryRecvError> {
-        let arrived = self.connection.try_recv_into(&mut self.message)?;
-        let value = arrived.then(|| self.decoder.decode(&self.message, self.connection.common())).transpose();
-        value.map_err(TryRecvError::Failed)
+    /// [`TryRecvError::Empty`]: no whole message has arrived. [`TryRecvError::Failed`] carries the errors of
+    /// [`recv`](Self::recv).
+    pub fn try_recv(&mut self) -> Result<Option<R>, TryRecvError> {
+        match self.connection.receiver.try_recv_message(&mut self.message)? {
+            Received::Message => Ok(Some(self.decoder.decode(&self.message, self.connection.common())?)),
+            Received::Closed | Received::Empty => Ok(None),
+        }
+    }
+
+    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item; an
+    /// error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
+    pub fn iter(&mut self) -> impl Iterator<Item = Result<R>> {
+        values(move || self.recv().transpose())
+    }
+
+    /// Returns an iterator over the values that have arrived. It ends when [`recv`](Self::recv) would block, and as
+    /// [`iter`](Self::iter) does.
+    pub fn try_iter(&mut self) -> impl Iterator<Item = Result<R>> {
+        values(move || match self.try_recv() {
+            Ok(value) => value.map(Ok),
+            Err(TryRecvError::Empty) => None,
+            Err(TryRecvError::Failed(error)) => Some(Err(error)),
+        })
     }
 }
 
-impl<Sent: ?Sized, Received> Typed<Sent, Received> {
-    /// Sends what was fed. Blocks while the channel is full.
+impl<S: ?Sized, R> Typed<S, R> {
+    /// Writes all buffered values. See [`Connection::flush`].
     ///
     /// # Errors
     ///
@@ -205,16 +224,25 @@ impl<Sent: ?Sized, Received> Typed<Sent, Received> {
         self.connection.flush()
     }
 
-    /// [`flush`](Typed::flush) that does not wait: `false` when something is left to send.
+    /// Writes all buffered values, and gives up after `timeout`. See [`Connection::flush_timeout`].
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::flush`].
-    pub fn try_flush(&mut self) -> Result<bool> {
+    /// Those of [`Connection::flush_timeout`].
+    pub fn flush_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.connection.flush_timeout(timeout)
+    }
+
+    /// Writes buffered values without blocking. See [`Connection::try_flush`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::try_flush`].
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         self.connection.try_flush()
     }
 
-    /// Ends sending, after what was fed is sent. See [`Connection::finish`].
+    /// Writes all buffered values, then ends sending. See [`Connection::finish`].
     ///
     /// # Errors
     ///
@@ -223,7 +251,16 @@ impl<Sent: ?Sized, Received> Typed<Sent, Received> {
         self.connection.finish()
     }
 
-    /// Sends what was fed, and ends the connection. See [`Connection::close`].
+    /// Ends sending, and gives up after `timeout`. See [`Connection::finish_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::finish_timeout`].
+    pub fn finish_timeout(&mut self, timeout: Duration) -> Result<()> {
+        self.connection.finish_timeout(timeout)
+    }
+
+    /// Writes all buffered values, and ends the connection. See [`Connection::close`].
     ///
     /// # Errors
     ///
@@ -232,27 +269,36 @@ impl<Sent: ?Sized, Received> Typed<Sent, Received> {
         self.connection.close()
     }
 
-    /// The two directions, for two threads. See [`Connection::split`].
+    /// Ends the connection, and gives up writing after `timeout`. See [`Connection::close_timeout`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::close_timeout`].
+    pub fn close_timeout(self, timeout: Duration) -> Result<()> {
+        self.connection.close_timeout(timeout)
+    }
+
+    /// Splits the connection into its two directions, for two threads. See [`Connection::split`].
     #[must_use]
-    pub fn split(self) -> (TypedSender<Sent>, TypedReceiver<Received>) {
+    pub fn split(self) -> (TypedSender<S>, TypedReceiver<R>) {
         let (sender, receiver) = self.connection.split();
         (TypedSender::new(sender, self.encoder), TypedReceiver::new(receiver, self.decoder, self.message))
     }
 
-    /// The connection, to ask it who the peer is, for the descriptors of a poll loop, and the like.
+    /// Returns the connection, for its peer, transport and descriptors.
     #[must_use]
     pub fn connection(&self) -> &Connection {
         &self.connection
     }
 
-    /// The connection, to go on with bytes. What was fed is still to be sent, and nothing received is lost.
+    /// Returns the connection, to send and receive bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Connection {
         self.connection
     }
 }
 
-impl<Sent: ?Sized, Received> fmt::Debug for Typed<Sent, Received> {
+impl<S: ?Sized, R> fmt::Debug for Typed<S, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Typed").field(&self.connection).finish()
     }

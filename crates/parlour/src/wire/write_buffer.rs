@@ -60,11 +60,12 @@ impl WriteBuffer {
         true
     }
 
-    /// Adds one whole frame.
-    pub(crate) fn push(&mut self, message: &[u8]) -> Result<(), TooLong> {
-        let header = frame::header(message.len()).ok_or(TooLong { length: message.len() })?;
+    /// Adds one whole frame, of a message that is given in parts.
+    pub(crate) fn push<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]> + Clone) -> Result<(), TooLong> {
+        let length = parts.clone().into_iter().map(<[u8]>::len).fold(0, usize::saturating_add);
+        let header = frame::header(length).ok_or(TooLong { length })?;
         self.push_raw(&header);
-        self.push_raw(message);
+        parts.into_iter().for_each(|part| self.push_raw(part));
         Ok(())
     }
 
@@ -132,11 +133,11 @@ mod tests {
     #[test]
     fn frames_come_out_in_order_across_partial_writes() {
         let mut write_buffer = WriteBuffer::default();
-        write_buffer.push(b"one").unwrap();
-        write_buffer.push(b"").unwrap();
+        write_buffer.push([&b"one"[..]]).unwrap();
+        write_buffer.push([&b""[..]]).unwrap();
         let mut written = write_buffer.pending()[..5].to_vec();
         assert_eq!(write_buffer.advance(5), 0);
-        write_buffer.push(b"two").unwrap();
+        write_buffer.push([&b"two"[..]]).unwrap();
         written.extend_from_slice(write_buffer.pending());
         assert_eq!(written, b"\0\0\0\x03one\0\0\0\0\0\0\0\x03two");
         assert_eq!(write_buffer.advance(20), 20 - 13, "the surplus belongs to the caller");
@@ -146,8 +147,8 @@ mod tests {
     #[test]
     fn the_rest_of_a_first_message_becomes_a_frame_of_its_own() {
         let mut write_buffer = WriteBuffer::default();
-        write_buffer.push(b"0123456789").unwrap();
-        write_buffer.push(b"next").unwrap();
+        write_buffer.push([&b"0123456789"[..]]).unwrap();
+        write_buffer.push([&b"next"[..]]).unwrap();
         write_buffer.shorten_first(4);
         assert_eq!(write_buffer.pending(), b"\0\0\0\x06456789\0\0\0\x04next");
         write_buffer.shorten_first(5);
@@ -157,7 +158,7 @@ mod tests {
     #[test]
     fn a_large_rest_is_not_kept_once_written() {
         let mut write_buffer = WriteBuffer::default();
-        write_buffer.push(&vec![7; 1 << 20]).unwrap();
+        write_buffer.push([&vec![7; 1 << 20][..]]).unwrap();
         write_buffer.advance(usize::MAX);
         assert!(write_buffer.kept.unwrap().bytes.capacity() <= 128 * 1024);
     }

@@ -64,7 +64,8 @@ fn hub(args: &Serve, inside: &Inside) -> Result<End> {
                 Ok(Event::Joined(..)) => drop(inside.fetch_add(1, Ordering::SeqCst)),
                 Ok(Event::Left(..)) => drop(inside.fetch_sub(1, Ordering::SeqCst)),
                 Ok(Event::Finished(client)) => hub.finish(client)?,
-                Ok(Event::Refused(refusal)) => eprintln!("scale: turned away: {refusal}"),
+                Ok(Event::Refused(refusal)) => eprintln!("scale: refused: {refusal}"),
+                Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(hub.close()?),
                 Err(error) => return Err(error.into()),
             }

@@ -43,7 +43,7 @@ pub(crate) fn serve(args: &DemoServer) -> anyhow::Result<()> {
 
 fn echo(mut connection: Connection) -> parlour::Result<()> {
     let mut message = Vec::new();
-    while connection.recv_into(&mut message)? {
+    while connection.recv_into(&mut message)?.is_some() {
         connection.send(&message)?;
     }
     Ok(())
@@ -82,7 +82,7 @@ fn talk_through(connection: &mut Connection, text: &Text) -> parlour::Result<Don
         done.round_trips_ns.push(u32::try_from(sent.elapsed().as_nanos()).unwrap_or(u32::MAX));
         done.messages += 1;
         done.bytes += line.len() as u64;
-        if !answered || reply != *line {
+        if answered.is_none() || reply != *line {
             done.wrong_line = Some(done.messages);
             break;
         }
@@ -99,9 +99,9 @@ fn talk_until_left(connection: &mut Connection, text: &Text) -> anyhow::Result<(
             break ("nothing to say".to_owned(), false);
         };
         match connection.send(line).and_then(|()| connection.recv_into(&mut reply)) {
-            Ok(true) if reply == *line => messages += 1,
-            Ok(true) => break ("a wrong reply".to_owned(), false),
-            Ok(false) => break ("the end of the conversation".to_owned(), true),
+            Ok(Some(_)) if reply == *line => messages += 1,
+            Ok(Some(_)) => break ("a wrong reply".to_owned(), false),
+            Ok(None) => break ("the end of the conversation".to_owned(), true),
             Err(error) => break (error.to_string(), is_a_death(error.kind())),
         }
         if messages == TALKING_AFTER {

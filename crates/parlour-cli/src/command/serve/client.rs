@@ -94,7 +94,7 @@ impl Service {
 fn echo(connection: &mut Connection) -> anyhow::Result<()> {
     let mut message = Vec::new();
     let outcome = (|| {
-        while connection.recv_into(&mut message)? {
+        while connection.recv_into(&mut message)?.is_some() {
             // Many replies go in one write; the connection sends them before it sleeps in the next receive.
             connection.feed(&message)?;
         }

@@ -58,10 +58,9 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
 
 fn take_name(args: &Serve) -> anyhow::Result<Server> {
     let options = options(args);
-    Ok(match (&args.address, &args.fd_name) {
-        (Some(address), _) => options.bind(address)?,
-        (None, Some(fd_name)) => options.bind_listen_fds_named(fd_name)?,
-        (None, None) => options.bind_listen_fds()?,
+    Ok(match &args.address {
+        Some(address) => options.bind(address)?,
+        None => options.bind_listen_fds(args.fd_name.as_deref())?,
     })
 }
 

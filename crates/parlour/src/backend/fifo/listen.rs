@@ -4,17 +4,18 @@ use std::fmt;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
 use rustix::io::{DupFlags, Errno, dup3};
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
-use crate::admission::{Admission, Permit, Rejection};
+use crate::admission::{Admission, Permit, RefusalReason, Rejection};
 use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
+use crate::backend::handshakes::{self, Handshakes};
 use crate::error::{Error, Result};
 use crate::name::NameGuard;
 use crate::name::directory::FileId;
@@ -30,15 +31,11 @@ use crate::wire::request::{self, RequestReader};
 /// What the FIFO is called until it is open.
 const FILE_NEW: &str = "fifo.new";
 
-/// The token of the well-known FIFO; those of handshakes are their number in the table plus 1.
-const REQUESTS: u32 = 0;
-
 pub(crate) struct Listener {
     requests: WellKnown,
     id: FileId,
     reader: RequestReader,
-    handshakes: Vec<Option<Handshake>>,
-    handshake_timeout: Duration,
+    handshakes: Handshakes<Handshake>,
     interest: Interest,
     admission: Arc<Admission>,
     message_max: MessageMax,
@@ -85,7 +82,6 @@ struct Handshake {
     from_client: OwnedFd,
     peer: Peer,
     permit: Permit,
-    deadline: Instant,
     acknowledged: Vec<u8>,
 }
 
@@ -98,13 +94,12 @@ impl Listener {
         let requests = WellKnown::open(directory, FILE_NEW).map_err(failed)?;
         renameat(directory, FILE_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
         let stat = fstat(&requests.reader).map_err(|errno| failed(errno.into()))?;
-        interest.add_readable(&requests.reader, REQUESTS).map_err(|errno| failed(errno.into()))?;
+        interest.add_readable(&requests.reader, handshakes::LISTENER).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             requests,
             id: FileId::of(&stat),
             reader: RequestReader::default(),
-            handshakes: std::iter::repeat_with(|| None).take(config.half_open_max).collect(),
-            handshake_timeout: config.handshake_timeout,
+            handshakes: Handshakes::new(config),
             interest,
             admission: Arc::clone(&config.admission),
             message_max: config.message_max,
@@ -117,11 +112,11 @@ impl Listener {
         token: u32,
         guard: &NameGuard,
     ) -> Result<Option<Established<Outgoing, Incoming>>> {
-        if token == REQUESTS {
+        if token == handshakes::LISTENER {
             self.read_requests(guard)?;
             return Ok(None);
         }
-        Ok(self.advance_handshake(token as usize - 1, guard))
+        Ok(self.advance_handshake(token, guard))
     }
 
     fn read_requests(&mut self, guard: &NameGuard) -> Result<()> {
@@ -137,7 +132,7 @@ impl Listener {
             match request {
                 Ok(id) => self.begin(id, guard),
                 Err(request::BadRequest) => {
-                    self.admission.refuse(Transport::Fifo, None, "somebody wrote a line that is no request");
+                    self.admission.refuse(Transport::Fifo, None, RefusalReason::Handshake, "malformed request line");
                 }
             }
         }
@@ -155,12 +150,12 @@ impl Listener {
             Ok(fifo) => fifo,
             Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, guard, &unusable),
             Err(unusable @ Unusable::Io(_)) => return self.tell_of_failure(&id, guard, &unusable),
-            Err(unusable) => return self.give_up(&id, None, &unusable.to_string(), guard),
+            Err(unusable) => return self.give_up(&id, None, unusable.reason(), &unusable.to_string(), guard),
         };
         let from_client = match open_client_fifo(guard, &id, ClientFile::ClientToServer, READ) {
             Ok(fifo) => fifo,
             Err(unusable) => {
-                self.give_up(&id, None, &unusable.to_string(), guard);
+                self.give_up(&id, None, unusable.reason(), &unusable.to_string(), guard);
                 let reason = match unusable {
                     Unusable::OutOfDescriptors(_) => Reason::Busy,
                     Unusable::Io(_) => Reason::Failed,
@@ -173,52 +168,51 @@ impl Listener {
             }
         };
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Provenance::Claim);
-        let free = self.handshakes.iter().position(Option::is_none);
-        let admitted = match free {
-            Some(number) => self.admission.admit(&peer).map(|permit| (number, permit)),
-            None => Err(Rejection::Full(format!("{} handshakes are under flavor", self.handshakes.len()))),
+        let admitted = match self.handshakes.vacant() {
+            Ok(vacant) => self.admission.admit(&peer).map(|permit| (vacant, permit)),
+            Err(detail) => Err(Rejection::Full(detail)),
         };
-        let (number, permit) = match admitted {
+        let (vacant, permit) = match admitted {
             Ok(admitted) => admitted,
             Err(rejection) => {
+                let reason = rejection.reason();
                 // Counted before the client can hear of it.
-                self.give_up(&id, Some(peer), &rejection.to_string(), guard);
-                // One that does not hear it has gone.
-                let _ = answer(&to_client, Answer::Refused(Reason::of(&rejection)), &id);
+                self.give_up(&id, Some(peer), reason, &rejection.to_string(), guard);
+                // A client that does not receive the answer has gone.
+                let _ = answer(&to_client, Answer::Refused(Reason::of(reason)), &id);
                 return;
             }
         };
-        let token = number as u32 + 1;
+        let token = vacant.token();
         let watched = self
             .interest
             .add_readable(&from_client, token)
             .and_then(|()| self.interest.add_hang_up(&to_client, token))
             .map_err(io::Error::from)
             .and_then(|()| answer(&to_client, Answer::Hello, &id));
-        let deadline = Instant::now() + self.handshake_timeout;
         let acknowledged = Vec::with_capacity(ACK_LEN);
-        let handshake = Handshake { id, to_client, from_client, peer, permit, deadline, acknowledged };
+        let handshake = Handshake { id, to_client, from_client, peer, permit, acknowledged };
         match watched {
             Ok(()) => {
                 tracing::debug!(transport = %Transport::Fifo, peer = %handshake.peer, "handshake begun");
-                self.handshakes[number] = Some(handshake);
+                self.handshakes.insert(&vacant, handshake);
             }
-            Err(error) => self.fail(handshake, &format!("it cannot be answered: {error}"), guard),
+            Err(error) => {
+                self.fail(handshake, RefusalReason::System, &format!("it cannot be answered: {error}"), guard);
+            }
         }
     }
 
-    fn advance_handshake(&mut self, number: usize, guard: &NameGuard) -> Option<Established<Outgoing, Incoming>> {
-        let place = self.handshakes.get_mut(number)?;
-        let handshake = place.as_mut()?;
-        let verdict = handshake.read_acknowledgement();
+    fn advance_handshake(&mut self, token: u32, guard: &NameGuard) -> Option<Established<Outgoing, Incoming>> {
+        let verdict = self.handshakes.get_mut(token)?.read_acknowledgement();
         if matches!(verdict, Acknowledged::NotYet) {
             return None;
         }
-        let handshake = place.take()?;
+        let handshake = self.handshakes.remove(token)?;
         match verdict {
             Acknowledged::Yes => Some(self.complete(handshake, guard)),
-            Acknowledged::No(reason) => {
-                self.fail(handshake, reason, guard);
+            Acknowledged::No(detail) => {
+                self.fail(handshake, RefusalReason::Handshake, detail, guard);
                 None
             }
             Acknowledged::NotYet => None,
@@ -239,9 +233,9 @@ impl Listener {
         establish(from_client, to_client, peer, Some(permit), self.message_max)
     }
 
-    fn fail(&mut self, handshake: Handshake, reason: &str, guard: &NameGuard) {
+    fn fail(&mut self, handshake: Handshake, reason: RefusalReason, detail: &str, guard: &NameGuard) {
         self.forget(&handshake);
-        self.give_up(&handshake.id, Some(handshake.peer), reason, guard);
+        self.give_up(&handshake.id, Some(handshake.peer), reason, detail, guard);
     }
 
     fn forget(&self, handshake: &Handshake) {
@@ -249,14 +243,14 @@ impl Listener {
         self.interest.remove(&handshake.to_client);
     }
 
-    fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: &str, guard: &NameGuard) {
+    fn give_up(&self, id: &ClientId, peer: Option<Peer>, reason: RefusalReason, detail: &str, guard: &NameGuard) {
         remove_pair(guard.clients(), id);
-        self.admission.refuse(Transport::Fifo, peer, format!("pid {}: {reason}", id.pid));
+        self.admission.refuse(Transport::Fifo, peer, reason, format!("pid {}: {detail}", id.pid));
     }
 
     /// The table of descriptors is full: tells the client so with the one that is kept back.
     fn turn_away(&mut self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
-        self.admission.refuse(Transport::Fifo, None, format!("pid {}: {unusable}", id.pid));
+        self.admission.refuse(Transport::Fifo, None, unusable.reason(), format!("pid {}: {unusable}", id.pid));
         // There is nothing to rest from: the request is gone from the FIFO.
         self.reserve.spend(Instant::now(), || {
             if let Ok(fifo) = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE) {
@@ -270,7 +264,7 @@ impl Listener {
     /// What the client reads cannot be opened, for a reason that may have passed by now: tries once more, to say so.
     fn tell_of_failure(&self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
         let again = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE);
-        self.give_up(id, None, &unusable.to_string(), guard);
+        self.give_up(id, None, unusable.reason(), &unusable.to_string(), guard);
         if let Ok(fifo) = again {
             // One that does not hear it has gone.
             let _ = answer(&fifo, Answer::Refused(Reason::Failed), id);
@@ -278,29 +272,25 @@ impl Listener {
     }
 
     pub(in crate::backend) fn knows(&self, id: &ClientId) -> bool {
-        self.handshakes.iter().flatten().any(|handshake| handshake.id.nonce == id.nonce)
+        self.handshakes.iter().any(|handshake| handshake.id.nonce == id.nonce)
     }
 
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
-        let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
-        handshakes.chain(self.reserve.rest_until()).min()
+        self.handshakes.deadline().into_iter().chain(self.reserve.rest_until()).min()
     }
 
-    /// Ends handshakes that are late. One whose acknowledgement is there in time is not, however late we come to read it.
+    /// Ends the handshakes that are late.
     pub(in crate::backend) fn expire(&mut self, guard: &NameGuard, now: Instant) {
         self.reserve.wake(now);
-        for number in 0..self.handshakes.len() {
-            let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
-            if let Some(handshake) = late {
-                self.fail(handshake, "it did not acknowledge in time", guard);
-            }
+        for handshake in self.handshakes.take_late(now) {
+            self.fail(handshake, RefusalReason::TimedOut, "it did not acknowledge in time", guard);
         }
     }
 
     /// Reads no more requests, and lets go of those whose handshakes are under way.
     pub(in crate::backend) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         let mut closed = self.requests.close_in_place(instead);
-        for handshake in self.handshakes.iter_mut().flatten() {
+        for handshake in self.handshakes.iter_mut() {
             for fd in [&mut handshake.from_client, &mut handshake.to_client] {
                 closed = closed.and(dup3(instead, fd, DupFlags::CLOEXEC).map_err(io::Error::from));
             }
@@ -316,9 +306,15 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         self.interest.remove(&self.requests.reader);
-        for handshake in self.handshakes.iter().flatten() {
+        for handshake in self.handshakes.iter() {
             self.forget(handshake);
         }
+    }
+}
+
+impl AsFd for Handshake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.from_client.as_fd()
     }
 }
 
@@ -329,16 +325,6 @@ enum Acknowledged {
 }
 
 impl Handshake {
-    fn is_late(&self, now: Instant) -> bool {
-        if self.deadline > now {
-            return false;
-        }
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds = [PollFd::new(&self.from_client, PollFlags::IN)];
-        let has_more = poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::IN);
-        !has_more
-    }
-
     /// Reads exactly the acknowledgement, so that a first message behind it stays where it is.
     fn read_acknowledgement(&mut self) -> Acknowledged {
         let mut buffer = [0; ACK_LEN];
@@ -380,6 +366,17 @@ enum Unusable {
     /// It is not what a client of ours makes.
     Wrong(String),
     Io(Errno),
+}
+
+impl Unusable {
+    fn reason(&self) -> RefusalReason {
+        match self {
+            Self::Gone => RefusalReason::Handshake,
+            Self::OutOfDescriptors(_) => RefusalReason::Descriptors,
+            Self::Wrong(_) => RefusalReason::ClientFile,
+            Self::Io(_) => RefusalReason::System,
+        }
+    }
 }
 
 impl fmt::Display for Unusable {

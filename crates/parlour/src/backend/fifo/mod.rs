@@ -12,23 +12,25 @@ use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, chmodat, mkfifoat, statat};
 use rustix::io::Errno;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
 use super::attempt::Established;
 use super::config::MessageMax;
-use super::fault::{Fault, Received};
+use super::fault::Fault;
 use super::socket_half::Read;
 use super::stream::{self, FrameReceiver};
 use crate::admission::Permit;
+use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
 use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::transport::Transport;
+use crate::wait::poll_now;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::write_buffer::WriteBuffer;
 use splice::{LARGE, SpliceBuffer, Spliced};
@@ -91,9 +93,7 @@ fn remove_pair(clients: &OwnedFd, id: &ClientId) {
 
 /// Whether the last reader of a FIFO has gone, for its write end.
 fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::from_borrowed_fd(fifo, PollFlags::empty())];
-    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-    poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP)
+    poll_now(fifo, PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
 /// Makes both directions of an open pair.

@@ -49,7 +49,7 @@ impl Handshake {
         Ok(Box::new(Self { socket, peer, own_file, mine, deadline }))
     }
 
-    /// SpinBudget for the server's memory, for its refusal, for its end and at the deadline.
+    /// Looks for the server's memory, for its refusal, for its end and at the deadline.
     pub(in crate::backend) fn step(
         self: Box<Self>,
         found: &Found,

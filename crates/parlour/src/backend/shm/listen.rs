@@ -2,19 +2,19 @@
 //! deadline.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use super::greeting::{self, HandshakeError, Reply};
 use super::{Incoming, KIND, Outgoing, establish};
-use crate::admission::{Admission, Permit};
+use crate::admission::{Admission, Permit, RefusalReason};
 use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, explain};
+use crate::backend::handshakes::{self, Handshakes};
 use crate::backend::socket::{self, Accepted};
 use crate::error::Result;
 use crate::name::NameGuard;
@@ -27,8 +27,7 @@ use crate::wire::hello::Reason;
 
 pub(crate) struct Listener {
     socket: socket::Listener,
-    handshakes: Vec<Option<Handshake>>,
-    handshake_timeout: Duration,
+    handshakes: Handshakes<Handshake>,
     interest: Interest,
     admission: Arc<Admission>,
     ring_size: usize,
@@ -40,7 +39,6 @@ struct Handshake {
     socket: OwnedFd,
     peer: Peer,
     permit: Permit,
-    deadline: Instant,
 }
 
 impl Listener {
@@ -61,8 +59,7 @@ impl Listener {
         Self {
             // It has registered itself under token 0.
             socket,
-            handshakes: std::iter::repeat_with(|| None).take(config.half_open_max).collect(),
-            handshake_timeout: config.handshake_timeout,
+            handshakes: Handshakes::new(config),
             interest,
             admission: Arc::clone(&config.admission),
             ring_size: config.ring_size,
@@ -83,9 +80,9 @@ impl Listener {
         token: u32,
         guard: &NameGuard,
     ) -> Result<Option<Established<Outgoing, Incoming>>> {
-        match token.checked_sub(1) {
-            Some(number) => Ok(self.advance_handshake(number as usize)),
-            None => self.accept(guard),
+        match token {
+            handshakes::LISTENER => self.accept(guard),
+            token => Ok(self.advance_handshake(token)),
         }
     }
 
@@ -95,8 +92,7 @@ impl Listener {
             return Ok(None);
         };
         let Accepted { socket, peer, permit } = accepted;
-        let deadline = Instant::now() + self.handshake_timeout;
-        let handshake = Handshake { socket, peer, permit, deadline };
+        let handshake = Handshake { socket, peer, permit };
         match greeting::recv_hello(&handshake.socket) {
             Ok(Reply::Nothing) => {
                 self.note(handshake);
@@ -108,26 +104,25 @@ impl Listener {
 
     /// Keeps a client whose greeting is to come.
     fn note(&mut self, handshake: Handshake) {
-        let Some(number) = self.handshakes.iter().position(Option::is_none) else {
-            let why = format!("{} handshakes are under flavor", self.handshakes.len());
-            return self.give_up(handshake, Reason::Busy, &why);
+        let vacant = match self.handshakes.vacant() {
+            Ok(vacant) => vacant,
+            Err(detail) => return self.refuse(handshake, RefusalReason::Limit, &detail),
         };
-        match self.interest.add_readable(&handshake.socket, number as u32 + 1) {
+        match self.interest.add_readable(&handshake.socket, vacant.token()) {
             Ok(()) => {
                 tracing::debug!(transport = %Transport::Shm, peer = %handshake.peer, "handshake begun");
-                self.handshakes[number] = Some(handshake);
+                self.handshakes.insert(&vacant, handshake);
             }
-            Err(errno) => self.give_up(handshake, Reason::Failed, &format!("it cannot be waited for: {errno}")),
+            Err(errno) => self.refuse(handshake, RefusalReason::System, &format!("it cannot be waited for: {errno}")),
         }
     }
 
-    fn advance_handshake(&mut self, number: usize) -> Option<Established<Outgoing, Incoming>> {
-        let place = self.handshakes.get_mut(number)?;
-        let reply = greeting::recv_hello(&place.as_ref()?.socket);
+    fn advance_handshake(&mut self, token: u32) -> Option<Established<Outgoing, Incoming>> {
+        let reply = greeting::recv_hello(&self.handshakes.get_mut(token)?.socket);
         if matches!(reply, Ok(Reply::Nothing)) {
             return None;
         }
-        let handshake = place.take()?;
+        let handshake = self.handshakes.remove(token)?;
         self.interest.remove(&handshake.socket);
         self.complete(handshake, reply)
     }
@@ -141,31 +136,31 @@ impl Listener {
         let theirs = match reply {
             Ok(Reply::Hello(theirs)) => theirs,
             Ok(Reply::End | Reply::Nothing) => {
-                self.give_up(handshake, Reason::Denied, "it went away during the handshake");
+                self.refuse(handshake, RefusalReason::Handshake, "it went away during the handshake");
                 return None;
             }
             Ok(Reply::Refused(_)) => {
-                self.give_up(handshake, Reason::Denied, "its greeting is one of servers");
+                self.refuse(handshake, RefusalReason::Handshake, "its greeting is one of servers");
                 return None;
             }
             Err(HandshakeError::Io(error)) => {
                 let why = format!("its greeting cannot be received: {}", explain(&error));
-                self.give_up(handshake, reason_of(&error), &why);
+                self.refuse(handshake, reason_of(&error), &why);
                 return None;
             }
             Err(bad) => {
-                self.give_up(handshake, Reason::Denied, &bad.to_string());
+                self.refuse(handshake, RefusalReason::Handshake, &bad.to_string());
                 return None;
             }
         };
         let answered = self.answer(&handshake.socket);
-        let Handshake { socket, peer, permit, deadline } = handshake;
+        let Handshake { socket, peer, permit } = handshake;
         let failed = |error: io::Error| format!("it cannot be answered: {}", explain(&error));
         let mine = match answered {
             Ok(mine) => mine,
             Err(error) => {
                 let reason = reason_of(&error);
-                self.give_up(Handshake { socket, peer, permit, deadline }, reason, &failed(error));
+                self.refuse(Handshake { socket, peer, permit }, reason, &failed(error));
                 return None;
             }
         };
@@ -175,7 +170,7 @@ impl Listener {
                 Some(established)
             }
             Err(error) => {
-                self.admission.refuse(Transport::Shm, Some(peer), failed(error));
+                self.admission.refuse(Transport::Shm, Some(peer), reason_of(&error), failed(error));
                 None
             }
         }
@@ -187,9 +182,9 @@ impl Listener {
         Ok(mine)
     }
 
-    fn give_up(&self, handshake: Handshake, reason: Reason, why: &str) {
-        greeting::refuse(&handshake.socket, reason);
-        self.admission.refuse(Transport::Shm, Some(handshake.peer), why);
+    fn refuse(&self, handshake: Handshake, reason: RefusalReason, detail: &str) {
+        greeting::refuse(&handshake.socket, Reason::of(reason));
+        self.admission.refuse(Transport::Shm, Some(handshake.peer), reason, detail);
     }
 
     pub(in crate::backend) fn note_queue_drained(&mut self, now: Instant) {
@@ -197,47 +192,37 @@ impl Listener {
     }
 
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
-        let handshakes = self.handshakes.iter().flatten().map(|handshake| handshake.deadline);
-        handshakes.chain(self.socket.deadline()).min()
+        self.handshakes.deadline().into_iter().chain(self.socket.deadline()).min()
     }
 
-    /// Ends handshakes that are late. One whose greeting is there in time is not, however late we come to hear it.
+    /// Ends the handshakes that are late.
     pub(in crate::backend) fn expire(&mut self, now: Instant) -> Result<()> {
-        for number in 0..self.handshakes.len() {
-            let late = self.handshakes[number].take_if(|handshake| handshake.is_late(now));
-            if let Some(handshake) = late {
-                self.interest.remove(&handshake.socket);
-                self.give_up(handshake, Reason::Busy, "it did not say hello in time");
-            }
+        for handshake in self.handshakes.take_late(now) {
+            self.interest.remove(&handshake.socket);
+            self.refuse(handshake, RefusalReason::TimedOut, "it did not say hello in time");
         }
         self.socket.expire(now)
     }
 }
 
-/// What a client is told whom this keeps out.
-fn reason_of(error: &io::Error) -> Reason {
+/// Returns the reason of a refusal that this error causes.
+fn reason_of(error: &io::Error) -> RefusalReason {
     match Errno::from_io_error(error) {
-        Some(errno) if Reserve::is_for(errno) => Reason::Busy,
-        _ => Reason::Failed,
+        Some(errno) if Reserve::is_for(errno) => RefusalReason::Descriptors,
+        _ => RefusalReason::System,
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        for handshake in self.handshakes.iter().flatten() {
+        for handshake in self.handshakes.iter() {
             self.interest.remove(&handshake.socket);
         }
     }
 }
 
-impl Handshake {
-    fn is_late(&self, now: Instant) -> bool {
-        if self.deadline > now {
-            return false;
-        }
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds = [PollFd::from_borrowed_fd(self.socket.as_fd(), PollFlags::IN)];
-        let has_more = poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::IN);
-        !has_more
+impl AsFd for Handshake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }

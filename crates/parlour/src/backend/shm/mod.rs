@@ -19,20 +19,21 @@ pub(super) mod listen;
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice, IoSliceMut};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::net::{Shutdown, SocketType, shutdown, sockopt};
 
 use super::attempt::Established;
 use super::config::MessageMax;
-use super::fault::{Fault, LostFds, Received};
+use super::fault::{Fault, LostFds};
 use super::socket::Kind;
 use super::socket_half::{Half, Read};
 use super::stream::{self, FrameReceiver};
 use crate::admission::Permit;
+use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::peer::Peer;
 use crate::shm::mapping::{Mapped, Mapping, Mappings};
@@ -40,6 +41,7 @@ use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
+use crate::wait::poll_now;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::write_buffer::WriteBuffer;
 
@@ -90,7 +92,6 @@ fn establish(
         half: sending,
         filler_len: filler_len as u32,
         socket_is_full: false,
-        finished: false,
     };
     Ok(Established { outgoing, incoming, peer, permit })
 }
@@ -141,7 +142,6 @@ pub(crate) struct Outgoing {
     filler_len: u32,
     /// It is the socket, and not the ring, that has no room.
     socket_is_full: bool,
-    finished: bool,
 }
 
 impl Outgoing {
@@ -226,7 +226,6 @@ impl Outgoing {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        self.finished = true;
         peer_state(&self.half).send_no_more();
         self.half.end()
     }
@@ -235,8 +234,8 @@ impl Outgoing {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> Option<&Arc<Socket>> {
-        (!self.finished).then(|| self.half.fd())
+    pub(super) fn fd(&self) -> &Arc<Socket> {
+        self.half.fd()
     }
 }
 
@@ -483,10 +482,6 @@ impl Incoming {
     pub(super) fn fd(&self) -> &Arc<Socket> {
         self.half.fd()
     }
-
-    pub(super) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        self.half.peer_pidfd()
-    }
 }
 
 /// What was in the socket.
@@ -532,7 +527,5 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
 
 /// Whether both directions have ended: the peer has gone, and not only finished sending.
 fn is_hung_up(half: &Half<Shared>) -> bool {
-    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut fds = [PollFd::new(half, PollFlags::empty())];
-    poll(&mut fds, Some(&no_wait)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
+    poll_now(half.as_fd(), PollFlags::empty()).contains(PollFlags::HUP)
 }

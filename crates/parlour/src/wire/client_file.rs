@@ -1,15 +1,15 @@
-//! What a client's own files are called while it connects: `<pid>-<nonce>.<kind>`.
+//! Names of the files that a client creates while it connects: `<pid>-<nonce>.<kind>`.
 
 use super::nonce::Nonce;
 
-/// The first part of a client's file names: its process id, for people, and its nonce.
+/// The stem of a client's file names: the client's process id, for human readers, and its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientId {
     pub(crate) pid: u32,
     pub(crate) nonce: Nonce,
 }
 
-/// Which of a client's files.
+/// The kind of a client's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientFile {
     /// The FIFO from the server to the client.
@@ -31,13 +31,13 @@ impl ClientFile {
 }
 
 impl ClientId {
-    /// The name of one of this client's files, without a directory.
+    /// Returns the name of one of this client's files, without a directory.
     pub(crate) fn file_name(&self, file: ClientFile) -> String {
         format!("{}-{}.{}", self.pid, self.nonce, file.extension())
     }
 
-    /// Reads such a name back. There is one spelling only, so a name that parses is the one that
-    /// [`file_name`](Self::file_name) gives.
+    /// Parses a name that [`file_name`](Self::file_name) returned. Each name has exactly one spelling: a name that
+    /// parses is equal to the one that [`file_name`](Self::file_name) returns.
     pub(crate) fn parse(file_name: &str) -> Option<(Self, ClientFile)> {
         let (stem, extension) = file_name.split_once('.')?;
         let file = [ClientFile::ServerToClient, ClientFile::ClientToServer, ClientFile::Socket]
@@ -49,7 +49,7 @@ impl ClientId {
     }
 }
 
-/// A process id in its one decimal spelling: no sign, no leading zero, within what a kernel hands out.
+/// Parses a process id in its only decimal spelling: no sign, no leading zero, and in the range that a kernel assigns.
 pub(crate) fn parse_pid(text: &[u8]) -> Option<u32> {
     match text {
         [b'1'..=b'9', rest @ ..] if rest.len() < 10 && rest.iter().all(u8::is_ascii_digit) => {

@@ -1,60 +1,65 @@
-//! Bytes in, messages out.
+//! A decoder that splits a byte stream into messages.
 
 use super::frame::{self, HEADER_LEN, TooLong};
 
-/// How much one read may bring. Small messages are taken many at a time from one read; above 64 KiB the cost of a
-/// system call no longer matters, and a message of that length with its header is to come with one.
+/// The number of bytes that one read may return. One read returns many small messages. Above 64 KiB the cost of a
+/// system call is negligible, but one read should return a whole message of that length with its header.
 const BUFFER_LEN: usize = EXPECTED_MAX + 4096;
 
-/// How much the first reads may bring: a connection over which little goes need not have the whole buffer zeroed.
+/// The number of bytes that the first reads may return. A connection with little traffic then never zeroes the whole
+/// buffer.
 const FIRST_LEN: usize = 4096;
 
-/// Up to which length a message is copied without a call.
+/// The maximum length of a message that is copied without a function call.
 const SHORT: usize = 64;
 
-/// From which length on a message is expected to be followed by one of the same length, and how much of that is read to
-/// where it belongs. Measured: below, copying it costs less than one more space does.
+/// The minimum length of a message after which the decoder expects another one of the same length, and the maximum
+/// number of bytes of it that are read directly into the memory of the message. Measured: below the minimum, a copy
+/// costs less than one more buffer in the read.
 const EXPECTED_MIN: usize = 16 * 1024;
 const EXPECTED_MAX: usize = 64 * 1024;
 
-/// How far ahead of the bytes that have arrived a long message's memory may be. So a peer that announces 16 MiB and
-/// sends nothing costs at most this much.
+/// The memory that may be allocated for a long message before any of its bytes have arrived. A peer that announces 16
+/// MiB and sends nothing therefore costs at most this much. Above this, the memory is at most twice the bytes that have
+/// arrived.
 const AHEAD_MAX: usize = 1024 * 1024;
 
-/// Turns a byte stream into messages, for every transport that is a byte stream.
+/// Splits a byte stream into messages. Every transport that is a byte stream uses it.
 ///
-/// The contract, in three cases, of [`next`](Decoder::next):
-/// - a whole message is there: it is moved to the caller's `Vec`, `Ok(true)`;
-/// - it is not there yet: `Ok(false)`; read into [`spaces`](Decoder::spaces), tell [`filled`](Decoder::filled) how
-///   much, ask again;
-/// - the announced length is over the limit: `Err`, now and ever after, and nothing was allocated for it.
+/// [`next`](Decoder::next) has three outcomes:
+/// - `Ok(true)`: a whole message has arrived and was moved to the caller's `Vec`.
+/// - `Ok(false)`: no whole message has arrived. The caller reads into [`spaces`](Decoder::spaces), passes the number of
+///   bytes read to [`filled`](Decoder::filled), and calls `next` again.
+/// - `Err`: the announced length exceeds the limit. Every later call returns the same error. Nothing was allocated for
+///   the message.
 ///
-/// Messages that fit the buffer are copied out of it. A longer one is assembled in a `Vec` of its own, into which the
-/// reads go directly, and which changes places with the caller's when it is complete: no copy, and no allocation once
-/// both are large enough. So is one of 16 KiB or more that follows one of its length: then the decoder has it read there
-/// before it has seen the header, and puts right what turns out otherwise.
+/// Messages that fit in the buffer are copied out of it. A longer message is assembled in a separate `Vec` into which
+/// the reads go directly. When the message is complete, this `Vec` is swapped with the caller's: this copies nothing,
+/// and allocates nothing once both are large enough. A message of 16 KiB or more that follows one of the same length is
+/// handled like this, too: the decoder has its bytes read into the separate `Vec` before it has seen the header, and
+/// corrects the placement if the message has another length.
 #[derive(Debug)]
 pub(crate) struct Decoder {
     length_max: usize,
-    /// Empty until the first read, then `FIRST_LEN` bytes, and `BUFFER_LEN` once a read has filled these or a message does
-    /// not fit them. Of them `start..end` are not yet taken.
+    /// Empty until the first read, then `FIRST_LEN` bytes, and `BUFFER_LEN` bytes after a read has filled it or when a
+    /// message does not fit. Bytes `start..end` are not yet consumed.
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// The message that does not fit the buffer. The `Vec` is longer than what has arrived: its bytes are initialised
-    /// ahead, and once, however often it is used.
+    /// The message that does not fit in the buffer. The `Vec` is longer than the bytes that have arrived: its bytes are
+    /// initialised in advance, and only once, even if it is reused.
     long: Vec<u8>,
     long_filled: usize,
     long_len: Option<usize>,
-    /// `long` is the memory of the caller, who has what was there before.
+    /// True if `long` is the caller's memory and the caller has the previous memory of `long`.
     has_taken: bool,
-    /// How much of the next message is expected, if it is one that is read to where it belongs; else 0.
+    /// The expected number of bytes of the next message if it is to be read directly into its own memory, otherwise 0.
     expected: usize,
-    /// How much room for it the last `spaces` had.
+    /// The size of the space that the last `spaces` offered for the expected message.
     offered: usize,
-    /// Headers have a bit for a mark.
+    /// True if headers have a bit for a mark.
     has_marks: bool,
-    /// The frame that is in `long`, or was given last, has one.
+    /// True if the frame in `long`, or the frame that was returned last, has a mark.
     is_marked: bool,
 }
 
@@ -76,13 +81,14 @@ impl Decoder {
         }
     }
 
-    /// Headers are those of [`frame::marked_header`], too. Elsewhere these announce a length over any limit.
+    /// Accepts headers of [`frame::marked_header`] as well. Without this, a marked header announces a length above any
+    /// limit.
     pub(crate) fn with_marks(mut self) -> Self {
         self.has_marks = true;
         self
     }
 
-    /// This one for another connection: as good as new, but for the memory, which stays up to a bound.
+    /// Resets this decoder for another connection. It keeps its memory up to a bound.
     pub(crate) fn renewed(mut self, length_max: usize) -> Self {
         self.long.truncate(AHEAD_MAX);
         self.long.shrink_to_fit();
@@ -90,11 +96,12 @@ impl Decoder {
         Self { buffer: self.buffer, long: self.long, expected, ..Self::new(length_max) }
     }
 
-    /// Moves the next whole message into `out`, replacing what is there.
+    /// Moves the next whole message into `out` and replaces the content of `out`.
     ///
-    /// When there is none yet, the memory of `out` may be taken for a long one that is to come: where all of it comes before
-    /// the caller gives up, one buffer is used over and over, which stays in the processor's cache, and not two in turn. Who
-    /// gives up has it back with [`give_memory_back`](Decoder::give_memory_back), unless something has come.
+    /// If no whole message has arrived, this may take the memory of `out` for a long message that follows. If all of
+    /// that message arrives before the caller gives up, one buffer is used repeatedly and stays in the processor's
+    /// cache, instead of two in turn. A caller that gives up gets the memory back from
+    /// [`give_memory_back`](Decoder::give_memory_back), unless bytes have arrived in it.
     pub(crate) fn next(&mut self, out: &mut Vec<u8>) -> Result<bool, TooLong> {
         if self.next_short(out) {
             return Ok(true);
@@ -121,7 +128,7 @@ impl Decoder {
         }
         self.is_marked = self.has_marks && frame::is_marked(self.buffer[self.start]);
         let body = &self.buffer[self.start + HEADER_LEN..self.end];
-        // One with a mark: the others were taken above.
+        // This is a message with a mark: `next_short` has returned all others.
         if let Some(message) = body.get(..length) {
             out.clear();
             out.extend_from_slice(message);
@@ -141,21 +148,22 @@ impl Decoder {
         Ok(false)
     }
 
-    /// [`next`](Decoder::next) of what most messages are: short, here as a whole, and without a mark. `false` says nothing
-    /// about others.
+    /// Does the same as [`next`](Decoder::next) for the most frequent kind of message: short, completely buffered, and
+    /// without a mark. `false` has no meaning for other messages.
     #[inline]
     pub(crate) fn next_short(&mut self, out: &mut Vec<u8>) -> bool {
         let Some((header, behind)) = self.buffer[self.start..self.end].split_first_chunk::<HEADER_LEN>() else {
             return false;
         };
-        // With a mark it is over any limit.
+        // With a mark, the length exceeds any limit.
         let length = frame::length(*header);
         let Some(message) = behind.get(..length).filter(|_| length <= self.length_max && self.long_len.is_none())
         else {
             return false;
         };
         out.clear();
-        // As many bytes each time, which is a move or two and no call, and what is not the message's is cut off again.
+        // A copy of constant length compiles to one or two moves without a call. The bytes behind the message are
+        // truncated.
         match self.buffer[self.start + HEADER_LEN..].first_chunk::<SHORT>() {
             Some(chunk) if length <= SHORT && out.capacity() >= SHORT => {
                 out.extend_from_slice(chunk);
@@ -169,7 +177,7 @@ impl Decoder {
         true
     }
 
-    /// Whether [`next`](Decoder::next) has an answer, a message or an error, without more bytes.
+    /// Returns true if [`next`](Decoder::next) would return a message or an error without more bytes.
     pub(crate) fn has_next(&self) -> bool {
         match (self.long_len, self.announced()) {
             (Some(length), _) => self.long_filled == length,
@@ -178,8 +186,9 @@ impl Decoder {
         }
     }
 
-    /// How many more bytes it takes until [`next`](Decoder::next) has an answer, where the stream goes on with `coming`,
-    /// of which a header's worth is enough. While that does not complete the header, it is what the header lacks.
+    /// Returns the number of further bytes until [`next`](Decoder::next) returns a message or an error, if the stream
+    /// continues with `coming`. The first four bytes of `coming` suffice. If `coming` does not complete the header,
+    /// returns the number of bytes that the buffered header lacks.
     pub(crate) fn missing(&self, coming: &[u8]) -> usize {
         if self.has_next() {
             return 0;
@@ -197,7 +206,7 @@ impl Decoder {
         }
     }
 
-    /// How many frames have begun here that [`next`](Decoder::next) has not given yet.
+    /// Returns the number of frames that have begun and that [`next`](Decoder::next) has not returned yet.
     pub(crate) fn begun(&self) -> usize {
         let mut begun = usize::from(self.long_len.is_some());
         let mut rest = &self.buffer[self.start..self.end];
@@ -209,13 +218,13 @@ impl Decoder {
         begun
     }
 
-    /// Whether the stream may end here without tearing a message.
+    /// Returns true if the stream may end here without truncating a message.
     pub(crate) fn is_at_boundary(&self) -> bool {
         self.long_len.is_none() && self.start == self.end
     }
 
-    /// Where the next bytes of the stream go, in this order; the first is never empty. Call it when
-    /// [`next`](Decoder::next) has said `Ok(false)`.
+    /// Returns the spaces for the next bytes of the stream, in order. The first is never empty. Call this after
+    /// [`next`](Decoder::next) has returned `Ok(false)`.
     pub(crate) fn spaces(&mut self) -> [&mut [u8]; 3] {
         if self.buffer.is_empty() {
             self.buffer = vec![0; FIRST_LEN];
@@ -223,7 +232,7 @@ impl Decoder {
         if let Some(length) = self.long_len {
             grow(&mut self.long, self.long_filled, length);
             let target = self.long.len().min(length);
-            // Only behind the end of this message may the next one begin.
+            // The next message may begin only behind the end of this message.
             let ahead = if target == length { &mut self.buffer[..] } else { &mut [] };
             return [&mut self.long[self.long_filled..target], ahead, &mut []];
         }
@@ -232,7 +241,7 @@ impl Decoder {
             grow(&mut self.long, 0, self.expected);
             self.offered = self.expected;
             let (header, behind) = self.buffer.split_at_mut(HEADER_LEN);
-            // If it turns out otherwise, all of it has to fit the buffer.
+            // If the message has another length, all bytes must fit in the buffer.
             let behind_len = behind.len() - self.offered;
             return [header, &mut self.long[..self.offered], &mut behind[..behind_len]];
         }
@@ -248,7 +257,7 @@ impl Decoder {
         [&mut self.buffer[self.end..], &mut [], &mut []]
     }
 
-    /// Notes that the first `count` bytes of [`spaces`](Decoder::spaces) now hold bytes of the stream.
+    /// Records that the first `count` bytes of [`spaces`](Decoder::spaces) now contain bytes of the stream.
     pub(crate) fn filled(&mut self, count: usize) {
         if self.offered > 0 {
             return self.filled_as_expected(count);
@@ -262,7 +271,7 @@ impl Decoder {
         self.end = (self.end + count - here).min(self.buffer.len());
     }
 
-    /// [`filled`](Decoder::filled) where the next message was expected to go to its own memory.
+    /// Does the same as [`filled`](Decoder::filled) if the last `spaces` offered the memory of an expected message.
     fn filled_as_expected(&mut self, count: usize) {
         let offered = std::mem::take(&mut self.offered);
         let header = count.min(HEADER_LEN);
@@ -270,7 +279,7 @@ impl Decoder {
         let behind = (count - header - body).min(self.buffer.len() - HEADER_LEN - offered);
         (self.start, self.end) = (0, header);
         match self.announced() {
-            // All that went there belongs to it, and perhaps more.
+            // All bytes that were read there belong to this message. More of it may be in the buffer.
             Some(length) if (body..=self.length_max).contains(&length) => {
                 self.is_marked = self.has_marks && frame::is_marked(self.buffer[0]);
                 let more = behind.min(length - body);
@@ -281,7 +290,8 @@ impl Decoder {
                 self.end = HEADER_LEN + behind;
                 self.consume(HEADER_LEN + more);
             }
-            // It is shorter, or too long, or its header is still to come: all of it as it came, and as usual.
+            // The message is shorter or too long, or its header is incomplete: restore the order of the bytes in the
+            // buffer.
             _ => {
                 self.expected = 0;
                 self.buffer.copy_within(HEADER_LEN..HEADER_LEN + behind, HEADER_LEN + body);
@@ -291,7 +301,7 @@ impl Decoder {
         }
     }
 
-    /// Takes the caller's memory for a long message, if it is the larger.
+    /// Takes the caller's memory for a long message if it is larger than `long`.
     fn take_memory(&mut self, out: &mut Vec<u8>) {
         if out.len() > self.long.len() {
             std::mem::swap(&mut self.long, out);
@@ -299,7 +309,7 @@ impl Decoder {
         }
     }
 
-    /// Gives back to the caller the memory that [`next`](Decoder::next) has taken, if nothing has come to it.
+    /// Gives the caller back the memory that [`next`](Decoder::next) has taken, if no bytes have arrived in it.
     pub(crate) fn give_memory_back(&mut self, out: &mut Vec<u8>) {
         if self.has_taken && self.long_len.is_none() {
             std::mem::swap(&mut self.long, out);
@@ -307,14 +317,14 @@ impl Decoder {
         }
     }
 
-    /// Notes the length of a message that is given, for the next one.
+    /// Records the length of a returned message to predict the length of the next one.
     #[inline]
     fn note_length(&mut self, length: usize) {
         self.has_taken = false;
         self.expected = if length < EXPECTED_MIN { 0 } else { length.min(EXPECTED_MAX) };
     }
 
-    /// The length in the header at `start`, once it is there.
+    /// Returns the length in the header at `start`, or `None` if the header is incomplete.
     fn announced(&self) -> Option<usize> {
         let header = self.buffer[self.start..self.end].first_chunk::<HEADER_LEN>()?;
         Some(self.length_of(*header))
@@ -324,12 +334,13 @@ impl Decoder {
         if self.has_marks { frame::length_beside_mark(header) } else { frame::length(header) }
     }
 
-    /// Whether the frame that [`next`](Decoder::next) gave last had a mark.
+    /// Returns true if the frame that [`next`](Decoder::next) returned last had a mark.
     pub(crate) fn was_marked(&self) -> bool {
         self.is_marked
     }
 
-    /// Bytes that the frame at `start` takes in the buffer, as far as that is known.
+    /// Returns the number of bytes that the frame at `start` takes in the buffer. If its header is incomplete, returns
+    /// the length of the header.
     fn needed(&self) -> usize {
         HEADER_LEN + self.announced().unwrap_or(0)
     }
@@ -344,15 +355,15 @@ impl Decoder {
     }
 }
 
-/// Makes room in `long` for a message of `length` bytes of which `filled` have arrived: all of it when that is not far
-/// ahead, else twice what has arrived.
+/// Enlarges `long` for a message of `length` bytes of which `filled` have arrived: to the whole length if that is not
+/// far ahead, otherwise to twice the bytes that have arrived, but at least to `AHEAD_MAX`.
 fn grow(long: &mut Vec<u8>, filled: usize, length: usize) {
     if long.len() > filled && long.len() >= length.min(AHEAD_MAX) {
         return;
     }
     let target = length.min(filled.saturating_mul(2).max(AHEAD_MAX));
     if long.is_empty() {
-        // A fresh allocation comes zeroed from the kernel, so that untouched pages cost nothing.
+        // The kernel provides a new allocation zeroed, so untouched pages cost nothing.
         *long = vec![0; target];
     } else if long.len() < target {
         long.resize(target, 0);
@@ -368,7 +379,7 @@ mod tests {
         [&frame::header(message.len()).unwrap(), message].concat()
     }
 
-    /// Feeds `stream` in pieces of the given sizes (over and over) and collects the messages.
+    /// Feeds `stream` in pieces of the given sizes, repeated cyclically, and collects the messages.
     fn decode(decoder: &mut Decoder, stream: &[u8], sizes: &[usize]) -> Result<Vec<Vec<u8>>, TooLong> {
         let mut messages = Vec::new();
         let mut rest = stream;
@@ -414,13 +425,13 @@ mod tests {
             let error = decode(&mut decoder, &length.to_be_bytes(), &[4]).unwrap_err();
             assert_eq!(error.length, length as usize);
             assert_eq!(decoder.long.capacity(), 0);
-            assert!(decoder.has_next(), "the error is there to be taken");
-            assert_eq!(decoder.next(&mut Vec::new()), Err(error), "and stays");
+            assert!(decoder.has_next(), "`next` would return the error");
+            assert_eq!(decoder.next(&mut Vec::new()), Err(error), "the error is permanent");
         }
     }
 
     #[test]
-    fn who_gives_up_has_the_memory_back_unless_something_has_come() {
+    fn give_memory_back_returns_the_memory_unless_bytes_have_arrived() {
         let message = vec![7; 20_000];
         let mut decoder = Decoder::new(1 << 20);
         let mut out = Vec::new();
@@ -435,23 +446,23 @@ mod tests {
             decoder.filled(bytes.len());
         };
         let frame = frame_of(&message);
-        // (The first read is short.)
+        // The first read is short, because the buffer has `FIRST_LEN` bytes.
         for part in [&frame[..4000], &frame[4000..]] {
             receive(&mut decoder, &mut out, part);
         }
         assert!(decoder.next(&mut out).unwrap());
         let of_caller = out.as_ptr();
         assert!(!decoder.next(&mut out).unwrap());
-        assert_ne!(out.as_ptr(), of_caller, "it is taken for what is expected");
+        assert_ne!(out.as_ptr(), of_caller, "the decoder took it for the expected message");
         decoder.give_memory_back(&mut out);
         assert_eq!((out.as_ptr(), out.len()), (of_caller, message.len()));
         decoder.give_memory_back(&mut out);
-        assert_eq!(out.as_ptr(), of_caller, "once");
+        assert_eq!(out.as_ptr(), of_caller, "the memory is returned only once");
 
         receive(&mut decoder, &mut out, &frame[..10_000]);
         assert!(!decoder.next(&mut out).unwrap());
         decoder.give_memory_back(&mut out);
-        assert_ne!(out.as_ptr(), of_caller, "half a message is in it");
+        assert_ne!(out.as_ptr(), of_caller, "it contains half a message");
         receive(&mut decoder, &mut out, &frame[10_000..]);
         assert!(decoder.next(&mut out).unwrap());
         assert_eq!((&out, out.as_ptr()), (&message, of_caller));
@@ -479,7 +490,7 @@ mod tests {
     }
 
     #[test]
-    fn long_messages_of_one_size_change_places_without_allocating() {
+    fn long_messages_of_one_size_are_swapped_without_allocating() {
         let stream = frame_of(&[9; 300_000]);
         let mut decoder = Decoder::new(1 << 20);
         let mut out = Vec::new();
@@ -501,10 +512,10 @@ mod tests {
         assert_eq!(seen.len(), 1, "one buffer is enough");
     }
 
-    /// A read that ends with a message makes the decoder expect one like it, and then others come, as much of them with one
-    /// read as there is room for.
+    /// A read that ends with a message makes the decoder expect another message of the same length. Other messages then
+    /// follow, and each read returns as many of their bytes as fit.
     #[test]
-    fn what_is_not_as_expected_is_put_right() {
+    fn a_message_of_an_unexpected_length_is_decoded_correctly() {
         const EXPECTED: usize = 20_000;
         let message = |length: usize, seed: usize| (0..length).map(|at| (at * 31 + seed) as u8).collect::<Vec<u8>>();
         for length in [0, 5, EXPECTED - 1, EXPECTED, EXPECTED + 1, EXPECTED_MAX, BUFFER_LEN, 300_000] {
@@ -514,7 +525,7 @@ mod tests {
                 assert_eq!(decode(&mut decoder, &frame_of(&first), &[1 << 20]), Ok(vec![first]));
                 let messages = [message(length, 2), message(7, 3), message(30_000, 4)];
                 let stream: Vec<u8> = messages.iter().flat_map(|message| frame_of(message)).collect();
-                // The first read of them, and then the rest.
+                // The size of the first read, then of all others.
                 let mut sizes = vec![step];
                 sizes.resize(64, 1 << 20);
                 let got = decode(&mut decoder, &stream, &sizes);
@@ -522,7 +533,7 @@ mod tests {
                 assert!(decoder.is_at_boundary());
             }
         }
-        // Nor is one that is too long taken for it.
+        // A message that is too long is not mistaken for the expected one either.
         let mut decoder = Decoder::new(EXPECTED);
         decode(&mut decoder, &frame_of(&message(EXPECTED, 1)), &[1 << 20]).unwrap();
         let error = decode(&mut decoder, &frame_of(&message(EXPECTED + 1, 2)), &[1 << 20]).unwrap_err();
@@ -530,7 +541,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_is_told_at_every_split_point() {
+    fn missing_is_exact_at_every_split_point() {
         let messages: [Vec<u8>; 3] = [b"first".to_vec(), Vec::new(), vec![3; 100_000]];
         for message in messages {
             let stream = frame_of(&message);
@@ -555,7 +566,7 @@ mod tests {
                 prop_oneof![
                     0usize..10,
                     4000usize..5000,
-                    // Several of one length, and shorter and longer ones next to them.
+                    // Several messages of one length, and shorter and longer ones in between.
                     Just(20_000usize),
                     Just(65_536usize),
                     16_000usize..17_000,

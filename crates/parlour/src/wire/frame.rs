@@ -1,19 +1,19 @@
-//! The frame of a message on a byte stream: four bytes of big-endian length, then that many bytes.
+//! The frame of a message on a byte stream: a big-endian length of four bytes, then that many bytes.
 
-/// Bytes before the message.
+/// Length of the header in front of a message, in bytes.
 pub(crate) const HEADER_LEN: usize = 4;
 
-/// The longest message that any limit may allow: 2 GiB - 1. Other implementations of this framing (Python's
-/// `multiprocessing.connection`) give the lengths above it another meaning.
+/// The greatest message length that a limit may allow: 2 GiB - 1. Other implementations of this framing (Python's
+/// `multiprocessing.connection`) give greater lengths another meaning.
 pub(crate) const MESSAGE_MAX: usize = i32::MAX as usize;
 
-/// A length that is over the receiver's limit; raised before anything is allocated.
+/// A length above the receiver's limit. It is reported before any memory is allocated for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong {
     pub(crate) length: usize,
 }
 
-/// The header of a message of `length` bytes, or `None` above what 31 bits can say.
+/// Returns the header of a message of `length` bytes, or `None` if `length` does not fit in 31 bits.
 #[inline]
 pub(crate) fn header(length: usize) -> Option<[u8; HEADER_LEN]> {
     if length > MESSAGE_MAX {
@@ -22,28 +22,28 @@ pub(crate) fn header(length: usize) -> Option<[u8; HEADER_LEN]> {
     u32::try_from(length).ok().map(u32::to_be_bytes)
 }
 
-/// The length that a header announces.
+/// Returns the length that a header announces.
 #[inline]
 pub(crate) fn length(header: [u8; HEADER_LEN]) -> usize {
     u32::from_be_bytes(header) as usize
 }
 
-/// The bit that the lengths of messages leave free.
+/// The bit that the length of a message never uses.
 const MARK: u8 = 0x80;
 
-/// The header of a message of `length` bytes with a mark, for transports whose two ends are both ours.
+/// Returns the header of a message of `length` bytes with a mark. Only for transports on which both ends are parlour.
 pub(crate) fn marked_header(length: usize) -> Option<[u8; HEADER_LEN]> {
     let mut header = header(length)?;
     header[0] |= MARK;
     Some(header)
 }
 
-/// Whether a header that begins with this byte has a mark.
+/// Returns true if a header that begins with this byte has a mark.
 pub(crate) fn is_marked(first: u8) -> bool {
     first & MARK != 0
 }
 
-/// The length that a header announces, where it may have a mark.
+/// Returns the length that a header announces, without its mark if it has one.
 pub(crate) fn length_beside_mark(mut header: [u8; HEADER_LEN]) -> usize {
     header[0] &= !MARK;
     length(header)

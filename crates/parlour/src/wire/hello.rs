@@ -1,33 +1,33 @@
-//! The rest of the FIFO handshake: the server's answer and the client's acknowledgement.
+//! The second part of the FIFO handshake: the server's answer and the client's acknowledgement.
 //!
-//! Each is one line that carries the nonce, so that nothing of another handshake can be taken for it:
+//! Each is one line that contains the nonce, so that a line of another handshake cannot be mistaken for it:
 //! `parlour1 hello <nonce>\n`, `parlour1 refused <nonce> <reason>\n`, `parlour1 ack <nonce>\n`.
 
 use super::nonce::Nonce;
 use super::request::MAGIC;
 
-/// The longest answer; the reason is one of those in [`Reason`].
+/// The maximum length of an answer. Its reason is a variant of [`Reason`].
 pub(crate) const ANSWER_LEN_MAX: usize = 96;
 
-/// Bytes of an acknowledgement, newline included: always the same, so that the server reads exactly these and the first
-/// message stays in the FIFO.
+/// Length of an acknowledgement in bytes, including the newline. It is constant, so that the server reads exactly these
+/// bytes and the first message stays in the FIFO.
 pub(crate) const ACK_LEN: usize = MAGIC.len() + "ack ".len() + Nonce::TEXT_LEN + 1;
 
-/// What a server answers to a request.
+/// A server's answer to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Hello,
     Refused(Reason),
 }
 
-/// Why a server refuses a client.
+/// The reason for which a server rejects a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Reason {
-    /// The server's policy does not let this client in.
+    /// The server's policy does not admit this client.
     Denied,
     /// A limit on connections or handshakes is reached.
     Busy,
-    /// Something that the server needs for letting it in failed, through no fault of the client's.
+    /// An operation that the server needs to admit the client failed. The client is not the cause.
     Failed,
 }
 
@@ -43,7 +43,7 @@ impl Reason {
     }
 }
 
-/// The server's answer to the request with this nonce.
+/// Returns the server's answer to the request with this nonce.
 pub(crate) fn encode_answer(answer: Answer, nonce: &Nonce) -> Vec<u8> {
     match answer {
         Answer::Hello => format!("{MAGIC}hello {nonce}\n"),
@@ -52,7 +52,7 @@ pub(crate) fn encode_answer(answer: Answer, nonce: &Nonce) -> Vec<u8> {
     .into_bytes()
 }
 
-/// Parses an answer without its newline; `None` when it is not an answer to this nonce.
+/// Parses an answer without its newline. Returns `None` if the line is not an answer to this nonce.
 pub(crate) fn parse_answer(line: &[u8], nonce: &Nonce) -> Option<Answer> {
     let line = std::str::from_utf8(line).ok()?.strip_prefix(MAGIC)?;
     let (verb, rest) = line.split_once(' ')?;
@@ -73,7 +73,7 @@ pub(crate) fn parse_answer(line: &[u8], nonce: &Nonce) -> Option<Answer> {
     }
 }
 
-/// The client's acknowledgement.
+/// Returns the client's acknowledgement.
 pub(crate) fn encode_ack(nonce: &Nonce) -> Vec<u8> {
     format!("{MAGIC}ack {nonce}\n").into_bytes()
 }
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_somebody_else_is_no_answer() {
+    fn an_answer_to_another_nonce_is_rejected() {
         let line = encode_answer(Answer::Hello, &Nonce::from_bytes([1; 16]));
         assert_eq!(parse_answer(&line[..line.len() - 1], &Nonce::from_bytes([2; 16])), None);
     }

@@ -1,7 +1,7 @@
-//! The bytes on the wire, without I/O: nothing in here sees a descriptor, a path that exists, or a clock.
+//! Wire formats, without I/O. No file in this module uses a descriptor, an existing path or a clock.
 //!
-//! Everything that a peer sent is parsed here and nowhere else, so this is what the property tests and the fuzzers
-//! drive. `docs/wire.md` describes the formats for people.
+//! All bytes that a peer sent are parsed in this module and nowhere else. The property tests and the fuzzers therefore
+//! drive this module. `docs/wire.md` specifies the formats.
 #![forbid(unsafe_code)]
 
 pub(crate) mod client_file;

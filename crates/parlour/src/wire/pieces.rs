@@ -1,16 +1,16 @@
-//! Messages on a transport that keeps datagrams apart: one byte, then a message or a piece of one.
+//! Messages on a transport that preserves datagram boundaries: a marker byte, then a message or a piece of one.
 
 use super::frame::TooLong;
 
-/// The most bytes of a message in one datagram. Up to about here a datagram is faster than pieces; beyond, the kernel's
-/// memory for one datagram becomes hard to get.
+/// The maximum number of bytes of a message in one datagram. Up to about this size one datagram is faster than pieces.
+/// Beyond it, the kernel's allocation for one datagram becomes likely to fail.
 pub(crate) const PIECE_MAX: usize = 1024 * 1024;
 
-/// From which length on a message is expected to be followed by one of the same length. Measured: below, copying it costs
-/// less than one more space does.
+/// The minimum length of a message after which another one of the same length is expected. Measured: below it, a copy
+/// costs less than one more buffer in the read.
 const EXPECTED_MIN: usize = 16 * 1024;
 
-/// How much memory for a long message is kept for another connection.
+/// The maximum size of a long message's memory that is kept for another connection.
 const KEPT_MAX: usize = 1024 * 1024;
 
 /// The byte in front of a piece.
@@ -18,7 +18,7 @@ const KEPT_MAX: usize = 1024 * 1024;
 pub(crate) enum Marker {
     /// The message ends with this datagram.
     Last,
-    /// The next datagram goes on with the same message.
+    /// The next datagram continues the same message.
     More,
 }
 
@@ -35,34 +35,35 @@ impl Marker {
     }
 }
 
-/// What a datagram was.
+/// The effect of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Took {
-    /// It completed a message, which is in the caller's `Vec`.
+    /// The datagram completed a message, which is in the caller's `Vec`.
     Message,
-    /// A piece of a longer one.
+    /// The datagram contained a piece of a longer message.
     Piece,
 }
 
-/// What is wrong with a datagram. It ends the connection.
+/// A protocol violation in a datagram. It ends the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BadPiece {
-    /// The message is over the limit. `length` is what has come of it, and the rest is not waited for.
+    /// The message exceeds the limit. `length` is the number of bytes that have arrived. The receiver does not wait for
+    /// the rest.
     TooLong(TooLong),
-    /// The first byte is none of ours.
+    /// The first byte is not a valid marker.
     Marker,
 }
 
-/// Puts messages together again.
+/// Assembles messages from pieces.
 #[derive(Debug)]
 pub(crate) struct Assembler {
     length_max: usize,
-    /// The pieces so far of a message that did not fit one datagram, and room for the next piece.
+    /// The pieces so far of a message that did not fit in one datagram, and space for the next piece.
     long: Vec<u8>,
     long_filled: usize,
-    /// How long the next message is expected to be: as long as the last one.
+    /// The expected length of the next message: the length of the last one.
     expected: usize,
-    /// There was a piece, and not the last.
+    /// True if a piece has arrived and the last one has not.
     is_open: bool,
 }
 
@@ -71,7 +72,7 @@ impl Assembler {
         Self { length_max, long: Vec::new(), long_filled: 0, expected: 0, is_open: false }
     }
 
-    /// Makes this one as good as new for another connection; the memory stays, up to a bound.
+    /// Resets this assembler for another connection. It keeps its memory up to a bound.
     pub(crate) fn renew(&mut self, length_max: usize) {
         self.length_max = length_max;
         self.long.truncate(KEPT_MAX);
@@ -81,11 +82,11 @@ impl Assembler {
         self.is_open = false;
     }
 
-    /// Room for the next piece where it belongs, if it is as long as is expected; what is beyond goes elsewhere. Empty when
-    /// it is to be short.
+    /// Returns the space for the next piece at its final position, if the piece has the expected length. Bytes beyond
+    /// it must be read elsewhere. The space is empty if a short piece is expected.
     ///
-    /// The memory of `out` may be taken for it, so that one buffer is used over and over, which stays in the processor's
-    /// cache, and not two in turn.
+    /// This may take the memory of `out` for the space. One buffer is then used repeatedly and stays in the processor's
+    /// cache, instead of two in turn.
     pub(crate) fn space(&mut self, out: &mut Vec<u8>) -> &mut [u8] {
         let room = self.expected.saturating_sub(self.long_filled).min(PIECE_MAX);
         if room < EXPECTED_MIN {
@@ -96,7 +97,7 @@ impl Assembler {
         }
         let end = self.long_filled + room;
         if self.long.is_empty() {
-            // Zeroed by the kernel where it is fresh.
+            // The kernel provides a new allocation zeroed.
             self.long = vec![0; end];
         } else if self.long.len() < end {
             self.long.resize(end, 0);
@@ -104,8 +105,8 @@ impl Assembler {
         &mut self.long[self.long_filled..end]
     }
 
-    /// Takes one datagram without its marker: the first `placed` bytes are in the [`space`](Assembler::space), and the rest
-    /// is here. A message that it completes goes into `out`, replacing what is there.
+    /// Consumes one datagram without its marker. The first `placed` bytes are in the [`space`](Assembler::space), the
+    /// others are in `rest`. If the datagram completes a message, the message replaces the content of `out`.
     pub(crate) fn take(&mut self, marker: u8, placed: usize, rest: &[u8], out: &mut Vec<u8>) -> Result<Took, BadPiece> {
         let marker = Marker::parse(marker).ok_or(BadPiece::Marker)?;
         let length = self.long_filled + placed + rest.len();
@@ -116,7 +117,7 @@ impl Assembler {
             out.clear();
             out.extend_from_slice(rest);
         } else {
-            // One in pieces that was not expected is put together in the caller's memory, too.
+            // An unexpected message in pieces is assembled in the caller's memory as well.
             if !self.is_open && placed == 0 && out.len() > self.long.len() {
                 std::mem::swap(&mut self.long, out);
             }
@@ -129,7 +130,7 @@ impl Assembler {
                 self.is_open = true;
                 return Ok(Took::Piece);
             }
-            // The two change places, so that with messages of one size nothing is allocated any more.
+            // The two vectors are swapped, so that messages of one size cause no further allocation.
             std::mem::swap(&mut self.long, out);
         }
         self.long_filled = 0;
@@ -138,7 +139,7 @@ impl Assembler {
         Ok(Took::Message)
     }
 
-    /// Whether the connection may end here without tearing a message.
+    /// Returns true if the connection may end here without truncating a message.
     pub(crate) fn is_at_boundary(&self) -> bool {
         !self.is_open
     }
@@ -165,7 +166,7 @@ mod tests {
         assert_eq!(out, b"");
     }
 
-    /// As a receiver does: what fits the space goes there, the rest elsewhere.
+    /// Emulates a receiver: the bytes that fit go into the space, the others elsewhere.
     fn receive(assembler: &mut Assembler, marker: u8, piece: &[u8], out: &mut Vec<u8>) -> Result<Took, BadPiece> {
         let space = assembler.space(out);
         let placed = space.len().min(piece.len());
@@ -174,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_of_one_length_go_where_they_belong() {
+    fn messages_of_one_length_are_read_into_their_final_memory() {
         let mut assembler = Assembler::new(1 << 20);
         let mut out = Vec::new();
         let mut seen = std::collections::HashSet::new();

@@ -1,16 +1,16 @@
-//! What a client writes into the server's FIFO: `parlour1 <pid> <nonce> <crc32>\n`.
+//! The request that a client writes into the server's FIFO: `parlour1 <pid> <nonce> <crc32>\n`.
 
 use super::client_file::{ClientId, parse_pid};
 use super::nonce::Nonce;
 
-/// What each line of the FIFO handshake begins with.
+/// The prefix of each line of the FIFO handshake.
 pub(crate) const MAGIC: &str = "parlour1 ";
 
-/// The longest line that can be a request: the magic, ten digits of pid, the nonce, eight digits of checksum, two
-/// spaces and the newline. Far below the 512 bytes that POSIX lets every pipe take at once.
+/// The maximum length of a request: the magic, ten digits of process id, the nonce, eight digits of checksum, two
+/// spaces and the newline. This is far below the 512 bytes that every pipe accepts atomically according to POSIX.
 const LINE_MAX: usize = MAGIC.len() + 10 + 1 + Nonce::TEXT_LEN + 1 + 8 + 1;
 
-/// The request line of a client, newline included.
+/// Returns the request line of a client, including the newline.
 pub(crate) fn encode(id: &ClientId) -> Vec<u8> {
     let body = format!("{MAGIC}{} {}", id.pid, id.nonce);
     let checksum = crc32fast::hash(body.as_bytes());
@@ -19,8 +19,8 @@ pub(crate) fn encode(id: &ClientId) -> Vec<u8> {
 
 /// Parses one line without its newline.
 ///
-/// Only what follows the last magic counts: so when somebody leaves half a line in the FIFO, the honest request that
-/// lands behind it on the same line is still served. The checksum says that it is whole.
+/// Only the bytes from the last magic on are parsed. If another writer left a partial line in the FIFO, an honest
+/// request that follows on the same line is still served. The checksum confirms that the request is complete.
 fn parse(line: &[u8]) -> Option<ClientId> {
     let begin = line.windows(MAGIC.len()).rposition(|window| window == MAGIC.as_bytes())?;
     let line = &line[begin..];
@@ -37,23 +37,23 @@ fn split_last_space(text: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&text[..space], &text[space + 1..]))
 }
 
-/// Finds the requests in the bytes that come out of the server's FIFO.
+/// Finds the requests in the bytes that the server reads from its FIFO.
 ///
-/// Many writers share that FIFO. Whatever they write, this keeps at most one line's worth of bytes and finds its feet
-/// again at the next newline.
+/// Many writers share that FIFO. For any input, this keeps at most one line's worth of bytes and resynchronises at the
+/// next newline.
 #[derive(Debug, Default)]
 pub(crate) struct RequestReader {
     line: Vec<u8>,
-    /// The current line is too long to be a request; only its last `LINE_MAX` bytes are kept.
+    /// The current line is too long to be a request. Only its last `LINE_MAX` bytes are kept.
     overlong: bool,
 }
 
-/// A line that is no request.
+/// A malformed request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadRequest;
 
 impl RequestReader {
-    /// Takes the next bytes and calls `found` for each line that they complete.
+    /// Consumes the next bytes and calls `found` for each line that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8], mut found: impl FnMut(Result<ClientId, BadRequest>)) {
         for piece in bytes.split_inclusive(|&c| c == b'\n') {
             let (piece, ended) = match piece.split_last() {
@@ -66,7 +66,7 @@ impl RequestReader {
                 self.line.drain(..self.line.len() - LINE_MAX);
             }
             if ended {
-                // An empty line is what somebody writes to make sure that a new line begins; it is no offence.
+                // A writer may send an empty line to make sure that a new line begins. It is not an error.
                 if !self.line.is_empty() || self.overlong {
                     found(parse(&self.line).ok_or(BadRequest));
                 }
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_costs_nobody_else_a_request() {
+    fn a_malformed_line_does_not_affect_the_next_request() {
         for junk in [&b"hello\n"[..], b"parlour1 1 x y\n", b"\xff\xfe\n", &[b'x'; 100_000], b"parlour1 12"] {
             let stream = [junk, b"\n", &encode(&id(9))].concat();
             let found = read(&stream, 4096);

@@ -1,4 +1,4 @@
-//! The handshake of `shm`: one datagram in each direction, of one size, before there is any shared memory.
+//! The handshake of `shm`: one datagram of fixed size in each direction, before any memory is shared.
 //!
 //! ```text
 //!  0         8      9      10       12         16          24
@@ -6,41 +6,43 @@
 //!  | parlour1| kind |reason| layout | features | ring size |
 //!  +---------+------+------+--------+----------+-----------+
 //! ```
-//! Numbers are big-endian. The layout and the features are those of the memory; the bytes in it are in the order of the
-//! machine, which both sides share.
+//! Numbers are big-endian. The layout and the features describe the shared memory. Words in that memory have the byte
+//! order of the machine, which both sides share.
 
 use super::hello::Reason;
 
-/// Bytes of the datagram.
+/// Length of the datagram in bytes.
 pub(crate) const HELLO_LEN: usize = 24;
 
-/// The smallest and the largest ring that either side may choose, in bytes. Below, one `feed` would not fit; above, a
-/// peer could make us map what nobody needs.
+/// The minimum and the maximum size of a ring in bytes. In a smaller ring one `feed` would not fit. With a larger one,
+/// a peer could make this process map memory that serves no purpose.
 pub(crate) const RING_SIZE_MIN: usize = 64 * 1024;
 pub(crate) const RING_SIZE_MAX: usize = 64 * 1024 * 1024;
 
 const MAGIC: &[u8; 8] = b"parlour1";
 
-/// The layout of the memory that docs/shm.md describes.
+/// The layout of the memory that docs/shm.md specifies.
 const LAYOUT: u16 = 1;
 
-/// Additions that a side knows of. What both know of is on; a bit that is not known is passed over. There are none yet.
+/// Extensions that this side supports. An extension is active if both sides support it. Unknown bits are ignored. No
+/// extension is defined yet.
 const FEATURES: u32 = 0;
 
-/// What one side says to the other.
+/// A greeting of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Greeting {
-    /// The memory that comes along has a ring of this size.
+    /// The datagram carries memory with a ring of this size.
     Hello { ring_size: usize },
-    /// The server does not let the client in. No memory comes along.
+    /// The server does not admit the client. The datagram carries no memory.
     Refused(Reason),
 }
 
-/// What is wrong with a datagram that is no greeting.
+/// The reason for which a datagram is not a valid greeting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadGreeting(pub(crate) &'static str);
 
-/// Whether a ring may have this size. A power of two, so that free-running positions stay right when they wrap.
+/// Returns true if a ring may have this size. The size must be a power of two, so that free-running positions remain
+/// correct when they wrap.
 pub(crate) fn is_ring_size(size: usize) -> bool {
     size.is_power_of_two() && (RING_SIZE_MIN..=RING_SIZE_MAX).contains(&size)
 }
@@ -64,24 +66,24 @@ impl Greeting {
     }
 
     pub(crate) fn parse(datagram: &[u8]) -> Result<Self, BadGreeting> {
-        let bytes: &[u8; HELLO_LEN] = datagram.try_into().map_err(|_| BadGreeting("it has another length"))?;
+        let bytes: &[u8; HELLO_LEN] = datagram.try_into().map_err(|_| BadGreeting("it has the wrong length"))?;
         let [m0, m1, m2, m3, m4, m5, m6, m7, kind, reason, l0, l1, _, _, _, _, ring_size @ ..] = *bytes;
         if [m0, m1, m2, m3, m4, m5, m6, m7] != *MAGIC {
-            return Err(BadGreeting("it does not begin as a greeting does"));
+            return Err(BadGreeting("it does not begin with the magic bytes of a greeting"));
         }
         if u16::from_be_bytes([l0, l1]) != LAYOUT {
-            return Err(BadGreeting("its memory has a layout that this version does not know"));
+            return Err(BadGreeting("its memory has a layout that this version does not support"));
         }
         let ring_size = u64::from_be_bytes(ring_size);
         match (kind, reason, ring_size) {
             (1, 0, size) => match usize::try_from(size) {
                 Ok(ring_size) if is_ring_size(ring_size) => Ok(Self::Hello { ring_size }),
-                _ => Err(BadGreeting("its ring has a size that none may have")),
+                _ => Err(BadGreeting("its ring has an invalid size")),
             },
             (2, 1, 0) => Ok(Self::Refused(Reason::Denied)),
             (2, 2, 0) => Ok(Self::Refused(Reason::Busy)),
             (2, 3, 0) => Ok(Self::Refused(Reason::Failed)),
-            _ => Err(BadGreeting("it says what has no meaning")),
+            _ => Err(BadGreeting("its kind, reason and ring size do not match")),
         }
     }
 }
@@ -107,14 +109,14 @@ mod tests {
     }
 
     #[test]
-    fn features_that_are_not_known_are_passed_over() {
+    fn unknown_features_are_ignored() {
         let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
         bytes[12..16].fill(0xff);
         assert_eq!(Greeting::parse(&bytes), Ok(Greeting::Hello { ring_size: 1 << 20 }));
     }
 
     #[test]
-    fn every_other_value_of_the_bytes_in_front_is_refused() {
+    fn every_other_value_of_the_first_twelve_bytes_is_rejected() {
         let hello = Greeting::Hello { ring_size: 1 << 20 }.encode();
         for place in 0..12 {
             for value in (0..=u8::MAX).filter(|&value| value != hello[place]) {
@@ -133,7 +135,7 @@ mod tests {
         }
 
         #[test]
-        fn only_sizes_that_a_ring_may_have_are_taken(size in any::<u64>()) {
+        fn only_valid_ring_sizes_are_accepted(size in any::<u64>()) {
             let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
             bytes[16..].copy_from_slice(&size.to_be_bytes());
             let is_right = usize::try_from(size).is_ok_and(is_ring_size);

@@ -1,19 +1,19 @@
-//! Frames that are on their way out.
+//! A buffer of frames to be written.
 
 use super::frame::{self, HEADER_LEN, TooLong};
 
-/// Framed bytes that the kernel has not taken yet, in order.
+/// Framed bytes that the kernel has not accepted yet, in order.
 ///
-/// It holds small messages that [`feed`](crate::Connection::feed) gathers into one write, and the rest of a message of
-/// which the kernel took only a part.
+/// This contains small messages that [`feed`](crate::Connection::feed) gathers for one write, and the rest of a message
+/// after a partial write.
 ///
-/// One that keeps nothing is a null pointer: a program may have ten thousand of them.
+/// An empty buffer is a null pointer, because a program may have ten thousand of them.
 #[derive(Debug, Default)]
 pub(crate) struct WriteBuffer {
     kept: Option<Box<Storage>>,
 }
 
-/// The memory of an outbox.
+/// The memory of a write buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Storage {
     bytes: Vec<u8>,
@@ -21,22 +21,22 @@ pub(crate) struct Storage {
 }
 
 impl WriteBuffer {
-    /// Whether it has to allocate for the next frame that it keeps.
+    /// Returns true if this must allocate to store the next frame.
     pub(crate) fn has_no_memory(&self) -> bool {
         self.kept.is_none()
     }
 
-    /// Uses this memory, in which nothing is, for the next frames, if it has none.
+    /// Uses this empty memory for the next frames, unless the buffer has memory already.
     pub(crate) fn use_memory(&mut self, memory: Box<Storage>) {
         self.kept.get_or_insert(memory);
     }
 
-    /// Gives its memory away, if nothing is in it.
+    /// Takes the memory out of the buffer and returns it, if the buffer is empty.
     pub(crate) fn give_memory_back(&mut self) -> Option<Box<Storage>> {
         self.kept.take_if(|kept| kept.pending().is_empty())
     }
 
-    /// The bytes still to be written.
+    /// Returns the bytes that are still to be written.
     #[inline]
     pub(crate) fn pending(&self) -> &[u8] {
         self.kept.as_deref().map_or(&[], Storage::pending)
@@ -46,7 +46,7 @@ impl WriteBuffer {
         self.pending().is_empty()
     }
 
-    /// Adds one whole frame, if no more than `max` bytes wait then.
+    /// Appends one whole frame, if no more than `max` bytes are pending afterwards. Returns true if it did.
     #[inline]
     pub(crate) fn push_within(&mut self, message: &[u8], max: usize) -> bool {
         let bytes = HEADER_LEN + message.len();
@@ -60,7 +60,7 @@ impl WriteBuffer {
         true
     }
 
-    /// Adds one whole frame, of a message that is given in parts.
+    /// Appends one whole frame of a message that is given in parts.
     pub(crate) fn push<'a>(&mut self, parts: impl IntoIterator<Item = &'a [u8]> + Clone) -> Result<(), TooLong> {
         let length = parts.clone().into_iter().map(<[u8]>::len).fold(0, usize::saturating_add);
         let header = frame::header(length).ok_or(TooLong { length })?;
@@ -69,12 +69,12 @@ impl WriteBuffer {
         Ok(())
     }
 
-    /// Adds bytes that are framed already.
+    /// Appends bytes that are framed already.
     pub(crate) fn push_raw(&mut self, bytes: &[u8]) {
         self.kept.get_or_insert_default().bytes.extend_from_slice(bytes);
     }
 
-    /// Adds these pieces but for the first `skip` bytes of them.
+    /// Appends these pieces without their first `skip` bytes.
     pub(crate) fn push_behind<'a>(&mut self, skip: usize, pieces: impl IntoIterator<Item = &'a [u8]>) {
         let mut skip = skip;
         for piece in pieces {
@@ -84,8 +84,8 @@ impl WriteBuffer {
         }
     }
 
-    /// Notes that the first `count` pending bytes are written. Gives back how many of `count` were not in here: they
-    /// belong to what was written behind the outbox in the same call.
+    /// Records that the first `count` pending bytes were written. Returns the part of `count` that exceeds the buffer:
+    /// these bytes belong to the data that the same call wrote behind the buffer.
     pub(crate) fn advance(&mut self, count: usize) -> usize {
         let Some(kept) = &mut self.kept else { return count };
         let taken = count.min(kept.pending().len());
@@ -96,13 +96,13 @@ impl WriteBuffer {
         count - taken
     }
 
-    /// Notes that the first `count` bytes of the first frame's message are written, where that is fewer than all of them
-    /// and at least a header's worth: what is left becomes a frame of its own.
+    /// Records that the first `count` bytes of the first frame's message were written. `count` must be at least the
+    /// length of a header and less than the length of the message. The rest of the message becomes a frame of its own.
     pub(crate) fn shorten_first(&mut self, count: usize) {
         let Some(kept) = &mut self.kept else { return };
         let Some(header) = kept.pending().first_chunk::<HEADER_LEN>() else { return };
         let Some(header) = frame::length(*header).checked_sub(count).and_then(frame::header) else { return };
-        // The new header takes the place of the last bytes that are written.
+        // The new header replaces the last bytes that were written.
         kept.written += count;
         let place = kept.written..kept.written + HEADER_LEN;
         if let Some(place) = kept.bytes.get_mut(place) {
@@ -118,7 +118,7 @@ impl Storage {
     }
 
     fn clear(&mut self) {
-        /// What an idle connection may keep: the size that `feed` gathers. A larger rest of a message is given back.
+        /// The memory that an idle connection may keep: the size that `feed` gathers. A larger allocation is freed.
         const KEPT: usize = 128 * 1024;
         self.bytes.clear();
         self.bytes.shrink_to(KEPT);

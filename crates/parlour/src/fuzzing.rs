@@ -1,14 +1,8 @@
-//! What the fuzzers drive: one function for each target, which panics when something is not as it must be. Here and not
-//! in `fuzz/`, because what they drive is nobody else's business; and compiled for tests too, so that every seed that is
-//! committed is replayed by `cargo test`.
-#![allow(unreachable_pub, reason = "the module is public for the fuzzers alone")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    reason = "what is wrong is told by panicking"
-)]
+//! The bodies of the fuzz targets: one function per target, which panics if a property does not hold. They are here and
+//! not in `fuzz/` because they use private modules. They are compiled for tests as well, so that `cargo test` replays
+//! every committed seed.
+#![allow(unreachable_pub, reason = "the module is public only for the fuzzers")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a failed check panics")]
 
 use std::collections::BTreeMap;
 
@@ -27,8 +21,8 @@ use crate::wire::pieces::{Assembler, BadPiece, Took};
 use crate::wire::request::{self, RequestReader};
 use crate::wire::shm_hello::{Greeting, is_ring_size};
 
-/// A stream of frames, in pieces: two bytes of limit, two bytes of the pieces' size, then the stream. Once as headers
-/// without marks, and once with them.
+/// Decodes a stream of frames in pieces: two bytes of limit, two bytes of piece size, then the stream. Runs once with
+/// headers without marks, and once with marks.
 pub fn decoder(data: &[u8]) {
     let mut input = Input(data);
     let (length_max, size) = (input.number() * 8, input.number().max(1));
@@ -44,7 +38,7 @@ fn decode(mut decoder: Decoder, length_max: usize, size: usize, stream: &[u8], h
     loop {
         match decoder.next(&mut out) {
             Ok(true) => {
-                let (message, is_marked, behind) = first(expected).expect("no message is there yet");
+                let (message, is_marked, behind) = first(expected).expect("the stream contains no message yet");
                 assert!(out == message && message.len() <= length_max);
                 assert_eq!(decoder.was_marked(), is_marked);
                 expected = behind;
@@ -52,20 +46,20 @@ fn decode(mut decoder: Decoder, length_max: usize, size: usize, stream: &[u8], h
             }
             Ok(false) => {}
             Err(too_long) => {
-                let announced = expected.first_chunk().expect("no header is there yet");
+                let announced = expected.first_chunk().expect("the stream contains no header yet");
                 assert_eq!(too_long.length, header(*announced).0);
                 assert!(too_long.length > length_max);
-                assert_eq!(decoder.next(&mut out), Err(too_long), "and stays");
+                assert_eq!(decoder.next(&mut out), Err(too_long), "the error is permanent");
                 return;
             }
         }
         let has_begun = rest.len() < expected.len();
-        assert_eq!(decoder.begun() > 0, has_begun, "what has begun and was not given");
+        assert_eq!(decoder.begun() > 0, has_begun, "`begun` counts the frames that were not returned");
         if rest.is_empty() {
             break;
         }
         let missing = decoder.missing(&rest[..rest.len().min(4)]);
-        assert!(missing > 0, "a whole message would have been given");
+        assert!(missing > 0, "a whole message would have been returned");
         let mut taken = 0;
         for space in decoder.spaces() {
             let count = space.len().min(size - taken).min(rest.len());
@@ -77,10 +71,10 @@ fn decode(mut decoder: Decoder, length_max: usize, size: usize, stream: &[u8], h
         decoder.filled(taken);
     }
     assert_eq!(decoder.is_at_boundary(), expected.is_empty());
-    assert!(first(expected).is_none(), "a whole message was not given");
+    assert!(first(expected).is_none(), "a whole message was not returned");
 }
 
-/// The first message of a stream, whether it has a mark, and what is behind it.
+/// Returns the first message of a stream, true if it has a mark, and the bytes behind it.
 fn first_message(stream: &[u8], header: fn([u8; 4]) -> (usize, bool)) -> Option<(&[u8], bool, &[u8])> {
     let (announced, body) = stream.split_first_chunk()?;
     let (length, is_marked) = header(*announced);
@@ -88,7 +82,7 @@ fn first_message(stream: &[u8], header: fn([u8; 4]) -> (usize, bool)) -> Option<
     Some((message, is_marked, behind))
 }
 
-/// What arrives in the server's FIFO, in pieces: one byte of the pieces' size, then the bytes.
+/// Parses the bytes of the server's FIFO in pieces: one byte of piece size, then the bytes.
 pub fn request(data: &[u8]) {
     let mut input = Input(data);
     let size = usize::from(input.byte()).max(1);
@@ -98,7 +92,7 @@ pub fn request(data: &[u8]) {
         for piece in input.0.chunks(size) {
             reader.push(piece, |request| found.push(request));
         }
-        // Whatever has come, the next honest request is found.
+        // After any input, the next honest request is found.
         let honest = ClientId { pid: 77, nonce: Nonce::from_bytes([7; Nonce::LEN]) };
         let mut last = None;
         reader.push(&request::encode(&honest), |request| last = Some(request));
@@ -106,22 +100,22 @@ pub fn request(data: &[u8]) {
         found
     };
     let found = found_in(size);
-    assert_eq!(found, found_in(usize::MAX), "the pieces make no difference");
+    assert_eq!(found, found_in(usize::MAX), "the piece size does not matter");
     for id in found.into_iter().flatten() {
         let line = request::encode(&id);
         assert!(
             input.0.windows(line.len()).any(|window| window == line),
-            "{id:?} was not asked for in its one spelling"
+            "the input does not contain the only spelling of {id:?}"
         );
     }
 }
 
-/// What answers a request, on `fifo` (one line) and on `shm` (one datagram).
+/// Parses an answer to a request, on `fifo` (one line) and on `shm` (one datagram).
 pub fn hello(data: &[u8]) {
     let nonce = Nonce::from_bytes([0x3c; Nonce::LEN]);
     if let Some(answer) = hello::parse_answer(data, &nonce) {
         let line = hello::encode_answer(answer, &nonce);
-        assert_eq!(line.strip_suffix(b"\n"), Some(data), "an answer has one spelling");
+        assert_eq!(line.strip_suffix(b"\n"), Some(data), "an answer has only one spelling");
         assert!(matches!(answer, Answer::Hello | Answer::Refused(Reason::Denied | Reason::Busy | Reason::Failed)));
     }
     if let Ok(greeting) = Greeting::parse(data) {
@@ -129,28 +123,28 @@ pub fn hello(data: &[u8]) {
             assert!(is_ring_size(ring_size));
         }
         let mut bytes = greeting.encode();
-        // Features that are not known are passed over.
+        // Unknown features are ignored.
         bytes[12..16].copy_from_slice(&data[12..16]);
         assert_eq!(bytes, data);
     }
 }
 
-/// A ring whose peer is hostile: a program of what both sides do.
+/// Executes a program of operations on a ring with a hostile peer.
 pub fn ring(data: &[u8]) {
     hostile::play(data);
 }
 
-/// An owner record.
+/// Parses an owner record.
 pub fn owner(data: &[u8]) {
     let Some(owner) = Owner::parse(data) else { return };
     let _ = (owner.to_string(), format!("{owner:?}"));
-    let again = Owner::parse(owner.encode().as_bytes()).expect("what we write can be read");
+    let again = Owner::parse(owner.encode().as_bytes()).expect("an encoded record can be parsed");
     let numbers = |owner: &Owner| (owner.pid, owner.uid, owner.protocol, owner.start_time, owner.since);
     assert_eq!(numbers(&again), numbers(&owner));
     assert_eq!(again.transports, owner.transports);
 }
 
-/// Datagrams: two bytes of limit, then for each datagram its marker, two bytes of length, and its bytes.
+/// Assembles datagrams: two bytes of limit, then for each datagram its marker, two bytes of length, and its bytes.
 pub fn pieces(data: &[u8]) {
     let mut input = Input(data);
     let length_max = input.number();
@@ -162,7 +156,7 @@ pub fn pieces(data: &[u8]) {
         input.0 = behind;
         let expected: Vec<u8> = [&message, piece].concat();
         let space = assembler.space(&mut out);
-        assert!(space.len() <= length_max, "nothing is expected that may not be");
+        assert!(space.len() <= length_max, "no message above the limit is expected");
         let placed = space.len().min(piece.len());
         space[..placed].copy_from_slice(&piece[..placed]);
         let is_open = match assembler.take(marker, placed, &piece[placed..], &mut out) {
@@ -187,11 +181,11 @@ pub fn pieces(data: &[u8]) {
     }
 }
 
-/// The name of a file in a directory that others may write.
+/// Parses the name of a file in a directory that other users may write to.
 pub fn client_file(data: &[u8]) {
     let Ok(name) = std::str::from_utf8(data) else { return };
     if let Some((id, file)) = ClientId::parse(name) {
-        assert_eq!(id.file_name(file), name, "a name has one spelling");
+        assert_eq!(id.file_name(file), name, "a name has only one spelling");
         assert!(!name.contains('/') && id.pid > 0);
     }
 }
@@ -212,7 +206,7 @@ enum Tree {
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct Chain(Option<Box<Chain>>);
 
-/// A message that should be a value: one byte for the type, then the message.
+/// Decodes a message as a value: one byte for the type, then the message.
 pub fn typed(data: &[u8]) {
     let mut input = Input(data);
     match input.byte() % 5 {
@@ -226,8 +220,8 @@ pub fn typed(data: &[u8]) {
 
 fn value<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(message: &[u8]) {
     let Ok(value) = codec::decode::<T>(message) else { return };
-    let again = postcard::to_stdvec(&value).expect("what was received can be sent");
-    assert!(again.len() <= message.len(), "a value has no shorter message than ours");
+    let again = postcard::to_stdvec(&value).expect("a received value can be sent");
+    assert!(again.len() <= message.len(), "no message for a value is shorter than its encoding");
     assert_eq!(codec::decode::<T>(&again), Ok(value));
 }
 

@@ -1,4 +1,4 @@
-//! The fence of the machine, or of the model checker.
+//! The memory fence: that of the machine, or that of the model checker.
 
 #[cfg(loom)]
 pub(super) use loom::sync::atomic::fence;

@@ -1,10 +1,10 @@
-//! The ring with a peer that writes anything where it can write, at any moment: the input is a program of what both sides
-//! do. The memory is on the heap, and every access to it is checked.
+//! The ring with a peer that writes any value to any memory that it can write, at any time. The input is a program of
+//! operations of both sides. The memory is on the heap, and every access to it is checked.
 //!
-//! An operation of ours is looked at twice: it must do what the memory says that it must do, and nothing else; and the
-//! peer may change its memory between any two accesses of one operation, as a real one can.
+//! Each operation of the local side is checked in two ways. It must do exactly what the content of the memory requires.
+//! The peer may also change its memory between any two accesses of one operation, as a real peer can.
 #![allow(unsafe_code)]
-#![allow(clippy::panic, reason = "what is wrong is told by panicking")]
+#![allow(clippy::panic, reason = "a failed check panics")]
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -19,7 +19,7 @@ const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceW
 struct Heap {
     words: [AtomicU64; 4],
     ring: Vec<AtomicU8>,
-    /// What its owner is going to write into its words, one before each access of the other side.
+    /// Stores into the words by the owner of the memory: one is executed before each access by the other side.
     surprises: Mutex<VecDeque<(Word, u64)>>,
 }
 
@@ -32,7 +32,7 @@ impl Heap {
         })
     }
 
-    /// The word as it is, without a surprise.
+    /// Returns the word without executing a planned store.
     fn word(&self, word: Word) -> u64 {
         self.words[word as usize].load(Ordering::Relaxed)
     }
@@ -56,13 +56,13 @@ impl Heap {
         self.surprises.lock().unwrap_or_else(PoisonError::into_inner).push_back((word, value));
     }
 
-    /// Whether nothing is planned; then an operation can be foretold.
+    /// Returns true if no store is planned. The result of an operation is then predictable.
     fn is_calm(&self) -> bool {
         self.surprises.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 
-/// The memory of both sides, as one of them has it.
+/// The memory of both sides, as one of them maps it.
 struct Heaps {
     mine: Arc<Heap>,
     peers: Arc<Heap>,
@@ -104,7 +104,7 @@ impl Memory for &Heap {
         self.words[word as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    // Slices, so that what is out of range is found wherever it lies.
+    // The copies index slices, so that any access out of range panics.
 
     unsafe fn copy_in(&self, at: usize, from: &[u8]) {
         for (place, &byte) in self.ring[at..at + from.len()].iter().zip(from) {
@@ -120,7 +120,7 @@ impl Memory for &Heap {
     }
 }
 
-/// The input, from its beginning to its end; behind it are zeros.
+/// The input, read from its beginning to its end. Zeros follow it.
 pub(crate) struct Input<'a>(pub(crate) &'a [u8]);
 
 impl Input<'_> {
@@ -143,7 +143,7 @@ impl Input<'_> {
     }
 }
 
-/// Plays a program.
+/// Executes a program.
 pub(crate) fn play(program: &[u8]) {
     let mut input = Input(program);
     let capacity = 1 << (6 + input.byte() % 7);
@@ -179,13 +179,13 @@ struct Game {
     theirs: Arc<Heap>,
     writer: Writer<Heaps>,
     reader: Reader<Heaps>,
-    /// The peer's ends, for as long as it keeps to the protocol.
+    /// The peer's ends. They are used while the peer observes the protocol.
     honest_writer: Writer<Heaps>,
     honest_reader: Reader<Heaps>,
-    /// What we have put in and the peer has not taken out.
+    /// The bytes that the local side has put in and the peer has not taken out.
     unread: VecDeque<u8>,
     is_honest: bool,
-    /// The next byte that somebody puts in.
+    /// The value of the next byte that either side puts in.
     next: u8,
 }
 
@@ -197,7 +197,7 @@ impl Game {
             2 => self.peek(input.number()),
             3 => {
                 let asked = self.writer.request_wakeup();
-                assert!(asked.is_ok() || !self.is_honest, "an honest peer has no bad position");
+                assert!(asked.is_ok() || !self.is_honest, "an honest peer never has a bad position");
             }
             4 => {
                 let before = self.ours.word(Word::DataWaiter);
@@ -230,7 +230,7 @@ impl Game {
         WORDS[usize::from(input.byte()) % WORDS.len()]
     }
 
-    /// Any value at all, or one near a position, where arithmetic goes wrong.
+    /// Returns any value, or a value near a position, where arithmetic errors occur.
     fn any_value(&self, input: &mut Input<'_>) -> u64 {
         let near = match input.byte() % 6 {
             0 => return input.wide(),
@@ -249,7 +249,7 @@ impl Game {
         bytes
     }
 
-    /// We put bytes in, in two pieces.
+    /// Puts in bytes of the local side, in two pieces.
     fn write(&mut self, one: usize, other: usize) {
         let bytes = self.new_bytes((one + other) % 40_000);
         let (first, second) = bytes.split_at(one.min(bytes.len()));
@@ -257,21 +257,24 @@ impl Game {
         let written = self.writer.write(&[IoSlice::new(first), IoSlice::new(second)]);
         let after = self.ours.word(Word::Head);
         let Ok(count) = written else {
-            assert_eq!((after, self.is_honest), (before, false), "an honest peer has no bad position");
+            assert_eq!((after, self.is_honest), (before, false), "an honest peer never has a bad position");
             return;
         };
         assert!(count <= bytes.len().min(self.ours.ring.len()));
         assert_eq!(after, before.wrapping_add(count as u64));
         for (at, &byte) in (0..).zip(&bytes[..count]) {
-            assert_eq!(self.ours.byte(before.wrapping_add(at)), byte, "what was put in is there");
+            assert_eq!(self.ours.byte(before.wrapping_add(at)), byte, "the ring contains the bytes that were put in");
         }
         if self.is_honest {
-            assert!(count > 0 || bytes.is_empty() || self.unread.len() == self.ours.ring.len(), "there was room");
+            assert!(
+                count > 0 || bytes.is_empty() || self.unread.len() == self.ours.ring.len(),
+                "bytes are taken if there is space"
+            );
             self.unread.extend(&bytes[..count]);
         }
     }
 
-    /// We take bytes out, into two spaces.
+    /// Takes out bytes on the local side, into two spaces.
     fn read(&mut self, one: usize, other: usize) {
         const CANARY: u8 = 0xa5;
         let mut memory = vec![CANARY; (one + other) % 40_000 + 2];
@@ -286,7 +289,7 @@ impl Game {
         let read = self.reader.read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
         let is_bad = available > self.theirs.ring.len() as u64;
         if is_calm {
-            assert_eq!(read.is_err(), is_bad, "{available} bytes are there");
+            assert_eq!(read.is_err(), is_bad, "{available} bytes are available");
         }
         let count = read.unwrap_or(0);
         assert_eq!(self.ours.word(Word::Tail), tail.wrapping_add(count as u64));
@@ -294,9 +297,12 @@ impl Game {
         if is_calm && !is_bad {
             assert!(count as u64 <= available && (count > 0 || available == 0 || length == 0));
         }
-        // A surprise changes words and never the ring.
-        assert_eq!(memory[1..=count], expected[..count], "what is in the ring comes out");
-        assert!(memory[0] == CANARY && memory[1 + count..].iter().all(|&byte| byte == CANARY), "and nothing else");
+        // A planned store changes words and never the ring.
+        assert_eq!(memory[1..=count], expected[..count], "the bytes of the ring are returned");
+        assert!(
+            memory[0] == CANARY && memory[1 + count..].iter().all(|&byte| byte == CANARY),
+            "no other bytes are written"
+        );
     }
 
     fn peek(&mut self, length: usize) {
@@ -308,22 +314,22 @@ impl Game {
                 self.reader.peek(&mut bytes);
                 assert!((0..).zip(&bytes).all(|(at, &byte)| byte == self.theirs.byte(tail.wrapping_add(at))));
             }
-            Err(BadPosition) => assert!(!self.is_honest, "an honest peer has no bad position"),
+            Err(BadPosition) => assert!(!self.is_honest, "an honest peer never has a bad position"),
         }
-        assert_eq!(self.ours.word(Word::Tail), tail, "nothing is taken");
+        assert_eq!(self.ours.word(Word::Tail), tail, "peeking takes nothing");
     }
 
     fn peer_writes(&mut self, count: usize) {
         let bytes = self.new_bytes(count);
-        assert!(self.honest_writer.write(&[IoSlice::new(&bytes)]).is_ok(), "we have no bad position");
+        assert!(self.honest_writer.write(&[IoSlice::new(&bytes)]).is_ok(), "the local side never has a bad position");
     }
 
     fn peer_reads(&mut self, length: usize) {
         let mut bytes = vec![0; length];
         let Ok(count) = self.honest_reader.read(&mut [IoSliceMut::new(&mut bytes)]) else {
-            panic!("we have a bad position");
+            panic!("the local side has a bad position");
         };
         let expected: Vec<u8> = self.unread.drain(..count).collect();
-        assert_eq!(bytes[..count], expected, "what went in comes out");
+        assert_eq!(bytes[..count], expected, "the peer receives the bytes that were put in");
     }
 }

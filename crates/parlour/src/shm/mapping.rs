@@ -1,5 +1,5 @@
-//! Memory that one side writes and the other reads: memfd_create(2), sealed so that nothing about it can change any more
-//! but the bytes, and those only through the mapping that its maker has.
+//! Memory that one side writes and the other reads: memfd_create(2), sealed so that only its bytes can change, and only
+//! through the mapping of the side that created it.
 #![allow(unsafe_code)]
 
 use std::fmt;
@@ -20,42 +20,43 @@ use rustix::process::{Resource, getrlimit};
 
 use super::ring::{Memory, Sides, Word, ask_for_data};
 
-/// Bytes in front of the ring, for the control words.
+/// Number of bytes in front of the ring, for the control words.
 pub(crate) const CONTROL_LEN: usize = 4096;
 
-/// What the memory must be sealed against: becoming shorter (an access past the end is a SIGBUS) or longer, being written
-/// by anybody but through the mapping that its maker has (which also forbids to punch holes into it), and losing or
-/// gaining seals.
+/// The seals that the memory must have. They prevent shrinking (an access past the end raises SIGBUS) and growing. They
+/// prevent writing other than through the creator's mapping, which includes punching holes. They also prevent any
+/// change of the seals.
 const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
-/// One side's memory in our address space: writable for the side that made it, read-only for the other.
+/// One side's memory in the address space of this process: writable if this side created it, otherwise read-only.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     ring_size: usize,
 }
 
-// SAFETY: the memory stays where it is until the mapping is dropped, whichever thread holds it, and is accessed through
-// atomics or, the ring's bytes, as the contract of `Memory` orders it between threads.
+// SAFETY: the memory remains at its address until the mapping is dropped, independently of the thread. The words are
+// accessed through atomics. The bytes of the ring are accessed in the order that the contract of `Memory` defines for
+// threads.
 unsafe impl Send for Mapping {}
 // SAFETY: as above.
 unsafe impl Sync for Mapping {}
 
 impl Mapping {
-    /// Makes our own memory, with a ring of this size, and its descriptor for the peer.
+    /// Creates the memory of this side, with a ring of this size. Returns it with its descriptor for the peer.
     pub(crate) fn create(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
         let length = (CONTROL_LEN + ring_size) as u64;
         let memfd = allocate("parlour-shm", length)?;
-        // Before the seal that forbids any further writable mapping.
+        // Map the memory first: the seal forbids any further writable mapping.
         let mapping = Self::map(&memfd, ring_size, true)?;
         fcntl_add_seals(&memfd, SEALS)?;
         Ok((mapping, memfd))
     }
 
-    /// Maps the peer's memory read-only, if it is what it has to be. Nothing is mapped that could change its size or lose
-    /// a page under us: either would be a SIGBUS.
+    /// Maps the peer's memory read-only after checking it. Memory whose size could change or that could lose a page is
+    /// not mapped, because either would raise SIGBUS.
     pub(crate) fn adopt(memfd: impl AsFd, ring_size: usize) -> Result<Self, BadMemory> {
-        // Only memory files have seals at all; tmpfs files have one that forbids others.
+        // Only memory files have seals, except that files on tmpfs have one seal that forbids all others.
         let seals = fcntl_get_seals(&memfd).map_err(|_| BadMemory::NotMemory)?;
         if !seals.contains(SEALS) {
             return Err(BadMemory::Unsealed);
@@ -73,37 +74,38 @@ impl Mapping {
     fn map(memfd: impl AsFd, ring_size: usize, is_ours: bool) -> io::Result<Self> {
         let protection = if is_ours { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         let length = CONTROL_LEN + ring_size;
-        // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
+        // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, memfd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Self { start, ring_size })
     }
 }
 
-/// Our memory and the peer's, which this side maps until it is dropped.
+/// The memory of this side and of the peer. Both remain mapped until this is dropped.
 ///
-/// Small, because there may be a thousand of them. Dropping it asks the peer to tell when it sends: what it meets then is
-/// the socket, which says that nobody is there, or that a forked child goes on.
+/// This type is small because a process may have a thousand of them. Dropping it requests a wake-up for the next bytes,
+/// so that the peer then uses the socket. The socket reports that this side has closed, or that a forked child
+/// continues.
 #[derive(Debug)]
 pub(crate) struct Mappings {
     mine: NonNull<u8>,
     peers: NonNull<u8>,
-    /// The sizes of the rings, as powers of two.
+    /// The sizes of the rings, as exponents of two.
     mine_log2: u8,
     peers_log2: u8,
 }
 
-// SAFETY: as for `Mapping`, which these are two of.
+// SAFETY: this consists of two `Mapping`s, whose argument applies.
 unsafe impl Send for Mappings {}
 // SAFETY: as above.
 unsafe impl Sync for Mappings {}
 
 impl Mappings {
-    /// Of what we have made and what the peer has. The sizes of rings are powers of two.
+    /// Combines the memory that this side created with that of the peer. The sizes of rings are powers of two.
     pub(crate) fn new(mine: Mapping, peers: Mapping) -> Self {
         let log2 = |mapping: &Mapping| mapping.ring_size.trailing_zeros() as u8;
         let mappings = Self { mine: mine.start, peers: peers.start, mine_log2: log2(&mine), peers_log2: log2(&peers) };
-        // They are ours to unmap from here on.
+        // From here on `Mappings` is responsible for unmapping them.
         mem::forget((mine, peers));
         mappings
     }
@@ -124,14 +126,14 @@ impl Sides for Mappings {
 impl Drop for Mappings {
     fn drop(&mut self) {
         ask_for_data(&self.mine());
-        // SAFETY: it is ours, of this size, and nothing that refers to it outlives `self`.
+        // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
         unsafe { unmap(self.mine, 1 << self.mine_log2) };
         // SAFETY: as above.
         unsafe { unmap(self.peers, 1 << self.peers_log2) };
     }
 }
 
-/// One side's memory, while it is mapped.
+/// One side's memory while it is mapped.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mapped<'a> {
     start: NonNull<u8>,
@@ -141,30 +143,31 @@ pub(crate) struct Mapped<'a> {
 }
 
 impl<'a> Mapped<'a> {
-    /// The one place of a control word: a reference to an atomic, and to nothing around it.
+    /// Returns a reference to a control word: to the atomic only, not to its surroundings.
     fn word(&self, word: Word) -> &'a AtomicU64 {
         let place = self.start.as_ptr().wrapping_add(offset(word)).cast::<AtomicU64>();
-        // SAFETY: the offset is a multiple of 8 inside the control page, which is mapped and backed for as long as 'a, the
-        // life of what unmaps it. An atomic may be changed by others at any time, by other processes too. Where the
-        // mapping is read-only the callers do nothing but relaxed loads, which the standard library allows on such memory.
+        // SAFETY: the offset is a multiple of 8 inside the control page. The page is mapped and backed for 'a, the
+        // lifetime of the value that unmaps it. Other threads and other processes may change an atomic at any time. If
+        // the mapping is read-only, the callers only make relaxed loads, which the standard library allows on such
+        // memory.
         unsafe { &*place }
     }
 }
 
 #[cfg(all(test, not(loom)))]
-#[allow(clippy::unwrap_used, reason = "a test says what is wrong by panicking")]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 impl Mapping {
-    /// The same memory at another address, with pages on both sides that nobody may touch. They stay for good.
+    /// Moves the memory to another address, with inaccessible pages on both sides. These pages are never unmapped.
     pub(super) fn between_guards(mut self) -> Self {
         const GUARD: usize = 64 * 1024;
         let length = CONTROL_LEN + self.ring_size;
-        // SAFETY: a new mapping at an address of the kernel's choice, of which nothing is accessed.
+        // SAFETY: creates a mapping at an address that the kernel chooses. Nothing in it is accessed.
         let area = unsafe {
             rustix::mm::mmap_anonymous(ptr::null_mut(), length + 2 * GUARD, ProtFlags::empty(), MapFlags::PRIVATE)
         };
         let place = area.unwrap().cast::<u8>().wrapping_add(GUARD);
         let flags = rustix::mm::MremapFlags::MAYMOVE;
-        // SAFETY: the place lies in the area that was just made for it, and nobody has a reference into the memory yet.
+        // SAFETY: the target lies in the area that was just mapped for it, and no reference into the memory exists yet.
         let moved =
             unsafe { rustix::mm::mremap_fixed(self.start.as_ptr().cast(), length, length, flags, place.cast()) };
         self.start = NonNull::new(moved.unwrap().cast()).unwrap();
@@ -173,11 +176,11 @@ impl Mapping {
 
     pub(super) fn can_be_mapped_writable(memfd: impl AsFd) -> bool {
         let writable = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: creates a mapping at an address that the kernel chooses.
         let direct = unsafe { mmap(ptr::null_mut(), CONTROL_LEN, writable, MapFlags::SHARED, &memfd, 0) };
         // SAFETY: as above.
         let start = unsafe { mmap(ptr::null_mut(), CONTROL_LEN, ProtFlags::READ, MapFlags::SHARED, memfd, 0) }.unwrap();
-        // SAFETY: the range is the mapping that was just made, and nobody has a reference into it.
+        // SAFETY: the range is the mapping that was just created, and no reference into it exists.
         let later = unsafe {
             rustix::mm::mprotect(start, CONTROL_LEN, rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE)
         };
@@ -187,16 +190,17 @@ impl Mapping {
 
 #[cfg(all(test, not(loom)))]
 impl Mapped<'_> {
-    /// A copy of the control page.
+    /// Returns a copy of the control page.
     pub(super) fn control_page(&self) -> Vec<u8> {
         let mut bytes = vec![0; CONTROL_LEN];
-        // SAFETY: the page is mapped, and the test has no other thread any more.
+        // SAFETY: the page is mapped, and the test has no other thread at this point.
         unsafe { ptr::copy_nonoverlapping(self.start.as_ptr(), bytes.as_mut_ptr(), CONTROL_LEN) };
         bytes
     }
 }
 
-/// Each word has its own pair of cache lines (processors fetch them in pairs), so that no two sides write into one.
+/// Returns the offset of a word. Each word has its own pair of cache lines, because processors fetch lines in pairs: a
+/// store to one word does not invalidate another.
 fn offset(word: Word) -> usize {
     const APART: usize = 128;
     match word {
@@ -217,7 +221,7 @@ impl Memory for Mapped<'_> {
     }
 
     fn store(&self, word: Word, value: u64) {
-        // Storing into the peer's memory would be a bug, and a SIGSEGV.
+        // Storing into the peer's memory would be a bug and would raise SIGSEGV.
         if self.is_ours {
             self.word(word).store(value, Ordering::Release);
         }
@@ -235,8 +239,9 @@ impl Memory for Mapped<'_> {
             return;
         }
         let place = self.start.as_ptr().wrapping_add(CONTROL_LEN + at);
-        // SAFETY: the range lies in the ring, which is ours to write (both checked above), `from` is private memory, and
-        // by the contract of this function no other thread of ours touches the range now. The peer can only read it.
+        // SAFETY: the range lies in the ring, which this side may write (both checked above). `from` is private memory.
+        // By the contract of this function no other thread of this process accesses the range now. The peer can only
+        // read it.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), place, from.len()) };
     }
 
@@ -252,40 +257,40 @@ impl Memory for Mapped<'_> {
 
 /// Copies bytes that the peer may be changing, if it breaks the protocol.
 ///
-/// An honest peer leaves them alone until we publish that we have taken them. Of a hostile one we need only that each byte
-/// of the copy has some value, which does not change any more, and that is what a copy by the processor gives: nothing
-/// depends on the source but the copy, no reference to it is ever made, and nothing is decided by it before it is private.
-/// What must not happen is that the compiler reads the source again later instead of the copy; so this is never inlined,
-/// and the source escapes to code that the compiler cannot see into.
+/// An honest peer does not change the bytes until this side publishes that it has taken them. For a hostile peer it
+/// suffices that each byte of the copy has some value that does not change afterwards. A copy by the processor
+/// guarantees that: only the copy depends on the source, no reference to the source is ever created, and no decision
+/// depends on the bytes before they are private. The compiler must not read the source again instead of the copy.
+/// Therefore this function is never inlined, and the source escapes to code that the compiler cannot analyse.
 ///
 /// # Safety
 ///
 /// `from` is readable and `into` is writable for `count` bytes, and they do not overlap.
 #[inline(never)]
 unsafe fn copy_from_peer(from: *const u8, into: *mut u8, count: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: guaranteed by the caller.
     unsafe { ptr::copy_nonoverlapping(std::hint::black_box(from), into, count) };
     std::sync::atomic::compiler_fence(Ordering::SeqCst);
 }
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: it is ours, of this size, and nothing that refers to it outlives `self`.
+        // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
         unsafe { unmap(self.start, self.ring_size) };
     }
 }
 
-/// Ends a mapping.
+/// Unmaps a mapping.
 ///
 /// # Safety
 ///
-/// [`Mapping::map`] has made it with a ring of this size, and nothing refers to it any more.
+/// [`Mapping::map`] created the mapping with a ring of this size, and no reference to it is left.
 unsafe fn unmap(start: NonNull<u8>, ring_size: usize) {
-    // SAFETY: the caller's contract. It cannot fail on such a range.
+    // SAFETY: guaranteed by the caller. The call cannot fail on such a range.
     let _ = unsafe { munmap(start.as_ptr().cast(), CONTROL_LEN + ring_size) };
 }
 
-/// Why a descriptor that a peer sent is not mapped.
+/// The reason for which a descriptor from a peer is not mapped.
 #[derive(Debug)]
 pub(crate) enum BadMemory {
     NotMemory,
@@ -300,16 +305,16 @@ impl fmt::Display for BadMemory {
         match self {
             Self::NotMemory => f.write_str("its memory is not a memory file"),
             Self::Unsealed => f.write_str("its memory is not sealed"),
-            Self::Size(size) => write!(f, "its memory has {size} bytes, which is not the size that it announced"),
-            Self::Sparse => f.write_str("its memory is not allocated"),
+            Self::Size(size) => write!(f, "its memory has {size} bytes, which differs from the announced size"),
+            Self::Sparse => f.write_str("its memory is not completely allocated"),
             Self::Io(error) => write!(f, "its memory cannot be mapped: {error}"),
         }
     }
 }
 
-/// A memory file of this length, all of it there. The name is for people, in `/proc`.
+/// Creates a memory file of this length with all pages allocated. The name is visible in `/proc`.
 pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
-    // Beyond this limit the kernel would raise a signal (SIGXFSZ).
+    // Above this limit the kernel would raise SIGXFSZ.
     if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
         return Err(Errno::FBIG.into());
     }
@@ -318,7 +323,7 @@ pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
         return Ok(memfd);
     }
     ftruncate(&memfd, length)?;
-    // Now, where a lack of memory is an error, and not at the first touch, where it would be a SIGBUS.
+    // Allocate now: a lack of memory is an error here, but a SIGBUS at the first access.
     loop {
         match fallocate(&memfd, FallocateFlags::empty(), 0, length) {
             Err(Errno::INTR) => {}
@@ -327,7 +332,8 @@ pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
     }
 }
 
-/// Memory that cannot be executed, where the kernel knows of that (6.3); some demand it (`vm.memfd_noexec`).
+/// Creates a memory file that cannot be executed, if the kernel supports that (6.3). Some systems require it
+/// (`vm.memfd_noexec`).
 fn new_memfd(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
@@ -336,9 +342,9 @@ fn new_memfd(name: &str) -> io::Result<OwnedFd> {
     }
 }
 
-/// Whether a memory file has every page that its length says. One that is missing would be made when we touch it, and where
-/// there is no memory for it that is a signal.
+/// Returns true if all pages of a memory file are allocated. A missing page would be allocated at the first access, and
+/// a lack of memory would then raise a signal.
 pub(super) fn is_allocated(stat: &Stat) -> bool {
-    // In units of 512 bytes whatever the file system.
+    // `st_blocks` counts units of 512 bytes on every file system.
     i128::from(stat.st_blocks) * 512 >= i128::from(stat.st_size)
 }

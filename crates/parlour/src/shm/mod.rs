@@ -1,18 +1,19 @@
-//! A byte stream through shared memory: the memory itself, and the ring in it. docs/shm.md describes both for people.
+//! A byte stream through shared memory: the memory, and the ring in it. docs/shm.md specifies both.
 //!
-//! Each side makes one piece of memory, which it alone can write and the other maps read-only, so that the kernel
-//! enforces one writer for every page. In it are a page of control words and the ring of what this side sends:
+//! Each side creates one memory file. It alone can write to this memory, and the peer maps it read-only, so that the
+//! kernel enforces a single writer for every page. The memory contains a page of control words and the ring of the
+//! bytes that this side sends:
 //!
-//! | word | written by the side that | says |
-//! |---|---|---|
-//! | `Head` | sends | how many bytes it has put into its own ring, ever |
-//! | `Tail` | receives | how many bytes it has taken out of the other's ring, ever |
-//! | `Data` | receives | a number that changes when it wants to be told of more bytes |
-//! | `Room` | sends | a number that changes when it wants to be told of more room |
+//! | word | name in docs/shm.md | written by the side that | content |
+//! |---|---|---|---|
+//! | `Head` | `Head` | sends | the total number of bytes that it has put into its own ring |
+//! | `Tail` | `Tail` | receives | the total number of bytes that it has taken out of the peer's ring |
+//! | `DataWaiter` | `Data` | receives | a number that changes when this side requests a wake-up for more bytes |
+//! | `SpaceWaiter` | `Room` | sends | a number that changes when this side requests a wake-up for more space |
 //!
-//! What a peer can write is not trusted: a position is loaded once, checked at full width, and only then used; bytes
-//! are copied out before anybody looks at them. How a side is told, and who lives, is the business of the socket
-//! (`backend/shm`): there is no such thing in the memory.
+//! Data that a peer can write is not trusted. A position is loaded once, checked at full width, and only then used.
+//! Bytes are copied out before they are parsed. The memory contains no means to wake a side and no information about
+//! whether a side is alive: the socket (`backend/shm`) provides both.
 
 mod atomic;
 #[cfg(any(fuzzing, all(test, not(loom))))]

@@ -1,8 +1,9 @@
-//! The ring in every order that the memory model allows, by loom: `RUSTFLAGS='--cfg loom' cargo test -p parlour --lib`.
+//! The ring in every order that the memory model allows, checked by loom:
+//! `RUSTFLAGS='--cfg loom' cargo test -p parlour --lib`.
 //!
-//! The memory is on the heap, and each byte of the ring is a cell that loom watches: a byte that is read while it may be
-//! written fails the model, and so does a sleeper whom nobody wakes.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+//! The memory is on the heap, and each byte of the ring is a cell that loom watches. The model fails if a byte is read
+//! while it may be written, or if a sleeping side is never woken.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -27,7 +28,7 @@ impl Heap {
     }
 }
 
-// SAFETY: loom's cells check that nobody misuses them, which is the purpose of the exercise.
+// SAFETY: loom's cells detect every conflicting access, which is the purpose of this test.
 unsafe impl Sync for Heap {}
 
 impl Memory for &Heap {
@@ -49,20 +50,20 @@ impl Memory for &Heap {
 
     unsafe fn copy_in(&self, at: usize, from: &[u8]) {
         for (cell, &byte) in self.ring[at..at + from.len()].iter().zip(from) {
-            // SAFETY: loom fails the model if anybody else has the cell.
+            // SAFETY: loom fails the model if another thread accesses the cell.
             cell.with_mut(|place| unsafe { *place = byte });
         }
     }
 
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]) {
         for (cell, byte) in self.ring[at..at + into.len()].iter().zip(into) {
-            // SAFETY: loom fails the model if anybody writes the cell.
+            // SAFETY: loom fails the model if another thread writes to the cell.
             cell.with(|place| *byte = unsafe { *place });
         }
     }
 }
 
-/// The memory of both sides: ours and the peer's.
+/// The memory of both sides: that of this side and that of the peer.
 struct Heaps(std::sync::Arc<Heap>, std::sync::Arc<Heap>);
 
 impl Sides for Heaps {
@@ -77,14 +78,15 @@ impl Sides for Heaps {
     }
 }
 
-/// One direction of a connection, and the socket beside it: what is in it, as poll(2) would tell.
+/// Creates one direction of a connection, and the socket beside it. The state of the socket is that which poll(2) would
+/// report.
 fn direction(capacity: usize) -> (Writer<Heaps>, Reader<Heaps>, Arc<Socket>) {
     let (writers, readers) = (Heap::new(capacity), Heap::new(1));
     let writer = Writer::new(Heaps(writers.clone(), readers.clone()).into());
     (writer, Reader::new(Heaps(readers, writers).into()), Arc::new(Socket::default()))
 }
 
-/// Datagrams that say that something has come, and the filler that makes the socket one that cannot be written.
+/// The datagrams that announce bytes, and the filler that makes the socket not writable.
 #[derive(Default)]
 struct Socket {
     state: Mutex<State>,
@@ -128,7 +130,7 @@ impl Socket {
     }
 }
 
-/// As `Sender` does without looking twice.
+/// Sends like `Sender`, but without polling before it sleeps.
 fn send(writer: &mut Writer<Heaps>, socket: &Socket, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let count = writer.write(&[IoSlice::new(bytes)]).unwrap();
@@ -146,7 +148,7 @@ fn send(writer: &mut Writer<Heaps>, socket: &Socket, mut bytes: &[u8]) {
     }
 }
 
-/// As `Receiver` does without looking twice.
+/// Receives like `Receiver`, but without polling before it sleeps.
 fn receive(reader: &mut Reader<Heaps>, socket: &Socket, count: usize) -> Vec<u8> {
     let mut received = Vec::new();
     while received.len() < count {
@@ -180,7 +182,7 @@ fn bytes_are_whole_when_their_position_is_seen() {
         let (mut writer, mut reader, _) = direction(2);
         let writing = thread::spawn(move || {
             assert_eq!(writer.write(&[IoSlice::new(b"ab")]), Ok(2));
-            // Over what was there, as far as it has been taken.
+            // Overwrites the bytes that were taken.
             writer.write(&[IoSlice::new(b"cd")]).unwrap()
         });
         let mut bytes = [0; 2];
@@ -205,7 +207,7 @@ fn a_reader_that_sleeps_is_woken() {
     });
 }
 
-/// By a reader that has what it wants, and goes away without sleeping itself.
+/// The reader takes all that it needs and does not sleep afterwards.
 #[test]
 fn a_writer_that_sleeps_is_woken_by_one_read() {
     check(None, || {
@@ -228,7 +230,7 @@ fn a_writer_that_sleeps_is_woken_by_one_read() {
 fn a_writer_that_sleeps_is_woken() {
     check(Some(4), || {
         let (mut writer, mut reader, socket) = direction(1);
-        // Full before anybody looks.
+        // The ring is full before the other thread starts.
         send(&mut writer, &socket, b"a");
         let writing = thread::spawn({
             let socket = Arc::clone(&socket);

@@ -1,16 +1,17 @@
-//! A byte stream through a ring: the two ends, over any memory that has the words and the bytes.
+//! A byte stream through a ring: its two ends, over any memory that provides the words and the bytes.
 //!
-//! Positions count bytes for ever and wrap at 2^64; a byte lies at its position modulo the capacity, a power of two. What
-//! lies between the reader's `Tail` and the writer's `Head` is the reader's, all else is the writer's.
+//! Positions count bytes without limit and wrap at 2^64. The byte at a position is stored at the position modulo the
+//! capacity, a power of two. The bytes between the reader's `Tail` and the writer's `Head` belong to the reader, all
+//! others to the writer.
 //!
 //! # Orderings
 //!
-//! - The bytes: the writer stores `Head` with release after copying in; the reader loads it and then fences with acquire
-//!   (A) before copying out. The other way round the reader stores `Tail` with release after copying out; the writer
-//!   loads it and then fences with acquire (B) before it copies in over what was there.
-//! - Nobody sleeps through: who is about to sleep changes its word and then looks once more; who has published looks at
-//!   the word afterwards. Between the two, on each side, is a sequentially consistent fence, so that at least one sees
-//!   the other (as in Dekker's algorithm): for data (C), for room (D).
+//! - The bytes: the writer stores `Head` with release after copying in. The reader loads `Head` and then fences with
+//!   acquire (A) before copying out. In the opposite direction the reader stores `Tail` with release after copying out.
+//!   The writer loads `Tail` and then fences with acquire (B) before it overwrites the bytes.
+//! - No lost wake-up: a side that is about to sleep changes its word and then checks once more. A side that has
+//!   published checks the word afterwards. On each side a sequentially consistent fence separates the two operations,
+//!   so that at least one side sees the change of the other (as in Dekker's algorithm): for data (C), for space (D).
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -19,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 use super::atomic::fence;
 
-/// A word of the control page; see [`super`] for who writes which.
+/// A word of the control page. The table in [`super`] shows which side writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
     Head,
@@ -30,65 +31,69 @@ pub(crate) enum Word {
 
 /// One side's memory: its control words and its ring.
 pub(crate) trait Memory {
-    /// Bytes of the ring, a power of two.
+    /// Returns the size of the ring in bytes, a power of two.
     fn capacity(&self) -> usize;
 
-    /// A relaxed load: all that may be done to memory that is mapped read-only. Fences make more of it.
+    /// Loads a word with relaxed ordering. No stronger access is allowed on memory that is mapped read-only. Fences
+    /// provide the ordering.
     fn load(&self, word: Word) -> u64;
 
-    /// A store with release, into our own memory.
+    /// Stores a word with release ordering, into the memory of this side.
     fn store(&self, word: Word, value: u64);
 
-    /// An atomic increment with release, in our own memory: a forked child may do the same.
+    /// Increments a word atomically with release ordering, in the memory of this side. A forked child may do so
+    /// concurrently.
     fn bump(&self, word: Word);
 
-    /// Copies bytes into our own ring.
+    /// Copies bytes into the ring of this side.
     ///
     /// # Safety
     ///
-    /// The range lies in the ring, and no other thread touches it until the next `Head` is stored: it is the writer's.
+    /// The range lies in the ring and belongs to the writer: no other thread accesses it until the next store of
+    /// `Head`.
     unsafe fn copy_in(&self, at: usize, from: &[u8]);
 
     /// Copies bytes out of the peer's ring.
     ///
     /// # Safety
     ///
-    /// The range lies in the ring, and no thread of an honest peer touches it until the next `Tail` is stored: it is the
-    /// reader's.
+    /// The range lies in the ring and belongs to the reader: no thread of an honest peer accesses it until the next
+    /// store of `Tail`.
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]);
 }
 
-/// The memory of both sides, as one of them has it.
+/// The memory of both sides, as one of them maps it.
 pub(crate) trait Sides {
     type Memory<'a>: Memory
     where
         Self: 'a;
 
-    /// Our own, which we write.
+    /// Returns the memory of this side, which this side writes.
     fn mine(&self) -> Self::Memory<'_>;
 
-    /// The peer's, which we read.
+    /// Returns the memory of the peer, which this side reads.
     fn peers(&self) -> Self::Memory<'_>;
 }
 
-/// A position that no honest peer writes.
+/// A position that an honest peer never writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPosition;
 
-/// How much is copied before it is published, so that the other side, on another processor, works on it meanwhile. Measured
-/// as round trips of 64 KiB and 1 MiB: 45 and 91 microseconds with 64 KiB, 10 and 76 with 8 KiB, 10 and 126 with 4 KiB.
+/// The maximum number of bytes that are copied before they are published, so that the peer processes them concurrently
+/// on another processor. Measured for round trips of 64 KiB and 1 MiB, in microseconds: 45 and 91 with 64 KiB, 10 and
+/// 76 with 8 KiB, 10 and 126 with 4 KiB.
 const CHUNK: usize = 8 * 1024;
 
-/// The end that puts bytes in.
+/// The end that puts bytes into the ring.
 ///
-/// Its position is in its own memory, which nobody else can write, and only there: a forked child has the same memory and a
-/// copy of this, and each goes on behind what the other has put in.
+/// Its position is stored only in the memory of its own side, which no other side can write. A forked child has the
+/// same memory and a copy of this value. Each process continues behind the bytes that the other one has put in.
 #[derive(Debug)]
 pub(crate) struct Writer<S> {
     sides: Arc<S>,
-    /// The reader's position when it was last looked at.
+    /// The reader's position at the last check.
     tail: u64,
-    /// The reader's `Data`, as much of it as tells one from the next, when it was last told of data.
+    /// The low bits of the reader's `DataWaiter` when the reader was last notified. They suffice to detect a change.
     told: u32,
 }
 
@@ -103,12 +108,12 @@ impl<S: Sides> Writer<S> {
         Self { tail: position, ..Self::new(sides) }
     }
 
-    /// How much has been put in, ever.
+    /// Returns the total number of bytes that were put in.
     fn head(&self) -> u64 {
         self.sides.mine().load(Word::Head)
     }
 
-    /// Whether [`write`](Self::write) would put anything in.
+    /// Returns true if [`write`](Self::write) would put in at least one byte.
     pub(crate) fn has_room(&mut self) -> Result<bool, BadPosition> {
         let head = self.head();
         if self.room(head) == 0 {
@@ -117,7 +122,7 @@ impl<S: Sides> Writer<S> {
         Ok(self.room(head) > 0)
     }
 
-    /// Puts in what there is room for, up to [`CHUNK`], and says how much. 0: it is full.
+    /// Puts in as many bytes as fit, up to [`CHUNK`], and returns their number. 0 means that the ring is full.
     pub(crate) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, BadPosition> {
         let head = self.head();
         let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add).min(CHUNK);
@@ -137,7 +142,7 @@ impl<S: Sides> Writer<S> {
             }
         }
         if count > 0 {
-            // Pairs with fence (A): who sees this position sees the bytes before it.
+            // Pairs with fence (A): a reader that sees this position sees the bytes before it.
             self.sides.mine().store(Word::Head, position);
         }
         Ok(count)
@@ -149,8 +154,9 @@ impl<S: Sides> Writer<S> {
         let capacity = mine.capacity();
         let at = index(position, capacity);
         let (first, second) = piece.split_at(piece.len().min(capacity - at));
-        // SAFETY: `at` is below the capacity, the first part ends at it at the latest, and the second begins at 0. `write`
-        // takes no more than there is room for, so that all of it lies beyond what the reader has not taken: it is ours.
+        // SAFETY: `at` is less than the capacity, the first part ends at the capacity at the latest, and the second
+        // part begins at 0. `write` takes no more than fits, so that the whole range lies outside of the bytes that the
+        // reader has not taken: it belongs to the writer.
         unsafe { mine.copy_in(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
@@ -158,34 +164,35 @@ impl<S: Sides> Writer<S> {
         }
     }
 
-    /// How much of what was put in is unread, as far as is known. That is never more than the capacity, but where a forked
-    /// process has put in more since we looked.
+    /// Returns the number of unread bytes according to the last check. It exceeds the capacity only if a forked process
+    /// has put in more bytes since then, and is limited to the capacity.
     fn unread(&self, head: u64) -> u64 {
         head.wrapping_sub(self.tail).min(self.sides.mine().capacity() as u64)
     }
 
-    /// Room as far as is known.
+    /// Returns the free space according to the last check.
     fn room(&self, head: u64) -> usize {
         self.sides.mine().capacity() - self.unread(head) as usize
     }
 
-    /// SpinBudget how far the reader is.
+    /// Checks how far the reader is.
     fn look(&mut self, head: u64) -> Result<(), BadPosition> {
         let tail = self.sides.peers().load(Word::Tail);
-        // It can neither have come back nor be ahead of us.
+        // An honest reader neither moves backwards nor passes the writer.
         if head.wrapping_sub(tail) > self.unread(head) {
             return Err(BadPosition);
         }
-        // Fence (B). Pairs with the store of `Tail` in `read`: its bytes have been copied out before we write over them.
+        // Fence (B). Pairs with the store of `Tail` in `read`: the bytes were copied out before this side overwrites
+        // them.
         fence(Ordering::Acquire);
         self.tail = tail;
         Ok(())
     }
 
-    /// Whether the reader must be told that something has come: once for each time that it asked. To be called after
+    /// Returns true if the reader must be notified of new bytes: once for each request of the reader. Call this after
     /// each `write`.
     pub(crate) fn should_notify(&mut self) -> bool {
-        // Fence (C). Pairs with that in `Reader::ask`.
+        // Fence (C). Pairs with the fence in `ask_for_data`.
         fence(Ordering::SeqCst);
         let asked = self.sides.peers().load(Word::DataWaiter) as u32;
         let must = asked != self.told;
@@ -193,16 +200,16 @@ impl<S: Sides> Writer<S> {
         must
     }
 
-    /// Whether the reader has taken everything that was put in.
+    /// Returns true if the reader has taken all bytes that were put in.
     pub(crate) fn is_taken(&self) -> bool {
         self.sides.peers().load(Word::Tail) == self.head()
     }
 
-    /// Asks the reader to tell when it has made room, and says whether there is some already. What tells of room must be
-    /// in place by now: the reader may tell at once.
+    /// Requests a wake-up when the reader has made space. Returns true if there is space already. The means of the
+    /// wake-up must be in place before this call, because the reader may notify immediately.
     pub(crate) fn request_wakeup(&mut self) -> Result<bool, BadPosition> {
         self.sides.mine().bump(Word::SpaceWaiter);
-        // Fence (D). Pairs with that in `Reader::should_notify`.
+        // Fence (D). Pairs with the fence in `Reader::should_notify`.
         fence(Ordering::SeqCst);
         let head = self.head();
         self.look(head)?;
@@ -210,13 +217,13 @@ impl<S: Sides> Writer<S> {
     }
 }
 
-/// The end that takes bytes out.
+/// The end that takes bytes out of the ring.
 ///
-/// Its position is in its own memory alone, as a [`Writer`]'s is.
+/// Its position is stored only in the memory of its own side, like that of a [`Writer`].
 #[derive(Debug)]
 pub(crate) struct Reader<S> {
     sides: Arc<S>,
-    /// The writer's `Room`, as much of it as tells one from the next, when it was last told of room.
+    /// The low bits of the writer's `SpaceWaiter` when the writer was last notified. They suffice to detect a change.
     told: u32,
 }
 
@@ -231,12 +238,12 @@ impl<S: Sides> Reader<S> {
         Self::new(sides)
     }
 
-    /// How much has been taken out, ever.
+    /// Returns the total number of bytes that were taken out.
     fn tail(&self) -> u64 {
         self.sides.mine().load(Word::Tail)
     }
 
-    /// Takes out what is there, up to [`CHUNK`], and says how much. 0: it is empty.
+    /// Takes out the available bytes, up to [`CHUNK`], and returns their number. 0 means that the ring is empty.
     pub(crate) fn read(&mut self, spaces: &mut [IoSliceMut<'_>]) -> Result<usize, BadPosition> {
         let tail = self.tail();
         let mut left = self.available_from(tail)?.min(CHUNK);
@@ -251,13 +258,14 @@ impl<S: Sides> Reader<S> {
             }
         }
         if count > 0 {
-            // Pairs with fence (B): who sees this position may write over the bytes before it, which we have.
+            // Pairs with fence (B): a writer that sees this position may overwrite the bytes before it, which were
+            // copied.
             self.sides.mine().store(Word::Tail, tail.wrapping_add(count as u64));
         }
         Ok(count)
     }
 
-    /// How many bytes are there.
+    /// Returns the number of bytes that can be taken out.
     pub(crate) fn available(&self) -> Result<usize, BadPosition> {
         self.available_from(self.tail())
     }
@@ -265,7 +273,7 @@ impl<S: Sides> Reader<S> {
     fn available_from(&self, tail: u64) -> Result<usize, BadPosition> {
         let peers = self.sides.peers();
         let available = peers.load(Word::Head).wrapping_sub(tail);
-        // A writer that is behind us is, at full width, far ahead.
+        // At full width, a writer that is behind the reader appears to be far ahead.
         if available > peers.capacity() as u64 {
             return Err(BadPosition);
         }
@@ -274,7 +282,7 @@ impl<S: Sides> Reader<S> {
         Ok(available as usize)
     }
 
-    /// Copies the next bytes without taking them. There must be so many.
+    /// Copies the next bytes without taking them. At least `into.len()` bytes must be available.
     pub(crate) fn peek(&self, into: &mut [u8]) {
         self.copy_out(self.tail(), into);
     }
@@ -285,8 +293,9 @@ impl<S: Sides> Reader<S> {
         let at = index(position, capacity);
         let split = into.len().min(capacity - at);
         let (first, second) = into.split_at_mut(split);
-        // SAFETY: `at` is below the capacity, the first part ends at it at the latest, and the second begins at 0. The
-        // callers take no more than `available` has said, so that an honest writer leaves all of it alone.
+        // SAFETY: `at` is less than the capacity, the first part ends at the capacity at the latest, and the second
+        // part begins at 0. The callers take no more than `available` has returned, so that an honest writer does not
+        // change the range.
         unsafe { peers.copy_out(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
@@ -294,15 +303,17 @@ impl<S: Sides> Reader<S> {
         }
     }
 
-    /// Whether the peer has taken everything that our side has put into its own ring, by its own word.
+    /// Returns true if, according to the peer's `Tail`, the peer has taken all bytes that this side has put into its
+    /// own ring.
     pub(crate) fn peer_has_all(&self) -> bool {
         self.sides.peers().load(Word::Tail) == self.sides.mine().load(Word::Head)
     }
 
-    /// Whether the writer must be told that there is room: once for each time that it asked. To be called after each
-    /// `read`.
+    /// Returns true if the writer must be notified of free space: once for each request of the writer. Call this after
+    /// each `read`.
     pub(crate) fn should_notify(&mut self) -> bool {
-        // Fence (D). Pairs with that in `Writer::ask`. What the writer put in place before it asked is there now.
+        // Fence (D). Pairs with the fence in `Writer::request_wakeup`. All that the writer put in place before its
+        // request is visible now.
         fence(Ordering::SeqCst);
         let asked = self.sides.peers().load(Word::SpaceWaiter) as u32;
         fence(Ordering::Acquire);
@@ -311,14 +322,14 @@ impl<S: Sides> Reader<S> {
         must
     }
 
-    /// Asks the writer to tell when something comes. What has come by then is to be looked for afterwards, with
-    /// [`available`](Self::available).
+    /// Requests a wake-up when bytes arrive. Call [`available`](Self::available) afterwards to detect bytes that have
+    /// already arrived.
     pub(crate) fn request_wakeup(&self) {
         ask_for_data(&self.sides.mine());
     }
 }
 
-/// See [`Reader::ask`].
+/// Implements [`Reader::request_wakeup`].
 pub(super) fn ask_for_data(mine: &impl Memory) {
     mine.bump(Word::DataWaiter);
     // Fence (C). Pairs with that in `Writer::should_notify`.
@@ -326,6 +337,6 @@ pub(super) fn ask_for_data(mine: &impl Memory) {
 }
 
 fn index(position: u64, capacity: usize) -> usize {
-    // The capacity is a power of two, and so this is right even where the position wraps.
+    // The capacity is a power of two, so this is correct even if the position wraps.
     (position & (capacity as u64 - 1)) as usize
 }

@@ -1,4 +1,4 @@
-//! Memory that nobody can change any more: memfd_create(2), sealed against writing and against becoming shorter or longer.
+//! Immutable shared memory: memfd_create(2), sealed against writing, shrinking and growing.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -11,11 +11,11 @@ use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
 use super::mapping::{BadMemory, allocate, is_allocated};
 
-/// With these the kernel lets nobody write, whatever descriptor or mapping they have (a writable mapping keeps the first
-/// from being set), nor punch holes, nor change the size, nor take the seals off.
+/// With these seals the kernel prevents writing through any descriptor or mapping (the first cannot be set while a
+/// writable mapping exists), punching holes, changing the size and removing seals.
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
-/// Sealed memory, and our read-only view of it.
+/// Sealed memory, and a read-only view of it.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     memfd: OwnedFd,
@@ -23,7 +23,7 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    /// Copies the bytes, once.
+    /// Copies the bytes once into new memory.
     pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
         let memfd = allocate(NAME, bytes.len() as u64)?;
         let mut written = 0;
@@ -38,14 +38,14 @@ impl Sealed {
         Self::seal(memfd, bytes.len())
     }
 
-    /// Has the bytes, zeros at first, written in place.
+    /// Creates zeroed memory and has `fill` write the bytes in place.
     pub(crate) fn build(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
         let memfd = allocate(NAME, length as u64)?;
         {
-            // The pages are there, and are wanted at once.
+            // All pages are allocated and will be used immediately, so map them now.
             let flags = MapFlags::SHARED | MapFlags::POPULATE;
             let mut view = View::new(&memfd, length, ProtFlags::READ | ProtFlags::WRITE, flags)?;
-            // A forked child would keep the mapping, and so the seal from being set.
+            // A forked child would keep the mapping, and thus prevent the seal.
             view.keep_from_children()?;
             fill(view.bytes_mut());
         }
@@ -58,10 +58,10 @@ impl Sealed {
         Ok(Self { memfd, view })
     }
 
-    /// Maps what somebody else says is such memory, if it is: nothing is mapped that could change, or lose a page, under
-    /// us.
+    /// Maps memory from a descriptor of unknown origin after checking it. Memory that could change or lose a page is
+    /// not mapped.
     pub(crate) fn adopt(memfd: OwnedFd) -> Result<Self, BadMemory> {
-        // Only memory files have seals at all; tmpfs files have one that forbids others.
+        // Only memory files have seals, except that files on tmpfs have one seal that forbids all others.
         let seals = fcntl_get_seals(&memfd).map_err(|_| BadMemory::NotMemory)?;
         if !seals.contains(SEALS) {
             return Err(BadMemory::Unsealed);
@@ -86,26 +86,27 @@ impl AsFd for Sealed {
     }
 }
 
-/// For people, in `/proc`.
+/// The name of the memory, visible in `/proc`.
 const NAME: &str = "parlour-shared";
 
-/// A mapping of the whole of a memory file.
+/// A mapping of a whole memory file.
 #[derive(Debug)]
 struct View {
-    /// Dangling for a length of 0, of which there is no mapping.
+    /// Dangling if the length is 0: no mapping exists then.
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the memory stays where it is until the view is dropped, whichever thread holds it, and by its type it is shared
-// for reading or owned for writing, as any other memory.
+// SAFETY: the memory remains at its address until the view is dropped, independently of the thread. The type shares it
+// for reading or owns it for writing, like any other memory.
 unsafe impl Send for View {}
 // SAFETY: as above.
 unsafe impl Sync for View {}
 
 impl View {
-    /// Of memory that is sealed. The mapping is a private one only in name, because kernels before 6.7 take a shared one for
-    /// one that might be written: the pages are those of the file as long as nobody writes, and here nobody does.
+    /// Maps sealed memory. The mapping is private only formally: kernels before 6.7 treat a shared mapping as
+    /// potentially writable. The pages are those of the file as long as no process writes, and sealed memory is never
+    /// written.
     fn read_only(memfd: &OwnedFd, length: usize) -> io::Result<Self> {
         Self::new(memfd, length, ProtFlags::READ, MapFlags::PRIVATE)
     }
@@ -114,7 +115,7 @@ impl View {
         if length == 0 {
             return Ok(Self { start: NonNull::dangling(), length });
         }
-        // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
+        // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
         let start = unsafe { mmap(ptr::null_mut(), length, protection, flags, memfd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Self { start, length })
@@ -124,21 +125,21 @@ impl View {
         if self.length == 0 {
             return Ok(());
         }
-        // SAFETY: the range is the whole of our own mapping, and the advice changes nothing about it in this process.
+        // SAFETY: the range is the whole mapping of this view, and the advice has no effect in this process.
         Ok(unsafe { madvise(self.start.as_ptr().cast(), self.length, Advice::LinuxDontFork) }?)
     }
 
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the range is mapped and backed for as long as `self` lives: all pages are there and the size is sealed. It
-        // is sealed against writing, so nobody changes it, in this process or in another; `bytes_mut` is called only before
-        // that, on a view of which there is no other.
+        // SAFETY: the range is mapped and backed as long as `self` exists: all pages are allocated and the size is
+        // sealed. It is sealed against writing, so no process changes it. `bytes_mut` is called only before that, on
+        // the only view.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.length) }
     }
 
-    /// For a view that can be written, of a file that nobody else has yet.
+    /// Returns the bytes of a writable view of a file that no other code has yet.
     fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the range is mapped writable and backed (all pages are there). The file has no name, its descriptor has
-        // not been given to anybody and there is no other view, so this is the only reference to the memory.
+        // SAFETY: the range is mapped writable and backed (all pages are allocated). The file has no name, its
+        // descriptor has not been passed on, and no other view exists, so this is the only reference to the memory.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 }
@@ -146,8 +147,8 @@ impl View {
 impl Drop for View {
     fn drop(&mut self) {
         if self.length > 0 {
-            // SAFETY: this is the whole of a mapping that we made, and no reference into it outlives `self`. It cannot fail
-            // on such a range.
+            // SAFETY: this is the whole of a mapping that `new` created, and no reference into it outlives `self`. The
+            // call cannot fail on such a range.
             let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         }
     }

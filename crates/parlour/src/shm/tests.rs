@@ -1,5 +1,5 @@
-//! The ring against a queue, and against a peer that writes anything where it can write.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+//! The ring compared with a queue, and against a peer that writes any value to any memory that it can write.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
@@ -16,7 +16,7 @@ use super::ring::{Memory, Reader, Sides, Word, Writer};
 
 const RING: usize = 4096;
 
-/// Both sides' memory, as each side has it.
+/// The memory of both sides, as each side maps it.
 struct Both {
     ours: Arc<Mappings>,
     theirs: Arc<Mappings>,
@@ -34,22 +34,22 @@ impl Both {
         Self { ours: Arc::new(Mappings::new(ours.0, ours.1)), theirs: Arc::new(Mappings::new(theirs.0, theirs.1)) }
     }
 
-    /// What we send, from this position on.
+    /// Returns the direction from this side to the peer, starting at this position.
     fn out(&self, position: u64) -> (Writer<Mappings>, Reader<Mappings>) {
         let writer = Writer::starting_at(position, Arc::clone(&self.ours));
         (writer, Reader::starting_at(position, Arc::clone(&self.theirs)))
     }
 
-    /// The peer's memory, as the peer has it: to write anything there.
+    /// Returns the peer's memory as the peer maps it, to write any value to it.
     fn theirs(&self) -> Mapped<'_> {
         self.theirs.mine()
     }
 }
 
 proptest! {
-    /// A ring that has run for ages, too: positions wrap.
+    /// This includes a ring whose positions are about to wrap.
     #[test]
-    fn what_goes_in_comes_out(
+    fn the_ring_returns_the_bytes_that_were_put_in(
         steps in prop::collection::vec((any::<bool>(), 0usize..3000, 0usize..3000), 1..60),
         position in prop_oneof![Just(0), Just(u64::MAX - 5000), any::<u64>()],
     ) {
@@ -82,12 +82,12 @@ proptest! {
 }
 
 #[test]
-fn each_side_is_told_once_for_each_time_that_it_asked() {
+fn each_request_of_a_side_causes_one_notification() {
     let (mut writer, mut reader) = Both::new().out(0);
-    assert!(!writer.should_notify(), "nobody has asked");
+    assert!(!writer.should_notify(), "no request was made");
     reader.request_wakeup();
     assert!(writer.should_notify());
-    assert!(!writer.should_notify(), "it was told");
+    assert!(!writer.should_notify(), "the request was answered");
     reader.request_wakeup();
     assert!(writer.should_notify());
     assert!(!reader.should_notify());
@@ -98,7 +98,7 @@ fn each_side_is_told_once_for_each_time_that_it_asked() {
     assert_eq!(writer.request_wakeup(), Ok(false));
 }
 
-/// Values at which arithmetic goes wrong, around a position.
+/// Returns values around a position at which arithmetic errors occur.
 fn edges(position: u64) -> Vec<u64> {
     let near = [0, 1, 2, RING as u64 - 1, RING as u64, RING as u64 + 1, 1 << 31, (1 << 32) - 1, 1 << 32, 1 << 63];
     let around = near.iter().flat_map(|&by| [position.wrapping_add(by), position.wrapping_sub(by)]);
@@ -115,7 +115,7 @@ fn a_position_out_of_range_is_refused_whatever_it_is() {
             sides.theirs().store(Word::Tail, value);
             let taken = value.wrapping_sub(position);
             assert_eq!(writer.request_wakeup().is_ok(), taken <= written, "tail {value} after {position}");
-            // Without room as far as it knows it must look, and refuses as well.
+            // If its last check showed no space, the writer must check again, and rejects the position as well.
             let filled = writer.write(&[IoSlice::new(&[2; RING])]);
             assert_eq!(filled.is_ok(), taken <= written, "tail {value} after {position}");
 
@@ -129,7 +129,7 @@ fn a_position_out_of_range_is_refused_whatever_it_is() {
     }
 }
 
-/// Every page next to the memory is one that may not be touched, so that an access out of range kills the test.
+/// Every page next to the memory is inaccessible, so that an access out of range kills the test.
 #[test]
 fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
     let sides = Both::new();
@@ -144,9 +144,9 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
                 for word in [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter] {
                     theirs.store(word, *value);
                 }
-                // Headers and messages change under the reader.
+                // Change headers and messages while the reader reads them.
                 #[allow(unsafe_code)]
-                // SAFETY: the range is the ring; that the other side reads it is what is tried here.
+                // SAFETY: the range is the ring. The test intends that the other side reads it concurrently.
                 unsafe {
                     theirs.copy_in(0, &junk[..(*value as usize) % RING]);
                 }
@@ -167,7 +167,7 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
             Ok(count) => assert!(count <= 100),
             Err(_) => counts.0 += 1,
         }
-        assert!(front.iter().chain(&*back).all(|&byte| byte == 0xaa), "canaries around the space");
+        assert!(front.iter().chain(&*back).all(|&byte| byte == 0xaa), "canaries around the space are unchanged");
         reader.request_wakeup();
         let (_, _) = (reader.should_notify(), reader.peer_has_all());
         for length in [10, RING] {
@@ -180,8 +180,9 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
     }
     is_over.store(true, Ordering::Relaxed);
     hostile.join().unwrap();
-    assert!(counts.0 > 0 && counts.1 > 0, "bad positions were met: {counts:?}");
-    // What a peer cannot write has not changed: behind the words, our control page is as it was made.
+    assert!(counts.0 > 0 && counts.1 > 0, "bad positions were detected: {counts:?}");
+    // Memory that the peer cannot write is unchanged: behind the words, the control page of this side still has its
+    // initial content.
     let control = sides.ours.mine().control_page();
     assert!(control[512..].iter().all(|&byte| byte == 0));
 }
@@ -197,7 +198,7 @@ fn sealed(length: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
 }
 
 #[test]
-fn memory_that_could_change_under_us_is_not_mapped() {
+fn memory_that_could_change_size_or_content_is_not_mapped() {
     const WHOLE: usize = CONTROL_LEN + RING;
     let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
     assert!(Mapping::adopt(sealed(WHOLE, WHOLE, all), RING).is_ok());
@@ -211,7 +212,7 @@ fn memory_that_could_change_under_us_is_not_mapped() {
     }
     for allocated in [0, CONTROL_LEN] {
         let adopted = Mapping::adopt(sealed(WHOLE, allocated, all), RING);
-        assert!(matches!(adopted, Err(BadMemory::Sparse)), "{allocated} bytes are there");
+        assert!(matches!(adopted, Err(BadMemory::Sparse)), "{allocated} bytes are allocated");
     }
     let (pipe, _writer) = rustix::pipe::pipe().unwrap();
     assert!(matches!(Mapping::adopt(pipe, RING), Err(BadMemory::NotMemory)));
@@ -220,23 +221,23 @@ fn memory_that_could_change_under_us_is_not_mapped() {
     assert!(Mapping::adopt(file, RING).is_err());
     if let Ok(file) = tempfile::tempfile_in("/dev/shm") {
         file.set_len(WHOLE as u64).unwrap();
-        assert!(Mapping::adopt(file, RING).is_err(), "a file that others can make shorter");
+        assert!(Mapping::adopt(file, RING).is_err(), "a file that other processes can shrink");
     }
 }
 
-/// What the reader of the memory has in its hands: the descriptor, while it is being handed over.
+/// The reader of the memory has only the descriptor, while it is passed to the peer.
 #[test]
 fn the_kernel_keeps_a_reader_from_changing_the_memory() {
     let (_mine, memfd) = Mapping::create(RING).unwrap();
-    assert!(rustix::io::write(&memfd, b"x").is_err(), "writing");
-    assert!(ftruncate(&memfd, 0).is_err(), "making it shorter");
-    assert!(ftruncate(&memfd, 1 << 20).is_err(), "making it longer");
+    assert!(rustix::io::write(&memfd, b"x").is_err(), "writing must fail");
+    assert!(ftruncate(&memfd, 0).is_err(), "shrinking must fail");
+    assert!(ftruncate(&memfd, 1 << 20).is_err(), "growing must fail");
     let hole = fallocate(&memfd, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, 4096);
-    assert!(hole.is_err(), "punching a hole");
-    assert!(fcntl_add_seals(&memfd, SealFlags::WRITE).is_err(), "one more seal");
+    assert!(hole.is_err(), "punching a hole must fail");
+    assert!(fcntl_add_seals(&memfd, SealFlags::WRITE).is_err(), "adding a seal must fail");
     let path = format!("/proc/self/fd/{}", memfd.as_raw_fd());
     let again = std::fs::File::options().read(true).write(true).open(path).unwrap();
     for descriptor in [memfd, again.into()] {
-        assert!(!Mapping::can_be_mapped_writable(&descriptor), "mapping it writable");
+        assert!(!Mapping::can_be_mapped_writable(&descriptor), "a writable mapping must fail");
     }
 }

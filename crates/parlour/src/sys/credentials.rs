@@ -1,25 +1,26 @@
-//! Who is at the other end of a socket, from the kernel.
+//! Peer credentials of a socket, from the kernel.
 //!
-//! rustix has `socket_peercred`, but its `Pid` is a non-zero integer, and the kernel says 0 for a process that is not
-//! visible in our PID namespace: an invalid value. So this reads the structure itself.
+//! rustix has `socket_peercred`, but its `Pid` is a non-zero integer, and the kernel reports 0 for a process that is
+//! not visible in the PID namespace of this process: an invalid value. Therefore this module reads the structure
+//! itself.
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-/// Not in the `libc` crate for every target.
+/// Not defined by the `libc` crate for every target.
 const SO_PEERPIDFD: libc::c_int = 77;
 
-/// What the kernel noted when the other side called `connect` or `listen`.
+/// The credentials that the kernel recorded when the peer called `connect` or `listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Credentials {
-    /// 0 when the process is not visible in our PID namespace.
+    /// 0 if the process is not visible in the PID namespace of this process.
     pub(crate) pid: u32,
     pub(crate) uid: u32,
     pub(crate) gid: u32,
 }
 
-/// `SO_PEERCRED`, unix(7).
+/// Returns the peer credentials (`SO_PEERCRED`, unix(7)).
 pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     let mut raw = libc::ucred { pid: 0, uid: 0, gid: 0 };
     let mut length = size_of::<libc::ucred>() as libc::socklen_t;
@@ -39,7 +40,8 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
     Ok(Credentials { pid: u32::try_from(raw.pid).unwrap_or(0), uid: raw.uid, gid: raw.gid })
 }
 
-/// `SO_PEERPIDFD` (Linux 6.5): a descriptor of the very process that connected, however its number is reused.
+/// Returns a pidfd of the peer (`SO_PEERPIDFD`, Linux 6.5). It refers to the process that connected, even if the
+/// process id is reused.
 pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut raw: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -57,9 +59,9 @@ pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     if raw < 0 {
-        return Err(io::Error::other("the kernel gave no descriptor"));
+        return Err(io::Error::other("the kernel returned no descriptor"));
     }
-    // SAFETY: the kernel has just made this descriptor for us (close-on-exec) and nobody else knows it.
+    // SAFETY: the kernel has just created this descriptor for this process (close-on-exec), and no other code knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(raw) })
 }
 
@@ -69,7 +71,7 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     #[test]
-    fn the_kernel_vouches_for_our_own_process() {
+    fn the_kernel_reports_the_credentials_of_this_process() {
         let (end, _other) = UnixStream::pair().unwrap();
         let credentials = peer_credentials(&end).unwrap();
         assert_eq!(credentials.pid, std::process::id());

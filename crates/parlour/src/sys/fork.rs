@@ -1,12 +1,13 @@
 //! Descriptors that a forked child must not keep.
 //!
-//! Close-on-exec does not help a child that never calls `exec`: it would share the lock of the name and the listening
-//! sockets, and the name would outlive its server. So each such descriptor is noted in a table, and a handler of
-//! `pthread_atfork(3)` puts a dead descriptor in its place in the child (it is replaced and not closed, because the
-//! child's copy of its owner will close that number some day).
+//! Close-on-exec has no effect in a child that never calls `exec`. Such a child would share the lock of the name and
+//! the listening sockets, and the name would outlive its server. Therefore each such descriptor is recorded in a table,
+//! and a handler of `pthread_atfork(3)` replaces it in the child by an inert descriptor. The handler replaces the
+//! descriptor instead of closing it, because the child's copy of the owner closes that number later.
 //!
-//! The handler runs where only async-signal-safe calls are allowed and any lock may be held for ever, so the table is a
-//! list of atomics that only grows. A child made by a bare `clone(2)` runs no handlers and keeps everything.
+//! The handler runs in a context in which only async-signal-safe calls are allowed and any lock may be held for ever.
+//! Therefore the table is a list of atomics that only grows. A child of a bare `clone(2)` runs no handlers and keeps
+//! all descriptors.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -15,36 +16,37 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
-/// An entry without a descriptor. Entries are used again and never freed.
+/// The value of an entry without a descriptor. Entries are reused and never freed.
 const FREE: RawFd = -1;
 
 struct Entry {
     descriptor: AtomicI32,
-    /// Written before the entry is published, never after.
+    /// Written before the entry is published, and never afterwards.
     next: *const Entry,
 }
 
-/// Head of the list. Published with `Release` in `note`, read with `Acquire` in `entries`.
+/// Head of the list. Published with `Release` in `note` and read with `Acquire` in `entries`.
 static HEAD: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
 
-/// Forks that have begun and that have ended in this process; unequal while one is under way.
+/// The numbers of forks that have begun and that have ended in this process. They differ while a fork is in progress.
 static FORKS_BEGUN: AtomicU32 = AtomicU32::new(0);
 static FORKS_ENDED: AtomicU32 = AtomicU32::new(0);
 
-/// How many forks lie between the first process and this one.
+/// The number of forks between the first process and this process.
 static GENERATION: AtomicU32 = AtomicU32::new(0);
 
-/// Tells a process from its forked children. In one word, because every half of a connection has one.
+/// Distinguishes a process from its forked children. It is a single word because every half of a connection contains
+/// one.
 ///
-/// The process id differs even in a child that ran no handlers; the generation, in its low bits, differs even in a child
-/// whose number in a PID namespace of its own is the same.
+/// The process id differs even in a child that ran no handlers. The generation, in the low bits, differs even in a
+/// child that has the same process id in a PID namespace of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Process(u32);
 
-/// What a process id leaves of a word: the kernel's largest is 2^22 (`PID_MAX_LIMIT`).
+/// The number of bits that a process id leaves unused: the kernel's greatest process id is 2^22 (`PID_MAX_LIMIT`).
 const GENERATION_BITS: u32 = 10;
 
-/// The generation of this process, as far as a [`Process`] has it.
+/// Returns the generation of this process, reduced to the bits that a [`Process`] stores.
 #[inline]
 fn generation() -> u32 {
     GENERATION.load(Ordering::Relaxed) % (1 << GENERATION_BITS)
@@ -52,13 +54,13 @@ fn generation() -> u32 {
 
 impl Process {
     pub(crate) fn current() -> Self {
-        // Without the handlers, which fail to install only for want of memory, the pid has to do.
+        // Installing the handlers fails only if memory is exhausted. Then the process id alone identifies the process.
         let _ = install();
         Self(std::process::id() << GENERATION_BITS | generation())
     }
 
-    /// Whether this is a forked child of that process, for calls that must not cost a system call. A child made by a bare
-    /// clone(2) is not noticed.
+    /// Returns true if this process is a forked child of that process. This makes no system call. It does not detect a
+    /// child of a bare clone(2).
     #[inline]
     pub(crate) fn is_before_fork(self) -> bool {
         self.0 % (1 << GENERATION_BITS) != generation()
@@ -69,7 +71,7 @@ impl Process {
     }
 }
 
-/// A descriptor that only this process has: a forked child finds a dead one in its place.
+/// A descriptor of this process only. A forked child has an inert descriptor in its place.
 #[derive(Debug)]
 pub(crate) struct ParentOnly {
     descriptor: OwnedFd,
@@ -77,10 +79,10 @@ pub(crate) struct ParentOnly {
 }
 
 impl ParentOnly {
-    /// Opens a descriptor and notes it, with no fork in between.
+    /// Opens a descriptor and records it, without a fork in between.
     pub(crate) fn open(mut open: impl FnMut() -> io::Result<OwnedFd>) -> io::Result<Self> {
         install()?;
-        /// A process that forks without pause loses nothing but this guarantee in the end.
+        /// The maximum number of attempts. A process that forks continuously loses only this guarantee after them.
         const TRIES: u32 = 64;
         let mut tries = 0;
         loop {
@@ -102,7 +104,8 @@ impl ParentOnly {
 }
 
 impl ParentOnly {
-    /// Closes the descriptor, and keeps its number taken by another one. For a signal handler: one system call.
+    /// Closes the descriptor and keeps its number in use by another descriptor. Safe in a signal handler: one system
+    /// call.
     pub(crate) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         Ok(rustix::io::dup3(instead, &mut self.descriptor, rustix::io::DupFlags::CLOEXEC)?)
     }
@@ -116,7 +119,7 @@ impl AsFd for ParentOnly {
 
 impl Drop for ParentOnly {
     fn drop(&mut self) {
-        // Before the number can be given to another file, which happens when `descriptor` is dropped after this.
+        // Free the entry before `descriptor` is dropped: afterwards its number can be assigned to another file.
         self.entry.store(FREE, Ordering::SeqCst);
     }
 }
@@ -124,8 +127,8 @@ impl Drop for ParentOnly {
 fn entries() -> impl Iterator<Item = &'static Entry> {
     let mut next: *const Entry = HEAD.load(Ordering::Acquire);
     std::iter::from_fn(move || {
-        // SAFETY: entries are leaked boxes, published after they were written and never freed or changed but through
-        // their atomic.
+        // SAFETY: entries are leaked boxes. They are published after they were written, never freed, and changed only
+        // through their atomic.
         let entry: &'static Entry = unsafe { next.as_ref()? };
         next = entry.next;
         Some(entry)
@@ -173,23 +176,24 @@ extern "C" fn after_fork_in_parent() {
 extern "C" fn after_fork_in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
     FORKS_ENDED.store(FORKS_BEGUN.load(Ordering::SeqCst), Ordering::SeqCst);
-    // SAFETY: eventfd(2) is one system call and takes no memory of ours.
+    // SAFETY: eventfd(2) is one system call and accesses no memory of this process.
     let dead = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) };
     for entry in entries() {
         let descriptor = entry.descriptor.swap(FREE, Ordering::SeqCst);
         if descriptor == FREE {
             continue;
         }
-        // SAFETY: the number is of a descriptor that a `ParentOnly` owned at the fork. Replacing what is behind it in
-        // the child keeps the number taken, so that the child's copy of that owner closes nobody else's descriptor.
+        // SAFETY: the number belongs to a descriptor that a `ParentOnly` owned at the fork. Replacing the file behind
+        // it in the child keeps the number in use, so that the child's copy of that owner does not close a foreign
+        // descriptor.
         let replaced = dead >= 0 && unsafe { libc::dup3(dead, descriptor, libc::O_CLOEXEC) } >= 0;
         if !replaced {
-            // SAFETY: as above. No descriptor could be had to put in its place; keeping the name would be worse.
+            // SAFETY: as above. No replacement could be created, and keeping the name in the child would be worse.
             unsafe { libc::close(descriptor) };
         }
     }
     if dead >= 0 {
-        // SAFETY: made above, known to nobody else.
+        // SAFETY: created above, and no other code knows it.
         unsafe { libc::close(dead) };
     }
 }
@@ -210,7 +214,7 @@ mod tests {
         for _ in 0..100 {
             drop(ParentOnly::open(null).unwrap());
         }
-        assert!(entries().count() < 50, "a hundred descriptors in turn need few entries");
+        assert!(entries().count() < 50, "a hundred successive descriptors need few entries");
     }
 
     #[test]

@@ -1,5 +1,6 @@
-//! The descriptors that a service manager hands over, as sd_listen_fds(3) describes it: `LISTEN_FDS` of them from number 3
-//! on, for the process `LISTEN_PID`, with names in `LISTEN_FDNAMES`. The environment is read and left as it is.
+//! Descriptors that a service manager passes to this process, as sd_listen_fds(3) describes: `LISTEN_FDS` descriptors
+//! from number 3 on, for the process `LISTEN_PID`, with names in `LISTEN_FDNAMES`. The environment is read and not
+//! changed.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
@@ -10,49 +11,49 @@ use std::sync::{Mutex, PoisonError};
 
 const FIRST: RawFd = 3;
 
-/// Those that somebody has taken: the environment goes on naming them.
+/// Descriptors that were taken. The environment continues to list them.
 static TAKEN: Mutex<BTreeSet<RawFd>> = Mutex::new(BTreeSet::new());
 
-/// A descriptor that was handed over. Dropping this leaves it open, as it was found; it may be somebody else's.
+/// A passed descriptor. Dropping it leaves the descriptor open, as it was found: other code may use it.
 #[derive(Debug)]
 pub(crate) struct Passed {
     descriptor: ManuallyDrop<OwnedFd>,
     number: RawFd,
-    /// What the manager calls it (`FileDescriptorName=`).
+    /// The name that the manager gave it (`FileDescriptorName=`).
     pub(crate) name: String,
 }
 
-/// Why there are none.
+/// The reason for which no descriptors are available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotPassed {
-    /// The environment names none.
+    /// The environment lists no descriptors.
     Nothing,
-    /// They are for the process with this number, or for none that is one.
+    /// The descriptors are for the process with this id, or the variable is not a process id.
     ForAnother(String),
-    /// What the environment says makes no sense.
+    /// The content of the environment is malformed.
     Malformed(&'static str),
     AllTaken,
 }
 
-/// The descriptors that were handed over to this process and not taken yet.
+/// Returns the descriptors that were passed to this process and not taken yet.
 pub(crate) fn passed() -> Result<Vec<Passed>, NotPassed> {
     let numbered = announced(std::process::id(), |variable| std::env::var_os(variable))?;
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     let mut all = Vec::new();
     for (number, name) in (FIRST..).zip(numbered).filter(|(number, _)| !taken.contains(number)) {
-        // SAFETY: a plain system call on a number.
+        // SAFETY: a system call on a number, without pointers.
         if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-            return Err(NotPassed::Malformed("a descriptor that LISTEN_FDS counts is not open"));
+            return Err(NotPassed::Malformed("LISTEN_FDS includes a descriptor that is not open"));
         }
-        // SAFETY: it is open, and by the protocol it is this process's to use. Nothing closes it through this value but
-        // `close`, once, which the table of those that are taken sees to.
+        // SAFETY: the descriptor is open, and according to the protocol this process may use it. Only `close` closes it
+        // through this value, and only once: the table of taken descriptors ensures that.
         let descriptor = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
         all.push(Passed { descriptor, number, name });
     }
     if all.is_empty() { Err(NotPassed::AllTaken) } else { Ok(all) }
 }
 
-/// The names of the descriptors, as many as there are, for the process with this number.
+/// Returns the names of the descriptors for the process with this id, one name for each descriptor.
 fn announced(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<String>, NotPassed> {
     let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
     let (Some(for_pid), Some(count)) = (text("LISTEN_PID"), text("LISTEN_FDS")) else {
@@ -64,20 +65,21 @@ fn announced(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Result<Ve
     let count = match count.parse::<u16>() {
         Ok(0) => return Err(NotPassed::Nothing),
         Ok(count) => usize::from(count),
-        Err(_) => return Err(NotPassed::Malformed("LISTEN_FDS is no number of descriptors")),
+        Err(_) => return Err(NotPassed::Malformed("LISTEN_FDS is not a number of descriptors")),
     };
     let names: Vec<String> = match text("LISTEN_FDNAMES") {
         Some(names) => names.split(':').map(str::to_owned).collect(),
         None => vec!["unknown".to_owned(); count],
     };
     if names.len() != count {
-        return Err(NotPassed::Malformed("LISTEN_FDNAMES has not as many names as LISTEN_FDS says"));
+        return Err(NotPassed::Malformed("the number of names in LISTEN_FDNAMES differs from LISTEN_FDS"));
     }
     Ok(names)
 }
 
 impl Passed {
-    /// Takes it for good: whoever looks later does not find it. The caller has a duplicate by now, and this one is closed.
+    /// Takes the descriptor permanently: later calls of [`passed`] do not return it. The caller has a duplicate
+    /// already, and this descriptor is closed.
     pub(crate) fn close(self) {
         if TAKEN.lock().unwrap_or_else(PoisonError::into_inner).insert(self.number) {
             drop(ManuallyDrop::into_inner(self.descriptor));
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn as_many_names_as_there_are_descriptors() {
+    fn each_descriptor_has_one_name() {
         let pid = ("LISTEN_PID", "77");
         assert_eq!(read(&[pid, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]), Ok(vec!["a".into(), "b".into()]));
         assert_eq!(read(&[pid, ("LISTEN_FDS", "2")]), Ok(vec!["unknown".into(), "unknown".into()]));
@@ -111,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_for_another_process_is_not_for_us() {
+    fn descriptors_for_another_process_are_not_returned() {
         let count = ("LISTEN_FDS", "1");
         assert_eq!(read(&[count]), Err(NotPassed::Nothing));
         assert_eq!(read(&[("LISTEN_PID", "77")]), Err(NotPassed::Nothing));

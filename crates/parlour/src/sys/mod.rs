@@ -1,7 +1,7 @@
-//! Thin, typed wrappers of the few system calls that rustix lacks or cannot express; no policy.
+//! Thin, typed wrappers of the few system calls that rustix lacks or cannot express. They contain no policy.
 //!
-//! This directory is the only one with unsafe code. Each file that has some allows it at its top, so that
-//! `grep -rl 'allow(unsafe_code)'` lists what to audit.
+//! Only this directory and `shm` contain unsafe code. Each file with unsafe code allows it in its first lines, so that
+//! `grep -rl 'allow(unsafe_code)'` lists the files to audit.
 
 pub(crate) mod credentials;
 pub(crate) mod fork;

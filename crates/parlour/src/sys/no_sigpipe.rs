@@ -1,8 +1,8 @@
-//! Writing to a FIFO without ever raising `SIGPIPE` in the host, and without touching its signal dispositions.
+//! Writing to a FIFO without raising `SIGPIPE` in the host and without changing its signal dispositions.
 //!
-//! Implementation notes: `pwritev2(2)` with `RWF_NOSIGNAL` from Linux 6.18. Before that the signal is blocked for the
-//! thread during `writev` and taken back if the write raised it, as libpq does. `--cfg parlour_sigpipe_mask` forces the
-//! second way; vmsplice(2) knows no other.
+//! Implementation notes: Linux 6.18 and newer have `pwritev2(2)` with `RWF_NOSIGNAL`. On older kernels the signal is
+//! blocked for the thread during `writev` and consumed if the write raised it, as in libpq.
+//! `--cfg parlour_sigpipe_mask` forces the second method. It is the only method for vmsplice(2).
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice};
@@ -12,17 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::{Errno, ReadWriteFlags};
 
-/// Not in rustix yet; `include/uapi/linux/fs.h`.
+/// Not defined by rustix yet. See `include/uapi/linux/fs.h`.
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
-/// Set once the kernel has said that it does not know `RWF_NOSIGNAL`. A race costs a second try, so no ordering.
+/// Set when the kernel has reported that it does not support `RWF_NOSIGNAL`. A race costs a second attempt, so relaxed
+/// ordering suffices.
 static MASK_INSTEAD: AtomicBool = AtomicBool::new(cfg!(parlour_sigpipe_mask));
 
-/// Writes to a FIFO; a reader that has gone is `BrokenPipe` and never a signal.
+/// Writes to a FIFO. A missing reader is the error `BrokenPipe` and never raises a signal.
 pub(crate) fn write_vectored(fifo: impl AsFd, parts: &[IoSlice<'_>]) -> io::Result<usize> {
     let fifo = fifo.as_fd();
     if !MASK_INSTEAD.load(Ordering::Relaxed) {
-        // A FIFO has no position: `u64::MAX` is the call's word for "none".
+        // A FIFO has no position: `u64::MAX` means "no offset" to this call.
         match rustix::io::pwritev2(fifo, parts, u64::MAX, RWF_NOSIGNAL) {
             Err(Errno::OPNOTSUPP | Errno::NOSYS) => MASK_INSTEAD.store(true, Ordering::Relaxed),
             result => return Ok(result?),
@@ -35,7 +36,7 @@ fn write_masked(fifo: BorrowedFd<'_>, parts: &[IoSlice<'_>]) -> io::Result<usize
     masked(|| rustix::io::writev(fifo, parts))
 }
 
-/// Makes a system call that puts something into a FIFO, with the signal blocked.
+/// Makes a system call that writes to a FIFO while the signal is blocked.
 pub(super) fn masked(call: impl FnOnce() -> rustix::io::Result<usize>) -> io::Result<usize> {
     let blocked = BlockedSigpipe::new()?;
     let result = call();
@@ -45,7 +46,7 @@ pub(super) fn masked(call: impl FnOnce() -> rustix::io::Result<usize>) -> io::Re
     Ok(result?)
 }
 
-/// `SIGPIPE` is blocked in this thread while this lives.
+/// Blocks `SIGPIPE` in this thread while it exists.
 struct BlockedSigpipe {
     sigpipe: libc::sigset_t,
     before: libc::sigset_t,
@@ -58,35 +59,37 @@ impl BlockedSigpipe {
         let mut before = MaybeUninit::uninit();
         // SAFETY: `sigemptyset` initialises the set that its argument points to.
         unsafe { libc::sigemptyset(sigpipe.as_mut_ptr()) };
-        // SAFETY: initialised by the call before.
+        // SAFETY: initialised by the previous call.
         let mut sigpipe: libc::sigset_t = unsafe { sigpipe.assume_init() };
         // SAFETY: the set is initialised and the signal number is valid.
         unsafe { libc::sigaddset(&raw mut sigpipe, libc::SIGPIPE) };
-        // SAFETY: both sets are live, one initialised and one to be initialised; only this thread's mask changes.
+        // SAFETY: both sets are live. One is initialised, the call initialises the other. Only this thread's mask
+        // changes.
         let result = unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const sigpipe, before.as_mut_ptr()) };
         if result != 0 {
             return Err(io::Error::from_raw_os_error(result));
         }
-        // SAFETY: initialised by the successful call before.
+        // SAFETY: initialised by the previous call, which succeeded.
         let before: libc::sigset_t = unsafe { before.assume_init() };
         // SAFETY: the set is initialised and the signal number is valid.
         let was_blocked = unsafe { libc::sigismember(&raw const before, libc::SIGPIPE) } == 1;
         let mut blocked = Self { sigpipe, before, was_pending: false };
-        // One that was not blocked is not pending: it would have been delivered.
+        // A signal that was not blocked is not pending: it would have been delivered.
         if was_blocked {
             blocked.was_pending = is_pending()?;
         }
         Ok(blocked)
     }
 
-    /// Takes the `SIGPIPE` that a write of ours raised, unless one was pending before and the two are one now.
+    /// Consumes the `SIGPIPE` that a write raised, unless one was pending before: then the two have merged.
     fn take_back(&self) {
         if self.was_pending {
             return;
         }
         let no_wait = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         loop {
-            // SAFETY: the set and the timeout are live and initialised; the information is not asked for.
+            // SAFETY: the set and the timeout are live and initialised. A null pointer is allowed for the signal
+            // information.
             let taken =
                 unsafe { libc::sigtimedwait(&raw const self.sigpipe, std::ptr::null_mut(), &raw const no_wait) };
             if taken >= 0 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
@@ -98,21 +101,21 @@ impl BlockedSigpipe {
 
 impl Drop for BlockedSigpipe {
     fn drop(&mut self) {
-        // SAFETY: `before` is the mask that `new` found. The call cannot fail with valid arguments.
+        // SAFETY: `before` is the mask that `new` saved. The call cannot fail with valid arguments.
         unsafe {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut());
         }
     }
 }
 
-/// Whether a `SIGPIPE` waits for this thread.
+/// Returns true if a `SIGPIPE` is pending for this thread.
 fn is_pending() -> io::Result<bool> {
     let mut pending = MaybeUninit::uninit();
-    // SAFETY: the set is writable; the call initialises it.
+    // SAFETY: the set is writable, and the call initialises it.
     if unsafe { libc::sigpending(pending.as_mut_ptr()) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: initialised by the successful call before.
+    // SAFETY: initialised by the previous call, which succeeded.
     Ok(unsafe { libc::sigismember(pending.as_ptr(), libc::SIGPIPE) } == 1)
 }
 
@@ -120,9 +123,9 @@ fn is_pending() -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    /// A pipe without a reader, with the test's thread ready to tell whether `SIGPIPE` came: it is blocked, so that it
-    /// would stay pending.
-    fn write_and_see_whether_a_signal_comes(
+    /// Writes to a pipe without a reader. The test's thread blocks `SIGPIPE`, so that a raised signal would remain
+    /// pending and be detected.
+    fn assert_that_writing_raises_no_signal(
         write: impl FnOnce(BorrowedFd<'_>, &[IoSlice<'_>]) -> io::Result<usize> + Send + 'static,
     ) {
         std::thread::spawn(move || {
@@ -132,7 +135,7 @@ mod tests {
             drop(reader);
             let error = write(writer.as_fd(), &[IoSlice::new(b"x")]).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
-            assert!(!is_pending().unwrap(), "no signal was left behind");
+            assert!(!is_pending().unwrap(), "no signal is pending afterwards");
             drop(outer);
         })
         .join()
@@ -140,18 +143,18 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_has_gone_is_an_error_and_no_signal() {
-        write_and_see_whether_a_signal_comes(|fifo, parts| write_vectored(fifo, parts));
+    fn a_missing_reader_is_an_error_and_not_a_signal() {
+        assert_that_writing_raises_no_signal(|fifo, parts| write_vectored(fifo, parts));
     }
 
     #[test]
-    fn the_way_of_older_kernels_takes_its_signal_back() {
-        write_and_see_whether_a_signal_comes(write_masked);
+    fn the_method_for_older_kernels_consumes_its_signal() {
+        assert_that_writing_raises_no_signal(write_masked);
     }
 
     #[test]
-    fn nor_do_lent_pages_raise_one() {
+    fn lending_pages_without_a_reader_raises_no_signal() {
         use crate::sys::splice_pages::SplicePages;
-        write_and_see_whether_a_signal_comes(|fifo, _| SplicePages::new(1).unwrap().lend(0..1, fifo));
+        assert_that_writing_raises_no_signal(|fifo, _| SplicePages::new(1).unwrap().lend(0..1, fifo));
     }
 }

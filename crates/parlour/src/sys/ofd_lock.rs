@@ -1,8 +1,8 @@
 //! Open-file-description locks, fcntl(2), POSIX.1-2024.
 //!
-//! Unlike `F_SETLK`, such a lock belongs to the open file description: it goes when the last descriptor of it is
-//! closed, which the kernel does for a process that is killed, and it stays when other code in the process opens and
-//! closes the same file.
+//! Unlike a lock of `F_SETLK`, such a lock belongs to the open file description. It is released when the last
+//! descriptor of the description is closed, which the kernel does for a killed process. It remains when other code in
+//! the process opens and closes the same file.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -21,8 +21,8 @@ fn whole_file(kind: libc::c_int) -> libc::flock {
 
 fn fcntl_lock(file: impl AsFd, command: libc::c_int, lock: &mut libc::flock) -> io::Result<()> {
     loop {
-        // SAFETY: for the three lock commands the third argument is a `flock`, which is live, and is all that the call
-        // reads or writes.
+        // SAFETY: for the three lock commands the third argument is a `flock`. It is live, and the call reads and
+        // writes nothing else.
         let result = unsafe { libc::fcntl(file.as_fd().as_raw_fd(), command, std::ptr::from_mut(lock)) };
         if result == 0 {
             return Ok(());
@@ -34,7 +34,7 @@ fn fcntl_lock(file: impl AsFd, command: libc::c_int, lock: &mut libc::flock) -> 
     }
 }
 
-/// Takes the write lock on the whole file without waiting. `Ok(false)`: another open file description holds it.
+/// Acquires the write lock on the whole file without waiting. Returns false if another open file description holds it.
 pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
     match fcntl_lock(file, libc::F_OFD_SETLK, &mut whole_file(libc::F_WRLCK)) {
         Ok(()) => Ok(true),
@@ -43,12 +43,13 @@ pub(crate) fn try_lock(file: impl AsFd) -> io::Result<bool> {
     }
 }
 
-/// Gives the lock up, also on behalf of descriptors that a forked child shares.
+/// Releases the lock, also for descriptors that a forked child shares.
 pub(crate) fn unlock(file: impl AsFd) -> io::Result<()> {
     fcntl_lock(file, libc::F_OFD_SETLK, &mut whole_file(libc::F_UNLCK))
 }
 
-/// Whether another open file description holds a lock, without taking it. The file need only be open for reading.
+/// Returns true if another open file description holds a lock. This does not acquire the lock. The file need only be
+/// open for reading.
 pub(crate) fn is_locked(file: impl AsFd) -> io::Result<bool> {
     let mut lock = whole_file(libc::F_WRLCK);
     fcntl_lock(file, libc::F_OFD_GETLK, &mut lock)?;

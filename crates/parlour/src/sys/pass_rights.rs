@@ -1,24 +1,25 @@
-//! Whether a socket takes descriptors (`SO_PASSRIGHTS`, Linux 6.16).
+//! The socket option that accepts or refuses descriptors (`SO_PASSRIGHTS`, Linux 6.16).
 #![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-/// Not in the `libc` crate yet.
+/// Not defined by the `libc` crate yet.
 const SO_PASSRIGHTS: libc::c_int = 83;
 
-/// Has the kernel refuse descriptors that are sent to this socket: the sender gets `EPERM`, and nothing of what it sent
-/// with them arrives. A socket that is accepted has this from the one that listens. `Ok(false)`: the kernel cannot.
+/// Makes the kernel refuse descriptors that are sent to this socket: the sender gets `EPERM`, and none of the data that
+/// it sent with them arrives. An accepted socket inherits this from the listening socket. Returns false if the kernel
+/// does not support it.
 pub(crate) fn refuse_descriptors(socket: impl AsFd) -> io::Result<bool> {
     set(socket, 0)
 }
 
-/// Has the kernel take them again.
+/// Makes the kernel accept descriptors again.
 pub(crate) fn take_descriptors(socket: impl AsFd) -> io::Result<bool> {
     set(socket, 1)
 }
 
-/// Whether descriptors that are sent to this socket are refused by the kernel, so that none can come.
+/// Returns true if the kernel refuses descriptors that are sent to this socket, so that none can arrive.
 pub(crate) fn refuses_descriptors(socket: impl AsFd) -> bool {
     let mut value: libc::c_int = 1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;

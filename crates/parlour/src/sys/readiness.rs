@@ -1,4 +1,4 @@
-//! What a tokio runtime says about a descriptor.
+//! The readiness of a descriptor, as a tokio runtime reports it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,10 +12,11 @@ use tokio::runtime::Handle;
 
 use super::shared_fd::WatchedFd;
 
-/// A descriptor that the current runtime watches. It is removed from there before it is closed, when this is dropped.
+/// A descriptor that is registered with the current runtime. Dropping it removes it from the runtime before the
+/// descriptor is closed.
 pub(crate) struct Readiness(AsyncFd<Watched>);
 
-/// What is watched, with whatever comes with it.
+/// The registered descriptor, with the data that belongs to it.
 pub(crate) struct Watched(Arc<WatchedFd>);
 
 impl AsRawFd for Watched {
@@ -24,30 +25,32 @@ impl AsRawFd for Watched {
     }
 }
 
-/// Until it is told that it was not true, or is no more, the descriptor is ready.
+/// A guard for observed readiness. The runtime regards the descriptor as ready until the guard's readiness is cleared.
 pub(crate) type Ready<'a> = AsyncFdReadyGuard<'a, Watched>;
 
 impl Readiness {
-    /// Outside of a runtime this is an error. In one without I/O tokio panics.
+    /// Registers the descriptor with the current runtime. Outside of a runtime this is an error. In a runtime without
+    /// I/O tokio panics.
     pub(crate) fn register(fd: Arc<WatchedFd>, interest: Interest) -> io::Result<Self> {
         let _runtime = Handle::try_current().map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
-        // SAFETY: a `SharedFd` holds one open descriptor as long as it lives, never another one, and the `AsyncFd` holds it.
-        // Nothing here gives out a mutable reference, through which it could be exchanged for another.
+        // SAFETY: a `SharedFd` holds the same open descriptor as long as it exists, and the `AsyncFd` holds the
+        // `SharedFd`. This type provides no mutable reference through which the descriptor could be exchanged.
         let watched = unsafe { AsyncFd::register_with_interest(Watched(fd), interest) };
         Ok(Self(watched.map_err(|error| error.into_parts().1)?))
     }
 
-    /// When it is not ready, the task that asked last is woken when it is.
+    /// Polls for read readiness. If the descriptor is not ready, the task that polled last is woken when it becomes
+    /// ready.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'_>>> {
         self.0.poll_read_ready(cx)
     }
 
-    /// Like [`poll_readable`](Self::poll_readable), with a task of its own.
+    /// Like [`poll_readable`](Self::poll_readable), for write readiness. It stores the waker of its own task.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'_>>> {
         self.0.poll_write_ready(cx)
     }
 
-    /// Any number of tasks may wait for this.
+    /// Waits for read readiness. Any number of tasks may wait.
     pub(crate) async fn readable(&self) -> io::Result<Ready<'_>> {
         self.0.readable().await
     }

@@ -1,4 +1,4 @@
-//! An open descriptor that is held in several places.
+//! An open descriptor with several holders.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -6,40 +6,40 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A descriptor that stays open, and the same one, as long as anybody holds this. It counts those who use it, which others
-/// may outlive: to watch a descriptor is not to use it.
+/// A descriptor that remains open and unchanged as long as any holder exists. It counts its users. Holders that only
+/// watch the descriptor do not count, and may outlive the users.
 #[derive(Debug)]
 pub(crate) struct SharedFd<T: ?Sized = ()> {
-    // Closed before what comes with it is dropped.
+    // Closed before `with` is dropped: fields are dropped in this order.
     fd: OwnedFd,
     users: AtomicU32,
     with: T,
 }
 
-/// One that is held for the descriptor's sake, whatever comes with it.
+/// A descriptor whose holder does not use its data.
 pub(crate) type WatchedFd = SharedFd<dyn Send + Sync>;
 
 impl SharedFd {
-    /// So many use it.
+    /// Wraps a descriptor that has this number of users.
     pub(crate) fn new(fd: OwnedFd, users: u32) -> Self {
         Self::with(fd, users, ())
     }
 }
 
 impl<T> SharedFd<T> {
-    /// So many use it, and what comes with it, which is dropped after the descriptor is closed.
+    /// Wraps a descriptor that has this number of users, with data that is dropped after the descriptor is closed.
     pub(crate) fn with(fd: OwnedFd, users: u32, with: T) -> Self {
         Self { fd, users: AtomicU32::new(users), with }
     }
 }
 
 impl<T: ?Sized> SharedFd<T> {
-    /// What comes with the descriptor.
+    /// Returns the data that belongs to the descriptor.
     pub(crate) fn data(&self) -> &T {
         &self.with
     }
 
-    /// One of them uses it no more; how many are left.
+    /// Ends the use by one user and returns the number of remaining users.
     pub(crate) fn release(&self) -> u32 {
         self.users.fetch_sub(1, Ordering::AcqRel).saturating_sub(1)
     }
@@ -57,7 +57,7 @@ impl<T: ?Sized> AsRawFd for SharedFd<T> {
     }
 }
 
-/// A descriptor that is held in one place, until somebody else wants to hold it too. So it costs no memory of its own before.
+/// A descriptor with one holder until another one needs to hold it. Until then it needs no allocation.
 #[derive(Debug)]
 pub(crate) enum MayShare {
     Alone(OwnedFd),
@@ -70,8 +70,8 @@ impl MayShare {
         match self {
             Self::Shared(shared) => Arc::clone(shared),
             Self::Alone(fd) => {
-                // SAFETY: the descriptor is open and ours, and from here on it is this one's alone: the other is forgotten below,
-                // and nothing in between can unwind.
+                // SAFETY: the descriptor is open and owned by `self`. From here on only `moved` owns it: the former
+                // owner is forgotten below, and no code in between can unwind.
                 let moved = unsafe { OwnedFd::from_raw_fd(fd.as_raw_fd()) };
                 let shared = Arc::new(SharedFd::new(moved, 1));
                 mem::forget(mem::replace(self, Self::Shared(Arc::clone(&shared))));

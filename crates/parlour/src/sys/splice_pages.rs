@@ -1,4 +1,4 @@
-//! Memory of which a FIFO takes whole pages, instead of copies: vmsplice(2).
+//! Memory of which a FIFO takes whole pages instead of copies: vmsplice(2).
 #![allow(unsafe_code)]
 
 use std::io;
@@ -12,20 +12,21 @@ use rustix::pipe::{IoSliceRaw, SpliceFlags, vmsplice};
 
 use super::no_sigpipe;
 
-/// Private pages, and nobody else's: not from the heap, where what a FIFO still holds would be given to somebody else.
+/// Private pages that nothing else uses. They do not come from the heap, because the heap would reuse memory that a
+/// FIFO still references.
 #[derive(Debug)]
 pub(crate) struct SplicePages {
     start: NonNull<u8>,
     length: usize,
 }
 
-// SAFETY: the memory is this value's alone, and stays where it is whichever thread holds it.
+// SAFETY: this value exclusively owns the memory, whose address does not depend on the thread.
 unsafe impl Send for SplicePages {}
-// SAFETY: through a shared reference it is only read.
+// SAFETY: through a shared reference the memory is only read.
 unsafe impl Sync for SplicePages {}
 
 impl SplicePages {
-    /// Maps so many bytes, all of them 0. They take no memory before they are written to.
+    /// Maps this number of zeroed bytes. They take no memory before they are written to.
     pub(crate) fn new(length: usize) -> io::Result<Self> {
         // SAFETY: a new mapping at an address of the kernel's choice, which overlaps nothing that exists.
         let start =
@@ -35,21 +36,22 @@ impl SplicePages {
     }
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
-        // SAFETY: the mapping has so many bytes, which are initialised, and is ours alone while this is borrowed. The kernel may
-        // read lent ones meanwhile, for another process: that is no access of this program's, and what is read there is the
-        // business of who lends.
+        // SAFETY: the mapping has this number of bytes, which are initialised, and it belongs exclusively to this
+        // value, which is borrowed mutably. The kernel may read lent bytes at the same time for another process. That
+        // is not an access by this program, and the lender is responsible for the bytes that are read.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 
-    /// Puts these bytes into a FIFO without copying them and says how many it has taken, as a write that does not wait
-    /// would. They may not change before they have left the FIFO.
+    /// Puts these bytes into a FIFO without copying them, and returns the number of bytes that the FIFO took, like a
+    /// non-blocking write. The bytes must not change before they have left the FIFO.
     pub(crate) fn lend(&self, bytes: Range<usize>, fifo: BorrowedFd<'_>) -> io::Result<usize> {
         // SAFETY: as above, but shared.
         let all = unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) };
         let part = all.get(bytes).ok_or(io::ErrorKind::InvalidInput)?;
         no_sigpipe::masked(|| {
-            // SAFETY: the bytes are readable memory. They are not given away (`SPLICE_F_GIFT`), and what is in the FIFO when this
-            // value goes keeps its pages, which nobody else gets before.
+            // SAFETY: the bytes are readable memory. They are not gifted (`SPLICE_F_GIFT`). Data that is in the FIFO
+            // when this value is dropped keeps its pages, and the kernel does not reuse the pages while the FIFO
+            // references them.
             unsafe { vmsplice(fifo, &[IoSliceRaw::from_slice(part)], SpliceFlags::NONBLOCK) }
         })
     }
@@ -57,7 +59,7 @@ impl SplicePages {
 
 impl Drop for SplicePages {
     fn drop(&mut self) {
-        // SAFETY: our own mapping, to which no reference is left.
+        // SAFETY: the mapping belongs to this value, and no reference to it is left.
         let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
     }
 }

@@ -306,7 +306,7 @@ impl fmt::Display for BadMemory {
             Self::NotMemory => f.write_str("its memory is not a memory file"),
             Self::Unsealed => f.write_str("its memory is not sealed"),
             Self::Size(size) => write!(f, "its memory has {size} bytes, which differs from the announced size"),
-            Self::Sparse => f.write_str("its memory is not completely allocated"),
+            Self::Sparse => f.write_str("its memory is not allocated in full"),
             Self::Io(error) => write!(f, "its memory cannot be mapped: {error}"),
         }
     }

@@ -1,4 +1,4 @@
-//! Where names live: the candidate base directories, in order.
+//! Candidate base directories of names, and their order.
 
 use std::fmt;
 use std::os::fd::OwnedFd;
@@ -10,24 +10,25 @@ use super::directory::{self, Opened, Trust};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Result};
 
-/// The base for services of the system.
+/// The base directory of system services.
 const SYSTEM_BASE: &str = "/run/parlour";
 
-/// Why a directory is a candidate for a base.
+/// The reason why a directory is a candidate base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Origin {
-    /// The address gives it.
+    /// The address contains it.
     Address,
-    /// `$PARLOUR_DIR`; then it is the only one.
+    /// `$PARLOUR_DIR`. If the variable is set, this is the only candidate.
     ParlourDir,
-    /// `parlour` in `$XDG_RUNTIME_DIR`.
+    /// `$XDG_RUNTIME_DIR/parlour`. A relative value of the variable is ignored, as its specification demands.
     XdgRuntimeDir,
-    /// `/run/user/<uid>/parlour`: what `$XDG_RUNTIME_DIR` would be in a session.
+    /// `/run/user/<uid>/parlour`, where `<uid>` is the effective user id. This is the default value of
+    /// `$XDG_RUNTIME_DIR` in a login session, so processes without the variable (ssh, cron) use the same directory.
     RunUser,
-    /// `/tmp/parlour-<uid>`: where there is no runtime directory.
+    /// `/tmp/parlour-<uid>`, for systems without a runtime directory of the user.
     Tmp,
-    /// `/run/parlour`: services of the system.
+    /// `/run/parlour`, the base of system services.
     System,
 }
 
@@ -44,14 +45,15 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A directory that may hold names.
+/// A directory that may contain names.
 #[derive(Clone, Debug)]
 pub(crate) struct Candidate {
     pub(crate) path: PathBuf,
     pub(crate) origin: Origin,
 }
 
-/// Who looks for a base, and in which environment; apart from the real one so that the order can be tested.
+/// The inputs that determine the candidates: the user and the environment. Tests construct other values than the real
+/// ones.
 struct Environment {
     uid: u32,
     parlour_dir: Option<PathBuf>,
@@ -68,7 +70,7 @@ impl Environment {
         }
     }
 
-    /// All candidates in the order in which a client looks through them.
+    /// Returns all candidates in the order in which a client searches them.
     fn candidates(&self) -> Result<Vec<Candidate>> {
         if let Some(path) = &self.parlour_dir {
             if !path.is_absolute() {
@@ -87,7 +89,7 @@ impl Environment {
                 candidates.push(Candidate { path, origin });
             }
         };
-        // The specification of that variable says to ignore a relative path.
+        // The XDG Base Directory Specification says that a relative path must be ignored.
         if let Some(path) = self.xdg_runtime_dir.as_ref().filter(|path| path.is_absolute()) {
             add(path.join("parlour"), Origin::XdgRuntimeDir);
         }
@@ -97,7 +99,8 @@ impl Environment {
         Ok(candidates)
     }
 
-    /// Those that a server of this user may take: root serves the system, anybody else their own sessions.
+    /// Returns true if a server of this user may take a base of this origin: root takes the base of the system, every
+    /// other user a base of its own.
     fn is_for_server(&self, origin: Origin) -> bool {
         match origin {
             Origin::Address | Origin::ParlourDir => true,
@@ -107,7 +110,7 @@ impl Environment {
     }
 }
 
-/// The candidates for this address, in the order in which a client looks through them.
+/// Returns the candidates for this address, in the order in which a client searches them.
 pub(crate) fn candidates(address: Option<&Address>) -> Result<Vec<Candidate>> {
     match address.and_then(Address::base) {
         Some(path) => Ok(vec![Candidate { path: path.to_owned(), origin: Origin::Address }]),
@@ -115,10 +118,10 @@ pub(crate) fn candidates(address: Option<&Address>) -> Result<Vec<Candidate>> {
     }
 }
 
-/// The base that a server with this address takes, as it is now.
+/// Chooses the base for a server with this address, from the present state of the file system.
 ///
-/// A candidate whose parent is not there is passed over. One that is there and is unsafe is an error: a server that
-/// fell through to the next would let whoever made it choose where it goes.
+/// A candidate whose parent directory does not exist is skipped. An unsafe candidate is an error: if the server skipped
+/// it, whoever created it could choose where the server's files go.
 fn choose(address: &Address) -> Result<(Candidate, Opened)> {
     let environment = Environment::real();
     let mut passed_over = Vec::new();
@@ -128,23 +131,23 @@ fn choose(address: &Address) -> Result<(Candidate, Opened)> {
         }
         match directory::open(&candidate.path, &Trust::own())? {
             Opened::NoParent { missing } => {
-                tracing::debug!(base = %candidate.path.display(), missing = %missing.display(), "base passed over");
+                tracing::debug!(base = %candidate.path.display(), missing = %missing.display(), "base directory skipped");
                 passed_over.push(missing.display().to_string());
             }
             opened => return Ok((candidate, opened)),
         }
     }
-    let detail = format!("no base directory can be used: {} not there", passed_over.join(", "));
+    let detail = format!("no base directory is usable (missing: {})", passed_over.join(", "));
     Err(Error::new(ErrorKind::UnsafeDirectory, "bind", format!("'{}'", address.name()), detail)
-        .next("make that directory, or set $PARLOUR_DIR to one of your own"))
+        .next("create one of these directories, or set $PARLOUR_DIR to a directory of your own"))
 }
 
-/// Which base a server with this address would take.
+/// Returns the base that a server with this address would take.
 pub(crate) fn path_for_server(address: &Address) -> Result<PathBuf> {
     choose(address).map(|(candidate, _)| candidate.path)
 }
 
-/// The base that a server with this address takes, made if need be.
+/// Opens the base that a server with this address takes. Creates the base if it does not exist.
 pub(crate) fn for_server(address: &Address, open_to_others: bool) -> Result<(PathBuf, OwnedFd)> {
     let (candidate, opened) = choose(address)?;
     let base = match opened {
@@ -157,7 +160,7 @@ pub(crate) fn for_server(address: &Address, open_to_others: bool) -> Result<(Pat
 }
 
 fn make(candidate: &Candidate, parent: &OwnedFd, open_to_others: bool) -> Result<OwnedFd> {
-    // The system's base serves every user, whatever its first server wants for itself.
+    // The system base serves every user, whatever the mode of its first server.
     let mode = if open_to_others || candidate.origin == Origin::System { 0o755 } else { 0o700 };
     let name = candidate.path.file_name().unwrap_or_default();
     directory::make(parent, name, Mode::from_raw_mode(mode), &candidate.path)?;
@@ -168,18 +171,18 @@ fn make(candidate: &Candidate, parent: &OwnedFd, open_to_others: bool) -> Result
 }
 
 fn vanished(path: &Path) -> Error {
-    Error::new(ErrorKind::Io, "make the directory", path.display().to_string(), "it has gone again")
-        .next("find out what removes it")
+    Error::new(ErrorKind::Io, "create the directory", path.display().to_string(), "another process removed it")
+        .next("find the process that removes it")
 }
 
-/// A service for other users is no use in a base that they cannot enter.
+/// Refuses a base that other users cannot enter if the server is open to other users.
 fn check_for_server(path: &Path, base: &OwnedFd, open_to_others: bool) -> Result<()> {
     let shown = || path.display().to_string();
     let stat = fstat(base).map_err(|errno| Error::io("use the directory", shown(), errno))?;
     if open_to_others && stat.st_mode & 0o001 == 0 {
-        let detail = format!("other users cannot enter it (mode {:04o})", stat.st_mode & 0o7777);
+        let detail = format!("other users may not enter it (mode {:04o})", stat.st_mode & 0o7777);
         return Err(Error::new(ErrorKind::UnsafeDirectory, "use the directory", shown(), detail)
-            .next(format!("chmod 755 {}, or keep the socket's mode at 0600", path.display())));
+            .next(format!("run chmod 755 {}, or set the mode of the socket to 0600", path.display())));
     }
     Ok(())
 }
@@ -194,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_looks_through_all_of_them_in_order() {
+    fn a_client_searches_all_bases_in_order() {
         let ssh = Environment { uid: 1000, parlour_dir: None, xdg_runtime_dir: None };
         assert_eq!(paths(&ssh), ["/run/user/1000/parlour", "/tmp/parlour-1000", "/run/parlour"]);
         let desktop = Environment { xdg_runtime_dir: Some("/run/user/1000".into()), ..ssh };
@@ -219,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn root_serves_the_system_and_others_themselves() {
+    fn root_takes_the_system_base_and_other_users_take_their_own() {
         let of = |uid| Environment { uid, parlour_dir: None, xdg_runtime_dir: None };
         assert!(of(0).is_for_server(Origin::System) && !of(0).is_for_server(Origin::Tmp));
         assert!(!of(5).is_for_server(Origin::System) && of(5).is_for_server(Origin::Tmp));

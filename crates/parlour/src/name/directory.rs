@@ -1,8 +1,8 @@
-//! Opening directories so that nobody else can interfere, or not at all.
+//! Opening directories that other users cannot tamper with.
 //!
-//! A path is opened component by component, no symbolic link is followed, and every directory on the way must be one in
-//! which only root and we can rename things. What does not pass is an error that names the path, the owner and the
-//! mode; it is never repaired.
+//! A path is opened component by component. No symbolic link is followed. In every directory on the way only root and
+//! this user may be able to rename entries. A directory that does not pass these checks is an error that names its
+//! path, owner and mode. It is never repaired.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,22 +16,25 @@ use crate::error::{Error, ErrorKind, Result};
 
 const OPERATION: &str = "use the directory";
 
-/// Whose directories are safe to walk through: root's, our own, and those of a user that the caller named.
+/// The users whose directories are safe to walk through: root, this user, and a user that the caller named.
 #[derive(Clone, Debug)]
 pub(crate) struct Trust {
     uids: Vec<u32>,
 }
 
 impl Trust {
+    /// Trusts root and the effective user of this process.
     pub(crate) fn own() -> Self {
         Self { uids: vec![0, rustix::process::geteuid().as_raw()] }
     }
 
-    /// For what a server makes its own: not even root's will do.
+    /// Trusts the effective user of this process alone, for what a server creates itself. A directory of root does not
+    /// pass.
     pub(crate) fn only_self() -> Self {
         Self { uids: vec![rustix::process::geteuid().as_raw()] }
     }
 
+    /// Adds a user.
     pub(crate) fn and(mut self, uid: Option<u32>) -> Self {
         self.uids.extend(uid);
         self
@@ -42,22 +45,22 @@ impl Trust {
     }
 }
 
-/// What stands at the end of a path.
+/// The object at the end of a path.
 pub(crate) enum Opened {
-    /// A directory that passed the checks, opened `O_PATH`.
+    /// A directory that passed the checks, opened with `O_PATH`.
     Directory(OwnedFd),
-    /// Nothing yet, in a parent that passed them.
+    /// Nothing. The parent directory exists and passed the checks.
     Missing { parent: OwnedFd },
-    /// Not even the parent is there.
+    /// Nothing. The directory `missing`, further up the path, does not exist either.
     NoParent { missing: PathBuf },
 }
 
-/// Opens `path`, which must be absolute, checking each component on the way.
+/// Opens `path`, which must be absolute, and checks each component on the way.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsafeDirectory`] for an owner, a mode or a type that does not pass; [`ErrorKind::Denied`] where we may
-/// not look.
+/// - [`ErrorKind::UnsafeDirectory`]: a component has an owner, a mode or a type that does not pass.
+/// - [`ErrorKind::Denied`]: this process may not search a directory on the way.
 pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
     let mut walked = PathBuf::from("/");
     let mut directory =
@@ -84,7 +87,7 @@ fn fstat_of(directory: &OwnedFd, path: &Path) -> Result<Stat> {
     fstat(directory).map_err(|errno| Error::io(OPERATION, path.display().to_string(), errno))
 }
 
-/// Only root and the trusted may be able to rename what is in this directory.
+/// Checks that only root and trusted users can rename entries of this directory.
 fn check(path: &Path, stat: &Stat, trust: &Trust) -> Result<()> {
     let mode = stat.st_mode & 0o7777;
     let unsafe_because = |why: &str, step: String| {
@@ -93,21 +96,21 @@ fn check(path: &Path, stat: &Stat, trust: &Trust) -> Result<()> {
     };
     if !trust.includes(stat.st_uid) {
         return unsafe_because(
-            "it belongs to another user, who could replace what is in it",
-            "use a directory of your own ($PARLOUR_DIR), or name that user as the one to trust".to_owned(),
+            "it belongs to another user, who could replace its entries",
+            "use a directory of your own ($PARLOUR_DIR), or trust that user (option server_uid of a client)".to_owned(),
         );
     }
     let sticky = mode & 0o1000 != 0;
     if mode & 0o022 != 0 && !sticky {
         return unsafe_because(
-            "others may write to it",
-            format!("chmod go-w {} if nobody else needs that", path.display()),
+            "other users may write to it",
+            format!("run chmod go-w {}, if no other user needs write access", path.display()),
         );
     }
     Ok(())
 }
 
-/// Says what stands where a directory should be.
+/// Returns the error for a path component that could not be opened as a directory. Names the type of the file there.
 fn not_a_directory(parent: &OwnedFd, part: &OsStr, path: &Path, errno: Errno) -> Error {
     let shown = path.display().to_string();
     let found = match errno {
@@ -115,21 +118,21 @@ fn not_a_directory(parent: &OwnedFd, part: &OsStr, path: &Path, errno: Errno) ->
         _ => None,
     };
     let Some(stat) = found else { return Error::io(OPERATION, shown, errno) };
-    let detail = format!("not a directory but a {}", describe_file(&stat));
+    let detail = format!("expected a directory, found a {}", describe_file(&stat));
     let step = match std::fs::read_link(path) {
-        Ok(target) => format!("give the real path, without links (it points to {})", target.display()),
-        Err(_) => "give another directory, or remove that file".to_owned(),
+        Ok(target) => format!("use the real path, without symbolic links (this one points to {})", target.display()),
+        Err(_) => "use another directory, or remove that file".to_owned(),
     };
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, shown, detail).next(step)
 }
 
-/// What a file is, whose and with which mode, for messages about one that should be something else.
+/// Describes the type, owner and mode of a file, for error messages about a file of an unexpected type.
 pub(crate) fn describe_file(stat: &Stat) -> String {
     let kind = describe(FileType::from_raw_mode(stat.st_mode));
     format!("{kind} (owner uid {}, mode {:04o})", stat.st_uid, stat.st_mode & 0o7777)
 }
 
-/// A file type in a person's words.
+/// Returns the name of a file type, for people.
 pub(crate) fn describe(kind: FileType) -> &'static str {
     match kind {
         FileType::RegularFile => "regular file",
@@ -142,17 +145,19 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
     }
 }
 
-/// Makes `name` in `parent` with exactly this mode, whatever the umask; that it exists already is fine and leaves it as it
-/// is. It may be gone again when this returns: whoever opens it next finds out.
+/// Creates the directory `name` in `parent` with exactly this mode, whatever the umask. Does nothing if the directory
+/// already exists. The directory may be removed again before this function returns; the caller notices when it opens
+/// it.
 pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> Result<()> {
-    let failed = |errno: Errno| Error::io("make the directory", path.display().to_string(), errno);
+    let failed = |errno: Errno| Error::io("create the directory", path.display().to_string(), errno);
     match mkdirat(&parent, name, mode & Mode::RWXU) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     }
-    // It is new and ours. The umask may have taken bits away, even those that would let us open it, and the bits for others
-    // come only now. What has all of its bits stays as it is: by now it may be in the hands of another server of ours.
+    // The new directory belongs to this process. The umask may have cleared bits, even those that this process needs to
+    // open it, and the bits for other users are set only now. A directory that has all of its bits stays as it is: by
+    // now another server of this user may have changed it.
     let wanted = mode.bits();
     match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if stat.st_mode & wanted == wanted => Ok(()),
@@ -165,15 +170,15 @@ pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> 
     }
 }
 
-/// For a directory that is to be listed, locked or changed, and not only walked through.
+/// For a directory that is to be listed, locked or changed.
 const DIRECTORY_READ: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Opens a directory inside one that passed the checks, for listing; `Ok(None)` when it is not there.
+/// Opens a directory for listing, inside a directory that passed the checks. Returns `Ok(None)` if it does not exist.
 pub(crate) fn open_inside(parent: impl AsFd, name: &str, path: &Path) -> Result<Option<(OwnedFd, Stat)>> {
     open_inside_with(parent, name, path, DIRECTORY_READ)
 }
 
-/// The same for a directory that we may only walk through.
+/// Opens a directory with `O_PATH`, for one that this process may search but not list. Otherwise as [`open_inside`].
 pub(crate) fn walk_inside(parent: impl AsFd, name: &str, path: &Path) -> Result<Option<(OwnedFd, Stat)>> {
     open_inside_with(parent, name, path, DIRECTORY_PATH)
 }
@@ -195,25 +200,28 @@ fn open_inside_with(parent: impl AsFd, name: &str, path: &Path, flags: OFlags) -
     Ok(Some((directory, stat)))
 }
 
-/// The directory of a name, or the one in it for clients: ours alone to write.
+/// Checks that the directory of a name, or its subdirectory for clients, belongs to one of `owners`, and that no other
+/// user may write to it.
 pub(crate) fn check_ours(path: &Path, stat: &Stat, owners: &Trust) -> Result<()> {
     let mode = stat.st_mode & 0o7777;
     let why = if !owners.includes(stat.st_uid) {
         "it belongs to another user"
     } else if mode & 0o022 != 0 {
-        "others may write to it"
+        "other users may write to it"
     } else {
         return Ok(());
     };
     let detail = format!("{why} (owner uid {}, mode {mode:04o})", stat.st_uid);
     Err(Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail)
-        .next("have its owner remove it, or use another base directory ($PARLOUR_DIR)"))
+        .next("ask its owner to remove it, or use another base directory ($PARLOUR_DIR)"))
 }
 
-/// A path through which a socket can be bound or reached however long the real one is (`sun_path` has 108 bytes).
+/// Returns a path through which a socket can be bound or connected to, however long its real path is (`sun_path` has
+/// 108 bytes).
 ///
-/// The real path is used where it fits, because tools that list sockets, and cleaners that spare live ones, go by it.
-/// It leads through directories that passed the checks, in which only root and we can rename.
+/// The real path is used if it fits, because tools that list sockets, and cleaners that spare live sockets, match by
+/// it. It leads through directories that passed the checks, in which only root and this user can rename entries. A
+/// longer path goes through `/proc/self/fd`.
 pub(crate) fn socket_path(directory: impl AsFd, real: &Path, file_name: &str) -> PathBuf {
     use std::os::fd::AsRawFd;
     use std::os::unix::ffi::OsStrExt;
@@ -225,7 +233,7 @@ pub(crate) fn socket_path(directory: impl AsFd, real: &Path, file_name: &str) ->
     Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(file_name)
 }
 
-/// Removes a file in a directory of ours; that it is gone already is fine.
+/// Removes a file from a directory that this process owns. Succeeds if the file does not exist.
 pub(crate) fn remove(directory: impl AsFd, file_name: &str) -> io::Result<()> {
     match rustix::fs::unlinkat(directory, file_name, AtFlags::empty()) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
@@ -233,7 +241,7 @@ pub(crate) fn remove(directory: impl AsFd, file_name: &str) -> io::Result<()> {
     }
 }
 
-/// Device and inode: which file it is, whatever its name.
+/// The device and inode number of a file, which identify it under any name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -245,13 +253,13 @@ impl FileId {
         Self { device: stat.st_dev, inode: stat.st_ino }
     }
 
-    /// Which file has this name now, if any.
+    /// Returns the file that has this name now, if there is one.
     pub(crate) fn at(directory: impl AsFd, file_name: &str) -> Option<Self> {
         statat(directory, file_name, AtFlags::SYMLINK_NOFOLLOW).ok().map(|stat| Self::of(&stat))
     }
 
-    /// Whether it is this file that has a name now, by what looking at the name has brought. An error: that cannot be said at
-    /// present.
+    /// Returns true if `looked`, the result of stat on a name, shows this file. Returns an error if the result does not
+    /// decide that: the system call failed for a temporary reason.
     pub(crate) fn is_found(self, looked: Result<Stat, Errno>) -> Result<bool, Errno> {
         match looked {
             Ok(stat) => Ok(Self::of(&stat) == self),
@@ -260,7 +268,7 @@ impl FileId {
         }
     }
 
-    /// [`is_found`](Self::is_found) of a name in a directory.
+    /// Does the same for a name in a directory. See [`is_found`](Self::is_found).
     pub(crate) fn is_at(self, directory: impl AsFd, file_name: &str) -> Result<bool, Errno> {
         self.is_found(statat(directory, file_name, AtFlags::SYMLINK_NOFOLLOW))
     }
@@ -272,7 +280,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
-    fn a_file_that_cannot_be_looked_at_is_neither_there_nor_gone() {
+    fn an_inconclusive_stat_is_an_error() {
         let stat = |path: &str| rustix::fs::lstat(path);
         let id = FileId::of(&stat("/proc").unwrap());
         assert_eq!(id.is_found(stat("/proc")), Ok(true));

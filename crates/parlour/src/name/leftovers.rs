@@ -1,4 +1,5 @@
-//! What the dead left in the directory of a name. Only the holder of its lock calls this.
+//! Removal of the files that a dead server and its clients left in the directory of a name. Only the holder of the lock
+//! calls these functions.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -13,7 +14,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 
-/// The files that servers of any transport make, and what they must be.
+/// The files that servers create, over any transport, and their types.
 const SERVER_FILES: [(&str, FileType); 5] = [
     ("unix", FileType::Socket),
     ("packet", FileType::Socket),
@@ -22,14 +23,15 @@ const SERVER_FILES: [(&str, FileType); 5] = [
     ("fifo.new", FileType::Fifo),
 ];
 
-/// Those of them that are sockets.
+/// The names of those files that are sockets.
 pub(super) const SOCKETS: [&str; 3] = ["unix", "packet", "shm"];
 
-/// Removes the central points of contact of a dead server, but for those that somebody else made and keeps.
+/// Removes the points of contact of a dead server, except those in `kept`, which another process created and keeps.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsafeDirectory`] when something else stands in the place of one; it is not touched.
+/// - [`ErrorKind::UnsafeDirectory`]: a file of another type or owner has the name of a point of contact. The file is
+///   not touched.
 pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: &[Transport]) -> Result<()> {
     let is_kept = |file_name| kept.iter().any(|transport| transport.file_name() == file_name);
     for (file_name, kind) in SERVER_FILES.into_iter().filter(|(file_name, _)| !is_kept(*file_name)) {
@@ -37,31 +39,33 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
         let stat = match statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(Error::io("look at", shown(), errno)),
+            Err(errno) => return Err(Error::io("inspect", shown(), errno)),
         };
         if !is_ours(&stat, kind) {
             let detail = format!(
-                "a {} of ours should be there or nothing, and there is a {}",
+                "expected a {} of this user or no file, found a {}",
                 directory::describe(kind),
                 directory::describe_file(&stat)
             );
             return Err(Error::new(ErrorKind::UnsafeDirectory, "replace", shown(), detail)
-                .next("find out who put it there, and remove it"));
+                .next("find out which process created it, then remove it"));
         }
         directory::remove(&name_directory, file_name).map_err(|error| Error::io("remove", shown(), error))?;
-        tracing::debug!(file = shown(), "removed what a dead server left");
+        tracing::debug!(file = shown(), "removed a file that a dead server left");
     }
     Ok(())
 }
 
-/// Removes those of the clients' files that `is_left` says are left over; files that no client of ours makes stay.
-/// Gives back how many client files are still there. Allocates nothing: a server may end in a signal handler.
+/// Removes the files of clients for which `is_left` returns true, and returns the number of client files that remain. A
+/// file that is not one of a client of this user is left alone. Does not allocate, because a server may end in a signal
+/// handler.
 pub(crate) fn remove_client_files(
     clients: impl AsFd,
     mut is_left: impl FnMut(&ClientId, ClientFile, &Stat) -> bool,
 ) -> io::Result<usize> {
     let mut remaining = 0;
-    // Opened anew, to begin at the beginning. The buffer is small, for a signal handler's stack.
+    // Opening the directory anew makes the listing start at the first entry. The buffer is small because it may be on
+    // the stack of a signal handler.
     let directory = openat(&clients, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
     let mut buffer = [MaybeUninit::uninit(); 2048];
     let mut entries = RawDir::new(&directory, &mut buffer);
@@ -76,7 +80,7 @@ pub(crate) fn remove_client_files(
         };
         if is_ours(&stat, kind) && is_left(&id, file, &stat) {
             directory::remove(&clients, file_name)?;
-            tracing::debug!(file = file_name, "removed what a client left");
+            tracing::debug!(file = file_name, "removed a file that a client left");
         } else {
             remaining += 1;
         }
@@ -84,7 +88,7 @@ pub(crate) fn remove_client_files(
     Ok(remaining)
 }
 
-/// Makes sure that a directory from which everything of ours was removed holds nothing else than these.
+/// Checks that a directory contains nothing but the entries `expected`, after the known files were removed.
 pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected: &[&str]) -> Result<()> {
     let failed = |errno: Errno| Error::io("list", path.display().to_string(), errno);
     for entry in Dir::read_from(&directory).map_err(failed)? {
@@ -93,9 +97,9 @@ pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected
         let is_expected = [".", ".."].iter().chain(expected).any(|name| name.as_bytes() == file_name);
         if !is_expected {
             let shown = path.join(String::from_utf8_lossy(file_name).as_ref());
-            let detail = "something is there that no server and no client makes";
+            let detail = "the file was not created by a parlour server or client";
             return Err(Error::new(ErrorKind::UnsafeDirectory, "remove", shown.display().to_string(), detail)
-                .next("find out who put it there, and remove it"));
+                .next("find out which process created it, then remove it"));
         }
     }
     Ok(())

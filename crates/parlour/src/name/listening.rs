@@ -1,7 +1,7 @@
-//! Whether anybody listens on the file of a socket, as proc_net_unix(5) tells without connecting to it.
+//! Detection of a process that listens on the file of a socket, from proc_net_unix(5) and without a connection.
 //!
-//! A server that died listens no more. So where nobody holds a name and somebody listens all the same, that is a service
-//! manager, which starts the server when a client comes.
+//! A dead server does not listen. If no server holds a name and a process listens there nevertheless, that process is a
+//! service manager, which starts the server when a client connects.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,18 +10,19 @@ use super::leftovers::SOCKETS;
 use crate::error::{Error, Result};
 use crate::wait::{Deadline, pause};
 
-/// The kernel drops the lock of a server that was killed some moments before its sockets, or after. On a machine that is busy
-/// with other things it may be interrupted in between; and who waits all this time is about to be refused.
+/// The longest wait for a killed server to vanish. The kernel releases the lock of a killed process shortly before or
+/// after it closes the sockets. On a busy machine the exit may be interrupted in between. Only a caller that is about
+/// to be refused waits this long.
 const DYING_MAX: Duration = Duration::from_secs(2);
 
-/// The flag of a socket that listens, `__SO_ACCEPTCON`.
+/// `__SO_ACCEPTCON`, the flag of a listening socket.
 const LISTENS: u32 = 1 << 16;
 
-/// Whether somebody listens on one of the sockets in the directory of a name that nobody holds. Where the table cannot be
-/// read, or shows another network namespace than that of the listener, nobody is seen.
+/// Returns true if a process listens on one of the sockets in the directory of a name that no server holds. Returns
+/// false if the table cannot be read, or if it shows another network namespace than that of the listener.
 pub(crate) fn somebody_listens(name_path: &Path) -> bool {
     let paths = SOCKETS.map(|file_name| name_path.join(file_name));
-    // The table is long where there are many connections, and most often there is nothing to look for.
+    // The table is long on a machine with many connections, and most directories have no socket to look for.
     if !paths.iter().any(|path| path.symlink_metadata().is_ok()) {
         return false;
     }
@@ -30,7 +31,8 @@ pub(crate) fn somebody_listens(name_path: &Path) -> bool {
     table.lines().filter_map(listening_path).any(|listening| paths.iter().any(|path| path.as_os_str() == listening))
 }
 
-/// [`somebody_listens`] after whoever is dying is dead.
+/// Returns true if a process keeps listening, once a server that is being killed has had the time to vanish. See
+/// [`somebody_listens`].
 pub(crate) fn somebody_goes_on_listening(name_path: &Path) -> Result<bool> {
     let deadline = Deadline::after(DYING_MAX);
     while somebody_listens(name_path) {
@@ -38,16 +40,17 @@ pub(crate) fn somebody_goes_on_listening(name_path: &Path) -> Result<bool> {
             return Ok(true);
         }
         pause(Duration::from_millis(5), deadline)
-            .map_err(|error| Error::io("look at", name_path.display().to_string(), error))?;
+            .map_err(|error| Error::io("inspect", name_path.display().to_string(), error))?;
     }
     Ok(false)
 }
 
-/// The path of a line of the table, if that is a socket which listens: `Num RefCount Protocol Flags Type St Inode Path`.
+/// Returns the path of a line of the table if it describes a listening socket. The columns are `Num RefCount Protocol
+/// Flags Type St Inode Path`.
 fn listening_path(line: &str) -> Option<&str> {
     let mut fields = line.splitn(8, ' ').filter(|field| !field.is_empty());
     let flags = u32::from_str_radix(fields.nth(3)?, 16).ok()?;
-    // Inodes are padded with blanks, so the path is what begins with the first slash.
+    // Inodes are padded with blanks, so the path begins at the first slash.
     let path = line.find(" /").map(|at| &line[at + 1..])?;
     (flags & LISTENS != 0).then_some(path)
 }

@@ -1,4 +1,4 @@
-//! The `lock` file of a name: who holds it owns the name.
+//! The `lock` file of a name. The process that holds the lock owns the name.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
@@ -15,15 +15,15 @@ use crate::sys::fork::{ParentOnly, Process};
 use crate::sys::ofd_lock;
 use crate::wait::{Deadline, pause};
 
-/// The name of the lock in the directory of a name.
+/// The name of the lock file in the directory of a name.
 pub(crate) const LOCK: &str = "lock";
 
 const OPERATION: &str = "lock";
 
-/// How long a holder may take to say who it is: between locking and writing its record lie two system calls.
+/// The longest time that a holder takes to write its record: two system calls lie between locking and writing it.
 const INTRODUCTION_MAX: Duration = Duration::from_millis(200);
 
-/// The lock of a name, held. The kernel drops it when this process ends, however it ends.
+/// The lock of a name, held by this process. The kernel releases it when the process ends, for any reason.
 #[derive(Debug)]
 pub(crate) struct NameLock {
     file: ParentOnly,
@@ -32,24 +32,24 @@ pub(crate) struct NameLock {
     process: Process,
 }
 
-/// The outcome of one try.
+/// The outcome of one attempt to take the lock.
 pub(crate) enum Try {
     Taken(NameLock),
-    /// Somebody lives there; what they say about themselves, once they have.
+    /// Another open file holds the lock. Contains its owner record if that was written.
     Held(Option<Owner>),
-    /// The file that was locked is not the one with the name any more: try again.
+    /// The file that was locked no longer has the name `lock`. Try again.
     Replaced,
 }
 
 impl NameLock {
-    /// Takes the lock in the directory of a name, or learns who holds it. A lock file that is not there is made only if
-    /// `make` says so: a directory without one is nobody's name.
+    /// Takes the lock in the directory of a name, or reads who holds it. A missing lock file is created only if `make`
+    /// is true, because a directory without a lock is not a name.
     pub(crate) fn take(name_directory: &OwnedFd, path: &Path, make: bool) -> Result<Try> {
         let deadline = Deadline::after(INTRODUCTION_MAX);
         loop {
             match Self::try_take(name_directory, path, make)? {
-                // Who died holding the lock no longer holds it; so a record that is missing or names a process that is
-                // gone is one that the holder has not replaced yet.
+                // A process that died holding the lock no longer holds it. So a record that is missing, or names a
+                // process that is gone, is one that the new holder has not replaced yet.
                 Try::Held(owner) if !owner.as_ref().is_some_and(seems_alive) && !deadline.is_over() => {
                     pause(Duration::from_millis(2), deadline).map_err(|error| io_error(path, error))?;
                 }
@@ -71,7 +71,7 @@ impl NameLock {
         let file = match ParentOnly::open(open) {
             Ok(file) => file,
             Err(error) => match Errno::from_io_error(&error) {
-                // The directory was removed between opening it and this, or there is nothing to lock.
+                // The directory was removed since it was opened, or there is no file to lock.
                 Some(Errno::NOENT) => return Ok(Try::Replaced),
                 _ => return Err(cannot_open(name_directory, path, error)),
             },
@@ -84,31 +84,32 @@ impl NameLock {
         if !ofd_lock::try_lock(&file).map_err(|error| io_error(path, error))? {
             return Ok(Try::Held(read_owner(&file)));
         }
-        // A lock on a file that has lost its name excludes nobody.
+        // A lock on a file that has lost its name excludes no other process.
         let id = FileId::of(&stat);
         if FileId::at(name_directory, LOCK) != Some(id) {
             return Ok(Try::Replaced);
         }
-        // The umask of whoever made it may have taken bits away.
+        // The umask of the creator may have cleared bits.
         fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(|errno| io_error(path, errno))?;
         Ok(Try::Taken(Self { file, id, is_new, process: Process::current() }))
     }
 
-    /// Which file is locked.
+    /// Returns the identity of the locked file.
     pub(crate) fn id(&self) -> FileId {
         self.id
     }
 
-    /// Whether there was no lock file before.
+    /// Returns true if this call created the lock file.
     pub(crate) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// Says who holds the name.
+    /// Writes the owner record into the lock file.
     pub(crate) fn introduce(&self, owner: &Owner, path: &Path) -> Result<()> {
         let record = owner.encode();
         ftruncate(&self.file, 0).map_err(|errno| io_error(path, errno))?;
-        // One write of a page or two: a reader may see none of it, and knows by its last line when it sees only a part.
+        // The record is one write of a page or two. A reader may see none of it, and detects a part by the missing last
+        // line.
         let written = rustix::io::pwrite(&self.file, record.as_bytes(), 0).map_err(|errno| io_error(path, errno))?;
         if written != record.len() {
             return Err(io_error(path, Errno::NOSPC));
@@ -116,12 +117,12 @@ impl NameLock {
         Ok(())
     }
 
-    /// Removes the lock file, for whoever removes the name and holds its lock.
+    /// Removes the lock file. The caller holds the lock and removes the name.
     pub(crate) fn remove(self, name_directory: &OwnedFd) -> std::io::Result<()> {
         directory::remove(name_directory, LOCK)
     }
 
-    /// Gives the lock up in order: nobody holds the name now, and nobody died holding it.
+    /// Releases the lock and clears the record: no server holds the name, and none died holding it.
     pub(crate) fn release(&self) -> std::io::Result<()> {
         ftruncate(&self.file, 0)?;
         ofd_lock::unlock(&self.file)
@@ -130,16 +131,16 @@ impl NameLock {
 
 impl Drop for NameLock {
     fn drop(&mut self) {
-        // A child that was forked at this very moment shares the lock; unlocking works for both, closing would not.
-        // There is nobody to tell of a failure, and closing the file follows in any case.
+        // A child that is forked at this moment shares the lock. Unlocking releases it for both processes; closing
+        // alone would not. A failure cannot be reported here, and the file is closed in any case.
         if self.process.is_current() {
             let _ = ofd_lock::unlock(&self.file);
         }
     }
 }
 
-/// Whether the process of a record is still there, as far as can be told; the lock decides, this only tells whether a
-/// record may be out of date.
+/// Returns true if the process of a record may still exist. The lock decides who holds the name; this function only
+/// detects a record that may be out of date.
 fn seems_alive(owner: &Owner) -> bool {
     match i32::try_from(owner.pid).ok().and_then(rustix::process::Pid::from_raw) {
         Some(pid) => rustix::process::test_kill_process(pid) != Err(Errno::SRCH),
@@ -147,20 +148,20 @@ fn seems_alive(owner: &Owner) -> bool {
     }
 }
 
-/// Whether a name is served, as its lock tells.
+/// The state of a name, from its lock.
 #[derive(Clone, Debug)]
 pub(crate) enum Holder {
-    /// Somebody holds the lock.
+    /// A process holds the lock. Contains its owner record if that is complete.
     Live(Option<Owner>),
-    /// Nobody does; whoever died holding it left a record.
+    /// No process holds the lock. Contains the record of a process that died holding it, if there is one.
     Dead(Option<Owner>),
-    /// We may not open the lock: another user's.
+    /// The lock belongs to another user, and this process may not open it.
     Unknown,
-    /// There is no lock, so this is no name.
+    /// There is no lock file, so the directory is not a name.
     Nothing,
 }
 
-/// SpinBudget at a lock without taking it.
+/// Reads the state of a lock without taking it.
 pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = match openat(&name_directory, LOCK, flags, Mode::empty()) {
@@ -180,22 +181,23 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
     }
 }
 
-/// What the holder wrote; `None` when it is not whole (yet).
+/// Reads the owner record. Returns `None` if the record is incomplete or not written yet.
 fn read_owner(file: impl AsFd) -> Option<Owner> {
     let mut record = vec![0; RECORD_LEN_MAX];
     let length = rustix::io::pread(file, &mut record, 0).ok()?;
     Owner::parse(&record[..length])
 }
 
+/// Checks the type, owner, link count and mode of a lock file.
 fn check(path: &Path, stat: &Stat) -> Result<()> {
     let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         "it must be a regular file"
     } else if stat.st_uid != rustix::process::geteuid().as_raw() {
-        "it must be our own"
+        "it must belong to this user"
     } else if stat.st_nlink != 1 {
-        "it must have no other name"
+        "it must have exactly one hard link"
     } else if stat.st_mode & 0o077 != 0 {
-        "nobody else may be able to open it"
+        "its mode must deny access to other users"
     } else {
         return Ok(());
     };
@@ -209,10 +211,10 @@ fn lock_path(path: &Path) -> PathBuf {
 fn not_a_lock(path: &Path, why: &str, stat: &Stat) -> Error {
     let detail = format!("{why}; it is a {}", directory::describe_file(stat));
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, lock_path(path).display().to_string(), detail)
-        .next("find out who put it there, and remove it")
+        .next("find out which process created it, then remove it")
 }
 
-/// Says what stands in the place of a lock that cannot be opened; some things cannot be.
+/// Returns the error for a lock file that cannot be opened. Names the type of the file that has its place.
 fn cannot_open(name_directory: impl AsFd, path: &Path, error: impl Into<std::io::Error>) -> Error {
     match statat(name_directory, LOCK, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => {
@@ -226,7 +228,8 @@ fn io_error(path: &Path, error: impl Into<std::io::Error>) -> Error {
     Error::io(OPERATION, lock_path(path).display().to_string(), error)
 }
 
-/// Whether the directory of a name still has its lock, for a server that holds it; see [`FileId::is_found`].
+/// Returns true if the lock file still has its name, for the server that holds it. See [`FileId::is_found`] for the
+/// errors.
 pub(crate) fn still_there(lock_path: &CStr, id: FileId) -> Result<bool, Errno> {
     id.is_found(statat(rustix::fs::CWD, lock_path, AtFlags::SYMLINK_NOFOLLOW))
 }

@@ -1,9 +1,9 @@
 //! Names: taking one for a server, finding one for a client.
 //!
-//! A name is a directory `<base>/<name>/`. Whoever holds the lock in it owns the name; everything else in it belongs to
-//! the holder. `base` says where names live, `directory` opens nothing that somebody else could interfere with, `lock`
-//! is the ownership, `owner` what a holder says about itself, `leftovers` removes what the dead left, `listening` knows a socket
-//! that is nobody's leftover.
+//! A name is a directory `<base>/<name>/`. The process that holds the lock in it owns the name and everything else in
+//! the directory. `base` lists the directories that contain names, `directory` opens only directories that other users
+//! cannot tamper with, `lock` is the ownership, `leftovers` removes the files of dead processes, and `listening`
+//! detects a socket of a service manager, which is not a leftover.
 
 pub(crate) mod base;
 pub(crate) mod directory;
@@ -31,7 +31,7 @@ use crate::sys::fork::Process;
 use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 
-/// The directory in which clients put their own files while they connect.
+/// The subdirectory in which clients create their own files while they connect.
 pub(crate) const CLIENTS: &str = "c";
 
 /// A name that this process holds.
@@ -39,39 +39,43 @@ pub(crate) const CLIENTS: &str = "c";
 pub(crate) struct NameGuard {
     name: String,
     path: PathBuf,
-    /// The path of the lock, made when there is time for it.
+    /// The path of the lock file. It is built in advance because a signal handler, which may release the name, must not
+    /// allocate.
     lock_path: CString,
     directory: OwnedFd,
     clients: OwnedFd,
     lock: NameLock,
-    /// Keeps age-based cleaners such as systemd-tmpfiles out of the base, by flock(2); `None` where that failed, which
-    /// only costs this protection.
+    /// A shared flock(2) on the base, which makes age-based cleaners such as systemd-tmpfiles spare it. `None` if the
+    /// lock failed; only this protection is lost then.
     _base: Option<OwnedFd>,
-    /// Points of contact that somebody else made and keeps. Clients may wait there whatever we do, so their files stay.
+    /// Points of contact that another process created and keeps. Clients may wait there even after this server ends, so
+    /// their files stay.
     kept: Vec<Transport>,
     process: Process,
 }
 
-/// What a server wants to hold.
+/// The parameters of taking a name.
 #[derive(Debug)]
 pub(crate) struct BindRequest<'a> {
     pub(crate) address: &'a Address,
-    /// Where else nobody may serve the name: the address as its users write it.
+    /// The address as the users of the name write it. No other base in which they look may have a live server of the
+    /// name.
     pub(crate) elsewhere: &'a Address,
+    /// The transports that the server will offer.
     pub(crate) transports: &'a [Transport],
-    /// Those of them whose points of contact somebody else made and keeps.
+    /// The transports among them whose points of contact another process created and keeps.
     pub(crate) kept: &'a [Transport],
     pub(crate) open_to_others: bool,
 }
 
 impl NameGuard {
-    /// Takes a name, and removes what a dead holder left.
+    /// Takes a name, and removes the files that a dead holder left.
     pub(crate) fn take(request: &BindRequest<'_>) -> Result<Self> {
         let BindRequest { address, elsewhere, transports, kept, open_to_others } = *request;
-        /// Each try that fails means that somebody removed the directory under us at that very moment.
+        /// An attempt fails only if another process removed the directory at that very moment.
         const TRIES: u32 = 8;
-        // Before anything is made, so that a refusal leaves nothing behind; and again below, when the lock keeps a
-        // server that starts at the same moment in another environment from doing the same.
+        // This check comes before anything is created, so that a refusal leaves nothing behind. It is repeated below
+        // under the lock, which also stops a server that starts at the same moment in another environment.
         refuse_if_served_elsewhere(elsewhere, None)?;
         for _ in 0..TRIES {
             if let Some(guard) = Self::try_take(address, kept, open_to_others)? {
@@ -80,7 +84,7 @@ impl NameGuard {
                 guard.remove_server_files()?;
                 guard
                     .remove_client_files()
-                    .map_err(|error| Error::io("clear the directory", guard.display_path(CLIENTS), error))?;
+                    .map_err(|error| Error::io("clean the directory", guard.display_path(CLIENTS), error))?;
                 tracing::info!(name = address.name(), path = %guard.path.display(), "name taken");
                 return Ok(guard);
             }
@@ -89,12 +93,12 @@ impl NameGuard {
             ErrorKind::Io,
             "bind",
             format!("'{}'", address.name()),
-            "its directory was replaced again and again while it was being locked",
+            "its directory was replaced during every attempt to lock it",
         )
-        .next("find out what removes it"))
+        .next("find the process that removes it"))
     }
 
-    /// One try; `None` when the directory or the lock was replaced in the meantime.
+    /// Makes one attempt. Returns `None` if the directory or the lock was replaced in the meantime.
     fn try_take(address: &Address, kept: &[Transport], open_to_others: bool) -> Result<Option<Self>> {
         let name = address.name();
         let (base_path, base) = base::for_server(address, open_to_others)?;
@@ -105,12 +109,13 @@ impl NameGuard {
             Locked::Held(owner) => return Err(name_in_use(name, &path, owner)),
             Locked::Replaced => return Ok(None),
         };
-        // A server whose lock was removed under it has lost the name, and may still listen; it made the clients' directory.
+        // A server whose lock file was removed has lost the name and may still listen. It has created the clients'
+        // directory, which a service manager does not do.
         let was_lost = lock.is_new() && FileId::at(&directory, CLIENTS).is_some();
         if kept.is_empty() && !was_lost && listening::somebody_goes_on_listening(&path)? {
             return Err(kept_by_a_manager(name, &path));
         }
-        // From here on the directory and everything in it is ours.
+        // From here on the directory and everything in it belongs to this server.
         let mode = if open_to_others { 0o755 } else { 0o700 };
         if stat.st_mode & 0o7777 != mode {
             fchmod(&directory, Mode::from_raw_mode(mode))
@@ -135,19 +140,19 @@ impl NameGuard {
         }))
     }
 
-    /// Removes the points of contact in the directory, but for those that somebody else keeps.
+    /// Removes the points of contact in the directory, except those that another process keeps.
     pub(crate) fn remove_server_files(&self) -> Result<()> {
         leftovers::remove_server_files(&self.directory, &self.path, &self.kept)
     }
 
-    /// Removes the files of clients, but for those whose clients may wait at a socket that somebody else keeps. These are
-    /// removed when they are accepted, or are old.
+    /// Removes the files of clients, except the sockets of clients that may wait at a point of contact that another
+    /// process keeps. Those are removed when the client is accepted, or when they are old.
     fn remove_client_files(&self) -> io::Result<()> {
         let may_wait = |file| !self.kept.is_empty() && file == ClientFile::Socket;
         leftovers::remove_client_files(&self.clients, |_, file, _| !may_wait(file)).map(drop)
     }
 
-    /// `<base>/<name>`.
+    /// Returns `<base>/<name>`.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -156,30 +161,31 @@ impl NameGuard {
         &self.directory
     }
 
-    /// The directory of the clients' own files.
+    /// Returns the directory of the clients' own files.
     pub(crate) fn clients(&self) -> &OwnedFd {
         &self.clients
     }
 
-    /// The path of a file in the directory, for messages.
+    /// Returns the path of a file in the directory, for messages.
     pub(crate) fn display_path(&self, file_name: &str) -> String {
         self.path.join(file_name).display().to_string()
     }
 
-    /// Whether this is the process that took the name, and not a forked child of it.
+    /// Returns true in the process that took the name, and false in a forked child.
     pub(crate) fn is_in_this_process(&self) -> bool {
         self.process.is_current()
     }
 
-    /// Whether the path still leads to the lock that is held. An error: that cannot be said at present.
+    /// Returns true if the path still leads to the lock that is held. Returns an error if that cannot be determined
+    /// now.
     pub(crate) fn is_still_held(&self) -> std::result::Result<bool, Errno> {
         lock::still_there(&self.lock_path, self.lock.id())
     }
 
-    /// Gives the name up, after the server's own files are removed. The lock and the directory stay, so that nobody can
-    /// take part in a race for them.
+    /// Releases the name. The caller has removed the server's own files. The lock file and the directory stay, because
+    /// removing them would race with the next server.
     ///
-    /// Where the path leads to another lock by now, the clients' files are the business of whoever holds that.
+    /// If the path leads to another lock by now, the clients' files belong to the holder of that lock and stay.
     pub(crate) fn release(self) -> Result<()> {
         let released = self.release_in_place();
         let path = self.path.display().to_string();
@@ -187,7 +193,7 @@ impl NameGuard {
         released.map_err(|error| Error::io("release", path, error))
     }
 
-    /// The same, for a signal handler: allocates and frees nothing.
+    /// Does the same without allocating or freeing memory, for a signal handler.
     pub(crate) fn release_in_place(&self) -> io::Result<()> {
         let swept = match self.is_still_held() {
             Ok(true) => self.remove_client_files(),
@@ -197,7 +203,7 @@ impl NameGuard {
     }
 }
 
-/// A path for the system's calls. It was opened, so there is no zero byte in it.
+/// Converts a path for system calls. The path was opened before, so it contains no NUL byte.
 fn c_path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::io("bind", path.display().to_string(), Errno::INVAL))
 }
@@ -206,11 +212,11 @@ fn c_path(path: &Path) -> Result<CString> {
 enum Locked {
     Taken(OwnedFd, Stat, NameLock),
     Held(Option<Owner>),
-    /// The directory or the lock is not there, or not any more.
+    /// The directory or the lock does not exist, or no longer exists.
     Replaced,
 }
 
-/// Opens the directory of a name in a base that passed the checks, and takes its lock without waiting.
+/// Opens the directory of a name, in a base that passed the checks, and takes its lock without waiting.
 fn lock_directory(base: &OwnedFd, name: &str, path: &Path, make: bool) -> Result<Locked> {
     let Some((directory, stat)) = directory::open_inside(base, name, path)? else {
         return Ok(Locked::Replaced);
@@ -227,10 +233,11 @@ fn lock_directory(base: &OwnedFd, name: &str, path: &Path, make: bool) -> Result
     Ok(Locked::Taken(directory, stat, lock))
 }
 
-/// Removes the directory of a name that nobody holds, with what its server left. `Ok(false)`: it is held, or gone.
+/// Removes the directory of a name that no process holds, with the files that its server left. Returns `Ok(false)` if
+/// the name is held or the directory is gone.
 ///
-/// The lock is held meanwhile, so no server can take the name; one that has opened the lock file by then finds, after
-/// locking, that it has lost its name, and starts over.
+/// The lock is held during the removal, so no server can take the name. A server that has opened the lock file by then
+/// finds, after locking it, that the file has lost its name, and starts over.
 pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let Opened::Directory(base) = directory::open(base_path, &Trust::own())? else { return Ok(false) };
     let path = base_path.join(name);
@@ -253,7 +260,7 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     lock.remove(&directory).map_err(|error| failed(&path.join(lock::LOCK), error))?;
     match unlinkat(&base, name, AtFlags::REMOVEDIR) {
         Ok(()) => {}
-        // Without its lock the name was free, and a server has taken it already, or somebody else was quicker.
+        // The name is free without its lock. A server has taken it already, or another process has removed it.
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => return Ok(false),
         Err(errno) => return Err(failed(&path, errno.into())),
     }
@@ -261,41 +268,42 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     Ok(true)
 }
 
-/// The error for a name that is held, telling by whom.
+/// Returns the error for a name that is held, with the holder.
 pub(crate) fn name_in_use(name: &str, path: &Path, owner: Option<Owner>) -> Error {
     let holder = match &owner {
         Some(owner) => owner.to_string(),
-        None => "a process that has not said who it is".to_owned(),
+        None => "a process that has not written its owner record".to_owned(),
     };
     let detail = format!("the name is held by {holder}, at {}", path.display());
     Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
-        .next("stop that server or take another name")
+        .next("stop that server, or use another name")
         .held_by(owner)
 }
 
-/// The error for a name that nobody holds, with a socket on which somebody listens.
+/// Returns the error for a name that no server holds while a process listens on one of its sockets.
 fn kept_by_a_manager(name: &str, path: &Path) -> Error {
     let detail = format!(
-        "a service manager, as it seems, listens on a socket in {}, and starts the server when a client comes",
+        "a process, probably a service manager, listens on a socket in {} and starts the server when a client connects",
         path.display()
     );
     Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
-        .next("start the server through its unit, with sockets handed over, or stop the socket unit")
+        .next("start the server through its service unit, which passes the sockets, or stop the socket unit")
 }
 
-/// Different environments lead to different bases; a name that is served in one of them is taken in all.
+/// Refuses a name that a live server holds in another base: different environments lead to different bases, and a name
+/// that is served in one of them is in use in all.
 fn refuse_if_served_elsewhere(address: &Address, own: Option<&Path>) -> Result<()> {
     for candidate in base::candidates(Some(address))? {
         let path = candidate.path.join(address.name());
         if own == Some(&*path) {
             continue;
         }
-        // What is unsafe there is not ours to judge here: this server does not use it.
+        // This server does not use that base, so an unsafe directory there is not its error.
         let found = match find(&candidate, address.name(), &Trust::own()) {
             Ok(Some(found)) => found,
             Ok(None) => continue,
             Err(error) => {
-                tracing::debug!(%error, "cannot tell whether the name is served there");
+                tracing::debug!(%error, "could not determine whether another base serves the name");
                 continue;
             }
         };
@@ -306,27 +314,27 @@ fn refuse_if_served_elsewhere(address: &Address, own: Option<&Path>) -> Result<(
     Ok(())
 }
 
-/// Shared locks on the base and on the name's directory, as tmpfiles.d(5) asks of those who want them spared.
+/// Takes shared locks on the base and on the directory of the name, which tmpfiles.d(5) respects.
 fn keep_cleaners_out(base: &OwnedFd, directory: &OwnedFd) -> Option<OwnedFd> {
     let lock = |directory: &OwnedFd| flock(directory, FlockOperation::NonBlockingLockShared);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let kept = openat(base, ".", flags, Mode::empty()).and_then(|base| lock(&base).map(|()| base));
     if let Err(errno) = kept.as_ref().map(drop).and(lock(directory).as_ref().map(drop)) {
-        tracing::debug!(%errno, "directories could not be locked against cleaners");
+        tracing::debug!(%errno, "could not lock the directories against cleaners");
     }
     kept.ok()
 }
 
-/// The directory of a name that somebody may serve.
+/// The directory of a name that a server may hold.
 #[derive(Debug)]
 pub(crate) struct Found {
     pub(crate) path: PathBuf,
-    /// Opened `O_PATH`: it may be one that we may enter but not list.
+    /// Opened with `O_PATH`, because this process may be permitted to search the directory but not to list it.
     pub(crate) directory: OwnedFd,
     pub(crate) stat: Stat,
 }
 
-/// SpinBudget for a name in one base, trusting only directories of root, ourselves and whom `trust` adds.
+/// Looks for a name in one base. Trusts directories of root, of this user, and of the users that `trust` adds.
 pub(crate) fn find(candidate: &Candidate, name: &str, trust: &Trust) -> Result<Option<Found>> {
     let Opened::Directory(base) = directory::open(&candidate.path, trust)? else { return Ok(None) };
     let path = candidate.path.join(name);

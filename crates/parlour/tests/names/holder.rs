@@ -124,7 +124,7 @@ fn holder_without_a_record() {
     let error = Server::bind(place.path().to_str().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NameInUse);
     assert_eq!(error.holder(), None);
-    assert!(error.to_string().contains("has not said who it is"), "{error}");
+    assert!(error.to_string().contains("has not written its owner record"), "{error}");
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 

@@ -1,7 +1,7 @@
-//! What exists on this machine: bases, names, who holds them, and what the dead left.
+//! Inspection of this machine: base directories, names, their holders, and the files of dead servers.
 //!
-//! Everything here only looks, except [`clean`]. What another process does at the same time may make an answer old by
-//! the time it is read.
+//! Every function only reads, except [`clean`]. Other processes run concurrently, so a result may be out of date when
+//! the caller reads it.
 
 use std::io;
 use std::path::PathBuf;
@@ -19,95 +19,98 @@ use crate::transport::Transport;
 pub use crate::name::base::Origin;
 pub use crate::owner::Owner;
 
-/// A directory that may hold names.
+/// A directory that may contain names.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Base {
-    /// Its path.
+    /// The path of the directory.
     pub path: PathBuf,
-    /// Why it is a candidate.
+    /// The reason why the directory is a candidate.
     pub origin: Origin,
-    /// Whether it can be used.
+    /// The result of the checks of the directory.
     pub state: BaseState,
 }
 
-/// Whether a base can be used.
+/// The usability of a base.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BaseState {
-    /// It is there and passed the checks.
+    /// The directory exists and passed the checks.
     Usable,
-    /// It is not there yet; the first server makes it.
+    /// The directory does not exist. The first server creates it.
     Missing,
-    /// It is not there and its parent, which the error names, is not either.
+    /// Neither the directory nor its parent exists. The error names the missing directory.
     Unavailable(Error),
-    /// It did not pass the checks; the error says why and what to do.
+    /// The directory did not pass the checks. The error contains the reason and the next step.
     Unsafe(Error),
 }
 
-/// A name that has a directory.
+/// A name that has a directory in a base.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct NameStatus {
-    /// The bare name.
+    /// The name, without transport and base.
     pub name: String,
-    /// Its directory.
+    /// The directory of the name.
     pub path: PathBuf,
-    /// The base that the directory is in.
+    /// The base that contains the directory.
     pub base: PathBuf,
-    /// Whether somebody serves it.
+    /// The state of the name.
     pub state: NameState,
-    /// The transports that have a point of contact there, best first. Of a dead name: what it left.
+    /// The transports that have a point of contact in the directory, best first. For a dead name, those that its server
+    /// left.
     pub transports: Vec<Transport>,
-    /// Who holds the name, or died holding it, as far as we may know.
+    /// The owner record of the process that holds the name or died holding it. `None` if there is no complete record,
+    /// or if this process may not read it.
     pub owner: Option<Owner>,
 }
 
-/// Whether a name is served.
+/// The state of a name.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum NameState {
-    /// A server holds it.
+    /// A server holds the name.
     Live,
-    /// Nobody holds it; the next server can take it.
+    /// No server holds the name. The next server can take it.
     Dead,
-    /// Nobody holds it, and somebody listens: a service manager, which starts the server when a client comes.
+    /// No server holds the name, but a process listens on one of its sockets: a service manager, which starts the
+    /// server when a client connects.
     Waiting,
-    /// Another user's: whether it is served cannot be told.
+    /// The name belongs to another user. This process cannot determine whether a server holds it.
     Foreign,
-    /// Its directory did not pass the checks; the error says why and what to do.
+    /// The directory did not pass the checks. The error contains the reason and the next step.
     Unsafe(Error),
 }
 
-/// How an address resolves.
+/// The resolution of an address.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Resolution {
     /// The address.
     pub address: Address,
-    /// Every base that is looked at, in order, with what is there.
+    /// The bases that are searched, in order, with their contents.
     pub candidates: Vec<Candidate>,
-    /// The directory that a server of ours would take.
+    /// The directory that a server of this user would take.
     pub server: Result<PathBuf>,
-    /// The directory through which a client of ours would connect.
+    /// The directory through which a client of this user would connect.
     pub client: Result<PathBuf>,
 }
 
-/// One base on the way of an address.
+/// One base in the resolution of an address.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Candidate {
     /// The base.
     pub base: Base,
-    /// The name in it, if it is there.
+    /// The name in this base, if it exists there.
     pub name: Option<NameStatus>,
 }
 
-/// The candidate base directories, in the order in which clients look through them.
+/// Returns the candidate base directories, in the order in which clients search them.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsafeDirectory`] when `$PARLOUR_DIR` is not an absolute path.
+/// - [`ErrorKind::UnsafeDirectory`]: `$PARLOUR_DIR` is not an absolute path.
 pub fn bases() -> Result<Vec<Base>> {
     Ok(base::candidates(None)?.into_iter().map(look_at_base).collect())
 }
@@ -121,22 +124,24 @@ fn look_at_base(candidate: BaseCandidate) -> Base {
             ErrorKind::UnsafeDirectory,
             "use the directory",
             path.display().to_string(),
-            format!("{} is not there", missing.display()),
+            format!("{} does not exist", missing.display()),
         )),
         Err(error) => BaseState::Unsafe(error),
     };
     Base { path, origin, state }
 }
 
-/// Every name in every base that can be used, by base and then by name.
+/// Returns every name in every usable base, ordered by base and then by name.
 ///
 /// # Errors
 ///
-/// As [`bases`], and [`ErrorKind::Denied`] or [`ErrorKind::Io`] when a base cannot be listed.
+/// Those of [`bases`], and:
+///
+/// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: a base cannot be listed.
 pub fn names() -> Result<Vec<NameStatus>> {
     let mut names = Vec::new();
     for candidate in base::candidates(None)? {
-        // What is wrong with an unsafe base, `bases` tells; its names are nobody's word.
+        // [`bases`] reports an unsafe base. The names in it are not trustworthy.
         let Ok(Opened::Directory(base)) = directory::open(&candidate.path, &Trust::own()) else { continue };
         let failed = |errno: io::Error| Error::io("list", candidate.path.display().to_string(), errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -156,7 +161,7 @@ pub fn names() -> Result<Vec<NameStatus>> {
     Ok(names)
 }
 
-/// What there is to say about a name in a base; `None` when it is not there.
+/// Returns the state of a name in a base, or `None` if the base does not have it.
 fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
     let status = |state, transports, owner| NameStatus {
         name: name.to_owned(),
@@ -166,7 +171,8 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
         transports,
         owner,
     };
-    // In a base that passed, another user's directory is that user's service, and no danger to those who only look.
+    // In a base that passed the checks, a directory of another user is a service of that user, and reading its state is
+    // safe.
     let found = match name::find(candidate, name, &Trust::own()) {
         Ok(Some(found)) => found,
         Ok(None) => return None,
@@ -185,13 +191,13 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
         }
         Ok(Holder::Dead(owner)) => status(NameState::Dead, transports, owner),
         Ok(Holder::Unknown) => status(NameState::Foreign, transports, None),
-        // A directory that no server made.
+        // No server created this directory.
         Ok(Holder::Nothing) => return None,
         Err(error) => status(NameState::Unsafe(error), transports, None),
     })
 }
 
-/// Whether the directory is one of a user that we have no reason to trust, and nothing worse.
+/// Returns true if the directory belongs to a user that this process does not trust, and is otherwise in order.
 fn another_users(candidate: &BaseCandidate, name: &str) -> bool {
     use std::os::unix::fs::MetadataExt;
     let Ok(metadata) = std::fs::symlink_metadata(candidate.path.join(name)) else { return false };
@@ -203,12 +209,15 @@ fn transports_of(found: &Found) -> Vec<Transport> {
     Transport::ALL.iter().copied().filter(is_there).collect()
 }
 
-/// How an address resolves, for a server and for a client, and why.
+/// Resolves an address for a server and for a client, and returns the bases that led to the result.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::InvalidName`], or as [`bases`]. That no server would be found is not an error of this function but in
-/// [`Resolution::client`].
+/// Those of [`bases`], and:
+///
+/// - [`ErrorKind::InvalidName`]: the address is malformed.
+///
+/// The absence of a server is not an error of this function. It is in [`Resolution::client`].
 pub fn resolve(address: impl AsRef<str>) -> Result<Resolution> {
     let address = Address::parse(address.as_ref())?;
     let candidates: Vec<Candidate> = base::candidates(Some(&address))?
@@ -230,26 +239,28 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
         match name.state {
             NameState::Live | NameState::Foreign | NameState::Waiting if offers => return Ok(name.path.clone()),
             NameState::Foreign if name.transports.is_empty() => {
-                let detail = format!("{} is another user's, and we may not enter it", name.path.display());
+                let detail = format!("{} belongs to another user, and this process may not enter it", name.path.display());
                 return Err(Error::new(ErrorKind::Denied, "find", display_name, detail)
-                    .next("have its server let other users in (the mode option)"));
+                    .next("ask that user to open the server to others (option mode)"));
             }
             NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Dead | NameState::Unsafe(_) => {}
         }
     }
-    Err(Error::new(ErrorKind::NoServer, "find", display_name, "nobody serves it").next("start the server"))
+    Err(Error::new(ErrorKind::NoServer, "find", display_name, "no server holds this name").next("start the server"))
 }
 
-/// Removes the directory of a name that is proven dead, with what its server left in it. `Ok(false)`: it is live, or it
-/// is not ours, and nothing was touched.
+/// Removes the directory of a dead name, with the files that its server left in it. Returns `Ok(true)` if the directory
+/// was removed. Returns `Ok(false)` and leaves the name alone if it is live, is unsafe, belongs to another user, is kept
+/// by a service manager, or no longer exists.
 ///
-/// The proof is the lock: it is taken, without waiting, before anything is removed, so that no server can start in the
-/// meantime. A file that no server makes is left, and the directory with it.
+/// The proof that a name is dead is its lock: this function takes the lock without waiting before it removes anything,
+/// so no server can start in the meantime. A file that no server creates is left in place, and with it the directory.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::UnsafeDirectory`] when something is there that does not belong; [`ErrorKind::Io`] when a file cannot be
-/// removed.
+/// - [`ErrorKind::UnsafeDirectory`]: the directory contains a file that no server and no client creates, or no longer
+///   passes the checks.
+/// - [`ErrorKind::Io`]: a file cannot be removed.
 pub fn clean(status: &NameStatus) -> Result<bool> {
     match status.state {
         NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Unsafe(_) => Ok(false),

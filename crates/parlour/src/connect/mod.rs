@@ -1,7 +1,8 @@
-//! Finding a server by its name: through the bases, through the transports on offer, and until it is there.
+//! The client's search for a server by name: through the bases, through the transports on offer, and until a server
+//! appears.
 //!
-//! Connecting is a value that goes on in steps and never waits itself: it says what it waits for. So one mechanism serves
-//! every API; the blocking one sleeps in poll(2) between the steps.
+//! [`Connecting`] is a state machine that never waits itself. It tells its caller which descriptors and deadlines to
+//! wait for, so that one mechanism serves every API. The blocking API sleeps in poll(2) between the steps.
 
 mod round;
 mod watch;
@@ -20,26 +21,28 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::options::ConnectOptions;
 use crate::wait::{Deadline, WaitSet};
 
-/// How long to rest between two attempts at a server that is there and has no time: as short as a server that is about
-/// to listen needs, and growing.
+/// The pause between two attempts at a server that exists and is busy. It begins as short as a server that is about to
+/// listen needs, and doubles each time.
 const REST_MIN: Duration = Duration::from_millis(1);
 const REST_MAX: Duration = Duration::from_millis(200);
 
 impl Connection {
-    /// Connects to the server with this name, with the defaults of [`ConnectOptions`].
+    /// Connects to the server of this name, with the defaults of [`ConnectOptions`].
     ///
-    /// SpinBudget through the base directories in order, takes the best transport on offer if the address demands none, and
-    /// makes sure that the server runs as this user or root before a byte is sent. Runs no thread and no runtime.
+    /// Searches the base directories in order and uses the best transport on offer, unless the address demands one.
+    /// Verifies that the server runs as this user or as root before it sends a byte. Starts neither a thread nor a
+    /// runtime.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::InvalidName`]: the address is not one.
-    /// - [`ErrorKind::NoServer`]: nobody has the name, or not over this transport.
-    /// - [`ErrorKind::Refused`]: the server said no. On `unix` a server that refuses can only end the connection: the
-    ///   first `recv` shows it, as `None` or as [`ErrorKind::Disconnected`].
-    /// - [`ErrorKind::Denied`]: the server is another user's, or the system does not let us in.
-    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server is there and had no time until the deadline.
-    /// - [`ErrorKind::UnsafeDirectory`]: somebody else could interfere with a directory where the server may be.
+    /// - [`ErrorKind::InvalidName`]: the address is malformed.
+    /// - [`ErrorKind::NoServer`]: no server has the name, or its server does not offer the demanded transport.
+    /// - [`ErrorKind::Refused`]: the server rejected the connection. Over `unix` a server can only end a connection
+    ///   that it rejects: the first `recv` shows that, as `None` or as [`ErrorKind::Disconnected`].
+    /// - [`ErrorKind::Denied`]: the server belongs to another user, or the system denies access to it.
+    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server exists but did not take the client in before the
+    ///   deadline.
+    /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with a directory that the server may be in.
     ///
     /// # Examples
     ///
@@ -57,18 +60,19 @@ impl Connection {
 }
 
 impl ConnectOptions {
-    /// Connects. See [`Connection::connect`].
+    /// Connects to the server of this name, with these options. See [`Connection::connect`].
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::connect`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
-    /// states.
+    /// Those of [`Connection::connect`], and:
+    ///
+    /// - [`ErrorKind::InvalidOption`]: a value is outside the range that its setter states.
     pub fn connect(&self, address: impl AsRef<str>) -> Result<Connection> {
         connect(address.as_ref(), self)
     }
 }
 
-/// Connects, sleeping in between.
+/// Connects, and sleeps between the steps.
 fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
     let mut connecting = Connecting::new(address, options)?;
     loop {
@@ -79,7 +83,7 @@ fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
     }
 }
 
-/// A connection that is being made. Dropped before it is done it leaves no file behind.
+/// A connection attempt in progress. Dropping it before it is complete leaves no file behind.
 pub(crate) struct Connecting {
     address: Address,
     /// The name in quotes, for messages.
@@ -87,12 +91,13 @@ pub(crate) struct Connecting {
     config: ConnectConfig,
     timeout: Duration,
     spin_limit: u32,
-    /// Until when a server may appear.
+    /// The deadline for a server to appear.
     wait_deadline: Deadline,
-    /// Until when a server that is there has to let us in.
+    /// The deadline for a server that exists to complete the connection.
     deadline: Deadline,
+    /// The next pause before a busy server is tried again.
     rest: Duration,
-    /// Why the server that is there has not let us in so far.
+    /// The reason why the server has not accepted the connection so far.
     no_time: Option<Error>,
     watch: Option<Watch>,
     state: State,
@@ -101,13 +106,13 @@ pub(crate) struct Connecting {
 enum State {
     /// A round through the bases begins.
     Scan,
-    /// It waits for an answer.
+    /// A handshake waits for the server's answer.
     Handshake(Box<Round>, Handshake),
-    /// A server is there and had no time; at this time it is tried again.
+    /// A server exists and is busy. It is tried again at this time.
     Backoff(Deadline),
-    /// Nobody is there, until something happens where a server could appear.
+    /// No server was found. The watch reports a change in a directory where one may appear.
     Watch,
-    /// Something has; at this time it is looked at.
+    /// The watch has reported a change. The directories are searched at this time.
     Debounce(Deadline),
 }
 
@@ -130,9 +135,8 @@ impl Connecting {
         })
     }
 
-    /// Goes on as far as that is possible without waiting. `None`: what there is to wait for, [`wait_set`](Self::wait_set) says.
-    ///
-    /// An error is final.
+    /// Advances as far as that is possible without waiting. Returns `None` if the caller has to wait for
+    /// [`wait_set`](Self::wait_set) first. An error is final.
     pub(crate) fn step(&mut self) -> Result<Option<Connection>> {
         loop {
             match std::mem::replace(&mut self.state, State::Scan) {
@@ -155,7 +159,7 @@ impl Connecting {
                     return Ok(None);
                 }
                 State::Backoff(_) => match self.no_time.take() {
-                    // An attempt without time would fail for that alone, and hide the reason.
+                    // An attempt without time would fail because of that alone, and hide this reason.
                     Some(error) if self.deadline.is_over() => return Err(error),
                     error => self.no_time = error,
                 },
@@ -164,7 +168,7 @@ impl Connecting {
                         self.state = State::Watch;
                         return Ok(None);
                     }
-                    // The bases are busy directories at times; what happens there need not concern us.
+                    // A base may be a busy directory, and most changes in it are unrelated to this name.
                     _ => self.state = State::Debounce(self.wait_deadline.or_after(REST_MIN)),
                 },
                 State::Debounce(until) if !until.is_over() => {
@@ -176,12 +180,12 @@ impl Connecting {
         }
     }
 
-    /// Goes on with a round. `None`: the state says what comes next.
+    /// Continues a round. If it returns `None`, `self.state` contains the next step.
     fn go_on(&mut self, mut round: Box<Round>, handshake: Option<Handshake>) -> Result<Option<Link>> {
         match round.go_on(&self.address, &self.config, self.deadline, handshake) {
             Ok(Progress::Done(link)) => return Ok(Some(*link)),
             Ok(Progress::Waiting(handshake)) => self.state = State::Handshake(round, handshake),
-            // So does one that has too little time.
+            // An attempt with too little time fails because of that alone; an earlier reason is better.
             Err(Attempt::Failed(error)) if error.kind() == ErrorKind::TimedOut => {
                 return Err(self.no_time.take().unwrap_or(error));
             }
@@ -193,13 +197,13 @@ impl Connecting {
             }
             Err(Attempt::Absent(error)) if self.wait_deadline.is_over() => return Err(error),
             Err(Attempt::Absent(_)) if self.watch.is_some() => self.state = State::Watch,
-            // What appears between an attempt and the watch is found by the next attempt.
+            // A server that appears between the attempt and the start of the watch is found by the next attempt.
             Err(Attempt::Absent(_)) => self.watch_anew()?,
         }
         Ok(None)
     }
 
-    /// Watches what is there now, and has it looked at once more.
+    /// Watches the directories as they are now, and starts another round.
     fn watch_anew(&mut self) -> Result<()> {
         self.watch.get_or_insert_with(Watch::new).renew(&self.address)?;
         self.deadline = Deadline::after(self.timeout);
@@ -214,7 +218,7 @@ impl Connecting {
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
-    /// What the next step waits for.
+    /// Returns the events and the deadline that the next step waits for.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
             State::Scan => WaitSet::until(Deadline::after(Duration::ZERO)),
@@ -227,13 +231,13 @@ impl Connecting {
         }
     }
 
-    /// The name in quotes, for messages.
+    /// Returns the name in quotes, for messages.
     #[allow(dead_code, reason = "for the APIs that are features")]
     pub(crate) fn object(&self) -> &str {
         &self.display_name
     }
 
-    /// The error for what went wrong while waiting.
+    /// Returns the error for a failure while waiting.
     pub(crate) fn failed(&self, error: std::io::Error) -> Error {
         Error::io("connect to", &*self.display_name, error)
     }

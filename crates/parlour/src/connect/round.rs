@@ -1,4 +1,4 @@
-//! One round through the places where a server can be: each base in turn, and in each the transports on offer.
+//! One round through the places where a server can be: each base in order, and in each base the transports on offer.
 
 use std::time::Duration;
 use std::vec;
@@ -17,19 +17,24 @@ use crate::name::{self, Found};
 use crate::transport::Transport;
 use crate::wait::Deadline;
 
-/// Of the time that is left, a transport gets one part in so many to answer when there are others to fall back to.
+/// The divisor of the remaining time that a transport gets to answer if there are others to fall back to.
 ///
-/// A server that is in `accept` answers within a millisecond, and on a crowded machine within some tens. One that is busy
-/// with something else for longer may be so for ever, and another transport may not need an answer at all. A fifth of the
-/// usual 5 seconds is patient enough with the former, and leaves most of the time to what may help with the latter.
+/// A server that is in `accept` answers within a millisecond, and on a crowded machine within some tens of
+/// milliseconds. A server that is busy for longer may be so for ever, while another transport may not need an answer at
+/// all. A fifth of the default timeout of 5 seconds is long enough for the former and leaves most of the time for a
+/// transport that may succeed.
 const SHARE: u32 = 5;
 
+/// The state of one round.
 pub(super) struct Round {
     candidates: vec::IntoIter<Candidate>,
-    /// Where it is.
+    /// The base that is being tried.
     place: Option<Place>,
+    /// The first error of a base that did not pass the checks.
     unsafe_base: Option<Error>,
+    /// The first error of a base without a server that can be reached.
     absent: Option<Error>,
+    /// The bases that do not have the name.
     looked: Vec<String>,
 }
 
@@ -44,8 +49,8 @@ impl Round {
         })
     }
 
-    /// Goes on, with the handshake that was waited for, until a connection is made, a handshake has to be waited for, or
-    /// nothing is left to be tried.
+    /// Continues the round, with the handshake that the caller waited for. Returns when a connection is established,
+    /// when a handshake has to wait, or when no place is left.
     pub(super) fn go_on(
         &mut self,
         address: &Address,
@@ -76,9 +81,10 @@ impl Round {
             match name::find(&candidate, address.name(), &config.trust()) {
                 Ok(Some(found)) => return Some(Place::new(found, address)),
                 Ok(None) => self.looked.push(candidate.path.display().to_string()),
-                // A base that somebody else could tamper with is not entered. A server in a later one is still ours.
+                // A base that another user could tamper with is not entered. A server in a later base may still be
+                // genuine.
                 Err(error) => {
-                    tracing::warn!(%error, "base passed over");
+                    tracing::warn!(%error, "base directory skipped");
                     self.unsafe_base.get_or_insert(error);
                 }
             }
@@ -88,7 +94,7 @@ impl Round {
 
     fn nobody(&mut self, address: &Address) -> Attempt {
         match (self.absent.take(), self.unsafe_base.take()) {
-            // Fail closed: whoever made that base may want us to believe that nobody is there.
+            // Fail closed: the creator of that base may want to hide the server.
             (_, Some(error)) => Attempt::Failed(error),
             (Some(error), None) => Attempt::Absent(error),
             (None, None) => Attempt::Absent(
@@ -96,23 +102,23 @@ impl Round {
                     ErrorKind::NoServer,
                     "connect to",
                     format!("'{}'", address.name()),
-                    format!("nobody has this name (looked in {})", self.looked.join(", ")),
+                    format!("no server has this name (searched {})", self.looked.join(", ")),
                 )
-                .next("start the server, or see `parlour path` for where it would be"),
+                .next("start the server, or run `parlour path` to see where it would be"),
             ),
         }
     }
 }
 
-/// The directory of the name in one base, and the transports that are tried there, best first.
+/// The directory of the name in one base, and the transports that are tried in it, best first.
 struct Place {
     found: Found,
-    /// The address demands one.
+    /// The address demands a transport.
     demanded: bool,
     transports: Vec<Transport>,
-    /// How many of them were tried.
+    /// The number of transports that were tried.
     tried: usize,
-    /// What is wrong with those.
+    /// The most informative failure of those transports.
     last: Option<Attempt>,
 }
 
@@ -152,20 +158,20 @@ impl Place {
         }
     }
 
-    /// Whether there is something to fall back to.
+    /// Returns true if another transport is on offer to fall back to.
     fn has_others(&self) -> bool {
         self.transports[self.tried..]
             .iter()
             .any(|other| statat(&self.found.directory, other.file_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
-    /// Keeps the reason why a transport does not do. That another one may do is no reason to hide what is wrong with this
-    /// one when none does.
+    /// Keeps the failure of a transport for the case that no other transport succeeds. The first failure of a transport
+    /// whose server exists takes precedence.
     fn note(&mut self, transport: Transport, attempt: Attempt) {
         match (&attempt, &self.last) {
             (Attempt::Absent(_), Some(_)) => {}
             (Attempt::Absent(_), None) => self.last = Some(attempt),
-            // Somebody is there.
+            // A server exists.
             (Attempt::Again(error) | Attempt::Failed(error), last) => {
                 tracing::info!(%transport, %error, "falling back to the next transport");
                 if !matches!(last, Some(Attempt::Again(_) | Attempt::Failed(_))) {
@@ -182,10 +188,10 @@ fn share_of(deadline: Deadline) -> Duration {
 
 fn nobody(found: &Found) -> Error {
     let path = found.path.display().to_string();
-    Error::new(ErrorKind::NoServer, "connect to", path, "nobody serves it").next("start the server")
+    Error::new(ErrorKind::NoServer, "connect to", path, "no server holds this name").next("start the server")
 }
 
-/// A server that is there and does not offer the transport is another thing than no server.
+/// Replaces the error for a demanded transport that a live server does not offer, which differs from having no server.
 fn explain(outcome: Attempt, transport: Transport, found: &Found) -> Attempt {
     let Attempt::Absent(error) = outcome else { return outcome };
     match lock::look(&found.directory, &found.path) {

@@ -1,4 +1,4 @@
-//! Watching the places where a server could appear.
+//! A watch on the directories where a server may appear.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -12,14 +12,14 @@ use crate::error::Result;
 use crate::name::base;
 use crate::wait::{Deadline, WaitSet};
 
-/// How often to look again where changes cannot be watched.
+/// The interval of polling where changes cannot be watched.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
-/// Tells when something happens where the server could appear.
+/// Reports changes in the directories where the server may appear, by inotify(7).
 pub(super) struct Watch {
-    /// `None` where no more watches can be had: then the caller looks again from time to time.
+    /// `None` if no more watches are available. The caller then polls.
     inotify: Option<OwnedFd>,
-    /// When to do so.
+    /// The next poll, or never while the watch works.
     spin_once: Deadline,
 }
 
@@ -29,8 +29,8 @@ impl Watch {
         Self { inotify: inotify::init(flags).ok(), spin_once: Deadline::NEVER }
     }
 
-    /// Watches what is there now. (Closing an inotify instance can take the kernel some milliseconds, so it is kept; a
-    /// directory that is watched already stays so.)
+    /// Watches the directories that exist now. Keeps the inotify instance, because closing one can take the kernel some
+    /// milliseconds; a directory that is watched already stays watched.
     pub(super) fn renew(&mut self, address: &Address) -> Result<()> {
         if let Some(inotify) = &self.inotify {
             let mut watched_all = true;
@@ -49,10 +49,10 @@ impl Watch {
         Ok(())
     }
 
-    /// Whether something has happened since this was asked last, or it is time to look.
+    /// Returns true if a change has occurred since the last call, or if it is time to poll.
     pub(super) fn has_seen_something(&self) -> bool {
         let Some(inotify) = &self.inotify else { return self.spin_once.is_over() };
-        // What happened is of no interest, only that something did.
+        // Any event counts, whatever its type.
         let mut some = false;
         let mut events = [0; 4096];
         while matches!(rustix::io::read(inotify, &mut events), Ok(count) if count > 0) {
@@ -70,7 +70,8 @@ impl Watch {
     }
 }
 
-/// Watches the nearest directory that is there: what is missing will appear in it.
+/// Adds a watch on the directory. Returns false if it does not exist or cannot be watched; the caller then watches its
+/// parent, in which it would appear.
 fn add(inotify: &OwnedFd, directory: &Path) -> bool {
     use inotify::WatchFlags as Watch;
     let events = Watch::CREATE | Watch::MOVED_TO | Watch::ATTRIB | Watch::DELETE_SELF | Watch::MOVE_SELF;

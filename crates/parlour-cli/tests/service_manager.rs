@@ -73,7 +73,7 @@ fn without_a_manager_it_says_so() {
     let home = Home::new();
     let output = home.run(&["serve", "--activated", "--echo"]);
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("none were handed over"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the environment announces none"), "{}", text(&output.stderr));
     for args in [
         &["serve", "room", "--activated", "--echo"][..],
         &["serve", "--echo"],

@@ -7,15 +7,16 @@ use std::str::FromStr;
 use crate::error::{Error, ErrorKind, Result};
 use crate::transport::Transport;
 
-/// The most bytes that a name may have.
+/// The maximum length of a name, in bytes.
 pub const NAME_LEN_MAX: usize = 64;
 
-/// Where a server is found: `[transport:]name` or `[transport:]/absolute/base/name`.
+/// The address of a server: `[transport:]name` or `[transport:]/absolute/base/name`.
 ///
-/// A *name* is 1 to 64 of the characters `A-Z a-z 0-9 . _ -`, not beginning with a dot; it is never a path. With a
-/// bare name the base directory is looked for as [`inspect::bases`](crate::inspect::bases) lists them; with a path, the
-/// directory before the last component is the only base.
+/// A *name* consists of 1 to 64 of the characters `A-Z a-z 0-9 . _ -` and does not begin with a dot. It is never a
+/// path. For a bare name, the base directories that [`inspect::bases`](crate::inspect::bases) lists are searched. In an
+/// address with a path, the directory before the last component is the only base.
 ///
+/// # Examples
 /// ```
 /// use parlour::{Address, Transport};
 ///
@@ -32,17 +33,18 @@ pub const NAME_LEN_MAX: usize = 64;
 pub struct Address {
     text: String,
     transport: Option<Transport>,
-    /// Where in `text` the part after `transport:` begins, and where the name begins.
+    /// The offset in `text` of the part after `transport:`, and that of the name.
     place_at: usize,
     name_at: usize,
 }
 
 impl Address {
-    /// Parses an address.
+    /// Parses an address. Does not access the file system.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::InvalidName`], quoting the character that is not allowed or the transport that is not known.
+    /// - [`ErrorKind::InvalidName`]: the address is malformed. The error quotes the character that is not permitted or
+    ///   the transport that is unknown.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |detail: String| {
             Error::new(ErrorKind::InvalidName, "use the address", format!("{text:?}"), detail)
@@ -52,7 +54,7 @@ impl Address {
             Some((prefix, _)) if !prefix.contains('/') => {
                 let transport = prefix.parse().map_err(|_| {
                     let known: Vec<_> = Transport::ALL.iter().map(ToString::to_string).collect();
-                    invalid(format!("{prefix:?} is not a transport (those known: {})", known.join(", ")))
+                    invalid(format!("{prefix:?} is not a transport (known: {})", known.join(", ")))
                 })?;
                 (Some(transport), prefix.len() + 1)
             }
@@ -70,19 +72,19 @@ impl Address {
         Ok(Self { text: text.to_owned(), transport, place_at, name_at })
     }
 
-    /// The transport, if the address demands one.
+    /// Returns the transport, if the address demands one.
     #[must_use]
     pub fn transport(&self) -> Option<Transport> {
         self.transport
     }
 
-    /// The bare name.
+    /// Returns the name, without transport and base.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.text[self.name_at..]
     }
 
-    /// The base directory, if the address gives one.
+    /// Returns the base directory, if the address contains one. It is an absolute path.
     #[must_use]
     pub fn base(&self) -> Option<&Path> {
         if self.name_at == self.place_at {
@@ -95,13 +97,13 @@ impl Address {
     }
 }
 
-/// Why a base directory in an address cannot be one.
+/// Returns the reason why a path cannot be a base directory.
 fn check_base(base: &str) -> Result<(), String> {
     if !base.is_empty() && !base.starts_with('/') {
         return Err("a base directory must be an absolute path".to_owned());
     }
     if base.contains('\0') {
-        return Err("a path cannot hold a NUL byte".to_owned());
+        return Err("a path must not contain a NUL byte".to_owned());
     }
     if Path::new(base).components().any(|part| part == Component::ParentDir) {
         return Err("a base directory must not contain '..'".to_owned());
@@ -109,7 +111,7 @@ fn check_base(base: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// Why `name`, which begins at byte `offset` of what the user typed, is not a name.
+/// Returns the reason why `name`, at byte `offset` of the user's input, is not a name.
 fn check_name(name: &str, offset: usize) -> Result<(), String> {
     if name.is_empty() {
         return Err("the name is empty".to_owned());
@@ -123,17 +125,17 @@ fn check_name(name: &str, offset: usize) -> Result<(), String> {
         return Err(match c {
             '.' => "a name must not begin with '.'".to_owned(),
             _ => {
-                format!("a name must not contain {c:?} at byte {} (allowed are letters, digits and . _ -)", offset + at)
+                format!("a name must not contain {c:?} at byte {} (allowed: letters, digits and . _ -)", offset + at)
             }
         });
     }
     if name.len() > NAME_LEN_MAX {
-        return Err(format!("the name has {} bytes; {NAME_LEN_MAX} are allowed", name.len()));
+        return Err(format!("the name has {} bytes and may have at most {NAME_LEN_MAX}", name.len()));
     }
     Ok(())
 }
 
-/// Whether `name` is a name, for listings that meet other people's files.
+/// Returns true if `name` is a valid name, for listings of directories that may contain other files.
 pub(crate) fn is_name(name: &str) -> bool {
     check_name(name, 0).is_ok()
 }

@@ -1,42 +1,43 @@
-//! Looking again a few times before sleeping: a peer that answers at once is heard several times sooner than it takes to be
-//! woken.
+//! Spinning: a blocking call polls a few times before it sleeps. A peer that answers immediately is heard several times
+//! sooner than a sleeping thread is woken.
 //!
-//! Between two looks the processor is yielded. That costs a few hundred nanoseconds where nobody else wants it, and where
-//! the peer does it is what lets it answer. But where others want it, too, each yield may give them a slice of milliseconds,
-//! and whoever sleeps instead is woken when the answer is there: then it is better to sleep.
+//! The processor is yielded between two polls. A yield costs a few hundred nanoseconds if no other thread is runnable,
+//! and if the peer is, the yield lets it answer. But if other threads compete for the processor, each yield may give
+//! them a time slice of milliseconds, while a sleeping thread is woken when the answer arrives. In that case it is
+//! better to sleep.
 
 use std::time::{Duration, Instant};
 
-/// A yield that took longer has given the processor to somebody with work of his own.
+/// A yield that took longer gave the processor to an unrelated thread.
 const SLICE: Duration = Duration::from_micros(200);
 
-/// How many waits then go without yielding: so many at first, and twice as many each time, up to the most. So what the
-/// attempts cost is little beside what they are for.
+/// The number of waits that do not yield after such a yield. It begins with the minimum and doubles each time, up to
+/// the maximum, so the cost of trying again is small in comparison.
 const RESTS_MIN: u16 = 32;
 const RESTS_MAX: u16 = 2048;
 
-/// How many waits go by before the first yield of one is timed again: to look at the clock costs as much as a tenth of a
-/// yield, where two processes take turns on one processor and nothing of it is in its cache.
+/// The number of waits between two timings of a first yield. Reading the clock costs up to a tenth of a yield when two
+/// processes take turns on one processor and its code and data are not in the cache.
 const UNTIMED: u8 = 15;
 
-/// Whether yielding is worth while at present.
+/// A decision whether yielding pays at present.
 #[derive(Debug)]
 pub(crate) struct Backoff {
-    /// How many waits are still to go without yielding.
+    /// The number of waits that remain without yielding.
     rests: u16,
-    /// How many there will be the next time.
+    /// The number of waits without yielding after the next long yield.
     rests_next: u16,
-    /// How many waits are still to go without timing their first yield.
+    /// The number of waits that remain without timing the first yield.
     untimed: u8,
 }
 
-/// One wait.
+/// The state of one wait.
 #[derive(Debug)]
 pub(crate) struct SpinBudget {
-    /// How often it may still look again.
+    /// The number of polls that remain.
     left: u32,
     has_yielded: bool,
-    /// When the last yield was over, or the first began, if that is to be timed.
+    /// The end of the last yield, or the start of the first if it is timed.
     since: Option<Instant>,
 }
 
@@ -45,7 +46,7 @@ impl Backoff {
         Self { rests: 0, rests_next: RESTS_MIN, untimed: 0 }
     }
 
-    /// Begins a wait that looks again so many times at most.
+    /// Begins a wait of at most `spin_limit` polls.
     pub(crate) fn begin(&mut self, spin_limit: u32) -> SpinBudget {
         let left = match self.rests {
             0 => spin_limit,
@@ -55,7 +56,7 @@ impl Backoff {
         SpinBudget { left, has_yielded: false, since: None }
     }
 
-    /// Yields the processor before another look, `true`; or it is time to sleep.
+    /// Yields the processor and returns true if the caller shall poll again. Returns false if it shall sleep.
     pub(crate) fn spin_once(&mut self, budget: &mut SpinBudget) -> bool {
         if budget.left == 0 {
             return false;
@@ -74,7 +75,7 @@ impl Backoff {
         true
     }
 
-    /// Yields once, before the first look: a wait of its own.
+    /// Yields once before the first poll. This counts as a wait of its own.
     #[inline]
     pub(crate) fn yield_now(&mut self, spin_limit: u32) {
         if spin_limit == 0 {
@@ -94,14 +95,14 @@ impl Backoff {
         self.spin_once(&mut budget);
     }
 
-    /// Whether the first yield of a wait is to be timed.
+    /// Returns true if the first yield of a wait is to be timed.
     fn is_timed(&mut self) -> bool {
         let is_timed = self.untimed == 0;
         self.untimed = self.untimed.checked_sub(1).unwrap_or(UNTIMED);
         is_timed
     }
 
-    /// Judges a yield by how long it took.
+    /// Adapts to the duration of a yield.
     fn note(&mut self, budget: &mut SpinBudget, took: Duration) {
         if took > SLICE {
             budget.left = 0;
@@ -109,14 +110,14 @@ impl Backoff {
             self.rests = self.rests_next;
             self.rests_next = self.rests_next.saturating_mul(2).min(RESTS_MAX);
         } else if budget.left == 0 {
-            // All of them were short.
+            // All yields of the wait were short.
             self.rests_next = (self.rests_next / 2).max(RESTS_MIN);
         }
     }
 }
 
 impl SpinBudget {
-    /// Whether it may look again before it sleeps.
+    /// Returns true if polls remain before the caller has to sleep.
     pub(crate) fn are_left(&self) -> bool {
         self.left > 0
     }
@@ -129,7 +130,8 @@ mod tests {
     const SHORT: Duration = Duration::from_nanos(300);
     const LONG: Duration = Duration::from_millis(3);
 
-    /// How many yields there are in each of so many waits, in which nothing comes and each yield takes so long.
+    /// Simulates `count` waits in which no message arrives and each yield takes `took`. Returns the number of yields in
+    /// each.
     fn waits(backoff: &mut Backoff, count: usize, took: Duration) -> Vec<u32> {
         let wait = |_| {
             let mut budget = backoff.begin(40);
@@ -145,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_else_wants_the_processor_each_wait_yields() {
+    fn every_wait_yields_while_yields_are_short() {
         assert_eq!(waits(&mut Backoff::new(), 1000, SHORT), [40; 1000]);
     }
 
@@ -155,21 +157,21 @@ mod tests {
         let spin_limit = waits(&mut backoff, 10_000, LONG);
         let tried: Vec<_> = (0..spin_limit.len()).filter(|&at| spin_limit[at] > 0).collect();
         assert!(spin_limit.iter().all(|&spin_limit| spin_limit <= 1));
-        assert_eq!(tried, [0, 33, 98, 227, 484, 997, 2022, 4071, 6120, 8169], "less and less often");
+        assert_eq!(tried, [0, 33, 98, 227, 484, 997, 2022, 4071, 6120, 8169], "the intervals double");
     }
 
     #[test]
-    fn when_yields_are_short_again_every_wait_has_them_before_long() {
+    fn every_wait_yields_again_once_yields_are_short() {
         let mut backoff = Backoff::new();
         waits(&mut backoff, 10_000, LONG);
         let spin_limit = waits(&mut backoff, 3000, SHORT);
         assert!(spin_limit[2048..].iter().all(|&spin_limit| spin_limit == 40));
-        // And the next long one costs less again.
+        // The number of waits without yielding has fallen back to the minimum.
         assert_eq!(backoff.rests_next, RESTS_MIN);
     }
 
     #[test]
-    fn first_yields_are_timed_now_and_then_and_always_after_a_long_one() {
+    fn first_yields_are_timed_periodically_and_after_a_long_one() {
         let mut backoff = Backoff::new();
         let timed: Vec<_> = (0..40).filter(|_| backoff.is_timed()).collect();
         assert_eq!(timed, [0, 16, 32]);
@@ -178,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_told_not_to_yield_never_does() {
+    fn a_spin_limit_of_zero_never_yields() {
         let mut backoff = Backoff::new();
         let mut budget = backoff.begin(0);
         assert!(!backoff.spin_once(&mut budget));

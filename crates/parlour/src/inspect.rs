@@ -239,7 +239,8 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
         match name.state {
             NameState::Live | NameState::Foreign | NameState::Waiting if offers => return Ok(name.path.clone()),
             NameState::Foreign if name.transports.is_empty() => {
-                let detail = format!("{} belongs to another user, and this process may not enter it", name.path.display());
+                let detail =
+                    format!("{} belongs to another user, and this process may not enter it", name.path.display());
                 return Err(Error::new(ErrorKind::Denied, "find", display_name, detail)
                     .next("ask that user to open the server to others (option mode)"));
             }
@@ -250,8 +251,8 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
 }
 
 /// Removes the directory of a dead name, with the files that its server left in it. Returns `Ok(true)` if the directory
-/// was removed. Returns `Ok(false)` and leaves the name alone if it is live, is unsafe, belongs to another user, is kept
-/// by a service manager, or no longer exists.
+/// was removed. Returns `Ok(false)` and leaves the name alone if it is live, is unsafe, belongs to another user, is
+/// kept by a service manager, or no longer exists.
 ///
 /// The proof that a name is dead is its lock: this function takes the lock without waiting before it removes anything,
 /// so no server can start in the meantime. A file that no server creates is left in place, and with it the directory.

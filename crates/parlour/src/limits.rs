@@ -2,27 +2,29 @@
 
 use std::time::Duration;
 
-/// The longest message, in bytes.
+/// The maximum length of a message, in bytes.
 pub(crate) const MESSAGE_MAX: usize = 16 * 1024 * 1024;
-/// How long a handshake may take.
+/// The time limit of a handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Handshakes under way at once.
+/// The maximum number of concurrent handshakes.
 pub(crate) const HALF_OPEN_MAX: usize = 128;
-/// Connections at once, of all users and of each.
+/// The maximum numbers of connections, in total and of each user.
 pub(crate) const CONNECTIONS_MAX: usize = 65_536;
 pub(crate) const CONNECTIONS_PER_UID_MAX: usize = 4_096;
-/// Clients that wait to be accepted; the kernel has a limit of its own (`net.core.somaxconn`).
+/// The length of the queue of clients that wait to be accepted. The kernel has a limit of its own
+/// (`net.core.somaxconn`).
 pub(crate) const BACKLOG: u32 = 4_096;
 
-/// Descriptors with one message, of which by default none are allowed: as many as the kernel sends at once (`SCM_MAX_FD`).
+/// The maximum value of the option `fds_max`, the number of descriptors with one message: as many as the kernel sends
+/// at once (`SCM_MAX_FD`). The default of the option is 0.
 pub(crate) const FDS_MAX: usize = 253;
 
-/// How often a blocking call looks again before it sleeps. Measured: 5 are too few to meet a peer that answers at once, and
-/// beyond 50 nothing is gained.
+/// The number of times that a blocking call polls before it sleeps. Measured: 5 polls miss a peer that answers
+/// immediately; more than 50 gain nothing.
 pub(crate) const SPIN_LIMIT: u32 = 40;
 
-/// The ring of each direction of a connection over shared memory, in bytes. Measured: about the size of a processor's own
-/// cache (L2) is best; a larger one moves everything through memory.
+/// The size of the ring of each direction of a connection over shared memory, in bytes. Measured: about the size of a
+/// processor's own cache (L2) is best; a larger ring moves everything through memory.
 pub(crate) const RING_SIZE: usize = 1024 * 1024;
 
 #[cfg(test)]
@@ -31,7 +33,7 @@ mod tests {
     use crate::wire::shm_hello;
 
     #[test]
-    fn the_default_ring_is_one_that_may_be_asked_for() {
+    fn the_default_ring_size_is_valid() {
         assert!((shm_hello::RING_SIZE_MIN..=shm_hello::RING_SIZE_MAX).contains(&RING_SIZE));
     }
 }

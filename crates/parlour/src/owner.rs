@@ -1,4 +1,4 @@
-//! The owner record: what a live server says about itself in its `lock` file.
+//! The owner record, which a live server writes into its `lock` file.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,39 +6,40 @@ use std::time::{Duration, SystemTime};
 
 use crate::transport::Transport;
 
-/// The version of the wire formats and of the record itself.
+/// The version of the wire formats and of the record.
 const PROTOCOL: u32 = 1;
 
-/// No record is longer; what is, is not read.
+/// The maximum length of a record, in bytes. A reader reads no more.
 pub(crate) const RECORD_LEN_MAX: usize = 8192;
 
-/// Who holds a name, as the holder wrote it when it took the name.
+/// The owner record of a name, which the holder wrote when it took the name.
 ///
-/// It is information for people: whether the holder lives is told by the lock, and who may do what by the kernel.
+/// It is information for people. The lock decides whether the holder is alive, and the kernel decides about
+/// permissions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owner {
-    /// Process id, in the PID namespace of the holder.
+    /// The process id, in the PID namespace of the holder.
     pub pid: u32,
-    /// Effective user id.
+    /// The effective user id, in the user namespace of the holder.
     pub uid: u32,
-    /// The program's file.
+    /// The path of the holder's executable, or `unknown`. Control characters in it are replaced.
     pub program: PathBuf,
-    /// When the name was taken.
+    /// The time at which the name was taken. Its resolution is one second.
     pub since: SystemTime,
-    /// The transports on offer, best first.
+    /// The transports on offer, best first. A reader omits those that its version does not know.
     pub transports: Vec<Transport>,
     /// The version of the protocol that the holder speaks.
     pub protocol: u32,
-    /// When the process started, in clock ticks since the boot; 0 when unknown. With `pid` and `boot_id` it names one
-    /// process for ever.
+    /// The start time of the process in clock ticks since the boot, field 22 of proc_pid_stat(5); 0 if unknown.
+    /// Together with `pid` and `boot_id` it identifies one process for ever.
     pub start_time: u64,
-    /// The boot that `start_time` counts from; empty when unknown.
+    /// The id of the boot that `start_time` counts from, `/proc/sys/kernel/random/boot_id`; empty if unknown.
     pub boot_id: String,
 }
 
 impl Owner {
-    /// This process. What `/proc` does not tell is left unknown.
+    /// Returns the record of this process. Values that `/proc` does not provide are left unknown.
     pub(crate) fn current(transports: &[Transport]) -> Self {
         let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
@@ -54,11 +55,12 @@ impl Owner {
         }
     }
 
-    /// The record: one `key value` a line between a first and a last line, so that a half-written one is told apart.
+    /// Returns the text of the record: one `key value` pair in each line, between a first and a last line that make an
+    /// incomplete record detectable.
     pub(crate) fn encode(&self) -> String {
         let transports: Vec<_> = self.transports.iter().map(ToString::to_string).collect();
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-        // The path is for people: a line break in it must not make a line.
+        // The path is for people. A line break in it must not begin a line of the record.
         let program: String = self
             .program
             .to_string_lossy()
@@ -78,7 +80,7 @@ impl Owner {
         )
     }
 
-    /// Reads a record back; `None` when it is not whole. Keys that a later version may add are passed over.
+    /// Parses a record. Returns `None` if it is incomplete. Ignores unknown keys, which a later version may add.
     pub(crate) fn parse(record: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(record).ok()?;
         let mut lines = text.strip_suffix("\nend\n")?.lines();
@@ -91,7 +93,7 @@ impl Owner {
             uid: field("uid")?.parse().ok()?,
             program: PathBuf::from(field("program")?),
             since: SystemTime::UNIX_EPOCH.checked_add(since)?,
-            // A transport that this version does not know is not one that it could use.
+            // This version could not use a transport that it does not know.
             transports: field("transports")?.split(',').filter_map(|name| name.parse().ok()).collect(),
             protocol,
             start_time: field("start")?.parse().ok()?,
@@ -103,7 +105,7 @@ impl Owner {
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pid {}, uid {}, {}", self.pid, self.uid, self.program.display())?;
-        // The formatter refuses years beyond 9999, which a hostile record may hold.
+        // `humantime` refuses years after 9999, which a hostile record may contain.
         let seconds = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         const YEAR_10000: u64 = 253_402_300_800;
         if seconds < YEAR_10000 {
@@ -113,8 +115,8 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Field 22 of proc_pid_stat(5). The second field is the program's name in parentheses and may hold anything, so fields
-/// are counted from the last parenthesis.
+/// Returns field 22 of proc_pid_stat(5). The second field is the name of the program in parentheses and may contain any
+/// character, so fields are counted from the last parenthesis.
 fn start_time(stat: &str) -> Option<u64> {
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
@@ -135,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn every_half_written_record_is_told_apart() {
+    fn every_incomplete_record_is_detected() {
         let record = Owner::current(&[Transport::Unix]).encode();
         for length in 0..record.len() {
             assert_eq!(Owner::parse(&record.as_bytes()[..length]), None, "{length} bytes");
@@ -143,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_break_in_the_program_makes_no_line() {
+    fn a_line_break_in_the_program_does_not_begin_a_line() {
         let mut owner = Owner::current(&[]);
         owner.program = PathBuf::from("/bin/a\npid 1\nend\n");
         let read = Owner::parse(owner.encode().as_bytes()).unwrap();

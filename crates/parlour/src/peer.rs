@@ -1,23 +1,23 @@
-//! Who is at the other end, and who says so.
+//! The identity of the peer, and the source of each part of it.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use crate::sys::credentials::Credentials;
 
-/// What stands behind a statement about the peer, from nothing to proof.
+/// The source of a statement about the peer. Ordered from no evidence to proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Provenance {
-    /// Nothing: it is not known.
+    /// There is no statement.
     Unknown,
-    /// The peer itself, or a file that it wrote. For people, never for a decision.
+    /// The peer stated it, directly or in a file that it wrote. Suitable for people, never for a decision.
     Claim,
-    /// The process was seen to hold the other end, in `/proc`. It can hand that end on, so it is for people too.
+    /// `/proc` showed that the process held the other end. A process can pass its end on, so this is for people too.
     Verified,
-    /// The owner of the file through which the peer came, which only that user, or root, can have made.
+    /// The owner of the file through which the peer connected. Only that user or root can have created the file.
     FileOwner,
-    /// The kernel noted it when the connection was made (`SO_PEERCRED`).
+    /// The kernel recorded it when the connection was established (`SO_PEERCRED`, unix(7)).
     Kernel,
 }
 
@@ -33,19 +33,19 @@ impl fmt::Display for Provenance {
     }
 }
 
-/// Who is at the other end of a connection: process, user and group, each with what vouches for it.
+/// The identity of the peer of a connection: its process, user and group, each with its [`Provenance`].
 ///
-/// What is not known is `None`, and never 0 or "nobody". Base decisions on the user (and group) ids; a process id names
-/// a process for people and may belong to another one by the time it is read.
+/// An unknown id is `None`, never 0 or "nobody". Base decisions on the user id and group id only. A process id
+/// identifies a process for people; the kernel may have reused it for another process by the time it is read.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Peer {
-    // Side by side and not in pairs: a program may know ten thousand peers.
+    // Two arrays are smaller than an array of pairs, and a program may hold ten thousand peers.
     ids: [u32; 3],
-    /// What vouches for each. Where that is nobody, the id has no meaning, and is 0.
+    /// The provenance of each id. If it is `Unknown`, the id is 0 and has no meaning.
     by: [Provenance; 3],
 }
 
-/// Which of the three.
+/// Indexes of the three ids.
 const PID: usize = 0;
 const UID: usize = 1;
 const GID: usize = 2;
@@ -53,7 +53,7 @@ const GID: usize = 2;
 impl Peer {
     const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3] };
 
-    /// What the kernel says about the other end of a socket.
+    /// Returns the identity that the kernel recorded for the peer of a socket.
     pub(crate) fn from_kernel(credentials: Credentials) -> Self {
         let Credentials { pid, uid, gid } = credentials;
         Self::UNKNOWN
@@ -62,7 +62,8 @@ impl Peer {
             .with(GID, Some(gid).filter(|&gid| is_mapped(gid, "gid")), Provenance::Kernel)
     }
 
-    /// What a FIFO tells: its owner, and the process id that its user gave or that was seen to hold it.
+    /// Returns the identity that a FIFO shows: its owner, and the process id that its user stated or that `/proc`
+    /// showed.
     pub(crate) fn from_file(uid: u32, pid: Option<u32>, pid_by: Provenance) -> Self {
         Self::UNKNOWN.with(PID, pid, pid_by).with(
             UID,
@@ -83,37 +84,40 @@ impl Peer {
         (self.by[which] != Provenance::Unknown).then_some(self.ids[which])
     }
 
-    /// The process id, in our own PID namespace.
+    /// Returns the process id, in the PID namespace of this process. `None` if it is unknown, for example because the
+    /// peer is in a PID namespace that is not visible here.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.id(PID)
     }
 
-    /// What vouches for the process id.
+    /// Returns the provenance of the process id.
     #[must_use]
     pub fn pid_provenance(&self) -> Provenance {
         self.by[PID]
     }
 
-    /// The effective user id, in our own user namespace.
+    /// Returns the effective user id, in the user namespace of this process. `None` if it is unknown or not mapped
+    /// there.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         self.id(UID)
     }
 
-    /// What vouches for the user id.
+    /// Returns the provenance of the user id.
     #[must_use]
     pub fn uid_provenance(&self) -> Provenance {
         self.by[UID]
     }
 
-    /// The effective group id, in our own user namespace.
+    /// Returns the effective group id, in the user namespace of this process. `None` if it is unknown or not mapped
+    /// there.
     #[must_use]
     pub fn gid(&self) -> Option<u32> {
         self.id(GID)
     }
 
-    /// What vouches for the group id.
+    /// Returns the provenance of the group id.
     #[must_use]
     pub fn gid_provenance(&self) -> Provenance {
         self.by[GID]
@@ -139,10 +143,12 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Whether this id is one, and not what the kernel says for one that our user namespace does not map.
+/// Returns true if this is a real id, and not the overflow id that the kernel substitutes for an id that this user
+/// namespace does not map.
 fn is_mapped(id: u32, kind: &str) -> bool {
     static OVERFLOW: OnceLock<u32> = OnceLock::new();
-    // One value serves both kinds: nobody has been seen to set them apart, and an id is at worst called unknown.
+    // The overflow uid serves for groups too. Systems do not set the two apart, and the worst result of a difference is
+    // an id that is called unknown.
     let overflow = *OVERFLOW.get_or_init(|| {
         let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
         text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
@@ -150,11 +156,11 @@ fn is_mapped(id: u32, kind: &str) -> bool {
     if id != overflow {
         return true;
     }
-    // Only where every id is mapped does the overflow id mean the user of that number.
+    // The overflow id is the id of a real user only in a namespace that maps every id.
     std::fs::read_to_string(format!("/proc/self/{kind}_map")).is_ok_and(|map| maps_every_id(&map))
 }
 
-/// Whether a map of user_namespaces(7) leaves nothing out.
+/// Returns true if a map of user_namespaces(7) covers every id.
 fn maps_every_id(map: &str) -> bool {
     map.lines().any(|line| line.split_ascii_whitespace().nth(2).and_then(|count| count.parse().ok()) == Some(u32::MAX))
 }
@@ -171,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_whole_map_makes_the_overflow_id_a_user() {
+    fn the_overflow_id_is_real_only_where_every_id_is_mapped() {
         assert!(maps_every_id("         0          0 4294967295\n"));
         assert!(!maps_every_id("         0       1000          1\n"));
         assert!(!maps_every_id(""));

@@ -1,9 +1,9 @@
-//! One descriptor that is readable whenever a server has something to do.
+//! One descriptor that is readable whenever a server has work.
 //!
-//! Implementation notes: epoll(7) over the listeners and their handshakes, a timerfd for deadlines, an eventfd for
-//! shutdown and an inotify watch on the name's directory. So the blocking `accept`, a poll loop of the user and any
-//! event loop wait in the same way, on one descriptor, and need not know about deadlines. On a system without epoll the
-//! same set of descriptors goes into whatever is there (kqueue).
+//! It is an epoll(7) instance that watches the listeners and their handshakes, a timerfd for deadlines, an eventfd for
+//! shutdown, and an inotify(7) watch on the directory of the name. So the blocking `accept`, a caller's poll loop and
+//! any event loop wait on one descriptor and need not know the deadlines. On a system without epoll the same set of
+//! descriptors would go into its equivalent (kqueue).
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -20,30 +20,32 @@ use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, 
 use crate::name::NameGuard;
 use crate::sys::fork::Process;
 
-/// What the poller reports.
+/// An event that the poller reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wake {
     Shutdown,
-    /// A deadline has passed.
+    /// The deadline has passed.
     Deadline,
-    /// Something happened to the name's files.
+    /// The files of the name have changed.
     Files,
-    /// A descriptor of the listener with this number, registered under this token.
+    /// An event on a descriptor of the listener with this number. The descriptor was registered under this token.
     Listener(usize, u32),
 }
 
-// Listeners are numbered from 0; what is not a listener has a number from the end.
+// Listeners are numbered from 0. Other event sources have numbers from the end.
 const SHUTDOWN: u32 = u32::MAX;
 const DEADLINE: u32 = u32::MAX - 1;
 const FILES: u32 = u32::MAX - 2;
 
+/// The descriptors that a server waits for.
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: Arc<OwnedFd>,
     timer: OwnedFd,
-    /// What the timer is set to.
+    /// The deadline that the timer is set to.
     timer_at: Option<Instant>,
     shutdown: ShutdownHandle,
+    /// The inotify instance, if the files of the name are watched.
     files: Option<OwnedFd>,
 }
 
@@ -57,8 +59,8 @@ impl Poller {
         Ok(Self { epoll, timer, timer_at: None, shutdown, files: None })
     }
 
-    /// Watches for the name's files being removed or replaced. The number of watchers per user is limited; where it is
-    /// reached the server still notices whenever a client comes.
+    /// Watches for the removal or replacement of the name's files. The kernel limits the number of inotify instances of
+    /// a user. Without one, the server still notices a loss whenever a client connects.
     pub(crate) fn watch(&mut self, guard: &NameGuard) -> Result<(), Errno> {
         use inotify::WatchFlags as Watch;
         let watcher = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
@@ -73,7 +75,7 @@ impl Poller {
         Ok(())
     }
 
-    /// For a listener to have its descriptors watched.
+    /// Returns a handle with which a listener registers its descriptors.
     pub(crate) fn interest(&self, listener: usize) -> Interest {
         Interest {
             epoll: Arc::clone(&self.epoll),
@@ -86,11 +88,13 @@ impl Poller {
         &self.shutdown
     }
 
-    /// One thing to do, if there is one. Where several are ready the kernel reports them in turn.
+    /// Returns one event, or `None` if there is none. If several descriptors are ready, the kernel reports them in
+    /// turn.
     pub(crate) fn next(&self) -> Result<Option<Wake>, Errno> {
         let mut event = [MaybeUninit::uninit()];
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // Only a look that was not interrupted says that there is nothing: who is told of changes alone sleeps then.
+        // An interrupted call does not show that nothing is ready. A caller that is notified of changes only would then
+        // sleep although there is work.
         let events = loop {
             match epoll::wait(&self.epoll, &mut event, Some(&no_wait)) {
                 Ok((events, _)) => break events,
@@ -117,7 +121,7 @@ impl Poller {
         }))
     }
 
-    /// Has [`Wake::Deadline`] reported at this time, instead of any other.
+    /// Sets the time of [`Wake::Deadline`], in place of any earlier setting. `None` disables it.
     pub(crate) fn set_deadline(&mut self, at: Option<Instant>) -> Result<(), Errno> {
         if at == self.timer_at {
             return Ok(());
@@ -131,7 +135,7 @@ impl Poller {
         Ok(())
     }
 
-    /// The timer has fired and is set no more.
+    /// Records that the timer has expired and is no longer set.
     pub(crate) fn deadline_passed(&mut self) {
         self.timer_at = None;
     }
@@ -143,7 +147,7 @@ impl AsFd for Poller {
     }
 }
 
-/// Takes what is to be read; that it is there was all that counted.
+/// Reads and discards everything, since only readability counts.
 fn drain(fd: &OwnedFd) {
     let mut buffer = [0; 4096];
     while matches!(rustix::io::read(fd, &mut buffer), Ok(count) if count == buffer.len()) {}
@@ -153,8 +157,8 @@ fn add(epoll: &OwnedFd, fd: impl AsFd, number: u32, token: u32, flags: EventFlag
     epoll::add(epoll, fd, EventData::new_u64(u64::from(number) << 32 | u64::from(token)), flags)
 }
 
-/// A listener's part of the poller. What is added must be removed before it is closed: a forked child may hold another
-/// descriptor of the same file, and epoll would go on reporting it.
+/// A listener's access to the poller. A descriptor must be removed before it is closed: a forked child may hold a
+/// duplicate of it, and epoll would keep reporting the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Interest {
     epoll: Arc<OwnedFd>,
@@ -168,31 +172,34 @@ impl Interest {
         add(&self.epoll, fd, self.listener, token, EventFlags::IN)
     }
 
-    /// Reports when the other side of `fd` has gone.
+    /// Reports when the peer of `fd` has closed it.
     pub(crate) fn add_hang_up(&self, fd: impl AsFd, token: u32) -> Result<(), Errno> {
         add(&self.epoll, fd, self.listener, token, EventFlags::empty())
     }
 
-    /// Reports it no more. That it was not added is fine.
+    /// Stops the reports for `fd`. Does nothing if it was not added.
     pub(crate) fn remove(&self, fd: impl AsFd) {
-        // A forked child shares the epoll instance, which is the parent's.
+        // A forked child shares the epoll instance, which belongs to the parent.
         if self.process.is_current() {
-            // The only errors are of a descriptor that is not there, and then there is nothing to do.
+            // The only errors concern a descriptor that is not registered, and then there is nothing to remove.
             let _ = epoll::delete(&self.epoll, fd);
         }
     }
 }
 
-/// Makes the blocked `accept` of a server, and every later one, return [`Shutdown`](crate::ErrorKind::Shutdown).
+/// Stops a server from any thread: the blocked `accept` and every later one return
+/// [`Shutdown`](crate::ErrorKind::Shutdown).
 ///
-/// Usable from any thread, as often as one likes, also when the server is gone.
+/// A handle can be cloned, and stays usable after the server is dropped. It keeps one eventfd(2) open. See
+/// [`Server::shutdown_handle`](crate::Server::shutdown_handle).
 #[derive(Clone, Debug)]
 pub struct ShutdownHandle(Arc<Shutdown>);
 
 #[derive(Debug)]
 struct Shutdown {
+    /// True once a shutdown was requested.
     asked: AtomicBool,
-    /// Makes the poller readable, for good: nobody takes it back.
+    /// Makes the poller readable. The counter is never reset.
     event: OwnedFd,
 }
 
@@ -202,21 +209,23 @@ impl ShutdownHandle {
         Ok(Self(Arc::new(Shutdown { asked: AtomicBool::new(false), event })))
     }
 
-    /// Asks the server to stop accepting. Connections that are open go on.
+    /// Requests that the server stop accepting clients. Established connections are not affected. Further calls have no
+    /// effect.
     ///
-    /// Stores to an atomic and calls write(2) on an eventfd, so it may be called in a signal handler. In a forked child
-    /// it still speaks to the parent's server.
+    /// Stores to an atomic and calls write(2) on an eventfd, so it is async-signal-safe. In a forked child it acts on
+    /// the server of the parent.
     pub fn shutdown(&self) {
         self.0.asked.store(true, Ordering::SeqCst);
-        // The counter can only be full when it was asked already.
+        // The write fails only if the counter is full, and then a shutdown was requested before.
         let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
     }
 
+    /// Returns true once a shutdown was requested.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.asked.load(Ordering::SeqCst)
     }
 
-    /// Readable once it is asked, for good.
+    /// Returns a descriptor that is readable from the first request on.
     pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.event.as_fd()
     }

@@ -9,15 +9,17 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::shm::mapping::BadMemory;
 use crate::shm::sealed::Sealed;
 
-/// A block of bytes that never changes, in memory of its own (memfd_create(2)) that is handed on by its descriptor: built
-/// once, sent to any number of peers, and read by each of them where it is.
+/// An immutable block of bytes in shared memory (memfd_create(2)). It is built once, sent to any number of peers by its
+/// descriptor, and read by each of them in place.
 ///
-/// The kernel guarantees that nobody can change it, not even who made it: the memory is sealed, and whoever receives it
-/// makes sure of the seals before looking. So it dereferences to an ordinary `&[u8]`. The memory is freed when the last
-/// process has dropped its last clone; it counts as its maker's. A clone is another handle to the same memory.
+/// The kernel guarantees that no process can change the block, not even its creator: the memory is sealed (fcntl(2),
+/// `F_ADD_SEALS`), and a receiver verifies the seals before it reads. So the block dereferences to an ordinary `&[u8]`.
 ///
-/// The receiver has to allow descriptors, of which each block is one ([`fds_max`](crate::ConnectOptions::fds_max)). For
-/// less than about 64 KiB an ordinary message is faster.
+/// A clone is another handle to the same memory. The memory is freed when the last process has dropped its last clone;
+/// until then it is charged to its creator. Each block that a process holds keeps one descriptor open.
+///
+/// The receiver has to allow descriptors, one for each block: see [`fds_max`](crate::ConnectOptions::fds_max). An
+/// ordinary message is faster for less than about 64 KiB.
 ///
 /// # Examples
 ///
@@ -47,46 +49,47 @@ use crate::shm::sealed::Sealed;
 pub struct SharedBytes(Arc<Sealed>);
 
 impl SharedBytes {
-    /// Copies the bytes into a block, the only copy that is ever made.
+    /// Copies `bytes` into a new block. This is the only copy that is ever made.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`]: there is no memory, or no descriptor.
+    /// - [`ErrorKind::Io`]: no memory or no descriptor is available.
     pub fn new(bytes: &[u8]) -> Result<Self> {
         Self::made(bytes.len(), Sealed::copy_of(bytes))
     }
 
-    /// Has a block of `length` bytes, zeros at first, written in place by `fill`.
+    /// Creates a block of `length` bytes, initially zero, which `fill` writes in place.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`]: there is no memory, or no descriptor.
+    /// - [`ErrorKind::Io`]: no memory or no descriptor is available.
     pub fn build(length: usize, fill: impl FnOnce(&mut [u8])) -> Result<Self> {
         Self::made(length, Sealed::build(length, fill))
     }
 
     fn made(length: usize, sealed: std::io::Result<Sealed>) -> Result<Self> {
-        let sealed = sealed.map_err(|error| Error::io("make", format!("a shared block of {length} bytes"), error))?;
+        let sealed = sealed.map_err(|error| Error::io("create", format!("a shared block of {length} bytes"), error))?;
         Ok(Self(Arc::new(sealed)))
     }
 }
 
-/// A block that came by another way, as one of [`Message::fds`](crate::Message::fds) or through another library.
+/// A block that arrived in another way: in [`Message::fds`](crate::Message::fds), or through another library.
 impl TryFrom<OwnedFd> for SharedBytes {
     type Error = Error;
 
-    /// Makes sure of the seals and maps it.
+    /// Verifies the seals of the memory and maps it. Takes ownership of the descriptor, and closes it on failure.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Protocol`]: it is not memory, not sealed against every change, or not allocated in full, so that
-    /// reading it could be a data race or a signal. [`ErrorKind::Io`]: it cannot be mapped.
+    /// - [`ErrorKind::Protocol`]: the descriptor is not memory, is not sealed against every change, or is not allocated
+    ///   in full, so that reading it could be a data race or raise a signal.
+    /// - [`ErrorKind::Io`]: the memory cannot be mapped.
     fn try_from(memfd: OwnedFd) -> Result<Self> {
         match Sealed::adopt(memfd) {
             Ok(sealed) => Ok(Self(Arc::new(sealed))),
             Err(BadMemory::Io(error)) => Err(Error::io("map", "a shared block", error)),
             Err(bad) => Err(Error::new(ErrorKind::Protocol, "use", "a descriptor as a shared block", bad.to_string())
-                .next("have the other side send it with send_shared")),
+                .next("have the peer send it with send_shared")),
         }
     }
 }
@@ -105,8 +108,8 @@ impl AsRef<[u8]> for SharedBytes {
     }
 }
 
-/// The descriptor of the memory, read-only in effect. For other libraries; [`send_shared`](crate::Connection::send_shared)
-/// needs no help.
+/// Returns the descriptor of the memory, for other libraries. Its seals make it read-only.
+/// [`send_shared`](crate::Connection::send_shared) does not need it.
 impl AsFd for SharedBytes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

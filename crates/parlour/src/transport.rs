@@ -1,31 +1,32 @@
-//! The transports and their capabilities: the vocabulary of addresses, options and errors.
+//! The transports and their capabilities, which addresses, options and errors refer to.
 
 use std::fmt;
 use std::str::FromStr;
 
 use rustix::net::SocketType;
 
-/// A way for messages between two processes of one machine.
+/// A mechanism that carries messages between two processes of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Shared memory, memfd_create(2), with a socket that wakes sleepers up and tells of the end. The fastest, by a
-    /// factor of several at every length, for memory and some time at connecting.
+    /// Shared memory, memfd_create(2), with a socket that wakes sleeping peers and reports the end. The fastest
+    /// transport by a factor of several at every length. In return it costs memory, and time at connecting.
     Shm,
-    /// A `SOCK_SEQPACKET` UNIX socket, unix(7): the kernel keeps messages apart. The fastest of those whose messages
-    /// go through the kernel.
+    /// A `SOCK_SEQPACKET` UNIX socket, unix(7). The kernel keeps message boundaries. The fastest of the transports
+    /// whose messages go through the kernel.
     Packet,
-    /// A `SOCK_STREAM` UNIX socket, unix(7): spoken by programs in any language.
+    /// A `SOCK_STREAM` UNIX socket, unix(7). Programs in any language can speak its protocol.
     Unix,
-    /// A pair of FIFOs for each client, fifo(7), found through a well-known one. For one user only.
+    /// A pair of FIFOs for each client, fifo(7), which the client announces through a well-known FIFO. Serves one user
+    /// only.
     Fifo,
 }
 
 impl Transport {
-    /// Every transport, the best first: the order in which a client that demands none tries what is on offer.
+    /// All transports, best first. A client whose address demands none tries those on offer in this order.
     pub const ALL: &'static [Self] = &[Self::Shm, Self::Packet, Self::Unix, Self::Fifo];
 
-    /// The name in addresses, and of its file in the directory of a name.
+    /// Returns the name of the transport in addresses, which is also that of its file in the directory of a name.
     pub(crate) const fn file_name(self) -> &'static str {
         match self {
             Self::Shm => "shm",
@@ -35,7 +36,7 @@ impl Transport {
         }
     }
 
-    /// Whether a client is connected only when the server has taken notice of it, in `accept`.
+    /// Returns true if a client is connected only once the server has processed it in `accept`.
     pub(crate) const fn needs_accept(self) -> bool {
         match self {
             Self::Shm | Self::Fifo => true,
@@ -43,7 +44,7 @@ impl Transport {
         }
     }
 
-    /// The type of the sockets that clients connect to; `None` where it is no socket.
+    /// Returns the type of the socket that clients connect to, or `None` if the transport does not listen on a socket.
     pub(crate) const fn socket_type(self) -> Option<SocketType> {
         match self {
             Self::Shm | Self::Packet => Some(SocketType::SEQPACKET),
@@ -52,7 +53,7 @@ impl Transport {
         }
     }
 
-    /// What a connection over this transport can do.
+    /// Returns the capabilities of a connection over this transport.
     pub(crate) fn capabilities(self, message_max: usize) -> Capabilities {
         let (boundaries, descriptors, credentials, zero_copy) = match self {
             Self::Packet => (true, true, true, true),
@@ -78,7 +79,7 @@ impl FromStr for Transport {
     }
 }
 
-/// An error returned when parsing a [`Transport`] whose name is unknown.
+/// The error of parsing an unknown name of a [`Transport`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseTransportError(());
 
@@ -95,21 +96,21 @@ impl fmt::Display for ParseTransportError {
 
 impl std::error::Error for ParseTransportError {}
 
-/// What a connection can do.
+/// The capabilities of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// The kernel itself keeps messages apart; otherwise framing does. Messages are kept apart in any case.
+    /// The kernel keeps message boundaries. If false, parlour frames the messages, so boundaries are kept in any case.
     pub boundaries: bool,
-    /// The longest message that this side sends or takes, in bytes.
+    /// The maximum length of a message that this side sends or receives, in bytes.
     pub message_max: usize,
-    /// Open descriptors can be sent along, where the other side allows some
+    /// Open descriptors can be sent with messages, if the peer allows some
     /// ([`fds_max`](crate::ServerOptions::fds_max)).
     pub descriptors: bool,
-    /// The kernel vouches for who the peer is; otherwise the owner of its files does.
+    /// The kernel provides the identity of the peer. If false, it is derived from the owner of the peer's files.
     pub credentials: bool,
-    /// Large immutable data can be shared without copying it ([`SharedBytes`](crate::SharedBytes)), where the other side
-    /// allows that (`fds_max`).
+    /// Large immutable data can be shared without copying ([`SharedBytes`](crate::SharedBytes)), if the peer allows
+    /// descriptors (`fds_max`).
     pub zero_copy: bool,
 }
 

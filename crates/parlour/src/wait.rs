@@ -1,4 +1,4 @@
-//! Deadlines, and the one place where the blocking API waits.
+//! Deadlines, and the only place where the blocking API waits.
 
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -16,12 +16,12 @@ pub(crate) struct Deadline(Option<Instant>);
 impl Deadline {
     pub(crate) const NEVER: Self = Self(None);
 
-    /// A deadline that is over.
+    /// Returns a deadline that has already passed.
     pub(crate) fn now() -> Self {
         Self(Some(Instant::now()))
     }
 
-    /// A time so far off that it cannot be written down is never.
+    /// Returns a deadline after this time. A time that [`Instant`] cannot represent means never.
     pub(crate) fn after(timeout: Duration) -> Self {
         Self(Instant::now().checked_add(timeout))
     }
@@ -34,7 +34,7 @@ impl Deadline {
         self.0
     }
 
-    /// The earlier of two.
+    /// Returns the earlier of two deadlines.
     pub(crate) fn or(self, other: Self) -> Self {
         match (self.0, other.0) {
             (Some(one), Some(other)) => Self(Some(one.min(other))),
@@ -42,23 +42,24 @@ impl Deadline {
         }
     }
 
+    /// Returns the earlier of this deadline and one after `timeout`.
     pub(crate) fn or_after(self, timeout: Duration) -> Self {
         self.or(Self::after(timeout))
     }
 
-    /// The time until then; `None` when that is never.
+    /// Returns the remaining time, or `None` if the deadline is never.
     pub(crate) fn left(self) -> Option<Duration> {
         Some(self.0?.saturating_duration_since(Instant::now()))
     }
 
     fn remaining(self) -> Option<Timespec> {
-        // Longer than the kernel's clock can say is as good as the longest it can.
+        // A time that the kernel cannot represent becomes the longest one that it can.
         Some(Timespec::try_from(self.left()?).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }))
     }
 }
 
-/// Sleeps in poll(2) until one of `fds` is ready, `Ok(true)`, or the deadline has passed, `Ok(false)`. Interrupted by a
-/// signal it goes on with the time that is left.
+/// Sleeps in poll(2) until one of `fds` is ready, and returns `Ok(true)`, or until the deadline has passed, and returns
+/// `Ok(false)`. Continues with the remaining time after an interruption by a signal.
 pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<bool> {
     loop {
         match poll(fds, deadline.remaining().as_ref()) {
@@ -70,7 +71,7 @@ pub(crate) fn wait(fds: &mut [PollFd<'_>], deadline: Deadline) -> io::Result<boo
     }
 }
 
-/// [`wait`] that only looks: whether one of `fds` is ready.
+/// Returns true if one of `fds` is ready. Does not wait.
 pub(crate) fn look(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
     match poll(fds, Some(&NO_WAIT)) {
         Ok(count) => Ok(count > 0),
@@ -94,14 +95,14 @@ pub(crate) fn wait_for(fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline
     wait(&mut [PollFd::from_borrowed_fd(fd, events)], deadline)
 }
 
-/// Lets time pass before the next try of something that no descriptor announces.
+/// Waits for a fixed time, for a condition that no descriptor reports. Returns earlier if the deadline passes.
 pub(crate) fn pause(duration: Duration, deadline: Deadline) -> io::Result<()> {
     wait(&mut [], deadline.or_after(duration)).map(drop)
 }
 
-/// What something that goes on in steps waits for before the next one: any of these events, or this time.
+/// The conditions under which a state machine takes its next step: any of these events, or this time.
 ///
-/// An event without flags is the end of the other side.
+/// An event without flags stands for the end of the peer.
 pub(crate) struct WaitSet<'a> {
     pub(crate) events: Vec<(BorrowedFd<'a>, PollFlags)>,
     pub(crate) until: Deadline,
@@ -117,7 +118,7 @@ impl<'a> WaitSet<'a> {
         self
     }
 
-    /// Waits for it in poll(2).
+    /// Waits in poll(2) for one of the conditions.
     pub(crate) fn sleep(&self) -> io::Result<()> {
         let mut fds: Vec<_> = self.events.iter().map(|&(fd, flags)| PollFd::from_borrowed_fd(fd, flags)).collect();
         wait(&mut fds, self.until).map(drop)

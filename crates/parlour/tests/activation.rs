@@ -439,10 +439,10 @@ fn for_another_process() {
     let mut wrapped = Child::command::<&str>("activated", &[]);
     wrapped.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
     let told = Child::start(&mut wrapped).line();
-    assert!(told.starts_with("error unsupported: ") && told.contains("they are for process \"1\""), "{told}");
+    assert!(told.starts_with("error unsupported: ") && told.contains("assigns them to process \"1\""), "{told}");
     command.env_remove("LISTEN_FDS");
     let told = Child::start(&mut command).line();
-    assert!(told.contains("none were handed over"), "{told}");
+    assert!(told.contains("the environment announces none"), "{told}");
     assert_eq!(Server::from_listen_fds().unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(Server::from_listen_fds_named("parlour").unwrap_err().kind(), ErrorKind::Unsupported);
 }

@@ -1,7 +1,8 @@
-//! Listening sockets that a service manager made and hands over, sd_listen_fds(3): which of them belong to a name of ours.
+//! Listening sockets that a service manager creates and passes to this process, sd_listen_fds(3), and the selection of
+//! those that belong to a name.
 //!
-//! Where a socket lies says what it is for: `<base>/<name>/<transport>`, as in an address. So a unit says the name once,
-//! in the path of its socket, and clients find the server as they find any other.
+//! The path of a socket determines its name and transport: `<base>/<name>/<transport>`, as in an address. A unit
+//! contains the name once, in the path of its socket, and clients find the server like any other.
 
 use std::fmt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
@@ -18,7 +19,7 @@ use crate::transport::Transport;
 const OPERATION: &str = "take over";
 const OBJECT: &str = "the sockets of the service manager";
 
-/// What was handed over for one name.
+/// The sockets that were passed for one name.
 pub(crate) struct Activation {
     /// The name, with its base.
     pub(crate) address: Address,
@@ -29,15 +30,15 @@ pub(crate) struct Activation {
 pub(crate) struct Socket {
     pub(crate) transport: Transport,
     pub(crate) passed: Passed,
-    /// The mode of its file, which the manager chose.
+    /// The mode of the socket file, which the manager chose.
     pub(crate) mode: u32,
 }
 
-/// Why a descriptor is not one for a name.
+/// The reason why a descriptor is not a listening socket of a name.
 enum Unfit {
-    /// It is for something else, and none of our business.
+    /// The descriptor serves another purpose. It is left alone.
     Foreign(&'static str),
-    /// It is meant for a name and is not what it has to be.
+    /// The descriptor belongs to a name and does not meet the requirements.
     Wrong(String),
 }
 
@@ -51,15 +52,15 @@ impl fmt::Display for Unfit {
 }
 
 impl Activation {
-    /// Those with this descriptor name; or, without one, those that lie where a name's sockets lie. They must be of one
-    /// name. All others are left alone.
+    /// Selects the descriptors with this name; without one, the sockets whose paths are those of a name. All of them
+    /// must belong to one name. Other descriptors are left alone.
     pub(crate) fn find(fd_name: Option<&str>) -> Result<Self> {
         let mut passed = listen_fds::passed().map_err(|why| not_passed(&why))?;
         if let Some(fd_name) = fd_name {
             let names: Vec<String> = passed.iter().map(|passed| passed.name.clone()).collect();
             passed.retain(|passed| passed.name == fd_name);
             if passed.is_empty() {
-                let detail = format!("none is named {fd_name:?}; those there are named {}", names.join(", "));
+                let detail = format!("no descriptor is named {fd_name:?} (the names are {})", names.join(", "));
                 return Err(error(ErrorKind::Unsupported, detail)
                     .next("set FileDescriptorName= in the socket unit, or select another name"));
             }
@@ -78,25 +79,27 @@ impl Activation {
             };
             let first = found.get_or_insert_with(|| address.clone());
             if *first != address {
-                let detail = format!("they are of two names, {first} and {address}");
+                let detail = format!("they belong to two names, {first} and {address}");
                 return Err(error(ErrorKind::InvalidOption, detail)
-                    .next("give each its own FileDescriptorName= and select by that"));
+                    .next("give each socket unit its own FileDescriptorName= and select by it"));
             }
             if sockets.iter().any(|other| other.transport == socket.transport) {
-                let detail = format!("two are for {} of {address}", socket.transport);
+                let detail = format!("two sockets are for transport {} of {address}", socket.transport);
                 return Err(error(ErrorKind::InvalidOption, detail).next("list each socket once in the socket unit"));
             }
             sockets.push(socket);
         }
         match found {
             Some(address) => Ok(Self { address, sockets }),
-            None => Err(error(ErrorKind::InvalidOption, format!("none is a name's ({})", foreign.join("; ")))
-                .next("have the unit listen on DIRECTORY/NAME/unix, such as ListenStream=%t/parlour/NAME/unix")),
+            None => Err(error(ErrorKind::InvalidOption, format!("none belongs to a name ({})", foreign.join("; ")))
+                .next(
+                    "set the path in the socket unit to DIRECTORY/NAME/unix, as in ListenStream=%t/parlour/NAME/unix",
+                )),
         }
     }
 }
 
-/// What a descriptor is, by what the kernel says about it.
+/// Examines a descriptor by its socket address, type and file.
 fn examine(passed: Passed) -> Result<(Address, Socket), (String, Unfit)> {
     match place(&passed) {
         Ok((address, transport, mode)) => Ok((address, Socket { transport, passed, mode })),
@@ -120,31 +123,33 @@ fn place(passed: &Passed) -> Result<(Address, Transport, u32), Unfit> {
     let wrong = |what: &str| Unfit::Wrong(format!("{path} {what}"));
     match socket_type(passed) {
         Ok(found) if found == expected => {}
-        _ if expected == SocketType::STREAM => return Err(wrong("is no stream socket; use ListenStream= for unix")),
-        _ => return Err(wrong("keeps no messages apart; use ListenSequentialPacket= for packet and shm")),
+        _ if expected == SocketType::STREAM => return Err(wrong("is not a stream socket; use ListenStream= for unix")),
+        _ => return Err(wrong("is not a SOCK_SEQPACKET socket; use ListenSequentialPacket= for packet and shm")),
     }
     if !matches!(socket_acceptconn(passed), Ok(true)) {
-        return Err(wrong("does not listen; it seems to be one connection: use Accept=no"));
+        return Err(wrong("does not listen and is probably a single connection; use Accept=no"));
     }
     match std::fs::symlink_metadata(Path::new(path)) {
         Ok(file) if file.file_type().is_socket() => Ok((address, transport, file.mode() & 0o777)),
-        _ => Err(wrong("is no socket any more, so no client finds it; restart the socket unit")),
+        _ => Err(wrong("is no longer a socket, so clients cannot find it; restart the socket unit")),
     }
 }
 
 fn not_passed(why: &NotPassed) -> Error {
     match why {
         NotPassed::Nothing => {
-            error(ErrorKind::Unsupported, "none were handed over ($LISTEN_FDS is not set)".to_owned())
+            error(ErrorKind::Unsupported, "the environment announces none ($LISTEN_PID, $LISTEN_FDS)".to_owned())
                 .next("start the program through its socket unit, or bind a name")
         }
         NotPassed::ForAnother(pid) => {
-            let detail = format!("they are for process {pid:?} ($LISTEN_PID), and this is {}", std::process::id());
-            error(ErrorKind::Unsupported, detail).next("have the manager start this program itself, or exec it")
+            let detail =
+                format!("$LISTEN_PID assigns them to process {pid:?}, and this is process {}", std::process::id());
+            error(ErrorKind::Unsupported, detail)
+                .next("have the manager start this program directly, or exec it from the wrapper")
         }
         NotPassed::Malformed(what) => error(ErrorKind::InvalidOption, (*what).to_owned()),
         NotPassed::AllTaken => error(ErrorKind::Unsupported, "they were taken already".to_owned())
-            .next("take them once, and keep the server; a second one selects by another name"),
+            .next("take them once and keep the server, or select other sockets by their FileDescriptorName="),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Servers on sockets that a service manager made: it listens before they start and after they end.
+//! Servers on sockets that a service manager created. The manager listens before they start and after they end.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test fails by panicking, and a child process talks with its test over stdout"
 )]
 
 #[path = "support/manager.rs"]
@@ -42,35 +42,35 @@ fn main() -> ExitCode {
         let each: [Each; 3] = [
             ("clients_that_came_before_the_start_and_between_starts_are_served", clients_wait_for_the_server),
             ("the_managers_socket_outlives_every_end_of_its_server", the_socket_outlives_its_server),
-            ("a_socket_of_the_wrong_type_is_refused_with_the_right_one", the_type_must_fit),
+            ("a_socket_of_the_wrong_type_is_refused_and_the_right_one_named", the_type_must_fit),
         ];
         let pairs = SOCKETS.into_iter().flat_map(|transport| each.map(|(name, test)| (transport, name, test)));
         let mut trials: Vec<Trial> = pairs
             .map(|(transport, name, test)| trial(format!("{transport}::{name}"), move || test(transport)))
             .collect();
         let others: [(&str, fn()); 14] = [
-            ("one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for", several_transports),
+            ("one_server_serves_the_passed_sockets_and_further_transports", several_transports),
             ("a_live_server_of_the_name_is_not_disturbed_by_an_activated_one", the_name_must_be_free),
             ("an_activated_server_holds_its_name", the_name_is_held),
-            ("a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts", no_leftover),
+            ("a_managers_socket_is_not_a_leftover_before_and_between_starts", no_leftover),
             ("files_of_clients_that_wait_are_left_when_the_server_ends", the_files_of_those_who_wait_stay),
             ("clients_see_the_server_and_not_the_manager", clients_see_the_server),
-            ("a_hub_takes_over_too", a_hub),
-            ("what_is_not_a_names_is_left_alone", the_rest_is_left_alone),
-            ("names_of_descriptors_select", names_select),
+            ("a_hub_can_be_activated", a_hub),
+            ("descriptors_that_belong_to_no_name_are_left_alone", the_rest_is_left_alone),
+            ("a_descriptor_name_selects_sockets", names_select),
             ("sockets_of_two_names_need_a_selection", two_names),
-            ("what_was_handed_over_is_taken_once", taken_once),
-            ("what_is_for_another_process_is_not_taken", for_another_process),
+            ("passed_sockets_are_taken_once", taken_once),
+            ("sockets_for_another_process_are_not_taken", for_another_process),
             ("one_connection_is_not_a_listening_socket", accept_yes),
-            ("the_mode_of_the_socket_decides_about_the_directory", the_mode_is_the_managers),
+            ("the_mode_of_the_socket_determines_that_of_the_directory", the_mode_is_the_managers),
         ];
         trials.extend(others.map(|(name, test)| trial(name, test)));
         trials
     })
 }
 
-/// `activated [FD-NAME [TRANSPORT]]`: takes over, says `ready NAME TRANSPORTS` or `error KIND: TEXT`, and then does what it is
-/// told:
+/// `activated [FD-NAME [TRANSPORT]]`: takes over the sockets, prints `ready NAME TRANSPORTS` or `error KIND: TEXT`, and
+/// then executes the lines of stdin:
 ///
 /// | line | answer |
 /// |---|---|
@@ -114,12 +114,12 @@ fn activated(arguments: &[String]) {
             }
             "again" => others.push(take_over(&words[1..])),
             "kept" => println!("{}", inheritable().join(" ")),
-            other => panic!("what is {other:?}?"),
+            other => panic!("unknown command {other:?}"),
         }
     }
 }
 
-/// `activated-hub [FD-NAME]`: takes over, says `ready`, serves one client to its end and says `served`.
+/// `activated-hub [FD-NAME]`: takes over the sockets, prints `ready`, serves one client to its end and prints `served`.
 fn activated_hub(arguments: &[String]) {
     let options = HubOptions::new();
     let mut hub = match arguments.first() {
@@ -138,8 +138,8 @@ fn activated_hub(arguments: &[String]) {
     println!("served");
 }
 
-/// The numbers of open descriptors from 3 to 9 that are not close-on-exec. (Who runs the tests may have left others open,
-/// but not so low.)
+/// Returns the numbers of the open descriptors from 3 to 9 that are not close-on-exec. (The parent of the test process
+/// may have left higher ones open.)
 fn inheritable() -> Vec<String> {
     let is_kept = |number: &String| {
         let info = fs::read_to_string(format!("/proc/self/fdinfo/{number}")).unwrap_or_default();
@@ -165,7 +165,8 @@ fn started(manager: &Manager, ready: &str) -> Child {
     server
 }
 
-/// One client that has a conversation. It waits for its server in a thread, since on `shm` connecting does.
+/// Starts a client that exchanges three messages. It runs in a thread, because over `shm` connecting waits for the
+/// server.
 fn client(address: &str) -> thread::JoinHandle<()> {
     let address = address.to_owned();
     thread::spawn(move || {
@@ -178,11 +179,11 @@ fn client(address: &str) -> thread::JoinHandle<()> {
     })
 }
 
-/// Waits until somebody is in the queue of a socket, as /proc/net/unix shows its connections.
+/// Waits until a client is in the queue of a socket, from the connections that /proc/net/unix shows.
 fn wait_for_a_client(path: &Path) {
     support::eventually("a client in the queue", || {
         let table = fs::read_to_string("/proc/net/unix").unwrap();
-        // The listening socket itself, and one more for each that waits to be accepted.
+        // One line is the listening socket itself, and each waiting client adds one.
         table.lines().filter(|line| line.ends_with(path.to_str().unwrap())).count() > 1
     });
 }
@@ -251,9 +252,9 @@ fn several_transports() {
         assert_eq!(server.ask("echo"), "served", "{transport}");
         client.join().unwrap();
     }
-    assert_eq!(server.ask("kept"), "", "a program that it starts inherits nothing");
+    assert_eq!(server.ask("kept"), "", "a child would inherit these descriptors");
     assert_eq!(server.ask("close"), "closed");
-    // What it made itself it has removed.
+    // The server has removed only the FIFO, which it created itself.
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock", "room/packet", "room/shm", "room/unix"]);
 }
 
@@ -265,7 +266,7 @@ fn the_name_must_be_free() {
     let told = server.line();
     assert!(told.starts_with("error name in use: "), "{told}");
     assert!(told.contains(&format!("pid {}", std::process::id())), "{told}");
-    // What was handed over was not touched, and the holder goes on.
+    // The passed sockets are untouched, and the holder continues.
     assert_eq!(server.ask("kept"), "3");
     assert!(holder.try_accept().unwrap().is_none());
     drop(holder);
@@ -301,7 +302,7 @@ fn no_leftover() {
     assert!(matches!(look().state, NameState::Live));
     assert_eq!(server.ask("close"), "closed");
     assert_it_stays();
-    // What nobody listens on any more is one.
+    // A socket without a listener is a leftover.
     drop(server);
     drop(manager);
     assert!(matches!(look().state, NameState::Dead));
@@ -313,7 +314,7 @@ fn the_files_of_those_who_wait_stay() {
     let address = base.address(Transport::Unix, "room");
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut server = started(&manager, "ready room unix");
-    // One that waits with a file of its own, and one that was killed before it connected.
+    // One client waits with a file of its own, and one was killed before it connected.
     let mut connection = Connection::connect(&address).unwrap();
     connection.send(b"hello").unwrap();
     let left = format!("room/c/1-{}.s2c", "0".repeat(32));
@@ -322,9 +323,9 @@ fn the_files_of_those_who_wait_stay() {
         || base.files().into_iter().filter(|file| file.starts_with("room/c/1") || file.ends_with(".sock")).count();
     assert_eq!(files(), 2);
     assert_eq!(server.ask("close"), "closed");
-    assert_eq!(files(), 1, "the FIFO belongs to nobody who could still come: {:?}", base.files());
+    assert_eq!(files(), 1, "the FIFO of the killed client must be removed: {:?}", base.files());
     server.finish();
-    // However long it has waited.
+    // The age of the file does not matter.
     let waiting = base.files().into_iter().find(|file| file.ends_with(".sock")).unwrap();
     let hour_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3600);
     rustix::fs::utimensat(
@@ -363,7 +364,7 @@ fn clients_see_the_server() {
 
 fn a_hub() {
     let base = Base::new();
-    // The manager's socket stays until the next server finds it dead.
+    // The manager's socket stays until the next server removes it as a leftover.
     support::base::leaves_files();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     for arguments in [&[][..], &["parlour"]] {
@@ -435,7 +436,7 @@ fn for_another_process() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut command = manager.hand_over(&Child::command::<&str>("activated", &[]));
-    // A shell in between that does not become the program.
+    // This is the case of a wrapping shell that does not exec the program.
     let mut wrapped = Child::command::<&str>("activated", &[]);
     wrapped.env("LISTEN_PID", "1").env("LISTEN_FDS", "1");
     let told = Child::start(&mut wrapped).line();
@@ -462,7 +463,7 @@ fn accept_yes() {
 fn the_mode_is_the_managers() {
     for (mode, expected) in [(0o600, 0o700), (0o644, 0o700), (0o666, 0o755), (0o620, 0o755)] {
         let base = Base::new();
-        // Others must get there at all.
+        // Other users must be able to enter the base.
         fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let directory = base.name("room");
         let manager = Manager::of_name(&directory, &["unix"]);

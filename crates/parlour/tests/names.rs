@@ -1,5 +1,5 @@
-//! Names: one live server has one, nobody can steal it, a dead one is free at once, and the directory that it lives in
-//! is one that nobody else can interfere with.
+//! Names: at most one live server has a name, no process can steal it, the name of a dead server is free immediately,
+//! and other users cannot tamper with its directory.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

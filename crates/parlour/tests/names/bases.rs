@@ -1,4 +1,5 @@
-//! Where names live, as the environment says: processes of one user find each other although their environments differ.
+//! Base directories as the environment determines them: processes of one user find each other although their
+//! environments differ.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -22,13 +23,13 @@ pub fn trials() -> Vec<Trial> {
         trial("a_relative_parlour_dir_is_an_error", relative_parlour_dir),
         trial("a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it", orphan_parlour_dir),
         as_root("bases_come_in_order", order),
-        as_root("an_empty_parlour_dir_is_none", empty_parlour_dir),
+        as_root("an_empty_parlour_dir_counts_as_unset", empty_parlour_dir),
         as_root("a_relative_runtime_directory_is_ignored", relative_runtime_directory),
         as_root("a_server_takes_the_first_base_whose_parent_is_there", first_usable),
         as_root("a_server_does_not_fall_through_an_unsafe_base", no_falling_through),
         as_root("a_client_finds_a_server_that_took_another_base", another_base),
         as_root("a_client_finds_a_server_behind_an_unsafe_base", behind_an_unsafe_base),
-        as_root("a_client_that_finds_nobody_says_that_a_base_was_unsafe", nobody_behind_an_unsafe_base),
+        as_root("a_client_that_finds_no_server_reports_an_unsafe_base", nobody_behind_an_unsafe_base),
         as_root("a_name_that_is_alive_in_another_base_is_in_use", alive_elsewhere),
         as_root("a_name_that_is_dead_in_another_base_is_free", dead_elsewhere),
         as_root("another_users_base_in_tmp_is_refused_and_left_as_it_is", squatted_tmp),
@@ -36,9 +37,8 @@ pub fn trials() -> Vec<Trial> {
     ]
 }
 
-/// `look [uid=UID]`: does what the lines of stdin say, and ends each answer with a line `.`:
-///
-/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps it), `connect ADDRESS`.
+/// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
+/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), and `connect ADDRESS`.
 pub const LOOK: Role = Role { name: "look", play: look };
 
 fn look(arguments: &[String]) {
@@ -68,7 +68,8 @@ fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<Str
             vec![format!("server {}", path(&resolution.server)), format!("client {}", path(&resolution.client))]
         }
         "clean" => {
-            let status = inspect::names()?.into_iter().find(|status| status.name == object).expect("it is there");
+            let status =
+                inspect::names()?.into_iter().find(|status| status.name == object).expect("the name is listed");
             vec![inspect::clean(&status)?.to_string()]
         }
         "bind" => {
@@ -76,7 +77,7 @@ fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<Str
             vec![servers.last().unwrap().path().display().to_string()]
         }
         "connect" => vec![format!("connected {}", Connection::connect(object)?.peer())],
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown command {other:?}"),
     })
 }
 
@@ -91,7 +92,7 @@ fn say_base(base: &inspect::Base) -> String {
     format!("{} {} {state}", base.path.display(), base.origin)
 }
 
-/// `NAME PATH STATE TRANSPORTS PID`.
+/// Returns `NAME PATH STATE TRANSPORTS PID`.
 fn say_name(status: &NameStatus) -> String {
     let state = match &status.state {
         NameState::Live => "live",
@@ -105,7 +106,7 @@ fn say_name(status: &NameStatus) -> String {
     format!("{} {} {state} {} {pid}", status.name, status.path.display(), transports.join(","))
 }
 
-/// Somebody who looks, with only these variables of ours in the environment.
+/// Starts a `look` process with only these of parlour's variables in its environment.
 pub fn looker(uid: Option<u32>, environment: &[(&str, &Path)]) -> Child {
     let words: Vec<String> = uid.map(|uid| format!("uid={uid}")).into_iter().collect();
     let mut command = Child::command("look", &words);
@@ -116,7 +117,7 @@ pub fn looker(uid: Option<u32>, environment: &[(&str, &Path)]) -> Child {
     Child::start(&mut command)
 }
 
-/// All lines of an answer.
+/// Returns all lines of an answer.
 pub fn ask(looker: &mut Child, question: &str) -> Vec<String> {
     looker.say(question);
     std::iter::from_fn(|| Some(looker.line()).filter(|line| line != ".")).collect()
@@ -166,7 +167,8 @@ fn orphan_parlour_dir() {
     assert_eq!(top.files(), [""; 0]);
 }
 
-/// A user that nobody else is, with a directory for what would be in its home, and its base in /tmp, which is removed.
+/// A user id that no other test uses, with a directory that stands for its home, and its base in /tmp, which is removed
+/// at the end.
 struct Somebody {
     uid: u32,
     top: Base,
@@ -184,7 +186,7 @@ impl Somebody {
         PathBuf::from(format!("/tmp/parlour-{}", self.uid))
     }
 
-    /// A directory of this user.
+    /// Creates a directory of this user.
     fn home(&self, name: &str, mode: u32) -> PathBuf {
         let path = self.top.path().join(name);
         directory_of(&path, self.uid, mode);
@@ -196,7 +198,7 @@ impl Somebody {
         looker(Some(self.uid), &variable.into_iter().collect::<Vec<_>>())
     }
 
-    /// A looker that has bound this in the base in /tmp.
+    /// Starts a looker that has bound this name in the base in /tmp.
     fn server_in_tmp(&self, name: &str) -> Child {
         let mut server = self.looker(None);
         assert_eq!(ask_one(&mut server, &format!("bind {name}")), self.tmp().join(name).display().to_string());
@@ -210,7 +212,7 @@ impl Drop for Somebody {
     }
 }
 
-/// Paths and origins of the bases, in order.
+/// Returns paths and origins of the bases, in order.
 fn places(looker: &mut Child) -> Vec<(String, String)> {
     let lines = ask(looker, "bases");
     let words = |line: &String| {
@@ -238,7 +240,7 @@ fn order() {
     let own = (home.join("parlour").display().to_string(), "$XDG_RUNTIME_DIR".to_owned());
     let expected: Vec<_> = [own].into_iter().chain(usual.clone()).collect();
     assert_eq!(places(&mut somebody.looker(Some(&home))), expected);
-    // The same directory is looked at once.
+    // A directory that two rules lead to is listed once.
     let session = PathBuf::from(format!("/run/user/{}", somebody.uid));
     let found = places(&mut somebody.looker(Some(&session)));
     assert_eq!(
@@ -298,11 +300,11 @@ fn another_base() {
         ask(&mut client, "resolve found"),
         [format!("server {}", home.join("parlour/found").display()), format!("client {path}"),]
     );
-    // (The machine may have names of its own.)
+    // The machine may have system services of its own.
     let mut names = ask(&mut client, "names");
     names.retain(|line| !line.contains("/run/parlour/"));
     assert_eq!(names, [format!("found {path} live unix {}", server.pid())]);
-    // An earlier base with a dead name of the same name does not hide it.
+    // A dead name of the same name in an earlier base does not hide the server.
     let mut dead = somebody.looker(Some(&home));
     ask_one(&mut dead, "bind other");
     dead.kill();
@@ -334,7 +336,7 @@ fn alive_elsewhere() {
     let path = somebody.tmp().join("wanted").display().to_string();
     assert!(said.starts_with("error name in use:"), "{said}");
     assert!(said.contains(&format!("pid {}", first.pid())) && said.contains(&format!("at {path}")), "{said}");
-    // The other way round, too.
+    // The same holds with the bases exchanged.
     assert_eq!(ask_one(&mut second, "bind other"), home.join("parlour/other").display().to_string());
     let mut third = somebody.looker(Some(&home));
     assert!(ask_one(&mut third, "bind other").starts_with("error name in use:"));
@@ -370,7 +372,7 @@ fn squatted_tmp() {
         }
         assert_eq!(snapshot::tree(&somebody.tmp()), before);
     }
-    // A link is not followed, whoever it belongs to.
+    // A link is not followed, whoever owns it.
     fs::remove_dir_all(somebody.tmp()).unwrap();
     let home = somebody.home("real", 0o700);
     std::os::unix::fs::symlink(&home, somebody.tmp()).unwrap();

@@ -1,4 +1,4 @@
-//! Looking at names, and removing the dead ones.
+//! Inspection of names, and removal of dead ones.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,24 +21,24 @@ use crate::support::{Base, Child, trial, trial_unless};
 pub fn trials() -> Vec<Trial> {
     vec![
         trial("names_are_listed_as_live_and_as_dead_after_a_kill", live_and_dead),
-        trial("a_listing_leaves_out_what_is_no_name_and_says_what_is_unsafe", odd_entries),
+        trial("a_listing_omits_invalid_names_and_marks_unsafe_ones", odd_entries),
         trial("a_name_resolves_to_where_it_is_served", resolves),
         trial("a_dead_name_is_removed_with_all_that_was_left", dead_is_removed),
         trial("a_closed_name_is_removed_too", closed_is_removed),
         trial("a_live_name_is_left_alone", live_is_left),
-        trial("a_name_that_came_alive_since_it_was_looked_at_is_left_alone", came_alive),
+        trial("a_name_that_was_taken_since_its_inspection_is_left_alone", came_alive),
         trial("a_file_that_does_not_belong_stops_the_removal", strange_files),
-        trial("a_name_that_is_gone_by_now_is_nothing_to_remove", gone_by_now),
+        trial("removing_a_name_that_is_gone_is_not_an_error", gone_by_now),
         trial("removing_dead_names_while_servers_start_never_makes_two_owners", races_with_bind),
         trial_unless(no_other_users(), "another_users_name_is_listed_as_foreign_and_never_removed", foreign),
     ]
 }
 
-/// What there is to say about the name with this absolute address.
+/// Returns the status of the name with this absolute address.
 fn status(path: &Path) -> NameStatus {
     let resolution = inspect::resolve(path.to_str().unwrap()).unwrap();
     let candidate = resolution.candidates.into_iter().next().unwrap();
-    candidate.name.unwrap_or_else(|| panic!("there is no {}", path.display()))
+    candidate.name.unwrap_or_else(|| panic!("{} is not listed", path.display()))
 }
 
 fn hold(address: &str) -> Child {
@@ -59,7 +59,7 @@ fn live_and_dead() {
     assert_eq!(ask(&mut looker, "names"), [line("one", "live", &one), line("two", "live", &two)]);
     two.kill();
     assert_eq!(ask(&mut looker, "names"), [line("one", "live", &one), line("two", "dead", &two)]);
-    // A server that was stopped is alive.
+    // A server that is stopped by a signal is alive.
     cost::stop(&one);
     assert_eq!(ask(&mut looker, "names"), [line("one", "live", &one), line("two", "dead", &two)]);
     one.signal(rustix::process::Signal::CONT);
@@ -89,7 +89,7 @@ fn odd_entries() {
             (words[0], words[2])
         })
         .collect();
-    // The empty directory is nobody's name.
+    // The empty directory has no lock, so it is not a name.
     assert_eq!(states, [("file", "unsafe"), ("link", "unsafe"), ("wide", "unsafe")]);
     for name in ["file", "link", "wide"] {
         assert_eq!(ask_one(&mut looker, &format!("clean {name}")), "false");
@@ -193,7 +193,7 @@ fn strange_files() {
         let named = if strange == "c/notes" { path.join("c") } else { named };
         assert!(error.to_string().contains(named.to_str().unwrap()), "{strange}: {error}");
         assert_eq!(snapshot::tree(&file), before);
-        // The name can still be taken, unless something stands in the way of the server itself.
+        // The name can still be taken, unless the file has the place of a file of the server.
         let taken = ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(path.to_str().unwrap());
         assert_eq!(taken.is_ok(), !matches!(strange, "unix/" | "fifo/"), "{strange}: {taken:?}");
         drop(taken);
@@ -211,7 +211,7 @@ fn gone_by_now() {
     assert_eq!(base.files(), [""; 0]);
 }
 
-/// Two threads take a name in turn while a third removes it whenever it is dead; at several names side by side.
+/// Two threads take a name in turn while a third removes it whenever it is dead, for several names concurrently.
 fn races_with_bind() {
     const NAMES: usize = 6;
     let base = Base::new();
@@ -234,7 +234,7 @@ fn races_with_bind() {
         |count: fn(&Contest) -> &AtomicU32| contests.iter().map(|one| count(one).load(Ordering::Relaxed)).sum::<u32>();
     let (taken, removed) = (sum(|one| &one.taken), sum(|one| &one.removed));
     println!("races_with_bind: taken {taken} times, removed {removed} times");
-    assert!(taken > 100 && removed > 20, "taken {taken} times, removed {removed} times: no race");
+    assert!(taken > 100 && removed > 20, "taken {taken} times, removed {removed} times: too few for a race");
 }
 
 struct Contest {
@@ -250,7 +250,7 @@ impl Contest {
         Self { path, end, owned: AtomicBool::new(false), taken: AtomicU32::new(0), removed: AtomicU32::new(0) }
     }
 
-    /// Takes the name and gives it up; gives what went wrong.
+    /// Takes and releases the name repeatedly. Returns descriptions of failures.
     fn serve(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         while Instant::now() < self.end {
@@ -276,7 +276,7 @@ impl Contest {
         wrong
     }
 
-    /// Removes the name whenever it is dead; gives what went wrong.
+    /// Removes the name whenever it is dead. Returns descriptions of failures.
     fn clean(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         while Instant::now() < self.end {
@@ -304,7 +304,7 @@ fn foreign() {
     let lines = ask(&mut looker, "names");
     assert_eq!(lines[1], format!("theirs {} foreign  -", base.name("theirs").display()));
     assert_eq!(ask_one(&mut looker, "clean theirs"), "false");
-    // And root's, seen by that user.
+    // The same holds for root's name, seen by that user.
     let mut looker = super::bases::looker(Some(uid), &[("PARLOUR_DIR", base.path())]);
     let lines = ask(&mut looker, "names");
     assert!(lines[0].starts_with("ours ") && lines[0].contains(" foreign "), "{lines:?}");

@@ -1,4 +1,4 @@
-//! Who has a name, and what becomes of it when its holder ends.
+//! The holder of a name, and the state of the name after the holder ends.
 
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,9 +12,9 @@ use crate::support::{Base, Child, trial};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
-        trial("a_name_in_use_names_pid_uid_program_since_when_and_path", error_names_the_holder),
+        trial("the_name_in_use_error_names_pid_uid_program_time_and_path", error_names_the_holder),
         trial("a_held_name_is_refused_within_the_same_process_too", same_process),
-        trial("a_holder_that_has_not_said_who_it_is_is_still_a_holder", holder_without_a_record),
+        trial("a_holder_without_an_owner_record_still_holds_the_name", holder_without_a_record),
         trial("killing_the_holder_frees_the_name_at_once", kill_frees),
         trial("the_next_server_removes_what_a_killed_one_left", leftovers_are_removed),
         trial("files_in_c_that_no_client_makes_are_left_alone", foreign_files_stay),
@@ -22,12 +22,12 @@ pub fn trials() -> Vec<Trial> {
     ];
     for &transport in Transport::ALL {
         trials.push(trial(format!("{transport}::a_live_name_cannot_be_taken"), move || live_name(transport)));
+        trials
+            .push(trial(format!("{transport}::accept_on_a_released_server_reports_shutdown_and_no_loss"), move || {
+                (0..50).for_each(|_| drop(released_while_accepting(transport)))
+            }));
         trials.push(trial(
-            format!("{transport}::who_accepts_while_a_server_is_released_hears_of_that_and_of_no_loss"),
-            move || (0..50).for_each(|_| drop(released_while_accepting(transport))),
-        ));
-        trials.push(trial(
-            format!("{transport}::a_released_server_is_free_of_its_name_and_wakes_who_accepts"),
+            format!("{transport}::releasing_a_server_frees_its_name_and_wakes_a_blocked_accept"),
             move || {
                 released(transport);
             },
@@ -41,7 +41,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// The next server has the name at once, and the end of the released one does it no harm.
+/// After a release the next server gets the name immediately, and dropping the released server does not harm it.
 fn released(transport: Transport) {
     let (base, server) = released_while_accepting(transport);
     let address = base.address(transport, "room");
@@ -84,12 +84,12 @@ fn error_names_the_holder() {
     let error = Server::bind(&address).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NameInUse);
 
-    let owner = error.holder().expect("the holder has said who it is");
+    let owner = error.holder().expect("the holder has written its record");
     assert_eq!(owner.pid, holder.pid());
     assert_eq!(owner.uid, rustix::process::geteuid().as_raw());
     assert_eq!(owner.program, std::env::current_exe().unwrap());
     assert_eq!(owner.transports, [Transport::Unix, Transport::Fifo]);
-    // It is kept in whole seconds.
+    // The record has a resolution of one second.
     assert!(owner.since >= before - Duration::from_secs(1) && owner.since <= SystemTime::now(), "{owner:?}");
 
     let text = error.to_string();
@@ -176,7 +176,7 @@ fn kill_frees() {
     }
 }
 
-/// Everything that a server and its clients may leave when they are killed.
+/// Creates every file that a server and its clients may leave when they are killed.
 fn leave_everything(path: &std::path::Path) {
     for id in [Id::new(), Id::of(1)] {
         make_fifo(&path.join("c").join(id.s2c()));
@@ -215,7 +215,7 @@ fn foreign_files_stay() {
     for name in &odd {
         fs::write(place.clients().join(name), "mine").unwrap();
     }
-    // A proper name with something else behind it.
+    // Files of other types with proper names.
     let regular = Id::new().sock();
     fs::write(place.clients().join(&regular), "mine").unwrap();
     fs::create_dir(place.clients().join(Id::new().s2c())).unwrap();
@@ -245,7 +245,7 @@ fn clean_end(way: &str) {
     let path = server.path().to_owned();
     leave_everything(&path);
     fs::remove_file(path.join("fifo.new")).unwrap();
-    // A request that nobody has read, and a client in mid-handshake.
+    // A request that the server has not read, and a client in mid-handshake.
     write_request(&path, &Id::new().request());
     let stalled = FifoClient::asking(&path);
     match way {
@@ -253,7 +253,7 @@ fn clean_end(way: &str) {
         _ => drop(server),
     }
     assert_eq!(base.files(), ["ended/", "ended/c/", "ended/lock"]);
-    assert_eq!(fs::metadata(path.join("lock")).unwrap().len(), 0, "nobody died holding the name");
+    assert_eq!(fs::metadata(path.join("lock")).unwrap().len(), 0, "the lock file still has a record");
     assert_eq!(place::mode(&path), 0o700);
     drop(stalled);
     let error = Connection::connect(path.to_str().unwrap()).unwrap_err();

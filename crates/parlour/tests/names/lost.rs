@@ -1,4 +1,4 @@
-//! A server whose files are taken away is told so, and does no harm to whoever comes after it.
+//! A server whose files are removed or replaced gets an error, and does not harm its successor.
 
 use std::fs;
 use std::os::unix::net::UnixListener;
@@ -77,7 +77,7 @@ fn name_is_lost(take_away: fn(&Path)) {
     let error = accepting.join().unwrap();
     assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
     assert!(error.to_string().contains(server.path().to_str().unwrap()), "{error}");
-    // And stays so.
+    // The error is permanent.
     assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
     assert_eq!(server.accept_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::NameLost);
     let left: Vec<_> = server.incoming().take(2).map(|item| item.unwrap_err().kind()).collect();
@@ -92,7 +92,7 @@ fn above_the_base() {
     let server = Server::bind(above.join("base/lost").to_str().unwrap()).unwrap();
     let renamed = top.path().join("elsewhere");
     fs::rename(&above, &renamed).unwrap();
-    // It is looked at once a second at most.
+    // The server checks at most once a second.
     eventually("the server notices", || {
         let _client = unix::dial(&renamed.join("base/lost"));
         match server.accept_timeout(DEADLINE) {
@@ -122,7 +122,7 @@ fn unrelated_files() {
     }
 }
 
-/// The lock file is removed under a server, so that another one can take the name in the same directory.
+/// Removes the lock file of a server, so that another server can take the name in the same directory.
 fn successor(noticed: bool) {
     let base = Base::new();
     let address = base.name("next").display().to_string();
@@ -132,7 +132,7 @@ fn successor(noticed: bool) {
         assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
     }
     let next = Driver::new(both().bind(&address).unwrap());
-    // Clients of the new server that are about to connect.
+    // Clients of the new server that are in mid-handshake.
     let path = next.server.path().to_owned();
     let mut client = FifoClient::new(&path);
     client.make_s2c();
@@ -180,7 +180,7 @@ fn take_again() {
     let lost = both().bind(&address).unwrap();
     fs::remove_file(lost.path().join("unix")).unwrap();
     assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
-    // It still holds the lock.
+    // The server still holds the lock.
     assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
     lost.close().unwrap();
     assert_eq!(place::list(&base.name("back")), ["c", "lock"]);

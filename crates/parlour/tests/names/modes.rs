@@ -1,4 +1,4 @@
-//! The exact modes of everything that is made, whatever the umask.
+//! The exact modes of all files and directories that parlour creates, whatever the umask.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -19,7 +19,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_service_for_others_in_a_base_that_they_cannot_enter_is_refused", closed_base),
         trial("fifo_alone_cannot_be_open_to_others", fifo_for_others),
         trial_unless(no_other_users(), "the_socket_belongs_to_the_group_that_was_asked_for", group),
-        trial_unless(no_other_users(), "a_group_that_is_not_ours_is_refused_and_the_name_stays_free", foreign_group),
+        trial_unless(no_other_users(), "a_foreign_group_is_refused_and_the_name_stays_free", foreign_group),
     ];
     for umask in ["0000", "0022", "0077", "0777"] {
         for socket_mode in [0o600, 0o660, 0o666] {
@@ -40,7 +40,7 @@ pub fn trials() -> Vec<Trial> {
     trials
 }
 
-/// A directory for a server of this user, or of our own.
+/// Creates a directory for a server of this user, or of the user of the test.
 fn home(top: &Base, uid: Option<u32>) -> PathBuf {
     let home = top.path().join("home");
     fs::create_dir(&home).unwrap();
@@ -93,14 +93,14 @@ fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
         assert_eq!(client.ask("hello"), "hello");
     }
     server.finish();
-    // And for a directory that is there already.
+    // The modes are the same in a directory that exists already.
     let mut server = Child::spawn("serve", &words(&name, uid, &options.each_ref().map(String::as_str)));
     server.expect(&format!("ready {}", name.display()));
     assert_eq!(mode(&name.join("unix")), socket_mode);
     assert_eq!(mode(&name.join("lock")), 0o600);
 }
 
-/// Servers by hand look at a client's files while it connects.
+/// Simulated servers examine a client's files while it connects.
 fn client_modes(umask: &str, uid: Option<u32>) {
     let top = Base::new();
     let home = home(&top, uid);
@@ -160,7 +160,7 @@ fn closed_base() {
     for part in [base.path().to_str().unwrap(), "0700", "chmod 755"] {
         assert!(error.to_string().contains(part), "{error}");
     }
-    assert_eq!(mode(base.path()), 0o700, "it is not repaired");
+    assert_eq!(mode(base.path()), 0o700, "the mode of the base was changed");
     assert_eq!(base.files(), [""; 0]);
 }
 

@@ -1,8 +1,9 @@
-//! The tests that the documents name: each line `Test: file.rs: name` must name one that exists. That the attacks, their
-//! trials and the threat model name each other in full is a trial of `hostile` itself, which has their names.
+//! The tests that the documents name: each `Test: file.rs: name` must name one that exists. A trial of `hostile` checks
+//! that the attacks, their trials and the threat model name each other completely, because it knows their names.
 //!
-//! The file is one under `tests` (or in the directory of its name there), or under `src`, or a path from the root of the workspace. The name is a function, or
-//! the name of a trial that is made at run time, with or without the `transport::` in front.
+//! The file is one under `tests` (or in the directory of its name there) or under `src`, or a path from the root of the
+//! workspace. The name is that of a function, or of a trial that is created at run time, with or without the prefix
+//! `transport::`.
 
 use std::fs;
 use std::path::Path;
@@ -11,14 +12,14 @@ use super::source::{blank, home, rust_files};
 
 const DOCUMENTS: [&str; 2] = ["THREAT_MODEL.md", "ARCHITECTURE.md"];
 
-/// A file and a name in it.
+/// A file, and the name of a test in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     file: String,
     name: String,
 }
 
-/// Every test that a document names; an error for a line that says `Test:` and does not name one.
+/// Returns every test that a document names. Returns an error for a `Test:` that does not name one.
 fn named(document: &str) -> Result<Vec<Named>, String> {
     let plain = document.replace('`', "");
     let mut found = Vec::new();
@@ -38,7 +39,8 @@ fn named(document: &str) -> Result<Vec<Named>, String> {
     Ok(found)
 }
 
-/// The code of this file and of those in the directory that belongs to it, with its strings and without its comments.
+/// Returns the code of this file and of the files in the directory that belongs to it, with strings and without
+/// comments.
 fn code_of(root: &Path, file: &str) -> Option<String> {
     let workspace = root.join("../..");
     let path = [root.join("tests").join(file), root.join("src").join(file), root.join(file), workspace.join(file)]
@@ -50,13 +52,13 @@ fn code_of(root: &Path, file: &str) -> Option<String> {
     Some(texts.map(|text| blank(&text, true)).collect::<Vec<_>>().join("\n"))
 }
 
-/// Whether this code has a function of that name, or a string that is it once its `{}` are filled in.
+/// Returns true if this code has a function of that name, or a format string that matches it.
 fn has_test(code: &str, name: &str) -> bool {
     let name = name.rsplit("::").next().unwrap();
     if code.contains(&format!("fn {name}(")) {
         return true;
     }
-    // Every other piece between quotes is a string; that some are not does no harm.
+    // Every other piece between quotes is a string. The pieces that are not do no harm.
     code.split('"').any(|literal| {
         let pattern = literal.rsplit("::").next().unwrap();
         let fixed: usize = pieces(pattern).iter().map(|piece| piece.len()).sum();
@@ -64,7 +66,7 @@ fn has_test(code: &str, name: &str) -> bool {
     })
 }
 
-/// What stands between the `{}` of a format string.
+/// Returns the pieces of a format string between its `{}`.
 fn pieces(pattern: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = pattern;
@@ -76,6 +78,7 @@ fn pieces(pattern: &str) -> Vec<&str> {
     pieces
 }
 
+/// Returns true if the name results from the format string.
 fn matches(pattern: &str, name: &str) -> bool {
     let pieces = pieces(pattern);
     let Some(mut rest) = name.strip_prefix(pieces[0]) else { return false };
@@ -91,16 +94,16 @@ fn matches(pattern: &str, name: &str) -> bool {
 fn every_test_that_a_document_names_exists() {
     let mut wrong = Vec::new();
     for document in DOCUMENTS {
-        // What is not written yet names nothing.
+        // A document that does not exist names no test.
         let Ok(text) = fs::read_to_string(home().join("../..").join(document)) else { continue };
         match named(&text) {
             Err(error) => wrong.push(format!("{document}: {error}")),
             Ok(tests) => {
                 for Named { file, name } in tests {
                     match code_of(home(), &file) {
-                        None => wrong.push(format!("{document}: there is no file {file}")),
+                        None => wrong.push(format!("{document}: file {file} does not exist")),
                         Some(code) if !has_test(&code, &name) => {
-                            wrong.push(format!("{document}: there is no test {name} in {file}"));
+                            wrong.push(format!("{document}: {file} has no test {name}"));
                         }
                         Some(_) => {}
                     }
@@ -124,7 +127,7 @@ fn a_test_that_does_not_exist_is_found_missing() {
 
     let code = code_of(home(), "tidy.rs").unwrap();
     assert!(has_test(&code, "words_are_whole") && has_test(&code, "unsafe_code_is_in_sys_and_shm_alone"));
-    // Put together here, or it would be there.
+    // The name is composed here, because a literal would be found.
     assert!(!has_test(&code, &["words", "are", "not", "whole"].join("_")));
     assert_eq!(code_of(home(), "no_such_file.rs"), None);
     let code = r#"trial(format!("{transport}::a_live_{what}_cannot_be_taken"), f); // "a_comment_that_names_nothing""#;

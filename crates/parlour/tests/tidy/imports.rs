@@ -15,9 +15,9 @@ impl<'a> Imports<'a> {
         Self { modules: sources.iter().map(|source| (source.modules(), source)).collect() }
     }
 
-    /// Returns the files whose items a file names: in `use` declarations and in paths, also inside of macros.
+    /// Returns the files whose items a file names, in `use` declarations and in paths, including those in macros.
     ///
-    /// A declaration `mod child;` is no import, and neither is a path in a visibility.
+    /// A declaration `mod child;` is not an import, and neither is a path in a visibility.
     pub(crate) fn from(&self, source: &Source) -> BTreeSet<&'a str> {
         let own = source.modules();
         let code = without_visibilities(&source.code);
@@ -28,7 +28,7 @@ impl<'a> Imports<'a> {
         files.map(|file| &*file.path).filter(|path| *path != source.path).collect()
     }
 
-    /// Returns the file that defines or re-exports what a path names, if it is one of this crate.
+    /// Returns the file of this crate that defines or re-exports the item of a path, if there is one.
     fn file_of(&self, own: &[&str], path: &[String]) -> Option<&'a Source> {
         let first = path.first()?.as_str();
         let ups = path.iter().take_while(|segment| *segment == "super").count();
@@ -44,22 +44,22 @@ impl<'a> Imports<'a> {
         };
         let is_relative = !matches!(first, "crate" | "self" | "super");
         let longest = (0..=absolute.len()).rev().find(|&length| self.modules.contains_key(&absolute[..length]))?;
-        // A path that begins with neither is one of another crate, unless it begins with a child.
+        // A path without such a prefix begins with a child module or with another crate.
         if is_relative && longest <= own.len() {
             return None;
         }
         let file = self.modules[&absolute[..longest]];
-        // A module that is declared with a `#[path]` outside of this root.
+        // A module that is declared with `#[path]` is outside of this root.
         let is_elsewhere = |next: &&&str| file.code.contains(&format!("mod {next};"));
         absolute.get(longest).filter(is_elsewhere).is_none().then_some(file)
     }
 
-    /// Returns a cycle of imports, if there is one, as the files along it.
+    /// Returns the files along a cycle of imports, if there is one.
     pub(crate) fn cycle(&self) -> Option<Vec<&'a str>> {
         let edges: BTreeMap<&str, BTreeSet<&str>> =
             self.modules.values().map(|source| (&*source.path, self.from(source))).collect();
         let mut left: BTreeSet<&str> = edges.keys().copied().collect();
-        // A file that imports none of those left is in no cycle.
+        // A file that imports none of the remaining files is not part of a cycle.
         while let Some(&file) = left.iter().find(|file| edges[**file].is_disjoint(&left)) {
             left.remove(file);
         }

@@ -1,26 +1,27 @@
-//! The order of the layers: a file imports files of its own layer and of those below, and no file imports itself through
-//! others.
+//! The order of the layers: a file imports files of its own layer and of lower layers, and there is no cycle of
+//! imports.
 
 use super::imports::Imports;
 use super::source::{Source, crate_roots, library, sources_of};
 
-/// The layers of the library from the bottom up: files, and directories with everything in them.
+/// The layers of the library from the bottom up. An entry is a file, or a directory with everything in it.
 const LAYERS: &[&[&str]] = &[
-    // Bytes, system calls, constants: nothing that knows of names or connections.
+    // Bytes, system calls, constants: no knowledge of names or connections.
     &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "backoff.rs"],
     &["shm/"],
-    // The vocabulary of the public API.
+    // The types that the public API shares.
     &["owner.rs", "error.rs", "address.rs", "peer.rs", "shared_bytes.rs", "message.rs"],
     &["name/"],
     &["admission.rs", "poller.rs"],
     &["backend/"],
-    // Connections that are established, and the settings of those that are not.
+    // Established connections, and the options.
     &["endpoint.rs", "sender.rs", "receiver.rs", "connection.rs", "options.rs"],
     &["raw_parts.rs", "connect/", "server/", "typed/"],
     &["inspect.rs", "hub/", "tokio/"],
     &["fuzzing.rs", "lib.rs"],
 ];
 
+/// Returns the index of the layer of a file.
 fn layer(path: &str) -> Option<usize> {
     let is_in = |part: &&str| path == *part || (part.ends_with('/') && path.starts_with(part));
     LAYERS.iter().position(|layer| layer.iter().any(|part| is_in(part)))
@@ -72,7 +73,7 @@ fn an_import_of_a_higher_layer_is_found() {
     assert_eq!(found("new.rs", ""), 1);
 }
 
-/// Who does not turn the feature on pays nothing for it, and reads nothing of it.
+/// Users who do not enable the feature do not pay for it, and readers do not meet it.
 #[test]
 fn only_the_api_for_tokio_knows_of_tokio() {
     for source in library() {
@@ -83,7 +84,7 @@ fn only_the_api_for_tokio_knows_of_tokio() {
     }
 }
 
-/// What is built on the library is above it: other languages go through its public API.
+/// Bindings for other languages are built on the public API of the library.
 #[test]
 fn the_library_knows_nothing_of_the_one_for_c() {
     for source in library() {
@@ -108,8 +109,8 @@ fn wire_knows_neither_files_nor_descriptors_nor_time() {
 }
 
 #[test]
-fn wire_and_name_and_backend_are_there_to_be_looked_at() {
+fn the_checked_layers_are_not_empty() {
     for part in ["wire/", "sys/", "name/", "backend/"] {
-        assert!(library().iter().any(|source| source.path.starts_with(part)), "there is no {part}");
+        assert!(library().iter().any(|source| source.path.starts_with(part)), "no file in {part}");
     }
 }

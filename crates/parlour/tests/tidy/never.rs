@@ -1,10 +1,10 @@
-//! What the library never does, wherever in it one looks.
+//! Prohibitions that hold in every file of the library.
 
 use std::fs;
 
 use super::source::{Source, home, library, rust_files};
 
-/// No file may grow to this many lines.
+/// The number of lines that every file must stay below.
 const LINES_MAX: usize = 800;
 
 fn assert_nowhere(needles: &[&str], but_in: impl Fn(&Source) -> bool) {
@@ -17,7 +17,7 @@ fn assert_nowhere(needles: &[&str], but_in: impl Fn(&Source) -> bool) {
 fn unsafe_code_is_in_sys_and_shm_alone() {
     let in_sys = |source: &Source| source.path.starts_with("sys/") || source.path.starts_with("shm/");
     assert_nowhere(&["unsafe", "allow(unsafe_code)"], in_sys);
-    // And there it is allowed file by file, at the top.
+    // Each file with unsafe code allows it at the top.
     for source in library().iter().filter(|source| in_sys(source)) {
         let allowed = source.code.contains("#![allow(unsafe_code)]");
         assert_eq!(allowed, !source.lines_with("unsafe").is_empty(), "src/{}", source.path);
@@ -29,7 +29,7 @@ fn every_unsafe_block_says_why_it_is_sound() {
     for source in library() {
         let lines: Vec<(&str, &str)> = source.code.lines().zip(source.text.lines()).collect();
         for (number, _) in lines.iter().enumerate().filter(|(_, (code, _))| code.contains("unsafe {")) {
-            // In the comment right above the statement, of which the block may be a part.
+            // The comment is right above the statement, of which the block may be a part.
             let above = lines[..number].iter().rev().take(6).map(|(_, text)| text.trim());
             let is_argued = above.clone().any(|line| line.starts_with("// SAFETY: "));
             assert!(is_argued, "src/{}:{}: no SAFETY comment", source.path, number + 1);
@@ -63,18 +63,18 @@ fn nothing_panics_on_purpose() {
 fn the_hosts_signals_umask_directory_and_environment_are_left_alone() {
     let ways = ["libc::signal", "sigaction", "umask", "chdir", "set_current_dir", "set_var", "remove_var", "setrlimit"];
     assert_nowhere(&ways, |_| false);
-    // Except for what is put back before the call ends.
+    // Except for a mask that is restored before the call ends.
     assert_nowhere(&["sigprocmask", "pthread_sigmask"], |source| source.path == "sys/no_sigpipe.rs");
 }
 
 #[test]
 fn no_signal_is_sent() {
-    // Whether a process is there is asked without one.
+    // The existence of a process is tested without a signal.
     assert_nowhere(&["kill_process", "kill_process_group", "libc::kill", "tgkill", "raise"], |_| false);
 }
 
 #[test]
-fn every_file_can_be_read_at_one_sitting() {
+fn every_file_is_shorter_than_the_limit() {
     let crates = home().parent().unwrap();
     for member in fs::read_dir(crates).unwrap() {
         for part in ["src", "tests"] {
@@ -89,11 +89,11 @@ fn every_file_can_be_read_at_one_sitting() {
 }
 
 #[test]
-fn what_must_never_be_there_would_be_found() {
+fn a_violation_is_found() {
     let source =
         Source::new("server.rs", "fn f() { x.unwrap(); std::thread::spawn(g); unsafe { h() } eprintln!(\"\") }");
     for needle in [".unwrap()", "thread::spawn", "unsafe", "eprintln!"] {
         assert_eq!(source.lines_with(needle).len(), 1, "{needle}");
     }
-    assert!(source.lines_with("println!").is_empty(), "eprintln is another word");
+    assert!(source.lines_with("println!").is_empty(), "println matched inside of eprintln");
 }

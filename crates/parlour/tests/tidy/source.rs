@@ -1,4 +1,4 @@
-//! Rust files as these checks see them: without comments, without what is in string literals, without tests.
+//! Rust files as these checks see them: without comments, string literals and tests.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 /// A file of the library.
 #[derive(Debug)]
 pub(crate) struct Source {
-    /// Relative to `src`: `name/lock.rs`.
+    /// The path relative to `src`, such as `name/lock.rs`.
     pub(crate) path: String,
-    /// Its code and nothing else; every line stands where it stood.
+    /// The code without comments, literals and tests. Every line has its original number.
     pub(crate) code: String,
     pub(crate) text: String,
 }
@@ -18,14 +18,14 @@ impl Source {
         Self { path: path.to_owned(), code: without_tests(&blank(text, false)), text: text.to_owned() }
     }
 
-    /// The modules that lead here: `["name", "lock"]`; none for `lib.rs`.
+    /// Returns the path of the module, such as `["name", "lock"]`. Empty for `lib.rs`.
     pub(crate) fn modules(&self) -> Vec<&str> {
         let stem = self.path.strip_suffix(".rs").unwrap();
         let stem = stem.strip_suffix("/mod").unwrap_or(stem);
         stem.split('/').filter(|module| !matches!(*module, "lib" | "main")).collect()
     }
 
-    /// Numbers and text of the lines in which a word of the code passes; for messages.
+    /// Returns numbers and text of the lines whose code contains `needle` as a word, for messages.
     pub(crate) fn lines_with(&self, needle: &str) -> Vec<String> {
         let found =
             self.code.lines().zip(self.text.lines()).enumerate().filter(|(_, (code, _))| has_word(code, needle));
@@ -33,7 +33,7 @@ impl Source {
     }
 }
 
-/// Whether this stands in the code and not as the end or beginning of another word.
+/// Returns true if `needle` occurs in the code and is not part of a longer word.
 fn has_word(code: &str, needle: &str) -> bool {
     let is_word = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     code.match_indices(needle).any(|(at, _)| {
@@ -43,12 +43,12 @@ fn has_word(code: &str, needle: &str) -> bool {
     })
 }
 
-/// The directory of this crate.
+/// Returns the directory of this crate.
 pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Whether a file is compiled for tests and fuzzers only: the module above it says so.
+/// Returns true if the parent module compiles this file for tests and fuzzers only.
 fn is_for_tests(path: &Path) -> bool {
     let above = ["mod.rs", "lib.rs"].iter().find_map(|name| fs::read_to_string(path.with_file_name(name)).ok());
     let Some(above) = above else { return false };
@@ -70,7 +70,7 @@ pub(crate) fn library() -> Vec<Source> {
     sources
 }
 
-/// Returns the directories of the roots of all crates of this workspace: each `src`, and each program below `src/bin`.
+/// Returns the root directories of all crates of this workspace: each `src`, and each program below `src/bin`.
 pub(crate) fn crate_roots() -> Vec<PathBuf> {
     let directories = |path: PathBuf| -> Vec<PathBuf> {
         let entries = fs::read_dir(path).into_iter().flatten().map(|entry| entry.unwrap().path());
@@ -83,7 +83,7 @@ pub(crate) fn crate_roots() -> Vec<PathBuf> {
     roots
 }
 
-/// Returns all files of a crate that are not for tests alone.
+/// Returns all files of a crate, except those that are for tests only.
 pub(crate) fn sources_of(root: &Path) -> Vec<Source> {
     let read = |path: &PathBuf| {
         let relative = path.strip_prefix(root).unwrap().to_str().unwrap();
@@ -97,7 +97,7 @@ pub(crate) fn sources_of(root: &Path) -> Vec<Source> {
     files.map(|path| read(&path)).collect()
 }
 
-/// Every Rust file below a directory, sorted.
+/// Returns every Rust file below a directory, sorted.
 pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
@@ -113,7 +113,8 @@ pub(crate) fn rust_files(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Puts a blank for each character of comments and, unless they are to be kept, of string and character literals.
+/// Replaces each character of comments by a blank, and also those of string and character literals unless
+/// `keep_strings` is true.
 pub(crate) fn blank(text: &str, keep_strings: bool) -> String {
     let chars: Vec<char> = text.chars().collect();
     let mut out = String::with_capacity(text.len());
@@ -132,7 +133,7 @@ pub(crate) fn blank(text: &str, keep_strings: bool) -> String {
     out
 }
 
-/// How long the comment or literal is that begins here, if one does, and whether it is a comment.
+/// Returns the length of the comment or literal that begins here, if one does, and true if it is a comment.
 fn literal_or_comment(rest: &[char], before: Option<char>) -> Option<(usize, bool)> {
     let starts = |text: &str| text.chars().enumerate().all(|(at, c)| rest.get(at) == Some(&c));
     let in_word = before.is_some_and(|c| c.is_alphanumeric() || c == '_');
@@ -158,7 +159,7 @@ fn literal_or_comment(rest: &[char], before: Option<char>) -> Option<(usize, boo
             return Some((found.map_or(rest.len(), |found| body + found + end.len()), false));
         }
     }
-    // A lifetime has no closing quote behind its first character.
+    // A lifetime has no closing quote after its first character.
     let is_character = rest.first() == Some(&'\'') && (rest.get(1) == Some(&'\\') || rest.get(2) == Some(&'\''));
     is_character.then(|| (quoted(rest, 1, '\''), false))
 }
@@ -189,7 +190,7 @@ fn quoted(rest: &[char], mut at: usize, quote: char) -> usize {
     rest.len()
 }
 
-/// Blanks every item behind `#[cfg(test)]`.
+/// Replaces every item behind `#[cfg(test)]` by blanks.
 fn without_tests(code: &str) -> String {
     const MARKS: [&str; 2] = ["#[cfg(test)]", "#[cfg(all(test,"];
     let mut code = code.to_owned();
@@ -206,7 +207,7 @@ fn without_tests(code: &str) -> String {
     code
 }
 
-/// How long the block in braces is that begins here.
+/// Returns the length of the block in braces that begins here.
 fn block(body: &str) -> usize {
     let mut depth = 0;
     for (at, c) in body.char_indices() {
@@ -223,7 +224,7 @@ fn block(body: &str) -> usize {
 }
 
 #[test]
-fn comments_strings_and_tests_are_no_code() {
+fn comments_strings_and_tests_do_not_count_as_code() {
     let text = concat!(
         "//! thread::spawn in a comment\n",
         "/* thread::spawn /* nested */ thread::spawn */ fn a<'a>(x: &'a str) -> char { '\"' }\n",

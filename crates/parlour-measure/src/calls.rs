@@ -1,4 +1,4 @@
-//! How many system calls an operation takes.
+//! Counts of system calls per operation, taken with strace.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,22 +8,23 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-/// System calls of both processes for one operation, by their names.
+/// The number of system calls of both processes for one operation, by the names of the calls.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calls(pub BTreeMap<String, f64>);
 
 impl Calls {
-    /// All but those that yield the processor, which depend on how soon the other side answers; and it answers late
-    /// here, for counting slows it down.
+    /// Returns the total without `sched_yield`. The number of yields depends on how soon the peer answers, and tracing
+    /// delays the answer.
     #[must_use]
     pub fn without_yields(&self) -> f64 {
         self.0.iter().filter(|(name, _)| *name != "sched_yield").fold(0.0, |sum, (_, count)| sum + count)
     }
 
-    /// What more operations have added to what fewer had taken.
+    /// Returns the calls per operation: the calls of `many` beyond those of `few`, divided by the number of additional
+    /// operations.
     pub(crate) fn difference(few: &Self, many: &Self, operations: u64) -> Self {
         let added = |(name, many): (&String, &f64)| (name.clone(), many - few.0.get(name).copied().unwrap_or_default());
-        // Starting and ending a process takes a call or two more or less at times.
+        // The number of calls for starting and ending a process varies by one or two between runs.
         let counts = many.0.iter().map(added).filter(|(_, count)| *count >= 3.0);
         Self(counts.map(|(name, count)| (name, count / operations as f64)).collect())
     }
@@ -34,10 +35,10 @@ impl Calls {
         }
     }
 
-    /// What strace has written.
+    /// Reads a summary that strace wrote.
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text =
-            fs::read_to_string(path).with_context(|| format!("reading what strace has counted, {}", path.display()))?;
+            fs::read_to_string(path).with_context(|| format!("reading the summary of strace, {}", path.display()))?;
         Self::parse(&text)
     }
 
@@ -48,12 +49,12 @@ impl Calls {
             (name != "total").then(|| (name.to_owned(), count))
         };
         let calls: BTreeMap<String, f64> = text.lines().filter_map(line).collect();
-        ensure!(!calls.is_empty(), "strace has counted nothing: {text:.200}");
+        ensure!(!calls.is_empty(), "strace counted no system calls: {text:.200}");
         Ok(Self(calls))
     }
 }
 
-/// The same command, with its system calls counted into this file.
+/// Wraps a command in strace, which writes its summary to the file `into`.
 pub(crate) fn counted(command: &Command, into: &Path) -> Command {
     let mut strace = Command::new("strace");
     strace.args(["--follow-forks", "--summary-only", "--summary-columns=name,calls", "--output"]).arg(into);
@@ -61,14 +62,14 @@ pub(crate) fn counted(command: &Command, into: &Path) -> Command {
     strace
 }
 
-/// Why system calls cannot be counted here, if they cannot.
+/// Returns the reason why system calls cannot be counted on this machine, or `None` if they can.
 #[must_use]
 pub fn why_calls_cannot_be_counted() -> Option<String> {
     let mut strace = counted(&Command::new("true"), Path::new("/dev/null"));
     match strace.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).output() {
         Ok(output) if output.status.success() => None,
-        Ok(output) => Some(format!("strace fails: {}", String::from_utf8_lossy(&output.stderr).trim())),
-        Err(error) => Some(format!("strace cannot be started ({error}); install it")),
+        Ok(output) => Some(format!("strace failed: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Some(format!("cannot start strace ({error}): install it")),
     }
 }
 
@@ -88,7 +89,7 @@ total                  540
 ";
 
     #[test]
-    fn what_strace_says_is_understood() {
+    fn the_summary_of_strace_is_parsed() {
         let calls = Calls::parse(SAID).unwrap();
         assert_eq!(calls.0.len(), 4);
         assert_eq!((calls.0["sendmsg"], calls.without_yields()), (203., 420.));
@@ -96,7 +97,7 @@ total                  540
     }
 
     #[test]
-    fn what_starting_takes_does_not_count() {
+    fn the_system_calls_of_starting_a_process_are_left_out() {
         let few = Calls::parse(SAID).unwrap();
         let many = Calls::parse(&SAID.replace("203", "403").replace("120", "140").replace("14\n", "16\n")).unwrap();
         let each = Calls::difference(&few, &many, 100);

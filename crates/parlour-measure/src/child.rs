@@ -1,4 +1,4 @@
-//! A process of this executable in one of its roles.
+//! A child process that runs this executable in one of its roles.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
@@ -8,12 +8,13 @@ use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// It is told what to do by lines, and answers each with one. It is killed when this is dropped.
+/// A child process that reads commands from stdin, one per line, and answers each with one line on stdout. Dropping
+/// this handle kills the process.
 pub(crate) struct Child {
     process: process::Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    /// What has come of the next line.
+    /// Bytes that were read from stdout and not yet returned by `line`.
     begun: Vec<u8>,
     what: &'static str,
 }
@@ -23,7 +24,7 @@ impl Child {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let stdin = process.stdin.take();
-        let stdout = process.stdout.take().context("its stdout")?;
+        let stdout = process.stdout.take().context("taking stdout of the child")?;
         Ok(Self { process, stdin, stdout, begun: Vec::new(), what })
     }
 
@@ -32,11 +33,11 @@ impl Child {
     }
 
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
-        let stdin = self.stdin.as_mut().context("its stdin has ended")?;
-        writeln!(stdin, "{line}").with_context(|| format!("the {} has ended early", self.what))
+        let stdin = self.stdin.as_mut().context("stdin of the child is closed")?;
+        writeln!(stdin, "{line}").with_context(|| format!("the {} ended early", self.what))
     }
 
-    /// The next line that it prints.
+    /// Waits for the next line of stdout, for at most `patience`, and returns it.
     pub(crate) fn line(&mut self, patience: Duration) -> Result<String> {
         let deadline = Instant::now() + patience;
         loop {
@@ -47,14 +48,15 @@ impl Child {
                 return Ok(String::from_utf8(line)?);
             }
             match self.read_more(deadline)? {
-                None => bail!("the {} has said nothing for {patience:?}", self.what),
-                Some(0) => bail!("the {} has ended early, {}", self.what, self.process.wait()?),
+                None => bail!("the {} printed no line for {patience:?}", self.what),
+                Some(0) => bail!("the {} ended early, {}", self.what, self.process.wait()?),
                 Some(_) => {}
             }
         }
     }
 
-    /// Reads what there is of its stdout, 0 bytes at the end; `None` when there is nothing until the deadline.
+    /// Reads the available bytes of stdout and returns their number, which is 0 at end of file. Returns `None` if
+    /// nothing arrives before the deadline.
     fn read_more(&mut self, deadline: Instant) -> Result<Option<usize>> {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -76,13 +78,13 @@ impl Child {
         }
     }
 
-    /// Has it end by itself, which it does when its stdin ends. What else it prints until then is of no interest.
+    /// Closes stdin, on which the process exits, and waits for its end. Discards its remaining output.
     pub(crate) fn finish(mut self, patience: Duration) -> Result<()> {
         self.stdin = None;
         let deadline = Instant::now() + patience;
-        while self.read_more(deadline)?.with_context(|| format!("the {} does not end by itself", self.what))? > 0 {}
+        while self.read_more(deadline)?.with_context(|| format!("the {} did not exit by itself", self.what))? > 0 {}
         let status = self.process.wait()?;
-        ensure!(status.success(), "the {} has ended with {status}", self.what);
+        ensure!(status.success(), "the {} failed with {status}", self.what);
         Ok(())
     }
 
@@ -94,7 +96,7 @@ impl Child {
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both fail only when it has ended, and then there is nothing to do.
+        // Both calls fail only if the process has ended, and then nothing is left to do.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The interface of everything that can be measured.
 
 use std::path::Path;
 
@@ -9,59 +9,60 @@ use crate::drive;
 use crate::outcome::{Outcome, Turn};
 use crate::work::Work;
 
-/// One way to get messages from one process to another and back.
+/// A means of exchanging messages between two processes.
 ///
-/// Its two ends run in two processes of the same executable. `place` is an empty directory made for them alone, with a
-/// short path.
+/// The server and the client run in two processes of the same executable. `place` is an empty directory with a short
+/// path, created for these two processes alone.
 pub trait Contender: Sync {
-    /// What it is called in tables and on the command line: lower case, with hyphens.
+    /// Returns the name in tables and on the command line: lower case, with hyphens.
     fn name(&self) -> &str;
 
-    /// The version of what is measured.
+    /// Returns the version of the software that is measured.
     fn version(&self) -> String;
 
-    /// How it is configured for speed, and where its documentation advises that.
+    /// Describes how the contender is configured for speed, and where its documentation advises that.
     fn advice(&self) -> &str;
 
-    /// Whether it can do this work. What it cannot is left out.
+    /// Returns true if the contender can do this work. Other work is left out for this contender.
     fn supports(&self, work: Work) -> bool;
 
-    /// The server's side, in a process of its own. Calls [`Ready::tell`] when clients can connect, and goes on for as
-    /// long as there may be clients; the process is ended from outside.
+    /// Runs the server, in a process of its own. Calls [`Ready::tell`] when clients can connect, and serves for as long
+    /// as there may be clients. The process is ended from outside.
     ///
     /// # Errors
     ///
-    /// What went wrong. That a client has gone is no error.
+    /// Returns an error if the server cannot serve. A client that disconnects is not an error.
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()>;
 
-    /// The client's side: one connection.
+    /// Opens one connection to the server.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// Returns an error if the connection cannot be opened.
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>>;
 
-    /// Does the client's side of a turn. Only a contender whose client cannot be called message by message, one in
-    /// another language, does this by itself: it warms up, calls `start`, measures, and says what came out.
+    /// Runs the client's side of a turn. Only a contender whose client cannot be called message by message, such as one
+    /// in another language, implements this: it warms up, calls `start`, measures, and returns its measurements.
     ///
     /// # Errors
     ///
-    /// What went wrong.
+    /// Returns an error if the turn cannot be completed.
     fn drive(&self, place: &Path, turn: Turn, start: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
         drive::turn(|| self.connect(place, turn.work), turn, start)
     }
 
-    /// Removes what it has left outside of `place`, in the process that has started the two, when both have ended. Only
-    /// a contender that has to put something elsewhere does anything here: a server is killed, and cannot clean up.
+    /// Removes files that the contender left outside of `place`. The process that started the server and the client
+    /// calls this when both have ended. Only a contender that must create files elsewhere implements this: a server is
+    /// killed and cannot clean up.
     fn clean_up(&self, _place: &Path) {}
 }
 
-/// With this a server says that it can be connected to.
+/// The means by which a server reports that clients can connect.
 #[derive(Debug)]
 pub struct Ready(pub(crate) ());
 
 impl Ready {
-    /// Says so, once, by a line on stdout. A server in another language prints that line, `ready`, by itself.
+    /// Reports readiness, once, by the line `ready` on stdout. A server in another language prints that line itself.
     pub fn tell(self) {
         println!("ready");
     }

@@ -1,9 +1,9 @@
-//! The list of the contenders.
+//! The list of contenders.
 
 use crate::contender::Contender;
 use crate::{ours, raw};
 
-/// Contenders that need nothing but the system and parlour.
+/// Returns the contenders that need nothing but the system and parlour.
 #[must_use]
 pub fn contenders() -> Vec<Box<dyn Contender>> {
     raw::contenders().into_iter().chain(ours::contenders()).collect()

@@ -1,4 +1,4 @@
-//! What a process uses: processor time, memory, descriptors.
+//! The resources that a process uses: processor time, memory, descriptors.
 
 use std::fs;
 use std::sync::OnceLock;
@@ -7,22 +7,22 @@ use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// How a program whose allocator counts says what it has counted.
+/// The counters of a program whose allocator counts.
 #[derive(Clone, Copy, Debug)]
 pub struct Allocator {
-    /// How often memory was taken, or moved, so far.
+    /// Returns the number of allocations and reallocations so far.
     pub count: fn() -> u64,
-    /// Bytes that are taken now.
+    /// Returns the number of bytes that are allocated now.
     pub bytes: fn() -> u64,
-    /// Leaves this thread out from now on.
+    /// Excludes further allocations of the calling thread from `count`.
     pub leave_out: fn(),
 }
 
 static ALLOCATOR: OnceLock<Allocator> = OnceLock::new();
 
-/// Says how allocations are counted in this program. Without it they are not.
+/// Registers the counters of this program's allocator. Without a registration, allocations are not counted.
 pub fn allocator(allocator: Allocator) {
-    // Who says it twice says the same.
+    // A second registration is ignored: a program has only one allocator.
     let _ = ALLOCATOR.set(allocator);
 }
 
@@ -40,13 +40,14 @@ pub(crate) fn leave_this_thread_out() {
     }
 }
 
-/// Processor time of this process (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
+/// Returns the processor time of this process (clock_gettime(2), `CLOCK_PROCESS_CPUTIME_ID`).
 pub(crate) fn own_cpu_ns() -> u64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-/// Processor time of another process: that of all its threads that have not ended. Exact while they sleep.
+/// Returns the processor time of another process: the sum over its threads that have not ended. The figure is exact
+/// while the threads sleep.
 pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -58,24 +59,25 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
     Ok(sum)
 }
 
-/// Bytes of this process that are in memory now and are its own alone.
+/// Returns the resident anonymous memory of this process, in bytes (`RssAnon` in /proc/self/status).
 ///
 /// # Errors
 ///
-/// /proc does not say.
+/// Returns an error if /proc does not provide the figure.
 pub fn resident_bytes() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line =
         status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in /proc/self/status")?;
-    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("RssAnon is no number")?;
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("RssAnon is not a number")?;
     Ok(kib * 1024)
 }
 
-/// Raises the limit on open descriptors so that so many connections fit: at two each, or at one where that is too many.
+/// Raises the limit on open descriptors for this many connections: to two descriptors each or, if the system does not
+/// allow that many, to one each.
 pub(crate) fn make_room_for(connections: usize) -> Result<()> {
     let others = 64;
     raise(connections as u64 * 2 + others).or_else(|_| raise(connections as u64 + others)).with_context(|| {
-        format!("{connections} connections take as many descriptors; raise the hard limit (ulimit -Hn, LimitNOFILE=)")
+        format!("{connections} connections need as many descriptors: raise the hard limit (ulimit -Hn, LimitNOFILE=)")
     })
 }
 

@@ -10,14 +10,14 @@ use crate::count;
 use crate::outcome::{Amount, Outcome, Turn};
 use crate::work::Work;
 
-/// At least so long a contender warms up; the first messages meet cold caches, pages that are not there yet and a
+/// The minimum duration of the warm-up. The first messages meet cold caches, pages that are not mapped yet, and a
 /// scheduler that has not seen these processes.
 const WARM_UP: Duration = Duration::from_millis(10);
 
-/// And with at least so many operations.
+/// The minimum number of operations of the warm-up.
 const WARM_UP_OPERATIONS: u64 = 3;
 
-/// Does the client's side of a turn. `connect` makes one connection to the server of the turn.
+/// Runs the client's side of a turn. `connect` opens one connection to the server of the turn.
 pub(crate) fn turn(
     connect: impl Fn() -> Result<Box<dyn Client>>,
     turn: Turn,
@@ -30,7 +30,7 @@ pub(crate) fn turn(
         Work::RoundTrip { .. } => {
             let mut client = connect()?;
             client.round_trip(&message, &mut reply)?;
-            ensure!(reply == message, "what came back is not what was sent");
+            ensure!(reply == message, "the answer differs from the message");
             sample(turn.amount, work.operations_each(), start, || {
                 client.round_trip(&message, &mut reply)?;
                 whole(&reply, &message)
@@ -51,13 +51,13 @@ pub(crate) fn turn(
     }
 }
 
-/// Connects this many clients.
+/// Connects `count` clients.
 fn crowd(connect: impl Fn() -> Result<Box<dyn Client>>, count: usize) -> Result<Vec<Box<dyn Client>>> {
     count::make_room_for(count)?;
-    (0..count).map(|number| connect().with_context(|| format!("client {number} of {count}"))).collect()
+    (0..count).map(|number| connect().with_context(|| format!("connecting client {number} of {count}"))).collect()
 }
 
-/// Has all of them ask, and then all of them receive.
+/// Sends a message from each client, then receives the answer of each client.
 fn all(clients: &mut [Box<dyn Client>], message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
     for client in clients.iter_mut() {
         client.send(message)?;
@@ -69,19 +69,19 @@ fn all(clients: &mut [Box<dyn Client>], message: &[u8], reply: &mut Vec<u8>) -> 
     Ok(())
 }
 
-/// Bytes that differ from place to place, so that what is lost or doubled shows.
+/// Returns bytes that vary with their position, so that a lost or doubled byte is detected.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|index| (index % 251) as u8).collect()
 }
 
-/// To compare all bytes each time would be measured as well.
+/// Checks the length of an answer. A comparison of all bytes each time would be part of the measurement.
 fn whole(reply: &[u8], message: &[u8]) -> Result<()> {
-    ensure!(reply.len() == message.len(), "{} bytes came back, and {} were sent", reply.len(), message.len());
+    ensure!(reply.len() == message.len(), "the answer has {} bytes, the message {}", reply.len(), message.len());
     Ok(())
 }
 
-/// Warms up, calls `start`, and takes samples, of `each` operations. The end of one is the beginning of the next: one
-/// look at the clock for each.
+/// Warms up, calls `start`, and takes samples of `each` operations. The end of a sample is the beginning of the next,
+/// so the clock is read once for each sample.
 fn sample(
     amount: Amount,
     each: u64,
@@ -95,8 +95,8 @@ fn sample(
         operation()?;
         warmed += each;
     }
-    // Three digits: what is stored differs from what was measured by 0.1 % at most. It is made here, and of full size,
-    // so that nothing is allocated while it is filled.
+    // Three significant digits: a stored value differs from the measured one by at most 0.1 %. The histogram is created
+    // here and with its full size, so that recording allocates nothing.
     let mut histogram = Histogram::<u64>::new_with_bounds(1, 3_600_000_000_000, 3)?;
     start()?;
     let allocations = count::allocations();

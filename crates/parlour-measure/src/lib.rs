@@ -1,19 +1,20 @@
-//! How parlour is measured, against the bare system calls and against others.
+//! Measurement of parlour, against the bare system calls and against other libraries.
 //!
-//! - **Two processes.** A [`Contender`] has a server's and a client's side. Each runs in a process of its own, the
-//!   executable itself in another role ([`take`]), fresh for each [`Turn`], so that no contender profits or suffers
-//!   from what was in a process before it.
-//! - **Warm-up.** The client connects, checks that its message comes back unchanged, and goes on for at least 10 ms and
-//!   three operations. Then both processes' counters are read, and it measures for the time of the turn.
-//! - **A sample** is one round trip, one batch of messages one way with the answer to its last one, one connection with
-//!   one round trip, or one exchange with every client of a crowd. The end of one is the beginning of the next, so that
-//!   each has one look at the clock in it (`CLOCK_MONOTONIC` through the vDSO; [`clock_cost_ns`] says what that costs
-//!   here, and it is not subtracted).
-//! - **Rounds.** In each round every contender has one turn in each cell (a kind of work with a size and a placement),
-//!   in random order, from a seed that repeats it ([`Chance`]).
-//! - **Ratios within a round.** Absolute figures change by a factor of several with what else the machine does, from
-//!   one minute to the next. A contender's median is divided by that of the baseline in the same round and cell, a
-//!   fraction of a second apart, and the ratio is the median of these ([`ratio`]).
+//! - **Two processes.** A [`Contender`] has a server and a client. Each runs in a process of its own, which is the same
+//!   executable in another role ([`take`]). Both processes are started anew for each [`Turn`], so that no contender
+//!   gains or loses from earlier activity in a process.
+//! - **Warm-up.** The client connects, checks that its message comes back unchanged, and continues for at least 10 ms
+//!   and three operations. Then the counters of both processes are read, and the client measures for the time of the
+//!   turn.
+//! - **A sample** is one round trip, one batch of messages one way with the answer to the last of them, one connection
+//!   with one round trip, or one exchange with every client of a crowd. The end of a sample is the beginning of the
+//!   next, so each sample contains one reading of the clock (`CLOCK_MONOTONIC` through the vDSO). [`clock_cost_ns`]
+//!   measures the cost of a reading, which is not subtracted.
+//! - **Rounds.** In each round every contender has one turn in each cell (a kind of work with a size and a placement).
+//!   The order is random, and its seed repeats it ([`Chance`]).
+//! - **Ratios within a round.** Absolute figures change by a factor of several from one minute to the next, with the
+//!   other load of the machine. A contender's median is divided by the median of the baseline in the same round and
+//!   cell, measured within a fraction of a second. The ratio is the median of these quotients ([`ratio`]).
 //! - **Percentiles** are those of all samples of all rounds together ([`Summary`]), from a histogram that is exact to
 //!   0.1 %.
 

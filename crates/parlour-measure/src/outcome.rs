@@ -1,43 +1,43 @@
-//! The task of a turn, and the measurements that come out of it.
+//! The task of a turn, and its measurements.
 
 use serde::{Deserialize, Serialize};
 
 use crate::work::Work;
 
-/// Task of one contender in one turn.
+/// The task of one contender in one turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// Task of the two ends.
+    /// The work of the two ends.
     pub work: Work,
-    /// Length of the measurement.
+    /// The length of the measurement.
     pub amount: Amount,
 }
 
-/// Length of the measurement. The warm-up comes on top.
+/// The length of a measurement, without its warm-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Amount {
-    /// Samples until these milliseconds have passed, and three in any case.
+    /// Samples until this many milliseconds have passed, and at least three samples.
     Ms(u64),
-    /// This many samples, after a warm-up that is always the same. It serves to count the cost of each sample.
+    /// This many samples, after a warm-up of a fixed number of operations. Serves to count the cost of a sample.
     Samples(u64),
 }
 
-/// Measurements of the client's side of a turn.
+/// The measurements of the client's side of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
-    /// Durations of samples in nanoseconds, each with the number of samples that took that long.
+    /// The durations of the samples in nanoseconds, each with the number of samples that took that long.
     pub samples: Vec<(u64, u64)>,
-    /// Time from the first sample to the last, in nanoseconds.
+    /// The time from the beginning of the first sample to the end of the last, in nanoseconds.
     pub elapsed_ns: u64,
-    /// Processor time of the client's process meanwhile, in nanoseconds.
+    /// The processor time of the client's process during that time, in nanoseconds.
     pub cpu_ns: u64,
-    /// Allocations of the client's process meanwhile, if the program counts them.
+    /// The number of allocations of the client's process during that time, if the program counts them.
     pub allocations: Option<u64>,
 }
 
 impl Outcome {
-    /// Number of samples.
+    /// Returns the number of samples.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.samples.iter().map(|&(_, count)| count).sum()

@@ -1,4 +1,4 @@
-//! On which processors the two ends run.
+//! The processors on which the two ends run.
 
 use std::fmt;
 
@@ -6,23 +6,23 @@ use anyhow::{Context, Result};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use serde::{Deserialize, Serialize};
 
-/// Where the scheduler may put the two processes.
+/// The processors on which the scheduler may run the two processes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Placement {
-    /// Where it likes.
+    /// Any processor.
     Unpinned,
-    /// Both on the same processor.
+    /// Both processes on the same processor.
     OneCore,
-    /// Each on its own.
+    /// Each process on its own processor.
     TwoCores,
 }
 
 impl Placement {
-    /// All of them.
+    /// All placements.
     pub const ALL: [Self; 3] = [Self::Unpinned, Self::OneCore, Self::TwoCores];
 
-    /// What it is called on the command line and in results.
+    /// Returns the name on the command line and in results.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -32,9 +32,9 @@ impl Placement {
         }
     }
 
-    /// The processors of the server and of the client; `None` where this machine has not enough of them.
+    /// Returns the processors of the server and of the client, or `None` if `allowed` has too few.
     pub(crate) fn processors(self, allowed: &[usize]) -> Option<(Option<usize>, Option<usize>)> {
-        // The last ones: interrupts tend to go to the first.
+        // Interrupts tend to go to the first processors, so the last ones are used.
         let mut last = allowed.iter().rev().copied();
         match self {
             Self::Unpinned => Some((None, None)),
@@ -50,17 +50,17 @@ impl fmt::Display for Placement {
     }
 }
 
-/// The processors that this process may run on.
+/// Returns the processors on which this process may run.
 pub(crate) fn allowed() -> Result<Vec<usize>> {
-    let set = sched_getaffinity(None).context("asking for the processors of this process (sched_getaffinity)")?;
+    let set = sched_getaffinity(None).context("reading the processor affinity of this process (sched_getaffinity)")?;
     Ok((0..CpuSet::MAX_CPU).filter(|&cpu| set.is_set(cpu)).collect())
 }
 
-/// Has this thread, and those that it starts, run on this processor alone.
+/// Restricts the calling thread, and the threads that it starts later, to one processor.
 pub(crate) fn pin(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu);
-    sched_setaffinity(None, &set).with_context(|| format!("going to processor {cpu} (sched_setaffinity)"))
+    sched_setaffinity(None, &set).with_context(|| format!("pinning the thread to processor {cpu} (sched_setaffinity)"))
 }
 
 #[cfg(test)]
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_cores_are_two_where_there_are_two() {
+    fn two_cores_takes_the_last_two_processors_and_is_impossible_with_one() {
         assert_eq!(Placement::TwoCores.processors(&[0, 1, 5]), Some((Some(5), Some(1))));
         assert_eq!(Placement::TwoCores.processors(&[3]), None);
         assert_eq!(Placement::OneCore.processors(&[3]), Some((Some(3), Some(3))));

@@ -1,4 +1,4 @@
-//! The two processes of a turn: this executable, told to be the server or the client.
+//! The roles of the two processes of a turn: this executable as the server or as the client.
 
 use std::io::BufRead;
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::outcome::Turn;
 use crate::work::Work;
 use crate::{count, placement};
 
-/// What a process is to be.
+/// The role of a process, as it is passed on the command line.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Role {
     pub(crate) side: Side,
@@ -30,7 +30,7 @@ pub(crate) enum Side {
     Client,
 }
 
-/// What a server says of itself when it is asked.
+/// The counters that a server reports on request.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Counts {
     pub(crate) allocations: Option<u64>,
@@ -48,7 +48,7 @@ impl Side {
 }
 
 impl Role {
-    /// This executable in this role. `prefix` is what it wants before the role on its command line.
+    /// Returns the command that starts this executable in this role. `prefix` are the arguments before the role.
     pub(crate) fn command(&self, prefix: &[&str]) -> Result<Command> {
         let mut command = Command::new(std::env::current_exe()?);
         command.args(prefix).arg(serde_json::to_string(self)?);
@@ -56,20 +56,21 @@ impl Role {
     }
 }
 
-/// Takes a role, as it was handed over on the command line.
+/// Runs the role that was passed on the command line.
 ///
 /// # Errors
 ///
-/// What went wrong.
+/// Returns an error if `role` is malformed or unknown, or if the role fails.
 pub fn take(role: &str, contenders: &[Box<dyn Contender>]) -> Result<()> {
-    let role: Role = serde_json::from_str(role).context("this is for the program itself, and not to be typed")?;
-    // It goes with the program that has started it, however that ends.
+    let role: Role =
+        serde_json::from_str(role).context("parsing the role: this argument is internal to the program")?;
+    // The kernel kills this process when its parent ends, for whatever reason.
     set_parent_process_death_signal(Some(Signal::KILL))?;
     if let Some(cpu) = role.cpu {
         placement::pin(cpu)?;
     }
     let contender = contenders.iter().find(|contender| contender.name() == role.contender);
-    let contender = &**contender.with_context(|| format!("there is no {}", role.contender))?;
+    let contender = &**contender.with_context(|| format!("no contender is named {}", role.contender))?;
     match role.side {
         Side::Server => serve(contender, &role),
         Side::Client => drive(contender, &role.place, role.turn),
@@ -80,20 +81,21 @@ fn serve(contender: &dyn Contender, role: &Role) -> Result<()> {
     if let Work::Crowd { clients, .. } = role.turn.work {
         count::make_room_for(clients)?;
     }
-    // Asked while the contender has the first thread. Ends the process when there is nobody to ask any more.
+    // The contender occupies the first thread, so another one answers requests for the counters. It ends the process at
+    // the end of stdin.
     thread::Builder::new().name("counts".to_owned()).spawn(|| {
         count::leave_this_thread_out();
         let code = match answer() {
             Ok(()) => 0,
             Err(error) => {
-                eprintln!("the server cannot say what it uses: {error:#}");
+                eprintln!("the server cannot report its counters: {error:#}");
                 1
             }
         };
         std::process::exit(code);
     })?;
     contender.serve(&role.place, role.turn.work, Ready(()))?;
-    // Its clients have gone; what it has used may still be asked for.
+    // The clients have disconnected, but the counters may still be requested.
     loop {
         thread::park();
     }
@@ -101,7 +103,7 @@ fn serve(contender: &dyn Contender, role: &Role) -> Result<()> {
 
 fn answer() -> Result<()> {
     for line in std::io::stdin().lock().lines() {
-        ensure!(line? == "counts", "there is only one question");
+        ensure!(line? == "counts", "the server received an unknown request");
         let counts = Counts {
             allocations: count::allocations(),
             allocated_bytes: count::allocated_bytes(),
@@ -118,7 +120,7 @@ fn drive(contender: &dyn Contender, place: &Path, turn: Turn) -> Result<()> {
         let mut line = String::new();
         std::io::stdin().read_line(&mut line)?;
         if line != "go\n" {
-            bail!("the benchmark has ended");
+            bail!("the benchmark ended before the turn began");
         }
         Ok(())
     })?;

@@ -1,11 +1,11 @@
-//! Chance that can be repeated.
+//! Repeatable random order.
 
-/// SplitMix64 (Steele, Lea and Flood 2014): small, and good enough to shuffle with.
+/// A pseudo-random number generator, SplitMix64 (Steele, Lea and Flood 2014): small, and good enough for shuffling.
 #[derive(Clone, Debug)]
 pub struct Chance(u64);
 
 impl Chance {
-    /// The same seed gives the same.
+    /// Creates a generator. The same seed gives the same sequence.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -19,7 +19,7 @@ impl Chance {
         mixed ^ (mixed >> 31)
     }
 
-    /// Puts these into a random order (Fisher and Yates).
+    /// Puts the items into a random order (Fisher and Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
             items.swap(last, (self.next() % (last as u64 + 1)) as usize);

@@ -1,4 +1,4 @@
-//! From samples to figures.
+//! Figures computed from samples.
 
 use std::time::Instant;
 
@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::turn::Measured;
 
-/// How long one operation took: each figure in nanoseconds, of all samples of several turns.
+/// The duration of one operation, from all samples of several turns. Times are in nanoseconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
     /// The lowest of the turns' medians.
     pub best: f64,
-    /// Half of all samples took at most this.
+    /// The median of all samples.
     pub median: f64,
-    /// 99 % of all samples took at most this.
+    /// The 99th percentile of all samples.
     pub p99: f64,
-    /// How many samples there were.
+    /// The number of samples.
     pub samples: u64,
 }
 
 impl Summary {
-    /// Of these turns, of which there must be one at least.
+    /// Summarises turns, of which there must be at least one.
     #[must_use]
     pub fn of(turns: &[Measured]) -> Self {
         let mut all: Vec<(u64, u64)> = turns.iter().flat_map(|turn| turn.client.samples.iter().copied()).collect();
@@ -36,7 +36,7 @@ impl Summary {
 }
 
 impl Measured {
-    /// The median time of one operation of this turn, in nanoseconds.
+    /// Returns the median time of one operation of this turn, in nanoseconds.
     #[must_use]
     pub fn median_ns(&self) -> f64 {
         let mut samples = self.client.samples.clone();
@@ -44,14 +44,15 @@ impl Measured {
         quantile(&samples, 0.5) / self.operations_each.max(1) as f64
     }
 
-    /// Processor time of both processes for one operation, in nanoseconds.
+    /// Returns the processor time of both processes for one operation, in nanoseconds.
     #[must_use]
     pub fn cpu_ns_each(&self) -> f64 {
         (self.client.cpu_ns + self.server_cpu_ns) as f64 / self.operations().max(1) as f64
     }
 }
 
-/// The least value that this part of all is not above, of values in order with their counts.
+/// Returns a quantile of values that are sorted and have counts: the least value that at least the fraction `part` of
+/// all values do not exceed.
 fn quantile(sorted: &[(u64, u64)], part: f64) -> f64 {
     let total: u64 = sorted.iter().map(|&(_, count)| count).sum();
     let rank = ((total as f64 * part).ceil() as u64).max(1);
@@ -65,7 +66,7 @@ fn quantile(sorted: &[(u64, u64)], part: f64) -> f64 {
     f64::NAN
 }
 
-/// The middle one, or the mean of the two in the middle; not a number if there is none.
+/// Returns the middle value, or the mean of the two middle values, or NaN if there are no values.
 #[must_use]
 pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
@@ -78,7 +79,7 @@ pub fn median(values: &[f64]) -> f64 {
     }
 }
 
-/// The median of the ratios within rounds. Each value is paired with that of the same round.
+/// Returns the median of the ratios within rounds. Each value is paired with the baseline's value of the same round.
 #[must_use]
 pub fn ratio(values: &[(u32, f64)], baseline: &[(u32, f64)]) -> f64 {
     let ratios: Vec<f64> = values
@@ -91,7 +92,7 @@ pub fn ratio(values: &[(u32, f64)], baseline: &[(u32, f64)]) -> f64 {
     median(&ratios)
 }
 
-/// What one look at the clock costs here, in nanoseconds.
+/// Measures the time that one reading of the clock takes on this machine, in nanoseconds.
 #[must_use]
 pub fn clock_cost_ns() -> f64 {
     const LOOKS: u32 = 100_000;
@@ -114,14 +115,14 @@ mod tests {
     }
 
     #[test]
-    fn quantiles_are_those_of_the_values_one_by_one() {
+    fn a_quantile_takes_the_counts_of_values_into_account() {
         let values = [(1, 1), (2, 97), (50, 1), (1000, 1)];
         assert_eq!([0.0, 0.01, 0.5, 0.98, 0.99, 1.0].map(|part| quantile(&values, part)), [1., 1., 2., 2., 50., 1000.]);
         assert!(quantile(&[], 0.5).is_nan());
     }
 
     #[test]
-    fn a_summary_is_of_all_turns_together_and_its_best_is_a_turns_median() {
+    fn a_summary_merges_all_turns_and_its_best_is_the_lowest_median_of_a_turn() {
         let summary = Summary::of(&[turn(&[(100, 3), (900, 1)], 1), turn(&[(200, 5)], 1)]);
         assert_eq!(summary, Summary { best: 100., median: 200., p99: 900., samples: 9 });
     }
@@ -141,11 +142,11 @@ mod tests {
     }
 
     #[test]
-    fn ratios_are_taken_within_a_round_and_a_slow_round_does_not_show() {
+    fn ratios_are_taken_within_a_round_and_a_slow_round_does_not_change_them() {
         // The machine is ten times slower in round 2, for both.
         let (fast, base) = ([(1, 10.), (2, 100.), (3, 12.)], [(3, 24.), (1, 20.), (2, 200.)]);
         assert_eq!(ratio(&fast, &base), 0.5);
-        // What has no partner has no ratio.
+        // A value without a baseline in its round is left out.
         assert_eq!(ratio(&[(1, 10.), (9, 1.)], &base), 0.5);
         assert!(ratio(&[(9, 1.)], &base).is_nan());
     }

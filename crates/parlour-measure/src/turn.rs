@@ -1,4 +1,4 @@
-//! One turn of one contender: two fresh processes, told when to begin.
+//! One turn of one contender, in two new processes.
 
 use std::path::Path;
 use std::thread;
@@ -16,43 +16,43 @@ use crate::placement::{self, Placement};
 use crate::role::{Counts, Role, Side};
 use crate::work::Work;
 
-/// How long a process may take to be ready, to be warm, and, beyond the time it was given, to be done.
+/// The time limit of a process for becoming ready, for its warm-up, and for finishing after the time of the turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What came out of a turn.
+/// The measurements of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Measured {
-    /// By the client.
+    /// The measurements of the client.
     pub client: Outcome,
-    /// How many operations (round trips, messages) one sample consists of.
+    /// The number of operations (round trips, messages) in one sample.
     pub operations_each: u64,
-    /// Processor time of the server's process from start to end, in nanoseconds.
+    /// The processor time of the server's process from the start of the measurement to its end, in nanoseconds.
     pub server_cpu_ns: u64,
-    /// What the server's process has allocated meanwhile, if that is counted.
+    /// The number of allocations of the server's process during that time, if the program counts them.
     pub server_allocations: Option<u64>,
 }
 
 impl Measured {
-    /// Operations in it.
+    /// Returns the number of operations of the turn.
     #[must_use]
     pub fn operations(&self) -> u64 {
         self.client.count() * self.operations_each
     }
 }
 
-/// What idle connections cost a server, in bytes each.
+/// The memory that idle connections take in a server, in bytes for each connection.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Idle {
-    /// How many there were.
+    /// The number of connections.
     pub connections: usize,
-    /// By the count of the allocator, its overhead included, if that is counted.
+    /// Allocated memory, including the overhead of the allocator, if the program counts it.
     pub allocated_each: Option<f64>,
-    /// By the kernel's count of anonymous memory.
+    /// Resident anonymous memory, as the kernel counts it.
     pub resident_each: f64,
 }
 
-/// Starts the processes of turns.
-#[allow(missing_debug_implementations, reason = "contenders are whatever they are")]
+/// A runner of turns, which starts their processes.
+#[allow(missing_debug_implementations, reason = "contenders need not implement Debug")]
 pub struct Runner<'a> {
     contenders: &'a [Box<dyn Contender>],
     prefix: &'a [&'a str],
@@ -60,33 +60,33 @@ pub struct Runner<'a> {
 }
 
 impl<'a> Runner<'a> {
-    /// `prefix` is what stands before a role on the command line of this executable, which then calls
-    /// [`take`](crate::take).
+    /// Creates a runner. `prefix` are the arguments that precede a role on the command line of this executable. With
+    /// these arguments the executable must call [`take`](crate::take).
     ///
     /// # Errors
     ///
-    /// The system does not say which processors there are.
+    /// Returns an error if the processor affinity of this process cannot be read.
     pub fn new(contenders: &'a [Box<dyn Contender>], prefix: &'a [&'a str]) -> Result<Self> {
         Ok(Self { contenders, prefix, processors: placement::allowed()? })
     }
 
-    /// All contenders.
+    /// Returns all contenders.
     #[must_use]
     pub fn contenders(&self) -> &'a [Box<dyn Contender>] {
         self.contenders
     }
 
-    /// Whether this machine has the processors for it.
+    /// Returns true if this process may run on enough processors for the placement.
     #[must_use]
     pub fn can_place(&self, placement: Placement) -> bool {
         placement.processors(&self.processors).is_some()
     }
 
-    /// Has a contender do a turn.
+    /// Runs one turn of a contender.
     ///
     /// # Errors
     ///
-    /// What went wrong in this process or in one of the two.
+    /// Returns an error if this process, the server or the client fails.
     pub fn turn(&self, contender: &str, turn: Turn, placement: Placement) -> Result<Measured> {
         let place = self.place(contender)?;
         let mut pair = self.pair(contender, turn, placement, place.path())?;
@@ -98,8 +98,8 @@ impl<'a> Runner<'a> {
         };
         let said = pair.client.line(time + PATIENCE)?;
         let after = pair.server_uses()?;
-        let client: Outcome = serde_json::from_str(&said).with_context(|| format!("the client says {said:.100}"))?;
-        ensure!(client.count() > 0, "the client has taken no sample");
+        let client: Outcome = serde_json::from_str(&said).with_context(|| format!("the client printed {said:.100}"))?;
+        ensure!(client.count() > 0, "the client took no sample");
         Ok(Measured {
             client,
             operations_each: turn.work.operations_each(),
@@ -108,16 +108,18 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Connects this many clients, has each of them answered, and looks at what the server holds then.
+    /// Connects this many clients, waits until each has received an answer, and measures the memory that the server
+    /// then holds.
     ///
     /// # Errors
     ///
-    /// What went wrong in this process or in one of the two; also that so many descriptors are not to be had.
+    /// Returns an error if this process, the server or a client fails, for example because the limit on open
+    /// descriptors is too low.
     pub fn idle(&self, contender: &str, connections: usize) -> Result<Idle> {
         let place = self.place(contender)?;
         let turn = |clients| Turn { work: Work::Crowd { size: 64, clients }, amount: Amount::Samples(1) };
         let mut server = self.server(contender, turn(connections), None, place.path())?;
-        // What the server makes once, it makes for the first client.
+        // The first client causes allocations that the server makes only once.
         drop(self.client(contender, turn(1), None, place.path())?);
         let before = counts(&mut server)?;
         let _clients = self.client(contender, turn(connections), None, place.path())?;
@@ -133,18 +135,19 @@ impl<'a> Runner<'a> {
         })
     }
 
-    /// Counts the system calls of both processes for one operation: those that `more` samples add to one.
+    /// Counts the system calls of both processes for one operation: the calls that `more` samples add to a run of one
+    /// sample.
     ///
     /// # Errors
     ///
-    /// What went wrong in this process or in one of the two; also that they cannot be counted.
+    /// Returns an error if this process, the server or the client fails, or if system calls cannot be counted.
     pub fn calls(&self, contender: &str, work: Work, more: u64) -> Result<Calls> {
         let few = self.calls_of(contender, Turn { work, amount: Amount::Samples(1) })?;
         let many = self.calls_of(contender, Turn { work, amount: Amount::Samples(1 + more) })?;
         Ok(Calls::difference(&few, &many, more * work.operations_each()))
     }
 
-    /// All those of both processes.
+    /// Counts all system calls of both processes in one turn.
     fn calls_of(&self, contender: &str, turn: Turn) -> Result<Calls> {
         let place = self.place(contender)?;
         let mut sum = Calls::default();
@@ -166,17 +169,18 @@ impl<'a> Runner<'a> {
         Ok(sum)
     }
 
-    /// Processor time that both sides of a connection take while nothing is sent, as a share of one processor.
+    /// Measures the processor time that both sides of a connection take while nothing is sent, as a share of one
+    /// processor.
     ///
     /// # Errors
     ///
-    /// What went wrong in this process or in one of the two.
+    /// Returns an error if this process, the server or the client fails.
     pub fn idle_share(&self, contender: &str) -> Result<f64> {
         let place = self.place(contender)?;
         let turn = Turn { work: Work::RoundTrip { size: 64 }, amount: Amount::Samples(1) };
         let pair = self.pair(contender, turn, Placement::Unpinned, place.path())?;
         let used = || Ok::<u64, anyhow::Error>(count::cpu_ns(pair.server.id())? + count::cpu_ns(pair.client.id())?);
-        // Until what comes after a message is over, whatever it is.
+        // Work that follows a message, such as spinning, must be over before the measurement begins.
         thread::sleep(Duration::from_millis(50));
         let (begin, before) = (Instant::now(), used()?);
         thread::sleep(Duration::from_millis(300));
@@ -184,7 +188,7 @@ impl<'a> Runner<'a> {
         Ok((after - before) as f64 / elapsed.as_nanos() as f64)
     }
 
-    /// Dropped after the processes in it, which are made later.
+    /// Creates the directory of a turn. It is created before the processes that use it and so dropped after them.
     fn place(&self, contender: &str) -> Result<Place<'a>> {
         let contender = self.contenders.iter().find(|known| known.name() == contender);
         Place::new(contender.map(|contender| &**contender))
@@ -192,22 +196,22 @@ impl<'a> Runner<'a> {
 
     fn pair(&self, contender: &str, turn: Turn, placement: Placement, place: &Path) -> Result<Pair> {
         let processors = placement.processors(&self.processors);
-        let (server, client) = processors.context("this machine has not enough processors")?;
+        let (server, client) = processors.context("this machine has too few processors")?;
         let mut server = self.server(contender, turn, server, place)?;
         let client = self.client(contender, turn, client, place)?;
-        // A contender in another language is a process that is not asked.
+        // A server in another language may not report counters.
         let answers = counts(&mut server).is_ok();
         Ok(Pair { server, client, answers })
     }
 
-    /// A server that can be connected to.
+    /// Starts a server and waits until clients can connect.
     fn server(&self, contender: &str, turn: Turn, cpu: Option<usize>, place: &Path) -> Result<Child> {
         let mut server = self.child(Side::Server, contender, turn, cpu, place)?;
         expect(&mut server, "ready")?;
         Ok(server)
     }
 
-    /// A client that is connected and warm.
+    /// Starts a client and waits for the end of its warm-up.
     fn client(&self, contender: &str, turn: Turn, cpu: Option<usize>, place: &Path) -> Result<Child> {
         let mut client = self.child(Side::Client, contender, turn, cpu, place)?;
         expect(&mut client, "warm")?;
@@ -222,18 +226,18 @@ impl<'a> Runner<'a> {
 
 fn expect(child: &mut Child, line: &str) -> Result<()> {
     let said = child.line(PATIENCE)?;
-    ensure!(said == line, "a process says {said:.100} and not {line}");
+    ensure!(said == line, "a process printed {said:.100} instead of {line}");
     Ok(())
 }
 
-/// The processes of a turn. The client goes first.
+/// The processes of a turn. The client is dropped first.
 struct Pair {
     client: Child,
     server: Child,
     answers: bool,
 }
 
-/// What the server's process has used so far.
+/// The resources that the server's process has used so far.
 struct Uses {
     cpu_ns: u64,
     allocations: Option<u64>,
@@ -241,7 +245,7 @@ struct Uses {
 
 impl Pair {
     fn server_uses(&mut self) -> Result<Uses> {
-        // The processor time last before the client goes, and first after: what it costs to ask is small and the same
+        // The processor time is read last, so the request for the counters is in it. Its cost is small and the same
         // each time.
         let allocations = if self.answers { counts(&mut self.server)?.allocations } else { None };
         Ok(Uses { cpu_ns: count::cpu_ns(self.server.id())?, allocations })
@@ -250,11 +254,11 @@ impl Pair {
 
 fn counts(server: &mut Child) -> Result<Counts> {
     let said = server.ask("counts", Duration::from_secs(5))?;
-    serde_json::from_str(&said).with_context(|| format!("the server says {said:.100}"))
+    serde_json::from_str(&said).with_context(|| format!("the server printed {said:.100}"))
 }
 
-/// A directory for one turn, in memory where that can be had. It is removed at the end, with what else the contender
-/// has left.
+/// The directory of one turn, in /dev/shm if possible. Dropping it removes the directory and all other files that the
+/// contender left.
 struct Place<'a> {
     directory: tempfile::TempDir,
     contender: Option<&'a dyn Contender>,
@@ -263,7 +267,7 @@ struct Place<'a> {
 impl<'a> Place<'a> {
     fn new(contender: Option<&'a dyn Contender>) -> Result<Self> {
         let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Ok(Self { directory: directory.context("making a directory for the turn")?, contender })
+        Ok(Self { directory: directory.context("creating a directory for the turn")?, contender })
     }
 
     fn path(&self) -> &Path {

@@ -1,41 +1,41 @@
-//! What the two ends do with each other.
+//! The kinds of work that the two ends do.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// What a server is there for, and what its clients do.
+/// A kind of work for a server and its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
-    /// One client sends a message and waits for it to come back, again and again.
+    /// One client repeatedly sends a message and waits for its return.
     RoundTrip {
-        /// Bytes of the message.
+        /// The length of the message in bytes.
         size: usize,
     },
-    /// One client sends one way. The server answers each `batch` messages with one of at most 64 bytes.
+    /// One client sends messages one way. The server answers every `batch` messages with one of at most 64 bytes.
     Stream {
-        /// Bytes of the message.
+        /// The length of the message in bytes.
         size: usize,
-        /// Messages for which there is one answer.
+        /// The number of messages for which the server sends one answer.
         batch: u64,
     },
-    /// One client after the other connects, has one message come back, and goes.
+    /// One client after the other connects, makes one round trip, and disconnects.
     Connect {
-        /// Bytes of the message.
+        /// The length of the message in bytes.
         size: usize,
     },
-    /// This many clients at once are served by one thread. Each sends a message, then each receives it back.
+    /// One thread serves this many clients at the same time. Each client sends a message, then each receives it back.
     Crowd {
-        /// Bytes of the message.
+        /// The length of the message in bytes.
         size: usize,
-        /// How many there are.
+        /// The number of clients.
         clients: usize,
     },
 }
 
 impl Work {
-    /// Bytes of the message.
+    /// Returns the length of the message in bytes.
     #[must_use]
     pub fn size(self) -> usize {
         match self {
@@ -46,7 +46,7 @@ impl Work {
         }
     }
 
-    /// What it is called on the command line and in results.
+    /// Returns the name on the command line and in results.
     #[must_use]
     pub fn kind(self) -> &'static str {
         match self {
@@ -57,15 +57,16 @@ impl Work {
         }
     }
 
-    /// Streaming with as many messages to an answer as make the answer's own time small: for the fastest, with the
-    /// shortest, a hundredth of the whole. For the slowest such a batch takes a twentieth of a second.
+    /// Returns one-way work with batches large enough that the time of the answer is small: a hundredth of the whole
+    /// for the fastest contender with the shortest messages. The slowest contender takes a twentieth of a second for a
+    /// batch.
     #[must_use]
     pub fn stream_of(size: usize) -> Self {
         let batch = (8 << 20) / size.max(1) as u64;
         Self::Stream { size, batch: batch.clamp(4, 16_384) }
     }
 
-    /// How many operations one sample consists of.
+    /// Returns the number of operations in one sample.
     pub(crate) fn operations_each(self) -> u64 {
         match self {
             Self::RoundTrip { .. } | Self::Connect { .. } => 1,
@@ -84,10 +85,10 @@ impl fmt::Display for Work {
     }
 }
 
-/// Answer of a server to a batch of streamed messages.
+/// The answer of a server to a batch of one-way messages.
 pub const DONE: &[u8] = b"done";
 
-/// A length as people write it: `64`, `4KiB`, `1MiB`.
+/// A length in the notation of the command line: `64`, `4KiB`, `1MiB`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size(pub usize);
 
@@ -112,10 +113,10 @@ impl std::str::FromStr for Size {
             "" | "b" => 0,
             "k" | "kib" => 10,
             "m" | "mib" => 20,
-            _ => return Err(format!("{text} is no length: use bytes, or a number with KiB or MiB")),
+            _ => return Err(format!("{text} is not a length: give a number of bytes, or a number with KiB or MiB")),
         };
-        let number: usize = text[..digits].parse().map_err(|error| format!("{text} is no length: {error}"))?;
-        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("{text} is too long"))
+        let number: usize = text[..digits].parse().map_err(|error| format!("{text} is not a length: {error}"))?;
+        number.checked_mul(1 << shift).map(Self).ok_or_else(|| format!("{text} is too large"))
     }
 }
 
@@ -124,7 +125,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_read_as_they_are_written() {
+    fn a_parsed_size_is_displayed_as_it_was_written() {
         for (text, bytes) in [("64", 64), ("4KiB", 4096), ("64KiB", 65536), ("1MiB", 1 << 20), ("16MiB", 16 << 20)] {
             assert_eq!(text.parse(), Ok(Size(bytes)));
             assert_eq!(Size(bytes).to_string(), text);
@@ -135,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_messages_stream_in_batches_of_a_few() {
+    fn batches_are_small_for_long_messages_and_large_for_short_ones() {
         assert_eq!(Work::stream_of(16 << 20), Work::Stream { size: 16 << 20, batch: 4 });
         assert!(matches!(Work::stream_of(64), Work::Stream { batch: 10_000.., .. }));
     }

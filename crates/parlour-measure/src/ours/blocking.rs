@@ -1,4 +1,4 @@
-//! The blocking API, over each transport.
+//! Contenders for the blocking API, over each transport.
 
 use std::path::Path;
 
@@ -10,12 +10,12 @@ use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
 
-/// One transport, with everything else as it is by default.
+/// The blocking API over one transport, with default options.
 #[derive(Debug)]
 pub(crate) struct Blocking {
     transport: Transport,
     name: String,
-    /// Whether what is streamed is fed, to go together, or sent one by one.
+    /// True if one-way messages are fed and flushed together, false if each is sent by itself.
     feeds: bool,
 }
 
@@ -25,7 +25,7 @@ impl Blocking {
         Self { transport, name, feeds }
     }
 
-    /// A conversation with one client. An error of a connection is its end.
+    /// Serves one client until it disconnects or its connection fails.
     fn converse(&self, client: &mut Connection, work: Work) -> parlour::Result<()> {
         let mut message = Vec::new();
         let mut received = 0;
@@ -41,7 +41,7 @@ impl Blocking {
     }
 }
 
-/// The address of the server of a turn.
+/// Returns the address of the server of a turn.
 #[must_use]
 pub fn address(transport: Transport, place: &Path) -> String {
     format!("{transport}:{}/bench", place.display())
@@ -66,7 +66,7 @@ impl Contender for Blocking {
 
     fn supports(&self, work: Work) -> bool {
         match work {
-            // The other contender is the same.
+            // For other work the contender that feeds does the same.
             _ if !self.feeds => matches!(work, Work::Stream { .. }),
             Work::Crowd { .. } => false,
             _ => true,
@@ -77,7 +77,7 @@ impl Contender for Blocking {
         let server = Server::bind(address(self.transport, place))?;
         ready.tell();
         loop {
-            // That a client goes in the middle is no fault of the server's.
+            // A client that disconnects at any point is not an error of the server.
             let _ = self.converse(&mut server.accept()?, work);
         }
     }
@@ -99,7 +99,7 @@ impl Client for BlockingClient {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        ensure!(self.connection.recv_into(reply)?.is_some(), "the server has gone");
+        ensure!(self.connection.recv_into(reply)?.is_some(), "the server disconnected");
         Ok(())
     }
 

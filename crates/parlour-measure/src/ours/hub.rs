@@ -1,4 +1,4 @@
-//! The hub: all clients in one thread.
+//! The contender for the hub, which serves all clients in one thread.
 
 use std::path::Path;
 
@@ -13,8 +13,8 @@ use crate::contender::{Contender, Ready};
 use crate::raw::raw_stream_client;
 use crate::work::Work;
 
-/// A hub over `unix`. Its clients are those of the bare epoll server, byte for byte, so that what differs is the
-/// server.
+/// A hub over `unix`. Its clients are the same as those of the bare epoll server and exchange the same bytes, so only
+/// the server differs.
 #[derive(Debug)]
 pub(crate) struct Hub;
 
@@ -36,8 +36,8 @@ impl Contender for Hub {
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
-        let Work::Crowd { clients, .. } = work else { anyhow::bail!("a hub is for a crowd") };
-        // One more: who has gone may not be counted out yet.
+        let Work::Crowd { clients, .. } = work else { anyhow::bail!("the hub supports crowds only") };
+        // One more: the server may still count a client that has disconnected.
         let room = clients + 1;
         let options = ServerOptions::new().connections_max(room).connections_per_uid_max(room);
         let mut hub = HubOptions::from(options).bind(address(Transport::Unix, place))?;

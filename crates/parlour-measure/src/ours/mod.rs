@@ -1,4 +1,4 @@
-//! parlour itself, as its users use it.
+//! Contenders that use the public API of parlour.
 
 mod blocking;
 mod hub;
@@ -9,7 +9,7 @@ use crate::contender::Contender;
 pub use blocking::address;
 pub use version::version;
 
-/// parlour over each transport, and the hub.
+/// Returns the contenders of parlour: the blocking API over each transport, and the hub.
 #[must_use]
 pub fn contenders() -> Vec<Box<dyn Contender>> {
     let over = |transport| Box::new(blocking::Blocking::new(transport, true)) as Box<dyn Contender>;

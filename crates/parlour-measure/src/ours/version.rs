@@ -1,6 +1,6 @@
-//! The version of the contenders, which is that of the library.
+//! The version of parlour's own contenders.
 
-/// The version of the library.
+/// Returns the version of this package, which is the version of the library.
 #[must_use]
 pub fn version() -> String {
     env!("CARGO_PKG_VERSION").to_owned()

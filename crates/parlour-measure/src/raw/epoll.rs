@@ -1,4 +1,4 @@
-//! Many clients in one thread, by epoll(7) and nothing else.
+//! The baseline for many clients in one thread: bare epoll(7).
 
 use std::collections::HashMap;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -16,7 +16,8 @@ use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::Work;
 
-/// Sends back what comes, after it has seen that it is whole messages. No client has a buffer of its own.
+/// A server that sends received bytes back, after it has checked that they are whole messages. All clients share one
+/// buffer.
 #[derive(Debug)]
 pub(crate) struct RawEpoll;
 
@@ -82,19 +83,19 @@ fn accept_all(listener: &OwnedFd, epoll: &OwnedFd, clients: &mut HashMap<u64, Ow
     }
 }
 
-/// `false` when the client has gone.
+/// Reads from a client and sends the bytes back. Returns false if the client has disconnected.
 fn echo(client: &OwnedFd, size: usize, buffer: &mut [u8]) -> Result<bool> {
     let count = match read(client, &mut *buffer) {
         Ok(0) | Err(Errno::CONNRESET) => return Ok(false),
         Ok(count) => count,
         Err(errno) => return Err(errno.into()),
     };
-    ensure!(count % (4 + size) == 0, "short messages come whole");
+    ensure!(count % (4 + size) == 0, "a read returned part of a short message");
     for message in buffer[..count].chunks_exact(4 + size) {
-        ensure!(message[..4] == (size as u32).to_be_bytes(), "this is no message of {size} bytes");
+        ensure!(message[..4] == (size as u32).to_be_bytes(), "the length prefix of a message is not {size}");
     }
     match send(client, &buffer[..count], SendFlags::NOSIGNAL) {
-        Ok(sent) => ensure!(sent == count, "short messages go whole"),
+        Ok(sent) => ensure!(sent == count, "a short message was sent in part"),
         Err(Errno::PIPE | Errno::CONNRESET) => return Ok(false),
         Err(errno) => return Err(errno.into()),
     }

@@ -1,4 +1,4 @@
-//! Two FIFOs, one for each direction, blocking.
+//! The baseline for FIFOs: one blocking FIFO for each direction.
 
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
 
-/// One writev(2) per message, reads through a buffer of 64 KiB, long messages read to where they belong.
+/// One writev(2) per message. Reads go through a buffer of 64 KiB, and long messages are read directly into place.
 #[derive(Debug)]
 pub(crate) struct RawFifo;
 
@@ -31,7 +31,7 @@ impl Contender for RawFifo {
         "a blocking FIFO for each direction, 4-byte prefix, one writev for each message (fifo(7))"
     }
 
-    /// A pair of FIFOs has one client; how others would get theirs is a protocol, and no bare system call.
+    /// A pair of FIFOs has one client. Further clients would need a protocol, which is more than bare system calls.
     fn supports(&self, work: Work) -> bool {
         matches!(work, Work::RoundTrip { .. } | Work::Stream { .. })
     }
@@ -41,13 +41,13 @@ impl Contender for RawFifo {
             mkfifoat(CWD, place.join(name), Mode::RUSR | Mode::WUSR)?;
         }
         ready.tell();
-        // Each waits for the other end to be opened: in the same order on both sides.
+        // Each open waits until the other end is opened, so both sides open in the same order.
         let up = File::open(place.join("up"))?;
         let down = File::options().write(true).open(place.join("down"))?;
         let mut reader = Reader::new(work.size());
         let mut message = Vec::new();
         let mut received = 0;
-        // That a client goes in the middle is no fault of the server's.
+        // A client that disconnects at any point is not an error of the server.
         while reader.receive(&up, &mut message).unwrap_or(false) {
             received += 1;
             match work {
@@ -79,7 +79,7 @@ impl Client for RawFifoClient {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        ensure!(self.reader.receive(&self.down, reply)?, "the server has gone");
+        ensure!(self.reader.receive(&self.down, reply)?, "the server disconnected");
         Ok(())
     }
 }

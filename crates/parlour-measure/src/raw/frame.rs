@@ -1,4 +1,4 @@
-//! Messages on a byte stream: four bytes of length, in network order, and the message.
+//! Messages on a byte stream: four bytes of length, in network byte order, then the message.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
@@ -6,13 +6,13 @@ use std::os::fd::AsFd;
 use anyhow::{Result, ensure};
 use rustix::io::{read, readv};
 
-/// Room for what is read at once.
+/// The size of the read buffer.
 const BUFFER_LEN: usize = 64 * 1024;
 
-/// Messages of at least this length are read to where they belong instead of through the buffer.
+/// The minimum length of messages that are read directly into place instead of through the buffer.
 const DIRECT_MIN: usize = BUFFER_LEN / 2;
 
-/// Writes one message with as few calls as it takes: one, unless the channel is full. `write` is writev(2) or
+/// Writes one message with as few calls as possible: one call, unless the channel is full. `write` is writev(2) or
 /// sendmsg(2).
 pub(crate) fn send(message: &[u8], mut write: impl FnMut(&[IoSlice<'_>]) -> rustix::io::Result<usize>) -> Result<()> {
     let header = (message.len() as u32).to_be_bytes();
@@ -26,13 +26,13 @@ pub(crate) fn send(message: &[u8], mut write: impl FnMut(&[IoSlice<'_>]) -> rust
     Ok(())
 }
 
-/// Reads messages.
+/// A reader of messages.
 #[derive(Debug)]
 pub(crate) struct Reader {
     buffer: Vec<u8>,
     begin: usize,
     end: usize,
-    /// How long messages are going to be. It decides how they are read, and they may have any length all the same.
+    /// The expected length of messages, which selects the way of reading. Messages may still have any length.
     expected: usize,
 }
 
@@ -41,14 +41,14 @@ impl Reader {
         Self { buffer: vec![0; BUFFER_LEN], begin: 0, end: 0, expected }
     }
 
-    /// The next message, in place of what is in `message`; `false` at the end.
+    /// Receives the next message into `message`, replacing its contents. Returns false at end of file.
     pub(crate) fn receive(&mut self, fd: impl AsFd, message: &mut Vec<u8>) -> Result<bool> {
         if self.begin == self.end && self.expected >= DIRECT_MIN {
             return self.receive_directly(fd, message);
         }
         while self.end - self.begin < 4 {
             if !self.fill(&fd)? {
-                ensure!(self.begin == self.end, "the stream has ended within a message");
+                ensure!(self.begin == self.end, "the stream ended mid-message");
                 return Ok(false);
             }
         }
@@ -77,7 +77,7 @@ impl Reader {
         Ok(count > 0)
     }
 
-    /// The header and the message with one call, if all is there.
+    /// Receives the header and the message with one call if all of their bytes have arrived.
     fn receive_directly(&mut self, fd: impl AsFd, message: &mut Vec<u8>) -> Result<bool> {
         let mut header = [0; 4];
         message.resize(self.expected, 0);
@@ -87,22 +87,22 @@ impl Reader {
         }
         while count < 4 {
             let more = read(&fd, &mut header[count..])?;
-            ensure!(more > 0, "the stream has ended within a message");
+            ensure!(more > 0, "the stream ended mid-message");
             count += more;
         }
         let len = u32::from_be_bytes(header) as usize;
-        ensure!(count - 4 <= len, "messages are shorter than was expected");
+        ensure!(count - 4 <= len, "a message is shorter than expected");
         fill_up(fd, message, count - 4, len)?;
         Ok(true)
     }
 }
 
-/// Reads what is missing of a message.
+/// Reads the missing rest of a message.
 fn fill_up(fd: impl AsFd, message: &mut Vec<u8>, mut have: usize, len: usize) -> Result<()> {
     message.resize(len, 0);
     while have < len {
         let count = read(&fd, &mut message[have..])?;
-        ensure!(count > 0, "the stream has ended within a message");
+        ensure!(count > 0, "the stream ended mid-message");
         have += count;
     }
     Ok(())
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_come_back_whole_however_they_were_cut() {
+    fn messages_are_received_whole_whatever_the_partial_writes() {
         for expected in [0, DIRECT_MIN] {
             let (reading, writing) = std::os::unix::net::UnixStream::pair().unwrap();
             let lens = [0, 1, 64, BUFFER_LEN - 4, BUFFER_LEN, 3 * BUFFER_LEN];
@@ -122,7 +122,7 @@ mod tests {
             let sent = lens.clone();
             let writer = std::thread::spawn(move || {
                 for len in sent {
-                    // A few bytes first: the rest comes later.
+                    // The first calls write only a few bytes.
                     let message = vec![len as u8; len];
                     let mut calls = 0;
                     send(&message, |parts| {

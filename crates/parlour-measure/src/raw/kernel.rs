@@ -1,6 +1,6 @@
-//! The version of the baselines, which is that of the system.
+//! The version of the baselines.
 
-/// Names the system and its release.
+/// Returns the name and the release of the kernel, which is the version of the baselines.
 pub(super) fn kernel() -> String {
     let uname = rustix::system::uname();
     format!("Linux {}", uname.release().to_string_lossy())

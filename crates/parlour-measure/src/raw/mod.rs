@@ -1,4 +1,4 @@
-//! The baselines: the bare system calls, as one would write them by hand.
+//! The baselines: bare system calls, written by hand.
 
 mod epoll;
 mod fifo;
@@ -11,7 +11,7 @@ use crate::contender::Contender;
 
 pub use stream::raw_stream_client;
 
-/// All baselines.
+/// Returns all baselines.
 pub(crate) fn contenders() -> Vec<Box<dyn Contender>> {
     vec![Box::new(stream::RawStream), Box::new(packet::RawPacket), Box::new(fifo::RawFifo), Box::new(epoll::RawEpoll)]
 }

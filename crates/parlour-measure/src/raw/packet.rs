@@ -1,4 +1,4 @@
-//! A `SOCK_SEQPACKET` socket, blocking.
+//! The baseline for packets: a blocking `SOCK_SEQPACKET` socket.
 
 use std::io::IoSlice;
 use std::os::fd::OwnedFd;
@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
 
-/// A longer message is sent in pieces of this length, which is what the send buffer of 2 MiB has room for twice.
+/// The length of the pieces in which a longer message is sent. The send buffer of 2 MiB holds two of them.
 const PIECE_LEN: usize = 1 << 20;
 
 /// One sendmsg(2) and one recv(2) per message.
@@ -46,7 +46,7 @@ impl Contender for RawPacket {
         loop {
             let client = Packets::new(accept_with(&listener, SocketFlags::CLOEXEC)?, work)?;
             let mut received = 0;
-            // That a client goes in the middle is no fault of the server's.
+            // A client that disconnects at any point is not an error of the server.
             while client.receive(work.size(), &mut message).unwrap_or(false) {
                 received += 1;
                 match work {
@@ -77,18 +77,18 @@ impl Client for RawPacketClient {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        ensure!(self.packets.receive(self.answer_len, reply)?, "the server has gone");
+        ensure!(self.packets.receive(self.answer_len, reply)?, "the server disconnected");
         Ok(())
     }
 }
 
-/// One end.
+/// One end of a connection.
 struct Packets(OwnedFd);
 
 impl Packets {
     fn new(socket: OwnedFd, work: Work) -> Result<Self> {
         if work.size() >= 64 * 1024 {
-            // The kernel doubles it. Beyond net.core.wmem_max only root may go.
+            // The kernel doubles the value. Only root may exceed net.core.wmem_max.
             sockopt::set_socket_send_buffer_size_force(&socket, PIECE_LEN)
                 .or_else(|_| sockopt::set_socket_send_buffer_size(&socket, PIECE_LEN))?;
         }
@@ -98,12 +98,12 @@ impl Packets {
     fn send(&self, message: &[u8]) -> Result<()> {
         for piece in message.chunks(PIECE_LEN) {
             let sent = send_parts(&self.0, &[IoSlice::new(piece)])?;
-            ensure!(sent == piece.len(), "a packet was cut");
+            ensure!(sent == piece.len(), "a packet was sent in part");
         }
         Ok(())
     }
 
-    /// Receives a message of this length; `false` at the end.
+    /// Receives a message of length `len`. Returns false at end of file.
     fn receive(&self, len: usize, message: &mut Vec<u8>) -> Result<bool> {
         message.resize(len, 0);
         let mut have = 0;

@@ -1,4 +1,4 @@
-//! A `SOCK_STREAM` socket, blocking: the baseline of baselines.
+//! The main baseline: a blocking `SOCK_STREAM` socket.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +16,7 @@ use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
 
-/// One sendmsg(2) per message, reads through a buffer of 64 KiB, long messages read to where they belong.
+/// One sendmsg(2) per message. Reads go through a buffer of 64 KiB, and long messages are read directly into place.
 #[derive(Debug)]
 pub(crate) struct RawStream;
 
@@ -45,7 +45,7 @@ impl Contender for RawStream {
             let client = accept_with(&listener, SocketFlags::CLOEXEC)?;
             let mut reader = Reader::new(work.size());
             let mut received = 0;
-            // That a client goes in the middle is no fault of the server's.
+            // A client that disconnects at any point is not an error of the server.
             while reader.receive(&client, &mut message).unwrap_or(false) {
                 received += 1;
                 match work {
@@ -62,17 +62,17 @@ impl Contender for RawStream {
     }
 }
 
-/// Connects a client to any server whose wire is that of `raw-stream`. Servers that share this client differ in nothing
-/// but themselves.
+/// Connects a client to any server with the wire format of `raw-stream`. Measurements of servers that share this client
+/// differ only by the server.
 ///
 /// # Errors
 ///
-/// Nobody listens there.
+/// Returns an error if no server listens at `path`.
 pub fn raw_stream_client(path: &Path, work: Work) -> Result<Box<dyn Client>> {
     Ok(Box::new(RawStreamClient::connect(path, work)?))
 }
 
-/// A client of anything that has this framing.
+/// A client of any server with this framing.
 #[derive(Debug)]
 pub(crate) struct RawStreamClient {
     socket: OwnedFd,
@@ -94,7 +94,7 @@ impl Client for RawStreamClient {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        anyhow::ensure!(self.reader.receive(&self.socket, reply)?, "the server has gone");
+        anyhow::ensure!(self.reader.receive(&self.socket, reply)?, "the server disconnected");
         Ok(())
     }
 }
@@ -107,7 +107,7 @@ pub(crate) fn send_parts(socket: impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io
     sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
 }
 
-/// A socket that listens at this path.
+/// Creates a socket that listens at `path`.
 pub(crate) fn listener(kind: SocketType, path: &Path) -> Result<OwnedFd> {
     let listener = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
     bind(&listener, &SocketAddrUnix::new(path)?)?;

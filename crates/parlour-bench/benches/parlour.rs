@@ -1,4 +1,4 @@
-//! `cargo bench -p parlour-bench`: parlour against the bare system calls.
+//! The bench target of `cargo bench -p parlour-bench`: parlour against the bare system calls.
 
 use std::process::ExitCode;
 

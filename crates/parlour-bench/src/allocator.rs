@@ -1,11 +1,11 @@
-//! The system's allocator, with a count of what is taken from it.
+//! The system's allocator with counters.
 #![allow(unsafe_code, reason = "an allocator is unsafe")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// For [`parlour_measure::allocator`].
+/// The counters of this allocator, for [`parlour_measure::allocator`].
 pub(crate) const COUNTS: parlour_measure::Allocator = parlour_measure::Allocator { count, bytes, leave_out };
 
 struct Counting;
@@ -20,20 +20,20 @@ thread_local! {
     static LEFT_OUT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// What the allocator keeps in front of each piece (glibc, malloc(3)).
+/// The overhead of the allocator in front of each block, in bytes (glibc, malloc(3)).
 const OVERHEAD: usize = size_of::<usize>();
 
-/// How often memory was taken, or moved, so far.
+/// Returns the number of allocations and reallocations so far.
 pub fn count() -> u64 {
     COUNT.load(Ordering::Relaxed)
 }
 
-/// Bytes that are allocated now, as the allocator rounds them, with its own overhead.
+/// Returns the number of bytes that are allocated now, as rounded by the allocator and with its overhead.
 pub fn bytes() -> u64 {
     BYTES.load(Ordering::Relaxed)
 }
 
-/// Does not count what this thread takes from now on. What it frees is counted all the same.
+/// Excludes further allocations of the calling thread from `count`. `bytes` still covers all threads.
 fn leave_out() {
     LEFT_OUT.set(true);
 }
@@ -41,7 +41,7 @@ fn leave_out() {
 fn taken(memory: *mut u8) -> *mut u8 {
     if !memory.is_null() {
         BYTES.fetch_add(size(memory), Ordering::Relaxed);
-        // A thread that is ending has no such value any more, and counts.
+        // In a thread that is ending the thread-local value is gone, and the allocation counts.
         if !LEFT_OUT.try_with(Cell::get).unwrap_or(false) {
             COUNT.fetch_add(1, Ordering::Relaxed);
         }
@@ -50,12 +50,12 @@ fn taken(memory: *mut u8) -> *mut u8 {
 }
 
 fn size(memory: *mut u8) -> u64 {
-    // SAFETY: the callers have it from the system's allocator, and it is not freed yet.
+    // SAFETY: the callers pass memory that the system's allocator returned and that is not freed yet.
     let usable = unsafe { libc::malloc_usable_size(memory.cast()) };
     (usable + OVERHEAD) as u64
 }
 
-// SAFETY: every call goes to the system's allocator as it comes, which is malloc(3) here; the counters are atomics.
+// SAFETY: every call is passed unchanged to the system's allocator, which is malloc(3) here. The counters are atomics.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.

@@ -1,117 +1,117 @@
-//! What can be typed.
+//! The command line.
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use parlour_measure::{Placement, Size};
 
-/// The argument that makes a process of this program play the role that follows.
+/// The argument that makes this program run the role that follows, as a child process of a measurement.
 pub(crate) const ROLE: &str = "--role";
 
-/// Measures how fast messages go, between two processes, against the bare system calls.
+/// Measure the speed of messages between two processes, against the bare system calls
 ///
-/// Every contender has a turn in every cell (a kind of work, a size, a placement) of every round, in random order.
+/// Every contender has one turn in every cell (a kind of work, a size, a placement) of every round, in random order.
 /// Ratios are taken within a round.
 #[derive(Debug, Parser)]
 #[command(name = "parlour-bench", disable_help_subcommand = true, args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
-    /// Less of everything, and neither calls nor idle: under a minute
+    /// Measure less of everything, and neither calls nor idle: under a minute
     #[arg(long)]
     pub(crate) quick: bool,
-    /// What to measure. By default all of it
+    /// Kinds of measurement [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
     pub(crate) only: Vec<Kind>,
-    /// Lengths of messages: 64, 4KiB, 64KiB, 1MiB, 16MiB or any other
+    /// Lengths of messages: any number of bytes, KiB or MiB [default: 64,4KiB,64KiB,1MiB,16MiB; 64,64KiB if --quick]
     #[arg(long, value_delimiter = ',', value_name = "SIZE")]
     pub(crate) size: Vec<Size>,
-    /// On which processors the two ends run: unpinned, one-core, two-cores
+    /// Processors of the two ends: unpinned, one-core, two-cores [default: all]
     #[arg(long, value_delimiter = ',', value_name = "PLACEMENT", value_parser = placement)]
     pub(crate) placement: Vec<Placement>,
-    /// Which contenders, by their names or by the beginnings of them
+    /// Contenders, by their names or by the beginnings of names up to a hyphen [default: all]
     #[arg(long, value_delimiter = ',', value_name = "NAME")]
     pub(crate) contender: Vec<String>,
-    /// Only cells in whose names (roundtrip/64/two-cores/parlour-unix) this occurs
+    /// Measure only cells whose names (roundtrip/64/two-cores/parlour-unix) contain this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
-    /// To what the ratios in the tables are
+    /// Contender to which the ratios in the tables refer
     #[arg(long, value_name = "NAME", default_value = "raw-stream")]
     pub(crate) baseline: String,
-    /// How many rounds. By default 9, and 3 if quick
+    /// Number of rounds [default: 9; 3 if --quick]
     #[arg(long, value_name = "COUNT")]
     pub(crate) rounds: Option<u32>,
-    /// How long a turn takes, in milliseconds, after its warm-up. By default 100, and 20 if quick
+    /// Length of a turn without its warm-up, in milliseconds [default: 100; 20 if --quick]
     #[arg(long, value_name = "MS")]
     pub(crate) turn_ms: Option<u64>,
-    /// Repeats the order of an earlier run, which has printed it
+    /// Repeat the order of an earlier run, which printed its seed
     #[arg(long)]
     pub(crate) seed: Option<u64>,
-    /// Writes the results to this file, for `report`
+    /// Write the results to this file, for `report`
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Lists the contenders, and what each is
+    /// List the contenders with their versions and configurations
     #[arg(long)]
     pub(crate) list: bool,
-    /// What cargo says.
+    /// Passed by `cargo bench`.
     #[arg(long, hide = true, global = true)]
     pub(crate) bench: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// What else than to measure.
+/// Commands other than a measurement.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Report(Report),
     Guard(Guard),
 }
 
-/// Makes a report of saved results
+/// Make a report of saved results
 ///
-/// Where several runs have a figure, the first of them counts.
+/// If several runs have a figure, the targets use the figure of the first of these runs.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Report {
-    /// What --json has written
+    /// Files that --json wrote
     #[arg(required = true, value_name = "FILE")]
     pub(crate) results: Vec<PathBuf>,
-    /// Writes one HTML file that needs no other
+    /// Write one self-contained HTML file
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
-    /// Writes Markdown, with its charts in a directory beside it
+    /// Write Markdown, with its charts in a directory beside it
     #[arg(long, value_name = "FILE")]
     pub(crate) markdown: Option<PathBuf>,
 }
 
-/// Counts what fixed scenarios cost, and fails if it is more than was accepted
+/// Count the costs of fixed scenarios, and fail if they exceed the accepted costs
 ///
-/// Allocations, system calls (by strace) and instructions (by valgrind), which are the same in each run, and no times.
-/// What cannot be counted here is said and left out.
+/// Counts allocations, system calls (with strace) and instructions (with valgrind), which are the same in each run.
+/// Measures no times. Prints which of these cannot be counted on this machine, and leaves them out.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Guard {
-    /// Takes what is counted as what may be from now on
+    /// Accept the counted costs as the new limits
     #[arg(long)]
     pub(crate) accept: bool,
-    /// Only scenarios in whose names this occurs
+    /// Run only scenarios whose names contain this text
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
-    /// The accepted figures, instead of those of the crate
+    /// File of the accepted figures, instead of the one in the crate
     #[arg(long, value_name = "FILE")]
     pub(crate) figures: Option<PathBuf>,
 }
 
-/// What can be measured.
+/// The kinds of measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
-    /// A message there and back
+    /// Round trips of one message
     Roundtrip,
     /// Messages one way
     Stream,
     /// Connect, verify, one round trip, close
     Connect,
-    /// A thousand clients in ping-pong, served by one thread
+    /// Round trips of a thousand clients, served by one thread
     Crowd,
     /// Memory of the server for each of ten thousand idle connections
     Memory,
-    /// Processor time of a connection on which nothing is sent
+    /// Processor time of an idle connection
     Idle,
     /// System calls for each message
     Calls,
@@ -127,13 +127,13 @@ impl Args {
     }
 
     pub(crate) fn wants(&self, kind: Kind) -> bool {
-        // Counting system calls and sleeping beside idle connections take their time, whatever the machine.
+        // Counting system calls and waiting beside idle connections take long on any machine.
         let takes_time = matches!(kind, Kind::Calls | Kind::Idle);
         if self.only.is_empty() { !(self.quick && takes_time) } else { self.only.contains(&kind) }
     }
 
     pub(crate) fn wants_contender(&self, name: &str) -> bool {
-        // The whole name of one may be the beginning of another's.
+        // The whole name of a contender may be the beginning of another name.
         let exact = self.contender.iter().any(|wanted| wanted == name);
         let begins = |wanted: &String| name.strip_prefix(wanted.as_str()).is_some_and(|rest| rest.starts_with('-'));
         self.contender.is_empty() || exact || self.contender.iter().any(begins)
@@ -142,7 +142,7 @@ impl Args {
 
 fn placement(text: &str) -> Result<Placement, String> {
     let found = Placement::ALL.into_iter().find(|placement| placement.name() == text);
-    found.ok_or_else(|| "it is one of unpinned, one-core, two-cores".to_owned())
+    found.ok_or_else(|| "expected unpinned, one-core or two-cores".to_owned())
 }
 
 #[cfg(test)]
@@ -161,13 +161,13 @@ mod tests {
     }
 
     #[test]
-    fn quick_is_less_and_what_is_said_counts() {
+    fn quick_reduces_the_defaults_and_explicit_values_override_them() {
         assert!(parse("--quick").rounds() < parse("").rounds() && parse("--quick").turn_ms() < parse("").turn_ms());
         assert_eq!((parse("--quick --rounds 7").rounds(), parse("--turn-ms 5").turn_ms()), (7, 5));
     }
 
     #[test]
-    fn contenders_are_named_whole_or_by_their_family() {
+    fn contenders_are_selected_by_their_name_or_its_beginning_up_to_a_hyphen() {
         let args = parse("--contender parlour-unix,raw");
         let wanted = |name| args.wants_contender(name);
         assert!(wanted("parlour-unix") && wanted("parlour-unix-send") && wanted("raw-fifo"));

@@ -1,4 +1,4 @@
-//! A whole benchmark program around any contenders: [`main`]. How it measures is said in [`parlour_measure`].
+//! A complete benchmark program for any contenders: [`main`]. [`parlour_measure`] describes the method of measurement.
 //!
 //! ```no_run
 //! use std::process::ExitCode;
@@ -31,14 +31,14 @@ pub use parlour_measure::{
 
 use args::{Args, Command, ROLE};
 
-/// Those that need nothing but the system and parlour: bare system calls, parlour over each transport, the hub, the API
-/// for tokio.
+/// Returns the contenders that need nothing but the system and parlour: bare system calls, parlour over each transport,
+/// the hub, the API for tokio.
 #[must_use]
 pub fn contenders() -> Vec<Box<dyn Contender>> {
     parlour_measure::contenders().into_iter().chain(tokio_api::contenders()).collect()
 }
 
-/// Measures these contenders as the command line says, or is one of the processes that do.
+/// Runs the command line with these contenders. In a child process of a measurement, runs the role of that process.
 #[must_use]
 pub fn main(contenders: Vec<Box<dyn Contender>>) -> ExitCode {
     parlour_measure::allocator(allocator::COUNTS);

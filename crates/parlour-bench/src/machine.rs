@@ -1,22 +1,22 @@
-//! What it was measured on.
+//! A description of the machine.
 
 use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-/// This machine, as results and reports show it.
+/// The description of a machine in results and reports.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) processor: String,
     pub(crate) processors: usize,
     pub(crate) memory_mib: u64,
     pub(crate) kernel: String,
-    /// The load averages of /proc/loadavg when it began.
+    /// The load averages of /proc/loadavg at the start of the run.
     pub(crate) load: String,
 }
 
 impl Machine {
-    /// What cannot be found out is empty.
+    /// Describes this machine. A text that cannot be determined is empty, a number is 0.
     pub(crate) fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpuinfo.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
@@ -34,7 +34,7 @@ impl Machine {
     }
 }
 
-/// The load averages of the last 1, 5 and 15 minutes.
+/// Returns the load averages of the last 1, 5 and 15 minutes.
 pub(crate) fn load() -> String {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")

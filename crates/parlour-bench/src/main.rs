@@ -1,4 +1,4 @@
-//! The benchmark, as a program: parlour against the bare system calls.
+//! The benchmark program: parlour against the bare system calls.
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! Which contenders do what.
+//! The plan of a run: the cells and the contenders in each.
 
 use parlour_measure::{Contender, Placement, Size, Work};
 
 use crate::args::{Args, Kind};
 
-/// One kind of work of one size with one placement, and who is in it.
+/// One kind of work with one size and one placement, and the contenders that take part.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cell {
     pub(crate) work: Work,
@@ -15,13 +15,13 @@ pub(crate) struct Cell {
 const SIZES: [usize; 5] = [64, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
 const QUICK_SIZES: [usize; 2] = [64, 64 << 10];
 
-/// Clients in ping-pong with one thread.
+/// The number of clients of a crowd.
 pub(crate) const CROWD: usize = 1_000;
 
-/// Idle connections.
+/// The number of idle connections of a memory measurement.
 pub(crate) const IDLE: usize = 10_000;
 
-/// The cells that the arguments ask for, without those that nobody is in.
+/// Returns the cells that the arguments select, without cells that have no contender.
 pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell> {
     let default: &[usize] = if args.quick { &QUICK_SIZES } else { &SIZES };
     let sizes: Vec<usize> =
@@ -55,18 +55,18 @@ pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell>
     cells.map(cell).filter(|cell: &Cell| !cell.contenders.is_empty()).collect()
 }
 
-/// What is not measured in rounds, because it does not depend on time.
+/// A measurement that is not repeated in rounds because it does not depend on time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Count {
     /// Memory of a server with this many idle connections.
     Memory(usize),
     /// Processor time of an idle connection.
     Idle,
-    /// System calls for each operation of this work: those that so many more samples take.
+    /// System calls for each operation of this work, from the calls that this many additional samples take.
     Calls(Work, u64),
 }
 
-/// What of that the arguments ask for, with whom.
+/// Returns the counts that the arguments select, each with a contender.
 pub(crate) fn counts(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<(Count, String)> {
     let mut counts = Vec::new();
     if args.wants(Kind::Calls) {
@@ -115,12 +115,12 @@ fn idle_connections(args: &Args) -> usize {
     if args.quick { IDLE / 10 } else { IDLE }
 }
 
-/// What a contender in a cell is called: `roundtrip/64/two-cores/raw-stream`.
+/// Returns the name of a contender in a cell: `roundtrip/64/two-cores/raw-stream`.
 pub(crate) fn label(work: Work, placement: Placement, contender: &str) -> String {
     format!("{work}/{placement}/{contender}")
 }
 
-/// What a kind of work is called in tables.
+/// Returns the name of a kind of work in tables.
 pub(crate) fn title(work: Work) -> String {
     let size = size(Size(work.size()));
     match work {
@@ -131,7 +131,7 @@ pub(crate) fn title(work: Work) -> String {
     }
 }
 
-/// A length with its unit, for people to read: `64 B`, `4 KiB`.
+/// Returns a length with its unit, as shown in tables: `64 B`, `4 KiB`.
 pub(crate) fn size(size: Size) -> String {
     let text = size.to_string();
     match text.find(|c: char| !c.is_ascii_digit()) {
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_has_those_in_it_that_can_do_the_work() {
+    fn a_cell_has_the_contenders_that_support_its_work() {
         let crowd = plan("--only crowd --placement two-cores");
         assert_eq!(crowd.len(), 1);
         assert_eq!(crowd[0].contenders, ["raw-epoll", "parlour-hub"]);
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_leaves_what_has_it_in_its_name() {
+    fn a_filter_keeps_the_cells_whose_names_contain_it() {
         let cells = plan("--filter roundtrip/64/two-cores/parlour-unix");
         assert_eq!((cells.len(), &cells[0].contenders[..]), (1, &["parlour-unix".to_owned()][..]));
         assert!(plan("--filter nothing-like-it").is_empty());

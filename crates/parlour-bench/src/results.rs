@@ -1,22 +1,22 @@
-//! What a run has found, as it is saved.
+//! The results of a run, as they are saved.
 
 use parlour_measure::{Calls, Contender, Idle, Measured, Placement, Summary, Work};
 use serde::{Deserialize, Serialize};
 
 use crate::machine::Machine;
 
-/// All of one run.
+/// All results of one run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Results {
     pub(crate) machine: Machine,
-    /// When it began, in UTC.
+    /// The start of the run, in UTC.
     pub(crate) date: String,
-    /// The load averages when it ended.
+    /// The load averages at the end of the run.
     pub(crate) load_after: String,
     pub(crate) seed: u64,
     pub(crate) rounds: u32,
     pub(crate) turn_ms: u64,
-    /// What one look at the clock costs.
+    /// The time that one reading of the clock takes.
     pub(crate) clock_ns: f64,
     pub(crate) contenders: Vec<About>,
     pub(crate) rows: Vec<Row>,
@@ -26,7 +26,7 @@ pub(crate) struct Results {
     pub(crate) skipped: Vec<Skipped>,
 }
 
-/// Who a contender is.
+/// A description of a contender.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct About {
     pub(crate) name: String,
@@ -34,7 +34,7 @@ pub(crate) struct About {
     pub(crate) advice: String,
 }
 
-/// One contender in one cell.
+/// The results of one contender in one cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Row {
     pub(crate) work: Work,
@@ -44,15 +44,15 @@ pub(crate) struct Row {
     pub(crate) turns: Vec<TurnRow>,
 }
 
-/// One turn: figures for each operation.
+/// The results of one turn, for each operation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct TurnRow {
     pub(crate) round: u32,
     pub(crate) median_ns: f64,
     pub(crate) mean_ns: f64,
-    /// Of both processes.
+    /// The processor time of both processes.
     pub(crate) cpu_ns: f64,
-    /// Of both processes, if they are counted.
+    /// The allocations of both processes, if the program counts them.
     pub(crate) allocations: Option<f64>,
 }
 
@@ -87,7 +87,7 @@ pub(crate) struct MemoryRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct IdleRow {
     pub(crate) contender: String,
-    /// Of one processor.
+    /// The share of one processor.
     pub(crate) share: f64,
 }
 
@@ -99,7 +99,7 @@ pub(crate) struct CallsRow {
     pub(crate) calls: Calls,
 }
 
-/// What could not be measured.
+/// A measurement that could not be made, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Skipped {
     pub(crate) what: String,
@@ -113,31 +113,31 @@ impl Skipped {
 }
 
 impl Results {
-    /// A contender's row in the cell.
+    /// Returns the row of a contender in a cell.
     pub(crate) fn row(&self, work: Work, placement: Placement, contender: &str) -> Option<&Row> {
         self.rows.iter().find(|row| row.work == work && row.placement == placement && row.contender == contender)
     }
 }
 
 impl Row {
-    /// A figure of each turn, with its round.
+    /// Returns a figure of each turn, with the round of the turn.
     pub(crate) fn each(&self, figure: impl Fn(&TurnRow) -> f64) -> Vec<(u32, f64)> {
         self.turns.iter().map(|turn| (turn.round, figure(turn))).collect()
     }
 
-    /// The ratio to another row in the same rounds.
+    /// Returns the median ratio to another row within rounds.
     pub(crate) fn ratio(&self, baseline: &Row, figure: impl Fn(&TurnRow) -> f64) -> f64 {
         parlour_measure::ratio(&self.each(&figure), &baseline.each(&figure))
     }
 
-    /// The median over the turns.
+    /// Returns the median of a figure over the turns.
     pub(crate) fn median(&self, figure: impl Fn(&TurnRow) -> f64) -> f64 {
         let values: Vec<f64> = self.turns.iter().map(figure).collect();
         parlour_measure::median(&values)
     }
 }
 
-/// A small run that was never made, for tests.
+/// Returns invented results of a small run, for tests.
 #[cfg(test)]
 pub(crate) fn sample() -> Results {
     let row = |contender: &str, work: Work, us: f64| {
@@ -183,7 +183,7 @@ pub(crate) fn sample() -> Results {
             calls: Calls([("sendmsg".to_owned(), 2.0), ("sched_yield".to_owned(), 3.5)].into()),
         }],
         skipped: vec![
-            Skipped::new("roundtrip/64/two-cores", "this machine has not enough processors"),
+            Skipped::new("roundtrip/64/two-cores", "this machine has too few processors"),
             Skipped::new("calls", "no strace"),
         ],
     }

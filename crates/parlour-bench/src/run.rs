@@ -1,4 +1,4 @@
-//! A run: rounds of turns.
+//! A run of the benchmark: rounds of turns.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,14 +20,14 @@ use crate::plan::{self, Cell, Count, label};
 use crate::results::{About, CallsRow, IdleRow, MemoryRow, Results, Row, Skipped, TurnRow};
 use crate::table;
 
-/// Measures what the arguments ask for, prints it, and saves it if they say so.
+/// Measures what the arguments select, prints the results, and saves them if `--json` is given.
 pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<()> {
     let results = Run::new(args, contenders)?.measure()?;
     table::print(&results, &args.baseline);
     if let Some(path) = &args.json {
         let text = serde_json::to_string(&results)?;
         fs::write(path, text).with_context(|| format!("writing {}", path.display()))?;
-        eprintln!("written to {}", path.display());
+        eprintln!("wrote {}", path.display());
     }
     Ok(())
 }
@@ -38,7 +38,7 @@ pub(crate) fn list(contenders: &[Box<dyn Contender>]) {
     }
 }
 
-/// Where everything is slow a quick run has fewer rounds.
+/// The time after which a quick run begins no further round, so that it ends soon on a slow machine, too.
 const QUICK_LAST_ROUND_BEGINS: Duration = Duration::from_secs(30);
 
 struct Run<'a> {
@@ -56,7 +56,8 @@ type Turns = HashMap<(Work, Placement, String), Vec<(u32, Measured)>>;
 
 impl<'a> Run<'a> {
     fn new(args: &'a Args, contenders: &'a [Box<dyn Contender>]) -> Result<Self> {
-        // So that what is made for a turn is removed whatever comes. The turn itself ends with its processes.
+        // A signal only sets a flag, so the directory of a turn is removed before this process ends. The processes of
+        // the turn end with it.
         let stop = Arc::new(AtomicBool::new(false));
         for signal in [SIGINT, SIGTERM] {
             signal_hook::flag::register(signal, Arc::clone(&stop)).context("catching signals")?;
@@ -67,11 +68,11 @@ impl<'a> Run<'a> {
         let counts = plan::counts(args, contenders);
         ensure!(
             !cells.is_empty() || !counts.is_empty(),
-            "there is nothing to measure: --list shows the contenders, --help what else can be chosen"
+            "nothing to measure: choose contenders from --list and other values from --help"
         );
         let turns = cells.iter().map(|cell| cell.contenders.len()).sum::<usize>() * args.rounds() as usize;
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
-        let why = "this machine has not enough processors";
+        let why = "this machine has too few processors";
         let skipped = unplaced.iter().map(|cell| Skipped::new(format!("{}/{}", cell.work, cell.placement), why));
         let results = Results {
             machine: Machine::this(),
@@ -114,7 +115,7 @@ impl<'a> Run<'a> {
         let begin = Instant::now();
         for round in 1..=self.args.rounds() {
             if self.args.quick && round > 1 && begin.elapsed() > QUICK_LAST_ROUND_BEGINS {
-                let why = "this machine is busy or slow, and --quick is to take less than a minute";
+                let why = "this machine is busy or slow, and --quick has a limit of one minute";
                 self.results.skipped.push(Skipped::new(format!("rounds from {round} on"), why));
                 break;
             }
@@ -127,7 +128,7 @@ impl<'a> Run<'a> {
                     let turn = Turn { work, amount: Amount::Ms(self.args.turn_ms()) };
                     let label = label(work, placement, &contender);
                     let measured = self.step(&label, |runner| runner.turn(&contender, turn, placement))?;
-                    // Who has failed need not try again.
+                    // A contender that failed in a cell takes no further turn in it.
                     if let Some(measured) = measured {
                         turns.entry((work, placement, contender.clone())).or_default().push((round, measured));
                         cell.contenders.push(contender);
@@ -138,7 +139,7 @@ impl<'a> Run<'a> {
         Ok(turns)
     }
 
-    /// What does not depend on time.
+    /// Makes the measurements that do not depend on time.
     fn count(&mut self) -> Result<()> {
         if let Some(why) = why_calls_cannot_be_counted() {
             let all = self.counts.len();
@@ -170,8 +171,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Does one thing, and notes why it cannot be done. The bar is drawn before and after: in between this process
-    /// sleeps.
+    /// Runs one measurement. If it fails, records the reason and returns `None`. The progress bar is drawn before and
+    /// after the measurement; during the measurement this process sleeps.
     fn step<T>(&mut self, label: &str, act: impl FnOnce(&Runner<'a>) -> Result<T>) -> Result<Option<T>> {
         self.progress.set_message(label.to_owned());
         let outcome = act(&self.runner);
@@ -202,7 +203,7 @@ fn row(cell: &Cell, contender: &str, turns: &[(u32, Measured)]) -> Row {
 
 fn progress(steps: usize) -> ProgressBar {
     let bar = ProgressBar::new(steps as u64);
-    // The template is ours, and right; without it the bar looks otherwise.
+    // The template is a valid constant. Should it be rejected, the bar keeps its default style.
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} {eta} left  {wide_msg}") {
         bar.set_style(style);
     }

@@ -1,4 +1,4 @@
-//! The results as tables in the terminal.
+//! Output of the results as tables in the terminal.
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 use parlour_measure::{Placement, Work};
@@ -6,7 +6,7 @@ use parlour_measure::{Placement, Work};
 use crate::plan;
 use crate::results::{CallsRow, Results, Row};
 
-/// Prints all of it, with ratios to the baseline where it took part.
+/// Prints all results, with ratios to the baseline in the cells in which the baseline took part.
 pub(crate) fn print(results: &Results, baseline: &str) {
     let Results { machine, date, seed, rounds, turn_ms, clock_ns, .. } = results;
     println!("{}, {} processors, {}, {date}", machine.processor, machine.processors, machine.kernel);
@@ -15,7 +15,7 @@ pub(crate) fn print(results: &Results, baseline: &str) {
         machine.load, results.load_after
     );
     println!(
-        "one look at the clock costs {clock_ns:.0} ns; ratios are medians of those within rounds, to {baseline}\n"
+        "one reading of the clock takes {clock_ns:.0} ns; ratios are medians of ratios to {baseline} within rounds\n"
     );
     let mut cells: Vec<(Work, Placement)> = results.rows.iter().map(|row| (row.work, row.placement)).collect();
     cells.dedup();
@@ -27,10 +27,10 @@ pub(crate) fn print(results: &Results, baseline: &str) {
         println!("memory of the server for each idle connection\n{}\n", memory(results));
     }
     if !results.idle.is_empty() {
-        println!("processor time of an idle connection, of one processor\n{}\n", idle(results));
+        println!("processor time of an idle connection, as a share of one processor\n{}\n", idle(results));
     }
     if !results.calls.is_empty() {
-        println!("system calls of both processes for one operation, counted by strace, which slows what it counts");
+        println!("system calls of both processes for one operation, counted by strace, which slows the calls down");
         println!("{}\n", calls(results));
     }
     for skipped in &results.skipped {
@@ -87,7 +87,7 @@ fn idle(results: &Results) -> Table {
 }
 
 fn calls(results: &Results) -> Table {
-    let mut table = table(&["operation", "contender", "calls", "spin_limit", "which"]);
+    let mut table = table(&["operation", "contender", "calls", "yields", "names of the calls"]);
     table.set_content_arrangement(ContentArrangement::Dynamic).set_width(150);
     for CallsRow { work, contender, calls } in &results.calls {
         let mut each: Vec<(&String, &f64)> = calls.0.iter().filter(|(name, _)| *name != "sched_yield").collect();
@@ -110,7 +110,7 @@ fn table(header: &[&str]) -> Table {
     table
 }
 
-/// Figures stand at the right, under each other.
+/// Aligns all columns but the first to the right.
 fn right(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);

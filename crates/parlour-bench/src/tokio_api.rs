@@ -1,4 +1,4 @@
-//! parlour's API for tokio: a task for each client.
+//! Contenders for parlour's API for tokio: a task for each client.
 
 use std::path::Path;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use parlour::{ConnectOptions, ServerOptions, Transport};
 use parlour_measure::{Client, Contender, DONE, Ready, Work, ours, raw_stream_client};
 use tokio::runtime::{Builder, Runtime};
 
-/// On a runtime of one thread, and on one of a thread for each processor.
+/// Returns the contenders: on a runtime with one thread, and on one with a thread for each processor.
 pub(crate) fn contenders() -> Vec<Box<dyn Contender>> {
     vec![Box::new(Tokio { many: false }), Box::new(Tokio { many: true })]
 }
 
-/// Over `unix`.
+/// The API for tokio over `unix`. `many` selects the runtime with a thread for each processor.
 struct Tokio {
     many: bool,
 }
@@ -44,7 +44,7 @@ impl Contender for Tokio {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // Whoever serves a crowd does so in one thread.
+        // The work `crowd` is defined as one thread that serves all clients.
         !(self.many && matches!(work, Work::Crowd { .. }))
     }
 
@@ -55,11 +55,11 @@ impl Contender for Tokio {
             let server = options.bind_tokio(ours::address(Transport::Unix, place))?;
             ready.tell();
             if let Work::Crowd { .. } = work {
-                // Its memory is measured, too: `recv` lends a buffer for the time that a message takes. A block that
-                // uses what it captures, and no function: that would keep room for its argument as well.
+                // The memory of idle connections is measured with this task. `recv` lends a buffer only while it reads
+                // a message. The task is an async block: an async function would also store its argument.
                 let echo = |mut client: Connection| async move {
                     while let Ok(Some(message)) = client.recv().await {
-                        // That a client has gone is seen by receiving from it.
+                        // A client that disconnects is not an error of the server.
                         if client.send(&message).await.is_err() {
                             break;
                         }
@@ -68,7 +68,7 @@ impl Contender for Tokio {
                 server.serve(echo, std::future::pending(), Duration::ZERO).await?;
             } else {
                 let converse = |mut client: Connection| async move {
-                    // That a client goes in the middle is no fault of the server's.
+                    // A client that disconnects at any point is not an error of the server.
                     let _ = converse(&mut client, work).await;
                 };
                 server.serve(converse, std::future::pending(), Duration::ZERO).await?;

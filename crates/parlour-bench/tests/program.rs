@@ -1,5 +1,5 @@
-//! What the program `parlour-bench` does, as short as it can be.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+//! Tests of the program `parlour-bench`, with the shortest possible measurements.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests report failures by panicking")]
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ fn bench(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_parlour-bench")).args(arguments).output().unwrap()
 }
 
-/// What it printed; it must succeed.
+/// Runs the program, which must succeed, and returns its stdout.
 fn said(arguments: &[&str]) -> String {
     let output = bench(arguments);
     let told = String::from_utf8_lossy(&output.stderr);
@@ -17,7 +17,7 @@ fn said(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Why it failed.
+/// Runs the program, which must fail, and returns its stderr.
 fn complaint(arguments: &[&str]) -> String {
     let output = bench(arguments);
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -49,7 +49,7 @@ fn one_cell_is_measured_saved_and_reported() {
 }
 
 #[test]
-fn every_contender_can_do_what_it_says() {
+fn every_contender_completes_the_work_that_it_supports() {
     let works = ["--only", "roundtrip,stream,connect,crowd", "--size", "64,256KiB", "--rounds", "1"];
     let table = said(&[&works[..], &["--turn-ms", "1", "--placement", "unpinned"]].concat());
     assert!(!table.contains("not measured"), "{table}");
@@ -60,7 +60,7 @@ fn every_contender_can_do_what_it_says() {
 }
 
 #[test]
-fn memory_idle_time_and_system_calls_are_counted_or_why_not_is_said() {
+fn memory_idle_time_and_system_calls_are_counted_or_the_reason_is_printed() {
     let table =
         said(&["--quick", "--only", "memory,idle,calls", "--contender", "parlour-unix,parlour-hub", "--filter", "r"]);
     assert!(table.contains("memory of the server") && table.contains("processor time of an idle"), "{table}");
@@ -68,13 +68,13 @@ fn memory_idle_time_and_system_calls_are_counted_or_why_not_is_said() {
 }
 
 #[test]
-fn what_nobody_can_measure_is_an_error() {
-    assert!(complaint(&["--contender", "no-such-thing"]).contains("there is nothing to measure"));
+fn an_unknown_contender_and_a_missing_file_are_errors() {
+    assert!(complaint(&["--contender", "no-such-thing"]).contains("nothing to measure"));
     assert!(complaint(&["report", "/no/such/file"]).contains("/no/such/file"));
 }
 
 #[test]
-fn the_guard_finds_what_costs_more_and_accepts_it_when_told_to() {
+fn the_guard_reports_higher_costs_and_accepts_them_on_request() {
     let directory = tempfile::tempdir().unwrap();
     let figures = path(directory.path(), "guard.json");
     let guard = |more: &[&'static str]| {
@@ -87,7 +87,7 @@ fn the_guard_finds_what_costs_more_and_accepts_it_when_told_to() {
 
     let known = fs::read_to_string(&figures).unwrap();
     let mut known: serde_json::Value = serde_json::from_str(&known).unwrap();
-    // As if what is there now were an allocation more than there was.
+    // The counted allocations now exceed the accepted ones by one.
     known["scenarios"]["echo-unix-64B"]["allocations"] = (-1.0).into();
     fs::write(&figures, known.to_string()).unwrap();
     let worse = guard(&[]);

@@ -1,9 +1,9 @@
-//! What the program `scale` does with ten thousand connections, with a thousand.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+//! Tests of the program `scale`, with a thousand connections instead of ten thousand.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests report failures by panicking")]
 
 use std::process::Command;
 
-/// Runs the program, which compares every answer, and gives its table.
+/// Runs the program, which compares every answer. Returns its table, or its stderr if it fails.
 fn scale(arguments: &[&str]) -> Result<String, String> {
     let output = Command::new(env!("CARGO_BIN_EXE_scale")).args(arguments).output().unwrap();
     let told = String::from_utf8(output.stderr).unwrap();
@@ -59,7 +59,7 @@ fn a_thousand_connections_over_shm_take_a_kibibyte_each_in_a_tokio_server() {
 }
 
 #[test]
-fn more_memory_than_is_allowed_is_found() {
+fn more_memory_than_memory_max_is_an_error() {
     let error = scale(&["-n", "10", "--transports", "unix", "--servers", "hub", "--memory-max", "1"]).unwrap_err();
     assert!(error.contains("an idle connection over unix takes"), "{error}");
 }

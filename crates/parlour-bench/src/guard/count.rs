@@ -1,4 +1,4 @@
-//! Counting what a scenario does: by strace, by callgrind, by itself.
+//! Counting the costs of a scenario: by strace, by callgrind, by the scenario's own process.
 
 use std::fs;
 use std::path::Path;
@@ -10,11 +10,11 @@ use parlour_measure::why_calls_cannot_be_counted;
 use super::figures::Figures;
 use super::scenario::{BEGIN, COUNTED, END, SCENARIO, STEPS, Scenario};
 
-/// What can be counted here.
+/// The tools for counting that work on this machine.
 pub(super) struct Tools {
     strace: bool,
     callgrind: bool,
-    /// What cannot, and why.
+    /// The counts that are not possible on this machine, with the reasons.
     pub(super) missing: Vec<String>,
 }
 
@@ -28,12 +28,12 @@ impl Tools {
         let mut missing = Vec::new();
         missing.extend(why_no_calls.as_ref().map(|why| format!("system calls are not counted: {why}")));
         if !callgrind {
-            missing.push("instructions are not counted, for want of valgrind that works".to_owned());
+            missing.push("instructions are not counted: valgrind cannot be run; install it".to_owned());
         }
         Self { strace: why_no_calls.is_none(), callgrind, missing }
     }
 
-    /// Counts one scenario, each way in a process of its own.
+    /// Counts the costs of one scenario. Each tool runs the scenario in a process of its own.
     pub(super) fn count(&self, scenario: &Scenario) -> Result<Figures> {
         let directory = tempfile::tempdir()?;
         let name = scenario.name;
@@ -49,7 +49,7 @@ impl Tools {
     }
 }
 
-/// This executable, doing a scenario.
+/// Returns the command line that makes this executable run a scenario.
 fn own(name: &str) -> Result<Vec<String>> {
     let this = std::env::current_exe()?.to_str().context("the path of this program is not UTF-8")?.to_owned();
     Ok(vec![this, SCENARIO.to_owned(), name.to_owned()])
@@ -58,8 +58,8 @@ fn own(name: &str) -> Result<Vec<String>> {
 fn allocations(line: &[String]) -> Result<u64> {
     let output = Command::new(&line[0]).args(&line[1..]).stdin(Stdio::null()).output()?;
     let said = String::from_utf8_lossy(&output.stderr);
-    ensure!(output.status.success(), "{} has ended with {}: {said}", line.join(" "), output.status);
-    String::from_utf8_lossy(&output.stdout).trim().parse().context("it says no number")
+    ensure!(output.status.success(), "{} failed with {}: {said}", line.join(" "), output.status);
+    String::from_utf8_lossy(&output.stdout).trim().parse().context("the scenario printed no number of allocations")
 }
 
 fn calls(name: &str, file: &Path) -> Result<u64> {
@@ -71,12 +71,12 @@ fn calls(name: &str, file: &Path) -> Result<u64> {
     calls_between_the_marks(&fs::read_to_string(file)?)
 }
 
-/// Lines of strace's between those with the marks.
+/// Returns the number of lines of strace's output between the two marks.
 fn calls_between_the_marks(log: &str) -> Result<u64> {
     let mut lines = log.lines().skip_while(|line| !line.contains(BEGIN)).skip(1).peekable();
-    ensure!(lines.peek().is_some(), "strace has not seen where it begins");
+    ensure!(lines.peek().is_some(), "the output of strace has no mark of the beginning");
     let count = lines.by_ref().take_while(|line| !line.contains(END)).count();
-    ensure!(lines.next().is_some(), "strace has not seen where it ends");
+    ensure!(lines.next().is_some(), "the output of strace has no mark of the end");
     Ok(count as u64)
 }
 
@@ -89,15 +89,15 @@ fn instructions(name: &str, file: &Path) -> Result<u64> {
     totals(&fs::read_to_string(file)?)
 }
 
-/// What callgrind has summed up.
+/// Returns the sum that callgrind wrote.
 fn totals(out: &str) -> Result<u64> {
     let line = out.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
-    let count: u64 = line.context("callgrind has written no sum")?.trim().parse()?;
-    ensure!(count > 0, "callgrind has not seen {COUNTED}");
+    let count: u64 = line.context("callgrind wrote no sum")?.trim().parse()?;
+    ensure!(count > 0, "callgrind did not find the function {COUNTED}");
     Ok(count)
 }
 
-/// The compiler's version; empty where it cannot be asked.
+/// Returns the version of the compiler, or an empty string if `rustc` cannot be started.
 pub(super) fn compiler() -> String {
     let output = Command::new("rustc").arg("--version").stdin(Stdio::null()).output();
     output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn calls_are_those_between_the_marks() {
+    fn system_calls_between_the_marks_are_counted() {
         let log = format!(
             "7 read(3)\n7 statx(AT_FDCWD, \"{BEGIN}\") = -1\n7 sendmsg(3)\n7 recvmsg(4)\n7 statx(AT_FDCWD, \"{END}\") = -1\n7 exit(0)\n"
         );
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn callgrinds_sum_is_read_and_none_is_an_error() {
+    fn the_sum_of_callgrind_is_read_and_a_missing_sum_is_an_error() {
         assert_eq!(totals("events: Ir\nfn=(1) a\n1 5\ntotals: 42\n").unwrap(), 42);
         assert!(totals("events: Ir\n").is_err() && totals("summary: 0\n").is_err());
     }

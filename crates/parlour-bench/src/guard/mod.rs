@@ -1,9 +1,9 @@
-//! A guard against becoming slower unnoticed, that does not depend on time: `parlour-bench guard`.
+//! A guard against unnoticed performance regressions that does not depend on time: `parlour-bench guard`.
 //!
-//! Fixed scenarios ([`scenario`]) have both ends in one thread, in which everything that is received has been sent
-//! before, and no side yields the processor: so each run makes the same calls and the same steps. Counted are system
-//! calls (strace), instructions (callgrind) and allocations (our allocator), and compared with `guard.json`, which is
-//! committed.
+//! Fixed scenarios ([`scenario`]) have both ends in one thread. Every message is sent before it is received, and
+//! neither side yields the processor, so each run makes the same system calls and takes the same steps. System calls
+//! (strace), instructions (callgrind) and allocations (the program's allocator) are counted and compared with
+//! `guard.json`, which is committed.
 
 mod count;
 mod figures;
@@ -18,12 +18,13 @@ use figures::{Figures, Known};
 
 pub(crate) use scenario::{SCENARIO, run as run_scenario};
 
-/// The committed figures.
+/// Returns the path of the committed figures.
 fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("guard.json")
 }
 
-/// Counts all scenarios, and fails if one has become more expensive, or is unknown; or accepts what is counted.
+/// Counts the costs of all scenarios. Fails if a scenario costs more than was accepted or is unknown; with `--accept`,
+/// saves the costs as the accepted ones.
 pub(crate) fn run(args: &Guard) -> Result<()> {
     let path = args.figures.clone().unwrap_or_else(committed);
     let tools = count::Tools::here();
@@ -39,13 +40,13 @@ pub(crate) fn run(args: &Guard) -> Result<()> {
     if args.accept {
         let known = if path.exists() { Known::read(&path)? } else { Known::default() };
         known.with(counted).write(&path)?;
-        println!("accepted: {} (commit it, and say why in the commit)", path.display());
+        println!("accepted: {} (commit it and give the reason in the commit message)", path.display());
         return Ok(());
     }
     let known = Known::read(&path)?;
     if known.compiler != counted.compiler {
         println!(
-            "skipped: instructions were accepted with {:?}, and this is {:?}: they are shown, and not compared",
+            "skipped: instructions are shown but not compared: they were accepted with {:?}, and this is {:?}",
             known.compiler, counted.compiler
         );
     }
@@ -70,14 +71,15 @@ pub(crate) fn run(args: &Guard) -> Result<()> {
     }
     if wrong > 0 {
         bail!(
-            "{wrong} scenarios cost more than {} says. If that is meant: cargo run --release -p parlour-bench -- guard --accept",
+            "{wrong} scenarios are unknown or cost more than {} allows; if that is intended, accept it: \
+             cargo run --release -p parlour-bench -- guard --accept",
             path.display()
         );
     }
     Ok(())
 }
 
-/// Figures of one scenario in words.
+/// Formats the figures of one scenario with their units.
 impl std::fmt::Display for Figures {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut parts = vec![format!("{:.2} allocations", self.allocations)];

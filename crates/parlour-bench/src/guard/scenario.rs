@@ -1,7 +1,8 @@
-//! What the guard counts: both ends of connections in one thread.
+//! The scenarios of the guard: both ends of connections in one thread.
 //!
-//! Deterministic: what is received has been sent before, so nothing waits; `spin_limit` is 0, so nothing looks twice; and
-//! only [`counted`] is looked at, after a warm-up, so that it does not matter how the ends met.
+//! The scenarios are deterministic. Every message is sent before it is received, so no call waits. `spin_limit` is 0,
+//! so no call polls twice. Only [`counted`] is counted, after a warm-up, so the course of the handshake has no
+//! influence.
 
 use std::fs;
 use std::path::Path;
@@ -14,10 +15,10 @@ use parlour_measure::ours::address;
 
 use crate::allocator;
 
-/// Argument that precedes the name of a scenario on the command line.
+/// The argument that precedes the name of a scenario on the command line.
 pub(crate) const SCENARIO: &str = "--scenario";
 
-/// One of them, by its name.
+/// A scenario.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Scenario {
     pub(crate) name: &'static str,
@@ -27,13 +28,13 @@ pub(crate) struct Scenario {
 
 #[derive(Clone, Copy, Debug)]
 enum Kind {
-    /// A message of this length there and back.
+    /// A round trip of a message of this length.
     Echo(usize),
     /// A hundred messages of 64 bytes one way, fed and flushed.
     Feed,
-    /// Connect, be accepted, one message there and back, and both close.
+    /// Connect, accept, one round trip, and close both ends.
     Connect,
-    /// Four clients send a message to a hub, which sends each back.
+    /// Four clients send one message each to a hub, which sends it back.
     Hub,
 }
 
@@ -41,9 +42,9 @@ const fn scenario(name: &'static str, kind: Kind, transport: Transport) -> Scena
     Scenario { name, kind, transport }
 }
 
-/// All of them. The longer message over `fifo` is what a pipe holds at once: with both ends in one thread nobody would
-/// read the rest. Over `fifo` and `shm` two threads are needed to connect, and those do not take the same steps each
-/// time.
+/// All scenarios. The longer message over `fifo` fits into the pipe at once: with both ends in one thread, a longer one
+/// would block the sender forever. There is no scenario for connecting over `fifo` and `shm`, because that needs two
+/// threads, which do not take the same steps each time.
 pub(crate) const ALL: &[Scenario] = &[
     scenario("echo-shm-64B", Kind::Echo(64), Transport::Shm),
     scenario("echo-shm-64KiB", Kind::Echo(64 << 10), Transport::Shm),
@@ -62,22 +63,24 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("hub-unix-4x64B", Kind::Hub, Transport::Unix),
 ];
 
-/// How many steps are counted.
+/// The number of steps that are counted.
 pub(crate) const STEPS: u64 = 100;
 
 const WARM_UP_STEPS: u64 = 20;
 
-/// Looked for by strace: these paths, which do not exist, are looked at before and after what is to be counted.
+/// The marks in the output of strace: a scenario calls stat on these paths, which do not exist, before and after the
+/// counted steps.
 pub(crate) const BEGIN: &str = "/parlour-guard-begins";
 pub(crate) const END: &str = "/parlour-guard-ends";
 
-/// The function that callgrind is told to look at.
+/// The function to which callgrind is restricted.
 pub(crate) const COUNTED: &str = "*guard::scenario::counted*";
 
-/// Does one, in a process of its own, and says how much it has allocated.
+/// Runs a scenario in this process, and prints the number of its allocations.
 pub(crate) fn run(name: &str) -> Result<()> {
-    let scenario = ALL.iter().find(|scenario| scenario.name == name).with_context(|| format!("there is no {name}"))?;
-    // Not where names are usually held; in memory where that can be had.
+    let scenario =
+        ALL.iter().find(|scenario| scenario.name == name).with_context(|| format!("no scenario is named {name}"))?;
+    // The name is not taken in the user's usual base. The directory is in /dev/shm if possible.
     let place = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     let mut step = step(*scenario, place.path())?;
     for _ in 0..WARM_UP_STEPS {
@@ -92,7 +95,7 @@ pub(crate) fn run(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What is counted. It stays a function of its own, by which callgrind knows it.
+/// Runs the steps that are counted. Callgrind finds this function by its name, so it must not be inlined.
 #[inline(never)]
 fn counted(step: &mut dyn FnMut() -> Result<()>) -> Result<()> {
     for _ in 0..STEPS {
@@ -143,11 +146,11 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
     })
 }
 
-/// Both ends of a connection.
+/// Connects a client and accepts it. Returns both ends of the connection.
 fn meet(server: &Server, options: ConnectOptions, address: String) -> Result<(Connection, Connection)> {
     let connecting = thread::spawn(move || options.connect(&address));
     let accepted = server.accept()?;
-    let client = connecting.join().ok().context("connecting has panicked")??;
+    let client = connecting.join().ok().context("the connecting thread panicked")??;
     Ok((client, accepted))
 }
 
@@ -187,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scenario_does_what_it_says() {
+    fn every_scenario_runs_three_steps_without_an_error() {
         for scenario in ALL {
             let place = tempfile::tempdir().unwrap();
             let mut step = step(*scenario, place.path()).unwrap();

@@ -1,4 +1,4 @@
-//! Charts: a line for each contender, by the size of the message. All that is known of kuva is here.
+//! Charts with a line for each contender, by the size of the message. Only this module uses kuva.
 
 use std::sync::Arc;
 
@@ -13,16 +13,16 @@ use super::document::{Block, Chart, Document};
 use crate::plan;
 use crate::results::{Results, Row};
 
-/// One line: a contender's figures by size.
+/// One line of a chart: the figures of a contender by size.
 struct Line<'a> {
     contender: &'a str,
     points: Vec<(usize, f64)>,
 }
 
-/// What a chart shows.
+/// The quantity that a chart shows.
 struct Figure {
     title: &'static str,
-    /// What stands at the axis of the values, with the unit.
+    /// The label of the axis of values, with the unit.
     axis: &'static str,
     is: fn(Work) -> bool,
     value: fn(&Row) -> f64,
@@ -44,7 +44,7 @@ const FIGURES: [Figure; 2] = [
     },
 ];
 
-/// The charts of a run: parlour beside bare system calls, and, if they took part, beside other libraries.
+/// Adds the charts of a run: parlour beside bare system calls and, if other libraries took part, beside these.
 pub(super) fn blocks(document: &mut Document, run: &Results, number: usize) {
     let is_raw = |name: &str| name.starts_with("raw-");
     let is_ours = |name: &str| name.starts_with("parlour-");
@@ -81,7 +81,7 @@ fn block(
             None => lines.push(Line { contender: &row.contender, points: vec![point] }),
         }
     }
-    // One size is no line, and a table says it better.
+    // One size does not make a line, and the tables show it.
     lines.retain(|line| line.points.len() > 1);
     if lines.is_empty() {
         return;
@@ -89,7 +89,7 @@ fn block(
     for line in &mut lines {
         line.points.sort_by_key(|(size, _)| *size);
     }
-    // The legend in the order in which the lines end.
+    // The legend has the order of the right ends of the lines.
     let last = |line: &Line<'_>| line.points.last().map_or(0.0, |(_, value)| *value);
     lines.sort_by(|one, other| last(other).total_cmp(&last(one)));
     let title = format!("{}, {beside}, {placement}", figure.title);
@@ -98,7 +98,7 @@ fn block(
     document.blocks.push(Block::Chart(Chart { name, alt: title, svg }));
 }
 
-/// How the lines of a contender look. A bare system call has the colour of the transport that is built on it.
+/// The style of a contender's line. A bare system call has the colour of the transport that is built on it.
 struct Look {
     colour: &'static str,
     style: LineStyle,
@@ -140,10 +140,11 @@ fn look(contender: &str, number_of_other: usize) -> Look {
     }
 }
 
-/// Both axes are logarithmic. That of the sizes is drawn by their exponents, so that its ticks are powers of two.
+/// Draws a chart as SVG. Both axes are logarithmic. The axis of sizes shows binary exponents, so that its ticks are
+/// powers of two.
 fn draw(title: &str, axis: &str, lines: &[Line<'_>]) -> String {
     let mut plots: Vec<Plot> = Vec::new();
-    // Others keep their looks from chart to chart as long as the same ones take part.
+    // Other libraries keep their styles from chart to chart as long as the same libraries take part.
     let mut others: Vec<&str> = lines.iter().map(|line| line.contender).collect();
     others.retain(|name| !name.starts_with("parlour-") && !name.starts_with("raw-"));
     others.sort_unstable();
@@ -176,7 +177,7 @@ fn draw(title: &str, axis: &str, lines: &[Line<'_>]) -> String {
     render_to_svg(plots, layout)
 }
 
-/// A number without an exponent and without zeros at its end.
+/// Formats a number without an exponent and without trailing zeros.
 fn plain(value: f64) -> String {
     match value {
         _ if value >= 1.0 => format!("{value:.0}"),
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chart_has_a_line_for_each_contender_and_says_its_units() {
+    fn a_chart_has_a_line_for_each_contender_and_names_its_units() {
         let line = |contender| Line { contender, points: vec![(64, 1.0), (65536, 20.0)] };
         let svg = draw("Title of it", "time in µs", &[line("raw-stream"), line("parlour-unix"), line("another")]);
         for said in ["Title of it", "raw-stream", "parlour-unix", "another", "64 B", "64 KiB", "time in µs"] {

@@ -1,4 +1,4 @@
-//! What a report consists of, before it has a form.
+//! The content of a report, independent of the output format.
 
 /// A report.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -9,22 +9,22 @@ pub(super) struct Document {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Block {
-    /// From level 2 on.
+    /// A heading, from level 2 on.
     Heading(usize, String),
-    /// A paragraph in Markdown, of which `code` and **strong** are used.
+    /// A paragraph in Markdown. Only `code` and **strong** are supported.
     Text(String),
     Table(Table),
     Chart(Chart),
 }
 
-/// The first column is text, the others are figures.
+/// A table. The first `text_columns` columns are text, the others are figures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Table {
     pub(super) header: Vec<String>,
     pub(super) rows: Vec<Vec<Cell>>,
-    /// How many columns stand at the left.
+    /// The number of columns that are aligned to the left.
     pub(super) text_columns: usize,
-    /// What it is about, where it is of interest to few: it is closed until it is opened.
+    /// The summary of a table that interests few readers and is collapsed.
     pub(super) details: Option<String>,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Cell {
     pub(super) mood: Mood,
 }
 
-/// How a cell looks.
+/// The style of a cell.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) enum Mood {
     #[default]
@@ -46,9 +46,9 @@ pub(super) enum Mood {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Chart {
-    /// For a file.
+    /// The name of the file, without its extension.
     pub(super) name: String,
-    /// What it shows, for who cannot see it.
+    /// The alternative text.
     pub(super) alt: String,
     pub(super) svg: String,
 }

@@ -1,4 +1,4 @@
-//! A report as one HTML file that needs no other.
+//! A report as one self-contained HTML file.
 
 use std::fmt::Write;
 
@@ -77,7 +77,7 @@ fn rendered(table: &Table) -> String {
     }
 }
 
-/// `code` and **strong**.
+/// Renders `code` and **strong**, and escapes everything else.
 fn inline(text: &str) -> String {
     let code = between(&escaped(text), "`", "<code>", "</code>");
     between(&code, "**", "<strong>", "</strong>")
@@ -101,12 +101,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_not_markup_is_shown_as_it_is() {
+    fn text_that_is_not_markup_is_escaped() {
         assert_eq!(inline("a < b & `c<d>` **e**"), "a &lt; b &amp; <code>c&lt;d&gt;</code> <strong>e</strong>");
     }
 
     #[test]
-    fn verdicts_have_colours_and_texts_stand_at_the_left() {
+    fn verdicts_have_colours_and_text_columns_are_aligned_to_the_left() {
         let mut table = Table::new(1, &["what", "verdict"]);
         table.row([super::super::document::Cell { text: "x".into(), mood: Mood::Bad }, "1".into()]);
         let html = rendered(&table);

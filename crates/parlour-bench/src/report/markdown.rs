@@ -1,4 +1,4 @@
-//! A report as Markdown. Its charts are files in a directory beside it.
+//! A report as Markdown, with its charts as files in a directory beside it.
 
 use std::fmt::Write;
 
@@ -18,7 +18,7 @@ pub(super) fn render(document: &Document, charts: &str) -> String {
     text
 }
 
-/// Lines of at most 120 columns.
+/// Wraps a paragraph at 120 columns.
 fn wrapped(paragraph: &str) -> String {
     let mut text = String::new();
     let mut column = 0;
@@ -62,7 +62,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_looks_like_this() {
+    fn every_kind_of_block_is_rendered_as_markdown() {
         let mut document = Document::new("Title");
         document.heading(2, "Part");
         document.text("word ".repeat(30));

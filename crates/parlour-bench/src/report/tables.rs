@@ -1,4 +1,4 @@
-//! The results as tables.
+//! The tables of results in a report.
 
 use std::collections::BTreeSet;
 
@@ -8,21 +8,21 @@ use super::document::{Document, Table};
 use crate::plan;
 use crate::results::{CallsRow, Results, Row};
 
-/// What the ratios of the tables are to, where it took part.
+/// The baselines of the ratios in the tables. The first one that took part in a cell counts.
 const BASELINES: [&str; 2] = ["raw-stream", "raw-epoll"];
 
-/// What a run is called.
+/// Returns the title of a run.
 pub(super) fn title(run: &Results) -> String {
     run.date.clone()
 }
 
-/// On what, when and with what it was measured.
+/// Adds the machine, the time and the contenders of each run.
 pub(super) fn runs(document: &mut Document, runs: &[Results]) {
     for run in runs {
         let machine = &run.machine;
         document.text(format!(
-            "**{}**: {}, {} processors, {} MiB of memory, {}. Load averages {} when it began, {} when it ended. {} rounds, \
-             turns of {} ms, seed {}. One look at the clock costs {:.0} ns, and is in every sample.",
+            "**{}**: {}, {} processors, {} MiB of memory, {}. Load averages {} at the start, {} at the end. {} rounds, \
+             turns of {} ms, seed {}. One reading of the clock takes {:.0} ns and is part of every sample.",
             title(run),
             machine.processor,
             machine.processors,
@@ -36,18 +36,18 @@ pub(super) fn runs(document: &mut Document, runs: &[Results]) {
             run.clock_ns
         ));
     }
-    let mut table = Table::new(3, &["contender", "version", "how it is set up, and where that is advised"]);
+    let mut table = Table::new(3, &["contender", "version", "configuration, and where it is advised"]);
     let mut names = BTreeSet::new();
     for about in runs.iter().flat_map(|run| &run.contenders) {
         if names.insert(&about.name) {
             table.row([about.name.clone(), about.version.clone(), about.advice.clone()]);
         }
     }
-    table.details = Some("The contenders, their versions and how they are set up".to_owned());
+    table.details = Some("The contenders, their versions and their configurations".to_owned());
     document.table(table);
 }
 
-/// All tables of a run.
+/// Adds all tables of a run.
 pub(super) fn blocks(document: &mut Document, run: &Results) {
     by_size(document, run, "Round trips", |work| matches!(work, Work::RoundTrip { .. }));
     by_size(document, run, "Messages one way", |work| matches!(work, Work::Stream { .. }));
@@ -67,7 +67,7 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
     calls(document, run);
     if !run.skipped.is_empty() {
         document.heading(3, "Not measured");
-        let mut table = Table::new(2, &["what", "why"]);
+        let mut table = Table::new(2, &["measurement", "reason"]);
         for skipped in &run.skipped {
             table.row([skipped.what.clone(), skipped.why.clone()]);
         }
@@ -75,14 +75,16 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
     }
 }
 
-/// A table for each placement, with a column for each size, and one of everything.
+/// Adds a table for each placement, with a column for each size, and one table of all details.
 fn by_size(document: &mut Document, run: &Results, title: &str, is: fn(Work) -> bool) {
     let works: BTreeSet<Work> = run.rows.iter().map(|row| row.work).filter(|work| is(*work)).collect();
     if works.is_empty() {
         return;
     }
     document.heading(3, title);
-    document.text("Median time of one in microseconds, and the median of its ratios to `raw-stream` within rounds.");
+    document.text(
+        "The median time of one operation in microseconds, and the median of its ratios to `raw-stream` within rounds.",
+    );
     for placement in Placement::ALL {
         let rows: Vec<&Row> = run.rows.iter().filter(|row| is(row.work) && row.placement == placement).collect();
         let mut header = vec![format!("{placement}")];
@@ -103,7 +105,7 @@ fn by_size(document: &mut Document, run: &Results, title: &str, is: fn(Work) -> 
     document.table(table);
 }
 
-/// The contenders of these rows, each once, the fastest of the first kind of work first.
+/// Returns the contenders of these rows, each once, ordered by their times in the first kind of work.
 fn in_order<'a>(rows: &[&'a Row]) -> Vec<&'a str> {
     let mut sorted = rows.to_vec();
     sorted.sort_by(|one, other| one.work.cmp(&other.work).then(one.summary.median.total_cmp(&other.summary.median)));
@@ -156,14 +158,16 @@ fn memory(document: &mut Document, run: &Results) {
     }
     if !table.rows.is_empty() {
         document.heading(3, "Memory of a server for idle connections");
-        document
-            .text("User space: by the count of the allocator, and by what the kernel says is resident and anonymous.");
+        document.text(
+            "Memory in user space: allocated memory as the allocator counts it, and resident anonymous memory as the \
+             kernel counts it.",
+        );
     }
     document.table(table);
 }
 
 fn idle(document: &mut Document, run: &Results) {
-    let mut table = Table::new(1, &["contender", "of one processor"]);
+    let mut table = Table::new(1, &["contender", "share of one processor"]);
     for row in &run.idle {
         table.row([row.contender.clone(), format!("{:.2} %", row.share * 100.0)]);
     }
@@ -190,8 +194,9 @@ fn calls(document: &mut Document, run: &Results) {
     if !table.rows.is_empty() {
         document.heading(3, "System calls for one operation");
         document.text(
-            "Of both processes, counted by strace: what more operations add. It slows the calls down, and a side that looks \
-             again before it sleeps looks more often then, so spin_limit and the looks between them are an upper bound.",
+            "The calls of both processes that additional operations cause, counted by strace. Tracing slows the calls \
+             down, and a side that polls before it sleeps then polls more often. The yields and the polls between them \
+             are therefore an upper bound.",
         );
         table.details = Some("System calls".to_owned());
     }
@@ -203,7 +208,7 @@ fn ratio(run: &Results, row: &Row) -> String {
     base.map_or_else(String::new, |base| format!("x{:.2}", row.ratio(base, |turn| turn.median_ns)))
 }
 
-/// Nanoseconds as microseconds, with three digits that count.
+/// Formats nanoseconds as microseconds, with three significant digits.
 fn us(ns: f64) -> String {
     let us = ns / 1000.0;
     match us {

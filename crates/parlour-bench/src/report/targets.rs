@@ -1,4 +1,4 @@
-//! What parlour is to reach, and whether it does.
+//! The performance targets of parlour, and their comparison with measurements.
 
 use parlour_measure::{Placement, Size, Work};
 
@@ -6,7 +6,7 @@ use super::document::{Cell, Document, Mood, Table};
 use crate::plan::{self, CROWD};
 use crate::results::{Results, Row, TurnRow};
 
-/// One figure that is to be reached.
+/// A target: a bound for one figure of a contender.
 #[derive(Clone, Debug, PartialEq)]
 struct Target {
     what: &'static str,
@@ -15,18 +15,18 @@ struct Target {
     bound: Bound,
 }
 
-/// What is compared.
+/// The quantity that is compared with the bound.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Quantity {
-    /// The median time of an operation, to that of another contender.
+    /// The median time of an operation, as a ratio to that of another contender.
     Time(Work, Placement, &'static str),
-    /// Operations per second, by the median time of one, to those of another contender.
+    /// Operations per second, computed from the median time of one, as a ratio to those of another contender.
     Rate(Work, Placement, &'static str),
-    /// Processor time of both processes for an operation, to that of another contender.
+    /// Processor time of both processes for an operation, as a ratio to that of another contender.
     Cpu(Work, Placement, &'static str),
     /// Allocations of both processes for an operation.
     Allocations(Work, Placement),
-    /// Bytes that a server has allocated for each idle connection.
+    /// Allocated memory of a server for each idle connection, in bytes.
     Memory,
     /// Processor time of an idle connection, in percent of a processor.
     Idle,
@@ -41,10 +41,11 @@ enum Bound {
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// Where the two ends can run at the same time. On one core the scheduler's work is the same for everybody.
+/// The placements in which the two ends can run at the same time. On one core the scheduler's work is the same for all
+/// contenders.
 const APART: [Placement; 2] = [Placement::Unpinned, Placement::TwoCores];
 
-/// The table of all targets: everything that is said of them is said here.
+/// Returns all targets. This is the only definition of the targets.
 fn all() -> Vec<Target> {
     let mut all = Vec::new();
     let mut round_trips = |what, contender, baseline, placements: &[Placement], bounds: &[(usize, f64)]| {
@@ -58,27 +59,27 @@ fn all() -> Vec<Target> {
     let sizes = [64, 4 * KIB, 64 * KIB, MIB];
     let with = |bounds: [f64; 4]| [0, 1, 2, 3].map(|index: usize| (sizes[index], bounds[index]));
     let one = [Placement::OneCore];
-    let unix = "`unix` round trip, to a bare blocking stream";
+    let unix = "`unix` round trip, relative to a bare blocking stream";
     round_trips(unix, "parlour-unix", "raw-stream", &APART, &with([0.25, 0.5, 0.8, 0.6]));
     round_trips(unix, "parlour-unix", "raw-stream", &one, &with([0.95; 4]));
-    let packet = "`packet` round trip, to a bare blocking SEQPACKET socket";
+    let packet = "`packet` round trip, relative to a bare blocking SEQPACKET socket";
     round_trips(packet, "parlour-packet", "raw-packet", &APART, &with([0.25, 0.5, 1.0, 1.0]));
     round_trips(packet, "parlour-packet", "raw-packet", &one, &with([1.05; 4]));
-    let fifo = "`fifo` round trip, to a bare blocking pair of FIFOs";
+    let fifo = "`fifo` round trip, relative to a bare blocking pair of FIFOs";
     round_trips(fifo, "parlour-fifo", "raw-fifo", &APART, &[(64, 0.15), (4 * KIB, 0.3)]);
     round_trips(fifo, "parlour-fifo", "raw-fifo", &one, &[(64, 1.05), (4 * KIB, 1.05)]);
     let long = [(64 * KIB, 1.0), (MIB, 1.0)];
-    let fifo = "`fifo` round trip of long messages, to a bare blocking stream";
+    let fifo = "`fifo` round trip of long messages, relative to a bare blocking stream";
     round_trips(fifo, "parlour-fifo", "raw-stream", &Placement::ALL, &long);
-    let shm = "`shm` round trip, to iceoryx2 that polls and copies";
+    let shm = "`shm` round trip, relative to iceoryx2 with polling and copies";
     round_trips(shm, "parlour-shm", "iceoryx2-polling", &APART, &with([1.0, 1.0, 0.3, 0.7]));
-    let tokio = "API for tokio, round trip, to tokio's `UnixStream` with `LengthDelimitedCodec`";
+    let tokio = "API for tokio, round trip, relative to tokio's `UnixStream` with `LengthDelimitedCodec`";
     round_trips(tokio, "parlour-tokio", "tokio-codec", &APART, &with([0.8; 4]));
 
     let transports = ["parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"];
     let round_trip = Work::RoundTrip { size: 64 };
     for contender in transports {
-        let what = "processor time for a round trip, to a bare blocking stream";
+        let what = "processor time for a round trip, relative to a bare blocking stream";
         let quantity = Quantity::Cpu(round_trip, Placement::TwoCores, "raw-stream");
         all.push(Target { what, contender, quantity, bound: Bound::AtMost(1.0) });
     }
@@ -88,22 +89,28 @@ fn all() -> Vec<Target> {
     }
     let rates: [(&str, &str, Work, &str, f64); 4] = [
         (
-            "64 B one way by `feed` and `flush`, to a bare stream with one write each",
+            "64 B one way by `feed` and `flush`, relative to a bare stream with one write each",
             "parlour-unix",
             Work::stream_of(64),
             "raw-stream",
             60.0,
         ),
-        ("64 B one way, to a bare stream with one write each", "parlour-shm", Work::stream_of(64), "raw-stream", 100.0),
         (
-            "connect, verify, one round trip and close, to a bare stream",
+            "64 B one way, relative to a bare stream with one write each",
+            "parlour-shm",
+            Work::stream_of(64),
+            "raw-stream",
+            100.0,
+        ),
+        (
+            "connect, verify, one round trip and close, relative to a bare stream",
             "parlour-unix",
             Work::Connect { size: 64 },
             "raw-stream",
             0.7,
         ),
         (
-            "a thousand clients in ping-pong with one thread, to bare epoll",
+            "a thousand clients in ping-pong with one thread, relative to bare epoll",
             "parlour-hub",
             Work::Crowd { size: 64, clients: CROWD },
             "raw-epoll",
@@ -129,9 +136,9 @@ fn all() -> Vec<Target> {
     all
 }
 
-/// The section about them.
+/// Adds the section about the targets.
 pub(super) fn blocks(document: &mut Document, runs: &[Results]) {
-    let mut table = Table::new(4, &["what", "contender", "where", "target", "measured", "verdict"]);
+    let mut table = Table::new(4, &["quantity", "contender", "cell", "target", "measured", "verdict"]);
     let (mut met, mut measured_count, mut count) = (0, 0, 0);
     for Target { what, contender, quantity, bound } in all() {
         let measured = quantity.measured(contender, runs);
@@ -154,8 +161,9 @@ pub(super) fn blocks(document: &mut Document, runs: &[Results]) {
     }
     document.heading(2, "Targets");
     document.text(format!(
-        "What parlour is to reach. **{met} of {count} are met**, {} are missed, {} were not measured in these runs. Times \
-         and processor times are ratios of medians, rates are inverse ratios of median times; each within a round.",
+        "The performance targets of parlour. **{met} of {count} are met**, {} are missed, {} were not measured in \
+         these runs. Times and processor times are ratios of medians, rates are inverse ratios of median times, each \
+         within a round.",
         measured_count - met,
         count - measured_count
     ));
@@ -163,7 +171,7 @@ pub(super) fn blocks(document: &mut Document, runs: &[Results]) {
 }
 
 impl Quantity {
-    /// From the first run that has all that it takes.
+    /// Returns the measured value, from the first run that has all necessary figures.
     fn measured(self, contender: &str, runs: &[Results]) -> Option<f64> {
         let ratio = |work, placement, baseline, figure: fn(&TurnRow) -> f64| {
             let rows = |run: &Results| {
@@ -192,7 +200,7 @@ impl Quantity {
         }
     }
 
-    /// In which cell.
+    /// Returns the name of the cell of the measurement.
     fn place(self) -> String {
         match self {
             Self::Time(work, placement, _) | Self::Cpu(work, placement, _) | Self::Allocations(work, placement) => {
@@ -204,13 +212,13 @@ impl Quantity {
         }
     }
 
-    /// A figure with its unit.
+    /// Formats a figure with its unit.
     fn show(self, figure: f64) -> String {
         match self {
             Self::Time(..) | Self::Cpu(..) => format!("x{figure:.2}"),
             Self::Rate(..) if figure >= 10.0 => format!("x{figure:.0}"),
             Self::Rate(..) => format!("x{figure:.2}"),
-            // What is rounded to none is none: a buffer that grows once in a while.
+            // Counts below 0.005 are shown as 0.00: a buffer grows once in a while.
             Self::Allocations(..) => format!("{figure:.2}"),
             Self::Memory => format!("{figure:.0} B"),
             Self::Idle => format!("{figure:.2} %"),
@@ -220,7 +228,7 @@ impl Quantity {
 
 impl Bound {
     fn holds(self, measured: f64) -> bool {
-        // As it is shown: with two digits after the point.
+        // The comparison uses the value as shown, with two decimal places.
         let measured = (measured * 100.0).round() / 100.0;
         match self {
             Self::AtMost(most) => measured <= most,
@@ -235,14 +243,14 @@ mod tests {
     use crate::results::sample;
 
     #[test]
-    fn a_bound_holds_as_it_is_shown() {
+    fn a_bound_is_compared_with_the_rounded_value() {
         assert!(Bound::AtMost(0.25).holds(0.254) && !Bound::AtMost(0.25).holds(0.256));
         assert!(Bound::AtLeast(0.9).holds(0.9) && !Bound::AtLeast(0.9).holds(0.89));
         assert!(Bound::AtMost(0.0).holds(0.004) && !Bound::AtMost(0.0).holds(1.0));
     }
 
     #[test]
-    fn a_ratio_is_that_of_the_first_run_that_has_both() {
+    fn a_ratio_comes_from_the_first_run_that_has_both_contenders() {
         let work = Work::RoundTrip { size: 64 };
         let time = Quantity::Time(work, Placement::TwoCores, "raw-stream");
         let rate = Quantity::Rate(work, Placement::TwoCores, "raw-stream");
@@ -254,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_is_neither_met_nor_missed() {
+    fn a_target_that_was_not_measured_is_neither_met_nor_missed() {
         let mut document = Document::default();
         blocks(&mut document, &[]);
         let text = format!("{document:?}");
@@ -262,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn every_target_is_of_a_contender_that_is_there() {
+    fn every_target_names_an_existing_contender() {
         let contenders = crate::contenders();
         for target in all() {
             let contender = contenders.iter().find(|contender| contender.name() == target.contender);

@@ -1,23 +1,23 @@
-//! What can be typed.
+//! The command line.
 
 use clap::{Parser, Subcommand, ValueEnum};
 use parlour::Transport;
 
-/// Floods a server as one user, and prints what an honest client of another user notices of it.
+/// Flood a server as one user, and print the effect on an honest client of another user
 #[derive(Debug, Parser)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Args {
-    /// How long each row is measured, in seconds
+    /// Length of the measurement for each row, in seconds
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
-    /// Over which transports. By default over all
+    /// Transports [default: all]
     #[arg(long, value_delimiter = ',')]
     pub(crate) transports: Vec<Transport>,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }
 
-/// What a child process is told to be.
+/// The roles of child processes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     #[command(hide = true)]
@@ -51,17 +51,17 @@ pub(crate) struct Attack {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Limits {
-    /// Those that a server has by default, but for 100 connections of a user, which fit into its 1,024 descriptors
+    /// The defaults of a server, but 100 connections for each user, which fit into its 1,024 descriptors
     On,
-    /// So high that they are never reached
+    /// Limits that are too high to be reached
     Off,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Flood {
     None,
-    /// Connects as often as it can, and keeps what it gets
+    /// Connect as often as possible, and keep the connections
     Connects,
-    /// Connects and says what nobody may say
+    /// Connect and send invalid bytes
     Junk,
 }

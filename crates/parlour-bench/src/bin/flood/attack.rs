@@ -1,4 +1,4 @@
-//! The flooder, which does not care what the library would let it do: it talks to the sockets and the FIFO itself.
+//! The flooder. It bypasses the library and uses the sockets and the FIFO directly.
 
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
@@ -19,13 +19,14 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use crate::args::{Attack, Flood};
 use crate::user::become_user;
 
-/// In one flooder. Its machine has two processors, of which the server and the honest client want one, too.
+/// The number of threads of the flooder. On a machine with two processors, the server and the honest client compete
+/// with them.
 const THREADS: usize = 2;
 
-/// How many connections each of them keeps, at most; the oldest go first.
+/// The maximum number of connections that each thread keeps. Beyond it the oldest connection is closed.
 const KEPT_MAX: usize = 1500;
 
-/// Says `ready`, floods from the next line on, and at the one after that says how often it has tried.
+/// Prints `ready`. Floods from the next line of stdin until the line after that, then prints the number of attempts.
 pub(crate) fn run(args: &Attack) -> Result<()> {
     let hard = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: hard.maximum, ..hard })?;
@@ -36,7 +37,7 @@ pub(crate) fn run(args: &Attack) -> Result<()> {
     let tried = Arc::new(AtomicU64::new(0));
     for _ in 0..THREADS {
         let (ended, tried) = (Arc::clone(&ended), Arc::clone(&tried));
-        let (_, path) = args.address.split_once(':').ok_or_else(|| anyhow!("an address with a transport"))?;
+        let (_, path) = args.address.split_once(':').ok_or_else(|| anyhow!("the address has no transport"))?;
         let flooder = Flooder { transport: args.transport, path: path.to_owned(), address: args.address.clone() };
         let kind = args.kind;
         thread::spawn(move || {
@@ -51,7 +52,7 @@ pub(crate) fn run(args: &Attack) -> Result<()> {
                 match got {
                     Some(got) if kind == Flood::Connects => kept.push_back(got),
                     Some(_) => {}
-                    // The queue or the FIFO is full, as it is to be.
+                    // The queue or the FIFO is full, which is the aim of the flood.
                     None => thread::yield_now(),
                 }
                 if kept.len() > KEPT_MAX {
@@ -67,10 +68,10 @@ pub(crate) fn run(args: &Attack) -> Result<()> {
     Ok(())
 }
 
-/// Something that is held on to.
+/// A resource that the flooder keeps open.
 enum Kept {
-    Socket(#[allow(dead_code, reason = "it is open")] OwnedFd),
-    Connection(#[allow(dead_code, reason = "it is open")] Box<Connection>),
+    Socket(#[allow(dead_code, reason = "kept open")] OwnedFd),
+    Connection(#[allow(dead_code, reason = "kept open")] Box<Connection>),
     Nothing,
 }
 
@@ -96,16 +97,17 @@ impl Flooder {
         match self.transport {
             Transport::Fifo => {
                 let mut fifo = OpenOptions::new().write(true).custom_flags(libc::O_NONBLOCK).open(fifo).ok()?;
-                // A hundred lines that are none, in one write.
+                // A hundred malformed request lines in one write.
                 fifo.write_all(&b"parlour1 1 nobody zzz\n".repeat(100)).ok()?;
             }
-            // The longest length that there is, and as a greeting a word that no memory comes with.
+            // Read as a length prefix, these bytes are the longest length. Read as a greeting, they are invalid and
+            // bring no memory.
             _ => drop(send(self.dial()?, &[0xff; 24], SendFlags::NOSIGNAL)),
         }
         Some(Kept::Nothing)
     }
 
-    /// Without waiting for a place in the queue.
+    /// Connects a socket without waiting for space in the listener's queue.
     fn dial(&self) -> Option<OwnedFd> {
         let kind = if self.transport == Transport::Unix { SocketType::STREAM } else { SocketType::SEQPACKET };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -1,4 +1,4 @@
-//! The honest client: one call after the other, over a connection that it has, and over a new one each time.
+//! The honest client: it makes one call after the other, alternately over an open connection and over a new one.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,14 @@ use parlour::{ConnectOptions, Connection};
 use crate::args::Honest;
 use crate::user::become_user;
 
-/// A call that has not come back by then has failed.
+/// The time after which a call without an answer has failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The pace of its calls, so that the machine is not busy with them alone.
+/// The pause between calls, so that the calls alone do not keep the machine busy.
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// Says `connected`; then, at a line, calls for so long and says `OPEN_P99 OPEN_CALLS OPEN_FAILED NEW_P99 NEW_CALLS
-/// NEW_FAILED`, in nanoseconds.
+/// Prints `connected`. At the next line of stdin, makes calls for the given time, then prints `OPEN_P99 OPEN_CALLS
+/// OPEN_FAILED NEW_P99 NEW_CALLS NEW_FAILED`, with the percentiles in nanoseconds.
 pub(crate) fn run(args: &Honest) -> Result<()> {
     become_user(args.uid)?;
     let options = ConnectOptions::new().timeout(PATIENCE);
@@ -38,7 +38,7 @@ fn call(connection: &mut Connection) -> Result<()> {
     const QUESTION: [u8; 64] = [7; 64];
     connection.send_timeout(&QUESTION[..], PATIENCE)?;
     let answer = connection.recv_timeout(PATIENCE)?;
-    ensure!(answer.is_some_and(|answer| answer == QUESTION[..]), "another answer, or the end");
+    ensure!(answer.is_some_and(|answer| answer == QUESTION[..]), "the answer is wrong, or the server disconnected");
     Ok(())
 }
 
@@ -57,7 +57,7 @@ impl Calls {
         }
     }
 
-    /// The 99th percentile of those that succeeded, how many calls there were, and how many failed.
+    /// Returns the 99th percentile of the successful calls, the number of calls, and the number of failed calls.
     fn told(mut self) -> String {
         self.took.sort_unstable();
         let p99 = self.took.get((self.took.len() * 99).div_ceil(100).saturating_sub(1));

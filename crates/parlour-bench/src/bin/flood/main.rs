@@ -1,14 +1,14 @@
-//! What an honest client notices of a user who floods its server: how long its calls take and how many fail, without the
-//! flood, with it, and with the limits taken away.
+//! The effect of a flood by one user on an honest client: the duration of its calls and the number of failed calls,
+//! without a flood, with a flood, and with a flood and without limits.
 //!
 //! `cargo build --release -p parlour-bench && sudo target/release/flood`
 //!
-//! The server, the honest client and the flooder are processes of different users, for which this must be started by root.
-//! A server over `fifo` serves its own user alone, so there all three are the same.
+//! The server, the honest client and the flooder are processes of different users, so root must start this program. A
+//! server over `fifo` serves only its own user, so over `fifo` all three have the same user.
 
 mod args;
 mod attack;
-#[allow(dead_code, reason = "the children of the other program obey more than one line")]
+#[allow(dead_code, reason = "only the children of the program `scale` answer repeated requests")]
 #[path = "../scale/child.rs"]
 mod child;
 mod honest;

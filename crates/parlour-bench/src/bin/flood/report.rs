@@ -1,22 +1,22 @@
-//! The table.
+//! Output of the table.
 
 use comfy_table::{CellAlignment, Table, presets};
 use parlour::Transport;
 
-/// What an honest client noticed.
+/// The measurements of the honest client in one configuration.
 pub(crate) struct Row {
     pub(crate) transport: Transport,
     pub(crate) flood: &'static str,
     pub(crate) limits: bool,
     pub(crate) tried_per_second: u64,
-    /// Over a connection that it had before.
+    /// Calls over a connection that was open before the flood.
     pub(crate) open: Calls,
-    /// Connecting anew each time.
+    /// Calls over a new connection each.
     pub(crate) new: Calls,
 }
 
 pub(crate) struct Calls {
-    /// In nanoseconds, of those that succeeded.
+    /// The 99th percentile of the successful calls, in nanoseconds.
     pub(crate) p99: u64,
     pub(crate) calls: u64,
     pub(crate) failed: u64,

@@ -1,4 +1,4 @@
-//! The measurements, one after the other, each with processes of its own.
+//! The sequence of measurements, each with its own processes.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -28,7 +28,7 @@ pub(crate) fn all(args: &Args) -> Result<()> {
     if !geteuid().is_root() {
         let (kept, skipped): (Vec<_>, Vec<_>) = transports.into_iter().partition(|&one| one == Transport::Fifo);
         for transport in skipped {
-            eprintln!("skipped: {transport}: only root can run processes of two other users");
+            eprintln!("skipped: {transport}: only root can start processes of two other users");
         }
         transports = kept;
     }
@@ -49,21 +49,23 @@ fn one(transport: Transport, flood: Flood, limits: Limits, seconds: u64) -> Resu
     let own = geteuid().as_raw();
     let (honest_uid, flooder_uid) = if transport == Transport::Fifo { (own, own) } else { (HONEST, FLOODER) };
     let mut server = Child::spawn(&["serve", &address, if limits == Limits::On { "on" } else { "off" }])?;
-    ensure!(server.line()? == "ready", "no server");
+    ensure!(server.line()? == "ready", "the server did not report readiness");
     let mut honest = Child::spawn(&["honest", &address, &honest_uid.to_string(), &seconds.to_string()])?;
-    ensure!(honest.line()? == "connected", "no client");
+    ensure!(honest.line()? == "connected", "the honest client did not connect");
     let kind = match flood {
         Flood::None => "none",
         Flood::Connects => "connects",
         Flood::Junk => "junk",
     };
     let mut flooder = Child::spawn(&["attack", &address, &transport.to_string(), &flooder_uid.to_string(), kind])?;
-    ensure!(flooder.line()? == "ready", "no flooder");
-    ensure!(flooder.ask("")? == "flooding", "no flood");
+    ensure!(flooder.line()? == "ready", "the flooder did not report readiness");
+    ensure!(flooder.ask("")? == "flooding", "the flooder did not begin");
     let told = honest.ask("")?;
     let tried: u64 = flooder.ask("")?.parse()?;
     let numbers = told.split(' ').map(str::parse).collect::<Result<Vec<u64>, _>>()?;
-    let [open_p99, open_calls, open_failed, new_p99, new_calls, new_failed] = numbers[..] else { bail!("{told}") };
+    let [open_p99, open_calls, open_failed, new_p99, new_calls, new_failed] = numbers[..] else {
+        bail!("unexpected report of the honest client: {told}")
+    };
     honest.finish()?;
     flooder.finish()?;
     drop(server);

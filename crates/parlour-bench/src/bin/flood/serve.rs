@@ -1,4 +1,4 @@
-//! The server that is flooded: a hub that sends every message back.
+//! The flooded server: a hub that sends every message back.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::args::{Limits, Serve};
 
-/// What most systems give a process, and what a flood without limits uses up.
+/// The limit on open descriptors of a process on most systems. A flood without limits exhausts it.
 const DESCRIPTORS: u64 = 1024;
 
 pub(crate) fn run(args: &Serve) -> Result<()> {
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     println!("ready");
     loop {
         match hub.next_event()? {
-            // What it does not take is its own loss.
+            // A client that does not take its answers only harms itself.
             Event::Message(client, message) => drop(hub.send(client, &message)),
             Event::Finished(client) => drop(hub.finish(client)),
             _ => {}

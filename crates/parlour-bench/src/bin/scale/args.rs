@@ -1,33 +1,32 @@
-//! What can be typed.
+//! The command line.
 
 use clap::{Parser, Subcommand, ValueEnum};
 use parlour::Transport;
 
-/// Holds thousands of connections, has all of them echo, and prints what that took.
+/// Hold thousands of connections, make round trips over all of them, and print the costs
 #[derive(Debug, Parser)]
 #[command(disable_help_subcommand = true)]
 pub(crate) struct Args {
-    /// How many connections. By default 10,000 over `unix` and `packet` and 1,000 over `fifo` and `shm`
+    /// Number of connections [default: 10,000 over `unix` and `packet`, 1,000 over `fifo` and `shm`]
     #[arg(long, short = 'n')]
     pub(crate) connections: Option<usize>,
-    /// Over which transports. By default over all
+    /// Transports [default: all]
     #[arg(long, value_delimiter = ',')]
     pub(crate) transports: Vec<Transport>,
-    /// Held by which servers. By default by each
+    /// Servers that hold the connections [default: all]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub(crate) servers: Vec<ServerKind>,
-    /// How many processes the clients are in
+    /// Number of client processes
     #[arg(long, default_value_t = 4)]
     pub(crate) processes: usize,
-    /// Fails if an idle connection takes more of the server's memory, in bytes. Not for `shm`, whose connections have memory
-    /// of their own in any case
+    /// Fail if an idle connection takes more than this many bytes of the server's allocated memory
     #[arg(long)]
     pub(crate) memory_max: Option<usize>,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }
 
-/// What a child process is told to be.
+/// The roles of child processes.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Role {
     #[command(hide = true)]
@@ -36,7 +35,7 @@ pub(crate) enum Role {
     Clients(Clients),
 }
 
-/// The process that holds the connections.
+/// The role of the process that holds the connections.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Serve {
     pub(crate) kind: ServerKind,
@@ -44,7 +43,7 @@ pub(crate) struct Serve {
     pub(crate) connections: usize,
 }
 
-/// A process with this many clients.
+/// The role of a process with many clients.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Clients {
     pub(crate) address: String,

@@ -1,11 +1,12 @@
-//! A process of this program in one of its roles.
+//! A child process that runs this program in one of its roles.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{self, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-/// It is told what to do by lines, and answers each with one. It ends when its stdin does, and is killed when this is dropped.
+/// A child process that reads commands from stdin, one per line, and answers each with one line on stdout. It exits at
+/// the end of stdin. Dropping this handle kills it.
 pub(crate) struct Child {
     process: process::Child,
     stdin: Option<ChildStdin>,
@@ -18,19 +19,19 @@ impl Child {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = command.spawn().with_context(|| format!("starting {command:?}"))?;
         let stdin = process.stdin.take();
-        let stdout = BufReader::new(process.stdout.take().context("its stdout")?);
+        let stdout = BufReader::new(process.stdout.take().context("taking stdout of the child")?);
         Ok(Self { process, stdin, stdout })
     }
 
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
-        let stdin = self.stdin.as_mut().context("its stdin has ended")?;
-        writeln!(stdin, "{line}").context("a process has ended early")
+        let stdin = self.stdin.as_mut().context("stdin of the child is closed")?;
+        writeln!(stdin, "{line}").context("a child process ended early")
     }
 
     pub(crate) fn line(&mut self) -> Result<String> {
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
-        ensure!(line.ends_with('\n'), "a process has ended early");
+        ensure!(line.ends_with('\n'), "a child process ended early");
         line.pop();
         Ok(line)
     }
@@ -40,24 +41,24 @@ impl Child {
         self.line()
     }
 
-    /// Has it end by itself.
+    /// Closes stdin, on which the process exits, and waits for its end.
     pub(crate) fn finish(mut self) -> Result<()> {
         self.stdin = None;
         let status = self.process.wait()?;
-        ensure!(status.success(), "a process has ended with {status}");
+        ensure!(status.success(), "a child process failed with {status}");
         Ok(())
     }
 }
 
 impl Drop for Child {
     fn drop(&mut self) {
-        // Both fail only when it has ended, and then there is nothing to do.
+        // Both calls fail only if the process has ended, and then nothing is left to do.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-/// Answers each line of stdin, until there are no more.
+/// Answers each line of stdin until end of file.
 pub(crate) fn obey(mut answer: impl FnMut(&str) -> Result<String>) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         println!("{}", answer(&line?)?);

@@ -1,4 +1,4 @@
-//! A process with many clients, all of them in one thread.
+//! A process with many clients in one thread.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,15 @@ use crate::args::Clients;
 use crate::serve::RING_SIZE;
 use crate::{child, descriptors};
 
-/// How long a whole crowd may take to be let in, and to be answered.
+/// The time limit for connecting, and for each answer.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What each client asks, with its number in it.
+/// The length of a client's message, which contains the number of the client.
 const MESSAGE_LEN: usize = 64;
 
-/// Answers lines: `connect`; `together`, which has all clients ask at once and then receive; `in-turn`, which has one after
-/// the other ask and receive. Each answer is the time it took, in nanoseconds. Ends when its stdin does.
+/// Answers commands on stdin: `connect` connects all clients, `together` sends a message from each client and then
+/// receives all answers, `in-turn` makes a round trip with one client after the other. Each answer is the duration in
+/// nanoseconds. Returns at the end of stdin.
 pub(crate) fn run(args: &Clients) -> Result<()> {
     descriptors::make_room_for(args.count, 2).or_else(|_| descriptors::make_room_for(args.count, 1))?;
     let mut connections = Vec::with_capacity(args.count);
@@ -32,7 +33,7 @@ pub(crate) fn run(args: &Clients) -> Result<()> {
             }
             "together" => together(&mut connections, round)?,
             "in-turn" => in_turn(&mut connections, round)?,
-            other => bail!("what is {other:?}?"),
+            other => bail!("unknown command {other:?}"),
         }
         round += 1;
         Ok(begin.elapsed().as_nanos().to_string())
@@ -54,7 +55,7 @@ fn in_turn(connections: &mut [Connection], round: usize) -> Result<()> {
     Ok(())
 }
 
-/// No other client of any process asks the same.
+/// Returns the message of a client, which differs from the messages of all other clients of all processes.
 fn question(round: usize, number: usize) -> [u8; MESSAGE_LEN] {
     let mut message = [0; MESSAGE_LEN];
     for (place, value) in message.chunks_exact_mut(8).zip([std::process::id() as usize, round, number].iter().cycle()) {
@@ -65,6 +66,6 @@ fn question(round: usize, number: usize) -> [u8; MESSAGE_LEN] {
 
 fn answer(connection: &mut Connection, round: usize, number: usize) -> Result<()> {
     let answer = connection.recv_timeout(PATIENCE)?.with_context(|| format!("client {number} was disconnected"))?;
-    ensure!(answer == question(round, number)[..], "client {number} got the answer to another question");
+    ensure!(answer == question(round, number)[..], "client {number} received the answer to another message");
     Ok(())
 }

@@ -1,9 +1,10 @@
-//! Thousands of connections at once: how long they take to come, how fast they are answered, and what an idle one costs.
+//! Thousands of simultaneous connections: the time for connecting, the speed of answers, and the cost of an idle
+//! connection.
 //!
 //! `cargo run --release -p parlour-bench --bin scale`
 //!
-//! The clients are processes apart from the server, so that what the server allocates can be counted. Every answer is
-//! compared with what was asked.
+//! The clients run in other processes than the server, so that the server's allocations can be counted by themselves.
+//! Every answer is compared with its message.
 
 mod args;
 mod child;

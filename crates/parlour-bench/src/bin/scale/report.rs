@@ -1,4 +1,4 @@
-//! The table.
+//! Output of the table.
 
 use std::time::Duration;
 
@@ -6,16 +6,16 @@ use anyhow::{Result, ensure};
 use comfy_table::{CellAlignment, Table, presets};
 use parlour::Transport;
 
-/// What one server did with its connections.
+/// The measurements of one server with its connections.
 pub(crate) struct Row {
     pub(crate) transport: Transport,
     pub(crate) server: &'static str,
     pub(crate) connections: usize,
-    /// Until all were connected.
+    /// The time until all clients were connected.
     pub(crate) connect: Duration,
-    /// Until all had asked at once and were answered.
+    /// The time in which all clients sent a message and then received their answers.
     pub(crate) together: Duration,
-    /// Until all had asked one after the other, in each process, and were answered.
+    /// The time in which all clients made a round trip, in each process one client after the other.
     pub(crate) in_turn: Duration,
     pub(crate) allocated_each: f64,
     pub(crate) resident_each: f64,
@@ -58,14 +58,15 @@ pub(crate) fn print(rows: &[Row]) {
     println!("{table}");
 }
 
-/// Fails if an idle connection takes more memory than it may.
+/// Fails if an idle connection takes more memory than `memory_max` bytes.
 pub(crate) fn check(rows: &[Row], memory_max: Option<usize>) -> Result<()> {
     let Some(memory_max) = memory_max else { return Ok(()) };
     for row in rows {
         let Row { transport, server, allocated_each, .. } = row;
         ensure!(
             *allocated_each <= memory_max as f64,
-            "an idle connection over {transport} takes {allocated_each:.0} bytes of the {server}, and {memory_max} are allowed"
+            "an idle connection over {transport} takes {allocated_each:.0} bytes in the {server} server, more than the \
+             limit of {memory_max}"
         );
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! One server process and several client processes for each line of the table.
+//! The measurements: one server process and several client processes for each row of the table.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use crate::args::{Args, ServerKind};
 use crate::child::Child;
 use crate::report::{self, Row};
 
-/// Holds the connections that the arguments ask for, and prints the table.
+/// Makes the measurements that the arguments select, and prints the table.
 pub(crate) fn all(args: &Args) -> Result<()> {
     let transports = if args.transports.is_empty() { Transport::ALL } else { &args.transports };
     let servers = if args.servers.is_empty() { ServerKind::ALL } else { &args.servers };
@@ -30,13 +30,14 @@ pub(crate) fn all(args: &Args) -> Result<()> {
 }
 
 fn one(transport: Transport, kind: ServerKind, connections: usize, processes: usize) -> Result<Row> {
-    // In memory where it can be had, as the bases of users are: each client makes a file or two while it connects.
+    // In /dev/shm if possible: the bases of users are in memory, too, and each client creates one or two files while it
+    // connects.
     let base = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())?;
     let address = format!("{transport}:{}/crowd", base.path().display());
     let mut server = Child::spawn(&["serve", kind.name(), &address, &connections.to_string()])?;
     ensure!(server.line()? == "ready");
 
-    // What the server makes once, it makes for the first client, some of it when that has said more than a few words.
+    // The first client causes allocations that the server makes only once, some of them after several messages.
     let mut first = Child::spawn(&["clients", &address, "1"])?;
     first.ask("connect")?;
     for _ in 0..32 {
@@ -51,7 +52,7 @@ fn one(transport: Transport, kind: ServerKind, connections: usize, processes: us
         clients.push(Child::spawn(&["clients", &address, &count.to_string()])?);
     }
     let connect = time(&mut clients, "connect")?;
-    // The clients make their buffers with the first answer, and it is not the clients that are measured.
+    // The clients allocate their buffers for the first answer, and the clients are not the subject of the measurement.
     time(&mut clients, "together")?;
     let together = time(&mut clients, "together")?;
     let in_turn = time(&mut clients, "in-turn")?;
@@ -59,7 +60,7 @@ fn one(transport: Transport, kind: ServerKind, connections: usize, processes: us
     for client in clients {
         client.finish()?;
     }
-    // Everybody leaves, too.
+    // All clients must leave the server.
     settled(&mut server, 0)?;
     server.finish()?;
     let each = |after: usize, before: usize| after.saturating_sub(before) as f64 / connections as f64;
@@ -76,7 +77,7 @@ fn one(transport: Transport, kind: ServerKind, connections: usize, processes: us
     })
 }
 
-/// Has all processes do something at once, and waits for all of them.
+/// Sends a command to all processes, waits for all answers, and returns the elapsed time.
 fn time(clients: &mut [Child], what: &str) -> Result<Duration> {
     let begin = Instant::now();
     clients.iter_mut().try_for_each(|client| client.say(what))?;
@@ -86,24 +87,24 @@ fn time(clients: &mut [Child], what: &str) -> Result<Duration> {
     Ok(begin.elapsed())
 }
 
-/// What a server says of itself.
+/// The counters that a server reports.
 struct Said {
     allocated: usize,
     resident: usize,
     descriptors: usize,
 }
 
-/// Asks the server until so many clients are inside, as it sees it.
+/// Requests reports from the server until it has `inside` clients.
 fn settled(server: &mut Child, inside: usize) -> Result<Said> {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {
         let said = server.ask("report")?;
         let numbers: Vec<usize> = said.split(' ').map(str::parse).collect::<Result<_, _>>()?;
-        let &[now, allocated, resident, descriptors] = &numbers[..] else { anyhow::bail!("what is {said:?}?") };
+        let &[now, allocated, resident, descriptors] = &numbers[..] else { anyhow::bail!("malformed report {said:?}") };
         if now == inside {
             return Ok(Said { allocated, resident, descriptors });
         }
-        ensure!(Instant::now() < deadline, "{now} clients are inside and not {inside}");
+        ensure!(Instant::now() < deadline, "the server has {now} clients instead of {inside}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,4 +1,4 @@
-//! The process that holds all connections, and sends every message back.
+//! The server process, which holds all connections and sends every message back.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,19 +13,19 @@ use parlour::{ErrorKind, ServerOptions};
 use crate::args::{Serve, ServerKind};
 use crate::{child, descriptors};
 
-/// The memory that each direction of a connection over `shm` has.
+/// The size of the ring for each direction of a connection over `shm`.
 pub(crate) const RING_SIZE: usize = 64 * 1024;
 
-/// How many clients are inside.
+/// The number of connected clients.
 type Inside = Arc<AtomicUsize>;
 
-/// Ends a server.
+/// A function that ends a server.
 type End = Box<dyn FnOnce() -> Result<()>>;
 
-/// Says `ready`, and answers `report` with how many clients are inside, how much memory is allocated and resident, and how
-/// many descriptors are open. Ends when its stdin does.
+/// Prints `ready`, and answers `report` with the number of clients, the allocated and the resident memory in bytes, and
+/// the number of open descriptors. Returns at the end of stdin.
 pub(crate) fn run(args: &Serve) -> Result<()> {
-    // A FIFO client takes two.
+    // A client over `fifo` takes two descriptors.
     descriptors::make_room_for(args.connections, 2).or_else(|_| descriptors::make_room_for(args.connections, 1))?;
     let inside = Inside::default();
     let end: End = match args.kind {
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     };
     println!("ready");
     child::obey(|line| {
-        ensure!(line == "report", "what is {line:?}?");
+        ensure!(line == "report", "unknown command {line:?}");
         let inside = inside.load(Ordering::SeqCst);
         Ok(format!(
             "{inside} {} {} {}",
@@ -46,7 +46,7 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
     end()
 }
 
-/// What the server is to be: with room for all.
+/// Returns the options of the server, with limits that admit all clients.
 fn options(args: &Serve) -> ServerOptions {
     let room = args.connections + 1;
     ServerOptions::new().connections_max(room).connections_per_uid_max(room).ring_size(RING_SIZE)
@@ -73,7 +73,7 @@ fn hub(args: &Serve, inside: &Inside) -> Result<End> {
     });
     Ok(Box::new(move || {
         shutdown.shutdown();
-        serving.join().ok().context("the hub's thread has panicked")?
+        serving.join().ok().context("the hub's thread panicked")?
     }))
 }
 
@@ -87,13 +87,13 @@ fn tasks(args: &Serve, inside: &Inside) -> Result<End> {
     let shutdown = server.shutdown_handle();
     let inside = Arc::clone(inside);
     let serving = thread::spawn(move || {
-        // A block that uses what it captures, and no function: that would keep room for its argument as well.
+        // The task is an async block: an async function would also store its argument.
         let echo = move |mut client: Connection| {
             let inside = Arc::clone(&inside);
             async move {
                 inside.fetch_add(1, Ordering::SeqCst);
                 while let Ok(Some(message)) = client.recv().await {
-                    // That a client has gone is seen by receiving from it.
+                    // A client that disconnects is not an error of the server.
                     if client.send(&message).await.is_err() {
                         break;
                     }
@@ -105,7 +105,7 @@ fn tasks(args: &Serve, inside: &Inside) -> Result<End> {
     });
     Ok(Box::new(move || {
         shutdown.shutdown();
-        serving.join().ok().context("the runtime's thread has panicked")??;
+        serving.join().ok().context("the runtime's thread panicked")??;
         Ok(())
     }))
 }

@@ -1,4 +1,4 @@
-//! The gRPC service of the contender tonic, without `protoc`.
+//! Generates the gRPC service of the contender tonic, without `protoc`.
 
 use tonic_build::manual::{Builder, Method, Service};
 

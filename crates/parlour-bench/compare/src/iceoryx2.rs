@@ -1,4 +1,4 @@
-//! iceoryx2: publish-subscribe through shared memory, polled, or with its listener.
+//! Contenders for iceoryx2: publish-subscribe through shared memory, with polling or with its listener.
 
 use std::cell::RefCell;
 use std::fs;
@@ -20,10 +20,10 @@ use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 use crate::versions::locked;
 
-/// Two services, one for each direction, of slices of bytes. Messages are copied in and out, as they are with
-/// everything else here; it can do without, where what is sent is made in its memory and used there.
+/// Two services of byte slices, one for each direction. Messages are copied in and out, as with every other contender.
+/// iceoryx2 needs no copies if messages are built and used in its memory.
 pub(crate) struct Iceoryx2 {
-    /// Sleeps on its listener while there is nothing, instead of polling.
+    /// True if an end without messages sleeps on its listener instead of polling.
     pub(crate) sleeps: bool,
 }
 
@@ -48,7 +48,7 @@ impl Contender for Iceoryx2 {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // It has no connections that a server could tell from each other: who subscribes gets what is for all.
+        // A server cannot distinguish its clients: every subscriber receives all messages.
         !matches!(work, Work::Crowd { .. })
     }
 
@@ -73,19 +73,19 @@ impl Contender for Iceoryx2 {
     }
 
     fn clean_up(&self, place: &Path) {
-        // A server that is killed leaves its shared memory, which has a name of its own outside of the root path.
+        // A killed server leaves its shared memory, whose files are outside of the root path.
         let Ok(entries) = fs::read_dir("/dev/shm") else { return };
         let prefix = prefix(place);
         for entry in entries.flatten() {
             if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                // What cannot be removed stays.
+                // A file that cannot be removed is left behind.
                 let _ = fs::remove_file(entry.path());
             }
         }
     }
 }
 
-/// With what the names of its shared memory begin.
+/// Returns the prefix of the names of the shared memory.
 fn prefix(place: &Path) -> String {
     let name = place.file_name().unwrap_or_default().to_string_lossy();
     format!("iox2_{}_", name.trim_start_matches('.'))
@@ -98,7 +98,7 @@ enum Side {
 }
 
 thread_local! {
-    /// One for a process, as its documentation advises.
+    /// The node of this process. The documentation advises one node for each process.
     static NODE: RefCell<Option<Rc<Node<ipc::Service>>>> = const { RefCell::new(None) };
 }
 
@@ -112,7 +112,7 @@ fn node(place: &Path) -> Result<Rc<Node<ipc::Service>>> {
         let root = place.to_str().context("a path that is not UTF-8")?;
         config.global.set_root_path(&RootPath::new(root.as_bytes()).map_err(|error| anyhow!("{error:?}"))?);
         config.global.prefix = FileName::new(prefix(place).as_bytes()).map_err(|error| anyhow!("{error:?}"))?;
-        // Handling signals is the benchmark's.
+        // The benchmark handles signals itself.
         let made = NodeBuilder::new()
             .config(&config)
             .signal_handling_mode(SignalHandlingMode::Disabled)
@@ -121,7 +121,7 @@ fn node(place: &Path) -> Result<Rc<Node<ipc::Service>>> {
     })
 }
 
-/// What one side has: a way there and a way back.
+/// The ports of one side: one for each direction.
 struct End {
     publisher: Publisher<ipc::Service, [u8], ()>,
     subscriber: Subscriber<ipc::Service, [u8], ()>,
@@ -133,7 +133,8 @@ struct Bell {
     listener: Listener<ipc::Service>,
 }
 
-/// As many vain polls cost a microsecond; where both ends have one processor, the other would not get on otherwise.
+/// The number of unsuccessful polls, some microsecond in all, before the processor is yielded. Without the yield the
+/// peer would make no progress on a shared processor.
 const POLLS: usize = 10;
 
 impl End {
@@ -146,7 +147,7 @@ impl End {
         let service = |name: &str| {
             node.service_builder(&name.try_into()?)
                 .publish_subscribe::<[u8]>()
-                // Who goes and who comes may meet.
+                // The ports of a leaving and of an arriving client may exist at the same time.
                 .max_publishers(2)
                 .max_subscribers(2)
                 .history_size(0)
@@ -176,7 +177,7 @@ impl End {
     }
 
     fn send(&self, message: &[u8]) -> Result<()> {
-        // To a receiver that has not looked at a new connection yet, it delivers what there is room for, and no more.
+        // A receiver that has not yet noticed a new connection only gets the messages that fit into its buffer.
         while self.publisher.loan_slice_uninit(message.len())?.write_from_slice(message).send()? == 0 {
             thread::yield_now();
         }
@@ -208,7 +209,7 @@ impl End {
     }
 }
 
-/// How many messages may be underway: many where they go one way, in no more than some 16 MiB.
+/// Returns the number of messages that may be in transit: many for one-way messages, in at most about 16 MiB.
 fn depth(work: Work) -> usize {
     match work {
         Work::Stream { size, .. } => ((16 << 20) / size).clamp(2, 4096),

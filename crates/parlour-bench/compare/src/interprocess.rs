@@ -1,4 +1,4 @@
-//! interprocess: its local socket streams.
+//! The contender for interprocess: its local socket streams.
 
 use std::io::{BufReader, Read, Write};
 use std::path::Path;
@@ -8,7 +8,7 @@ use interprocess::local_socket::prelude::*;
 use interprocess::local_socket::{GenericFilePath, ListenerOptions, Name, Stream};
 use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
-/// It has streams of bytes and no messages, so the prefix is ours, as in its example of a local socket.
+/// Streams of bytes. The library has no messages, so the benchmark adds a length prefix.
 pub(crate) struct Interprocess;
 
 impl Contender for Interprocess {
@@ -35,7 +35,7 @@ impl Contender for Interprocess {
             let mut client = Framed::new(listener.accept()?);
             let mut message = Vec::new();
             let mut received = 0;
-            // That a client goes in the middle is no fault of the server's.
+            // A client that disconnects at any point is not an error of the server.
             while client.receive(&mut message).unwrap_or(false) {
                 received += 1;
                 match work {
@@ -58,7 +58,7 @@ fn name(place: &Path) -> Result<Name<'static>> {
 
 struct Framed {
     stream: BufReader<Stream>,
-    /// Header and message, for one write.
+    /// Buffer for the header and the message, which are sent with one write.
     frame: Vec<u8>,
 }
 
@@ -67,7 +67,7 @@ impl Framed {
         Self { stream: BufReader::with_capacity(64 * 1024, stream), frame: Vec::new() }
     }
 
-    /// `false` at the end.
+    /// Receives a message. Returns false at end of file.
     fn receive(&mut self, message: &mut Vec<u8>) -> Result<bool> {
         let mut header = [0; 4];
         if self.stream.read_exact(&mut header).is_err() {
@@ -88,7 +88,7 @@ impl Client for Framed {
     }
 
     fn receive(&mut self, reply: &mut Vec<u8>) -> Result<()> {
-        ensure!(Framed::receive(self, reply)?, "the server has gone");
+        ensure!(Framed::receive(self, reply)?, "the server disconnected");
         Ok(())
     }
 }

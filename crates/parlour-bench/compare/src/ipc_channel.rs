@@ -1,4 +1,4 @@
-//! ipc-channel: its channels of bytes.
+//! The contender for ipc-channel: its channels of bytes.
 
 use std::cell::RefCell;
 use std::fs;
@@ -12,11 +12,11 @@ use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 use crate::versions::locked;
 
-/// It has no listener that many can connect to, only one for one client. So the client's process connects to that
-/// once, and sends over it the ends of a pair of channels for each of its connections.
+/// Channels of bytes. The library only has a listener for a single client. The client's process therefore connects to
+/// it once, and sends the ends of a pair of channels over it for each of its connections.
 pub(crate) struct IpcChannel;
 
-/// What a client hands over: where the server receives from, and where it sends to.
+/// The ends that a client passes to the server: one for receiving and one for sending.
 type Ends = (IpcBytesReceiver, IpcBytesSender);
 
 impl Contender for IpcChannel {
@@ -34,7 +34,7 @@ impl Contender for IpcChannel {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // Its IpcReceiverSet could serve one, but its ends have no name by which to connect a thousand from outside.
+        // An IpcReceiverSet could serve a crowd, but its ends have no name by which a thousand clients could connect.
         !matches!(work, Work::Crowd { .. })
     }
 
@@ -43,7 +43,7 @@ impl Contender for IpcChannel {
         fs::write(place.join("name"), name)?;
         ready.tell();
         let (_, clients) = server.accept()?;
-        // That a client goes, in the middle or not, is no fault of the server's.
+        // A client that disconnects at any point is not an error of the server.
         while let Ok((receiver, sender)) = clients.recv() {
             let _ = converse(&receiver, &sender, work);
         }
@@ -60,7 +60,7 @@ impl Contender for IpcChannel {
                 IpcSender::connect(name)?.send(receiver)?;
                 *server = Some(sender);
             }
-            let server = server.as_ref().context("it was made above")?;
+            let server = server.as_ref().context("the channel to the server is missing")?;
             Ok::<_, anyhow::Error>(server.send((receiver_there, sender_there))?)
         })?;
         Ok(Box::new(IpcChannelClient { sender, receiver }))
@@ -80,7 +80,7 @@ fn converse(receiver: &IpcBytesReceiver, sender: &IpcBytesSender, work: Work) ->
 }
 
 thread_local! {
-    /// Where the ends go.
+    /// The channel over which this process sends ends to the server.
     static SERVER: RefCell<Option<IpcSender<Ends>>> = const { RefCell::new(None) };
 }
 

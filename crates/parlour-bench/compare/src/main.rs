@@ -1,4 +1,4 @@
-//! The benchmark with the contenders of other libraries beside those of parlour.
+//! The benchmark program with contenders for other libraries in addition to those of parlour.
 //!
 //! `cargo run --release --manifest-path crates/parlour-bench/compare/Cargo.toml -- --quick`
 

@@ -1,4 +1,4 @@
-//! nng over `ipc://`: REQ and REP, and PUSH and PULL one way.
+//! The contender for nng over `ipc://`: REQ and REP, and PUSH and PULL one way.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use parlour_bench::{Client, Contender, DONE, Ready, Work};
 
 use crate::versions::locked;
 
-/// Its sockets reconnect, queue and share out; its threads do the work of the wire.
+/// Sockets that reconnect, queue, and distribute messages. Threads of the library do the I/O.
 pub(crate) struct Nng;
 
 impl Contender for Nng {
@@ -27,7 +27,7 @@ impl Contender for Nng {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // A REP socket answers one request after the other; its contexts would each want an operation of their own.
+        // A REP socket answers one request after the other. Contexts would each need an operation of their own.
         !matches!(work, Work::Crowd { .. })
     }
 
@@ -69,7 +69,7 @@ impl Contender for Nng {
     }
 }
 
-/// Messages that may wait in a socket.
+/// The number of messages that may wait in a socket.
 const BUFFER: i32 = 128;
 
 fn socket(protocol: Protocol) -> Result<Socket> {
@@ -88,7 +88,7 @@ fn send(socket: &Socket, message: impl Into<Message>) -> Result<()> {
 
 struct NngClient {
     out: Socket,
-    /// Where answers come, if not to `out`.
+    /// The socket for answers, if it is not `out`.
     back: Option<Socket>,
 }
 

@@ -16,7 +16,7 @@ def pattern(size):
 
 
 def answer():
-    """Says what the benchmark asks a server, which does not count here, and ends with the benchmark."""
+    """Answers requests for counters, which this server does not have. Ends the process at the end of stdin."""
     for _ in sys.stdin:
         print('{"allocations": null, "allocated_bytes": null, "resident_bytes": 0}', flush=True)
     os._exit(0)
@@ -42,18 +42,18 @@ def serve(path, work):
             with listener.accept() as client:
                 try:
                     converse(client, work["batch"] if kind == "stream" else None)
-                # That a client goes is no fault of the server's.
+                # A client that disconnects is not an error of the server.
                 except (EOFError, OSError):
                     pass
 
 
 def operation(path, kind, work):
-    """One sample, as a function."""
+    """Returns a function that takes one sample."""
     message = pattern(work["size"])[: work["size"]]
 
     def check(reply):
         if len(reply) != len(message):
-            raise ValueError(f"{len(reply)} bytes came back, and {len(message)} were sent")
+            raise ValueError(f"the answer has {len(reply)} bytes, the message {len(message)}")
 
     def connect():
         with Client(path, "AF_UNIX") as client:
@@ -78,7 +78,7 @@ def operation(path, kind, work):
         return stream
     client.send_bytes(message)
     if client.recv_bytes() != message:
-        raise ValueError("what came back is not what was sent")
+        raise ValueError("the answer differs from the message")
     return round_trip
 
 
@@ -94,7 +94,7 @@ def drive(path, turn):
         warmed += 1
     print("warm", flush=True)
     if sys.stdin.readline() != "go\n":
-        sys.exit("the benchmark has ended")
+        sys.exit("the benchmark ended before the turn began")
     samples = {}
     cpu = time.process_time_ns()
     begin = last = clock()

@@ -1,4 +1,4 @@
-//! Python's `multiprocessing.connection`, both ends in Python.
+//! The contender for Python's `multiprocessing.connection`, with both ends in Python.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
@@ -8,10 +8,10 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail, ensure};
 use parlour_bench::{Client, Contender, Outcome, Ready, Turn, Work};
 
-/// What the library for the same purpose in Python's own distribution does. What it costs to run Python is part of it.
+/// The module of Python's standard library for the same purpose. The measurement includes the cost of the interpreter.
 pub(crate) struct Python;
 
-/// Both ends.
+/// The source of both ends.
 const PROGRAM: &str = include_str!("python.py");
 
 impl Contender for Python {
@@ -30,18 +30,18 @@ impl Contender for Python {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // Its `wait` registers all connections anew each time; a crowd would measure that.
+        // The function `wait` registers all connections on each call, which would dominate the measurement of a crowd.
         !matches!(work, Work::Crowd { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, _ready: Ready) -> Result<()> {
-        // It becomes the server, and says itself that it is ready.
+        // Python replaces this process and prints `ready` itself.
         let error = python("server", place, &serde_json::to_string(&work)?).exec();
         Err(error).context("starting python3")
     }
 
     fn connect(&self, _place: &Path, _work: Work) -> Result<Box<dyn Client>> {
-        bail!("its client is in Python, and does a whole turn")
+        bail!("the client in Python runs whole turns only")
     }
 
     fn drive(&self, place: &Path, turn: Turn, start: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
@@ -50,16 +50,16 @@ impl Contender for Python {
             .stdout(Stdio::piped())
             .spawn()
             .context("starting python3")?;
-        let mut stdin = client.stdin.take().context("its stdin")?;
-        let mut lines = BufReader::new(client.stdout.take().context("its stdout")?).lines();
-        let mut line = || lines.next().context("the client in Python has ended early")?.context("reading what it says");
+        let mut stdin = client.stdin.take().context("taking stdin of the client in Python")?;
+        let mut lines = BufReader::new(client.stdout.take().context("taking stdout of the client in Python")?).lines();
+        let mut line = || lines.next().context("the client in Python ended early")?.context("reading its output");
         let said = line()?;
-        ensure!(said == "warm", "the client in Python says {said:.100}");
+        ensure!(said == "warm", "the client in Python printed {said:.100}");
         start()?;
         writeln!(stdin, "go")?;
         let said = line()?;
         client.wait()?;
-        serde_json::from_str(&said).with_context(|| format!("the client in Python says {said:.100}"))
+        serde_json::from_str(&said).with_context(|| format!("the client in Python printed {said:.100}"))
     }
 }
 

@@ -1,4 +1,4 @@
-//! tokio's `UnixStream` with the `LengthDelimitedCodec` of tokio-util.
+//! Contenders for tokio's `UnixStream` with the `LengthDelimitedCodec` of tokio-util.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use tokio_util::codec::{Framed, LengthDelimitedCodec};
 
 use crate::versions::locked;
 
-/// On a runtime of one thread, or on one of a thread for each processor.
+/// A codec on a runtime with one thread or, if `many` is set, with a thread for each processor.
 pub(crate) struct TokioCodec {
     pub(crate) many: bool,
 }
@@ -43,7 +43,7 @@ impl Contender for TokioCodec {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // Whoever serves a crowd does so in one thread.
+        // The work `crowd` is defined as one thread that serves all clients.
         !(self.many && matches!(work, Work::Crowd { .. }))
     }
 
@@ -54,7 +54,7 @@ impl Contender for TokioCodec {
             loop {
                 let (stream, _) = listener.accept().await?;
                 tokio::spawn(async move {
-                    // That a client goes in the middle is no fault of the server's.
+                    // A client that disconnects at any point is not an error of the server.
                     let _ = converse(framed(stream, work), work).await;
                 });
             }
@@ -64,7 +64,7 @@ impl Contender for TokioCodec {
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
         let path = place.join("t");
         if let Work::Crowd { .. } = work {
-            // On the wire it is the same. So in all crowds the clients cost the same.
+            // The wire format is the same, so the clients of all crowds cost the same.
             return raw_stream_client(&path, work);
         }
         let runtime = self.runtime()?;
@@ -77,9 +77,9 @@ impl Contender for TokioCodec {
 type Stream = Framed<UnixStream, LengthDelimitedCodec>;
 
 fn framed(stream: UnixStream, work: Work) -> Stream {
-    // By default a frame of more than 8 MiB is an error.
+    // The default limit on frames is 8 MiB.
     let codec = LengthDelimitedCodec::builder().max_frame_length(work.size().max(64)).new_codec();
-    // Memory for idle connections is measured, too: there the buffers are those that it makes by itself.
+    // The memory of idle connections is measured with a crowd, so a crowd has the default buffers.
     if let Work::Crowd { .. } = work {
         return Framed::new(stream, codec);
     }
@@ -108,7 +108,7 @@ struct TokioCodecClient {
 }
 
 async fn receive(framed: &mut Stream, reply: &mut Vec<u8>) -> Result<()> {
-    let received = framed.next().await.context("the server has gone")??;
+    let received = framed.next().await.context("the server disconnected")??;
     reply.clear();
     reply.extend_from_slice(&received);
     Ok(())

@@ -1,4 +1,4 @@
-//! gRPC (tonic) over a UNIX socket: a unary method, and a stream of messages one way.
+//! The contender for gRPC (tonic) over a UNIX socket: a unary method, and a stream of messages one way.
 
 use std::path::Path;
 
@@ -15,29 +15,29 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::versions::locked;
 
-/// What `protoc` would have made of a service in a .proto file; build.rs makes it without.
+/// The code that `protoc` would generate from a .proto file. build.rs generates it without `protoc`.
 #[allow(missing_docs, unreachable_pub, reason = "generated")]
 mod echo {
     include!(concat!(env!("OUT_DIR"), "/parlour.bench.Echo.rs"));
 }
 
-/// `message Payload { bytes data = 1; }`, with bytes that are not copied out of what was received.
+/// `message Payload { bytes data = 1; }`, with bytes that are not copied out of the receive buffer.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Payload {
     #[prost(bytes = "bytes", tag = "1")]
     data: Bytes,
 }
 
-/// Methods and types, over HTTP/2.
+/// Typed methods over HTTP/2.
 pub(crate) struct Tonic;
 
-/// So much of a message, and of a stream of them, may be underway: all of one.
+/// The flow-control window of a stream and of a connection, which holds a whole message.
 const WINDOW: u32 = 32 << 20;
 
-/// The longest that HTTP/2 allows.
+/// The maximum frame size of HTTP/2.
 const FRAME: u32 = (1 << 24) - 1;
 
-/// Messages that may wait on their way into or out of a stream.
+/// The number of messages that may wait before or after a stream.
 const QUEUE: usize = 128;
 
 impl Contender for Tonic {
@@ -56,7 +56,7 @@ impl Contender for Tonic {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // A crowd is served by one thread, and its server is made for many.
+        // One thread serves a crowd, and the server of tonic is made for many threads.
         !matches!(work, Work::Crowd { .. })
     }
 
@@ -134,25 +134,25 @@ impl echo::echo_server::Echo for Service {
 
 struct TonicClient {
     client: echo::echo_client::EchoClient<tonic::transport::Channel>,
-    /// Where messages go one way, and where answers come from.
+    /// The sender of one-way messages and the receiver of answers.
     stream: Option<(mpsc::Sender<Payload>, Streaming<Payload>)>,
     message: Owned,
-    /// Always there, until it ends without waiting for what it still does.
+    /// Always `Some`.
     runtime: Option<Runtime>,
 }
 
 impl Client for TonicClient {
     fn send(&mut self, _message: &[u8]) -> Result<()> {
-        anyhow::bail!("a unary call is sent and answered in one")
+        anyhow::bail!("a unary call cannot be split into send and receive")
     }
 
     fn receive(&mut self, _reply: &mut Vec<u8>) -> Result<()> {
-        anyhow::bail!("a unary call is sent and answered in one")
+        anyhow::bail!("a unary call cannot be split into send and receive")
     }
 
     fn round_trip(&mut self, message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
         let data = self.message.of(message);
-        let runtime = self.runtime.as_ref().context("it has ended")?;
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
         let response = runtime.block_on(self.client.round_trip(Payload { data }))?;
         reply.clear();
         reply.extend_from_slice(&response.into_inner().data);
@@ -161,29 +161,30 @@ impl Client for TonicClient {
 
     fn stream(&mut self, message: &[u8], count: u64) -> Result<()> {
         let data = self.message.of(message);
-        let runtime = self.runtime.as_ref().context("it has ended")?;
-        let (sender, answers) = self.stream.as_mut().context("it was connected for round trips")?;
+        let runtime = self.runtime.as_ref().context("the runtime has ended")?;
+        let (sender, answers) = self.stream.as_mut().context("the client was connected for round trips")?;
         runtime.block_on(async {
             for _ in 0..count {
                 sender.send(Payload { data: data.clone() }).await?;
             }
-            answers.next().await.context("the server has gone")??;
+            answers.next().await.context("the server disconnected")??;
             Ok(())
         })
     }
 }
 
-/// A message as it is sent. Whoever uses tonic has his messages in `Bytes` to begin with; so what the benchmark lends
-/// is copied once and not each time.
+/// A message in the form in which tonic sends it. Users of tonic have their messages in `Bytes` from the beginning, so
+/// the benchmark's message is copied only once and not for each call.
 #[derive(Default)]
 struct Owned {
-    /// Where it was lent.
+    /// The address and the length of the benchmark's message.
     lent: (usize, usize),
     bytes: Bytes,
 }
 
 impl Owned {
-    /// The benchmark never changes a message that it sends again.
+    /// Returns the message as `Bytes`. The benchmark never changes a message that it sends again, so the address and
+    /// the length identify its contents.
     fn of(&mut self, message: &[u8]) -> Bytes {
         let lent = (message.as_ptr() as usize, message.len());
         if self.lent != lent {

@@ -1,6 +1,6 @@
-//! Which versions are measured: those in this workspace's Cargo.lock.
+//! The versions of the measured libraries, from this workspace's Cargo.lock.
 
-/// The version of a package that is built in.
+/// Returns the version of a package in Cargo.lock.
 pub(crate) fn locked(package: &str) -> String {
     let lock = include_str!("../Cargo.lock");
     let version = lock.split("[[package]]").find_map(|entry| {

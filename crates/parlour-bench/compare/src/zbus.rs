@@ -1,4 +1,4 @@
-//! D-Bus peer to peer (zbus), over a UNIX socket and without a bus.
+//! The contender for D-Bus peer to peer (zbus), over a UNIX socket and without a bus.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -20,7 +20,7 @@ pub(crate) struct Zbus;
 const PATH: &str = "/org/parlour/Bench";
 const INTERFACE: &str = "org.parlour.Bench";
 
-/// So many messages one way are handed over at once.
+/// The maximum number of one-way messages that are passed to zbus together.
 const TOGETHER: usize = 256;
 
 impl Contender for Zbus {
@@ -39,7 +39,7 @@ impl Contender for Zbus {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // The clients would be a thousand of its connections, and be most of what is measured.
+        // The thousand clients would be zbus connections, and their cost would dominate the measurement.
         !matches!(work, Work::Crowd { .. })
     }
 
@@ -51,7 +51,7 @@ impl Contender for Zbus {
                 let (stream, _) = listener.accept().await?;
                 let guid = Guid::generate();
                 let builder = connection::Builder::unix_stream(stream.into_std()?).server(guid).p2p();
-                // That a client goes in the middle is no fault of the server's.
+                // A client that disconnects at any point is not an error of the server.
                 let _ = converse(builder.build_message_stream().await?, work).await;
             }
         })
@@ -101,18 +101,18 @@ async fn converse(mut messages: MessageStream, work: Work) -> Result<()> {
 
 struct ZbusClient {
     connection: Connection,
-    /// Signals that come back.
+    /// The stream of answers, which are signals.
     answers: Option<MessageStream>,
     runtime: Runtime,
 }
 
 impl Client for ZbusClient {
     fn send(&mut self, _message: &[u8]) -> Result<()> {
-        anyhow::bail!("a method is called and answered in one")
+        anyhow::bail!("a method call cannot be split into send and receive")
     }
 
     fn receive(&mut self, _reply: &mut Vec<u8>) -> Result<()> {
-        anyhow::bail!("a method is called and answered in one")
+        anyhow::bail!("a method call cannot be split into send and receive")
     }
 
     fn round_trip(&mut self, message: &[u8], reply: &mut Vec<u8>) -> Result<()> {
@@ -126,8 +126,9 @@ impl Client for ZbusClient {
     }
 
     fn stream(&mut self, message: &[u8], count: u64) -> Result<()> {
-        let answers = self.answers.as_mut().context("it was connected for round trips")?;
-        // No more than a batch is made at once, and not more of it than may be in memory twice.
+        let answers = self.answers.as_mut().context("the client was connected for round trips")?;
+        // Messages are built in groups of at most `TOGETHER` messages and of at most 1 MiB (or one message), because
+        // the group is in memory twice.
         let together = TOGETHER.min((1 << 20) / message.len()).max(1);
         let mut left = count as usize;
         self.runtime.block_on(async {
@@ -137,13 +138,13 @@ impl Client for ZbusClient {
                 self.connection.send_all(&messages?).await?;
                 left -= now;
             }
-            answers.next().await.context("the server has gone")??;
+            answers.next().await.context("the server disconnected")??;
             Ok(())
         })
     }
 }
 
-/// A call without an answer. Each is made of the bytes anew, as a message has a number.
+/// Creates a call without an answer. Each call is a new message, because a message has a serial number.
 fn call(message: &[u8]) -> Result<Message, zbus::Error> {
     Message::method_call(PATH, "OneWay")
         .interface(INTERFACE)

@@ -1,4 +1,4 @@
-//! ZeroMQ (libzmq) over `ipc://`: REQ and REP, and PUSH and PULL one way.
+//! The contender for ZeroMQ (libzmq) over `ipc://`: REQ and REP, and PUSH and PULL one way.
 
 use std::path::Path;
 use std::sync::OnceLock;
@@ -7,17 +7,17 @@ use anyhow::Result;
 use parlour_bench::{Client, Contender, DONE, Ready, Work};
 use zmq::{Context, PULL, PUSH, REP, REQ, Socket, SocketType};
 
-/// Its sockets reconnect, queue and share out; its I/O thread does the work of the wire.
+/// Sockets that reconnect, queue, and distribute messages. An I/O thread of the library does the I/O.
 #[derive(Default)]
 pub(crate) struct ZeroMq {
-    /// One for a process, as its guide advises.
+    /// The context of this process. The guide advises one context for each process.
     context: OnceLock<Context>,
 }
 
 impl ZeroMq {
     fn socket(&self, kind: SocketType) -> Result<Socket> {
         let socket = self.context.get_or_init(Context::new).socket(kind)?;
-        // What is left at the end is for nobody.
+        // Unsent messages are discarded when a socket is closed.
         socket.set_linger(0)?;
         socket.set_sndhwm(HIGH_WATER_MARK)?;
         socket.set_rcvhwm(HIGH_WATER_MARK)?;
@@ -25,7 +25,7 @@ impl ZeroMq {
     }
 }
 
-/// Messages that may be queued on a side. Batches are bounded by themselves.
+/// The number of messages that may be queued on each side. The size of a batch is another bound.
 const HIGH_WATER_MARK: i32 = 10_000;
 
 impl Contender for ZeroMq {
@@ -45,7 +45,7 @@ impl Contender for ZeroMq {
     }
 
     fn supports(&self, work: Work) -> bool {
-        // A context has 1,023 sockets at most, unless it is told otherwise, and the crate has no call for that.
+        // A context has at most 1,023 sockets by default, and the crate has no function that changes the limit.
         !matches!(work, Work::Crowd { clients, .. } if clients > 1_000)
     }
 
@@ -93,7 +93,7 @@ fn address(place: &Path, name: &str) -> String {
 
 struct ZeroMqClient {
     out: Socket,
-    /// Where answers come, if not to `out`.
+    /// The socket for answers, if it is not `out`.
     back: Option<Socket>,
     message: zmq::Message,
 }

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn one_cell_can_be_asked_for() {
+    fn one_cell_can_be_selected() {
         let args = parse("--only roundtrip --size 64,4KiB --placement two-cores --contender parlour-unix,raw --bench");
         assert_eq!((args.only, args.size), (vec![Kind::Roundtrip], vec![Size(64), Size(4096)]));
         assert_eq!(args.placement, [Placement::TwoCores]);

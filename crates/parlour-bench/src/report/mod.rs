@@ -111,7 +111,7 @@ mod tests {
     fn both_formats_have_the_same_content() {
         let document = document(&[sample()]);
         let (html, markdown) = (html::render(&document), markdown::render(&document, "benchmarks"));
-        for said in ["An EPYC", "Linux 6.18", "seed 7", "raw-stream", "x0.20", "not enough processors", "no strace"] {
+        for said in ["An EPYC", "Linux 6.18", "seed 7", "raw-stream", "x0.20", "too few processors", "no strace"] {
             assert!(html.contains(said) && markdown.contains(said), "{said} is missing:\n{markdown}");
         }
         let images = document.charts().count();

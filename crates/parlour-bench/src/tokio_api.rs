@@ -108,7 +108,7 @@ struct TokioClient {
 }
 
 async fn receive(connection: &mut Connection, reply: &mut Vec<u8>) -> Result<()> {
-    ensure!(connection.recv_into(reply).await?.is_some(), "the server has gone");
+    ensure!(connection.recv_into(reply).await?.is_some(), "the server disconnected");
     Ok(())
 }
 

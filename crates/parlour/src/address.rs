@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Component, Path};
 use std::str::FromStr;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::transport::Transport;
 
 /// The maximum length of a name, in bytes.
@@ -47,7 +47,7 @@ impl Address {
     ///   the transport that is unknown.
     pub fn parse(text: &str) -> Result<Self> {
         let invalid = |detail: String| {
-            Error::new(ErrorKind::InvalidName, "use the address", format!("{text:?}"), detail)
+            Error::new(ErrorKind::InvalidName, Operation::ParseAddress, format!("{text:?}"), detail)
                 .next("an address is [transport:]name or [transport:]/absolute/directory/name")
         };
         let (transport, place_at) = match text.split_once(':') {

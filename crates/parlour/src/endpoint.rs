@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::admission::Permit;
 use crate::backend::fault::{Fault, LostFds};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
 use crate::transport::{Capabilities, Transport};
 
@@ -32,16 +32,11 @@ impl Drop for Common {
 }
 
 impl Common {
-    pub(crate) fn error(
-        &self,
-        kind: ErrorKind,
-        operation: &'static str,
-        detail: impl Into<Cow<'static, str>>,
-    ) -> Error {
+    pub(crate) fn error(&self, kind: ErrorKind, operation: Operation, detail: impl Into<Cow<'static, str>>) -> Error {
         Error::new(kind, operation, self.object(), detail)
     }
 
-    pub(crate) fn io(&self, operation: &'static str, error: io::Error) -> Error {
+    pub(crate) fn io(&self, operation: Operation, error: io::Error) -> Error {
         Error::io(operation, self.object(), error)
     }
 
@@ -49,7 +44,7 @@ impl Common {
         other_side(&self.display_name, &self.peer)
     }
 
-    pub(crate) fn fault(&self, operation: &'static str, fault: Fault) -> Error {
+    pub(crate) fn fault(&self, operation: Operation, fault: Fault) -> Error {
         error_of(fault, operation, self.object(), self.message_max)
     }
 
@@ -76,7 +71,7 @@ pub(crate) fn other_side(display_name: &str, peer: &Peer) -> String {
 }
 
 /// The error that a fault of a connection is to its user.
-pub(crate) fn error_of(fault: Fault, operation: &'static str, object: String, message_max: usize) -> Error {
+pub(crate) fn error_of(fault: Fault, operation: Operation, object: String, message_max: usize) -> Error {
     let error = |kind, detail: Cow<'static, str>| Error::new(kind, operation, object.clone(), detail);
     match fault {
         Fault::Disconnected => {

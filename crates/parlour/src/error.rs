@@ -18,7 +18,7 @@ pub struct Error(Box<Inner>);
 
 struct Inner {
     kind: ErrorKind,
-    operation: &'static str,
+    operation: Operation,
     object: String,
     detail: Cow<'static, str>,
     next_step: Option<Cow<'static, str>>,
@@ -138,10 +138,124 @@ impl fmt::Display for ErrorKind {
     }
 }
 
+/// The operation of an [`Error`].
+///
+/// `Display` gives the words with which the text of the error begins: "connect to", "bind".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Operation {
+    /// Parsing an address.
+    ParseAddress,
+    /// Checking an option.
+    SetOption,
+    /// Opening and checking a directory.
+    OpenDirectory,
+    /// Creating a directory.
+    CreateDirectory,
+    /// Removing the files that an earlier server left in its directory.
+    ClearDirectory,
+    /// Locking a name.
+    Lock,
+    /// Taking a name, or binding a socket.
+    Bind,
+    /// Listening for clients.
+    Listen,
+    /// Taking over the sockets that a service manager passed.
+    Activate,
+    /// Accepting a client.
+    Accept,
+    /// Serving clients with tasks.
+    Serve,
+    /// Waiting for an event of a hub.
+    NextEvent,
+    /// Connecting to a server.
+    Connect,
+    /// Creating a FIFO.
+    CreateFifo,
+    /// Creating the shared memory of a connection.
+    CreateSharedMemory,
+    /// Sending a message.
+    Send,
+    /// Receiving a message.
+    Receive,
+    /// Encoding a value.
+    Encode,
+    /// Decoding a value.
+    Decode,
+    /// Registering a descriptor with a runtime.
+    Register,
+    /// Taking a connection apart.
+    IntoRawParts,
+    /// Creating a block of shared memory.
+    Create,
+    /// Mapping a block of shared memory.
+    Map,
+    /// Converting a descriptor to a block of shared memory.
+    Convert,
+    /// Finding a server.
+    Find,
+    /// Listing the files of a directory.
+    List,
+    /// Inspecting a file.
+    Inspect,
+    /// Removing a file.
+    Remove,
+    /// Replacing a file.
+    Replace,
+    /// Releasing a name.
+    Release,
+    /// Closing a server or a hub.
+    Close,
+    /// Waiting for tasks.
+    Wait,
+    /// Drawing random bytes.
+    Random,
+}
+
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ParseAddress => "use the address",
+            Self::SetOption => "use the option",
+            Self::OpenDirectory => "use the directory",
+            Self::CreateDirectory => "create the directory",
+            Self::ClearDirectory => "clear the directory",
+            Self::Lock => "lock",
+            Self::Bind => "bind",
+            Self::Listen => "listen on",
+            Self::Activate => "take over",
+            Self::Accept => "accept on",
+            Self::Serve => "serve",
+            Self::NextEvent => "wait for the clients of",
+            Self::Connect => "connect to",
+            Self::CreateFifo => "create a FIFO in",
+            Self::CreateSharedMemory => "create shared memory for a connection to",
+            Self::Send => "send to",
+            Self::Receive => "receive from",
+            Self::Encode => "encode a message to",
+            Self::Decode => "decode a message from",
+            Self::Register => "register",
+            Self::IntoRawParts => "take apart the connection to",
+            Self::Create => "create",
+            Self::Map => "map",
+            Self::Convert => "use",
+            Self::Find => "find",
+            Self::List => "list",
+            Self::Inspect => "inspect",
+            Self::Remove => "remove",
+            Self::Replace => "replace",
+            Self::Release => "release",
+            Self::Close => "close",
+            Self::Wait => "wait for",
+            Self::Random => "draw",
+        })
+    }
+}
+
 impl Error {
     pub(crate) fn new(
         kind: ErrorKind,
-        operation: &'static str,
+        operation: Operation,
         object: impl Into<String>,
         detail: impl Into<Cow<'static, str>>,
     ) -> Self {
@@ -157,7 +271,7 @@ impl Error {
     }
 
     /// A failed system call, with the kind that its error number suggests.
-    pub(crate) fn io(operation: &'static str, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(operation: Operation, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let kind = match source.kind() {
             io::ErrorKind::PermissionDenied => ErrorKind::Denied,
@@ -206,9 +320,9 @@ impl Error {
         self.0.kind
     }
 
-    /// Which operation failed, as a verb: `"bind"`, `"connect to"`, `"send to"`.
+    /// Returns the operation that failed.
     #[must_use]
-    pub fn operation(&self) -> &'static str {
+    pub fn operation(&self) -> Operation {
         self.0.operation
     }
 
@@ -359,14 +473,14 @@ mod tests {
 
     #[test]
     fn a_message_names_operation_object_reason_and_next_step() {
-        let error =
-            Error::new(ErrorKind::NoServer, "connect to", "'wc'", "nobody serves this name").next("start its server");
+        let error = Error::new(ErrorKind::NoServer, Operation::Connect, "'wc'", "nobody serves this name")
+            .next("start its server");
         assert_eq!(error.to_string(), "cannot connect to 'wc': nobody serves this name; start its server");
     }
 
     #[test]
     fn converts_once_to_io_error_and_keeps_the_whole_text() {
-        let io: io::Error = Error::new(ErrorKind::NameInUse, "bind", "'wc'", "taken").into();
+        let io: io::Error = Error::new(ErrorKind::NameInUse, Operation::Bind, "'wc'", "taken").into();
         assert_eq!(io.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(io.to_string(), "cannot bind 'wc': taken");
     }
@@ -382,7 +496,7 @@ mod tests {
 
     #[test]
     fn running_out_of_descriptors_says_how_to_raise_the_limit() {
-        let error = Error::io("accept on", "'wc'", io::Error::from_raw_os_error(libc::EMFILE));
+        let error = Error::io(Operation::Accept, "'wc'", io::Error::from_raw_os_error(libc::EMFILE));
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("ulimit -n"), "{error}");
     }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use rustix::fs::{Dir, Mode, OFlags, openat};
 
 use crate::address::{Address, is_name};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::base::{self, Candidate as BaseCandidate};
 use crate::name::directory::{self, Opened, Trust};
 use crate::name::lock::{self, Holder};
@@ -122,7 +122,7 @@ fn look_at_base(candidate: BaseCandidate) -> Base {
         Ok(Opened::Missing { .. }) => BaseState::Missing,
         Ok(Opened::NoParent { missing }) => BaseState::Unavailable(Error::new(
             ErrorKind::UnsafeDirectory,
-            "use the directory",
+            Operation::OpenDirectory,
             path.display().to_string(),
             format!("{} does not exist", missing.display()),
         )),
@@ -143,7 +143,7 @@ pub fn names() -> Result<Vec<NameStatus>> {
     for candidate in base::candidates(None)? {
         // [`bases`] reports an unsafe base. The names in it are not trustworthy.
         let Ok(Opened::Directory(base)) = directory::open(&candidate.path, &Trust::own()) else { continue };
-        let failed = |errno: io::Error| Error::io("list", candidate.path.display().to_string(), errno);
+        let failed = |errno: io::Error| Error::io(Operation::List, candidate.path.display().to_string(), errno);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let listed = openat(&base, ".", flags, Mode::empty()).map_err(|errno| failed(errno.into()))?;
         let mut found = Vec::new();
@@ -241,13 +241,14 @@ fn resolve_client(address: &Address, candidates: &[Candidate]) -> Result<PathBuf
             NameState::Foreign if name.transports.is_empty() => {
                 let detail =
                     format!("{} belongs to another user, and this process may not enter it", name.path.display());
-                return Err(Error::new(ErrorKind::Denied, "find", display_name, detail)
+                return Err(Error::new(ErrorKind::Denied, Operation::Find, display_name, detail)
                     .next("ask that user to open the server to others (option mode)"));
             }
             NameState::Live | NameState::Foreign | NameState::Waiting | NameState::Dead | NameState::Unsafe(_) => {}
         }
     }
-    Err(Error::new(ErrorKind::NoServer, "find", display_name, "no server holds this name").next("start the server"))
+    Err(Error::new(ErrorKind::NoServer, Operation::Find, display_name, "no server holds this name")
+        .next("start the server"))
 }
 
 /// Removes the directory of a dead name, with the files that its server left in it. Returns `Ok(true)` if the directory

@@ -113,7 +113,7 @@ pub use address::{Address, NAME_LEN_MAX};
 pub use admission::{Refusal, RefusalReason, ServerStats};
 pub use backend::config::ClientFilePolicy;
 pub use connection::Connection;
-pub use error::{Error, ErrorKind, Result, TryRecvError, TrySendError};
+pub use error::{Error, ErrorKind, Operation, Result, TryRecvError, TrySendError};
 pub use hub::Hub;
 pub use message::Message;
 pub use options::{ConnectOptions, ServerOptions};

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::admission::{Admission, Policy};
 use crate::backend::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::peer::Peer;
 use crate::transport::Transport;
@@ -398,5 +398,5 @@ fn check_ring_size(bytes: usize) -> Result<()> {
 }
 
 fn check(option: &str, holds: bool, rule: &'static str) -> Result<()> {
-    if holds { Ok(()) } else { Err(Error::new(ErrorKind::InvalidOption, "use the option", option, rule)) }
+    if holds { Ok(()) } else { Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, option, rule)) }
 }

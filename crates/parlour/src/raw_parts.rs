@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::connection::Connection;
 use crate::endpoint::Common;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::peer::Peer;
 use crate::transport::Transport;
 
@@ -102,7 +102,7 @@ impl Connection {
     }
 
     fn raw_fds(&self) -> Result<RawFds> {
-        const TAKE_APART: &str = "take apart the connection to";
+        const TAKE_APART: Operation = Operation::IntoRawParts;
         let common = self.receiver.common();
         let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
         if !self.receiver.incoming.is_pristine() || !self.sender.is_pristine() {

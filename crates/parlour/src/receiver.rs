@@ -13,14 +13,14 @@ use crate::backend::fault::Fault;
 use crate::backend::halves::Incoming;
 use crate::backoff::Backoff;
 use crate::endpoint::Common;
-use crate::error::{Error, ErrorKind, Result, TryRecvError};
+use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::message::Message;
 use crate::message::Received;
 use crate::peer::Peer;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 
-const RECV: &str = "receive from";
+const RECV: Operation = Operation::Receive;
 
 /// The receiving half of a [`Connection`](crate::Connection).
 ///

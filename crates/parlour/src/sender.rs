@@ -11,7 +11,7 @@ use crate::backend::fault::Fault;
 use crate::backend::halves::Outgoing;
 use crate::backoff::{Backoff, SpinBudget};
 use crate::endpoint::Common;
-use crate::error::{Error, ErrorKind, Result, TrySendError};
+use crate::error::{Error, ErrorKind, Operation, Result, TrySendError};
 use crate::limits::FDS_MAX;
 use crate::payload::{Attached, Payload};
 use crate::peer::Peer;
@@ -20,7 +20,7 @@ use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 use crate::wire::frame::HEADER_LEN;
 
-const SEND: &str = "send to";
+const SEND: Operation = Operation::Send;
 
 /// The number of bytes that `feed` buffers before it writes. Measured: larger writes gain nothing.
 const FEED_MAX: usize = 64 * 1024;

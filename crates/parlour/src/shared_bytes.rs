@@ -5,7 +5,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::shm::mapping::BadMemory;
 use crate::shm::sealed::Sealed;
 
@@ -68,7 +68,8 @@ impl SharedBytes {
     }
 
     fn made(length: usize, sealed: std::io::Result<Sealed>) -> Result<Self> {
-        let sealed = sealed.map_err(|error| Error::io("create", format!("a shared block of {length} bytes"), error))?;
+        let sealed =
+            sealed.map_err(|error| Error::io(Operation::Create, format!("a shared block of {length} bytes"), error))?;
         Ok(Self(Arc::new(sealed)))
     }
 }
@@ -87,9 +88,14 @@ impl TryFrom<OwnedFd> for SharedBytes {
     fn try_from(memfd: OwnedFd) -> Result<Self> {
         match Sealed::adopt(memfd) {
             Ok(sealed) => Ok(Self(Arc::new(sealed))),
-            Err(BadMemory::Io(error)) => Err(Error::io("map", "a shared block", error)),
-            Err(bad) => Err(Error::new(ErrorKind::Protocol, "use", "a descriptor as a shared block", bad.to_string())
-                .next("have the peer send it with send_shared")),
+            Err(BadMemory::Io(error)) => Err(Error::io(Operation::Map, "a shared block", error)),
+            Err(bad) => Err(Error::new(
+                ErrorKind::Protocol,
+                Operation::Convert,
+                "a descriptor as a shared block",
+                bad.to_string(),
+            )
+            .next("have the peer send it with send_shared")),
         }
     }
 }

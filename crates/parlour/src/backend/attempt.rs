@@ -1,7 +1,7 @@
 //! Outcomes of an attempt to connect.
 
 use crate::admission::Permit;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
 
 /// Why an attempt to connect failed, for the caller to decide what to do next.
@@ -51,7 +51,7 @@ pub(super) struct Established<O, I> {
 pub(super) fn failed_there(path: &str) -> Error {
     Error::new(
         ErrorKind::Busy,
-        "connect to",
+        Operation::Connect,
         path,
         "the server could not let us in, because something failed on its side",
     )

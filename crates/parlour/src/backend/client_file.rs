@@ -13,7 +13,7 @@ use rustix::net::{SocketAddrUnix, bind};
 
 use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::admission::RefusalReason;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
@@ -190,7 +190,7 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     directory::check_ours(&path, &stat, &Trust::only_self())?;
     let id = ClientId { pid: std::process::id(), nonce: random_nonce()? };
     let file_name = id.file_name(ClientFile::Socket);
-    let failed = |errno: Errno| Error::io("bind", path.join(&file_name).display().to_string(), errno);
+    let failed = |errno: Errno| Error::io(Operation::Bind, path.join(&file_name).display().to_string(), errno);
 
     fchmod(socket, MODE).map_err(failed)?;
     let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
@@ -227,7 +227,7 @@ pub(super) fn random_nonce() -> Result<Nonce> {
         match rustix::rand::getrandom(&mut bytes[filled..], flags) {
             Ok(count) => filled += count,
             Err(rustix::io::Errno::INTR) => {}
-            Err(errno) => return Err(Error::io("draw", "random bytes", errno)),
+            Err(errno) => return Err(Error::io(Operation::Random, "random bytes", errno)),
         }
     }
     Ok(Nonce::from_bytes(bytes))

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::Admission;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::name::directory::Trust;
 
 /// What a `unix` server makes of the file that a client of its own user binds for itself.
@@ -86,7 +86,7 @@ impl ConnectConfig {
             None => format!("uid {} or root", rustix::process::geteuid().as_raw()),
         };
         let found = uid.map_or("an unknown user".to_owned(), |uid| format!("uid {uid}"));
-        Error::new(ErrorKind::Denied, "connect to", path, format!("it belongs to {found}, not to {expected}"))
+        Error::new(ErrorKind::Denied, Operation::Connect, path, format!("it belongs to {found}, not to {expected}"))
             .next("if that is the server you mean, say so with its uid as the expected one")
     }
 

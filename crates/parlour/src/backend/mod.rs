@@ -47,7 +47,7 @@ use self::attempt::{Attempt, Established, Progress};
 use self::config::{ConnectConfig, ListenConfig};
 use self::halves::{Incoming, Outgoing, SendFlavor};
 use crate::admission::Permit;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::{Found, NameGuard};
 use crate::peer::Peer;
 use crate::poller::Interest;
@@ -138,7 +138,12 @@ impl Listener {
             Transport::Unix => socket::Listener::adopt(unix::KIND, passed, guard, config, interest).map(Self::Unix),
             Transport::Fifo => {
                 let detail = "a FIFO cannot be handed over: each server makes a new one";
-                Err(Error::new(ErrorKind::Unsupported, "take over", guard.display_path(transport.file_name()), detail))
+                Err(Error::new(
+                    ErrorKind::Unsupported,
+                    Operation::Activate,
+                    guard.display_path(transport.file_name()),
+                    detail,
+                ))
             }
         }
     }
@@ -240,7 +245,7 @@ impl Listener {
         }
         let file_name = self.transport().file_name();
         crate::name::directory::remove(guard.directory(), file_name)
-            .map_err(|error| Error::io("remove", guard.display_path(file_name), error))
+            .map_err(|error| Error::io(Operation::Remove, guard.display_path(file_name), error))
     }
 }
 

@@ -21,7 +21,7 @@ use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
 use crate::admission::{Admission, Permit, RefusalReason};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::directory::{self, FileId};
 use crate::name::lock::{self, Holder};
 use crate::name::{Found, NameGuard};
@@ -89,7 +89,7 @@ pub(crate) struct Listener {
 
 impl Listener {
     pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.display_path(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
         bind_with_mode(kind, &socket, guard, config).map_err(failed)?;
         Self::start(kind, socket, guard, config, interest, false)
@@ -104,7 +104,7 @@ impl Listener {
         config: &ListenConfig,
         interest: Interest,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("take over", guard.display_path(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io(Operation::Activate, guard.display_path(kind.file_name()), error);
         // A duplicate: what was handed over stays as it is until everything has worked.
         let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
         let socket = ParentOnly::open(duplicate).map_err(failed)?;
@@ -126,7 +126,7 @@ impl Listener {
         interest: Interest,
         is_adopted: bool,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.display_path(kind.file_name()), error);
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
         kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
         let id = FileId::at(guard.directory(), kind.file_name())
             .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
@@ -172,7 +172,7 @@ impl Listener {
                 self.turn_one_away(errno);
                 return Ok(None);
             }
-            Err(errno) => return Err(Error::io("accept on", guard.display_path(self.kind.file_name()), errno)),
+            Err(errno) => return Err(Error::io(Operation::Accept, guard.display_path(self.kind.file_name()), errno)),
         };
         let address = address.and_then(|address| SocketAddrUnix::try_from(address).ok());
         let bound_to = address.as_ref().and_then(SocketAddrUnix::path_bytes);
@@ -250,7 +250,7 @@ impl Listener {
             self.interest.add_readable(&self.socket, 0).map_err(|errno| {
                 // Whoever accepts is told, and who comes meanwhile is not forgotten.
                 self.reserve.rest(now);
-                Error::io("listen on", self.kind.file_name(), errno)
+                Error::io(Operation::Listen, self.kind.file_name(), errno)
             })?;
         }
         Ok(())
@@ -322,7 +322,7 @@ impl Connected {
 /// One attempt to connect; see the contract in [`super`].
 pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Result<Connected, Attempt> {
     let path = kind.path(found);
-    let failed = |errno: Errno| Error::io("connect to", &*path, errno);
+    let failed = |errno: Errno| Error::io(Operation::Connect, &*path, errno);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOENT => Attempt::Absent(absent(&path)),
@@ -332,7 +332,7 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
         let detail = format!("not a socket but a {}", directory::describe_file(&stat));
         return Err(Attempt::Failed(
-            Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail)
+            Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
                 .next("find out who put it there, and remove it"),
         ));
     }
@@ -340,25 +340,25 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
         return Err(Attempt::Failed(config.refuse(&path, Some(stat.st_uid))));
     }
 
-    let socket = kind.new_socket().map_err(|error| Error::io("connect to", &*path, error))?;
-    kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io("connect to", &*path, error))?;
+    let socket = kind.new_socket().map_err(|error| Error::io(Operation::Connect, &*path, error))?;
+    kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     let own_file = client_file::bind_own(&socket, found, config)?;
     // To the very inode that was checked, whatever its name leads to by now.
     let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let connected =
         SocketAddrUnix::new(inode).and_then(|address| connect_socket(&socket, &address)).map_err(|errno| match errno {
             Errno::AGAIN => Attempt::Again(
-                Error::new(ErrorKind::Busy, "connect to", &*path, "its queue of waiting clients is full")
+                Error::new(ErrorKind::Busy, Operation::Connect, &*path, "its queue of waiting clients is full")
                     .next("try again later, or have the server accept faster"),
             ),
             Errno::CONNREFUSED => {
                 let detail = "its server has the name but does not listen";
-                not_served(found, &path, Error::new(ErrorKind::NoServer, "connect to", &*path, detail))
+                not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
             }
             errno => Attempt::Failed(failed(errno)),
         });
     let checked = connected.and_then(|()| {
-        let credentials = peer_credentials(&socket).map_err(|error| Error::io("connect to", &*path, error))?;
+        let credentials = peer_credentials(&socket).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
         let peer = Peer::from_kernel(credentials);
         match config.accepts(peer.uid()) {
             true => Ok(peer),
@@ -369,7 +369,7 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
 }
 
 fn absent(path: &str) -> Error {
-    Error::new(ErrorKind::NoServer, "connect to", path, "nobody listens there").next("start the server")
+    Error::new(ErrorKind::NoServer, Operation::Connect, path, "nobody listens there").next("start the server")
 }
 
 /// Nobody answers on a socket file: its server is about to (`busy` says what it does instead), or dead.

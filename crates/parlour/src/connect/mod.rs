@@ -17,7 +17,7 @@ use crate::backend::attempt::{Attempt, Progress};
 use crate::backend::config::ConnectConfig;
 use crate::backend::{Handshake, Link};
 use crate::connection::Connection;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::options::ConnectOptions;
 use crate::wait::{Deadline, WaitSet};
 
@@ -239,6 +239,6 @@ impl Connecting {
 
     /// Returns the error for a failure while waiting.
     pub(crate) fn failed(&self, error: std::io::Error) -> Error {
-        Error::io("connect to", &*self.display_name, error)
+        Error::io(Operation::Connect, &*self.display_name, error)
     }
 }

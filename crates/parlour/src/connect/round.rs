@@ -9,7 +9,7 @@ use crate::address::Address;
 use crate::backend::attempt::Attempt;
 use crate::backend::config::ConnectConfig;
 use crate::backend::{self, ConnectProgress, Handshake};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::name::base::{self, Candidate};
 use crate::name::lock::{self, Holder};
@@ -100,7 +100,7 @@ impl Round {
             (None, None) => Attempt::Absent(
                 Error::new(
                     ErrorKind::NoServer,
-                    "connect to",
+                    Operation::Connect,
                     format!("'{}'", address.name()),
                     format!("no server has this name (searched {})", self.looked.join(", ")),
                 )
@@ -188,7 +188,7 @@ fn share_of(deadline: Deadline) -> Duration {
 
 fn nobody(found: &Found) -> Error {
     let path = found.path.display().to_string();
-    Error::new(ErrorKind::NoServer, "connect to", path, "no server holds this name").next("start the server")
+    Error::new(ErrorKind::NoServer, Operation::Connect, path, "no server holds this name").next("start the server")
 }
 
 /// Replaces the error for a demanded transport that a live server does not offer, which differs from having no server.
@@ -200,7 +200,7 @@ fn explain(outcome: Attempt, transport: Transport, found: &Found) -> Attempt {
             let detail = format!("its server ({owner}) offers {} and not {transport}", offered.join(", "));
             let path = found.path.display().to_string();
             Attempt::Absent(
-                Error::new(ErrorKind::NoServer, "connect to", path, detail)
+                Error::new(ErrorKind::NoServer, Operation::Connect, path, detail)
                     .next(format!("connect without '{transport}:', or have the server offer it too")),
             )
         }

@@ -40,7 +40,7 @@ use rustix::event::{PollFd, PollFlags};
 use crate::admission::ServerStats;
 use crate::backend::halves::BufferPool;
 use crate::backoff::Backoff;
-use crate::error::{Error, ErrorKind, Result, TryRecvError};
+use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
@@ -56,9 +56,9 @@ use watch::Watch;
 pub use event::{Client, Clients, DisconnectReason, Event};
 pub use options::{HubOptions, SlowClientPolicy};
 
-const SEND: &str = "send to";
-const RECV: &str = "receive from";
-const WAIT: &str = "wait for the clients of";
+const SEND: Operation = Operation::Send;
+const RECV: Operation = Operation::Receive;
+const WAIT: Operation = Operation::NextEvent;
 
 /// How long at most something waits to be sent while messages come without pause.
 const GATHERED_FOR: Duration = Duration::from_millis(1);
@@ -183,7 +183,8 @@ impl Hub {
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
         let HubOptions { server: of_server, write_buffer_max, slow_client_policy } = options;
         server.admission().keep_refusals();
-        let watch = Watch::new(server.as_fd()).map_err(|errno| Error::io("bind", &**server.display_name(), errno))?;
+        let watch =
+            Watch::new(server.as_fd()).map_err(|errno| Error::io(Operation::Bind, &**server.display_name(), errno))?;
         Ok(Self {
             watch,
             members: Table::default(),
@@ -328,7 +329,7 @@ impl Hub {
     ///
     /// Those of `close`.
     pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
-        self.check_process("close")?;
+        self.check_process(Operation::Close)?;
         // The name first: the next server need not wait for slow clients of this one.
         let closed = self.server.give_up();
         let deadline = Deadline::after(timeout);
@@ -344,17 +345,17 @@ impl Hub {
             if fds.is_empty() {
                 break Ok(());
             }
-            if !wait(&mut fds, deadline).map_err(|error| self.failed("close", error))? {
+            if !wait(&mut fds, deadline).map_err(|error| self.failed(Operation::Close, error))? {
                 let late = fds.len();
                 let bytes: usize = self.members.iter().map(|(_, member)| member.unsent()).sum();
                 let detail = format!("{bytes} bytes for {late} clients that do not receive are lost");
-                break Err(Error::new(ErrorKind::TimedOut, "close", &**self.server.display_name(), detail));
+                break Err(Error::new(ErrorKind::TimedOut, Operation::Close, &**self.server.display_name(), detail));
             }
         };
         closed.and(flushed)
     }
 
-    fn check_process(&self, operation: &'static str) -> Result<()> {
+    fn check_process(&self, operation: Operation) -> Result<()> {
         if !self.process.is_before_fork() {
             return Ok(());
         }
@@ -363,7 +364,7 @@ impl Hub {
             .next("serve in the parent, or bind after the fork"))
     }
 
-    fn check_shutdown(&self, operation: &'static str) -> Result<()> {
+    fn check_shutdown(&self, operation: Operation) -> Result<()> {
         if !self.shutdown.is_asked() {
             return Ok(());
         }
@@ -371,7 +372,7 @@ impl Hub {
         Err(Error::new(ErrorKind::Shutdown, operation, &**self.server.display_name(), detail))
     }
 
-    fn failed(&self, operation: &'static str, error: impl Into<std::io::Error>) -> Error {
+    fn failed(&self, operation: Operation, error: impl Into<std::io::Error>) -> Error {
         Error::io(operation, &**self.server.display_name(), error)
     }
 }

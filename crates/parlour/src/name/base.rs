@@ -8,7 +8,7 @@ use rustix::fs::{Mode, fstat};
 
 use super::directory::{self, Opened, Trust};
 use crate::address::Address;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// The base directory of system services.
 const SYSTEM_BASE: &str = "/run/parlour";
@@ -76,7 +76,7 @@ impl Environment {
             if !path.is_absolute() {
                 return Err(Error::new(
                     ErrorKind::UnsafeDirectory,
-                    "use the directory",
+                    Operation::OpenDirectory,
                     path.display().to_string(),
                     "$PARLOUR_DIR must be an absolute path",
                 ));
@@ -138,7 +138,7 @@ fn choose(address: &Address) -> Result<(Candidate, Opened)> {
         }
     }
     let detail = format!("no base directory is usable (missing: {})", passed_over.join(", "));
-    Err(Error::new(ErrorKind::UnsafeDirectory, "bind", format!("'{}'", address.name()), detail)
+    Err(Error::new(ErrorKind::UnsafeDirectory, Operation::Bind, format!("'{}'", address.name()), detail)
         .next("create one of these directories, or set $PARLOUR_DIR to a directory of your own"))
 }
 
@@ -171,17 +171,17 @@ fn make(candidate: &Candidate, parent: &OwnedFd, open_to_others: bool) -> Result
 }
 
 fn vanished(path: &Path) -> Error {
-    Error::new(ErrorKind::Io, "create the directory", path.display().to_string(), "another process removed it")
+    Error::new(ErrorKind::Io, Operation::CreateDirectory, path.display().to_string(), "another process removed it")
         .next("find the process that removes it")
 }
 
 /// Refuses a base that other users cannot enter if the server is open to other users.
 fn check_for_server(path: &Path, base: &OwnedFd, open_to_others: bool) -> Result<()> {
     let shown = || path.display().to_string();
-    let stat = fstat(base).map_err(|errno| Error::io("use the directory", shown(), errno))?;
+    let stat = fstat(base).map_err(|errno| Error::io(Operation::OpenDirectory, shown(), errno))?;
     if open_to_others && stat.st_mode & 0o001 == 0 {
         let detail = format!("other users may not enter it (mode {:04o})", stat.st_mode & 0o7777);
-        return Err(Error::new(ErrorKind::UnsafeDirectory, "use the directory", shown(), detail)
+        return Err(Error::new(ErrorKind::UnsafeDirectory, Operation::OpenDirectory, shown(), detail)
             .next(format!("run chmod 755 {}, or set the mode of the socket to 0600", path.display())));
     }
     Ok(())

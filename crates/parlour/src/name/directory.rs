@@ -12,9 +12,9 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, mkdirat, openat, statat};
 use rustix::io::Errno;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 
-const OPERATION: &str = "use the directory";
+const OPERATION: Operation = Operation::OpenDirectory;
 
 /// The users whose directories are safe to walk through: root, this user, and a user that the caller named.
 #[derive(Clone, Debug)]
@@ -149,7 +149,7 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
 /// already exists. The directory may be removed again before this function returns; the caller notices when it opens
 /// it.
 pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> Result<()> {
-    let failed = |errno: Errno| Error::io("create the directory", path.display().to_string(), errno);
+    let failed = |errno: Errno| Error::io(Operation::CreateDirectory, path.display().to_string(), errno);
     match mkdirat(&parent, name, mode & Mode::RWXU) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(()),

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawDir, Stat, openat, sta
 use rustix::io::Errno;
 
 use super::directory;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::transport::Transport;
 use crate::wire::client_file::{ClientFile, ClientId};
 
@@ -39,7 +39,7 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
         let stat = match statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,
             Err(Errno::NOENT) => continue,
-            Err(errno) => return Err(Error::io("inspect", shown(), errno)),
+            Err(errno) => return Err(Error::io(Operation::Inspect, shown(), errno)),
         };
         if !is_ours(&stat, kind) {
             let detail = format!(
@@ -47,10 +47,10 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
                 directory::describe(kind),
                 directory::describe_file(&stat)
             );
-            return Err(Error::new(ErrorKind::UnsafeDirectory, "replace", shown(), detail)
+            return Err(Error::new(ErrorKind::UnsafeDirectory, Operation::Replace, shown(), detail)
                 .next("find out which process created it, then remove it"));
         }
-        directory::remove(&name_directory, file_name).map_err(|error| Error::io("remove", shown(), error))?;
+        directory::remove(&name_directory, file_name).map_err(|error| Error::io(Operation::Remove, shown(), error))?;
         tracing::debug!(file = shown(), "removed a file that a dead server left");
     }
     Ok(())
@@ -90,7 +90,7 @@ pub(crate) fn remove_client_files(
 
 /// Checks that a directory contains nothing but the entries `expected`, after the known files were removed.
 pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected: &[&str]) -> Result<()> {
-    let failed = |errno: Errno| Error::io("list", path.display().to_string(), errno);
+    let failed = |errno: Errno| Error::io(Operation::List, path.display().to_string(), errno);
     for entry in Dir::read_from(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let file_name = entry.file_name().to_bytes();
@@ -98,7 +98,7 @@ pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected
         if !is_expected {
             let shown = path.join(String::from_utf8_lossy(file_name).as_ref());
             let detail = "the file was not created by a parlour server or client";
-            return Err(Error::new(ErrorKind::UnsafeDirectory, "remove", shown.display().to_string(), detail)
+            return Err(Error::new(ErrorKind::UnsafeDirectory, Operation::Remove, shown.display().to_string(), detail)
                 .next("find out which process created it, then remove it"));
         }
     }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::leftovers::SOCKETS;
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::wait::{Deadline, pause};
 
 /// The longest wait for a killed server to vanish. The kernel releases the lock of a killed process shortly before or
@@ -40,7 +40,7 @@ pub(crate) fn somebody_goes_on_listening(name_path: &Path) -> Result<bool> {
             return Ok(true);
         }
         pause(Duration::from_millis(5), deadline)
-            .map_err(|error| Error::io("inspect", name_path.display().to_string(), error))?;
+            .map_err(|error| Error::io(Operation::Inspect, name_path.display().to_string(), error))?;
     }
     Ok(false)
 }

@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, ftruncate
 use rustix::io::Errno;
 
 use super::directory::{self, FileId};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::owner::{Owner, RECORD_LEN_MAX};
 use crate::sys::fork::{ParentOnly, Process};
 use crate::sys::ofd_lock;
@@ -18,7 +18,7 @@ use crate::wait::{Deadline, pause};
 /// The name of the lock file in the directory of a name.
 pub(crate) const LOCK: &str = "lock";
 
-const OPERATION: &str = "lock";
+const OPERATION: Operation = Operation::Lock;
 
 /// The longest time that a holder takes to write its record: two system calls lie between locking and writing it.
 const INTRODUCTION_MAX: Duration = Duration::from_millis(200);

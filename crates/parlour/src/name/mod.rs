@@ -25,7 +25,7 @@ use self::base::Candidate;
 use self::directory::{FileId, Opened, Trust};
 use self::lock::{Holder, NameLock, Try};
 use crate::address::Address;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::owner::Owner;
 use crate::sys::fork::Process;
 use crate::transport::Transport;
@@ -84,14 +84,14 @@ impl NameGuard {
                 guard.remove_server_files()?;
                 guard
                     .remove_client_files()
-                    .map_err(|error| Error::io("clean the directory", guard.display_path(CLIENTS), error))?;
+                    .map_err(|error| Error::io(Operation::ClearDirectory, guard.display_path(CLIENTS), error))?;
                 tracing::info!(name = address.name(), path = %guard.path.display(), "name taken");
                 return Ok(guard);
             }
         }
         Err(Error::new(
             ErrorKind::Io,
-            "bind",
+            Operation::Bind,
             format!("'{}'", address.name()),
             "its directory was replaced during every attempt to lock it",
         )
@@ -119,7 +119,7 @@ impl NameGuard {
         let mode = if open_to_others { 0o755 } else { 0o700 };
         if stat.st_mode & 0o7777 != mode {
             fchmod(&directory, Mode::from_raw_mode(mode))
-                .map_err(|errno| Error::io("use the directory", path.display().to_string(), errno))?;
+                .map_err(|errno| Error::io(Operation::OpenDirectory, path.display().to_string(), errno))?;
         }
         let clients_path = path.join(CLIENTS);
         directory::make(&directory, CLIENTS.as_ref(), Mode::RWXU, &clients_path)?;
@@ -190,7 +190,7 @@ impl NameGuard {
         let released = self.release_in_place();
         let path = self.path.display().to_string();
         tracing::info!(name = self.name, path, "name released");
-        released.map_err(|error| Error::io("release", path, error))
+        released.map_err(|error| Error::io(Operation::Release, path, error))
     }
 
     /// Does the same without allocating or freeing memory, for a signal handler.
@@ -205,7 +205,8 @@ impl NameGuard {
 
 /// Converts a path for system calls. The path was opened before, so it contains no NUL byte.
 fn c_path(path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| Error::io("bind", path.display().to_string(), Errno::INVAL))
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Error::io(Operation::Bind, path.display().to_string(), Errno::INVAL))
 }
 
 /// The outcome of locking the directory of a name.
@@ -246,7 +247,7 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
         return Ok(false);
     }
     leftovers::remove_server_files(&directory, &path, &[])?;
-    let failed = |what: &Path, error: io::Error| Error::io("remove", what.display().to_string(), error);
+    let failed = |what: &Path, error: io::Error| Error::io(Operation::Remove, what.display().to_string(), error);
     let clients_path = path.join(CLIENTS);
     if let Some((clients, _)) = directory::open_inside(&directory, CLIENTS, &clients_path)? {
         leftovers::remove_client_files(&clients, |_, _, _| true).map_err(|error| failed(&clients_path, error))?;
@@ -275,7 +276,7 @@ pub(crate) fn name_in_use(name: &str, path: &Path, owner: Option<Owner>) -> Erro
         None => "a process that has not written its owner record".to_owned(),
     };
     let detail = format!("the name is held by {holder}, at {}", path.display());
-    Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
+    Error::new(ErrorKind::NameInUse, Operation::Bind, format!("'{name}'"), detail)
         .next("stop that server, or use another name")
         .held_by(owner)
 }
@@ -286,7 +287,7 @@ fn kept_by_a_manager(name: &str, path: &Path) -> Error {
         "a process, probably a service manager, listens on a socket in {} and starts the server when a client connects",
         path.display()
     );
-    Error::new(ErrorKind::NameInUse, "bind", format!("'{name}'"), detail)
+    Error::new(ErrorKind::NameInUse, Operation::Bind, format!("'{name}'"), detail)
         .next("start the server through its service unit, which passes the sockets, or stop the socket unit")
 }
 

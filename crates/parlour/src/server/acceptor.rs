@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::activation::Socket;
 use crate::backend::config::ListenConfig;
 use crate::backend::{Link, Listener, client_file, fifo};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::{NameGuard, leftovers};
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::transport::Transport;
@@ -116,13 +116,13 @@ impl Acceptor {
         let step = self.work();
         let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep_at);
         let next = deadlines.min();
-        self.poller.set_deadline(next).map_err(|errno| Error::io("accept on", &*self.display_name, errno))?;
+        self.poller.set_deadline(next).map_err(|errno| Error::io(Operation::Accept, &*self.display_name, errno))?;
         step
     }
 
     fn work(&mut self) -> Result<Step<Link>> {
         let display_name = Arc::clone(&self.display_name);
-        let failed = |errno: rustix::io::Errno| Error::io("accept on", &*display_name, errno);
+        let failed = |errno: rustix::io::Errno| Error::io(Operation::Accept, &*display_name, errno);
         self.check_process()?;
         for _ in 0..EVENTS_MAX {
             if self.lost {
@@ -166,14 +166,14 @@ impl Acceptor {
             return Ok(());
         }
         let detail = "this is a forked child, and the name stayed with the parent";
-        Err(Error::new(ErrorKind::NameLost, "accept on", &*self.display_name, detail)
+        Err(Error::new(ErrorKind::NameLost, Operation::Accept, &*self.display_name, detail)
             .next("accept in the parent and hand connections to children, or bind after the fork"))
     }
 
     fn name_lost(&self) -> Error {
         let path = self.guard.as_ref().map(|guard| guard.path().display().to_string()).unwrap_or_default();
         let detail = format!("its files in {path} were removed or replaced, so clients no longer find it");
-        Error::new(ErrorKind::NameLost, "accept on", &*self.display_name, detail)
+        Error::new(ErrorKind::NameLost, Operation::Accept, &*self.display_name, detail)
             .next("close it and bind again, and keep cleaners away from that directory")
     }
 

@@ -12,11 +12,11 @@ use rustix::net::sockopt::{socket_acceptconn, socket_type};
 use rustix::net::{SocketAddrUnix, SocketType, getsockname};
 
 use crate::address::Address;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::sys::listen_fds::{self, NotPassed, Passed};
 use crate::transport::Transport;
 
-const OPERATION: &str = "take over";
+const OPERATION: Operation = Operation::Activate;
 const OBJECT: &str = "the sockets of the service manager";
 
 /// The sockets that were passed for one name.

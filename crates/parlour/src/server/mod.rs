@@ -19,7 +19,7 @@ use crate::address::Address;
 use crate::admission::{Admission, ServerStats, locked};
 use crate::backend::Link;
 use crate::connection::Connection;
-use crate::error::{Error, ErrorKind, Result, TryRecvError};
+use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::name::{BindRequest, NameGuard, base};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
@@ -147,10 +147,10 @@ impl Server {
         adopted: Vec<Socket>,
     ) -> Result<Self> {
         let display_name: Arc<str> = format!("'{}'", address.name()).into();
-        let failed = |errno: rustix::io::Errno| Error::io("bind", &*display_name, errno);
+        let failed = |errno: rustix::io::Errno| Error::io(Operation::Bind, &*display_name, errno);
         let poller = Poller::new().map_err(failed)?;
         let readiness =
-            poller.as_fd().try_clone_to_owned().map_err(|error| Error::io("bind", &*display_name, error))?;
+            poller.as_fd().try_clone_to_owned().map_err(|error| Error::io(Operation::Bind, &*display_name, error))?;
         let admission = Arc::new(options.admission());
         let config = options.config(&admission);
 
@@ -242,7 +242,7 @@ impl Server {
                 Step::Ready(link) => return Ok(self.connection(link)),
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
-                        .map_err(|error| Error::io("accept on", &*self.display_name, error))?;
+                        .map_err(|error| Error::io(Operation::Accept, &*self.display_name, error))?;
                     // Until now nothing was ready.
                     self.note_queue_drained();
                     in_time = ready && !deadline.is_over();
@@ -250,7 +250,7 @@ impl Server {
                 Step::Yield if in_time => in_time = !deadline.is_over(),
                 Step::Idle | Step::Yield => {
                     let detail = "no client came before the deadline";
-                    return Err(Error::new(ErrorKind::TimedOut, "accept on", &*self.display_name, detail));
+                    return Err(Error::new(ErrorKind::TimedOut, Operation::Accept, &*self.display_name, detail));
                 }
             }
         }
@@ -294,7 +294,7 @@ impl Server {
         let mut acceptor = locked(&self.acceptor);
         if self.shutdown.is_asked() {
             let detail = "the server was told to shut down";
-            return Err(Error::new(ErrorKind::Shutdown, "accept on", &*self.display_name, detail));
+            return Err(Error::new(ErrorKind::Shutdown, Operation::Accept, &*self.display_name, detail));
         }
         let step = acceptor.step()?;
         if matches!(step, Step::Ready(_)) {
@@ -440,7 +440,8 @@ impl Iterator for Incoming<'_> {
 
 /// What to offer: what the options say, or the address, or `unix`; best first.
 fn transports_of(address: &Address, options: &ServerOptions) -> Result<Vec<Transport>> {
-    let invalid = |detail: String| Err(Error::new(ErrorKind::InvalidOption, "use the option", "transports", detail));
+    let invalid =
+        |detail: String| Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, "transports", detail));
     let asked = &options.transports;
     let transports = match (asked.is_empty(), address.transport()) {
         (true, transport) => vec![transport.unwrap_or(Transport::Unix)],

@@ -8,7 +8,7 @@ use super::connection::Connection;
 use super::registration::registration_error;
 use super::waiting::Waiting;
 use crate::connect::Connecting;
-use crate::error::Result;
+use crate::error::{Operation, Result};
 use crate::options::ConnectOptions;
 
 impl ConnectOptions {
@@ -31,7 +31,7 @@ impl ConnectOptions {
                 return Connection::from_blocking(connection);
             }
             let waiting = Waiting::new(&connecting.wait_set())
-                .map_err(|error| registration_error("connect to", connecting.object(), error))?;
+                .map_err(|error| registration_error(Operation::Connect, connecting.object(), error))?;
             waiting.wait().await.map_err(|error| connecting.failed(error))?;
         }
     }

@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use super::receiver::{Receiver, poll_into};
 use super::registration::registration_error;
 use super::sender::{Sender, Sending};
-use crate::error::{Error, Result, TryRecvError, TrySendError};
+use crate::error::{Error, Operation, Result, TryRecvError, TrySendError};
 use crate::message::{Message, Received};
 use crate::options::ConnectOptions;
 use crate::payload::Payload;
@@ -51,8 +51,9 @@ impl Connection {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime; [`ErrorKind::Io`](crate::ErrorKind::Io)
     /// when the system cannot watch its descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
-        Self::watched(connection)
-            .map_err(|unwatched| registration_error("use", unwatched.half.common().object(), unwatched.error))
+        Self::watched(connection).map_err(|unwatched| {
+            registration_error(Operation::Convert, unwatched.half.common().object(), unwatched.error)
+        })
     }
 
     /// [`from_blocking`](Self::from_blocking), with what is left of a connection that cannot be watched.

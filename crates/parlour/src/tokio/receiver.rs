@@ -10,13 +10,13 @@ use futures_core::Stream;
 use tokio::task::coop::poll_proceed;
 
 use super::buffers;
-use crate::error::{Result, TryRecvError};
+use crate::error::{Operation, Result, TryRecvError};
 use crate::message::{Message, Received};
 use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
 use crate::transport::{Capabilities, Transport};
 
-const RECV: &str = "receive from";
+const RECV: Operation = Operation::Receive;
 
 /// The receiving half of a [`Connection`](super::Connection). Dropping it ends this direction: the peer's sends fail.
 ///

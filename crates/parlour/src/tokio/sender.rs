@@ -11,13 +11,13 @@ use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
 use super::buffers;
-use crate::error::{Error, Result, TrySendError};
+use crate::error::{Error, Operation, Result, TrySendError};
 use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
 use crate::transport::Transport;
 
-const SEND: &str = "send to";
+const SEND: Operation = Operation::Send;
 
 /// The sending half of a [`Connection`](super::Connection). Dropping it ends this direction: the peer receives `None` after
 /// the last message.

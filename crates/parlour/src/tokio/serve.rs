@@ -13,7 +13,7 @@ use super::connection::Connection;
 use super::registration::registration_error;
 use super::server::Server;
 use super::waiting::Waiting;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::wait::Deadline;
 
 /// How the conversations of a server ended. See [`Server::serve`].
@@ -93,7 +93,7 @@ impl Server {
     {
         let runtime = Handle::try_current().map_err(|error| {
             let error = io::Error::new(io::ErrorKind::Unsupported, error);
-            registration_error("serve", format!("'{}'", self.name()), error)
+            registration_error(Operation::Serve, format!("'{}'", self.name()), error)
         })?;
         let mut tasks = ConnectionTasks::default();
         let begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
@@ -113,7 +113,7 @@ impl Server {
         tasks.abort();
         tasks.finish().await;
         accepting.and(closing)?;
-        grace.map_err(|error| Error::io("wait for", "the tasks of a server", error))?;
+        grace.map_err(|error| Error::io(Operation::Wait, "the tasks of a server", error))?;
         Ok(tasks.served)
     }
 

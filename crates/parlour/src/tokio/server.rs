@@ -15,7 +15,7 @@ use tokio::task::coop::poll_proceed;
 use super::connection::{Connection, Unwatched};
 use super::registration::registration_error;
 use crate::admission::{RefusalReason, ServerStats};
-use crate::error::{Error, ErrorKind, Result, TryRecvError};
+use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::options::ServerOptions;
 use crate::poller::ShutdownHandle;
 use crate::server::Step;
@@ -55,7 +55,7 @@ impl Server {
     /// [`ErrorKind::Unsupported`] outside of a runtime; [`ErrorKind::Io`] when the system cannot watch its descriptor.
     pub fn from_blocking(server: crate::server::Server) -> Result<Self> {
         let readiness = Readiness::register(server.shared_fd(), Interest::READABLE)
-            .map_err(|error| registration_error("accept on", format!("'{}'", server.name()), error))?;
+            .map_err(|error| registration_error(Operation::Accept, format!("'{}'", server.name()), error))?;
         Ok(Self { readiness, blocking: server })
     }
 
@@ -118,7 +118,7 @@ impl Server {
         if has_waited {
             self.blocking.note_queue_drained();
         }
-        ready.map_err(|error| Error::io("accept on", format!("'{}'", self.name()), error))
+        ready.map_err(|error| Error::io(Operation::Accept, format!("'{}'", self.name()), error))
     }
 
     /// Accepts a client without waiting.
@@ -140,7 +140,7 @@ impl Server {
         match Connection::watched(connection) {
             Ok(connection) => Ok(Some(connection)),
             Err(Unwatched { half, error }) if error.kind() == io::ErrorKind::Unsupported => {
-                Err(registration_error("use", half.common().object(), error))
+                Err(registration_error(Operation::Convert, half.common().object(), error))
             }
             Err(Unwatched { half, error }) => {
                 let detail = format!("it cannot be watched: {error}");

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::bounded::Budget;
 use crate::endpoint::Common;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 
 /// Makes messages of values, all in the same buffer: it grows to the longest message, and then nothing is allocated.
 pub(crate) struct Encoder<S: ?Sized> {
@@ -45,7 +45,7 @@ impl<S: Serialize + ?Sized> Encoder<S> {
 }
 
 fn cannot_encode<S: ?Sized>(kind: ErrorKind, reason: String, common: &Common) -> Error {
-    common.error(kind, "encode a message to", format!("the value is a {}; {reason}", type_name::<S>()))
+    common.error(kind, Operation::Encode, format!("the value is a {}; {reason}", type_name::<S>()))
 }
 
 /// A buffer that is used again, and that ends where a message has to.
@@ -94,7 +94,7 @@ impl<R: DeserializeOwned> Decoder<R> {
             let (number, length, wanted) = (self.number, message.len(), type_name::<R>());
             let detail = format!("message {number}, of {length} bytes, is not one {wanted}: {reason}");
             common
-                .error(ErrorKind::Encoding, "decode a message from", detail)
+                .error(ErrorKind::Encoding, Operation::Decode, detail)
                 .next("the next message can be received; see that both sides mean the same types")
         })
     }

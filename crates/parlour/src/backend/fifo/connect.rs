@@ -12,7 +12,7 @@ use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no
 use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::directory::{self, Trust};
 use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
@@ -55,13 +55,13 @@ impl Handshake {
         }
         let well_known =
             openat(&found.directory, FILE, WRITE, Mode::empty()).map_err(|errno| cannot_open(found, &path, errno))?;
-        let stat = fstat(&well_known).map_err(|errno| Error::io("connect to", &*path, errno))?;
+        let stat = fstat(&well_known).map_err(|errno| Error::io(Operation::Connect, &*path, errno))?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
             return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
         }
         if let Err(why) = check_fifo(&stat, stat.st_nlink) {
             return Err(Attempt::Failed(
-                Error::new(ErrorKind::Unsupported, "connect to", path, why)
+                Error::new(ErrorKind::Unsupported, Operation::Connect, path, why)
                     .next("a FIFO serves its own user only; have the server offer unix"),
             ));
         }
@@ -106,12 +106,12 @@ impl Handshake {
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Absent(absent(path))),
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
-            Err(error) => return Err(Attempt::Failed(Error::io("connect to", path, error))),
+            Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
         if self.deadline.is_over() {
             let detail = "its queue of requests is full";
             return Err(Attempt::Failed(
-                Error::new(ErrorKind::Busy, "connect to", path, detail)
+                Error::new(ErrorKind::Busy, Operation::Connect, path, detail)
                     .next("the server is stopped, overloaded or flooded; try again later"),
             ));
         }
@@ -126,9 +126,9 @@ impl Handshake {
 
     /// SpinBudget for the server's answer, for its death and at the deadline; `true` when it is hello.
     fn recv_hello(&mut self, path: &str) -> Result<bool, Attempt> {
-        let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
+        let failed = |error: io::Error| Attempt::Failed(Error::io(Operation::Connect, path, error));
         let broken =
-            |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, "connect to", path, detail));
+            |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, Operation::Connect, path, detail));
         let Self { well_known, reader, pair, state: State::Answer(line), deadline, .. } = self else {
             return Ok(false);
         };
@@ -160,13 +160,18 @@ impl Handshake {
                 Some(Answer::Hello) => Ok(true),
                 Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(Error::new(
                     ErrorKind::Refused,
-                    "connect to",
+                    Operation::Connect,
                     path,
                     "the server's policy does not let us in",
                 ))),
                 Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
-                    Error::new(ErrorKind::Busy, "connect to", path, "the server has all the clients that it may have")
-                        .next("try again later, or raise its limits"),
+                    Error::new(
+                        ErrorKind::Busy,
+                        Operation::Connect,
+                        path,
+                        "the server has all the clients that it may have",
+                    )
+                    .next("try again later, or raise its limits"),
                 )),
                 Some(Answer::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(path))),
                 None => Err(broken("the server's answer is not one to our request")),
@@ -182,7 +187,7 @@ impl Handshake {
         path: &str,
     ) -> Result<Established<Outgoing, Incoming>, Attempt> {
         let Self { server_uid, reader, pair, .. } = self;
-        let failed = |error: io::Error| Attempt::Failed(Error::io("connect to", path, error));
+        let failed = |error: io::Error| Attempt::Failed(Error::io(Operation::Connect, path, error));
         let to_server = match openat(&pair.clients, pair.id.file_name(ClientFile::ClientToServer), WRITE, Mode::empty())
         {
             Ok(fifo) => fifo,
@@ -198,7 +203,7 @@ impl Handshake {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Again(gave_up(path))),
             // Nobody has written to it before, so this passes. (The next try makes another pair.)
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
-                return Err(Attempt::Again(Error::io("connect to", path, error)));
+                return Err(Attempt::Again(Error::io(Operation::Connect, path, error)));
             }
             Err(error) => return Err(failed(error)),
         }
@@ -222,27 +227,28 @@ fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
     match statat(&found.directory, FILE, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo => Attempt::Failed(not_a_fifo(path, &stat)),
         _ if matches!(errno, Errno::NOENT | Errno::NXIO) => Attempt::Absent(absent(path)),
-        _ => Attempt::Failed(Error::io("connect to", path, errno)),
+        _ => Attempt::Failed(Error::io(Operation::Connect, path, errno)),
     }
 }
 
 fn not_a_fifo(path: &str, stat: &Stat) -> Error {
     let detail = format!("not a FIFO but a {}", directory::describe_file(stat));
-    Error::new(ErrorKind::UnsafeDirectory, "connect to", path, detail).next("find out who put it there, and remove it")
+    Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
+        .next("find out who put it there, and remove it")
 }
 
 fn absent(path: &str) -> Error {
-    Error::new(ErrorKind::NoServer, "connect to", path, "nobody reads it").next("start the server")
+    Error::new(ErrorKind::NoServer, Operation::Connect, path, "nobody reads it").next("start the server")
 }
 
 fn gave_up(path: &str) -> Error {
-    Error::new(ErrorKind::TimedOut, "connect to", path, "the server ended the handshake")
+    Error::new(ErrorKind::TimedOut, Operation::Connect, path, "the server ended the handshake")
         .next("try again; if it goes on, look at the server's log")
 }
 
 fn too_late(path: &str, detail: &'static str) -> Attempt {
     Attempt::Failed(
-        Error::new(ErrorKind::TimedOut, "connect to", path, detail)
+        Error::new(ErrorKind::TimedOut, Operation::Connect, path, detail)
             .next("the server is stopped or overloaded; try again, or allow more time"),
     )
 }
@@ -259,10 +265,10 @@ impl Pair {
         let path = found.path.join(CLIENTS);
         let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
             let detail = "the server has made no place for its clients";
-            return Err(Error::new(ErrorKind::NoServer, "connect to", path.display().to_string(), detail));
+            return Err(Error::new(ErrorKind::NoServer, Operation::Connect, path.display().to_string(), detail));
         };
         directory::check_ours(&path, &stat, &Trust::only_self())?;
-        let failed = |errno: Errno| Error::io("make a FIFO in", path.display().to_string(), errno);
+        let failed = |errno: Errno| Error::io(Operation::CreateFifo, path.display().to_string(), errno);
         let pair = Self { clients, id: ClientId { pid: std::process::id(), nonce: random_nonce()? } };
         for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
             make_fifo(&pair.clients, &pair.id.file_name(file)).map_err(failed)?;

@@ -16,7 +16,7 @@ use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::backend::handshakes::{self, Handshakes};
-use crate::error::{Error, Result};
+use crate::error::{Error, Operation, Result};
 use crate::name::NameGuard;
 use crate::name::directory::FileId;
 use crate::peer::{Peer, Provenance};
@@ -87,7 +87,7 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io("listen on", guard.display_path(FILE), error);
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(FILE), error);
         let directory = guard.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
         make_fifo(directory, FILE_NEW).map_err(|errno| failed(errno.into()))?;
@@ -124,7 +124,7 @@ impl Listener {
         let count = match rustix::io::read(&self.requests.reader, &mut buffer) {
             Ok(count) => count,
             Err(Errno::AGAIN | Errno::INTR) => return Ok(()),
-            Err(errno) => return Err(Error::io("accept on", guard.display_path(FILE), errno)),
+            Err(errno) => return Err(Error::io(Operation::Accept, guard.display_path(FILE), errno)),
         };
         let mut requests = Vec::new();
         self.reader.push(&buffer[..count], |request| requests.push(request));

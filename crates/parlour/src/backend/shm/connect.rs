@@ -11,7 +11,7 @@ use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::OwnFile;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::{self, Connected};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Operation};
 use crate::name::Found;
 use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
@@ -38,12 +38,12 @@ impl Handshake {
         let path = KIND.path(found);
         let Connected { socket, peer, own_file } = socket::connect(KIND, found, config)?;
         let (mine, memfd) = Mapping::create(config.ring_size)
-            .map_err(|error| Error::io("make shared memory for a connection to", &*path, error))?;
+            .map_err(|error| Error::io(Operation::CreateSharedMemory, &*path, error))?;
         match greeting::send_hello(&socket, config.ring_size, &memfd) {
             Ok(()) => {}
             // It has ended the socket, and may have said why before.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
-            Err(error) => return Err(Attempt::Failed(Error::io("connect to", path, error))),
+            Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
         // The server has it, or nobody needs it: the descriptor ends here.
         Ok(Box::new(Self { socket, peer, own_file, mine, deadline }))
@@ -56,7 +56,7 @@ impl Handshake {
         config: &ConnectConfig,
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = KIND.path(found);
-        let error = |kind: ErrorKind, detail: String| Error::new(kind, "connect to", &*path, detail);
+        let error = |kind: ErrorKind, detail: String| Error::new(kind, Operation::Connect, &*path, detail);
         match greeting::recv_hello(&self.socket) {
             Ok(Reply::Hello(theirs)) => {
                 let Self { socket, peer, own_file, mine, .. } = *self;
@@ -65,7 +65,7 @@ impl Handshake {
                     own_file.leave_to_the_server();
                 }
                 let established = establish(socket, (mine, theirs), peer, None, config.message_max)
-                    .map_err(|failure| Error::io("connect to", &*path, failure))?;
+                    .map_err(|failure| Error::io(Operation::Connect, &*path, failure))?;
                 Ok(Progress::Done(established))
             }
             Ok(Reply::Nothing) if self.deadline.is_over() => {
@@ -90,7 +90,7 @@ impl Handshake {
                 let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");
                 Err(socket::not_served(found, &path, busy))
             }
-            Err(HandshakeError::Io(failure)) => Err(Attempt::Failed(Error::io("connect to", path, failure))),
+            Err(HandshakeError::Io(failure)) => Err(Attempt::Failed(Error::io(Operation::Connect, path, failure))),
             Err(bad) => Err(Attempt::Failed(error(ErrorKind::Protocol, bad.to_string()))),
         }
     }

@@ -88,7 +88,7 @@ const SENDS: [Send; 3] = [
 ];
 
 fn main() -> ExitCode {
-    support::run(|| {
+    support::run_with(&[], || {
         let mut trials = vec![support::trial("an_allocation_is_counted", || {
             let before = (allocations(), FREES.get());
             drop(std::hint::black_box(Box::new(7)));

@@ -23,7 +23,7 @@ use support::{Base, Child, DEADLINE, data, eventually, roles, trial, trial_unles
 const SIZES: [usize; 10] = [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 1 << 20, 5];
 
 fn main() -> ExitCode {
-    support::run(|| {
+    support::run_with(&[], || {
         let python = missing("python3", &["-c", "import multiprocessing.connection"]);
         let socat = missing("socat", &["-V"]);
         let with_python = |name: &str, test: fn()| trial_unless(python.clone(), format!("python::{name}"), test);

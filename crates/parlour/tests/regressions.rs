@@ -17,7 +17,7 @@ use parlour::{Connection, Server, Transport};
 use support::{Base, Child, eventually};
 
 fn main() -> ExitCode {
-    support::run(|| {
+    support::run_with(&[], || {
         let mut trials = vec![support::trial("a_client_that_waited_for_a_busy_server_is_let_in", waited)];
         for &transport in Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo) {
             let name = format!("{transport}::a_client_that_sees_the_base_read_only_connects_without_a_file");

@@ -68,7 +68,7 @@ const TESTS: [Test; 12] = [
 ];
 
 fn main() -> ExitCode {
-    support::run(|| {
+    support::run_with(&[], || {
         let pairs = Transport::ALL.iter().flat_map(|&transport| TESTS.map(|test| (transport, test)));
         pairs
             .map(|(transport, (name, test))| support::trial(format!("{transport}::{name}"), move || test(transport)))

@@ -1,11 +1,12 @@
-//! What the integration tests share: a `main` for tests that are made at run time, private directories of names, child
-//! processes that play a role, and messages whose content can be checked.
+//! Shared by the integration tests: the way to declare trials, private directories of names, child processes that play
+//! a role, and messages whose content can be checked.
 //!
 //! Each test executable is its own child process: started with [`ROLE`] in the environment, it plays that role instead
 //! of running tests. So no test forks a process that has threads, and each child is one that the test can kill.
 #![allow(
     dead_code,
     unused_imports,
+    unused_macros,
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
@@ -21,6 +22,7 @@ pub mod base;
 pub mod baseline;
 pub mod child;
 pub mod data;
+pub mod declare;
 pub mod roles;
 pub mod signals;
 pub mod wait;
@@ -32,6 +34,8 @@ use libtest_mimic::{Arguments, Trial};
 
 pub use base::Base;
 pub use child::Child;
+pub use declare::File;
+pub(crate) use declare::trials;
 pub use roles::Role;
 pub use wait::{eventually, within};
 
@@ -44,6 +48,16 @@ pub const SOON: Duration = Duration::from_secs(3);
 
 /// No test takes longer, whatever it waits for, also on a machine that is busy with other things.
 pub const TRIAL_DEADLINE: Duration = Duration::from_secs(120);
+
+/// Returns for how many seconds the chaos goes on over each transport.
+pub fn chaos_seconds() -> u64 {
+    std::env::var("PARLOUR_CHAOS_SECONDS").map_or(5, |seconds| seconds.parse().unwrap())
+}
+
+/// Returns what no trial takes longer than, whatever it waits for, also on a machine that is busy with other things.
+pub fn trial_deadline() -> Duration {
+    Duration::from_secs(120 + chaos_seconds())
+}
 
 /// The environment variable that makes a child process of this executable play a role.
 pub const ROLE: &str = "PARLOUR_TEST_ROLE";
@@ -60,9 +74,19 @@ pub fn kernel_refuses_descriptors() -> bool {
     kernel_is(6, 16)
 }
 
-/// The `main` of a test executable whose children need no roles but those of [`roles`].
-pub fn run(trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
-    run_with(&[], trials)
+/// Runs the trials of these files, or in a child one of these roles or of those of [`roles`]: the `main` of a test
+/// executable.
+pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
+    if let Ok(name) = std::env::var(ROLE) {
+        let arguments: Vec<String> = std::env::args().skip(1).collect();
+        let role = own_roles.iter().chain(roles::ALL).find(|role| role.name == name);
+        (role.unwrap_or_else(|| panic!("there is no role {name:?}")).play)(&arguments);
+        return ExitCode::SUCCESS;
+    }
+    if let Some(name) = alone::wanted() {
+        return alone::play(&name, || declare::all(files));
+    }
+    libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
 }
 
 /// The `main` of a test executable with roles of its own. `trials` is not called in a child.

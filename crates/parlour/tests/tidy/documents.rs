@@ -1,9 +1,9 @@
 //! The tests that the documents name: each `Test: file.rs: name` must name one that exists. A trial of `hostile` checks
 //! that the attacks, their trials and the threat model name each other completely, because it knows their names.
 //!
-//! The file is one under `tests` (or in the directory of its name there) or under `src`, or a path from the root of the
-//! workspace. The name is that of a function, or of a trial that is created at run time, with or without the prefix
-//! `transport::`.
+//! The file is one under `tests` (or in the directory of its name there), or under `src`, or a path from the root of
+//! the workspace. The name is a function, one with values in the places of its arguments (see `support/declare.rs`), or
+//! the name of a trial that is made at run time, with or without the `transport::` in front.
 
 use std::fs;
 use std::path::Path;
@@ -52,13 +52,16 @@ fn code_of(root: &Path, file: &str) -> Option<String> {
     Some(texts.map(|text| blank(&text, true)).collect::<Vec<_>>().join("\n"))
 }
 
-/// Returns true if this code has a function of that name, or a format string that matches it.
+/// Returns whether this code has a function of that name, or a trial or a string that is it once `{}` are filled in.
 fn has_test(code: &str, name: &str) -> bool {
     let name = name.rsplit("::").next().unwrap();
     if code.contains(&format!("fn {name}(")) {
         return true;
     }
-    // Every other piece between quotes is a string. The pieces that are not do no harm.
+    if repeated(code).iter().any(|pattern| matches(pattern, name)) {
+        return true;
+    }
+    // Every other piece between quotes is a string; that some are not does no harm.
     code.split('"').any(|literal| {
         let pattern = literal.rsplit("::").next().unwrap();
         let fixed: usize = pieces(pattern).iter().map(|piece| piece.len()).sum();
@@ -66,7 +69,38 @@ fn has_test(code: &str, name: &str) -> bool {
     })
 }
 
-/// Returns the pieces of a format string between its `{}`.
+/// The names of trials that are declared as `name(argument in values, ..)`, with `{}` in the places of the arguments.
+fn repeated(code: &str) -> Vec<String> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices('(') {
+        let inside = &code[at + 1..];
+        if !inside.trim_start().trim_start_matches(is_part).starts_with(" in ") {
+            continue;
+        }
+        let mut depth = 1;
+        let end = inside.find(|c| {
+            depth += match c {
+                '(' => 1,
+                ')' => -1,
+                _ => 0,
+            };
+            depth == 0
+        });
+        let Some(end) = end else { continue };
+        let mut pieces: Vec<&str> = inside[..end].split(" in ").collect();
+        pieces.pop();
+        let arguments: Vec<&str> = pieces.iter().map(|piece| piece.rsplit(|c| !is_part(c)).next().unwrap()).collect();
+        let name = code[..at].rsplit(|c| !is_part(c)).next().unwrap();
+        if !name.is_empty() {
+            let words = name.split('_').map(|word| if arguments.contains(&word) { "{}" } else { word });
+            found.push(words.collect::<Vec<_>>().join("_"));
+        }
+    }
+    found
+}
+
+/// What stands between the `{}` of a format string.
 fn pieces(pattern: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = pattern;
@@ -134,4 +168,7 @@ fn a_test_that_does_not_exist_is_found_missing() {
     let code = blank(code, true);
     assert!(has_test(&code, "a_live_name_cannot_be_taken") && has_test(&code, "fifo::a_live_name_cannot_be_taken"));
     assert!(!has_test(&code, "a_live_name_can_be_taken") && !has_test(&code, "a_comment_that_names_nothing"));
+    let code = "a_side_is_told_by_its_peer(side in [A, B], peer in peers(side)) unless never(), if (x in y) { f(z) }";
+    assert!(has_test(code, "a_client_is_told_by_its_server") && !has_test(code, "a_client_is_told_of_its_server"));
+    assert_eq!(repeated(code), ["a_{}_is_told_by_its_{}"]);
 }

@@ -1,0 +1,177 @@
+//! The one way to declare trials: [`trials!`] lists functions, and each trial has the name of its function.
+
+use libtest_mimic::Trial;
+use parlour::Transport;
+
+use super::{alone, trial_deadline};
+
+/// Declares the trials of a file: makes its `pub fn trials() -> Vec<Trial>`.
+///
+/// ```ignore
+/// trials! {
+///     a_held_name_is_refused,
+///     bases_come_in_order unless no_other_users(),
+///     a_server_that_is_killed_in_its_step_hinders_nobody(step in ["start", "close"]);
+///
+///     for transport in Transport::ALL =>
+///         a_live_name_cannot_be_taken,
+///         clients_that_wait_are_limited unless has_no_queue(transport);
+///
+///     for transport in [Transport::Unix], side in ["client", "server"] =>
+///         junk_is_an_error;
+/// }
+/// ```
+///
+/// - A function alone is one trial. The path of a function is a name as well: `python::objects_come_back`.
+/// - Behind `for` stand values that each function of the list takes as its first arguments. They stand in front of the
+///   name: `unix::client::junk_is_an_error`.
+/// - In parentheses stand values that this function takes as its last arguments. Each stands in the name where the
+///   function has the name of the argument: `a_server_that_is_killed_in_its_close_hinders_nobody`.
+/// - Behind `unless` stands the reason why the trial cannot run here, an `Option`. It may use all of these values. With a
+///   reason the trial is listed as skipped. The process of a trial does not ask again.
+///
+/// Values are in a slice, an array or a vector, and each is a [`Value`]. A `;` ends a list.
+macro_rules! trials {
+    // A list, with the values in front of its names.
+    (@lists $out:ident) => {};
+    (@lists $out:ident ;) => {};
+    (@lists $out:ident for $($first:ident in $firsts:expr),+ => $($rest:tt)+) => {
+        $crate::support::trials!(@list $out [$(($first $firsts))+] $($rest)+);
+    };
+    (@lists $out:ident $($rest:tt)+) => {
+        $crate::support::trials!(@list $out [] $($rest)+);
+    };
+    (@list $out:ident $firsts:tt
+        $(
+            $($part:ident)::+ $(($($last:ident in $lasts:expr),+ $(,)?))? $(unless $reason:expr)?
+        ),+ $(,)?;
+        $($rest:tt)*
+    ) => {
+        $(
+            $crate::support::trials!(
+                @trials $out $firsts [$($(($last $lasts))+)?] [] [] ($($part)::+) ($($reason)?)
+            );
+        )+
+        $crate::support::trials!(@lists $out $($rest)*);
+    };
+    // A function, with the values that are left to choose, and the names of those that are chosen.
+    (@trials $out:ident [($first:ident $values:expr) $($more:tt)*] $lasts:tt [$($chosen:ident)*] $($rest:tt)+) => {
+        for $first in $crate::support::declare::each(&$values) {
+            $crate::support::trials!(@trials $out [$($more)*] $lasts [$($chosen)* $first] $($rest)+);
+        }
+    };
+    (@trials $out:ident [] [($last:ident $values:expr) $($more:tt)*] $firsts:tt [$($chosen:ident)*] $($rest:tt)+) => {
+        for $last in $crate::support::declare::each(&$values) {
+            $crate::support::trials!(@trials $out [] [$($more)*] $firsts [$($chosen)* $last] $($rest)+);
+        }
+    };
+    (@trials $out:ident [] [] [$($first:ident)*] [$($last:ident)*] ($($part:ident)::+) ($($reason:expr)?)) => {
+        let name = $crate::support::declare::name(
+            &[$(&$first),*],
+            &[$(stringify!($part)),+],
+            &[$((stringify!($last), &$last)),*],
+        );
+        let reason = || None::<String>$(.or_else(|| $reason.map(Into::into)))?;
+        $out.push($crate::support::declare::trial(name, reason, move || $($part)::+($($first,)* $($last),*)));
+    };
+    ($($lists:tt)+) => {
+        /// The trials of this file.
+        pub fn trials() -> Vec<libtest_mimic::Trial> {
+            let mut trials = Vec::new();
+            $crate::support::trials!(@lists trials $($lists)+;);
+            trials
+        }
+    };
+}
+pub(crate) use trials;
+
+/// The trials of a file.
+pub type File = fn() -> Vec<Trial>;
+
+/// Makes the trials of all these files.
+pub fn all(files: &[File]) -> Vec<Trial> {
+    files.iter().flat_map(|trials| trials()).collect()
+}
+
+/// Something that trials are repeated with.
+pub trait Value {
+    /// Returns what tells it from the others in the name of a trial.
+    fn word(&self) -> String;
+}
+
+impl Value for &str {
+    fn word(&self) -> String {
+        self.replace('-', "_")
+    }
+}
+
+impl Value for usize {
+    fn word(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for Transport {
+    fn word(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// A word, and what belongs to it.
+impl<A> Value for (&str, A) {
+    fn word(&self) -> String {
+        self.0.word()
+    }
+}
+
+impl<A, B> Value for (&str, A, B) {
+    fn word(&self) -> String {
+        self.0.word()
+    }
+}
+
+impl<A, B, C> Value for (&str, A, B, C) {
+    fn word(&self) -> String {
+        self.0.word()
+    }
+}
+
+/// Gives each of these values.
+pub fn each<T: Copy>(values: &[T]) -> impl Iterator<Item = T> {
+    values.iter().copied()
+}
+
+/// Makes the name of a trial: the path of its function behind the `firsts`, with each of the `lasts` in its place.
+///
+/// # Panics
+///
+/// If the function does not have the name of one of the `lasts` as a word.
+pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) -> String {
+    let (function, modules) = path.split_last().unwrap();
+    let mut words: Vec<String> = function.split('_').map(str::to_owned).collect();
+    for (name, value) in lasts {
+        let place = words.iter().position(|word| word == name);
+        words[place.unwrap_or_else(|| panic!("{function} does not say where {name} stands"))] = value.word();
+    }
+    let firsts = firsts.iter().map(|value| value.word());
+    firsts
+        .chain(modules.iter().map(|&module| module.to_owned()))
+        .chain([words.join("_")])
+        .collect::<Vec<_>>()
+        .join("::")
+}
+
+/// Makes a trial that fails when it panics, takes too long, or leaves anything behind; see [`alone`]. With a reason it is
+/// listed as ignored instead.
+pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    // The process that started this one for one trial has asked before.
+    let reason = if alone::wanted().is_some() { None } else { reason() };
+    match reason {
+        None => alone::trial(trial_deadline(), name, test),
+        Some(reason) => {
+            let verdict = format!("skipped: {reason}");
+            let kind = verdict.clone();
+            Trial::test(name, move || Err(verdict.into())).with_kind(kind).with_ignored_flag(true)
+        }
+    }
+}

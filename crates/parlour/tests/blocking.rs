@@ -14,6 +14,10 @@ mod support;
 
 use std::process::ExitCode;
 
+use conformance::api::Way;
+
+const WAY: Way = Way::Blocking;
+
 fn main() -> ExitCode {
-    support::run_with(conformance::ROLES, || conformance::trials(conformance::api::Way::Blocking))
+    support::run(conformance::ROLES, conformance::FILES)
 }

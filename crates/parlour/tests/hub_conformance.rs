@@ -15,6 +15,10 @@ mod support;
 
 use std::process::ExitCode;
 
+use conformance::api::Way;
+
+const WAY: Way = Way::Hub;
+
 fn main() -> ExitCode {
-    support::run_with(conformance::ROLES, || conformance::trials(conformance::api::Way::Hub))
+    support::run(conformance::ROLES, conformance::FILES)
 }

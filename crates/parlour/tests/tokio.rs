@@ -28,17 +28,11 @@ mod waiting;
 
 use std::process::ExitCode;
 
+use conformance::api::Way;
+
+const WAY: Way = Way::Tokio;
+
 fn main() -> ExitCode {
-    support::run_with(conformance::ROLES, || {
-        let trials = [
-            conformance::trials(conformance::api::Way::Tokio),
-            cancel::trials(),
-            runtimes::trials(),
-            serve::trials(),
-            streams::trials(),
-            typed::trials(),
-            waiting::trials(),
-        ];
-        trials.into_iter().flatten().collect()
-    })
+    let own = [cancel::trials, runtimes::trials, serve::trials, streams::trials, typed::trials, waiting::trials];
+    support::run(conformance::ROLES, &[conformance::FILES, &own].concat())
 }

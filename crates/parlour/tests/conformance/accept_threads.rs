@@ -2,14 +2,19 @@ use std::thread;
 
 use parlour::ErrorKind;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::ShutDownAtEnd;
-use crate::support::{Base, data};
+use crate::support::{Base, data, trials};
+
+trials! {
+    for setting in settings() =>
+        several_threads_accept_on_one_server;
+}
 
 const ACCEPTING: usize = 4;
 const CLIENTS: usize = 48;
 
-pub fn several_threads_accept_on_one_server(setting: Setting) {
+fn several_threads_accept_on_one_server(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();

@@ -5,10 +5,16 @@ use std::thread;
 
 use parlour::{ErrorKind, Peer, ServerOptions};
 
-use super::api::Setting;
-use crate::support::{Base, DEADLINE, eventually};
+use super::api::{Setting, settings};
+use crate::support::{Base, DEADLINE, eventually, trials};
 
-pub fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        a_client_that_the_policy_refuses_is_told_or_ended,
+        a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on;
+}
+
+fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let asked: Arc<Mutex<Vec<Peer>>> = Arc::default();
@@ -50,7 +56,7 @@ pub fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
 }
 
-pub fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(setting: Setting) {
+fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let panics = Arc::new(AtomicBool::new(true));

@@ -2,11 +2,18 @@ use std::thread;
 
 use parlour::{ErrorKind, ServerOptions, Transport};
 
-use super::api::{Setting, echo};
+use super::SHUT;
+use super::api::{Setting, echo, settings};
 use super::link::{ShutDownAtEnd, meet};
-use crate::support::{Base, data};
+use crate::support::{Base, data, trials};
 
-pub fn a_server_of_every_transport_serves_this_one(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        a_server_of_every_transport_serves_this_one unless setting.is_a_hub(SHUT),
+        a_client_that_demands_no_transport_takes_what_is_on_offer;
+}
+
+fn a_server_of_every_transport_serves_this_one(setting: Setting) {
     let transport = setting.transport;
     let base = Base::new();
     let anywhere = base.name("room").display().to_string();
@@ -30,7 +37,7 @@ pub fn a_server_of_every_transport_serves_this_one(setting: Setting) {
     });
 }
 
-pub fn a_client_that_demands_no_transport_takes_what_is_on_offer(setting: Setting) {
+fn a_client_that_demands_no_transport_takes_what_is_on_offer(setting: Setting) {
     let transport = setting.transport;
     let base = Base::new();
     let server = setting.bind(setting.address(&base, "room")).unwrap();

@@ -2,12 +2,22 @@ use std::time::Instant;
 
 use parlour::ErrorKind;
 
-use super::api::Setting;
+use super::ENDS;
+use super::api::{Setting, settings};
 use super::link::{CHILD_ROLES, Room, WithChild, meet};
 use crate::support::wait::Sleeper;
-use crate::support::{Child, SOON, data};
+use crate::support::{Child, SOON, data, trials};
 
-pub fn the_death_of_the_peer_between_messages_is_the_end(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        the_death_of_the_peer_between_messages_is_the_end,
+        the_death_of_the_peer_wakes_a_receiver_at_once,
+        the_death_of_the_peer_wakes_a_sender_at_once,
+        the_next_server_takes_the_name_of_a_killed_one_at_once,
+        a_server_outlives_its_clients unless setting.is_a_hub(ENDS);
+}
+
+fn the_death_of_the_peer_between_messages_is_the_end(setting: Setting) {
     for role in CHILD_ROLES {
         let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         assert_eq!(child.ask("send 100 1"), "sent");
@@ -20,7 +30,7 @@ pub fn the_death_of_the_peer_between_messages_is_the_end(setting: Setting) {
     }
 }
 
-pub fn the_death_of_the_peer_wakes_a_receiver_at_once(setting: Setting) {
+fn the_death_of_the_peer_wakes_a_receiver_at_once(setting: Setting) {
     for role in CHILD_ROLES {
         let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         let ended = killed_while(&mut child, move || connection.recv());
@@ -28,7 +38,7 @@ pub fn the_death_of_the_peer_wakes_a_receiver_at_once(setting: Setting) {
     }
 }
 
-pub fn the_death_of_the_peer_wakes_a_sender_at_once(setting: Setting) {
+fn the_death_of_the_peer_wakes_a_sender_at_once(setting: Setting) {
     for role in CHILD_ROLES {
         let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
         let ended = killed_while(&mut child, move || {
@@ -54,7 +64,7 @@ fn killed_while<T: Send + 'static>(child: &mut Child, work: impl FnOnce() -> T +
     result
 }
 
-pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(setting: Setting) {
+fn the_next_server_takes_the_name_of_a_killed_one_at_once(setting: Setting) {
     let WithChild { mut child, connection, room } = WithChild::new(setting, "server");
     let Room { address, base, .. } = room;
     let refused = setting.bind(&address).unwrap_err();
@@ -74,7 +84,7 @@ pub fn the_next_server_takes_the_name_of_a_killed_one_at_once(setting: Setting) 
 }
 
 /// A server that goes on is not hurt by clients that die at any point.
-pub fn a_server_outlives_its_clients(setting: Setting) {
+fn a_server_outlives_its_clients(setting: Setting) {
     let WithChild { mut connection, mut child, room } = WithChild::new(setting, "client");
     let Room { server, address, base } = room;
     let server = server.expect("this process serves");

@@ -8,9 +8,19 @@ use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::{FdFlags, fcntl_getfd};
 
-use super::api::{Connection, Setting};
+use super::NO_FDS;
+use super::api::{Connection, Setting, settings};
 use super::link::Link;
-use crate::support::{DEADLINE, data, kernel_refuses_descriptors};
+use crate::support::{DEADLINE, data, kernel_refuses_descriptors, trials};
+
+trials! {
+    for setting in settings() =>
+        descriptors_arrive_with_their_message_and_no_other unless setting.is_a_hub(NO_FDS),
+        descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
+        more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
+        descriptors_that_nobody_takes_are_closed unless setting.is_a_hub(NO_FDS),
+        a_full_channel_takes_neither_message_nor_descriptors unless setting.is_a_hub(NO_FDS);
+}
 
 /// Both ends of a connection over which descriptors may be sent, each way in turn; `None` where the transport carries none,
 /// which is shown then.
@@ -53,7 +63,7 @@ fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     fds.iter().map(AsFd::as_fd).collect()
 }
 
-pub fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
+fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
     /// Messages with none, with some and with as many as there can be; short, long and empty ones; sent one by one, and fed.
     const CASES: [(usize, u32); 9] =
         [(0, 1), (100, 0), (3, 2), (70_000, 1), (0, 0), (5000, 3), (2_000_000, 2), (1, 253), (90, 0)];
@@ -89,7 +99,7 @@ pub fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
     });
 }
 
-pub fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
+fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
     for client_sends in [true, false] {
         let (client, served) = Link::new(setting).ends();
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
@@ -114,7 +124,7 @@ pub fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is
     }
 }
 
-pub fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent(setting: Setting) {
+fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let fds = numbered(0..254);
         let error = sender.send_with_fds(b"with", &borrowed(&fds)).unwrap_err();
@@ -127,7 +137,7 @@ pub fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent
 }
 
 /// The end of a pipe tells whether anybody has the other one.
-pub fn descriptors_that_nobody_takes_are_closed(setting: Setting) {
+fn descriptors_that_nobody_takes_are_closed(setting: Setting) {
     let ways: [fn(Connection); 4] = [
         // Received, and dropped with the message.
         |mut receiver| drop(receiver.recv().unwrap()),
@@ -149,7 +159,7 @@ pub fn descriptors_that_nobody_takes_are_closed(setting: Setting) {
     }
 }
 
-pub fn a_full_channel_takes_neither_message_nor_descriptors(setting: Setting) {
+fn a_full_channel_takes_neither_message_nor_descriptors(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let mut count = 0;
         while sender.try_send(data::message(count, 3001)).is_ok() {

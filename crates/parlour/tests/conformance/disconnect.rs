@@ -1,10 +1,19 @@
 use parlour::ErrorKind;
 
-use super::api::{Connection, Setting};
+use super::api::{Connection, Setting, settings};
 use super::link::{assert_nobody_reads, each_way};
-use crate::support::{Base, Child, data};
+use crate::support::{Base, Child, data, trials};
 
-pub fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
+const CHILDREN: &str = "all of its processes are children, and those are blocking";
+
+trials! {
+    for setting in settings() =>
+        closing_ends_both_directions_after_the_last_message,
+        closing_with_messages_unread_loses_nothing_that_was_sent,
+        sending_to_a_peer_that_has_gone_raises_no_signal unless setting.is_not_blocking(CHILDREN);
+}
+
+fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
     let closes: [fn(Connection); 2] = [|end| end.close().unwrap(), drop];
     for close in closes {
         each_way(setting, |mut first, mut second| {
@@ -25,7 +34,7 @@ pub fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
 
 /// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so
 /// calls it `Disconnected`, for another it is the end.
-pub fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting) {
+fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting) {
     each_way(setting, |mut first, mut second| {
         second.send(b"never read").unwrap();
         second.send(data::message(7, 10_000)).unwrap();
@@ -45,7 +54,7 @@ pub fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting
 }
 
 /// In processes where SIGPIPE kills, as it does in every program that is not written in Rust.
-pub fn sending_to_a_peer_that_has_gone_raises_no_signal(setting: Setting) {
+fn sending_to_a_peer_that_has_gone_raises_no_signal(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let mut server = Child::spawn("server", &[&address]);

@@ -1,13 +1,19 @@
 use std::thread;
 
-use super::api::{Connection, Setting, echo};
-use crate::support::{Base, Child, data};
+use super::api::{Connection, Setting, echo, settings};
+use crate::support::{Base, Child, data, trials};
+
+trials! {
+    for setting in settings() =>
+        every_message_comes_back,
+        every_message_comes_back_from_another_process;
+}
 
 /// Lengths around each size that matters to a framing, a pipe, a page or a buffer.
 const LENGTHS: [usize; 17] =
     [0, 1, 3, 4, 5, 255, 256, 4095, 4096, 4097, 65_531, 65_532, 65_533, 65_535, 65_536, 65_537, 300_000];
 
-pub fn every_message_comes_back(setting: Setting) {
+fn every_message_comes_back(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "echo");
     let server = setting.bind(&address).unwrap();
@@ -17,7 +23,7 @@ pub fn every_message_comes_back(setting: Setting) {
     });
 }
 
-pub fn every_message_comes_back_from_another_process(setting: Setting) {
+fn every_message_comes_back_from_another_process(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "echo");
     let mut server = Child::spawn("echo-server", &[&address]);

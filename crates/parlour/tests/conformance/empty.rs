@@ -1,7 +1,13 @@
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::each_way;
+use crate::support::trials;
 
-pub fn an_empty_message_is_not_the_end(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        an_empty_message_is_not_the_end;
+}
+
+fn an_empty_message_is_not_the_end(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         sender.send(b"").unwrap();
         sender.send(b"between").unwrap();

@@ -1,12 +1,24 @@
 use std::sync::mpsc;
 use std::thread;
 
-use super::api::{Connection, Setting, TryRecvError, echo};
+use super::api::{Connection, Setting, TryRecvError, echo, settings};
 use super::link::each_way;
 use crate::support::wait::Sleeper;
-use crate::support::{DEADLINE, data};
+use crate::support::{DEADLINE, data, trials};
 
-pub fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
+const BOUNDED: &str = "what waits in a hub is bounded, fed or not";
+
+trials! {
+    for setting in settings() =>
+        fed_messages_arrive_apart_and_in_order,
+        receiving_sends_what_was_fed_before_it_sleeps,
+        feeding_past_64_kib_sends_by_itself,
+        a_long_message_is_fed_without_waiting_for_others_and_overtakes_none,
+        every_way_to_end_sends_what_was_fed,
+        closing_waits_until_what_was_fed_is_sent unless setting.is_a_hub(BOUNDED);
+}
+
+fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         for number in 0..100 {
             sender.feed(data::message(number, number % 5)).unwrap();
@@ -24,7 +36,7 @@ pub fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
     });
 }
 
-pub fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
+fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
     let calls: [fn(&mut Connection) -> Vec<u8>; 3] = [
         |end| end.recv().unwrap().expect("a reply").into_vec(),
         |end| end.recv_timeout(DEADLINE).unwrap().expect("a reply").into_vec(),
@@ -49,7 +61,7 @@ pub fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
 }
 
 /// Nobody flushes, and the receiver gets what is over 64 KiB all the same.
-pub fn feeding_past_64_kib_sends_by_itself(setting: Setting) {
+fn feeding_past_64_kib_sends_by_itself(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let length = 100;
         for number in 0..600 {
@@ -74,7 +86,7 @@ pub fn feeding_past_64_kib_sends_by_itself(setting: Setting) {
     });
 }
 
-pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(setting: Setting) {
+fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             let (all_received, is_over) = mpsc::channel::<()>();
@@ -94,7 +106,7 @@ pub fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(setti
     });
 }
 
-pub fn every_way_to_end_sends_what_was_fed(setting: Setting) {
+fn every_way_to_end_sends_what_was_fed(setting: Setting) {
     let ends: [fn(Connection); 5] = [
         |end| end.close().unwrap(),
         // There is room.
@@ -120,7 +132,7 @@ pub fn every_way_to_end_sends_what_was_fed(setting: Setting) {
     }
 }
 
-pub fn closing_waits_until_what_was_fed_is_sent(setting: Setting) {
+fn closing_waits_until_what_was_fed_is_sent(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let mut count = 0;
         while sender.try_send(data::message(count, 3001)).is_ok() {

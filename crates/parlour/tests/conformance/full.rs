@@ -3,9 +3,17 @@ use std::time::{Duration, Instant};
 
 use parlour::ErrorKind;
 
-use super::api::{Connection, Setting, TrySendError};
+use super::api::{Connection, Setting, TrySendError, settings};
 use super::link::{Link, directions, each_way};
-use crate::support::data;
+use crate::support::{data, trials};
+
+trials! {
+    for setting in settings() =>
+        when_both_directions_are_full_every_message_arrives_once,
+        when_both_directions_are_full_receiving_is_enough,
+        a_send_that_times_out_has_sent_nothing_or_keeps_the_rest,
+        a_send_to_a_full_channel_goes_on_when_the_peer_reads;
+}
 
 /// No multiples of a page, and some that no kernel takes as a whole when there is little room, so that the channel is
 /// full in the middle of a message.
@@ -49,7 +57,7 @@ fn fill(end: &mut Connection) -> usize {
     count
 }
 
-pub fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
+fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
     let (mut client, mut served) = Link::new(setting).ends();
     let counts = [fill(&mut client), fill(&mut served)];
     thread::scope(|scope| {
@@ -70,7 +78,7 @@ pub fn when_both_directions_are_full_every_message_arrives_once(setting: Setting
 }
 
 /// Nobody flushes: what was kept goes out while each side waits for what the other kept.
-pub fn when_both_directions_are_full_receiving_is_enough(setting: Setting) {
+fn when_both_directions_are_full_receiving_is_enough(setting: Setting) {
     let (mut client, mut served) = Link::new(setting).ends();
     let (from_client, from_server) = (fill(&mut client), fill(&mut served));
     thread::scope(|scope| {
@@ -85,7 +93,7 @@ pub fn when_both_directions_are_full_receiving_is_enough(setting: Setting) {
     });
 }
 
-pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting) {
+fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting) {
     let length = 4 << 20;
     each_way(setting, |mut sender, mut receiver| {
         let mut expected = Vec::new();
@@ -113,7 +121,7 @@ pub fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting
     });
 }
 
-pub fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(setting: Setting) {
+fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let count = fill(&mut sender);
         thread::scope(|scope| {

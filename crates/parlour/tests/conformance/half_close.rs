@@ -1,11 +1,17 @@
 use parlour::ErrorKind;
 
-use super::api::{Setting, TrySendError};
+use super::api::{Setting, TrySendError, settings};
 use super::link::each_way;
-use crate::support::data;
 use crate::support::wait::Sleeper;
+use crate::support::{data, trials};
 
-pub fn finish_ends_one_direction_and_leaves_the_other(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        finish_ends_one_direction_and_leaves_the_other,
+        finish_wakes_a_peer_that_waits;
+}
+
+fn finish_ends_one_direction_and_leaves_the_other(setting: Setting) {
     each_way(setting, |mut first, mut second| {
         first.send(data::message(1, 1000)).unwrap();
         first.feed(b"fed").unwrap();
@@ -31,7 +37,7 @@ pub fn finish_ends_one_direction_and_leaves_the_other(setting: Setting) {
     });
 }
 
-pub fn finish_wakes_a_peer_that_waits(setting: Setting) {
+fn finish_wakes_a_peer_that_waits(setting: Setting) {
     each_way(setting, |mut first, mut second| {
         let sleeper = Sleeper::start(move || (second.recv().unwrap(), second));
         first.finish().unwrap();

@@ -1,10 +1,20 @@
 use parlour::{ErrorKind, Peer, Provenance};
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::{CHILD_ROLES, WithChild};
+use crate::support::trials;
 use crate::support::wait;
 
-pub fn each_side_knows_the_others_process_and_user(setting: Setting) {
+const NO_PIDFD: &str = "a hub gives no descriptor of a process";
+
+trials! {
+    for setting in settings() =>
+        each_side_knows_the_others_process_and_user,
+        a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one unless setting.is_a_hub(NO_PIDFD),
+        the_capabilities_are_the_same_on_both_sides;
+}
+
+fn each_side_knows_the_others_process_and_user(setting: Setting) {
     let uid = rustix::process::geteuid().as_raw();
     let gid = rustix::process::getegid().as_raw();
     for role in CHILD_ROLES {
@@ -28,7 +38,7 @@ fn vouchers(peer: &Peer) -> [Provenance; 3] {
     [peer.pid_provenance(), peer.uid_provenance(), peer.gid_provenance()]
 }
 
-pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(setting: Setting) {
+fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(setting: Setting) {
     for role in CHILD_ROLES {
         let WithChild { mut child, connection, room: _room } = WithChild::new(setting, role);
         match connection.peer_pidfd() {
@@ -45,7 +55,7 @@ pub fn a_pidfd_of_the_peer_tells_of_its_death_where_the_kernel_gives_one(setting
     }
 }
 
-pub fn the_capabilities_are_the_same_on_both_sides(setting: Setting) {
+fn the_capabilities_are_the_same_on_both_sides(setting: Setting) {
     let (client, served) = super::link::Link::new(setting).ends();
     assert_eq!(client.capabilities(), served.capabilities());
     assert_eq!(client.capabilities().message_max, 16 << 20);

@@ -1,13 +1,20 @@
 use std::thread;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::{Link, directions, each_way};
-use crate::support::data;
+use crate::support::{data, trials};
+
+trials! {
+    for setting in settings() =>
+        large_messages_pass_each_way,
+        long_messages_pass_whatever_came_before_them,
+        large_messages_pass_both_ways_at_once;
+}
 
 const MIB: usize = 1 << 20;
 const LENGTHS: [usize; 6] = [MIB, 16 * MIB, MIB - 1, 16 * MIB - 3, MIB + 1, MIB];
 
-pub fn large_messages_pass_each_way(setting: Setting) {
+fn large_messages_pass_each_way(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -24,7 +31,7 @@ pub fn large_messages_pass_each_way(setting: Setting) {
 
 /// A receiver may expect a message to be as long as the one before it, and must not mind when it is not; nor may it matter
 /// how many short ones came first.
-pub fn long_messages_pass_whatever_came_before_them(setting: Setting) {
+fn long_messages_pass_whatever_came_before_them(setting: Setting) {
     const AFTER: [usize; 16] =
         [20_000, 20_000, 20_000, 5, 20_000, 19_999, 20_001, 0, 65_536, 65_536, 70_000, 70_000, 4, MIB, MIB, 30_000];
     each_way(setting, |mut sender, mut receiver| {
@@ -44,7 +51,7 @@ pub fn long_messages_pass_whatever_came_before_them(setting: Setting) {
     });
 }
 
-pub fn large_messages_pass_both_ways_at_once(setting: Setting) {
+fn large_messages_pass_both_ways_at_once(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
         for (mut sender, mut receiver) in directions(client, served) {

@@ -1,13 +1,18 @@
 use std::thread;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::{Link, directions};
-use crate::support::data;
+use crate::support::{data, trials};
+
+trials! {
+    for setting in settings() =>
+        every_length_from_0_to_70_000_arrives_whole;
+}
 
 const LONGEST: usize = 70_000;
 
 /// Both directions at once, one of them from the longest to the shortest.
-pub fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
+fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
         for ((mut sender, mut receiver), down) in directions(client, served).into_iter().zip([false, true]) {

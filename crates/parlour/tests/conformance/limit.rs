@@ -4,11 +4,19 @@ use std::time::Duration;
 
 use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
-use super::api::{Connection, Setting, TryRecvError, TrySendError};
+use super::ENDS;
+use super::api::{Connection, Setting, TryRecvError, TrySendError, settings};
 use super::link::{Link, directions};
-use crate::support::data;
+use crate::support::{data, trials};
 
-pub fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent,
+        the_limit_is_16_mib_unless_told_otherwise,
+        a_receiver_with_a_lower_limit_refuses_and_stays_so unless setting.is_a_hub(ENDS);
+}
+
+fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(setting: Setting) {
     for limit in [0, 1, 1000, 65_532, 65_536, 100_000] {
         let server = ServerOptions::new().message_max(limit);
         let (client, served) = Link::with(setting, &server, &ConnectOptions::new().message_max(limit)).ends();
@@ -16,7 +24,7 @@ pub fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_s
     }
 }
 
-pub fn the_limit_is_16_mib_unless_told_otherwise(setting: Setting) {
+fn the_limit_is_16_mib_unless_told_otherwise(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     refuses_one_byte_more(client, served, 16 << 20);
 }
@@ -48,7 +56,7 @@ fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: 
     });
 }
 
-pub fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
+fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
     let low = 1000;
     for limits in [(low, 100_000), (100_000, low)] {
         let options = (ServerOptions::new().message_max(limits.0), ConnectOptions::new().message_max(limits.1));

@@ -4,15 +4,23 @@ use std::time::Duration;
 
 use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
-use super::api::{Server, Setting};
+use super::api::{Server, Setting, settings};
 use super::link::ShutDownAtEnd;
-use crate::support::{Base, DEADLINE, eventually};
+use crate::support::{Base, DEADLINE, eventually, trials};
 
-pub fn a_client_beyond_connections_max_is_turned_away(setting: Setting) {
+const PLACES: &str = "in a hub the place of a client that has gone is free at once; hub/limits.rs has the limits";
+
+trials! {
+    for setting in settings() =>
+        a_client_beyond_connections_max_is_turned_away unless setting.is_a_hub(PLACES),
+        a_client_beyond_its_users_connections_is_turned_away unless setting.is_a_hub(PLACES);
+}
+
+fn a_client_beyond_connections_max_is_turned_away(setting: Setting) {
     turns_the_third_away(setting, &ServerOptions::new().connections_max(2), "all 2 connections are taken");
 }
 
-pub fn a_client_beyond_its_users_connections_is_turned_away(setting: Setting) {
+fn a_client_beyond_its_users_connections_is_turned_away(setting: Setting) {
     let options = ServerOptions::new().connections_per_uid_max(2);
     turns_the_third_away(setting, &options, "its user has all 2 connections");
 }

@@ -4,11 +4,16 @@ use std::thread;
 
 use parlour::{Address, NAME_LEN_MAX};
 
-use super::api::{Setting, echo};
-use crate::support::{Base, data};
+use super::api::{Setting, echo, settings};
+use crate::support::{Base, data, trials};
+
+trials! {
+    for setting in settings() =>
+        a_name_of_64_bytes_works_in_a_base_of_any_length;
+}
 
 /// A socket's address has 108 bytes.
-pub fn a_name_of_64_bytes_works_in_a_base_of_any_length(setting: Setting) {
+fn a_name_of_64_bytes_works_in_a_base_of_any_length(setting: Setting) {
     let base = Base::new();
     let mut deep = base.path().to_owned();
     for level in 0..20 {

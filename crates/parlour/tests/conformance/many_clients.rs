@@ -1,8 +1,13 @@
 use std::thread;
 
-use super::api::{Connection, Setting, echo};
+use super::api::{Connection, Setting, echo, settings};
 use super::link::ShutDownAtEnd;
-use crate::support::{Base, Child, Role, data, roles};
+use crate::support::{Base, Child, Role, data, roles, trials};
+
+trials! {
+    for setting in settings() =>
+        many_clients_at_once_have_each_their_own_conversation;
+}
 
 const THREADS: usize = 32;
 const PROCESSES: usize = 4;
@@ -19,7 +24,7 @@ pub const CHATTER: Role = Role {
     },
 };
 
-pub fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
+fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();

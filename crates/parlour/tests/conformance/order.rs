@@ -1,12 +1,17 @@
 use std::thread;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::each_way;
-use crate::support::data;
+use crate::support::{data, trials};
+
+trials! {
+    for setting in settings() =>
+        ten_thousand_messages_arrive_in_order;
+}
 
 const COUNT: usize = 10_000;
 
-pub fn ten_thousand_messages_arrive_in_order(setting: Setting) {
+fn ten_thousand_messages_arrive_in_order(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {

@@ -5,9 +5,22 @@ use std::time::{Duration, Instant};
 use parlour::{Connection, Server, TryRecvError, TrySendError};
 use rustix::event::PollFlags;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link;
-use crate::support::{Base, DEADLINE, data, wait};
+use crate::support::{Base, DEADLINE, data, trials, wait};
+
+const A_LOOP: &str = "a loop of the user's own over descriptors";
+
+trials! {
+    for setting in settings() =>
+        a_loop_with_try_recv_misses_no_message_and_does_not_spin unless setting.is_not_blocking(A_LOOP),
+        a_descriptor_is_quiet_when_there_is_nothing_to_receive unless setting.is_not_blocking(A_LOOP),
+        has_message_tells_of_what_no_descriptor_will_announce unless setting.is_not_blocking(A_LOOP),
+        a_loop_with_try_send_gets_everything_through unless setting.is_not_blocking(A_LOOP),
+        the_sending_descriptor_shows_that_the_peer_reads_no_more unless setting.is_not_blocking(A_LOOP),
+        who_has_finished_has_no_sending_descriptor unless setting.is_not_blocking(A_LOOP),
+        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin unless setting.is_not_blocking(A_LOOP);
+}
 
 const QUIET: Duration = Duration::from_millis(50);
 const MESSAGES: usize = 5000;
@@ -24,7 +37,7 @@ fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
 }
 
 /// A loop that sleeps in poll(2), and takes all there is when it wakes up.
-pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
+fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -65,7 +78,7 @@ pub fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting
     });
 }
 
-pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) {
+fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let is_quiet = |receiver: &mut Connection| {
             assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)));
@@ -89,7 +102,7 @@ pub fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) 
     });
 }
 
-pub fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
+fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         for number in 0..3 {
             sender.feed(data::message(number, 10)).unwrap();
@@ -106,7 +119,7 @@ pub fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
 }
 
 /// The same for sending: a loop that sleeps until the channel has room.
-pub fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
+fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
@@ -137,7 +150,7 @@ pub fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
     });
 }
 
-pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(setting: Setting) {
+fn the_sending_descriptor_shows_that_the_peer_reads_no_more(setting: Setting) {
     each_way(setting, |sender, receiver| {
         let gone = PollFlags::ERR | PollFlags::HUP;
         let fd = sender.send_fd().expect("it has not finished");
@@ -147,7 +160,7 @@ pub fn the_sending_descriptor_shows_that_the_peer_reads_no_more(setting: Setting
     });
 }
 
-pub fn who_has_finished_has_no_sending_descriptor(setting: Setting) {
+fn who_has_finished_has_no_sending_descriptor(setting: Setting) {
     each_way(setting, |mut first, _second| {
         first.finish().unwrap();
         assert!(first.send_fd().is_none(), "there is nothing to wait for");
@@ -155,7 +168,7 @@ pub fn who_has_finished_has_no_sending_descriptor(setting: Setting) {
 }
 
 /// One thread serves everybody and sleeps in poll(2) only.
-pub fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) {
+fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) {
     const CLIENTS: usize = 20;
     let base = Base::new();
     let address = setting.address(&base, "room");

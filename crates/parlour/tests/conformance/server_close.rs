@@ -3,11 +3,19 @@ use std::time::Instant;
 
 use parlour::ErrorKind;
 
-use super::api::{Server, Setting};
+use super::ENDS;
+use super::api::{Server, Setting, settings};
 use super::link::Link;
-use crate::support::{Base, SOON, data};
+use crate::support::{Base, SOON, data, trials};
 
-pub fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        closing_a_server_removes_its_files_and_leaves_its_connections unless setting.is_a_hub(ENDS),
+        a_client_in_the_queue_of_a_server_that_goes_never_hangs unless setting.is_a_hub(ENDS),
+        a_name_can_be_taken_and_given_up_many_times;
+}
+
+fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Setting) {
     let ends: [fn(Server); 2] = [|server| server.close().unwrap(), drop];
     for end in ends {
         let Link { mut client, mut served, server, address, base } = Link::new(setting);
@@ -31,7 +39,7 @@ pub fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Se
 }
 
 /// Nobody accepts the client, and then the server goes.
-pub fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(setting: Setting) {
+fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();
@@ -53,7 +61,7 @@ pub fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(setting: Setting)
 }
 
 /// A server that is bound again and again serves each time, and leaves no more behind than the first time.
-pub fn a_name_can_be_taken_and_given_up_many_times(setting: Setting) {
+fn a_name_can_be_taken_and_given_up_many_times(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for round in 0..30 {

@@ -6,9 +6,19 @@ use std::time::Duration;
 use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, SharedBytes, Transport};
 use rustix::fs::fstat;
 
-use super::api::{Connection, Setting};
+use super::NO_FDS;
+use super::api::{Connection, Setting, settings};
 use super::link::Link;
-use crate::support::{Base, Child, DEADLINE, Role, data};
+use crate::support::{Base, Child, DEADLINE, Role, data, trials};
+
+trials! {
+    for setting in settings() =>
+        a_shared_block_is_read_where_it_is unless setting.is_a_hub(NO_FDS),
+        a_full_channel_takes_neither_message_nor_block unless setting.is_a_hub(NO_FDS),
+        a_block_goes_behind_all_that_waits_and_once,
+        a_sender_of_blocks_that_waits_uses_no_time,
+        one_block_goes_to_many_clients_and_is_never_copied;
+}
 
 /// Which memory it is, whatever the descriptor.
 fn identity(block: &SharedBytes) -> (u64, u64) {
@@ -16,7 +26,7 @@ fn identity(block: &SharedBytes) -> (u64, u64) {
     (stat.st_dev, stat.st_ino)
 }
 
-pub fn a_shared_block_is_read_where_it_is(setting: Setting) {
+fn a_shared_block_is_read_where_it_is(setting: Setting) {
     for client_sends in [true, false] {
         let (client, served) =
             Link::with(setting, &ServerOptions::new().fds_max(2), &ConnectOptions::new().fds_max(2)).ends();
@@ -91,7 +101,7 @@ fn expect(receiver: &mut Connection, bytes: &[u8], block: &SharedBytes) {
     assert_eq!(blocks.iter().map(identity).collect::<Vec<_>>(), [identity(block)]);
 }
 
-pub fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
+fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
     let Some((mut sender, mut receiver)) = ends(setting) else { return };
     let [late, in_time] = [b"late", b"time"].map(|bytes| SharedBytes::new(bytes).unwrap());
     let count = fill(&mut sender);
@@ -109,7 +119,7 @@ pub fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
 }
 
 /// What was fed is more than there is room for at once.
-pub fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
+fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
     let Some((mut sender, mut receiver)) = ends(setting) else { return };
     let blocks: Vec<_> = (0..20u8).map(|number| SharedBytes::new(&[number]).unwrap()).collect();
     for block in &blocks {
@@ -134,7 +144,7 @@ fn thread_time() -> Duration {
 }
 
 /// Short messages, so that it is the descriptors of which there are too many under way.
-pub fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
+fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
     let Some((mut sender, mut receiver)) = ends(setting) else { return };
     let block = SharedBytes::new(b"block").unwrap();
     let mut count = 0;
@@ -199,7 +209,7 @@ fn kib_of(what: &str) -> usize {
     line.split_ascii_whitespace().next().unwrap().parse().unwrap()
 }
 
-pub fn one_block_goes_to_many_clients_and_is_never_copied(setting: Setting) {
+fn one_block_goes_to_many_clients_and_is_never_copied(setting: Setting) {
     if setting.transport == Transport::Fifo {
         return;
     }

@@ -4,12 +4,22 @@ use std::time::Duration;
 
 use parlour::ErrorKind;
 
-use super::api::Setting;
+use super::SHUT;
+use super::api::{Setting, settings};
 use super::link::{Link, ShutDownAtEnd};
 use crate::support::wait::Sleeper;
-use crate::support::{Base, DEADLINE};
+use crate::support::{Base, DEADLINE, trials};
 
-pub fn shutdown_ends_a_blocked_accept(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        shutdown_ends_a_blocked_accept,
+        shutdown_never_comes_too_early,
+        shutdown_holds_for_every_thread_every_call_and_for_good unless setting.is_a_hub(SHUT),
+        incoming_ends_at_shutdown,
+        incoming_ends_after_an_error;
+}
+
+fn shutdown_ends_a_blocked_accept(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for _ in 0..30 {
@@ -24,7 +34,7 @@ pub fn shutdown_ends_a_blocked_accept(setting: Setting) {
 }
 
 /// At no particular moment.
-pub fn shutdown_never_comes_too_early(setting: Setting) {
+fn shutdown_never_comes_too_early(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for _ in 0..100 {
@@ -36,7 +46,7 @@ pub fn shutdown_never_comes_too_early(setting: Setting) {
     }
 }
 
-pub fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting) {
+fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting) {
     let Link { mut client, mut served, server, base: _base, .. } = Link::new(setting);
     let handle = server.shutdown_handle();
     thread::scope(|scope| {
@@ -59,7 +69,7 @@ pub fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting)
     assert_eq!(served.recv().unwrap().expect("a message"), b"open connections go on");
 }
 
-pub fn incoming_ends_at_shutdown(setting: Setting) {
+fn incoming_ends_at_shutdown(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();
@@ -82,7 +92,7 @@ pub fn incoming_ends_at_shutdown(setting: Setting) {
 }
 
 /// The server's files are removed by somebody else, so that nobody finds it any more.
-pub fn incoming_ends_after_an_error(setting: Setting) {
+fn incoming_ends_after_an_error(setting: Setting) {
     let base = Base::new();
     let server = setting.bind(setting.address(&base, "room")).unwrap();
     fs::remove_dir_all(server.path()).unwrap();

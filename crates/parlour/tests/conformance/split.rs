@@ -2,12 +2,23 @@ use std::thread;
 
 use parlour::ErrorKind;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::{Link, assert_nobody_reads, directions, each_way};
-use crate::support::data;
 use crate::support::wait::Sleeper;
+use crate::support::{data, trials};
 
-pub fn the_halves_work_in_two_threads(setting: Setting) {
+const HALVES: &str = "a hub has no half of a connection that could go alone";
+
+trials! {
+    for setting in settings() =>
+        the_halves_work_in_two_threads,
+        dropping_the_sender_ends_only_its_direction unless setting.is_a_hub(HALVES),
+        dropping_the_receiver_ends_only_its_direction unless setting.is_a_hub(HALVES),
+        dropping_the_receiver_wakes_a_sender_that_waits unless setting.is_a_hub(HALVES),
+        dropping_the_sender_does_not_disturb_a_receiver_that_waits;
+}
+
+fn the_halves_work_in_two_threads(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
         for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip([2000, 500]) {
@@ -28,7 +39,7 @@ pub fn the_halves_work_in_two_threads(setting: Setting) {
     });
 }
 
-pub fn dropping_the_sender_ends_only_its_direction(setting: Setting) {
+fn dropping_the_sender_ends_only_its_direction(setting: Setting) {
     each_way(setting, |first, mut second| {
         let (mut sender, mut receiver) = first.split();
         sender.send(b"last").unwrap();
@@ -44,7 +55,7 @@ pub fn dropping_the_sender_ends_only_its_direction(setting: Setting) {
     });
 }
 
-pub fn dropping_the_receiver_ends_only_its_direction(setting: Setting) {
+fn dropping_the_receiver_ends_only_its_direction(setting: Setting) {
     each_way(setting, |first, mut second| {
         let (mut sender, receiver) = first.split();
         drop(receiver);
@@ -58,7 +69,7 @@ pub fn dropping_the_receiver_ends_only_its_direction(setting: Setting) {
     });
 }
 
-pub fn dropping_the_receiver_wakes_a_sender_that_waits(setting: Setting) {
+fn dropping_the_receiver_wakes_a_sender_that_waits(setting: Setting) {
     each_way(setting, |first, mut second| {
         let (_sender, receiver) = first.split();
         let sleeper = Sleeper::start(move || {
@@ -73,7 +84,7 @@ pub fn dropping_the_receiver_wakes_a_sender_that_waits(setting: Setting) {
     });
 }
 
-pub fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(setting: Setting) {
+fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(setting: Setting) {
     each_way(setting, |first, mut second| {
         let (sender, mut receiver) = first.split();
         let sleeper = Sleeper::start(move || receiver.recv().unwrap());

@@ -3,13 +3,22 @@ use std::time::{Duration, Instant};
 
 use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
-use super::api::{Setting, TryRecvError};
+use super::api::{Setting, TryRecvError, settings};
 use super::link::{Link, each_way, meet};
-use crate::support::{Base, DEADLINE, SOON, data};
+use crate::support::{Base, DEADLINE, SOON, data, trials};
+
+trials! {
+    for setting in settings() =>
+        receiving_gives_up_at_its_deadline,
+        accepting_gives_up_at_its_deadline_and_loses_no_client,
+        the_part_of_a_message_that_came_before_the_deadline_is_kept,
+        a_deadline_of_one_half_does_not_touch_the_other,
+        a_server_that_never_accepts_holds_nobody_past_the_deadline;
+}
 
 const SHORT: Duration = Duration::from_millis(50);
 
-pub fn receiving_gives_up_at_its_deadline(setting: Setting) {
+fn receiving_gives_up_at_its_deadline(setting: Setting) {
     each_way(setting, |mut first, mut second| {
         gives_up_in_time(|| first.recv_timeout(SHORT).unwrap_err().kind());
         assert!(matches!(first.try_recv(), Err(TryRecvError::Empty)));
@@ -28,7 +37,7 @@ pub fn receiving_gives_up_at_its_deadline(setting: Setting) {
     });
 }
 
-pub fn accepting_gives_up_at_its_deadline_and_loses_no_client(setting: Setting) {
+fn accepting_gives_up_at_its_deadline_and_loses_no_client(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();
@@ -59,7 +68,7 @@ fn gives_up_in_time(call: impl FnOnce() -> ErrorKind) {
     assert!((SHORT..SOON).contains(&took), "it gave up after {took:?}");
 }
 
-pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting) {
+fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting) {
     let length = 4 << 20;
     each_way(setting, |mut sender, mut receiver| {
         // Takes what the channel takes at once, and keeps the rest.
@@ -90,7 +99,7 @@ pub fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Sett
 }
 
 /// One thread waits for a message that does not come, another sends: a deadline of one half is none of the other.
-pub fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
+fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     let (mut to_server, mut from_server) = client.split();
     let (_to_client, mut from_client) = served.split();
@@ -104,7 +113,7 @@ pub fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
 }
 
 /// Whether a client gets into a queue or not, its deadline holds.
-pub fn a_server_that_never_accepts_holds_nobody_past_the_deadline(setting: Setting) {
+fn a_server_that_never_accepts_holds_nobody_past_the_deadline(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind_with(&ServerOptions::new().backlog(1), &address).unwrap();

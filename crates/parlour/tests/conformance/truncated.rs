@@ -1,13 +1,19 @@
 use parlour::ErrorKind;
 
-use super::api::{Setting, TryRecvError};
+use super::api::{Setting, TryRecvError, settings};
 use super::link::{CHILD_ROLES, WithChild};
-use crate::support::data;
 use crate::support::wait::Sleeper;
+use crate::support::{data, trials};
+
+trials! {
+    for setting in settings() =>
+        a_message_torn_by_the_death_of_the_peer_is_truncated,
+        a_message_torn_by_the_death_of_the_peer_wakes_its_receiver;
+}
 
 /// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is
 /// killed.
-pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
+fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
     let length = 100_003;
     for role in CHILD_ROLES {
         let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);
@@ -41,7 +47,7 @@ pub fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
 }
 
 /// The same while this side sleeps, with a part of the message here already.
-pub fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(setting: Setting) {
+fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(setting: Setting) {
     let length = 4 << 20;
     for role in CHILD_ROLES {
         let WithChild { mut child, mut connection, room: _room } = WithChild::new(setting, role);

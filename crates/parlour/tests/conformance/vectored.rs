@@ -1,11 +1,16 @@
 use std::io::IoSlice;
 use std::thread;
 
-use super::api::Setting;
+use super::api::{Setting, settings};
 use super::link::each_way;
-use crate::support::data;
+use crate::support::{data, trials};
 
-pub fn a_message_in_parts_arrives_as_one(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        a_message_in_parts_arrives_as_one;
+}
+
+fn a_message_in_parts_arrives_as_one(setting: Setting) {
     // Parts beyond what one system call takes, empty ones among them, and parts beyond what a channel holds.
     let cases = [(0, 0), (1, 0), (1, 100), (2, 3), (40, 1), (40, 1000), (40, 0), (1500, 3), (3, 500_000)];
     each_way(setting, |mut sender, mut receiver| {

@@ -4,11 +4,21 @@ use std::time::{Duration, Instant};
 
 use parlour::{ConnectOptions, ErrorKind};
 
-use super::api::{Server, Setting, echo};
+use super::api::{Server, Setting, echo, settings};
 use crate::support::wait::Sleeper;
-use crate::support::{Base, Child, DEADLINE, SOON};
+use crate::support::{Base, Child, DEADLINE, SOON, trials};
 
-pub fn without_a_server_connecting_fails_at_once(setting: Setting) {
+trials! {
+    for setting in settings() =>
+        without_a_server_connecting_fails_at_once,
+        waiting_for_a_server_ends_at_its_deadline,
+        a_client_waits_for_a_server_that_starts_later,
+        a_client_waits_where_not_even_the_base_exists,
+        a_client_waits_while_its_server_restarts,
+        a_client_waits_while_a_killed_server_is_replaced;
+}
+
+fn without_a_server_connecting_fails_at_once(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let assert_nobody = |what: &str| {
@@ -29,7 +39,7 @@ pub fn without_a_server_connecting_fails_at_once(setting: Setting) {
     assert_eq!(setting.connect(missing).unwrap_err().kind(), ErrorKind::NoServer);
 }
 
-pub fn waiting_for_a_server_ends_at_its_deadline(setting: Setting) {
+fn waiting_for_a_server_ends_at_its_deadline(setting: Setting) {
     let base = Base::new();
     let patience = Duration::from_millis(100);
     let before = Instant::now();
@@ -41,13 +51,13 @@ pub fn waiting_for_a_server_ends_at_its_deadline(setting: Setting) {
     assert!((patience..SOON).contains(&took), "it gave up after {took:?}");
 }
 
-pub fn a_client_waits_for_a_server_that_starts_later(setting: Setting) {
+fn a_client_waits_for_a_server_that_starts_later(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     a_waiting_client_finds(setting, &address, || setting.bind(&address).unwrap());
 }
 
-pub fn a_client_waits_where_not_even_the_base_exists(setting: Setting) {
+fn a_client_waits_where_not_even_the_base_exists(setting: Setting) {
     let base = Base::new();
     let address = format!("{}:{}", setting.transport, base.path().join("above/base/room").display());
     a_waiting_client_finds(setting, &address, || {
@@ -56,7 +66,7 @@ pub fn a_client_waits_where_not_even_the_base_exists(setting: Setting) {
     });
 }
 
-pub fn a_client_waits_while_its_server_restarts(setting: Setting) {
+fn a_client_waits_while_its_server_restarts(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let mut server = setting.bind(&address).unwrap();
@@ -66,7 +76,7 @@ pub fn a_client_waits_while_its_server_restarts(setting: Setting) {
     }
 }
 
-pub fn a_client_waits_while_a_killed_server_is_replaced(setting: Setting) {
+fn a_client_waits_while_a_killed_server_is_replaced(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for _ in 0..3 {

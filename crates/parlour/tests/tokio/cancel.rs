@@ -2,13 +2,12 @@
 //!
 //! In turn a future is dropped at its first poll, another one at its second, and so on, until one is done before that.
 
-use libtest_mimic::Trial;
 use parlour::tokio::{Connection, Receiver, Sender, Server};
 use parlour::{ConnectOptions, ErrorKind, Transport, TrySendError};
 use tokio::task::yield_now;
 
-use crate::support::{Base, DEADLINE, data};
-use crate::tasks::{Link, on_each, polled, run};
+use crate::support::{Base, DEADLINE, data, trials};
+use crate::tasks::{Link, polled, run};
 
 /// Longer than what the channel holds, and no multiple of anything.
 fn long(transport: Transport) -> usize {
@@ -19,21 +18,17 @@ fn long(transport: Transport) -> usize {
     }
 }
 
-pub fn trials() -> Vec<Trial> {
-    [
-        on_each("recv_dropped_at_any_poll_loses_no_message", recv).collect::<Vec<_>>(),
-        on_each("send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it", send).collect(),
-        on_each("send_dropped_while_the_channel_is_full_has_sent_nothing", send_to_a_full_channel).collect(),
-        on_each("feed_and_flush_dropped_at_any_poll_lose_and_double_nothing", feed_and_flush).collect(),
-        on_each("finish_dropped_at_any_poll_ends_nothing_too_early", finish).collect(),
-        on_each("close_dropped_at_any_poll_tears_no_message", close).collect(),
-        on_each("accept_dropped_at_any_poll_loses_no_client", accept).collect(),
-        on_each("connect_dropped_at_any_poll_leaves_nothing_behind", connect).collect(),
-        on_each("connect_that_waits_for_a_server_can_be_dropped", connect_that_waits).collect(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+trials! {
+    for transport in Transport::ALL =>
+        recv_dropped_at_any_poll_loses_no_message,
+        send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it,
+        send_dropped_while_the_channel_is_full_has_sent_nothing,
+        feed_and_flush_dropped_at_any_poll_lose_and_double_nothing,
+        finish_dropped_at_any_poll_ends_nothing_too_early,
+        close_dropped_at_any_poll_tears_no_message,
+        accept_dropped_at_any_poll_loses_no_client,
+        connect_dropped_at_any_poll_leaves_nothing_behind,
+        connect_that_waits_for_a_server_can_be_dropped;
 }
 
 /// Short and long messages, of which some come in many parts.
@@ -49,7 +44,7 @@ async fn receive_all(mut receiver: Receiver, expected: &[usize], length_of: impl
     assert_eq!(receiver.recv().await.unwrap(), None);
 }
 
-fn recv(transport: Transport) {
+fn recv_dropped_at_any_poll_loses_no_message(transport: Transport) {
     let length_of = lengths(transport);
     run(async {
         let Link { client, served, .. } = Link::new(transport).await;
@@ -109,7 +104,7 @@ fn counts(sender: &Sender, before: u64) -> bool {
     }
 }
 
-fn send(transport: Transport) {
+fn send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it(transport: Transport) {
     let length_of = lengths(transport);
     run(async {
         let Link { client, served, .. } = Link::new(transport).await;
@@ -152,7 +147,7 @@ fn send(transport: Transport) {
 }
 
 /// Nobody receives.
-fn send_to_a_full_channel(transport: Transport) {
+fn send_dropped_while_the_channel_is_full_has_sent_nothing(transport: Transport) {
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
         let mut count = 0;
@@ -175,7 +170,7 @@ fn send_to_a_full_channel(transport: Transport) {
     });
 }
 
-fn feed_and_flush(transport: Transport) {
+fn feed_and_flush_dropped_at_any_poll_lose_and_double_nothing(transport: Transport) {
     run(async {
         let Link { client, served, .. } = Link::new(transport).await;
         // Two fit into what is kept, the third has to be sent with them.
@@ -219,7 +214,7 @@ fn feed_and_flush(transport: Transport) {
     });
 }
 
-fn finish(transport: Transport) {
+fn finish_dropped_at_any_poll_ends_nothing_too_early(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         // More than the channel holds: the rest is kept.
@@ -241,7 +236,7 @@ fn finish(transport: Transport) {
     });
 }
 
-fn close(transport: Transport) {
+fn close_dropped_at_any_poll_tears_no_message(transport: Transport) {
     // The rest of the last one is kept.
     let length = long(transport);
     run(async {
@@ -276,7 +271,7 @@ fn close(transport: Transport) {
     });
 }
 
-fn accept(transport: Transport) {
+fn accept_dropped_at_any_poll_loses_no_client(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");
@@ -315,7 +310,7 @@ fn accept(transport: Transport) {
     });
 }
 
-fn connect(transport: Transport) {
+fn connect_dropped_at_any_poll_leaves_nothing_behind(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");
@@ -363,7 +358,7 @@ fn connect(transport: Transport) {
     });
 }
 
-fn connect_that_waits(transport: Transport) {
+fn connect_that_waits_for_a_server_can_be_dropped(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");

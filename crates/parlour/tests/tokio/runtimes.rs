@@ -2,30 +2,23 @@
 
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::tokio::{Connection, Server};
 use parlour::{ConnectOptions, ErrorKind, Transport};
 use tokio::runtime::Builder;
 
-use crate::support::{Base, DEADLINE, data, trial};
-use crate::tasks::on_each;
+use crate::support::{Base, DEADLINE, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> = [
-        on_each("a_runtime_without_timers_and_with_one_thread_is_enough", without_timers).collect::<Vec<_>>(),
-        on_each("tasks_on_several_threads_share_a_server", several_threads).collect(),
-        on_each("both_ends_may_be_of_different_apis", mixed).collect(),
-        on_each("a_connection_goes_on_when_it_is_handed_to_another_task", handed_on).collect(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect();
-    trials.push(trial("outside_of_a_runtime_there_is_an_error_and_nothing_is_left_behind", outside));
-    trials.push(trial("a_runtime_that_has_ended_is_an_error", ended));
-    trials
+trials! {
+    outside_of_a_runtime_there_is_an_error_and_nothing_is_left_behind,
+    a_runtime_that_has_ended_is_an_error;
+    for transport in Transport::ALL =>
+        a_runtime_without_timers_and_with_one_thread_is_enough,
+        tasks_on_several_threads_share_a_server,
+        both_ends_may_be_of_different_apis,
+        a_connection_goes_on_when_it_is_handed_to_another_task;
 }
 
-fn without_timers(transport: Transport) {
+fn a_runtime_without_timers_and_with_one_thread_is_enough(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
@@ -67,7 +60,7 @@ async fn until_one_is_served() {
     }
 }
 
-fn several_threads(transport: Transport) {
+fn tasks_on_several_threads_share_a_server(transport: Transport) {
     const CLIENTS: usize = 24;
     let base = Base::new();
     let address = base.address(transport, "room");
@@ -118,7 +111,7 @@ fn several_threads(transport: Transport) {
     });
 }
 
-fn mixed(transport: Transport) {
+fn both_ends_may_be_of_different_apis(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let server = parlour::Server::bind(&address).unwrap();
@@ -142,7 +135,7 @@ fn mixed(transport: Transport) {
 }
 
 /// The waker of the task that waited first is not the one that is woken.
-fn handed_on(transport: Transport) {
+fn a_connection_goes_on_when_it_is_handed_to_another_task(transport: Transport) {
     crate::tasks::run(async {
         let crate::tasks::Link { mut client, mut served, .. } = crate::tasks::Link::new(transport).await;
         for seed in 0..20 {
@@ -160,7 +153,7 @@ fn handed_on(transport: Transport) {
     });
 }
 
-fn outside() {
+fn outside_of_a_runtime_there_is_an_error_and_nothing_is_left_behind() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");
     let error = Server::bind(&address).unwrap_err();
@@ -179,7 +172,7 @@ fn outside() {
     assert_eq!(base.files(), ["other/", "other/c/", "other/lock", "room/", "room/c/", "room/lock"]);
 }
 
-fn ended() {
+fn a_runtime_that_has_ended_is_an_error() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");
     let first = Builder::new_current_thread().enable_io().build().unwrap();

@@ -2,29 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::tokio::{Connection, Server};
 use parlour::{ErrorKind, Transport};
 use tokio::sync::oneshot;
 
-use crate::support::{Base, DEADLINE, SOON, trial};
-use crate::tasks::{on_each, run};
+use crate::support::{Base, DEADLINE, SOON, trials};
+use crate::tasks::run;
 
 const GRACE: Duration = Duration::from_millis(200);
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> =
-        on_each("at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish", graceful).collect();
-    trials.extend([
-        trial("after_the_time_of_grace_conversations_are_ended", grace_ends),
-        trial("without_conversations_shutdown_does_not_wait", nobody),
-        trial("the_shutdown_handle_ends_serving_too", handle),
-        trial("a_handler_that_panics_is_counted_and_disturbs_nobody", panics),
-        trial("conversations_that_ended_before_are_counted", counted),
-        trial("serving_that_is_dropped_ends_every_conversation", dropped),
-        trial("a_server_that_lost_its_name_lets_conversations_finish_and_says_so", lost),
-    ]);
-    trials
+trials! {
+    after_the_time_of_grace_conversations_are_ended,
+    without_conversations_shutdown_does_not_wait,
+    the_shutdown_handle_ends_serving_too,
+    a_handler_that_panics_is_counted_and_disturbs_nobody,
+    conversations_that_ended_before_are_counted,
+    serving_that_is_dropped_ends_every_conversation,
+    a_server_that_lost_its_name_lets_conversations_finish_and_says_so;
+    for transport in Transport::ALL =>
+        at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish;
 }
 
 async fn echo(mut connection: Connection) {
@@ -51,7 +47,7 @@ fn start(base: &Base, transport: Transport, grace: Duration) -> (String, oneshot
 
 type Serving = tokio::task::JoinHandle<parlour::Result<parlour::tokio::Served>>;
 
-fn graceful(transport: Transport) {
+fn at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish(transport: Transport) {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, transport, DEADLINE);
@@ -76,7 +72,7 @@ fn graceful(transport: Transport) {
     });
 }
 
-fn grace_ends() {
+fn after_the_time_of_grace_conversations_are_ended() {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, Transport::Unix, GRACE);
@@ -99,7 +95,7 @@ fn grace_ends() {
     });
 }
 
-fn nobody() {
+fn without_conversations_shutdown_does_not_wait() {
     run(async {
         let base = Base::new();
         let (_, stop, serving) = start(&base, Transport::Unix, DEADLINE);
@@ -110,7 +106,7 @@ fn nobody() {
     });
 }
 
-fn handle() {
+fn the_shutdown_handle_ends_serving_too() {
     run(async {
         let base = Base::new();
         let server = Server::bind(base.address(Transport::Unix, "room")).unwrap();
@@ -122,7 +118,7 @@ fn handle() {
     });
 }
 
-fn panics() {
+fn a_handler_that_panics_is_counted_and_disturbs_nobody() {
     run(async {
         let base = Base::new();
         let address = base.address(Transport::Unix, "room");
@@ -149,7 +145,7 @@ fn panics() {
     });
 }
 
-fn counted() {
+fn conversations_that_ended_before_are_counted() {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, Transport::Unix, DEADLINE);
@@ -166,7 +162,7 @@ fn counted() {
     });
 }
 
-fn dropped() {
+fn serving_that_is_dropped_ends_every_conversation() {
     run(async {
         let base = Base::new();
         let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);
@@ -179,7 +175,7 @@ fn dropped() {
     });
 }
 
-fn lost() {
+fn a_server_that_lost_its_name_lets_conversations_finish_and_says_so() {
     run(async {
         let base = Base::new();
         let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);

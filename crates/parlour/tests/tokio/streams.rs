@@ -3,32 +3,27 @@
 use std::pin::pin;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt, TryStreamExt, stream};
-use libtest_mimic::Trial;
 use parlour::tokio::{Connection, Receiver, Sender, Server};
 use parlour::{ConnectOptions, Error, ErrorKind, Message, Transport};
 
-use crate::support::{Base, data};
-use crate::tasks::{Link, on_each, run};
+use crate::support::{Base, data, trials};
+use crate::tasks::{Link, run};
 
-pub fn trials() -> Vec<Trial> {
-    [
-        on_each("a_stream_of_messages_ends_with_the_connection", ends).collect::<Vec<_>>(),
-        on_each("a_stream_ends_after_an_error", error_ends).collect(),
-        on_each("a_stream_sends_what_was_fed_before_it_waits", fed).collect(),
-        on_each("a_sink_takes_a_stream_and_keeps_the_order", sink).collect(),
-        on_each("messages_are_forwarded_from_one_connection_to_another", forward).collect(),
-        on_each("a_sink_that_is_closed_ends_its_direction", closes).collect(),
-        on_each("a_server_is_a_stream_of_connections", server).collect(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+trials! {
+    for transport in Transport::ALL =>
+        a_stream_of_messages_ends_with_the_connection,
+        a_stream_ends_after_an_error,
+        a_stream_sends_what_was_fed_before_it_waits,
+        a_sink_takes_a_stream_and_keeps_the_order,
+        messages_are_forwarded_from_one_connection_to_another,
+        a_sink_that_is_closed_ends_its_direction,
+        a_server_is_a_stream_of_connections;
 }
 
 /// What RPC crates ask for.
 fn is_a_transport<T: Stream<Item = Result<Message, Error>> + Sink<Vec<u8>, Error = Error> + Send + Unpin>(_: &T) {}
 
-fn ends(transport: Transport) {
+fn a_stream_of_messages_ends_with_the_connection(transport: Transport) {
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
         is_a_transport(&client);
@@ -44,7 +39,7 @@ fn ends(transport: Transport) {
     });
 }
 
-fn error_ends(transport: Transport) {
+fn a_stream_ends_after_an_error(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");
@@ -63,7 +58,7 @@ fn error_ends(transport: Transport) {
     });
 }
 
-fn fed(transport: Transport) {
+fn a_stream_sends_what_was_fed_before_it_waits(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         let echo = async {
@@ -76,7 +71,7 @@ fn fed(transport: Transport) {
     });
 }
 
-fn sink(transport: Transport) {
+fn a_sink_takes_a_stream_and_keeps_the_order(transport: Transport) {
     const COUNT: usize = 3000;
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
@@ -95,7 +90,7 @@ fn sink(transport: Transport) {
     });
 }
 
-fn forward(transport: Transport) {
+fn messages_are_forwarded_from_one_connection_to_another(transport: Transport) {
     run(async {
         let one = Link::new(transport).await;
         let other = Link::new(transport).await;
@@ -122,7 +117,7 @@ fn forward(transport: Transport) {
     });
 }
 
-fn closes(transport: Transport) {
+fn a_sink_that_is_closed_ends_its_direction(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         SinkExt::feed(&mut client, b"last".to_vec()).await.unwrap();
@@ -136,7 +131,7 @@ fn closes(transport: Transport) {
     });
 }
 
-fn server(transport: Transport) {
+fn a_server_is_a_stream_of_connections(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");

@@ -5,24 +5,17 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
 
-use libtest_mimic::Trial;
 use parlour::tokio::{Connection, Server};
 use parlour::{ConnectOptions, ServerOptions, Transport};
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use crate::support::{Base, DEADLINE, trial};
+use crate::support::{Base, DEADLINE};
 
 /// Runs it in a runtime of its own with one thread and no timers but those that the test uses.
 pub fn run<F: Future>(future: F) -> F::Output {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async { timeout(DEADLINE * 3, future).await.expect("it hangs") })
-}
-
-/// A trial for each transport.
-pub fn on_each(name: &str, test: impl Fn(Transport) + Copy + Send + 'static) -> impl Iterator<Item = Trial> {
-    let name = name.to_owned();
-    Transport::ALL.iter().map(move |&transport| trial(format!("{transport}::{name}"), move || test(transport)))
 }
 
 /// A server and both ends of a connection. (The base is last, so that it outlives the rest.)

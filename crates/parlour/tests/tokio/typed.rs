@@ -1,22 +1,18 @@
 //! Connections of values, as streams and sinks.
 
 use futures_util::{SinkExt, StreamExt, stream};
-use libtest_mimic::Trial;
 use parlour::{ErrorKind, Transport, TryRecvError};
 
-use crate::tasks::{Link, on_each, run};
+use crate::support::trials;
+use crate::tasks::{Link, run};
 
-pub fn trials() -> Vec<Trial> {
-    [
-        on_each("values_pass_each_way", values).collect::<Vec<_>>(),
-        on_each("a_stream_of_values_goes_on_after_a_message_that_is_none", undecodable).collect(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+trials! {
+    for transport in Transport::ALL =>
+        values_pass_each_way,
+        a_stream_of_values_goes_on_after_a_message_that_is_none;
 }
 
-fn values(transport: Transport) {
+fn values_pass_each_way(transport: Transport) {
     run(async {
         let Link { client, served, .. } = Link::new(transport).await;
         let mut client = client.typed::<(u32, String), Option<u64>>();
@@ -47,7 +43,7 @@ fn values(transport: Transport) {
     });
 }
 
-fn undecodable(transport: Transport) {
+fn a_stream_of_values_goes_on_after_a_message_that_is_none(transport: Transport) {
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
         let mut served = served.typed::<(), bool>();

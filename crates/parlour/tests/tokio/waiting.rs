@@ -3,34 +3,31 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::Transport;
 use parlour::tokio::{Connection, Server};
 use tokio::task::coop::unconstrained;
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
-use crate::support::{Base, data, trial};
-use crate::tasks::{Link, counted, on_each, polled, run};
+use crate::support::{Base, data, trials};
+use crate::tasks::{Link, counted, polled, run};
 
 const QUIET: Duration = Duration::from_millis(100);
 
-pub fn trials() -> Vec<Trial> {
-    [
-        on_each("an_idle_connection_is_not_polled", idle).collect::<Vec<_>>(),
-        on_each("a_sender_to_a_full_channel_is_not_polled", full).collect(),
-        on_each("a_server_without_clients_is_not_polled", nobody).collect(),
-        on_each("a_conversation_polls_a_few_times_for_each_message", conversation).collect(),
-        vec![trial("fifo::a_task_that_waits_reads_when_something_has_come_and_not_before", reads)],
-        on_each("what_the_runtime_has_not_noticed_yet_is_received_by_a_try", not_noticed).collect(),
-        on_each("a_receiver_that_always_has_a_message_gives_way_to_others", fair_receiver).collect(),
-        on_each("a_sender_that_always_has_room_gives_way_to_others", fair_sender).collect(),
-        on_each("a_client_that_connects_at_once_gives_way_to_others", fair_client).collect(),
-        on_each("a_server_that_always_has_a_client_gives_way_to_others", fair_server).collect(),
-    ]
-    .into_iter()
-    .flatten()
-    .collect()
+trials! {
+    for transport in Transport::ALL =>
+        an_idle_connection_is_not_polled,
+        a_sender_to_a_full_channel_is_not_polled,
+        a_server_without_clients_is_not_polled,
+        a_conversation_polls_a_few_times_for_each_message,
+        what_the_runtime_has_not_noticed_yet_is_received_by_a_try,
+        a_receiver_that_always_has_a_message_gives_way_to_others,
+        a_sender_that_always_has_room_gives_way_to_others,
+        a_client_that_connects_at_once_gives_way_to_others,
+        a_server_that_always_has_a_client_gives_way_to_others;
+
+    for transport in [Transport::Fifo] =>
+        a_task_that_waits_reads_when_something_has_come_and_not_before;
 }
 
 /// Lets the future wait in vain, and gives how often it was polled.
@@ -41,7 +38,7 @@ async fn polls_in_vain(future: impl Future) -> usize {
     polls.get()
 }
 
-fn idle(transport: Transport) {
+fn an_idle_connection_is_not_polled(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         for _ in 0..3 {
@@ -64,7 +61,7 @@ fn idle(transport: Transport) {
     });
 }
 
-fn full(transport: Transport) {
+fn a_sender_to_a_full_channel_is_not_polled(transport: Transport) {
     run(async {
         let Link { mut client, served: _served, .. } = Link::new(transport).await;
         client.try_send(data::message(1, 8 << 20)).unwrap();
@@ -76,7 +73,7 @@ fn full(transport: Transport) {
     });
 }
 
-fn nobody(transport: Transport) {
+fn a_server_without_clients_is_not_polled(transport: Transport) {
     run(async {
         let base = Base::new();
         let address = base.address(transport, "room");
@@ -93,7 +90,7 @@ fn nobody(transport: Transport) {
     });
 }
 
-fn conversation(transport: Transport) {
+fn a_conversation_polls_a_few_times_for_each_message(transport: Transport) {
     const MESSAGES: usize = 200;
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
@@ -116,7 +113,7 @@ fn conversation(transport: Transport) {
     });
 }
 
-fn not_noticed(transport: Transport) {
+fn what_the_runtime_has_not_noticed_yet_is_received_by_a_try(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         for number in 0..100 {
@@ -133,10 +130,10 @@ fn not_noticed(transport: Transport) {
 
 /// Reads are counted by the kernel for each thread. (Of a FIFO: what is received from a socket is no read(2). Where they wait
 /// all transports but `shm` do the same.)
-fn reads() {
+fn a_task_that_waits_reads_when_something_has_come_and_not_before(transport: Transport) {
     const MESSAGES: u64 = 200;
     run(async {
-        let Link { mut client, mut served, .. } = Link::new(Transport::Fifo).await;
+        let Link { mut client, mut served, .. } = Link::new(transport).await;
         let mut message = Vec::new();
         let before = reads_of_this_thread();
         for _ in 0..MESSAGES {
@@ -179,7 +176,7 @@ const PLENTY: usize = 10_000;
 /// A budget has 128 units; a call may use more than one.
 const TURNS_MIN: usize = PLENTY / 128;
 
-fn fair_receiver(transport: Transport) {
+fn a_receiver_that_always_has_a_message_gives_way_to_others(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         let turns = turns_of_others(async {
@@ -202,7 +199,7 @@ fn fair_receiver(transport: Transport) {
     });
 }
 
-fn fair_sender(transport: Transport) {
+fn a_sender_that_always_has_room_gives_way_to_others(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         for feeds in [false, true] {
@@ -225,7 +222,7 @@ fn fair_sender(transport: Transport) {
 }
 
 /// A server that lets everybody into its queue.
-fn fair_client(transport: Transport) {
+fn a_client_that_connects_at_once_gives_way_to_others(transport: Transport) {
     const CONNECTIONS: usize = 500;
     let base = Base::new();
     let address = base.address(transport, "room");
@@ -246,7 +243,7 @@ fn fair_client(transport: Transport) {
 }
 
 /// Clients that come and go without end.
-fn fair_server(transport: Transport) {
+fn a_server_that_always_has_a_client_gives_way_to_others(transport: Transport) {
     const CLIENTS: usize = 500;
     let base = Base::new();
     let address = base.address(transport, "room");

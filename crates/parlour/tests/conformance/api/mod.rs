@@ -16,6 +16,7 @@ use std::time::Duration;
 use parlour::{ConnectOptions, Message, ServerOptions, Transport};
 use tokio::runtime::{Builder, Runtime};
 
+use crate::support::declare::Value;
 use crate::support::{Base, alone, eventually};
 
 pub use connection::{Connection, echo};
@@ -71,7 +72,28 @@ pub struct Setting {
     pub way: Way,
 }
 
+/// Returns the API of this executable over every transport.
+pub fn settings() -> Vec<Setting> {
+    Transport::ALL.iter().map(|&transport| Setting { transport, way: crate::WAY }).collect()
+}
+
+impl Value for Setting {
+    fn word(&self) -> String {
+        self.transport.word()
+    }
+}
+
 impl Setting {
+    /// Returns this reason where it is a hub.
+    pub fn is_a_hub(self, reason: &str) -> Option<&str> {
+        (self.way == Way::Hub).then_some(reason)
+    }
+
+    /// Returns this reason where it is not the blocking API.
+    pub fn is_not_blocking(self, reason: &str) -> Option<&str> {
+        (self.way != Way::Blocking).then_some(reason)
+    }
+
     /// The address of a name in this base, over the transport.
     pub fn address(self, base: &Base, name: &str) -> String {
         base.address(self.transport, name)

@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use parlour::{Connection, Server, ServerOptions, Transport, TryRecvError};
-use support::{Base, data};
+use support::{Base, data, trials};
 
 /// How often each thread calls the allocator for memory, and for how many bytes, and how often it gives some back.
 struct Counting;
@@ -87,41 +87,31 @@ const SENDS: [Send; 3] = [
     }),
 ];
 
+const LENGTHS: [usize; 3] = [64, 4096, 256 * 1024];
+const LENGTHS_OF_TASKS: [usize; 3] = [64, 256 * 1024, 4 << 20];
+
+trials! {
+    an_allocation_is_counted;
+
+    for transport in Transport::ALL =>
+        how_and_receiving_length_bytes_allocates_nothing(how in SENDS, length in LENGTHS),
+        tasks_that_exchange_length_bytes_allocate_none_for_them(length in LENGTHS_OF_TASKS),
+        releasing_a_server_touches_no_memory,
+        sending_and_receiving_values_allocates_nothing;
+}
+
 fn main() -> ExitCode {
-    support::run_with(&[], || {
-        let mut trials = vec![support::trial("an_allocation_is_counted", || {
-            let before = (allocations(), FREES.get());
-            drop(std::hint::black_box(Box::new(7)));
-            assert_eq!((allocations() - before.0, FREES.get() - before.1), (1, 1));
-        })];
-        for &transport in Transport::ALL {
-            for (how, send) in SENDS {
-                for length in [64, 4096, 256 * 1024] {
-                    let name = format!("{transport}::{how}_and_receiving_{length}_bytes_allocates_nothing");
-                    trials.push(support::trial(name, move || allocates_nothing(transport, send, length)));
-                }
-            }
-        }
-        for &transport in Transport::ALL {
-            for length in [64, 256 * 1024, 4 << 20] {
-                let name = format!("{transport}::tasks_that_exchange_{length}_bytes_allocate_none_for_them");
-                trials.push(support::trial(name, move || tasks_allocate_no_messages(transport, length)));
-            }
-        }
-        for &transport in Transport::ALL {
-            let name = format!("{transport}::releasing_a_server_touches_no_memory");
-            trials.push(support::trial(name, move || releasing_touches_no_memory(transport)));
-        }
-        for &transport in Transport::ALL {
-            let name = format!("{transport}::sending_and_receiving_values_allocates_nothing");
-            trials.push(support::trial(name, move || values_allocate_nothing(transport)));
-        }
-        trials
-    })
+    support::run(&[], &[trials])
+}
+
+fn an_allocation_is_counted() {
+    let before = (allocations(), FREES.get());
+    drop(std::hint::black_box(Box::new(7)));
+    assert_eq!((allocations() - before.0, FREES.get() - before.1), (1, 1));
 }
 
 /// Values that hold no memory of their own, with every way to send and to receive.
-fn values_allocate_nothing(transport: Transport) {
+fn sending_and_receiving_values_allocates_nothing(transport: Transport) {
     type Value = (u64, [[u32; 32]; 32], Option<bool>);
     let value: Value = (1 << 40, [[1 << 30; 32]; 32], Some(true));
     let base = Base::new();
@@ -156,7 +146,7 @@ fn values_allocate_nothing(transport: Transport) {
     });
 }
 
-fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), length: usize) {
+fn how_and_receiving_length_bytes_allocates_nothing(transport: Transport, (_, send): Send, length: usize) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let server = Server::bind(&address).unwrap();
@@ -182,7 +172,7 @@ fn allocates_nothing(transport: Transport, send: fn(&mut Connection, &[u8]), len
 
 /// A task lends the connection its buffers for each poll, and the caller's memory has to come back from there. (A runtime has
 /// a few allocations of its own, where a task gives way.)
-fn tasks_allocate_no_messages(transport: Transport, length: usize) {
+fn tasks_that_exchange_length_bytes_allocate_none_for_them(transport: Transport, length: usize) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -216,7 +206,7 @@ fn tasks_allocate_no_messages(transport: Transport, length: usize) {
 }
 
 /// With files of clients that are to be removed, and on a path that is longer than what fits on the stack.
-fn releasing_touches_no_memory(transport: Transport) {
+fn releasing_a_server_touches_no_memory(transport: Transport) {
     let base = Base::new();
     let deep = base.path().join("d".repeat(200)).join("e".repeat(100));
     std::fs::create_dir_all(&deep).unwrap();

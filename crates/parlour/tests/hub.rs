@@ -37,43 +37,18 @@ mod waiting;
 
 use std::process::ExitCode;
 
-use libtest_mimic::Trial;
-use parlour::Transport;
-
-/// A test of one transport.
-type Test = (&'static str, fn(Transport));
-
-/// Each of these over every transport.
-fn over_every_transport(tests: &[Test]) -> Vec<Trial> {
-    let pairs = Transport::ALL.iter().flat_map(|&transport| tests.iter().map(move |&test| (transport, test)));
-    pairs
-        .map(|(transport, (name, test))| support::trial(format!("{transport}::{name}"), move || test(transport)))
-        .collect()
-}
-
-/// The tests of a file, each named after its function.
-macro_rules! tests {
-    ($($name:ident),+ $(,)?) => {
-        pub fn trials() -> Vec<libtest_mimic::Trial> {
-            crate::over_every_transport(&[$((stringify!($name), $name)),+])
-        }
-    };
-}
-use tests;
+const FILES: &[support::File] = &[
+    closing::trials,
+    crowd::trials,
+    events::trials,
+    fairness::trials,
+    forked::trials,
+    limits::trials,
+    sending::trials,
+    slow::trials,
+    waiting::trials,
+];
 
 fn main() -> ExitCode {
-    support::run_with(&[by_hand::roles::REACH, crowd::HUB, forked::HUB], || {
-        let trials = [
-            closing::trials(),
-            crowd::trials(),
-            events::trials(),
-            fairness::trials(),
-            forked::trials(),
-            limits::trials(),
-            sending::trials(),
-            slow::trials(),
-            waiting::trials(),
-        ];
-        trials.into_iter().flatten().collect()
-    })
+    support::run(&[by_hand::roles::REACH, crowd::HUB, forked::HUB], FILES)
 }

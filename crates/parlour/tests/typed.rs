@@ -19,7 +19,7 @@ use parlour::{
     ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport, TryRecvError, TrySendError, Typed,
 };
 use serde::{Deserialize, Serialize};
-use support::{Base, DEADLINE};
+use support::{Base, DEADLINE, trials};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Request {
@@ -44,36 +44,24 @@ enum Value {
 type Client = Typed<Request, Response>;
 type Served = Typed<Response, Request>;
 
-type Test = (&'static str, fn(Transport));
-
-const TESTS: [Test; 12] = [
-    ("values_of_two_types_pass_each_way", values_of_two_types_pass_each_way),
-    ("the_halves_work_in_two_threads", the_halves_work_in_two_threads),
-    ("fed_values_go_together_and_before_receiving_sleeps", fed_values_go_together_and_before_receiving_sleeps),
-    ("a_value_that_found_no_room_is_handed_back", a_value_that_found_no_room_is_handed_back),
-    ("receiving_without_waiting_tells_empty_from_the_end", receiving_without_waiting_tells_empty_from_the_end),
-    ("receiving_gives_up_at_its_deadline", receiving_gives_up_at_its_deadline),
-    (
-        "a_message_that_is_no_value_is_told_apart_and_passed_over",
+trials! {
+    for transport in Transport::ALL =>
+        values_of_two_types_pass_each_way,
+        the_halves_work_in_two_threads,
+        fed_values_go_together_and_before_receiving_sleeps,
+        a_value_that_found_no_room_is_handed_back,
+        receiving_without_waiting_tells_empty_from_the_end,
+        receiving_gives_up_at_its_deadline,
         a_message_that_is_no_value_is_told_apart_and_passed_over,
-    ),
-    ("bytes_behind_a_value_are_an_error", bytes_behind_a_value_are_an_error),
-    ("a_hostile_message_is_one_error_and_no_more", a_hostile_message_is_one_error_and_no_more),
-    ("a_value_over_the_limit_is_refused_with_nothing_sent", a_value_over_the_limit_is_refused_with_nothing_sent),
-    (
-        "a_value_that_cannot_be_encoded_is_refused_with_nothing_sent",
+        bytes_behind_a_value_are_an_error,
+        a_hostile_message_is_one_error_and_no_more,
+        a_value_over_the_limit_is_refused_with_nothing_sent,
         a_value_that_cannot_be_encoded_is_refused_with_nothing_sent,
-    ),
-    ("bytes_and_values_take_turns_on_one_connection", bytes_and_values_take_turns_on_one_connection),
-];
+        bytes_and_values_take_turns_on_one_connection;
+}
 
 fn main() -> ExitCode {
-    support::run_with(&[], || {
-        let pairs = Transport::ALL.iter().flat_map(|&transport| TESTS.map(|test| (transport, test)));
-        pairs
-            .map(|(transport, (name, test))| support::trial(format!("{transport}::{name}"), move || test(transport)))
-            .collect()
-    })
+    support::run(&[], &[trials])
 }
 
 /// Both ends of a connection, as bytes.

@@ -7,16 +7,17 @@ use parlour::hub::HubOptions;
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use super::room::Room;
-use crate::support::{DEADLINE, data};
+use crate::support::{DEADLINE, data, trials};
 
-crate::tests![
-    closing_sends_what_was_sent_and_ends_every_connection,
-    closing_waits_for_clients_to_receive,
-    closing_gives_the_name_up_before_it_waits,
-    closing_gives_up_at_its_deadline_and_says_what_is_lost,
-    dropping_sends_what_there_is_room_for,
-    dropping_does_not_wait,
-];
+trials! {
+    for transport in Transport::ALL =>
+        closing_sends_what_was_sent_and_ends_every_connection,
+        closing_waits_for_clients_to_receive,
+        closing_gives_the_name_up_before_it_waits,
+        closing_gives_up_at_its_deadline_and_says_what_is_lost,
+        dropping_sends_what_there_is_room_for,
+        dropping_does_not_wait;
+}
 
 fn closing_sends_what_was_sent_and_ends_every_connection(transport: Transport) {
     let mut room = Room::new(transport);

@@ -11,13 +11,14 @@ use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::by_hand::{cost, scarce};
-use crate::support::{Base, Child, DEADLINE, Role, eventually};
+use crate::support::{Base, Child, DEADLINE, Role, eventually, trials};
 
-crate::tests![
-    clients_beyond_the_limit_of_descriptors_are_turned_away_and_disturb_nobody,
-    without_any_descriptor_left_the_hub_does_not_spin_and_recovers,
-    a_hub_that_cannot_be_bound_for_want_of_descriptors_says_how_to_have_more,
-];
+trials! {
+    for transport in Transport::ALL =>
+        clients_beyond_the_limit_of_descriptors_are_turned_away_and_disturb_nobody,
+        without_any_descriptor_left_the_hub_does_not_spin_and_recovers,
+        a_hub_that_cannot_be_bound_for_want_of_descriptors_says_how_to_have_more;
+}
 
 /// `scarce-hub ADDRESS`: says `ready` and echoes. Each line is answered with one:
 ///

@@ -6,25 +6,26 @@ use parlour::hub::{DisconnectReason, Event, HubOptions};
 use parlour::{ConnectOptions, ErrorKind, ServerOptions, Transport};
 
 use super::room::{Room, failure};
-use crate::support::{DEADLINE, data};
+use crate::support::{DEADLINE, data, trials};
 
-crate::tests![
-    a_client_joins_speaks_and_leaves,
-    every_message_comes_before_the_end,
-    every_message_of_a_killed_client_comes_before_the_end,
-    a_message_torn_by_the_death_of_its_client_ends_that_client_alone,
-    a_message_that_is_too_long_ends_its_client_alone,
-    a_client_that_has_finished_still_receives,
-    a_client_that_was_finished_is_still_heard,
-    finishing_waits_until_everything_is_sent,
-    a_client_that_goes_after_it_has_finished_leaves,
-    a_client_that_receives_no_more_is_still_heard,
-    disconnecting_ends_a_client_after_what_was_sent_to_it,
-    a_number_is_never_used_again,
-    clients_are_those_that_have_joined_and_not_left,
-    descriptors_come_with_their_message_where_they_are_allowed,
-    a_client_can_do_what_its_transport_can,
-];
+trials! {
+    for transport in Transport::ALL =>
+        a_client_joins_speaks_and_leaves,
+        every_message_comes_before_the_end,
+        every_message_of_a_killed_client_comes_before_the_end,
+        a_message_torn_by_the_death_of_its_client_ends_that_client_alone,
+        a_message_that_is_too_long_ends_its_client_alone,
+        a_client_that_has_finished_still_receives,
+        a_client_that_was_finished_is_still_heard,
+        finishing_waits_until_everything_is_sent,
+        a_client_that_goes_after_it_has_finished_leaves,
+        a_client_that_receives_no_more_is_still_heard,
+        disconnecting_ends_a_client_after_what_was_sent_to_it,
+        a_number_is_never_used_again,
+        clients_are_those_that_have_joined_and_not_left,
+        descriptors_come_with_their_message_where_they_are_allowed,
+        a_client_can_do_what_its_transport_can;
+}
 
 fn a_client_joins_speaks_and_leaves(transport: Transport) {
     let mut room = Room::new(transport);

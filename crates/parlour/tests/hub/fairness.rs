@@ -3,31 +3,22 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use libtest_mimic::Trial;
 use parlour::hub::{Client, Event, HubOptions};
 use parlour::{Connection, ServerOptions, Transport};
 
 use super::room::{Room, event};
-use crate::support::{DEADLINE, data, skipped, trial};
+use crate::support::{DEADLINE, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = crate::over_every_transport(&[
-        ("a_client_that_sends_without_pause_is_heard_in_turn_with_the_others", floods),
-        ("a_client_that_sends_large_messages_is_heard_in_turn_with_the_others", floods_large),
-        ("a_newcomer_is_let_in_while_others_send_without_pause", newcomer),
-        ("an_answer_goes_out_while_others_send_without_pause", answer),
-        ("many_messages_that_came_at_once_are_handed_out_one_by_one", at_once),
-        ("what_comes_while_the_messages_of_one_read_are_handed_out_is_heard", while_handed_out),
-        ("what_lies_behind_a_long_message_is_heard", behind_a_long_one),
-    ]);
-    for &transport in Transport::ALL {
-        let name = format!("{transport}::a_crowd_of_newcomers_does_not_keep_messages_waiting");
-        trials.push(match transport {
-            Transport::Unix | Transport::Packet => trial(name, move || crowd(transport)),
-            _ => skipped(name, "its clients do not wait in a queue of the system"),
-        });
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        a_client_that_sends_without_pause_is_heard_in_turn_with_the_others,
+        a_client_that_sends_large_messages_is_heard_in_turn_with_the_others,
+        a_newcomer_is_let_in_while_others_send_without_pause,
+        an_answer_goes_out_while_others_send_without_pause,
+        many_messages_that_came_at_once_are_handed_out_one_by_one,
+        what_comes_while_the_messages_of_one_read_are_handed_out_is_heard,
+        what_lies_behind_a_long_message_is_heard,
+        a_crowd_of_newcomers_does_not_keep_messages_waiting unless has_no_queue(transport);
 }
 
 /// Sends until its channel is full and goes on when it is not; ends when the hub does.
@@ -42,17 +33,17 @@ fn fill(connection: &mut Connection, length: usize) {
     while connection.try_send(&message).is_ok() {}
 }
 
-fn floods(transport: Transport) {
+fn a_client_that_sends_without_pause_is_heard_in_turn_with_the_others(transport: Transport) {
     in_turn(transport, 100, 16);
 }
 
-fn floods_large(transport: Transport) {
+fn a_client_that_sends_large_messages_is_heard_in_turn_with_the_others(transport: Transport) {
     // Two of them are a turn.
     in_turn(transport, 40_000, 2);
 }
 
 /// The hub learns of what comes once, and so it has to know whether a read has left something.
-fn behind_a_long_one(transport: Transport) {
+fn what_lies_behind_a_long_message_is_heard(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for length in [5_000, 65_531, 65_532, 65_533, 69_628, 69_629, 5_000, 65_536, 5_000, 130_000] {
@@ -65,7 +56,7 @@ fn behind_a_long_one(transport: Transport) {
 }
 
 /// Between two of them the hub looks who has something to say, more often than there are messages in a turn.
-fn while_handed_out(transport: Transport) {
+fn what_comes_while_the_messages_of_one_read_are_handed_out_is_heard(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for together in 2..40u8 {
@@ -115,7 +106,7 @@ fn in_turn(transport: Transport, length: usize, turn: usize) {
     assert!(longest <= turn, "{longest} in a row: {heard:?}");
 }
 
-fn newcomer(transport: Transport) {
+fn a_newcomer_is_let_in_while_others_send_without_pause(transport: Transport) {
     let mut room = Room::new(transport);
     let (flooding, first) = room.join();
     let is_over = AtomicBool::new(false);
@@ -137,7 +128,7 @@ fn newcomer(transport: Transport) {
     });
 }
 
-fn answer(transport: Transport) {
+fn an_answer_goes_out_while_others_send_without_pause(transport: Transport) {
     let mut room = Room::new(transport);
     let (flooding, first) = room.join();
     let (_, mut second) = room.join();
@@ -165,7 +156,7 @@ fn answer(transport: Transport) {
     });
 }
 
-fn at_once(transport: Transport) {
+fn many_messages_that_came_at_once_are_handed_out_one_by_one(transport: Transport) {
     const MESSAGES: u32 = 2000;
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
@@ -181,8 +172,15 @@ fn at_once(transport: Transport) {
     drop(sending.join().unwrap());
 }
 
+fn has_no_queue(transport: Transport) -> Option<&'static str> {
+    match transport {
+        Transport::Unix | Transport::Packet => None,
+        _ => Some("its clients do not wait in a queue of the system"),
+    }
+}
+
 /// Many wait to be let in, and somebody who is in already speaks.
-fn crowd(transport: Transport) {
+fn a_crowd_of_newcomers_does_not_keep_messages_waiting(transport: Transport) {
     const CROWD: usize = 300;
     let options = ServerOptions::new().spin_limit(0);
     let mut room = Room::with(transport, &HubOptions::from(options));

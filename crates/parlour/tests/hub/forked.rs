@@ -7,9 +7,12 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::forking::{fork, join};
 use super::room::event;
-use crate::support::{Base, Child, DEADLINE, Role, wait};
+use crate::support::{Base, Child, DEADLINE, Role, trials, wait};
 
-crate::tests![a_forked_child_cannot_use_the_hub_and_does_not_disturb_it];
+trials! {
+    for transport in Transport::ALL =>
+        a_forked_child_cannot_use_the_hub_and_does_not_disturb_it;
+}
 
 /// `hub ADDRESS`: says `ready`, hears a first message, and forks a child that tries to use the hub and drops it. Then it
 /// echoes until everybody has left, and ends.

@@ -4,7 +4,6 @@
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::hub::{Client, Event, HubOptions};
 use parlour::{ConnectOptions, Connection, ErrorKind, Refusal, ServerOptions, Transport};
 
@@ -12,38 +11,18 @@ use super::room::{Room, event};
 use crate::by_hand::shm as hand;
 use crate::by_hand::user::{new_uid, no_other_users};
 use crate::by_hand::{FifoClient, place::chmod};
-use crate::support::{Base, Child, DEADLINE, skipped, trial, trial_unless};
+use crate::support::{Base, Child, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = crate::over_every_transport(&[
-        ("connections_in_all_are_limited", in_all),
-        ("connections_of_a_user_are_limited", of_a_user),
-        ("who_is_not_allowed_is_refused_and_both_sides_hear_why", not_allowed),
-        ("a_client_whose_message_is_too_long_sees_the_end", message_too_long),
-    ]);
-    for &transport in Transport::ALL {
-        let name = format!("{transport}::handshakes_under_way_are_limited");
-        trials.push(match transport {
-            Transport::Shm | Transport::Fifo => trial(name, move || half_open(transport)),
-            _ => skipped(name, "it has no handshake that could be under way"),
-        });
-        let name = format!("{transport}::a_lost_name_is_told_once_although_a_handshake_runs_out");
-        trials.push(match transport {
-            Transport::Shm | Transport::Fifo => trial(name, move || lost_with_half_open(transport)),
-            _ => skipped(name, "it has no handshake that could be under way"),
-        });
-        let name = format!("{transport}::clients_that_wait_are_limited");
-        trials.push(match transport {
-            Transport::Unix | Transport::Packet => trial(name, move || backlog(transport)),
-            _ => skipped(name, "its clients wait for a handshake, not in a queue"),
-        });
-        let name = format!("{transport}::one_user_does_not_take_the_connections_of_another");
-        trials.push(match transport {
-            Transport::Fifo => skipped(name, "it serves one user only"),
-            _ => trial_unless(no_other_users(), name, move || of_two_users(transport)),
-        });
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        connections_in_all_are_limited,
+        connections_of_a_user_are_limited,
+        who_is_not_allowed_is_refused_and_both_sides_hear_why,
+        a_client_whose_message_is_too_long_sees_the_end,
+        handshakes_under_way_are_limited unless has_no_handshake(transport),
+        a_lost_name_is_told_once_although_a_handshake_runs_out unless has_no_handshake(transport),
+        clients_that_wait_are_limited unless has_no_queue(transport),
+        one_user_does_not_take_the_connections_of_another unless serves_one_user(transport);
 }
 
 /// Comes and is turned away: what the hub tells of it, and what the client was told.
@@ -106,15 +85,22 @@ fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
     assert_eq!(room.hub.clients().len(), 2);
 }
 
-fn in_all(transport: Transport) {
+fn connections_in_all_are_limited(transport: Transport) {
     at_most_two(transport, ServerOptions::new().connections_max(2), "all 2 connections are taken");
 }
 
-fn of_a_user(transport: Transport) {
+fn connections_of_a_user_are_limited(transport: Transport) {
     at_most_two(transport, ServerOptions::new().connections_per_uid_max(2), "its user has all 2 connections");
 }
 
-fn of_two_users(transport: Transport) {
+fn serves_one_user(transport: Transport) -> Option<String> {
+    match transport {
+        Transport::Fifo => Some("it serves one user only".to_owned()),
+        _ => no_other_users(),
+    }
+}
+
+fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
     let server = ServerOptions::new().connections_per_uid_max(1).connections_max(2).mode(0o666);
     let base = Base::new();
     chmod(base.path(), 0o755);
@@ -143,14 +129,14 @@ fn of_two_users(transport: Transport) {
     assert_eq!(room.hub.clients(), [ours, theirs]);
 }
 
-fn not_allowed(transport: Transport) {
+fn who_is_not_allowed_is_refused_and_both_sides_hear_why(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().allow(|_| false).into());
     let (refusal, told) = turned_away(&mut room);
     assert_eq!(refusal.reason.split(": ").last(), Some("it may not connect"), "{refusal}");
     assert_told(transport, &told, "policy does not let us in");
 }
 
-fn message_too_long(transport: Transport) {
+fn a_client_whose_message_is_too_long_sees_the_end(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().message_max(100).into());
     let (client, mut connection) = room.join();
     connection.send(&[1; 100]).unwrap();
@@ -182,7 +168,14 @@ fn begin(transport: Transport, room: &mut Room) -> HalfOpen {
     coming.join().unwrap()
 }
 
-fn half_open(transport: Transport) {
+fn has_no_handshake(transport: Transport) -> Option<&'static str> {
+    match transport {
+        Transport::Shm | Transport::Fifo => None,
+        _ => Some("it has no handshake that could be under way"),
+    }
+}
+
+fn handshakes_under_way_are_limited(transport: Transport) {
     let options = ServerOptions::new().half_open_max(2);
     let mut room = Room::with(transport, &options.into());
     let mut stalled: Vec<HalfOpen> = (0..2).map(|_| begin(transport, &mut room)).collect();
@@ -212,7 +205,7 @@ fn half_open(transport: Transport) {
 }
 
 /// The server has a deadline to keep, and nobody who keeps it.
-fn lost_with_half_open(transport: Transport) {
+fn a_lost_name_is_told_once_although_a_handshake_runs_out(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().handshake_timeout(Duration::from_millis(200)).into());
     let _stalled = begin(transport, &mut room);
     std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
@@ -220,7 +213,14 @@ fn lost_with_half_open(transport: Transport) {
     assert!(room.hub.next_event_timeout(Duration::from_millis(400)).unwrap().is_none());
 }
 
-fn backlog(transport: Transport) {
+fn has_no_queue(transport: Transport) -> Option<&'static str> {
+    match transport {
+        Transport::Unix | Transport::Packet => None,
+        _ => Some("its clients wait for a handshake, not in a queue"),
+    }
+}
+
+fn clients_that_wait_are_limited(transport: Transport) {
     const BACKLOG: u32 = 2;
     let mut room = Room::with(transport, &ServerOptions::new().backlog(BACKLOG).into());
     let options = ConnectOptions::new().timeout(Duration::from_millis(100));

@@ -6,18 +6,19 @@ use parlour::hub::{Event, HubOptions, SlowClientPolicy};
 use parlour::{ErrorKind, ServerOptions, Transport, TryRecvError};
 
 use super::room::{Room, echo};
-use crate::support::{DEADLINE, data};
+use crate::support::{DEADLINE, data, trials};
 
-crate::tests![
-    what_is_sent_is_gathered_and_goes_before_the_hub_sleeps,
-    what_is_sent_goes_by_itself_when_64_kib_have_come_together,
-    flushing_sends_at_once,
-    a_broadcast_reaches_everybody_who_has_joined,
-    sending_to_a_client_that_has_gone_does_nothing,
-    a_message_that_is_too_long_is_an_error_and_nothing_is_sent,
-    every_length_is_sent_whole_and_in_order,
-    who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow,
-];
+trials! {
+    for transport in Transport::ALL =>
+        what_is_sent_is_gathered_and_goes_before_the_hub_sleeps,
+        what_is_sent_goes_by_itself_when_64_kib_have_come_together,
+        flushing_sends_at_once,
+        a_broadcast_reaches_everybody_who_has_joined,
+        sending_to_a_client_that_has_gone_does_nothing,
+        a_message_that_is_too_long_is_an_error_and_nothing_is_sent,
+        every_length_is_sent_whole_and_in_order,
+        who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow;
+}
 
 fn what_is_sent_is_gathered_and_goes_before_the_hub_sleeps(transport: Transport) {
     let mut room = Room::new(transport);

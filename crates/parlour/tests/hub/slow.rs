@@ -8,19 +8,20 @@ use parlour::{Connection, ErrorKind, ServerOptions, Transport};
 
 use super::room::{Room, echo};
 use crate::support::wait::Sleeper;
-use crate::support::{DEADLINE, data};
+use crate::support::{DEADLINE, data, trials};
 
-crate::tests![
-    no_more_waits_than_the_limit_and_exactly_that_much,
-    a_message_for_which_nothing_else_waits_is_always_taken,
-    a_slow_client_is_disconnected_and_that_is_told,
-    a_message_for_a_slow_client_is_refused_until_it_receives,
-    a_broadcast_says_who_did_not_get_it,
-    the_hub_waits_for_a_slow_client_and_nothing_is_lost,
-    the_hub_waits_for_a_slow_client_no_longer_than_it_is_told,
-    shutdown_ends_the_wait_for_a_slow_client,
-    a_client_that_sends_without_ever_receiving_holds_nobody_up,
-];
+trials! {
+    for transport in Transport::ALL =>
+        no_more_waits_than_the_limit_and_exactly_that_much,
+        a_message_for_which_nothing_else_waits_is_always_taken,
+        a_slow_client_is_disconnected_and_that_is_told,
+        a_message_for_a_slow_client_is_refused_until_it_receives,
+        a_broadcast_says_who_did_not_get_it,
+        the_hub_waits_for_a_slow_client_and_nothing_is_lost,
+        the_hub_waits_for_a_slow_client_no_longer_than_it_is_told,
+        shutdown_ends_the_wait_for_a_slow_client,
+        a_client_that_sends_without_ever_receiving_holds_nobody_up;
+}
 
 const UNSENT_MAX: usize = 100_000;
 

@@ -9,17 +9,18 @@ use parlour::{ErrorKind, Server, Transport};
 use super::room::{Room, echo};
 use crate::by_hand::cost;
 use crate::support::wait::{Sleeper, readable, readable_within};
-use crate::support::{DEADLINE, SOON, data};
+use crate::support::{DEADLINE, SOON, data, trials};
 
-crate::tests![
-    waiting_ends_at_the_deadline,
-    a_hub_with_idle_clients_sleeps,
-    a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call,
-    a_loop_of_ones_own_misses_nothing_and_does_not_spin,
-    shutdown_ends_a_blocked_wait_and_every_later_one,
-    shutdown_is_told_while_messages_come_without_pause,
-    a_name_that_is_lost_is_told_once_and_those_inside_go_on,
-];
+trials! {
+    for transport in Transport::ALL =>
+        waiting_ends_at_the_deadline,
+        a_hub_with_idle_clients_sleeps,
+        a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call,
+        a_loop_of_ones_own_misses_nothing_and_does_not_spin,
+        shutdown_ends_a_blocked_wait_and_every_later_one,
+        shutdown_is_told_while_messages_come_without_pause,
+        a_name_that_is_lost_is_told_once_and_those_inside_go_on;
+}
 
 fn waiting_ends_at_the_deadline(transport: Transport) {
     let mut room = Room::new(transport);

@@ -17,5 +17,5 @@ mod support;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    support::run_with(&[blocks::FORKED], blocks::trials)
+    support::run(&[blocks::FORKED], &[blocks::trials])
 }

@@ -27,16 +27,15 @@ use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
 
+const FILES: &[support::File] = &[
+    // The one that takes ten seconds comes first.
+    sweep::trials,
+    client_files::trials,
+    idle::trials,
+    large::trials,
+    peers::trials,
+];
+
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, peers::CLAIM, sweep::STEP], || {
-        let trials = [
-            // The one that takes ten seconds comes first.
-            sweep::trials(),
-            client_files::trials(),
-            idle::trials(),
-            large::trials(),
-            peers::trials(),
-        ];
-        trials.into_iter().flatten().collect()
-    })
+    support::run(&[SERVE, REACH, peers::CLAIM, sweep::STEP], FILES)
 }

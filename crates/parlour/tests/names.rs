@@ -28,8 +28,8 @@ use std::process::ExitCode;
 use by_hand::roles::{REACH, SERVE};
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH, bases::LOOK], || {
-        let trials = [bases::trials(), clean::trials(), holder::trials(), lost::trials(), modes::trials()];
-        trials.into_iter().flatten().collect()
-    })
+    support::run(
+        &[SERVE, REACH, bases::LOOK],
+        &[bases::trials, clean::trials, holder::trials, lost::trials, modes::trials],
+    )
 }

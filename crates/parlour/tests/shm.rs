@@ -30,9 +30,8 @@ use std::process::ExitCode;
 use by_hand::scarce::SCARCE;
 
 fn main() -> ExitCode {
-    support::run_with(&[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM], || {
-        let trials =
-            [descriptors::trials(), forked::trials(), handshake::trials(), leftovers::trials(), waking::trials()];
-        trials.into_iter().flatten().collect()
-    })
+    support::run(
+        &[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM],
+        &[descriptors::trials, forked::trials, handshake::trials, leftovers::trials, waking::trials],
+    )
 }

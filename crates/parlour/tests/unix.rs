@@ -22,8 +22,5 @@ use std::process::ExitCode;
 use by_hand::roles::{REACH, SERVE};
 
 fn main() -> ExitCode {
-    support::run_with(&[SERVE, REACH], || {
-        let trials = [client_file::trials(), identity::trials()];
-        trials.into_iter().flatten().collect()
-    })
+    support::run(&[SERVE, REACH], &[client_file::trials, identity::trials])
 }

@@ -5,31 +5,24 @@ use std::io::Write;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 
-use libtest_mimic::Trial;
 use parlour::{ErrorKind, SharedBytes};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags};
 
 use crate::support::baseline::Baseline;
-use crate::support::{Child, Role, data, trial};
+use crate::support::{Child, Role, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_block_has_the_bytes_that_it_was_made_of", made),
-        trial("nobody_can_change_a_block", unchangeable),
-        trial("what_is_not_a_sealed_memory_file_is_no_block", bad_descriptors),
-        trial("a_block_with_holes_is_refused_whatever_its_size", sparse),
-        trial("a_block_can_be_built_while_the_process_forks", || {
-            let mut child = Child::spawn("forked-while-building", &["-"]);
-            child.expect("built");
-            child.finish();
-        }),
-    ]
+trials! {
+    a_block_has_the_bytes_that_it_was_made_of,
+    nobody_can_change_a_block,
+    what_is_not_a_sealed_memory_file_is_no_block,
+    a_block_with_holes_is_refused_whatever_its_size,
+    a_block_can_be_built_while_the_process_forks,
 }
 
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
-fn made() {
+fn a_block_has_the_bytes_that_it_was_made_of() {
     for length in [0, 1, 4095, 4096, 4097, 1 << 20] {
         let bytes = data::message(length, length);
         let copied = SharedBytes::new(bytes).unwrap();
@@ -48,7 +41,7 @@ fn made() {
 }
 
 /// Not even who made it, or whoever has the descriptor.
-fn unchangeable() {
+fn nobody_can_change_a_block() {
     let block = SharedBytes::new(&[7; 8192]).unwrap();
     let file = File::from(block.as_fd().try_clone_to_owned().unwrap());
     assert!(file.write_at(b"x", 0).is_err());
@@ -87,7 +80,7 @@ fn refuse(memfd: OwnedFd, why: &str) {
     assert!(error.to_string().contains(why), "{error}, not {why}");
 }
 
-fn bad_descriptors() {
+fn what_is_not_a_sealed_memory_file_is_no_block() {
     SharedBytes::try_from(memory(4096, 4096, SEALS)).unwrap();
     for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
         refuse(memory(4096, 4096, SEALS - missing), "not sealed");
@@ -112,13 +105,19 @@ fn bad_descriptors() {
 }
 
 /// A hole is filled when it is read, at the reader's cost, and by a signal if there is no memory.
-fn sparse() {
+fn a_block_with_holes_is_refused_whatever_its_size() {
     for (length, allocated) in [(4096, 0), (1 << 20, 4096), (1 << 40, 0), (1 << 40, 1 << 20)] {
         refuse(memory(length, allocated, SEALS), "not allocated");
     }
 }
 
 /// `forked-while-building`: a child of a fork is alive while a block is sealed. Says `built`.
+fn a_block_can_be_built_while_the_process_forks() {
+    let mut child = Child::spawn("forked-while-building", &["-"]);
+    child.expect("built");
+    child.finish();
+}
+
 pub const FORKED: Role = Role { name: "forked-while-building", play: forked };
 
 fn forked(_: &[String]) {

@@ -5,7 +5,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Server, Transport};
 use rustix::fs::{Mode, OFlags, open};
 
@@ -13,96 +12,65 @@ use crate::by_hand::fifo_client::{make_fifo, make_fifo_with};
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{chown, new_uid, no_other_users};
 use crate::by_hand::{Driver, FifoClient, snapshot, unix};
-use crate::support::{Base, trial, trial_unless};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &(name, because, make, after) in FILES {
-        for which in ["s2c", "c2s"] {
-            let name = format!("{name}_as_{which}_is_refused_and_{}", after.describe());
-            let skip = if name.starts_with("another_users") { no_other_users() } else { None };
-            trials.push(trial_unless(skip, name, move || refused(which, because, make, after)));
-        }
-    }
-    trials.push(trial("a_pair_of_a_directory_and_nothing_is_refused", nothing_fits));
-    trials
+trials! {
+    file_as_which_is_refused_and_left_as_it_is(file in LEFT, which in PAIR) unless foreign(file),
+    file_as_which_is_refused_and_removed(file in REMOVED, which in PAIR) unless foreign(file),
+    a_pair_of_a_directory_and_nothing_is_refused,
 }
 
-/// What becomes of the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum After {
-    Untouched,
-    Removed,
-}
+const PAIR: [&str; 2] = ["s2c", "c2s"];
 
-impl After {
-    fn describe(self) -> &'static str {
-        match self {
-            Self::Untouched => "left_as_it_is",
-            Self::Removed => "removed",
-        }
-    }
-}
-use After::{Removed, Untouched};
+/// The name of the test, a part of the reason that is given, and how to make the file at this path, with another path
+/// beside the directory.
+type Wrong = (&'static str, &'static str, fn(&Path, &Path));
 
-/// The name of the test, a part of the reason that is given, how to make the file at this path, with another path
-/// beside the directory, and what becomes of it.
-type Wrong = (&'static str, &'static str, fn(&Path, &Path), After);
-const FILES: &[Wrong] = &[
-    (
-        "a_regular_file",
-        "regular file, not a FIFO",
-        |path, _| {
-            fs::write(path, "precious").unwrap();
-            chmod(path, 0o600);
-        },
-        Untouched,
-    ),
-    ("a_directory", "irectory", |path, _| fs::create_dir(path).unwrap(), Untouched),
-    ("a_socket", "it has gone", |path, _| drop(unix::bound(path, 0o600)), Untouched),
-    (
-        "a_link_to_a_file",
-        "symbolic link",
-        |path, victim| {
-            fs::write(victim, "precious").unwrap();
-            chmod(victim, 0o600);
-            symlink(victim, path).unwrap();
-        },
-        Untouched,
-    ),
-    (
-        "a_link_to_a_fifo",
-        "symbolic link",
-        |path, victim| {
-            make_fifo(victim);
-            symlink(victim, path).unwrap();
-        },
-        Untouched,
-    ),
-    ("a_fifo_that_others_may_read", "mode 0644, not 0600", |path, _| make_fifo_with(path, 0o644), Removed),
-    ("a_fifo_that_others_may_write", "mode 0622, not 0600", |path, _| make_fifo_with(path, 0o622), Removed),
-    ("a_fifo_that_its_owner_may_execute", "mode 0700, not 0600", |path, _| make_fifo_with(path, 0o700), Removed),
-    (
-        "a_fifo_with_a_second_name",
-        "it has 2 names",
-        |path, second| {
-            make_fifo(second);
-            fs::hard_link(second, path).unwrap();
-        },
-        Removed,
-    ),
-    (
-        "another_users_fifo",
-        "it belongs to uid",
-        |path, _| {
-            make_fifo(path);
-            chown(path, new_uid());
-        },
-        Removed,
-    ),
+const LEFT: &[Wrong] = &[
+    ("a_regular_file", "regular file, not a FIFO", |path, _| {
+        fs::write(path, "precious").unwrap();
+        chmod(path, 0o600);
+    }),
+    ("a_directory", "irectory", |path, _| fs::create_dir(path).unwrap()),
+    ("a_socket", "it has gone", |path, _| drop(unix::bound(path, 0o600))),
+    ("a_link_to_a_file", "symbolic link", |path, victim| {
+        fs::write(victim, "precious").unwrap();
+        chmod(victim, 0o600);
+        symlink(victim, path).unwrap();
+    }),
+    ("a_link_to_a_fifo", "symbolic link", |path, victim| {
+        make_fifo(victim);
+        symlink(victim, path).unwrap();
+    }),
 ];
 
-fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
+const REMOVED: &[Wrong] = &[
+    ("a_fifo_that_others_may_read", "mode 0644, not 0600", |path, _| make_fifo_with(path, 0o644)),
+    ("a_fifo_that_others_may_write", "mode 0622, not 0600", |path, _| make_fifo_with(path, 0o622)),
+    ("a_fifo_that_its_owner_may_execute", "mode 0700, not 0600", |path, _| make_fifo_with(path, 0o700)),
+    ("a_fifo_with_a_second_name", "it has 2 names", |path, second| {
+        make_fifo(second);
+        fs::hard_link(second, path).unwrap();
+    }),
+    ("another_users_fifo", "it belongs to uid", |path, _| {
+        make_fifo(path);
+        chown(path, new_uid());
+    }),
+];
+
+fn foreign((name, ..): Wrong) -> Option<String> {
+    if name.starts_with("another_users") { no_other_users() } else { None }
+}
+
+fn file_as_which_is_refused_and_left_as_it_is(file: Wrong, which: &str) {
+    refused(file, which, false);
+}
+
+fn file_as_which_is_refused_and_removed(file: Wrong, which: &str) {
+    refused(file, which, true);
+}
+
+fn refused((_, because, make): Wrong, which: &str, removed: bool) {
     let base = Base::with_foreign_files();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
     let mut client = FifoClient::new(driver.server.path());
@@ -125,12 +93,11 @@ fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
     client.ask();
     let reason = driver.refused(1);
     assert!(reason.contains(&format!("pid {}", std::process::id())) && reason.contains(because), "{reason}");
-    match after {
-        Untouched => {
-            let now = (snapshot::of(&wrong), beside.exists().then(|| snapshot::of(&beside)));
-            assert_eq!(now, before, "{reason}");
-        }
-        Removed => assert!(fs::symlink_metadata(&wrong).is_err(), "{reason}"),
+    if removed {
+        assert!(fs::symlink_metadata(&wrong).is_err(), "{reason}");
+    } else {
+        let now = (snapshot::of(&wrong), beside.exists().then(|| snapshot::of(&beside)));
+        assert_eq!(now, before, "{reason}");
     }
     if let Some(opened) = opened {
         if which == "s2c" {
@@ -146,7 +113,7 @@ fn refused(which: &str, because: &str, make: fn(&Path, &Path), after: After) {
     assert_eq!(driver.server.refused().count, 1);
 }
 
-fn nothing_fits() {
+fn a_pair_of_a_directory_and_nothing_is_refused() {
     let base = Base::with_foreign_files();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "door")).unwrap());
     let client = FifoClient::new(driver.server.path());

@@ -4,19 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, Transport};
 
 use crate::by_hand::{Driver, cost};
-use crate::support::{Base, Child, trial};
+use crate::support::{Base, Child, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("the_server_holds_its_fifo_open_for_reading_and_writing", open_both_ways),
-        trial("there_is_no_end_of_file_when_the_last_client_leaves", no_end_of_file),
-        trial("a_server_whose_last_client_has_left_does_not_spin", no_spin),
-        trial("a_server_that_nobody_has_called_does_not_spin", no_spin_before),
-    ]
+trials! {
+    the_server_holds_its_fifo_open_for_reading_and_writing,
+    there_is_no_end_of_file_when_the_last_client_leaves,
+    a_server_whose_last_client_has_left_does_not_spin,
+    a_server_that_nobody_has_called_does_not_spin,
 }
 
 /// The access modes of a process's descriptors of this file, from `/proc`.
@@ -36,7 +33,7 @@ fn access_modes(pid: u32, path: &Path) -> Vec<u32> {
     modes
 }
 
-fn open_both_ways() {
+fn the_server_holds_its_fifo_open_for_reading_and_writing() {
     let base = Base::new();
     let mut server = Child::spawn("hold", &[base.address(Transport::Fifo, "open")]);
     server.expect("ready");
@@ -48,7 +45,7 @@ fn open_both_ways() {
     assert_eq!(access_modes(server.pid(), &base.name("open").join("fifo")), expected);
 }
 
-fn no_end_of_file() {
+fn there_is_no_end_of_file_when_the_last_client_leaves() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "patient");
     let server = Server::bind(&address).unwrap();
@@ -70,7 +67,7 @@ fn assert_cheap(driver: &Driver) {
     assert!(cost.sleeps < 20 && cost.ran < Duration::from_millis(50), "in a second: {cost:?}");
 }
 
-fn no_spin() {
+fn a_server_whose_last_client_has_left_does_not_spin() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "quiet");
     let driver = Driver::new(Server::bind(&address).unwrap());
@@ -82,7 +79,7 @@ fn no_spin() {
     driver.client();
 }
 
-fn no_spin_before() {
+fn a_server_that_nobody_has_called_does_not_spin() {
     let base = Base::new();
     assert_cheap(&Driver::new(Server::bind(base.address(Transport::Fifo, "quiet")).unwrap()));
 }

@@ -2,27 +2,19 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, Server, Transport};
 use rustix::io::ioctl_fionread;
 use rustix::pipe::fcntl_getpipe_size;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::by_hand::Driver;
-use crate::support::{Base, DEADLINE, data, skipped, trial};
+use crate::support::{Base, DEADLINE, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let name = "a_long_message_makes_its_fifo_larger_and_a_short_one_does_not";
-    let mut trials = vec![
-        trial("a_send_into_little_room_ends_with_its_time", || in_time(40)),
-        trial("a_send_into_little_room_ends_with_its_time_without_yields", || in_time(0)),
-        trial("a_send_that_waits_for_more_than_little_room_sleeps", sleeps),
-    ];
-    trials.push(match std::fs::read_to_string("/proc/sys/fs/pipe-max-size").map(|max| max.trim().parse::<usize>()) {
-        Ok(Ok(max)) if max >= 256 << 10 => trial(name, grows),
-        _ => skipped(name, "no FIFO may be so large here"),
-    });
-    trials
+trials! {
+    a_send_into_little_room_ends_with_its_time,
+    a_send_into_little_room_ends_with_its_time_without_yields,
+    a_send_that_waits_for_more_than_little_room_sleeps,
+    a_long_message_makes_its_fifo_larger_and_a_short_one_does_not unless no_fifo_may_be_so_large(),
 }
 
 const PAGE: usize = 4096;
@@ -56,7 +48,15 @@ fn in_time(spin_limit: u32) {
     }
 }
 
-fn sleeps() {
+fn a_send_into_little_room_ends_with_its_time() {
+    in_time(40);
+}
+
+fn a_send_into_little_room_ends_with_its_time_without_yields() {
+    in_time(0);
+}
+
+fn a_send_that_waits_for_more_than_little_room_sleeps() {
     const WAIT: Duration = Duration::from_millis(500);
     let base = Base::new();
     let (_driver, mut client) = with_little_room(&base, 0);
@@ -71,7 +71,15 @@ fn sleeps() {
     assert!(used < WAIT / 10, "{used:?} of processor time while it waited");
 }
 
-fn grows() {
+/// Returns a reason where no FIFO can have as much room as a long message takes.
+fn no_fifo_may_be_so_large() -> Option<&'static str> {
+    match std::fs::read_to_string("/proc/sys/fs/pipe-max-size").map(|max| max.trim().parse::<usize>()) {
+        Ok(Ok(max)) if max >= 256 << 10 => None,
+        _ => Some("no FIFO may be so large here"),
+    }
+}
+
+fn a_long_message_makes_its_fifo_larger_and_a_short_one_does_not() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "large");
     let driver = Driver::new(Server::bind(&address).unwrap());

@@ -2,19 +2,16 @@
 
 use std::io::Read;
 
-use libtest_mimic::Trial;
-use parlour::{Connection, Provenance, Server, Transport};
+use parlour::{Connection, Server, Transport, Voucher};
 
 use crate::by_hand::{Driver, FifoClient, Id};
-use crate::support::{Base, Child, Role, trial};
+use crate::support::{Base, Child, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_client_that_holds_its_fifo_is_verified", honest),
-        trial("the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more", || claims(1)),
-        trial("the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more", || claims(std::process::id())),
-        trial("a_client_sees_the_servers_owner_and_what_it_says_about_itself", server_peer),
-    ]
+trials! {
+    a_client_that_holds_its_fifo_is_verified,
+    the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more,
+    the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more,
+    a_client_sees_the_servers_owner_and_what_it_says_about_itself,
 }
 
 /// `claim PATH PID`: connects under this process id, says `in`, and stays.
@@ -33,7 +30,7 @@ fn claim(arguments: &[String]) {
     let _ = std::io::stdin().read(&mut [0]);
 }
 
-fn honest() {
+fn a_client_that_holds_its_fifo_is_verified() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "who");
     let driver = Driver::new(Server::bind(&address).unwrap());
@@ -47,6 +44,14 @@ fn honest() {
     assert_eq!((peer.gid(), peer.gid_provenance()), (None, Provenance::Unknown));
 }
 
+fn the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more() {
+    claims(1);
+}
+
+fn the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more() {
+    claims(std::process::id());
+}
+
 fn claims(pid: u32) {
     let base = Base::new();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "who")).unwrap());
@@ -58,7 +63,7 @@ fn claims(pid: u32) {
     assert_eq!((peer.pid(), peer.pid_provenance()), (Some(pid), Provenance::Claim), "{peer}");
 }
 
-fn server_peer() {
+fn a_client_sees_the_servers_owner_and_what_it_says_about_itself() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "who");
     let mut server = Child::spawn("echo-server", std::slice::from_ref(&address));

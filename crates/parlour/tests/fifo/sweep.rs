@@ -4,19 +4,16 @@ use std::fs;
 use std::io::Read;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ServerOptions, Transport};
 
 use crate::by_hand::place::client_files;
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoClient, unix};
-use crate::support::{Base, Child, Role, trial};
+use crate::support::{Base, Child, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept", swept),
-        trial("a_client_that_was_killed_after_it_asked_leaves_nothing_at_once", at_once),
-    ]
+trials! {
+    pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept,
+    a_client_that_was_killed_after_it_asked_leaves_nothing_at_once,
 }
 
 /// The steps of a client, in order.
@@ -65,7 +62,7 @@ fn assert_serves(base: &Base, driver: &Driver) {
 
 /// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that
 /// such files are left alone. It waits for what happens in the directory.
-fn swept() {
+fn pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept() {
     let base = Base::new();
     let driver = serve(&base);
     let path = driver.server.path().to_owned();
@@ -95,7 +92,7 @@ fn swept() {
     assert_serves(&base, &driver);
 }
 
-fn at_once() {
+fn a_client_that_was_killed_after_it_asked_leaves_nothing_at_once() {
     let base = Base::new();
     let driver = serve(&base);
     let path = driver.server.path().to_owned();

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use parlour::inspect::{self, BaseState, NameState, NameStatus};
 use parlour::{Connection, Result, Server};
 
@@ -14,27 +13,24 @@ use crate::by_hand::place::{chmod, list, mode};
 use crate::by_hand::roles::say_error;
 use crate::by_hand::snapshot;
 use crate::by_hand::user::{chown, directory_of, new_uid, no_other_users};
-use crate::support::{Base, Child, Role, trial, trial_unless};
+use crate::support::{Base, Child, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let as_root = |name: &str, test: fn()| trial_unless(no_other_users(), name, test);
-    vec![
-        trial("parlour_dir_is_the_only_base", parlour_dir),
-        trial("a_relative_parlour_dir_is_an_error", relative_parlour_dir),
-        trial("a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it", orphan_parlour_dir),
-        as_root("bases_come_in_order", order),
-        as_root("an_empty_parlour_dir_counts_as_unset", empty_parlour_dir),
-        as_root("a_relative_runtime_directory_is_ignored", relative_runtime_directory),
-        as_root("a_server_takes_the_first_base_whose_parent_is_there", first_usable),
-        as_root("a_server_does_not_fall_through_an_unsafe_base", no_falling_through),
-        as_root("a_client_finds_a_server_that_took_another_base", another_base),
-        as_root("a_client_finds_a_server_behind_an_unsafe_base", behind_an_unsafe_base),
-        as_root("a_client_that_finds_no_server_reports_an_unsafe_base", nobody_behind_an_unsafe_base),
-        as_root("a_name_that_is_alive_in_another_base_is_in_use", alive_elsewhere),
-        as_root("a_name_that_is_dead_in_another_base_is_free", dead_elsewhere),
-        as_root("another_users_base_in_tmp_is_refused_and_left_as_it_is", squatted_tmp),
-        as_root("root_serves_the_base_of_the_system", root_serves_the_system),
-    ]
+trials! {
+    parlour_dir_is_the_only_base,
+    a_relative_parlour_dir_is_an_error,
+    a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it,
+    bases_come_in_order unless no_other_users(),
+    an_empty_parlour_dir_is_none unless no_other_users(),
+    a_relative_runtime_directory_is_ignored unless no_other_users(),
+    a_server_takes_the_first_base_whose_parent_is_there unless no_other_users(),
+    a_server_does_not_fall_through_an_unsafe_base unless no_other_users(),
+    a_client_finds_a_server_that_took_another_base unless no_other_users(),
+    a_client_finds_a_server_behind_an_unsafe_base unless no_other_users(),
+    a_client_that_finds_nobody_says_that_a_base_was_unsafe unless no_other_users(),
+    a_name_that_is_alive_in_another_base_is_in_use unless no_other_users(),
+    a_name_that_is_dead_in_another_base_is_free unless no_other_users(),
+    another_users_base_in_tmp_is_refused_and_left_as_it_is unless no_other_users(),
+    root_serves_the_base_of_the_system unless no_other_users(),
 }
 
 /// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
@@ -129,7 +125,7 @@ pub fn ask_one(looker: &mut Child, question: &str) -> String {
     lines[0].clone()
 }
 
-fn parlour_dir() {
+fn parlour_dir_is_the_only_base() {
     let top = Base::new();
     let (base, other) = (top.path().join("p"), top.path().join("x"));
     fs::create_dir(&other).unwrap();
@@ -146,7 +142,7 @@ fn parlour_dir() {
     assert_eq!(list(&other), [""; 0]);
 }
 
-fn relative_parlour_dir() {
+fn a_relative_parlour_dir_is_an_error() {
     let mut looker = looker(None, &[("PARLOUR_DIR", Path::new("some/where"))]);
     for question in ["bases", "names", "resolve wc", "bind wc", "connect wc"] {
         let said = ask_one(&mut looker, question);
@@ -156,7 +152,7 @@ fn relative_parlour_dir() {
     assert!(!Path::new("some").exists());
 }
 
-fn orphan_parlour_dir() {
+fn a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it() {
     let top = Base::new();
     let missing = top.path().join("no");
     let mut looker = looker(None, &[("PARLOUR_DIR", &missing.join("base"))]);
@@ -232,7 +228,7 @@ fn usual(uid: u32) -> Vec<(String, String)> {
     .to_vec()
 }
 
-fn order() {
+fn bases_come_in_order() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o700);
     let usual = usual(somebody.uid);
@@ -249,19 +245,19 @@ fn order() {
     );
 }
 
-fn empty_parlour_dir() {
+fn an_empty_parlour_dir_is_none() {
     let somebody = Somebody::new();
     let empty = Path::new("");
     let mut looker = looker(Some(somebody.uid), &[("PARLOUR_DIR", empty), ("XDG_RUNTIME_DIR", empty)]);
     assert_eq!(places(&mut looker), usual(somebody.uid));
 }
 
-fn relative_runtime_directory() {
+fn a_relative_runtime_directory_is_ignored() {
     let somebody = Somebody::new();
     assert_eq!(places(&mut somebody.looker(Some(Path::new("run")))), usual(somebody.uid));
 }
 
-fn first_usable() {
+fn a_server_takes_the_first_base_whose_parent_is_there() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o700);
     let mut server = somebody.looker(Some(&home));
@@ -273,7 +269,7 @@ fn first_usable() {
     assert_eq!(mode(&somebody.tmp()), 0o700);
 }
 
-fn no_falling_through() {
+fn a_server_does_not_fall_through_an_unsafe_base() {
     let somebody = Somebody::new();
     for (number, (of_parent, of_base)) in [(0o777, 0o700), (0o700, 0o777), (0o700, 0o720)].into_iter().enumerate() {
         let home = somebody.home(&format!("run{number}"), of_parent);
@@ -288,7 +284,7 @@ fn no_falling_through() {
     }
 }
 
-fn another_base() {
+fn a_client_finds_a_server_that_took_another_base() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o700);
     let server = somebody.server_in_tmp("found");
@@ -312,14 +308,14 @@ fn another_base() {
     assert!(ask_one(&mut client, "connect found").starts_with("connected"));
 }
 
-fn behind_an_unsafe_base() {
+fn a_client_finds_a_server_behind_an_unsafe_base() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o777);
     let _server = somebody.server_in_tmp("found");
     assert!(ask_one(&mut somebody.looker(Some(&home)), "connect found").starts_with("connected"));
 }
 
-fn nobody_behind_an_unsafe_base() {
+fn a_client_that_finds_nobody_says_that_a_base_was_unsafe() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o777);
     let said = ask_one(&mut somebody.looker(Some(&home)), "connect found");
@@ -327,7 +323,7 @@ fn nobody_behind_an_unsafe_base() {
     assert!(ask_one(&mut somebody.looker(None), "connect found").starts_with("error no server:"));
 }
 
-fn alive_elsewhere() {
+fn a_name_that_is_alive_in_another_base_is_in_use() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o700);
     let mut first = somebody.server_in_tmp("wanted");
@@ -344,7 +340,7 @@ fn alive_elsewhere() {
     assert_eq!(ask_one(&mut second, "bind wanted"), home.join("parlour/wanted").display().to_string());
 }
 
-fn dead_elsewhere() {
+fn a_name_that_is_dead_in_another_base_is_free() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o700);
     somebody.server_in_tmp("wanted").kill();
@@ -355,7 +351,7 @@ fn dead_elsewhere() {
     assert!(said.contains(&format!("pid {}", server.pid())), "{said}");
 }
 
-fn squatted_tmp() {
+fn another_users_base_in_tmp_is_refused_and_left_as_it_is() {
     let somebody = Somebody::new();
     let squatter = new_uid();
     for mode in [0o700, 0o755, 0o777] {
@@ -383,7 +379,7 @@ fn squatted_tmp() {
     fs::remove_file(somebody.tmp()).unwrap();
 }
 
-fn root_serves_the_system() {
+fn root_serves_the_base_of_the_system() {
     let top = Base::new();
     let mut looker = looker(None, &[("XDG_RUNTIME_DIR", top.path())]);
     let answer = ask(&mut looker, "resolve nobody-has-this-name");

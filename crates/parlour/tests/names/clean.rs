@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::inspect::{self, NameState, NameStatus};
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
@@ -16,22 +15,20 @@ use crate::by_hand::fifo_client::make_fifo;
 use crate::by_hand::place::{chmod, list};
 use crate::by_hand::user::{directory_of, new_uid, no_other_users};
 use crate::by_hand::{Id, Place, snapshot, unix};
-use crate::support::{Base, Child, trial, trial_unless};
+use crate::support::{Base, Child, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("names_are_listed_as_live_and_as_dead_after_a_kill", live_and_dead),
-        trial("a_listing_omits_invalid_names_and_marks_unsafe_ones", odd_entries),
-        trial("a_name_resolves_to_where_it_is_served", resolves),
-        trial("a_dead_name_is_removed_with_all_that_was_left", dead_is_removed),
-        trial("a_closed_name_is_removed_too", closed_is_removed),
-        trial("a_live_name_is_left_alone", live_is_left),
-        trial("a_name_that_was_taken_since_its_inspection_is_left_alone", came_alive),
-        trial("a_file_that_does_not_belong_stops_the_removal", strange_files),
-        trial("removing_a_name_that_is_gone_is_not_an_error", gone_by_now),
-        trial("removing_dead_names_while_servers_start_never_makes_two_owners", races_with_bind),
-        trial_unless(no_other_users(), "another_users_name_is_listed_as_foreign_and_never_removed", foreign),
-    ]
+trials! {
+    names_are_listed_as_live_and_as_dead_after_a_kill,
+    a_listing_leaves_out_what_is_no_name_and_says_what_is_unsafe,
+    a_name_resolves_to_where_it_is_served,
+    a_dead_name_is_removed_with_all_that_was_left,
+    a_closed_name_is_removed_too,
+    a_live_name_is_left_alone,
+    a_name_that_came_alive_since_it_was_looked_at_is_left_alone,
+    a_file_that_does_not_belong_stops_the_removal,
+    a_name_that_is_gone_by_now_is_nothing_to_remove,
+    removing_dead_names_while_servers_start_never_makes_two_owners,
+    another_users_name_is_listed_as_foreign_and_never_removed unless no_other_users(),
 }
 
 /// Returns the status of the name with this absolute address.
@@ -47,7 +44,7 @@ fn hold(address: &str) -> Child {
     child
 }
 
-fn live_and_dead() {
+fn names_are_listed_as_live_and_as_dead_after_a_kill() {
     let base = Base::new();
     let mut looker = looker(None, &[("PARLOUR_DIR", base.path())]);
     assert_eq!(ask(&mut looker, "names"), [""; 0]);
@@ -71,7 +68,7 @@ fn live_and_dead() {
     assert_eq!(ask(&mut looker, "names")[1], format!("three {} dead  -", base.name("three").display()));
 }
 
-fn odd_entries() {
+fn a_listing_leaves_out_what_is_no_name_and_says_what_is_unsafe() {
     let base = Base::new();
     fs::create_dir(base.path().join(".hidden")).unwrap();
     fs::create_dir(base.path().join("no name")).unwrap();
@@ -97,7 +94,7 @@ fn odd_entries() {
     assert!(base.path().join("wide").exists() && base.path().join("link").is_symlink());
 }
 
-fn resolves() {
+fn a_name_resolves_to_where_it_is_served() {
     let base = Base::new();
     let path = base.name("where");
     let resolution = inspect::resolve(path.to_str().unwrap()).unwrap();
@@ -119,7 +116,7 @@ fn resolves() {
     assert_eq!(resolution.client.unwrap_err().kind(), ErrorKind::NoServer);
 }
 
-fn dead_is_removed() {
+fn a_dead_name_is_removed_with_all_that_was_left() {
     let base = Base::new();
     let path = base.name("dead");
     let mut holder = hold(path.to_str().unwrap());
@@ -138,7 +135,7 @@ fn dead_is_removed() {
     Server::bind(path.to_str().unwrap()).unwrap();
 }
 
-fn closed_is_removed() {
+fn a_closed_name_is_removed_too() {
     let base = Base::new();
     let path = base.name("closed");
     Server::bind(path.to_str().unwrap()).unwrap().close().unwrap();
@@ -148,7 +145,7 @@ fn closed_is_removed() {
     assert_eq!(base.files(), [""; 0]);
 }
 
-fn live_is_left() {
+fn a_live_name_is_left_alone() {
     let base = Base::new();
     let path = base.name("live");
     let _holder = hold(path.to_str().unwrap());
@@ -160,7 +157,7 @@ fn live_is_left() {
     Connection::connect(path.to_str().unwrap()).unwrap();
 }
 
-fn came_alive() {
+fn a_name_that_came_alive_since_it_was_looked_at_is_left_alone() {
     let base = Base::new();
     let path = base.name("again");
     hold(path.to_str().unwrap()).kill();
@@ -172,7 +169,7 @@ fn came_alive() {
     Connection::connect(path.to_str().unwrap()).unwrap();
 }
 
-fn strange_files() {
+fn a_file_that_does_not_belong_stops_the_removal() {
     let base = Base::new();
     for strange in ["notes", "c/notes", "unix/", "fifo/", "sub/"] {
         let path = base.name("strange");
@@ -201,7 +198,7 @@ fn strange_files() {
     }
 }
 
-fn gone_by_now() {
+fn a_name_that_is_gone_by_now_is_nothing_to_remove() {
     let base = Base::new();
     let path = base.name("gone");
     hold(path.to_str().unwrap()).kill();
@@ -211,8 +208,8 @@ fn gone_by_now() {
     assert_eq!(base.files(), [""; 0]);
 }
 
-/// Two threads take a name in turn while a third removes it whenever it is dead, for several names concurrently.
-fn races_with_bind() {
+/// Two threads take a name in turn while a third removes it whenever it is dead; at several names side by side.
+fn removing_dead_names_while_servers_start_never_makes_two_owners() {
     const NAMES: usize = 6;
     let base = Base::new();
     let end = Instant::now() + Duration::from_secs(5);
@@ -294,7 +291,7 @@ impl Contest {
     }
 }
 
-fn foreign() {
+fn another_users_name_is_listed_as_foreign_and_never_removed() {
     let base = Base::new();
     chmod(base.path(), 0o755);
     let uid = new_uid();

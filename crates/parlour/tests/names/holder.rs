@@ -3,46 +3,30 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::fifo_client::{make_fifo, write_request};
 use crate::by_hand::{FifoClient, Id, Place, place, snapshot, unix};
-use crate::support::{Base, Child, trial};
+use crate::support::{Base, Child, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("the_name_in_use_error_names_pid_uid_program_time_and_path", error_names_the_holder),
-        trial("a_held_name_is_refused_within_the_same_process_too", same_process),
-        trial("a_holder_without_an_owner_record_still_holds_the_name", holder_without_a_record),
-        trial("killing_the_holder_frees_the_name_at_once", kill_frees),
-        trial("the_next_server_removes_what_a_killed_one_left", leftovers_are_removed),
-        trial("files_in_c_that_no_client_makes_are_left_alone", foreign_files_stay),
-        trial("a_server_over_one_transport_removes_what_one_over_another_left", other_transports_leftovers),
-    ];
-    for &transport in Transport::ALL {
-        trials.push(trial(format!("{transport}::a_live_name_cannot_be_taken"), move || live_name(transport)));
-        trials.push(trial(
-            format!("{transport}::accept_on_a_released_server_reports_shutdown_and_not_a_lost_name"),
-            move || (0..50).for_each(|_| drop(released_while_accepting(transport))),
-        ));
-        trials.push(trial(
-            format!("{transport}::releasing_a_server_frees_its_name_and_wakes_a_blocked_accept"),
-            move || {
-                released(transport);
-            },
-        ));
-    }
-    for way in ["close", "drop"] {
-        trials.push(trial(format!("{way}_removes_the_points_of_contact_and_keeps_lock_and_directory"), move || {
-            clean_end(way);
-        }));
-    }
-    trials
+trials! {
+    a_name_in_use_names_pid_uid_program_since_when_and_path,
+    a_held_name_is_refused_within_the_same_process_too,
+    a_holder_that_has_not_said_who_it_is_is_still_a_holder,
+    killing_the_holder_frees_the_name_at_once,
+    the_next_server_removes_what_a_killed_one_left,
+    files_in_c_that_no_client_makes_are_left_alone,
+    a_server_over_one_transport_removes_what_one_over_another_left,
+    way_removes_the_points_of_contact_and_keeps_lock_and_directory(way in ["close", "drop"]);
+
+    for transport in Transport::ALL =>
+        a_live_name_cannot_be_taken,
+        who_accepts_while_a_server_is_released_hears_of_that_and_of_no_loss,
+        a_released_server_is_free_of_its_name_and_wakes_who_accepts;
 }
 
-/// After a release the next server gets the name immediately, and dropping the released server does not harm it.
-fn released(transport: Transport) {
+/// The next server has the name at once, and the end of the released one does it no harm.
+fn a_released_server_is_free_of_its_name_and_wakes_who_accepts(transport: Transport) {
     let (base, server) = released_while_accepting(transport);
     let address = base.address(transport, "room");
     let next = Server::bind(&address).unwrap();
@@ -52,6 +36,10 @@ fn released(transport: Transport) {
         next.accept_timeout(crate::support::DEADLINE).unwrap();
     });
     assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
+}
+
+fn who_accepts_while_a_server_is_released_hears_of_that_and_of_no_loss(transport: Transport) {
+    (0..50).for_each(|_| drop(released_while_accepting(transport)));
 }
 
 fn released_while_accepting(transport: Transport) -> (Base, Server) {
@@ -76,7 +64,7 @@ fn serve_both(address: &str) -> Child {
     child
 }
 
-fn error_names_the_holder() {
+fn a_name_in_use_names_pid_uid_program_since_when_and_path() {
     let base = Base::new();
     let address = base.name("held").display().to_string();
     let before = SystemTime::now();
@@ -106,7 +94,7 @@ fn error_names_the_holder() {
     }
 }
 
-fn same_process() {
+fn a_held_name_is_refused_within_the_same_process_too() {
     let base = Base::new();
     let address = base.name("held").display().to_string();
     let server = both().bind(&address).unwrap();
@@ -117,7 +105,7 @@ fn same_process() {
     Server::bind(&address).unwrap();
 }
 
-fn holder_without_a_record() {
+fn a_holder_that_has_not_said_who_it_is_is_still_a_holder() {
     let base = Base::new();
     let place = Place::held(&base, "silent");
     let begin = Instant::now();
@@ -128,7 +116,7 @@ fn holder_without_a_record() {
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
 }
 
-fn live_name(transport: Transport) {
+fn a_live_name_cannot_be_taken(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "live");
     let mut holder = Child::spawn("serve", &[format!("address={address}")]);
@@ -152,7 +140,7 @@ fn live_name(transport: Transport) {
     assert_eq!(late.recv().unwrap().unwrap(), b"late");
 }
 
-fn kill_frees() {
+fn killing_the_holder_frees_the_name_at_once() {
     let base = Base::new();
     let address = base.name("freed").display().to_string();
     for round in 0..5 {
@@ -186,7 +174,7 @@ fn leave_everything(path: &std::path::Path) {
     make_fifo(&path.join("fifo.new"));
 }
 
-fn leftovers_are_removed() {
+fn the_next_server_removes_what_a_killed_one_left() {
     let base = Base::new();
     let address = base.name("again").display().to_string();
     let mut holder = serve_both(&address);
@@ -201,7 +189,7 @@ fn leftovers_are_removed() {
     drop(server);
 }
 
-fn foreign_files_stay() {
+fn files_in_c_that_no_client_makes_are_left_alone() {
     let base = Base::with_foreign_files();
     let place = Place::dead_at(&base.name("odd"));
     let nonce = Id::new().nonce;
@@ -227,7 +215,7 @@ fn foreign_files_stay() {
     assert_eq!(fs::read(place.clients().join(&regular)).unwrap(), b"mine");
 }
 
-fn other_transports_leftovers() {
+fn a_server_over_one_transport_removes_what_one_over_another_left() {
     let base = Base::new();
     let address = base.name("switch").display().to_string();
     serve_both(&address).kill();
@@ -239,7 +227,7 @@ fn other_transports_leftovers() {
     drop(server);
 }
 
-fn clean_end(way: &str) {
+fn way_removes_the_points_of_contact_and_keeps_lock_and_directory(way: &str) {
     let base = Base::new();
     let server = both().bind(base.name("ended").to_str().unwrap()).unwrap();
     let path = server.path().to_owned();

@@ -7,59 +7,60 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::thread;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::fifo_client::make_fifo;
 use crate::by_hand::{Driver, FifoClient, Id, cost, place, unix};
-use crate::support::{Base, DEADLINE, eventually, trial};
+use crate::support::{Base, DEADLINE, eventually, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let lost = |what: &str, take_away: fn(&Path)| {
-        trial(format!("a_server_{what}_is_told_that_its_name_is_lost"), move || name_is_lost(take_away))
-    };
-    vec![
-        lost("whose_lock_is_removed", |path| fs::remove_file(path.join("lock")).unwrap()),
-        lost("whose_lock_is_replaced", |path| {
-            fs::write(path.join("other"), "").unwrap();
-            fs::rename(path.join("other"), path.join("lock")).unwrap();
-        }),
-        lost("whose_socket_is_removed", |path| fs::remove_file(path.join("unix")).unwrap()),
-        lost("whose_socket_is_replaced", |path| {
-            drop(UnixListener::bind(path.join("other")).unwrap());
-            fs::rename(path.join("other"), path.join("unix")).unwrap();
-        }),
-        lost("whose_socket_is_renamed", |path| fs::rename(path.join("unix"), path.join("other")).unwrap()),
-        lost("whose_fifo_is_removed", |path| fs::remove_file(path.join("fifo")).unwrap()),
-        lost("whose_fifo_is_replaced", |path| {
-            make_fifo(&path.join("other"));
-            fs::rename(path.join("other"), path.join("fifo")).unwrap();
-        }),
-        lost("whose_directory_is_renamed", |path| fs::rename(path, path.with_extension("old")).unwrap()),
-        lost("whose_directory_is_removed", |path| fs::remove_dir_all(path).unwrap()),
-        lost("whose_directory_is_replaced", |path| {
-            fs::rename(path, path.with_extension("old")).unwrap();
-            fs::create_dir(path).unwrap();
-        }),
-        lost("whose_base_is_renamed", |path| {
-            let base = path.parent().unwrap();
-            fs::rename(base, base.with_extension("old")).unwrap();
-        }),
-        trial("a_directory_above_that_was_renamed_is_noticed_when_a_client_comes", above_the_base),
-        trial("files_that_come_and_go_beside_its_own_do_not_disturb_a_server", unrelated_files),
-        trial("closing_a_lost_server_leaves_the_files_of_its_successor", || successor(true)),
-        trial("closing_a_server_that_has_not_noticed_leaves_the_files_of_its_successor", || successor(false)),
-        trial("closing_a_server_leaves_a_file_that_took_the_place_of_its_own", replaced_files_stay),
-        trial("a_name_that_was_lost_can_be_taken_again_once_it_is_closed", take_again),
-        trial("connections_of_a_lost_server_go_on", connections_go_on),
-    ]
+trials! {
+    a_server_whose_accident_is_told_that_its_name_is_lost(accident in ACCIDENTS),
+    a_directory_above_that_was_renamed_is_noticed_when_a_client_comes,
+    files_that_come_and_go_beside_its_own_do_not_disturb_a_server,
+    closing_a_lost_server_leaves_the_files_of_its_successor,
+    closing_a_server_that_has_not_noticed_leaves_the_files_of_its_successor,
+    closing_a_server_leaves_a_file_that_took_the_place_of_its_own,
+    a_name_that_was_lost_can_be_taken_again_once_it_is_closed,
+    connections_of_a_lost_server_go_on,
 }
 
 fn both() -> ServerOptions {
     ServerOptions::new().transports(Transport::ALL.iter().copied())
 }
 
-fn name_is_lost(take_away: fn(&Path)) {
+/// A loss, and how to bring it about in the directory of a name.
+type Accident = (&'static str, fn(&Path));
+
+const ACCIDENTS: [Accident; 11] = [
+    ("lock_is_removed", |path| fs::remove_file(path.join("lock")).unwrap()),
+    ("lock_is_replaced", |path| {
+        fs::write(path.join("other"), "").unwrap();
+        fs::rename(path.join("other"), path.join("lock")).unwrap();
+    }),
+    ("socket_is_removed", |path| fs::remove_file(path.join("unix")).unwrap()),
+    ("socket_is_replaced", |path| {
+        drop(UnixListener::bind(path.join("other")).unwrap());
+        fs::rename(path.join("other"), path.join("unix")).unwrap();
+    }),
+    ("socket_is_renamed", |path| fs::rename(path.join("unix"), path.join("other")).unwrap()),
+    ("fifo_is_removed", |path| fs::remove_file(path.join("fifo")).unwrap()),
+    ("fifo_is_replaced", |path| {
+        make_fifo(&path.join("other"));
+        fs::rename(path.join("other"), path.join("fifo")).unwrap();
+    }),
+    ("directory_is_renamed", |path| fs::rename(path, path.with_extension("old")).unwrap()),
+    ("directory_is_removed", |path| fs::remove_dir_all(path).unwrap()),
+    ("directory_is_replaced", |path| {
+        fs::rename(path, path.with_extension("old")).unwrap();
+        fs::create_dir(path).unwrap();
+    }),
+    ("base_is_renamed", |path| {
+        let base = path.parent().unwrap();
+        fs::rename(base, base.with_extension("old")).unwrap();
+    }),
+];
+
+fn a_server_whose_accident_is_told_that_its_name_is_lost((_, take_away): Accident) {
     let top = Base::with_foreign_files();
     let base = top.path().join("base");
     let server = Arc::new(both().bind(base.join("lost").to_str().unwrap()).unwrap());
@@ -85,7 +86,7 @@ fn name_is_lost(take_away: fn(&Path)) {
     Arc::into_inner(server).unwrap().close().unwrap();
 }
 
-fn above_the_base() {
+fn a_directory_above_that_was_renamed_is_noticed_when_a_client_comes() {
     let top = Base::new();
     let above = top.path().join("above");
     fs::create_dir(&above).unwrap();
@@ -105,7 +106,7 @@ fn above_the_base() {
     });
 }
 
-fn unrelated_files() {
+fn files_that_come_and_go_beside_its_own_do_not_disturb_a_server() {
     let base = Base::new();
     let driver = Driver::new(both().bind(base.name("calm").to_str().unwrap()).unwrap());
     for number in 0..20 {
@@ -122,7 +123,15 @@ fn unrelated_files() {
     }
 }
 
-/// Removes the lock file of a server, so that another server can take the name in the same directory.
+fn closing_a_lost_server_leaves_the_files_of_its_successor() {
+    successor(true);
+}
+
+fn closing_a_server_that_has_not_noticed_leaves_the_files_of_its_successor() {
+    successor(false);
+}
+
+/// The lock file is removed under a server, so that another one can take the name in the same directory.
 fn successor(noticed: bool) {
     let base = Base::new();
     let address = base.name("next").display().to_string();
@@ -160,7 +169,7 @@ fn successor(noticed: bool) {
     assert_eq!(error.kind(), ErrorKind::NameInUse);
 }
 
-fn replaced_files_stay() {
+fn closing_a_server_leaves_a_file_that_took_the_place_of_its_own() {
     let base = Base::with_foreign_files();
     let server = both().bind(base.name("odd").to_str().unwrap()).unwrap();
     let path = server.path().to_owned();
@@ -174,7 +183,7 @@ fn replaced_files_stay() {
     }
 }
 
-fn take_again() {
+fn a_name_that_was_lost_can_be_taken_again_once_it_is_closed() {
     let base = Base::new();
     let address = base.name("back").display().to_string();
     let lost = both().bind(&address).unwrap();
@@ -189,7 +198,7 @@ fn take_again() {
     next.client();
 }
 
-fn connections_go_on() {
+fn connections_of_a_lost_server_go_on() {
     let base = Base::new();
     for &transport in Transport::ALL {
         let address = base.address(transport, "open");

@@ -4,43 +4,33 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use parlour::{ErrorKind, ServerOptions, Transport};
 
 use crate::by_hand::place::{self, mode};
 use crate::by_hand::user::{self, no_other_users};
 use crate::by_hand::{FifoServer, Place, snapshot, unix};
-use crate::support::{Base, Child, trial, trial_unless};
+use crate::support::{Base, Child, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("a_directory_from_an_open_service_is_closed_again_for_a_private_one", reopened_and_closed),
-        trial("modes_that_shut_the_server_itself_out_are_refused", impossible_modes),
-        trial("a_service_for_others_in_a_base_that_they_cannot_enter_is_refused", closed_base),
-        trial("fifo_alone_cannot_be_open_to_others", fifo_for_others),
-        trial_unless(no_other_users(), "the_socket_belongs_to_the_group_that_was_asked_for", group),
-        trial_unless(no_other_users(), "a_foreign_group_is_refused_and_the_name_stays_free", foreign_group),
-    ];
-    for umask in ["0000", "0022", "0077", "0777"] {
-        for socket_mode in [0o600, 0o660, 0o666] {
-            trials.push(trial(format!("umask_{umask}_and_mode_{socket_mode:o}_give_exact_modes"), move || {
-                exact_modes(umask, socket_mode, None);
-            }));
-            let name = format!("umask_{umask}_and_mode_{socket_mode:o}_give_an_unprivileged_server_exact_modes");
-            trials.push(trial_unless(no_other_users(), name, move || {
-                exact_modes(umask, socket_mode, Some(user::new_uid()));
-            }));
-        }
-        trials.push(trial(format!("umask_{umask}_gives_clients_files_of_exact_modes"), move || {
-            client_modes(umask, None)
-        }));
-        let name = format!("umask_{umask}_gives_an_unprivileged_client_files_of_exact_modes");
-        trials.push(trial_unless(no_other_users(), name, move || client_modes(umask, Some(user::new_uid()))));
-    }
-    trials
+trials! {
+    a_directory_from_an_open_service_is_closed_again_for_a_private_one,
+    modes_that_shut_the_server_itself_out_are_refused,
+    a_service_for_others_in_a_base_that_they_cannot_enter_is_refused,
+    fifo_alone_cannot_be_open_to_others,
+    the_socket_belongs_to_the_group_that_was_asked_for unless no_other_users(),
+    a_group_that_is_not_ours_is_refused_and_the_name_stays_free unless no_other_users(),
+    umask_mask_and_mode_bits_give_exact_modes(mask in UMASKS, bits in MODES),
+    umask_mask_and_mode_bits_give_an_unprivileged_server_exact_modes(mask in UMASKS, bits in MODES)
+        unless no_other_users(),
+    umask_mask_gives_clients_files_of_exact_modes(mask in UMASKS),
+    umask_mask_gives_an_unprivileged_client_files_of_exact_modes(mask in UMASKS) unless no_other_users(),
 }
 
-/// Creates a directory for a server of this user, or of the user of the test.
+const UMASKS: [&str; 4] = ["0000", "0022", "0077", "0777"];
+
+/// Modes of sockets.
+const MODES: [(&str, u32); 3] = [("600", 0o600), ("660", 0o660), ("666", 0o666)];
+
+/// A directory for a server of this user, or of our own.
 fn home(top: &Base, uid: Option<u32>) -> PathBuf {
     let home = top.path().join("home");
     fs::create_dir(&home).unwrap();
@@ -60,6 +50,14 @@ fn words(address: &Path, uid: Option<u32>, more: &[&str]) -> Vec<String> {
         .chain(uid)
         .chain(more.iter().map(|&word| word.to_owned()))
         .collect()
+}
+
+fn umask_mask_and_mode_bits_give_exact_modes(mask: &str, (_, bits): (&str, u32)) {
+    exact_modes(mask, bits, None);
+}
+
+fn umask_mask_and_mode_bits_give_an_unprivileged_server_exact_modes(mask: &str, (_, bits): (&str, u32)) {
+    exact_modes(mask, bits, Some(user::new_uid()));
 }
 
 fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
@@ -100,7 +98,15 @@ fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
     assert_eq!(mode(&name.join("lock")), 0o600);
 }
 
-/// Simulated servers examine a client's files while it connects.
+fn umask_mask_gives_clients_files_of_exact_modes(mask: &str) {
+    client_modes(mask, None);
+}
+
+fn umask_mask_gives_an_unprivileged_client_files_of_exact_modes(mask: &str) {
+    client_modes(mask, Some(user::new_uid()));
+}
+
+/// Servers by hand look at a client's files while it connects.
 fn client_modes(umask: &str, uid: Option<u32>) {
     let top = Base::new();
     let home = home(&top, uid);
@@ -131,7 +137,7 @@ fn client_modes(umask: &str, uid: Option<u32>) {
     }
 }
 
-fn reopened_and_closed() {
+fn a_directory_from_an_open_service_is_closed_again_for_a_private_one() {
     let base = Base::new();
     place::chmod(base.path(), 0o755);
     let address = base.name("door").display().to_string();
@@ -144,7 +150,7 @@ fn reopened_and_closed() {
     }
 }
 
-fn impossible_modes() {
+fn modes_that_shut_the_server_itself_out_are_refused() {
     let base = Base::new();
     for bad in [0, 0o066, 0o400, 0o200, 0o1600, 0o4755, 0o10600] {
         let error = ServerOptions::new().mode(bad).bind(base.name("shut").to_str().unwrap()).unwrap_err();
@@ -153,7 +159,7 @@ fn impossible_modes() {
     assert_eq!(base.files(), [""; 0]);
 }
 
-fn closed_base() {
+fn a_service_for_others_in_a_base_that_they_cannot_enter_is_refused() {
     let base = Base::new();
     let error = ServerOptions::new().mode(0o666).bind(base.name("open").to_str().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::UnsafeDirectory);
@@ -164,13 +170,13 @@ fn closed_base() {
     assert_eq!(base.files(), [""; 0]);
 }
 
-fn fifo_for_others() {
+fn fifo_alone_cannot_be_open_to_others() {
     let base = Base::new();
     let error = ServerOptions::new().mode(0o666).bind(base.address(Transport::Fifo, "open")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
 }
 
-fn group() {
+fn the_socket_belongs_to_the_group_that_was_asked_for() {
     let base = Base::new();
     place::chmod(base.path(), 0o755);
     let gid = user::new_uid();
@@ -183,7 +189,7 @@ fn group() {
     }
 }
 
-fn foreign_group() {
+fn a_group_that_is_not_ours_is_refused_and_the_name_stays_free() {
     let top = Base::new();
     let uid = user::new_uid();
     let name = home(&top, Some(uid)).join("name");

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, ServerOptions, SharedBytes, Transport, TryRecvError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -13,49 +12,16 @@ use rustix::io::Errno;
 use crate::by_hand::Driver;
 use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL, hear, put_word, say, try_say};
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trial, wait};
+use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_marked_message_has_the_descriptors_that_came_before_it", || {
-            let (_hand, mut served) = meet(3, b"\x80\0\0\x03one\0\0\0\x03two", &[2]);
-            for (bytes, fds) in [(b"one", 2), (b"two", 0)] {
-                let message = served.recv_timeout(DEADLINE).unwrap().unwrap();
-                assert_eq!(message, bytes);
-                assert_eq!(message.fds().len(), fds);
-            }
-        }),
-        trial("a_marked_message_without_descriptors_ends_the_connection", || {
-            let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[]);
-            expect_end(served, ErrorKind::Protocol, "lacks the descriptors");
-        }),
-        trial("more_descriptors_than_allowed_end_the_connection_after_the_messages_before", || {
-            let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[4]);
-            expect_end(served, ErrorKind::Protocol, "4 descriptors came with a message, and 3 are allowed");
-        }),
-        trial("descriptors_that_are_not_allowed_never_arrive", || {
-            let (hand, mut served) = meet(0, b"\0\0\0\x03one", &[]);
-            match try_say(&hand.socket, b"x", &[&null()]) {
-                Err(errno) => {
-                    assert_eq!(errno, Errno::PERM);
-                    assert_eq!(served.recv().unwrap().unwrap(), b"one");
-                    assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
-                }
-                // Closed when they are met.
-                Ok(_) => {
-                    assert!(!kernel_refuses_descriptors());
-                    assert_eq!(served.recv().unwrap().unwrap(), b"one");
-                }
-            }
-        }),
-        trial("without_room_for_a_message_its_descriptors_stay_here", || without_room(0, 0)),
-        trial("without_room_for_what_was_fed_before_descriptors_stay_here", || without_room(10, 100)),
-        trial("descriptors_that_belong_to_no_message_end_the_connection", || {
-            let mut child = Child::spawn("stray", &["-"]);
-            child.expect("ended");
-            child.finish();
-        }),
-    ]
+trials! {
+    a_marked_message_has_the_descriptors_that_came_before_it,
+    a_marked_message_without_descriptors_ends_the_connection,
+    more_descriptors_than_allowed_end_the_connection_after_the_messages_before,
+    descriptors_that_are_not_allowed_never_arrive,
+    without_room_for_a_message_its_descriptors_stay_here,
+    without_room_for_what_was_fed_before_descriptors_stay_here,
+    descriptors_that_belong_to_no_message_end_the_connection,
 }
 
 fn null() -> OwnedFd {
@@ -137,4 +103,53 @@ fn stray(_: &[String]) {
     assert!(served.has_message(), "the error stays to be taken");
     assert_eq!(Baseline::take(), before);
     println!("ended");
+}
+
+fn a_marked_message_has_the_descriptors_that_came_before_it() {
+    let (_hand, mut served) = meet(3, b"\x80\0\0\x03one\0\0\0\x03two", &[2]);
+    for (bytes, fds) in [(b"one", 2), (b"two", 0)] {
+        let message = served.recv_timeout(DEADLINE).unwrap().unwrap();
+        assert_eq!(message, bytes);
+        assert_eq!(message.fds().len(), fds);
+    }
+}
+
+fn a_marked_message_without_descriptors_ends_the_connection() {
+    let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[]);
+    expect_end(served, ErrorKind::Protocol, "lacks the descriptors");
+}
+
+fn more_descriptors_than_allowed_end_the_connection_after_the_messages_before() {
+    let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[4]);
+    expect_end(served, ErrorKind::Protocol, "4 descriptors came with a message, and 3 are allowed");
+}
+
+fn descriptors_that_are_not_allowed_never_arrive() {
+    let (hand, mut served) = meet(0, b"\0\0\0\x03one", &[]);
+    match try_say(&hand.socket, b"x", &[&null()]) {
+        Err(errno) => {
+            assert_eq!(errno, Errno::PERM);
+            assert_eq!(served.recv().unwrap().unwrap(), b"one");
+            assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
+        }
+        // Closed when they are met.
+        Ok(_) => {
+            assert!(!kernel_refuses_descriptors());
+            assert_eq!(served.recv().unwrap().unwrap(), b"one");
+        }
+    }
+}
+
+fn without_room_for_a_message_its_descriptors_stay_here() {
+    without_room(0, 0);
+}
+
+fn without_room_for_what_was_fed_before_descriptors_stay_here() {
+    without_room(10, 100);
+}
+
+fn descriptors_that_belong_to_no_message_end_the_connection() {
+    let mut child = Child::spawn("stray", &["-"]);
+    child.expect("ended");
+    child.finish();
 }

@@ -2,14 +2,13 @@
 
 use std::io::BufRead;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Transport};
 
 use crate::fork::{fork, join};
-use crate::support::{Base, Child, DEADLINE, Role, data, trial};
+use crate::support::{Base, Child, DEADLINE, Role, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![trial("a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it", forked)]
+trials! {
+    a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it,
 }
 
 pub const FORKS: Role = Role { name: "forks", play: forks };
@@ -36,7 +35,7 @@ fn forks(arguments: &[String]) {
     let _ = std::io::stdin().lock().lines().next();
 }
 
-fn forked() {
+fn a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it() {
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("echo-server", &[&address]);

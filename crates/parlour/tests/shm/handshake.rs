@@ -3,27 +3,24 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
 
 use crate::by_hand::Driver;
 use crate::by_hand::shm::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, trial};
+use crate::support::{Base, Child, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_client_made_by_hand_is_greeted", greeted),
-        trial("a_bad_hello_is_refused_and_disturbs_nobody", bad_hello),
-        trial("a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept", descriptors),
-        trial("a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody", says_nothing),
-        trial("surplus_handshakes_are_told_that_the_server_is_busy", surplus),
-        trial("a_silent_client_that_goes_frees_its_place_at_once", goes),
-        trial("a_server_out_of_descriptors_turns_clients_away_and_recovers", out_of_descriptors),
-        trial("a_client_that_may_fall_back_does_so_before_its_time_is_over", falls_back),
-        trial("a_client_that_cannot_fall_back_waits_for_all_of_its_time", does_not_fall_back),
-        trial("each_side_chooses_the_size_of_its_own_ring", ring_sizes),
-    ]
+trials! {
+    a_client_made_by_hand_is_greeted,
+    a_bad_hello_is_refused_and_disturbs_nobody,
+    a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept,
+    a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody,
+    surplus_handshakes_are_told_that_the_server_is_busy,
+    a_silent_client_that_goes_frees_its_place_at_once,
+    a_server_out_of_descriptors_turns_clients_away_and_recovers,
+    a_client_that_may_fall_back_does_so_before_its_time_is_over,
+    a_client_that_cannot_fall_back_waits_for_all_of_its_time,
+    each_side_chooses_the_size_of_its_own_ring,
 }
 
 fn serve(base: &Base, options: &ServerOptions) -> Driver {
@@ -41,7 +38,7 @@ fn assert_serves(base: &Base, driver: &Driver) {
     assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"served");
 }
 
-fn greeted() {
+fn a_client_made_by_hand_is_greeted() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().ring_size(1 << 17));
     let socket = dial(driver.server.path());
@@ -53,7 +50,7 @@ fn greeted() {
     assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
 }
 
-fn bad_hello() {
+fn a_bad_hello_is_refused_and_disturbs_nobody() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new());
     let good = hello(RING as u64);
@@ -83,7 +80,7 @@ fn bad_hello() {
     assert_serves(&base, &driver);
 }
 
-fn descriptors() {
+fn a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept() {
     let base = Base::new();
     let mut server = Child::spawn("scarce", &[&base.address(Transport::Shm, "hall")]);
     server.expect("ready");
@@ -104,7 +101,7 @@ fn descriptors() {
 }
 
 /// Nobody accepts, and whoever connects to a packet socket need not be accepted.
-fn falls_back() {
+fn a_client_that_may_fall_back_does_so_before_its_time_is_over() {
     let base = Base::new();
     let address = base.name("hall").display().to_string();
     let server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
@@ -120,7 +117,7 @@ fn falls_back() {
     assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock", "hall/packet", "hall/shm"]);
 }
 
-fn does_not_fall_back() {
+fn a_client_that_cannot_fall_back_waits_for_all_of_its_time() {
     let base = Base::new();
     let _server = ServerOptions::new().bind(base.address(Transport::Shm, "hall")).unwrap();
     let begin = Instant::now();
@@ -132,7 +129,7 @@ fn does_not_fall_back() {
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-fn says_nothing() {
+fn a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().handshake_timeout(TIMEOUT));
     let begin = Instant::now();
@@ -152,7 +149,7 @@ fn says_nothing() {
     assert!(reason.contains("did not say hello in time"), "{reason}");
 }
 
-fn surplus() {
+fn surplus_handshakes_are_told_that_the_server_is_busy() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().half_open_max(2));
     let _silent = [dial(driver.server.path()), dial(driver.server.path())];
@@ -167,7 +164,7 @@ fn surplus() {
     }
 }
 
-fn goes() {
+fn a_silent_client_that_goes_frees_its_place_at_once() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().half_open_max(1));
     for number in 1..10 {
@@ -178,7 +175,7 @@ fn goes() {
     assert_serves(&base, &driver);
 }
 
-fn out_of_descriptors() {
+fn a_server_out_of_descriptors_turns_clients_away_and_recovers() {
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("scarce", &[&address]);
@@ -202,7 +199,7 @@ fn out_of_descriptors() {
     server.finish();
 }
 
-fn ring_sizes() {
+fn each_side_chooses_the_size_of_its_own_ring() {
     let base = Base::new();
     for size in [0, 1, (1 << 16) - 1, (1 << 16) + 1, 1 << 15, 3 << 16, 1 << 27, usize::MAX] {
         let error = ServerOptions::new().ring_size(size).bind(base.address(Transport::Shm, "bad")).unwrap_err();

@@ -3,18 +3,15 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Server, Transport};
 
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial};
+use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("nothing_is_left_of_a_server_that_is_killed_in_mid_stream", server_killed),
-        trial("nothing_is_left_of_a_client_that_is_killed_in_mid_stream", client_killed),
-        trial("an_idle_connection_costs_one_descriptor", one_descriptor),
-    ]
+trials! {
+    nothing_is_left_of_a_server_that_is_killed_in_mid_stream,
+    nothing_is_left_of_a_client_that_is_killed_in_mid_stream,
+    an_idle_connection_costs_one_descriptor,
 }
 
 pub const STREAM: Role = Role { name: "stream", play: stream };
@@ -37,7 +34,7 @@ fn shared_memory() -> BTreeSet<String> {
     names.filter(|name| name.contains("parlour")).collect()
 }
 
-fn server_killed() {
+fn nothing_is_left_of_a_server_that_is_killed_in_mid_stream() {
     let before = shared_memory();
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
@@ -58,7 +55,7 @@ fn server_killed() {
     assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock"]);
 }
 
-fn client_killed() {
+fn nothing_is_left_of_a_client_that_is_killed_in_mid_stream() {
     let before = shared_memory();
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
@@ -80,7 +77,7 @@ fn client_killed() {
     server.finish();
 }
 
-fn one_descriptor() {
+fn an_idle_connection_costs_one_descriptor() {
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("echo-server", &[&address]);

@@ -3,20 +3,17 @@
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
 
 use crate::by_hand::{Driver, cost};
 use crate::support::wait::Sleeper;
-use crate::support::{Base, Child, data, trial};
+use crate::support::{Base, Child, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("no_wake_up_is_lost_between_sides_that_sleep_at_once", sleep_at_once),
-        trial("a_stream_through_the_smallest_ring_wakes_whoever_sleeps", smallest_ring),
-        trial("an_idle_connection_sleeps", idle),
-        trial("sending_to_a_peer_that_closed_fails_at_once", closed),
-    ]
+trials! {
+    no_wake_up_is_lost_between_sides_that_sleep_at_once,
+    a_stream_through_the_smallest_ring_wakes_whoever_sleeps,
+    an_idle_connection_sleeps,
+    sending_to_a_peer_that_closed_fails_at_once,
 }
 
 fn pair(server: &ServerOptions, client: &ConnectOptions) -> (Connection, Connection) {
@@ -26,8 +23,8 @@ fn pair(server: &ServerOptions, client: &ConnectOptions) -> (Connection, Connect
     (client, driver.client())
 }
 
-fn sleep_at_once() {
-    let (mut client, mut served) = pair(&ServerOptions::new().spin_limit(0), &ConnectOptions::new().spin_limit(0));
+fn no_wake_up_is_lost_between_sides_that_sleep_at_once() {
+    let (mut client, mut served) = pair(&ServerOptions::new().yields(0), &ConnectOptions::new().yields(0));
     thread::scope(|scope| {
         scope.spawn(move || {
             while let Some(message) = served.recv().unwrap() {
@@ -42,9 +39,8 @@ fn sleep_at_once() {
     });
 }
 
-fn smallest_ring() {
-    let small =
-        (ServerOptions::new().spin_limit(0).ring_size(1 << 16), ConnectOptions::new().spin_limit(0).ring_size(1 << 16));
+fn a_stream_through_the_smallest_ring_wakes_whoever_sleeps() {
+    let small = (ServerOptions::new().yields(0).ring_size(1 << 16), ConnectOptions::new().yields(0).ring_size(1 << 16));
     let (mut client, mut served) = pair(&small.0, &small.1);
     let length = |number: usize| [10, 60_000, 200_000, 65_532, 65_533][number % 5];
     thread::scope(|scope| {
@@ -59,7 +55,7 @@ fn smallest_ring() {
     });
 }
 
-fn idle() {
+fn an_idle_connection_sleeps() {
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("echo-server", &[&address]);
@@ -73,7 +69,7 @@ fn idle() {
 }
 
 /// Although it is not receiving, and so has not noticed.
-fn closed() {
+fn sending_to_a_peer_that_closed_fails_at_once() {
     let (mut client, served) = pair(&ServerOptions::new(), &ConnectOptions::new());
     client.send(b"one").unwrap();
     drop(served);

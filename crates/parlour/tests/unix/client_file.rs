@@ -6,7 +6,6 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use libtest_mimic::Trial;
 use parlour::{ClientFilePolicy, ConnectOptions, Connection, ServerOptions, Transport};
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
@@ -15,29 +14,22 @@ use crate::by_hand::line::frame;
 use crate::by_hand::place::{chmod, client_files, mode};
 use crate::by_hand::user::{chown, new_uid, no_other_users};
 use crate::by_hand::{Driver, Id, Place, cost, snapshot, unix};
-use crate::support::{Base, trial, trial_unless};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("the_clients_file_carries_its_pid_and_has_mode_0700", pid_and_mode),
-        trial("the_server_removes_the_clients_file_and_the_client_does_not", server_removes),
-        trial("a_client_that_cannot_connect_leaves_no_file", no_file_left),
-        trial("a_client_that_is_told_not_to_binds_no_file", unbound_by_choice),
-        trial("a_proper_file_is_accepted_under_each_policy", proper),
-        trial("a_client_without_a_file_is_welcome_unless_one_is_required", unbound),
-        trial("required_files_must_be_proper", required),
-        trial("ignored_files_are_removed_and_not_looked_at", ignored),
-        trial("a_file_of_eight_seconds_is_not_too_old", eight_seconds),
-        trial("an_idle_server_refuses_a_file_that_is_too_old", idle),
-        trial("time_spent_in_the_queue_of_a_busy_server_does_not_count", busy),
-        trial("a_refused_client_does_not_keep_others_out", others_come_in),
-    ];
-    for &(name, reason, spoil) in BAD_FILES {
-        let skip = if name.contains("another_user") { no_other_users() } else { None };
-        let name = format!("a_client_whose_file_{name}_is_refused_and_the_file_removed");
-        trials.push(trial_unless(skip, name, move || refused(reason, spoil)));
-    }
-    trials
+trials! {
+    the_clients_file_carries_its_pid_and_has_mode_0700,
+    the_server_removes_the_clients_file_and_the_client_does_not,
+    a_client_that_cannot_connect_leaves_no_file,
+    a_client_that_is_told_not_to_binds_no_file,
+    a_proper_file_is_accepted_under_each_policy,
+    a_client_without_a_file_is_welcome_unless_one_is_required,
+    required_files_must_be_proper,
+    ignored_files_are_removed_and_not_looked_at,
+    a_file_of_eight_seconds_is_not_too_old,
+    an_idle_server_refuses_a_file_that_is_too_old,
+    time_spent_in_the_queue_of_a_busy_server_does_not_count,
+    a_refused_client_does_not_keep_others_out,
+    a_client_whose_file_fault_is_refused_and_the_file_removed(fault in BAD_FILES) unless foreign(fault),
 }
 
 fn serve(base: &Base, policy: ClientFilePolicy) -> Driver {
@@ -55,7 +47,7 @@ fn assert_in(driver: &Driver, mut stream: &UnixStream) {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"let me in");
 }
 
-fn pid_and_mode() {
+fn the_clients_file_carries_its_pid_and_has_mode_0700() {
     let base = Base::new();
     let place = Place::held(&base, "door");
     let listener = unix::listener(&place);
@@ -81,7 +73,7 @@ fn pid_and_mode() {
     assert_eq!(client_files(place.path()).len(), 2);
 }
 
-fn server_removes() {
+fn the_server_removes_the_clients_file_and_the_client_does_not() {
     let base = Base::new();
     let server = parlour::Server::bind(base.address(Transport::Unix, "door")).unwrap();
     let connection = Connection::connect(base.address(Transport::Unix, "door")).unwrap();
@@ -97,7 +89,7 @@ fn server_removes() {
     assert_eq!(server.refused().count, 0);
 }
 
-fn no_file_left() {
+fn a_client_that_cannot_connect_leaves_no_file() {
     let base = Base::new();
     let mut place = Place::held(&base, "door");
     // Bound and not listening.
@@ -110,7 +102,7 @@ fn no_file_left() {
     assert_eq!(client_files(place.path()), [""; 0]);
 }
 
-fn unbound_by_choice() {
+fn a_client_that_is_told_not_to_binds_no_file() {
     let base = Base::new();
     let place = Place::held(&base, "door");
     let listener = unix::listener(&place);
@@ -121,7 +113,7 @@ fn unbound_by_choice() {
 
 const POLICIES: [ClientFilePolicy; 3] = [ClientFilePolicy::Check, ClientFilePolicy::Require, ClientFilePolicy::Ignore];
 
-fn proper() {
+fn a_proper_file_is_accepted_under_each_policy() {
     for policy in POLICIES {
         let base = Base::new();
         let driver = serve(&base, policy);
@@ -133,7 +125,7 @@ fn proper() {
     }
 }
 
-fn unbound() {
+fn a_client_without_a_file_is_welcome_unless_one_is_required() {
     for policy in [ClientFilePolicy::Check, ClientFilePolicy::Ignore] {
         let base = Base::new();
         let driver = serve(&base, policy);
@@ -150,7 +142,7 @@ fn unbound() {
     }
 }
 
-fn required() {
+fn required_files_must_be_proper() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Require);
     let elsewhere = base.path().join("my.socket");
@@ -172,7 +164,7 @@ fn required() {
     assert_serves(&base, &driver);
 }
 
-fn ignored() {
+fn ignored_files_are_removed_and_not_looked_at() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Ignore);
     let path = driver.server.path();
@@ -194,7 +186,7 @@ fn set_age(file: &Path, seconds: i64) {
     utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn eight_seconds() {
+fn a_file_of_eight_seconds_is_not_too_old() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Require);
     let file = driver.server.path().join("c").join(Id::new().sock());
@@ -206,7 +198,7 @@ fn eight_seconds() {
 /// How long a server is idle or busy, which is what these two tests are about.
 const A_WHILE: Duration = Duration::from_secs(4);
 
-fn idle() {
+fn an_idle_server_refuses_a_file_that_is_too_old() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Check);
     cost::until_asleep(&driver.task);
@@ -220,7 +212,7 @@ fn idle() {
     assert!(reason.contains("s old; 10 are allowed"), "{reason}");
 }
 
-fn busy() {
+fn time_spent_in_the_queue_of_a_busy_server_does_not_count() {
     let base = Base::new();
     let server = parlour::Server::bind(base.address(Transport::Unix, "door")).unwrap();
     let dial = |age: i64| {
@@ -269,7 +261,11 @@ const BAD_FILES: &[BadFile] = &[
     ("belongs_to_another_user", "belongs to uid", |file| chown(file, new_uid())),
 ];
 
-fn refused(reason: &str, spoil: fn(&Path)) {
+fn foreign((name, ..): BadFile) -> Option<String> {
+    if name.contains("another_user") { no_other_users() } else { None }
+}
+
+fn a_client_whose_file_fault_is_refused_and_the_file_removed((_, reason, spoil): BadFile) {
     for policy in [ClientFilePolicy::Check, ClientFilePolicy::Require] {
         let base = Base::new();
         let driver = serve(&base, policy);
@@ -288,7 +284,7 @@ fn refused(reason: &str, spoil: fn(&Path)) {
     }
 }
 
-fn others_come_in() {
+fn a_refused_client_does_not_keep_others_out() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Check);
     let path = driver.server.path().to_owned();

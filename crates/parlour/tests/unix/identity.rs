@@ -2,32 +2,29 @@
 
 use std::sync::{Arc, Mutex};
 
-use libtest_mimic::Trial;
-use parlour::{ConnectOptions, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
+use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
 
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{new_uid, no_other_users};
 use crate::by_hand::{Driver, unix};
 use crate::support::wait::readable_within;
-use crate::support::{Base, Child, DEADLINE, trial, trial_unless};
+use crate::support::{Base, Child, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("both_sides_know_each_other_by_the_kernels_word", both_sides),
-        trial("a_pidfd_tells_of_the_peers_end", pidfd),
-        trial("the_policy_is_asked_about_the_kernels_credentials", policy),
-        trial("a_policy_that_says_no_ends_the_connection", policy_says_no),
-        trial_unless(no_other_users(), "an_unbound_client_of_another_user_is_welcome_where_others_are", foreign_client),
-        trial_unless(no_other_users(), "another_user_is_refused_by_a_policy_and_our_own_are_not", foreign_refused),
-        trial_unless(no_other_users(), "a_required_file_shuts_other_users_out", required_file),
-    ]
+trials! {
+    both_sides_know_each_other_by_the_kernels_word,
+    a_pidfd_tells_of_the_peers_end,
+    the_policy_is_asked_about_the_kernels_credentials,
+    a_policy_that_says_no_ends_the_connection,
+    an_unbound_client_of_another_user_is_welcome_where_others_are unless no_other_users(),
+    another_user_is_refused_by_a_policy_and_our_own_are_not unless no_other_users(),
+    a_required_file_shuts_other_users_out unless no_other_users(),
 }
 
 fn own() -> (Option<u32>, Option<u32>) {
     (Some(rustix::process::geteuid().as_raw()), Some(rustix::process::getegid().as_raw()))
 }
 
-fn both_sides() {
+fn both_sides_know_each_other_by_the_kernels_word() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let mut server = Child::spawn("server", std::slice::from_ref(&address));
@@ -43,7 +40,7 @@ fn both_sides() {
     assert!(connection.capabilities().credentials);
 }
 
-fn pidfd() {
+fn a_pidfd_tells_of_the_peers_end() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let driver = Driver::new(Server::bind(&address).unwrap());
@@ -61,7 +58,7 @@ fn pidfd() {
     assert!(readable_within(&pidfd, DEADLINE));
 }
 
-fn policy() {
+fn the_policy_is_asked_about_the_kernels_credentials() {
     let base = Base::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let options = ServerOptions::new().allow({
@@ -78,7 +75,7 @@ fn policy() {
     assert_eq!(connection.peer().pid(), Some(std::process::id()));
 }
 
-fn policy_says_no() {
+fn a_policy_that_says_no_ends_the_connection() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let driver = Driver::new(ServerOptions::new().allow(|_| false).bind(&address).unwrap());
@@ -104,7 +101,7 @@ fn foreigner(base: &Base, uid: u32) -> Child {
     Child::spawn("reach", &[format!("address={}", base.name("open").display()), format!("uid={uid}")])
 }
 
-fn foreign_client() {
+fn an_unbound_client_of_another_user_is_welcome_where_others_are() {
     let base = open_base();
     let driver = Driver::new(ServerOptions::new().mode(0o666).bind(base.name("open").to_str().unwrap()).unwrap());
     let uid = new_uid();
@@ -120,7 +117,7 @@ fn foreign_client() {
     assert_eq!(driver.server.refused().count, 0);
 }
 
-fn foreign_refused() {
+fn another_user_is_refused_by_a_policy_and_our_own_are_not() {
     let base = open_base();
     let (friend, stranger) = (new_uid(), new_uid());
     let options = ServerOptions::new().mode(0o666).allow(move |peer| peer.uid() == Some(friend));
@@ -140,7 +137,7 @@ fn foreign_refused() {
     driver.refused(2);
 }
 
-fn required_file() {
+fn a_required_file_shuts_other_users_out() {
     let base = open_base();
     let options = ServerOptions::new().mode(0o666).client_file(parlour::ClientFilePolicy::Require);
     let driver = Driver::new(options.bind(base.name("open").to_str().unwrap()).unwrap());

@@ -90,7 +90,7 @@ use std::process::ExitCode;
 use by_hand::roles::{REACH, SERVE};
 use by_hand::scarce::SCARCE;
 use by_hand::steps::{CLIENT, SERVER};
-use support::Role;
+use support::{File, Role};
 
 const ROLES: &[Role] = &[
     SERVE,
@@ -101,7 +101,6 @@ const ROLES: &[Role] = &[
     broken_pipe::GONE_PEER,
     faults::BLOCKS,
     faults::FAULTY,
-    flood::FLOODED,
     frames::HEADER_ALONE,
     forked_connections::FEED,
     forked_connections::PER_CLIENT,
@@ -116,44 +115,42 @@ const ROLES: &[Role] = &[
     namespaces::TELL_UIDS,
 ];
 
+const FILES: &[File] = &[
+    broken_pipe::trials,
+    faults::trials,
+    fifo_crowd::trials,
+    fifo_handshake::trials,
+    flood::trials,
+    forged::trials,
+    forked_connections::trials,
+    forked_names::trials,
+    leaks::trials,
+    listening::trials,
+    lock::trials,
+    memory::trials,
+    pieces::trials,
+    places::trials,
+    race::trials,
+    requests::trials,
+    ring::trials,
+    server_death::trials,
+    stalled::trials,
+    steps::trials,
+    unix_crowd::trials,
+    users::trials,
+    signals::trials,
+    storm::trials,
+    chaos::trials,
+    scarce::trials,
+    disk::trials,
+    full::trials,
+    frames::trials,
+    namespaces::trials,
+    quotas::trials,
+    stopped::trials,
+    rows::trials,
+];
+
 fn main() -> ExitCode {
-    support::run_with(ROLES, || {
-        let trials = [
-            broken_pipe::trials(),
-            faults::trials(),
-            fifo_crowd::trials(),
-            fifo_handshake::trials(),
-            flood::trials(),
-            forged::trials(),
-            forked_connections::trials(),
-            forked_names::trials(),
-            leaks::trials(),
-            listening::trials(),
-            lock::trials(),
-            memory::trials(),
-            pieces::trials(),
-            places::trials(),
-            race::trials(),
-            requests::trials(),
-            ring::trials(),
-            server_death::trials(),
-            stalled::trials(),
-            steps::trials(),
-            unix_crowd::trials(),
-            users::trials(),
-            signals::trials(),
-            storm::trials(),
-            chaos::trials(),
-            scarce::trials(),
-            disk::trials(),
-            full::trials(),
-            frames::trials(),
-            namespaces::trials(),
-            quotas::trials(),
-            stopped::trials(),
-        ];
-        let trials: Vec<_> = trials.into_iter().flatten().collect();
-        let rows = rows::trials(&trials);
-        trials.into_iter().chain(rows).collect()
-    })
+    support::run(ROLES, FILES)
 }

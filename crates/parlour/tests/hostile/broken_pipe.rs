@@ -5,7 +5,6 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Error, ErrorKind, Server, Transport, TrySendError};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
@@ -13,24 +12,19 @@ use rustix::io::Errno;
 use crate::by_hand::fifo_server::line;
 use crate::by_hand::sigpipe::{is_sigpipe_pending, make_sigpipe_pending, signals_of_this_thread};
 use crate::by_hand::{Driver, FifoClient, FifoServer};
-use crate::support::{Base, Child, DEADLINE, Role, data, signals, trial};
+use crate::support::{Base, Child, DEADLINE, Role, data, signals, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("a_servers_first_broken_pipe_is_final", server_side),
-        trial("a_clients_first_broken_pipe_is_final", client_side),
-        trial("the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later", rest_of_a_message),
-        trial("a_reader_that_comes_back_as_a_writer_does_not_undo_the_end", end_is_final),
-    ];
-    for &transport in Transport::ALL {
-        for side in ["client", "server"] {
-            for host in ["default", "pending"] {
-                let name = format!("{transport}::a_{side}_whose_peer_has_gone_gets_an_error_where_sigpipe_is_{host}");
-                trials.push(trial(name, move || gone_peer(transport, side, host)));
-            }
-        }
-    }
-    trials
+trials! {
+    a_servers_first_broken_pipe_is_final,
+    a_clients_first_broken_pipe_is_final,
+    the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later,
+    a_reader_that_comes_back_as_a_writer_does_not_undo_the_end;
+
+    for transport in Transport::ALL =>
+        a_side_whose_peer_has_gone_gets_an_error_where_sigpipe_is_host(
+            side in ["client", "server"],
+            host in ["default", "pending"],
+        );
 }
 
 /// `gone-peer ADDRESS SIDE HOST`: sends in every way to a peer that has gone, and says `alive` when all of that were
@@ -102,7 +96,7 @@ fn play_gone_peer(arguments: &[String]) {
     println!("alive");
 }
 
-fn gone_peer(transport: Transport, side: &str, host: &str) {
+fn a_side_whose_peer_has_gone_gets_an_error_where_sigpipe_is_host(transport: Transport, side: &str, host: &str) {
     let base = Base::new();
     let arguments = [base.address(transport, "host"), side.to_owned(), host.to_owned()];
     let mut child = Child::spawn("gone-peer", &arguments);
@@ -145,7 +139,7 @@ fn connected(base: &Base) -> (Driver, Connection, FifoClient, OwnedFd) {
     (driver, ours, client, held)
 }
 
-fn server_side() {
+fn a_servers_first_broken_pipe_is_final() {
     let base = Base::new();
     let (_driver, mut ours, mut client, held) = connected(&base);
     ours.send(b"for you").unwrap();
@@ -160,7 +154,7 @@ fn server_side() {
     assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"x");
 }
 
-fn client_side() {
+fn a_clients_first_broken_pipe_is_final() {
     let base = Base::new();
     let server = FifoServer::new(&base, "pipe");
     let address = format!("fifo:{}", server.path().display());
@@ -178,7 +172,7 @@ fn client_side() {
     assert_eq!(rustix::io::read(&later, &mut [0; 100]), Ok(0));
 }
 
-fn rest_of_a_message() {
+fn the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later() {
     let base = Base::new();
     let (_driver, mut ours, mut client, held) = connected(&base);
     // More than any FIFO holds: the rest is kept.
@@ -195,7 +189,7 @@ fn rest_of_a_message() {
     }
 }
 
-fn end_is_final() {
+fn a_reader_that_comes_back_as_a_writer_does_not_undo_the_end() {
     let base = Base::new();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "pipe")).unwrap());
     let mut client = FifoClient::greeted(driver.server.path());

@@ -4,26 +4,16 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 use rustix::process::Signal;
 
 use crate::by_hand::rng::{Rng, seed};
 use crate::support::baseline::Baseline;
-use crate::support::{Base, Child, DEADLINE, Role, TRIAL_DEADLINE, alone, data, eventually};
+use crate::support::{Base, Child, DEADLINE, Role, chaos_seconds, data, eventually, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let chaotic = |&transport: &Transport| {
-        let name = format!("{transport}::after_chaos_everything_works_and_nothing_is_left");
-        // As long as it is told to, and then a while to come to rest.
-        let deadline = TRIAL_DEADLINE + Duration::from_secs(seconds());
-        alone::trial(deadline, name, move || chaos(transport))
-    };
-    Transport::ALL.iter().map(chaotic).collect()
-}
-
-fn seconds() -> u64 {
-    std::env::var("PARLOUR_CHAOS_SECONDS").map_or(5, |seconds| seconds.parse().unwrap())
+trials! {
+    for transport in Transport::ALL =>
+        after_chaos_everything_works_and_nothing_is_left;
 }
 
 pub const CHATTER: Role = Role { name: "chaos-client", play: chatter };
@@ -86,7 +76,7 @@ fn converse(mut connection: Connection, rng: &mut Rng) -> Result<(), String> {
     Ok(())
 }
 
-fn chaos(transport: Transport) {
+fn after_chaos_everything_works_and_nothing_is_left(transport: Transport) {
     let seed = seed();
     // Seen when the test fails.
     println!("{transport} chaos: PARLOUR_TEST_SEED={seed}");
@@ -102,7 +92,7 @@ fn chaos(transport: Transport) {
     let mut server = serve();
     let mut clients: Vec<Child> = (0..4).map(|_| client(&mut rng)).collect();
     let (mut kills, mut stops) = (0, 0);
-    let end = Instant::now() + Duration::from_secs(seconds());
+    let end = Instant::now() + Duration::from_secs(chaos_seconds());
     while Instant::now() < end {
         // The pace of the faults; nothing waits for it.
         thread::sleep(Duration::from_micros(rng.below(30_000)));

@@ -3,20 +3,13 @@
 use std::process::Command;
 use std::sync::OnceLock;
 
-use libtest_mimic::Trial;
 use parlour::Transport;
 
-use crate::support::{Base, Child, ROLE, trial_unless};
+use crate::support::{Base, Child, ROLE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &transport in Transport::ALL {
-        for (state, _) in STATES {
-            let name = format!("{transport}::a_file_system_that_{state}_is_a_typed_error_and_open_connections_go_on");
-            trials.push(trial_unless(no_mounts(), name, move || spoilt(transport, state)));
-        }
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        a_file_system_that_state_is_a_typed_error_and_open_connections_go_on(state in STATES) unless no_mounts();
 }
 
 /// What is done to the file system, by a shell in that namespace, in which `$B` is the base.
@@ -59,7 +52,10 @@ fn shell(other: &Child, base: &Base, script: &str) {
     assert!(enter.status().unwrap().success(), "{script}");
 }
 
-fn spoilt(transport: Transport, state: &str) {
+fn a_file_system_that_state_is_a_typed_error_and_open_connections_go_on(
+    transport: Transport,
+    (state, spoil): (&str, &str),
+) {
     let base = Base::new();
     let address = base.address(transport, "tight");
     // The server of the namespace, on a file system of 64 pages and 24 files.
@@ -74,8 +70,7 @@ fn spoilt(transport: Transport, state: &str) {
     let said = early.ask("connect");
     assert!(said.starts_with("connected"), "{said}");
 
-    let (_, script) = STATES.iter().find(|(name, _)| *name == state).unwrap();
-    shell(&server, &base, script);
+    shell(&server, &base, spoil);
     // A second server cannot take a name there, and says so.
     let other = base.address(transport, "another");
     let mut second = beside(&server, "serve", &[format!("address={other}")]);

@@ -6,7 +6,6 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::hub::Event;
 use parlour::{ConnectOptions, Connection, Error, ErrorKind, Hub, Server, ServerOptions, SharedBytes, Transport};
 use rustix::process::{Pid, Signal, kill_process};
@@ -17,7 +16,7 @@ use crate::by_hand::steps::marked;
 use crate::by_hand::trace::{Call, Traced, cannot_inject};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
-use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trial_unless};
+use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trials};
 
 const SERVER_STEPS: [&str; 5] = ["start", "accept", "hub", "tokio_server", "server_close"];
 const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share", "close"];
@@ -46,18 +45,9 @@ const STEP_MAX: Duration = Duration::from_secs(4);
 /// How long the client may wait whom the step is about. It may be let go without a word, and tries again.
 const EARLY_MAX: Duration = Duration::from_secs(1);
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &transport in Transport::ALL {
-        for step in SERVER_STEPS.into_iter().chain(CLIENT_STEPS) {
-            if step == "share" && transport == Transport::Fifo {
-                continue;
-            }
-            let name = format!("{transport}::any_system_call_of_{step}_may_fail_once");
-            trials.push(trial_unless(cannot_inject(), name, move || every_call_fails(transport, step)));
-        }
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        any_system_call_of_step_may_fail_once(step in steps(transport)) unless cannot_inject();
 }
 
 /// `faulty ADDRESS STEP`: again and again, does the step between two marks and says `done` or the error; then does it once
@@ -330,7 +320,13 @@ fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec
     panic!("not served: {errors:?}");
 }
 
-fn every_call_fails(transport: Transport, step: &'static str) {
+/// Returns the steps that there are over this transport.
+fn steps(transport: Transport) -> Vec<&'static str> {
+    let all = SERVER_STEPS.into_iter().chain(CLIENT_STEPS);
+    all.filter(|&step| step != "share" || transport != Transport::Fifo).collect()
+}
+
+fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static str) {
     let base = Base::new();
     let address = base.address(transport, "faulty");
     let server = CLIENT_STEPS.contains(&step).then(|| {

@@ -3,19 +3,17 @@
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 
 use crate::by_hand::cost;
 use crate::by_hand::place::client_files;
 use crate::by_hand::scarce::{assert_echo, crowded};
-use crate::support::{Base, trial};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("fifo::clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy", beyond_the_limit),
-        trial("fifo::a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
-    ]
+trials! {
+    for transport in [Transport::Fifo] =>
+        clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy,
+        a_server_without_any_descriptor_left_does_not_spin_and_recovers;
 }
 
 fn crowd(address: &str, count: usize) -> Vec<parlour::Result<Connection>> {
@@ -26,9 +24,9 @@ fn crowd(address: &str, count: usize) -> Vec<parlour::Result<Connection>> {
     })
 }
 
-fn beyond_the_limit() {
+fn clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy(transport: Transport) {
     let base = Base::new();
-    let (mut server, address, mut early) = crowded(&base, Transport::Fifo);
+    let (mut server, address, mut early) = crowded(&base, transport);
     server.ask("spare 5");
     let outcomes = crowd(&address, 8);
     let mut connections = Vec::new();
@@ -49,9 +47,9 @@ fn beyond_the_limit() {
     assert_echo(&mut Connection::connect(&address).unwrap());
 }
 
-fn none_left() {
+fn a_server_without_any_descriptor_left_does_not_spin_and_recovers(transport: Transport) {
     let base = Base::new();
-    let (mut server, address, mut early) = crowded(&base, Transport::Fifo);
+    let (mut server, address, mut early) = crowded(&base, transport);
     server.ask("spare -3");
     for outcome in crowd(&address, 4) {
         let kind = outcome.unwrap_err().kind();

@@ -5,7 +5,6 @@ use std::os::fd::OwnedFd;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Result, Server, ServerOptions, Transport};
 
 use crate::by_hand::fifo_server::line;
@@ -13,28 +12,23 @@ use crate::by_hand::line::frame;
 use crate::by_hand::place::{client_files, mode};
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoClient, FifoServer, Id};
-use crate::support::{Base, DEADLINE, trial};
+use crate::support::{Base, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("the_pair_exists_before_the_request", pair_before_request),
-        trial("the_client_removes_the_pair_before_it_acknowledges", client_removes),
-        trial("the_pair_is_gone_after_the_handshake", pair_is_gone),
-        trial("the_server_removes_the_pair_of_a_client_that_did_not", server_removes),
-        trial("the_server_opens_what_the_client_reads_first", opening_order),
-        trial("a_client_whose_second_fifo_is_missing_is_let_go", second_is_missing),
-        trial("an_acknowledgement_may_come_byte_by_byte", byte_by_byte),
-        trial("an_acknowledgement_and_the_first_messages_may_come_in_one_write", with_messages),
-        trial("messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole", any_pieces),
-        trial("an_acknowledgement_with_a_wrong_nonce_is_refused", wrong_nonce),
-        trial("an_acknowledgement_that_is_junk_is_refused", junk_acknowledgement),
-        trial("each_client_gets_its_own_channel", own_channels),
-        trial("a_policy_that_says_no_is_heard_by_the_client", policy),
-    ];
-    for (name, answer, kind) in ANSWERS {
-        trials.push(trial(format!("an_answer_that_is_{name}_is_an_error"), move || wrong_answer(answer, *kind)));
-    }
-    trials
+trials! {
+    the_pair_exists_before_the_request,
+    the_client_removes_the_pair_before_it_acknowledges,
+    the_pair_is_gone_after_the_handshake,
+    the_server_removes_the_pair_of_a_client_that_did_not,
+    the_server_opens_what_the_client_reads_first,
+    a_client_whose_second_fifo_is_missing_is_let_go,
+    an_acknowledgement_may_come_byte_by_byte,
+    an_acknowledgement_and_the_first_messages_may_come_in_one_write,
+    messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole,
+    an_acknowledgement_with_a_wrong_nonce_is_refused,
+    an_acknowledgement_that_is_junk_is_refused,
+    each_client_gets_its_own_channel,
+    a_policy_that_says_no_is_heard_by_the_client,
+    an_answer_that_is_wrong_is_an_error(wrong in ANSWERS),
 }
 
 fn connect(server: &FifoServer) -> JoinHandle<Result<Connection>> {
@@ -62,7 +56,7 @@ fn ready(driver: &Driver) -> FifoClient {
     client
 }
 
-fn pair_before_request() {
+fn the_pair_exists_before_the_request() {
     let base = Base::new();
     let server = FifoServer::new(&base, "hand");
     let connecting = connect(&server);
@@ -92,7 +86,7 @@ fn pair_before_request() {
     assert_eq!(connection.recv().unwrap(), None);
 }
 
-fn client_removes() {
+fn the_client_removes_the_pair_before_it_acknowledges() {
     let base = Base::new();
     let server = FifoServer::new(&base, "hand");
     let connecting = connect(&server);
@@ -104,7 +98,7 @@ fn client_removes() {
     connecting.join().unwrap().unwrap();
 }
 
-fn pair_is_gone() {
+fn the_pair_is_gone_after_the_handshake() {
     let base = Base::new();
     let driver = serve(&base);
     for _ in 0..20 {
@@ -116,7 +110,7 @@ fn pair_is_gone() {
     assert_eq!(base.files(), ["hand/", "hand/c/", "hand/fifo", "hand/lock"]);
 }
 
-fn server_removes() {
+fn the_server_removes_the_pair_of_a_client_that_did_not() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::greeted(driver.server.path());
@@ -126,7 +120,7 @@ fn server_removes() {
     assert!(!client.has_files());
 }
 
-fn opening_order() {
+fn the_server_opens_what_the_client_reads_first() {
     let base = Base::new();
     let driver = serve(&base);
     // Nobody reads the FIFO to the client, so the server learns from opening it that the client has gone.
@@ -141,7 +135,7 @@ fn opening_order() {
     assert!(!client.has_files(), "the pair of a client that has gone is removed");
 }
 
-fn second_is_missing() {
+fn a_client_whose_second_fifo_is_missing_is_let_go() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::new(driver.server.path());
@@ -153,7 +147,7 @@ fn second_is_missing() {
     assert!(!client.has_files());
 }
 
-fn byte_by_byte() {
+fn an_acknowledgement_may_come_byte_by_byte() {
     let base = Base::new();
     let driver = serve(&base);
     let client = ready(&driver);
@@ -165,7 +159,7 @@ fn byte_by_byte() {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"after it");
 }
 
-fn with_messages() {
+fn an_acknowledgement_and_the_first_messages_may_come_in_one_write() {
     let base = Base::new();
     let driver = serve(&base);
     let client = ready(&driver);
@@ -178,7 +172,7 @@ fn with_messages() {
     assert_eq!(connection.recv().unwrap(), None);
 }
 
-fn any_pieces() {
+fn messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole() {
     let base = Base::new();
     let driver = serve(&base);
     let messages = [&b"one"[..], b"", b"three"];
@@ -210,19 +204,19 @@ fn refused_acknowledgement(acknowledgement: impl Fn(&Id) -> Vec<u8>) {
     driver.client();
 }
 
-fn wrong_nonce() {
+fn an_acknowledgement_with_a_wrong_nonce_is_refused() {
     refused_acknowledgement(|_| Id::new().ack().into_bytes());
     refused_acknowledgement(|id| Id { nonce: id.nonce[..31].to_owned() + "g", ..id.clone() }.ack().into_bytes());
 }
 
-fn junk_acknowledgement() {
+fn an_acknowledgement_that_is_junk_is_refused() {
     refused_acknowledgement(|_| vec![b'x'; 100]);
     refused_acknowledgement(|_| frame(&[0; 64]));
     refused_acknowledgement(|id| id.ack().replace("ack", "ACK").into_bytes());
     refused_acknowledgement(|id| id.ack().replace('\n', "\0").into_bytes());
 }
 
-fn own_channels() {
+fn each_client_gets_its_own_channel() {
     let base = Base::new();
     let driver = serve(&base);
     let address = base.address(Transport::Fifo, "hand");
@@ -242,7 +236,7 @@ fn own_channels() {
     }
 }
 
-fn policy() {
+fn a_policy_that_says_no_is_heard_by_the_client() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "hand");
     let driver = Driver::new(ServerOptions::new().allow(|_| false).bind(&address).unwrap());
@@ -268,7 +262,7 @@ const ANSWERS: &[Answer] = &[
     ("an_unknown_refusal", |id| id.refused("tuesday").into_bytes(), ErrorKind::Protocol),
 ];
 
-fn wrong_answer(answer: &dyn Fn(&Id) -> Vec<u8>, kind: ErrorKind) {
+fn an_answer_that_is_wrong_is_an_error((_, answer, kind): Answer) {
     let base = Base::new();
     let server = FifoServer::new(&base, "hand");
     let begin = Instant::now();

@@ -6,25 +6,22 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use parlour::{ClientFilePolicy, Connection, ServerOptions, Transport};
 use rustix::net::{SocketAddrUnix, bind, connect};
 
 use crate::by_hand::line::frame;
 use crate::by_hand::{Driver, Id, snapshot, unix};
-use crate::support::{Base, trial};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_stays", elsewhere),
-        trial("a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays", relative),
-        trial("a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays", link),
-        trial("a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed", swapped),
-        trial("a_path_through_the_servers_own_directory_leads_nowhere_else", through_c),
-        trial("an_abstract_address_is_like_none", abstract_address),
-        trial("names_that_no_client_of_ours_has_are_like_none", odd_names),
-        trial("another_clients_file_does_not_vouch_for_a_client", another_clients_file),
-    ]
+trials! {
+    a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_stays,
+    a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays,
+    a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays,
+    a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed,
+    a_path_through_the_servers_own_directory_leads_nowhere_else,
+    an_abstract_address_is_like_none,
+    names_that_no_client_of_ours_has_are_like_none,
+    another_clients_file_does_not_vouch_for_a_client,
 }
 
 fn serve(base: &Base) -> Driver {
@@ -54,7 +51,7 @@ fn assert_refused_and_untouched(base: &Base, driver: &Driver, socket: OwnedFd, f
     assert_serves(base, driver);
 }
 
-fn elsewhere() {
+fn a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_stays() {
     let base = Base::new();
     let driver = serve(&base);
     let own = base.path().join("elsewhere");
@@ -76,7 +73,7 @@ fn elsewhere() {
     assert_eq!(snapshot::of(&victim.path().join("unix")), before);
 }
 
-fn relative() {
+fn a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays() {
     let base = Base::new();
     let driver = serve(&base);
     let name = Id::new().sock();
@@ -91,7 +88,7 @@ fn relative() {
     assert_refused_and_untouched(&base, &driver, unix::bound(&path, 0o700), &[&base.path().join(&name)]);
 }
 
-fn link() {
+fn a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays() {
     let base = Base::new();
     let driver = serve(&base);
     let id = Id::new();
@@ -111,7 +108,7 @@ fn link() {
     assert_serves(&base, &driver);
 }
 
-fn swapped() {
+fn a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed() {
     let base = Base::new();
     let driver = serve(&base);
     // Bound in one directory, which then leads to another that has a file of that name.
@@ -127,7 +124,7 @@ fn swapped() {
     assert_refused_and_untouched(&base, &driver, socket, &[&real, &hidden, &shown]);
 }
 
-fn through_c() {
+fn a_path_through_the_servers_own_directory_leads_nowhere_else() {
     let base = Base::new();
     let driver = serve(&base);
     let deep = driver.server.path().join("c/deep");
@@ -138,7 +135,7 @@ fn through_c() {
     assert_refused_and_untouched(&base, &driver, unix::bound(&file, 0o700), &[&file]);
 }
 
-fn abstract_address() {
+fn an_abstract_address_is_like_none() {
     let base = Base::new();
     let driver = serve(&base);
     let id = Id::new();
@@ -156,7 +153,7 @@ fn abstract_address() {
     assert_eq!(driver.server.refused().count, 0);
 }
 
-fn odd_names() {
+fn names_that_no_client_of_ours_has_are_like_none() {
     let base = Base::new();
     let driver = serve(&base);
     let (pid, nonce) = (std::process::id(), Id::new().nonce);
@@ -186,7 +183,7 @@ fn odd_names() {
 
 /// A file in `c/` that was bound by one client vouches for that one: here the name is used by a client of another
 /// process id.
-fn another_clients_file() {
+fn another_clients_file_does_not_vouch_for_a_client() {
     let base = Base::new();
     let options = ServerOptions::new().client_file(ClientFilePolicy::Require);
     let driver = Driver::new(options.bind(base.address(Transport::Unix, "guarded")).unwrap());

@@ -2,31 +2,20 @@
 
 use std::io;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Server, Transport};
 
 use super::forking::{fork, join};
 use crate::support::roles::echo;
-use crate::support::{Base, Child, DEADLINE, Role, trial};
+use crate::support::{Base, Child, DEADLINE, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &transport in Transport::ALL {
-        for who in ["child", "parent"] {
-            let name = format!("{transport}::a_connection_goes_on_in_the_{who}_when_the_other_drops_it");
-            trials.push(trial(name, move || goes_on(transport, who)));
-        }
-        trials.push(trial(format!("{transport}::each_process_can_take_one_direction"), move || directions(transport)));
-        trials.push(trial(format!("{transport}::the_peer_sees_the_end_when_both_have_let_go"), move || end(transport)));
-        for how in ["drops", "exits", "closes", "flushes", "goes-on"] {
-            let name = format!(
-                "{transport}::what_was_fed_before_a_fork_is_sent_once_when_the_child_{}",
-                how.replace('-', "_")
-            );
-            trials.push(trial(name, move || fed_once(transport, how)));
-        }
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        a_connection_goes_on_in_the_process_when_the_other_drops_it(process in ["child", "parent"]),
+        each_process_can_take_one_direction,
+        the_peer_sees_the_end_when_both_have_let_go,
+        what_was_fed_before_a_fork_is_sent_once_when_the_child_acts(
+            acts in ["drops", "exits", "closes", "flushes", "goes-on"],
+        );
 }
 
 fn accept(arguments: &[String]) -> (Server, Connection) {
@@ -131,9 +120,9 @@ fn forked(base: &Base, transport: Transport, who: &str) -> (Child, Connection) {
     (server, connection)
 }
 
-fn goes_on(transport: Transport, who: &str) {
+fn a_connection_goes_on_in_the_process_when_the_other_drops_it(transport: Transport, process: &str) {
     let base = Base::new();
-    let (mut server, mut connection) = forked(&base, transport, who);
+    let (mut server, mut connection) = forked(&base, transport, process);
     for number in 0..5 {
         exchange(&mut connection, format!("after the fork {number}").as_bytes());
     }
@@ -143,7 +132,7 @@ fn goes_on(transport: Transport, who: &str) {
     server.finish();
 }
 
-fn directions(transport: Transport) {
+fn each_process_can_take_one_direction(transport: Transport) {
     let base = Base::new();
     let (mut server, mut connection) = forked(&base, transport, "halves");
     for number in 0..3 {
@@ -159,7 +148,7 @@ fn directions(transport: Transport) {
     server.finish();
 }
 
-fn end(transport: Transport) {
+fn the_peer_sees_the_end_when_both_have_let_go(transport: Transport) {
     let base = Base::new();
     let (mut server, mut connection) = forked(&base, transport, "both");
     server.say("drop");
@@ -209,17 +198,17 @@ fn feed(arguments: &[String]) {
     drop(server);
 }
 
-fn fed_once(transport: Transport, how: &str) {
+fn what_was_fed_before_a_fork_is_sent_once_when_the_child_acts(transport: Transport, acts: &str) {
     let base = Base::new();
     let address = base.address(transport, "family");
-    let mut server = Child::spawn("feed", &[address.clone(), how.to_owned()]);
+    let mut server = Child::spawn("feed", &[address.clone(), acts.to_owned()]);
     server.expect("ready");
     let mut connection = Connection::connect(address).unwrap();
     let mut received = Vec::new();
     while let Some(message) = connection.recv_timeout(DEADLINE).unwrap() {
         received.push(String::from_utf8(message.into_vec()).unwrap());
     }
-    match how {
+    match acts {
         "goes-on" => assert_eq!(received, ["fed", "from the child"]),
         _ => assert_eq!(received, ["fed"]),
     }

@@ -6,31 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::event::PollFlags;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::forking::{fork, join};
 use crate::by_hand::{FifoClient, place, snapshot};
-use crate::support::{Base, Child, DEADLINE, Role, eventually, trial, wait};
+use crate::support::{Base, Child, DEADLINE, Role, eventually, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![
-        trial("a_forked_child_that_outlives_the_server_does_not_keep_the_name", || outlives("fork")),
-        trial("a_grandchild_that_outlives_the_server_does_not_keep_the_name", || outlives("fork-twice")),
-        trial("a_spawned_program_that_outlives_the_server_does_not_keep_the_name", || outlives("spawn")),
-        trial("a_forked_child_has_none_of_the_servers_files_open", none_open),
-        trial("a_forked_child_can_take_a_name_of_its_own", own_name),
-        trial("a_forked_child_cannot_take_the_parents_name", parents_name),
-        trial("a_servers_end_frees_the_name_while_a_forked_child_lives", closes),
-    ];
-    for act in ["accept", "drop", "close", "exit"] {
-        trials.push(trial(format!("a_forked_child_that_does_{act}_leaves_the_parents_server_alone"), move || {
-            left_alone(act);
-        }));
-    }
-    trials
+trials! {
+    descendant_that_outlives_the_server_does_not_keep_the_name(descendant in DESCENDANTS),
+    a_forked_child_has_none_of_the_servers_files_open,
+    a_forked_child_can_take_a_name_of_its_own,
+    a_forked_child_cannot_take_the_parents_name,
+    a_servers_end_frees_the_name_while_a_forked_child_lives,
+    a_forked_child_that_does_act_leaves_the_parents_server_alone(act in ["accept", "drop", "close", "exit"]),
 }
 
 /// `parent ADDRESS`: takes the name over both transports and says `ready`. Then does what the lines say, and answers
@@ -151,7 +141,11 @@ impl Drop for Orphan {
     }
 }
 
-fn outlives(how: &str) {
+/// A process that a server makes, and how it is told to.
+const DESCENDANTS: [(&str, &str); 3] =
+    [("a_forked_child", "fork"), ("a_grandchild", "fork-twice"), ("a_spawned_program", "spawn")];
+
+fn descendant_that_outlives_the_server_does_not_keep_the_name((_, how): (&str, &str)) {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
     let orphan = Orphan(parent.ask(how).parse().unwrap());
@@ -182,7 +176,7 @@ fn talk(base: &Base, server: &mut Child, transport: Transport) {
     server.expect("accepted");
 }
 
-fn none_open() {
+fn a_forked_child_has_none_of_the_servers_files_open() {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
     // A handshake is under way as well.
@@ -194,7 +188,7 @@ fn none_open() {
     assert!(open_files(parent.pid()).contains(&path.join("fifo")));
 }
 
-fn own_name() {
+fn a_forked_child_can_take_a_name_of_its_own() {
     let base = Base::new();
     let (mut parent, _) = serve(&base);
     assert_eq!(parent.ask(&format!("child-binds {}", base.name("other").display())), "bound");
@@ -204,7 +198,7 @@ fn own_name() {
     }
 }
 
-fn parents_name() {
+fn a_forked_child_cannot_take_the_parents_name() {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
     let before = snapshot::tree(&path);
@@ -214,7 +208,7 @@ fn parents_name() {
     talk(&base, &mut parent, Transport::Unix);
 }
 
-fn closes() {
+fn a_servers_end_frees_the_name_while_a_forked_child_lives() {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
     let orphan = Orphan(parent.ask("fork").parse().unwrap());
@@ -227,7 +221,7 @@ fn closes() {
     eventually("it ends with its input", || !is_alive(orphan.0));
 }
 
-fn left_alone(act: &str) {
+fn a_forked_child_that_does_act_leaves_the_parents_server_alone(act: &str) {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
     // A client in mid-handshake, whose deadline and place belong to the parent.

@@ -4,28 +4,21 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, ServerOptions, Transport};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 use crate::by_hand::line::frame;
 use crate::by_hand::{Driver, FifoClient, unix};
-use crate::support::{Base, Child, DEADLINE, Role, SOON, data, trial};
+use crate::support::{Base, Child, DEADLINE, Role, SOON, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for transport in [Transport::Unix, Transport::Fifo] {
-        let mut add = |name: &str, test: fn(Transport)| {
-            trials.push(trial(format!("{transport}::{name}"), move || test(transport)));
-        };
-        add("three_frames_arrive_the_same_wherever_they_are_split", split);
-        add("a_header_byte_by_byte_ends_at_the_deadline_of_who_waits", slow_header);
-        add("a_header_and_nothing_behind_it_costs_no_memory", header_alone);
-        add("half_a_body_is_kept_until_the_rest_comes", half_a_body);
-        add("every_length_up_to_the_limit_is_taken_and_none_beyond", lengths);
-        add("junk_is_an_error_or_messages_and_nothing_else", junk);
-    }
-    trials
+trials! {
+    for transport in [Transport::Unix, Transport::Fifo] =>
+        three_frames_arrive_the_same_wherever_they_are_split,
+        a_header_byte_by_byte_ends_at_the_deadline_of_who_waits,
+        a_header_and_nothing_behind_it_costs_no_memory,
+        half_a_body_is_kept_until_the_rest_comes,
+        every_length_up_to_the_limit_is_taken_and_none_beyond,
+        junk_is_an_error_or_messages_and_nothing_else;
 }
 
 const MAX: usize = 1 << 20;
@@ -66,7 +59,7 @@ impl Hand {
     }
 }
 
-fn split(transport: Transport) {
+fn three_frames_arrive_the_same_wherever_they_are_split(transport: Transport) {
     let messages: [&[u8]; 3] = [b"first", b"", b"the third"];
     let bytes: Vec<u8> = messages.iter().flat_map(|message| frame(message)).collect();
     let mut hand = Hand::new(transport);
@@ -95,7 +88,7 @@ fn split(transport: Transport) {
     }
 }
 
-fn slow_header(transport: Transport) {
+fn a_header_byte_by_byte_ends_at_the_deadline_of_who_waits(transport: Transport) {
     let mut hand = Hand::new(transport);
     const PATIENCE: Duration = Duration::from_millis(200);
     let header = frame(&[7; 100]);
@@ -116,7 +109,7 @@ fn resident() -> usize {
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-fn header_alone(transport: Transport) {
+fn a_header_and_nothing_behind_it_costs_no_memory(transport: Transport) {
     let mut child = Child::spawn("header-alone", &[transport.to_string()]);
     child.expect("nothing");
     child.finish();
@@ -141,7 +134,7 @@ fn headers_alone(arguments: &[String]) {
     println!("nothing");
 }
 
-fn half_a_body(transport: Transport) {
+fn half_a_body_is_kept_until_the_rest_comes(transport: Transport) {
     let mut hand = Hand::new(transport);
     let message = data::message(1, 10_000);
     let bytes = frame(message);
@@ -154,7 +147,7 @@ fn half_a_body(transport: Transport) {
     assert_eq!(hand.served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Truncated);
 }
 
-fn lengths(transport: Transport) {
+fn every_length_up_to_the_limit_is_taken_and_none_beyond(transport: Transport) {
     for length in [0, 1, MAX - 1, MAX] {
         let hand = Hand::new(transport);
         let Hand { raw, mut served, _driver: driver, _base: base } = hand;
@@ -181,7 +174,7 @@ fn lengths(transport: Transport) {
     }
 }
 
-fn junk(transport: Transport) {
+fn junk_is_an_error_or_messages_and_nothing_else(transport: Transport) {
     let seed = crate::by_hand::rng::seed();
     println!("{transport} junk: PARLOUR_TEST_SEED={seed}");
     let mut rng = crate::by_hand::rng::Rng::new(seed);

@@ -3,24 +3,23 @@
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, Server, Transport, TrySendError};
 use rustix::net::sockopt::{set_socket_send_buffer_size, set_socket_send_buffer_size_force};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
 
 use crate::by_hand::Driver;
 use crate::by_hand::rng::{Rng, seed};
-use crate::support::{Base, DEADLINE, SOON, data, trial};
+use crate::support::{Base, DEADLINE, SOON, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("the_same_messages_come_out_whatever_the_transport", same_sequence)];
-    for &transport in Transport::ALL {
-        let name = format!("{transport}::when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost");
-        trials.push(trial(name, move || nobody_reads(transport)));
-    }
-    trials.push(trial("packet::empty_cut_and_long_datagrams_are_told_apart", datagrams));
-    trials.push(trial("packet::a_flood_of_one_byte_messages_arrives_whole", one_byte_flood));
-    trials
+trials! {
+    the_same_messages_come_out_whatever_the_transport;
+
+    for transport in Transport::ALL =>
+        when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost;
+
+    for transport in [Transport::Packet] =>
+        empty_cut_and_long_datagrams_are_told_apart,
+        a_flood_of_one_byte_messages_arrives_whole;
 }
 
 /// (In this order, so that the base outlives the server.)
@@ -38,7 +37,7 @@ fn pair(transport: Transport) -> (Connection, Connection, Room) {
     (client, served, Room { driver, _base: base })
 }
 
-fn nobody_reads(transport: Transport) {
+fn when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost(transport: Transport) {
     const LENGTH: usize = 50_000;
     const PATIENCE: Duration = Duration::from_millis(100);
     let (mut client, mut served, _room) = pair(transport);
@@ -73,7 +72,7 @@ fn nobody_reads(transport: Transport) {
 }
 
 /// Lengths and pauses by chance, the same for each.
-fn same_sequence() {
+fn the_same_messages_come_out_whatever_the_transport() {
     let seed = seed();
     println!("same_sequence: PARLOUR_TEST_SEED={seed}");
     let mut heard: Vec<Vec<Vec<u8>>> = Vec::new();
@@ -107,8 +106,8 @@ fn same_sequence() {
     assert!(heard.iter().all(|one| *one == heard[0]), "seed {seed}");
 }
 
-fn datagrams() {
-    let (mut client, mut served, room) = pair(Transport::Packet);
+fn empty_cut_and_long_datagrams_are_told_apart(transport: Transport) {
+    let (mut client, mut served, room) = pair(transport);
     for length in [0, 1, 100_000, 4 << 20, 0] {
         let receiving = std::thread::spawn(move || {
             data::check(&served.recv_timeout(DEADLINE).unwrap().unwrap(), 5, length);
@@ -171,8 +170,8 @@ fn say(raw: &OwnedFd, datagram: &[u8]) {
     assert_eq!(send(raw, datagram, SendFlags::NOSIGNAL).unwrap(), datagram.len());
 }
 
-fn one_byte_flood() {
-    let (mut client, mut served, _room) = pair(Transport::Packet);
+fn a_flood_of_one_byte_messages_arrives_whole(transport: Transport) {
+    let (mut client, mut served, _room) = pair(transport);
     let sending = std::thread::spawn(move || {
         (0..20_000u32).for_each(|number| client.send(&[number as u8]).unwrap());
         client.close().unwrap();

@@ -7,45 +7,52 @@ use std::ptr;
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Server, Transport};
 use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 use crate::by_hand::place::client_files;
 use crate::support::base::leaves_files;
-use crate::support::{Base, alone, trial};
+use crate::support::{Base, alone, trials};
 
-/// A leak: the trial that makes it, and what is said of it.
+/// A thing that a trial leaves behind, how, and what is said of it.
 type Leak = (&'static str, fn(), &'static str);
 
 const LEAKS: &[Leak] = &[
-    ("leaks::none", || drop(room()), ""),
-    ("leaks::a_descriptor", descriptor, "does not hold what it held"),
-    ("leaks::a_thread", running_thread, "does not hold what it held"),
-    ("leaks::a_mapping", mapping, "does not hold what it held"),
-    ("leaks::a_child", child, "does not hold what it held"),
-    ("leaks::a_child_of_a_child", grandchild, "processes of the trial are left"),
-    ("leaks::a_file_of_a_client", file_of_a_client, "files are left"),
-    ("leaks::a_socket", socket, "files are left"),
-    ("leaks::a_file_that_no_server_removes", foreign_file, "files are left"),
-    ("leaks::a_server", server, "somebody still has the name"),
+    ("nothing", || drop(room()), ""),
+    ("a_descriptor", descriptor, "does not hold what it held"),
+    ("a_thread", running_thread, "does not hold what it held"),
+    ("a_mapping", mapping, "does not hold what it held"),
+    ("a_child", child, "does not hold what it held"),
+    ("a_child_of_a_child", grandchild, "processes of the trial are left"),
+    ("a_file_of_a_client", file_of_a_client, "files are left"),
+    ("a_socket", socket, "files are left"),
+    ("a_file_that_no_server_removes", foreign_file, "files are left"),
+    ("a_server", server, "somebody still has the name"),
 ];
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = vec![trial("whatever_a_trial_leaves_behind_is_found", all_are_found)];
-    // They are no trials of anything; they are there for the one above.
-    if alone::wanted().is_some_and(|name| name.starts_with("leaks::")) {
-        trials.extend(LEAKS.iter().map(|&(name, leak, _)| trial(name, leak)));
-    }
-    trials
+trials! {
+    whatever_a_trial_leaves_behind_is_found,
+    a_trial_that_leaves_leak_behind(leak in leaks()),
 }
 
-fn all_are_found() {
+const LEAKY: &str = "a_trial_that_leaves_";
+
+/// Returns all of them in a process that is for one of them, and else none: they are no trials of the library.
+fn leaks() -> &'static [Leak] {
+    if alone::wanted().is_some_and(|name| name.starts_with(LEAKY)) { LEAKS } else { &[] }
+}
+
+fn a_trial_that_leaves_leak_behind((_, leak, _): Leak) {
+    leak();
+}
+
+fn whatever_a_trial_leaves_behind_is_found() {
     thread::scope(|scope| {
         for (name, _, expected) in LEAKS {
             scope.spawn(move || {
-                let said = alone::start(name, Duration::from_secs(30)).err().unwrap_or_default();
+                let name = format!("{LEAKY}{name}_behind");
+                let said = alone::start(&name, Duration::from_secs(30)).err().unwrap_or_default();
                 assert!(said.contains(expected) && said.is_empty() == expected.is_empty(), "{name}: {said:?}");
             });
         }

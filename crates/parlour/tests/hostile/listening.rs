@@ -4,7 +4,6 @@ use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Result, Server, ServerOptions, Transport};
 use rustix::fs::{OFlags, fcntl_setfl};
 use rustix::io::Errno;
@@ -13,19 +12,17 @@ use rustix::net::{SocketAddrUnix, connect};
 use crate::by_hand::place::client_files;
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Place, unix};
-use crate::support::{Base, Child, DEADLINE, trial};
+use crate::support::{Base, Child, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_client_that_comes_between_bind_and_listen_is_served", between_bind_and_listen),
-        trial("a_server_that_never_listens_is_given_up_at_the_deadline", never_listens),
-        trial("a_server_that_dies_between_bind_and_listen_is_no_server", dies_before_listening),
-        trial("a_dead_servers_socket_is_no_server_at_once", dead),
-        trial("a_full_backlog_is_busy_at_the_deadline_and_no_sooner", || full(false)),
-        trial("a_full_backlog_of_a_real_server_is_busy_at_the_deadline", || full(true)),
-        trial("a_client_that_waits_for_room_is_served_when_there_is_some", room_again),
-        trial("clients_in_the_backlog_of_a_server_that_closes_see_the_end", backlog_ends),
-    ]
+trials! {
+    a_client_that_comes_between_bind_and_listen_is_served,
+    a_server_that_never_listens_is_given_up_at_the_deadline,
+    a_server_that_dies_between_bind_and_listen_is_no_server,
+    a_dead_servers_socket_is_no_server_at_once,
+    a_client_that_waits_for_room_is_served_when_there_is_some,
+    clients_in_the_backlog_of_a_server_that_closes_see_the_end,
+    a_full_backlog_is_busy_at_the_deadline_and_no_sooner,
+    a_full_backlog_of_a_real_server_is_busy_at_the_deadline,
 }
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -34,7 +31,7 @@ fn try_connect(base: &Base, timeout: Duration) -> Result<Connection> {
     ConnectOptions::new().timeout(timeout).connect(base.address(Transport::Unix, "slow"))
 }
 
-fn between_bind_and_listen() {
+fn a_client_that_comes_between_bind_and_listen_is_served() {
     let base = Base::new();
     let place = Place::held(&base, "slow");
     let socket = unix::bound_server(&place);
@@ -50,7 +47,7 @@ fn between_bind_and_listen() {
     });
 }
 
-fn never_listens() {
+fn a_server_that_never_listens_is_given_up_at_the_deadline() {
     let base = Base::new();
     let place = Place::held(&base, "slow");
     let _socket = unix::bound_server(&place);
@@ -62,7 +59,7 @@ fn never_listens() {
     assert_eq!(client_files(place.path()), [""; 0]);
 }
 
-fn dies_before_listening() {
+fn a_server_that_dies_between_bind_and_listen_is_no_server() {
     let base = Base::new();
     let mut place = Place::held(&base, "slow");
     let socket = unix::bound_server(&place);
@@ -78,7 +75,7 @@ fn dies_before_listening() {
     });
 }
 
-fn dead() {
+fn a_dead_servers_socket_is_no_server_at_once() {
     let base = Base::new();
     let mut server = Child::spawn("hold", &[base.address(Transport::Unix, "slow")]);
     server.expect("ready");
@@ -105,6 +102,14 @@ fn fill(path: &std::path::Path) -> Vec<UnixStream> {
     }
 }
 
+fn a_full_backlog_is_busy_at_the_deadline_and_no_sooner() {
+    full(false);
+}
+
+fn a_full_backlog_of_a_real_server_is_busy_at_the_deadline() {
+    full(true);
+}
+
 fn full(real: bool) {
     let base = Base::new();
     let server = real.then(|| ServerOptions::new().backlog(3).bind(base.address(Transport::Unix, "slow")).unwrap());
@@ -120,7 +125,7 @@ fn full(real: bool) {
     drop(server);
 }
 
-fn room_again() {
+fn a_client_that_waits_for_room_is_served_when_there_is_some() {
     let base = Base::new();
     let server = ServerOptions::new().backlog(1).bind(base.address(Transport::Unix, "slow")).unwrap();
     let queue = fill(server.path());
@@ -138,7 +143,7 @@ fn room_again() {
     });
 }
 
-fn backlog_ends() {
+fn clients_in_the_backlog_of_a_server_that_closes_see_the_end() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Unix, "slow")).unwrap();
     let streams: Vec<_> = (0..3).map(|_| unix::dial(server.path())).collect();

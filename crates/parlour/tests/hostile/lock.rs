@@ -2,17 +2,16 @@
 
 use std::fs::File;
 
-use libtest_mimic::Trial;
 use parlour::Server;
 
 use crate::by_hand::lock;
-use crate::support::{Base, Child, trial};
+use crate::support::{Base, Child, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![trial("other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name", other_code_closes_the_lock)]
+trials! {
+    other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name,
 }
 
-fn other_code_closes_the_lock() {
+fn other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name() {
     let base = Base::new();
     let address = base.name("kept").display().to_string();
     let server = Server::bind(&address).unwrap();

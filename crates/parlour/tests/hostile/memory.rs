@@ -3,25 +3,22 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, ServerOptions, Transport};
 use rustix::fs::SealFlags;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::by_hand::Driver;
 use crate::by_hand::shm::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
-use crate::support::{Base, Child, Role, trial};
+use crate::support::{Base, Child, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("memory_that_could_change_under_the_server_is_refused_before_it_is_mapped", refused),
-        trial("memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal", cannot_be_had),
-    ]
+trials! {
+    memory_that_could_change_under_the_server_is_refused_before_it_is_mapped,
+    memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal,
 }
 
 const WHOLE: usize = CONTROL + RING;
 
-fn refused() {
+fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
     let base = Base::new();
     let driver = Driver::new(ServerOptions::new().bind(base.address(Transport::Shm, "hall")).unwrap());
     let regular = |directory: &str| {
@@ -73,7 +70,7 @@ fn small_files(arguments: &[String]) {
     }
 }
 
-fn cannot_be_had() {
+fn memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal() {
     let base = Base::new();
     let options = ServerOptions::new().transports([Transport::Shm, Transport::Unix]);
     let driver = Driver::new(options.bind(base.name("hall").display().to_string()).unwrap());

@@ -4,41 +4,22 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Mutex;
 
-use libtest_mimic::Trial;
 use parlour::{ServerOptions, Transport};
 
 use crate::by_hand::options::Words;
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{chown, new_uid, no_other_users};
 use crate::support::roles::until_end_of_input;
-use crate::support::{Base, Child, ROLE, Role, trial_unless};
+use crate::support::{Base, Child, ROLE, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] {
-        let name = |what: &str| format!("{transport}::{what}");
-        trials.push(trial_unless(
-            why_not("--user").or_else(no_other_users),
-            name("a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody"),
-            move || unmapped_client(transport),
-        ));
-        trials.push(trial_unless(
-            why_not("--user").or_else(no_other_users),
-            name("a_server_whose_user_the_clients_namespace_does_not_map_is_refused"),
-            move || unmapped_server(transport),
-        ));
-        trials.push(trial_unless(
-            why_not("--pid"),
-            name("a_client_in_a_pid_namespace_of_its_own_is_let_in"),
-            move || in_a_pid_namespace(transport),
-        ));
-        trials.push(trial_unless(
-            why_not("--pid"),
-            name("a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in"),
-            move || server_in_a_pid_namespace(transport),
-        ));
-    }
-    trials
+trials! {
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
+        a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody
+            unless why_not("--user").or_else(no_other_users),
+        a_server_whose_user_the_clients_namespace_does_not_map_is_refused
+            unless why_not("--user").or_else(no_other_users),
+        a_client_in_a_pid_namespace_of_its_own_is_let_in unless why_not("--pid"),
+        a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in unless why_not("--pid");
 }
 
 /// Why no namespace of this kind can be made here.
@@ -94,7 +75,7 @@ fn tell_uids(arguments: &[String]) {
 }
 
 /// Inside, root is the only user that there is; all others have the number that stands for none.
-fn unmapped_client(transport: Transport) {
+fn a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody(transport: Transport) {
     let base = Base::new();
     chmod(base.path(), 0o755);
     for allow in ["nobody", "all"] {
@@ -126,7 +107,7 @@ fn unmapped_client(transport: Transport) {
 }
 
 /// Inside, the server's files and the server itself belong to nobody that is known.
-fn unmapped_server(transport: Transport) {
+fn a_server_whose_user_the_clients_namespace_does_not_map_is_refused(transport: Transport) {
     let top = Base::new();
     chmod(top.path(), 0o755);
     let home = top.path().join("home");
@@ -153,7 +134,7 @@ fn unmapped_server(transport: Transport) {
 
 /// A client in a PID namespace of its own writes the number that it has there into the name of its file, and the kernel
 /// tells the server another one.
-fn in_a_pid_namespace(transport: Transport) {
+fn a_client_in_a_pid_namespace_of_its_own_is_let_in(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "contained");
     let mut server = Child::spawn("server", &[&address]);
@@ -170,7 +151,7 @@ fn in_a_pid_namespace(transport: Transport) {
     assert!(server.ask("recv").starts_with("message 100 "));
 }
 
-fn server_in_a_pid_namespace(transport: Transport) {
+fn a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "contained");
     let mut server = inside(&["--pid", "--fork", "--kill-child"], "server", std::slice::from_ref(&address));

@@ -4,21 +4,19 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, ServerOptions, Transport};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, send, socket_with};
 
 use crate::by_hand::Driver;
 use crate::by_hand::rng::{Rng, seed};
-use crate::support::{Base, DEADLINE, data, trial};
+use crate::support::{Base, DEADLINE, data, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("packet::a_message_arrives_the_same_wherever_it_is_split", split),
-        trial("packet::a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits", slow_pieces),
-        trial("packet::every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond", lengths),
-        trial("packet::junk_in_datagrams_is_an_error_or_messages_and_nothing_else", junk),
-    ]
+trials! {
+    for transport in [Transport::Packet] =>
+        a_message_arrives_the_same_wherever_it_is_split,
+        a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits,
+        every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond,
+        junk_in_datagrams_is_an_error_or_messages_and_nothing_else;
 }
 
 /// Small, so that its pieces go through a socket at once.
@@ -33,12 +31,12 @@ struct Hand {
 }
 
 impl Hand {
-    fn new() -> Self {
+    fn new(transport: Transport) -> Self {
         let base = Base::new();
         let options = ServerOptions::new().message_max(MAX);
-        let driver = Driver::new(options.bind(base.address(Transport::Packet, "raw")).unwrap());
+        let driver = Driver::new(options.bind(base.address(transport, "raw")).unwrap());
         let raw = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        connect(&raw, &SocketAddrUnix::new(driver.server.path().join("packet")).unwrap()).unwrap();
+        connect(&raw, &SocketAddrUnix::new(driver.server.path().join(transport.to_string())).unwrap()).unwrap();
         let served = driver.client();
         Self { raw, served, _driver: driver, _base: base }
     }
@@ -58,8 +56,8 @@ impl Hand {
     }
 }
 
-fn split() {
-    let mut hand = Hand::new();
+fn a_message_arrives_the_same_wherever_it_is_split(transport: Transport) {
+    let mut hand = Hand::new(transport);
     let message = b"a message in pieces";
     for at in 0..=message.len() {
         hand.say(true, &message[..at]);
@@ -78,8 +76,8 @@ fn split() {
     hand.hears(b"");
 }
 
-fn slow_pieces() {
-    let mut hand = Hand::new();
+fn a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits(transport: Transport) {
+    let mut hand = Hand::new(transport);
     for byte in b"slow" {
         hand.say(true, &[*byte]);
         hand.nothing_yet(Duration::from_millis(50));
@@ -88,15 +86,15 @@ fn slow_pieces() {
     hand.hears(b"slowly");
 }
 
-fn lengths() {
+fn every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond(transport: Transport) {
     let piece = data::message(1, MAX / 2);
-    let mut hand = Hand::new();
+    let mut hand = Hand::new(transport);
     hand.say(true, piece);
     hand.say(false, piece);
     hand.hears(&[piece, piece].concat());
     // One byte more is too much, whether the message ends with it or not.
     for more in [false, true] {
-        let mut hand = Hand::new();
+        let mut hand = Hand::new(transport);
         hand.say(true, piece);
         hand.say(true, piece);
         hand.say(more, b"x");
@@ -106,12 +104,12 @@ fn lengths() {
     }
 }
 
-fn junk() {
+fn junk_in_datagrams_is_an_error_or_messages_and_nothing_else(transport: Transport) {
     let seed = seed();
     println!("packet junk: PARLOUR_TEST_SEED={seed}");
     let mut rng = Rng::new(seed);
     for _ in 0..100 {
-        let mut hand = Hand::new();
+        let mut hand = Hand::new(transport);
         let mut sent = 0;
         for _ in 0..rng.below(8) {
             // Small first bytes, so that some of it is a message.

@@ -4,7 +4,6 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Error, ErrorKind, ServerOptions, Transport};
 use rustix::fs::{CWD, FileType, Mode, OFlags, makedev, mknodat, open};
 
@@ -12,24 +11,14 @@ use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::place::{self, chmod};
 use crate::by_hand::{Place, snapshot, unix};
 use crate::support::base::leaves_files;
-use crate::support::{Base, trial, trial_unless};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &(name, where_it_is, what, names_mode) in PLACES {
-        let named = format!("{name}_is_refused_and_left_as_it_is");
-        let test = move || server_refuses(where_it_is, what, names_mode);
-        trials.push(trial_unless(cannot_make(what), format!("server::{named}"), test));
-    }
-    for &(name, where_it_is, what) in CLIENT_PLACES {
-        let named = format!("{name}_is_refused_and_left_as_it_is");
-        let test = move || client_refuses(where_it_is, what);
-        trials.push(trial_unless(cannot_make(what), format!("client::{named}"), test));
-    }
-    trials.push(trial("a_base_below_a_sticky_directory_of_others_is_fine", sticky_parent));
-    trials.push(trial("a_link_on_the_way_to_the_base_is_refused_and_its_target_named", link_on_the_way));
-    trials.push(trial("a_lock_with_another_name_is_refused", hard_link));
-    trials
+trials! {
+    server::place_is_refused_and_left_as_it_is(place in PLACES) unless cannot_make(place.2),
+    client::place_is_refused_and_left_as_it_is(place in CLIENT_PLACES) unless cannot_make(place.2),
+    a_base_below_a_sticky_directory_of_others_is_fine,
+    a_link_on_the_way_to_the_base_is_refused_and_its_target_named,
+    a_lock_with_another_name_is_refused,
 }
 
 /// What stands in a place.
@@ -58,7 +47,9 @@ fn cannot_make(what: What) -> Option<String> {
 
 /// The name of the test; the place relative to a directory of ours, where the name is `above/base/name`; what is there;
 /// and whether its mode belongs into the message.
-const PLACES: &[(&str, &str, What, bool)] = &[
+type ServerPlace = (&'static str, &'static str, What, bool);
+
+const PLACES: &[ServerPlace] = &[
     ("a_base_that_others_may_write", "above/base", Directory(0o777), true),
     ("a_base_that_a_group_may_write", "above/base", Directory(0o770), true),
     ("a_link_as_base", "above/base", Link, false),
@@ -94,7 +85,9 @@ const PLACES: &[(&str, &str, What, bool)] = &[
 ];
 
 /// Where a client looks: the name directory is one that is held.
-const CLIENT_PLACES: &[(&str, &str, What)] = &[
+type ClientPlace = (&'static str, &'static str, What);
+
+const CLIENT_PLACES: &[ClientPlace] = &[
     ("a_base_that_others_may_write", "above/base", Directory(0o777)),
     ("a_link_as_base", "above/base", Link),
     ("a_link_as_name_directory", "above/base/name", Link),
@@ -183,21 +176,25 @@ fn assert_names(error: &Error, path: &Path, what: What, names_mode: bool) {
     }
 }
 
-fn server_refuses(where_it_is: &str, what: What, names_mode: bool) {
-    let top = Base::new();
-    put(top.path(), where_it_is, what);
-    let path = top.path().join(where_it_is);
-    let (all, this) = (state(top.path()), snapshot::tree(&path));
-    let address = top.path().join("above/base/name");
-    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
-    for _ in 0..2 {
-        let error = options.bind(address.to_str().unwrap()).unwrap_err();
-        assert_names(&error, &path, what, names_mode);
-        assert_eq!(state(top.path()), all);
-        if !matches!(what, Directory(_)) {
-            assert_eq!(snapshot::tree(&path), this);
+mod server {
+    use super::*;
+
+    pub fn place_is_refused_and_left_as_it_is((_, where_it_is, what, names_mode): ServerPlace) {
+        let top = Base::new();
+        put(top.path(), where_it_is, what);
+        let path = top.path().join(where_it_is);
+        let (all, this) = (state(top.path()), snapshot::tree(&path));
+        let address = top.path().join("above/base/name");
+        let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
+        for _ in 0..2 {
+            let error = options.bind(address.to_str().unwrap()).unwrap_err();
+            assert_names(&error, &path, what, names_mode);
+            assert_eq!(state(top.path()), all);
+            if !matches!(what, Directory(_)) {
+                assert_eq!(snapshot::tree(&path), this);
+            }
+            assert_eq!(place::mode(&path), mode_of(&path, what));
         }
-        assert_eq!(place::mode(&path), mode_of(&path, what));
     }
 }
 
@@ -210,34 +207,38 @@ fn mode_of(path: &Path, what: What) -> u32 {
     }
 }
 
-fn client_refuses(where_it_is: &str, what: What) {
-    let top = Base::new();
-    let path = top.path().join(where_it_is);
-    put(top.path(), "above/base", Directory(0o700));
-    let name = top.path().join("above/base/name");
-    let place = Place::held_at(&name);
-    let listener = (path != name.join("unix")).then(|| unix::listener(&place));
-    put(top.path(), where_it_is, what);
-    // A FIFO that has a reader, so that opening it for writing would succeed.
-    let reading = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let _reader = matches!(what, Fifo(_)).then(|| open(&path, reading, Mode::empty()).unwrap());
-    let before = snapshot::tree(top.path());
-    let transport = if where_it_is.ends_with("fifo") { Transport::Fifo } else { Transport::Unix };
-    let error = Connection::connect(format!("{transport}:{}", name.display())).unwrap_err();
-    let kind = match what {
-        Fifo(0o622) => ErrorKind::Unsupported,
-        _ => ErrorKind::UnsafeDirectory,
-    };
-    assert_eq!(error.kind(), kind, "{error}");
-    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
-    assert_eq!(snapshot::tree(top.path()), before);
-    if let Some(listener) = listener {
-        listener.set_nonblocking(true).unwrap();
-        assert!(listener.accept().is_err(), "the client has connected all the same");
+mod client {
+    use super::*;
+
+    pub fn place_is_refused_and_left_as_it_is((_, where_it_is, what): ClientPlace) {
+        let top = Base::new();
+        let path = top.path().join(where_it_is);
+        put(top.path(), "above/base", Directory(0o700));
+        let name = top.path().join("above/base/name");
+        let place = Place::held_at(&name);
+        let listener = (path != name.join("unix")).then(|| unix::listener(&place));
+        put(top.path(), where_it_is, what);
+        // A FIFO that has a reader, so that opening it for writing would succeed.
+        let reading = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let _reader = matches!(what, Fifo(_)).then(|| open(&path, reading, Mode::empty()).unwrap());
+        let before = snapshot::tree(top.path());
+        let transport = if where_it_is.ends_with("fifo") { Transport::Fifo } else { Transport::Unix };
+        let error = Connection::connect(format!("{transport}:{}", name.display())).unwrap_err();
+        let kind = match what {
+            Fifo(0o622) => ErrorKind::Unsupported,
+            _ => ErrorKind::UnsafeDirectory,
+        };
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+        assert_eq!(snapshot::tree(top.path()), before);
+        if let Some(listener) = listener {
+            listener.set_nonblocking(true).unwrap();
+            assert!(listener.accept().is_err(), "the client has connected all the same");
+        }
     }
 }
 
-fn sticky_parent() {
+fn a_base_below_a_sticky_directory_of_others_is_fine() {
     let top = Base::new();
     put(top.path(), "above", Directory(0o1777));
     let server = ServerOptions::new().bind(top.path().join("above/base/name").to_str().unwrap()).unwrap();
@@ -245,7 +246,7 @@ fn sticky_parent() {
     assert_eq!(place::mode(server.path().parent().unwrap()), 0o700);
 }
 
-fn link_on_the_way() {
+fn a_link_on_the_way_to_the_base_is_refused_and_its_target_named() {
     let top = Base::new();
     put(top.path(), "real/base", Directory(0o700));
     symlink("real", top.path().join("above")).unwrap();
@@ -260,7 +261,7 @@ fn link_on_the_way() {
     assert_eq!(place::list(&top.path().join("real/base")), [""; 0]);
 }
 
-fn hard_link() {
+fn a_lock_with_another_name_is_refused() {
     let top = Base::new();
     put(top.path(), "above/base/name/lock", Regular(0o600));
     let lock = top.path().join("above/base/name/lock");

@@ -1,21 +1,15 @@
 //! One user takes all that it may have, and one more.
 
-use libtest_mimic::Trial;
 use parlour::{ServerOptions, Transport};
 
 use crate::by_hand::Driver;
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{new_uid, no_other_users};
-use crate::support::{Base, Child, eventually, trial_unless};
+use crate::support::{Base, Child, eventually, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let transports = Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo);
-    transports
-        .map(|&transport| {
-            let name = format!("{transport}::a_user_with_all_its_connections_is_refused_and_another_is_served");
-            trial_unless(no_other_users(), name, move || one_more(transport))
-        })
-        .collect()
+trials! {
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
+        a_user_with_all_its_connections_is_refused_and_another_is_served unless no_other_users();
 }
 
 const QUOTA: usize = 3;
@@ -24,7 +18,7 @@ fn reach(address: &str, uid: u32) -> Child {
     Child::spawn("reach", &[format!("address={address}"), format!("uid={uid}"), "timeout_ms=500".to_owned()])
 }
 
-fn one_more(transport: Transport) {
+fn a_user_with_all_its_connections_is_refused_and_another_is_served(transport: Transport) {
     let base = Base::new();
     chmod(base.path(), 0o755);
     let address = base.address(transport, "shop");

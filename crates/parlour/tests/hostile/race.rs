@@ -9,20 +9,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::lock;
 use crate::by_hand::rng::{Rng, seed};
-use crate::support::{Base, Child, Role, trial, wait};
+use crate::support::{Base, Child, Role, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("eight_starters_that_are_killed_at_random_are_never_two_owners", eight_starters),
-        trial("of_two_servers_that_start_at_once_one_wins", || two_at_once(false)),
-        trial("of_two_servers_that_start_at_once_in_a_new_directory_one_wins", || two_at_once(true)),
-        trial("the_witness_of_these_tests_sees_two_owners", witness_sees),
-    ]
+trials! {
+    eight_starters_that_are_killed_at_random_are_never_two_owners,
+    of_two_servers_that_start_at_once_one_wins,
+    of_two_servers_that_start_at_once_in_a_new_directory_one_wins,
+    the_witness_of_these_tests_sees_two_owners,
 }
 
 pub const START: Role = Role { name: "start", play: start };
@@ -96,7 +93,7 @@ fn start(arguments: &[String]) {
     }
 }
 
-fn eight_starters() {
+fn eight_starters_that_are_killed_at_random_are_never_two_owners() {
     let base = Base::new();
     let address = base.name("wanted").display().to_string();
     let witness = base.path().join("witness");
@@ -143,6 +140,14 @@ fn eight_starters() {
     assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
     assert_eq!(base.files(), ["wanted/", "wanted/c/", "wanted/lock", "wanted/unix", "witness"]);
     drop(server);
+}
+
+fn of_two_servers_that_start_at_once_one_wins() {
+    two_at_once(false);
+}
+
+fn of_two_servers_that_start_at_once_in_a_new_directory_one_wins() {
+    two_at_once(true);
 }
 
 /// Two threads bind the same name at the same moment, and hold it until both have tried: ten thousand times, at many
@@ -200,7 +205,7 @@ impl Fight {
 }
 
 /// The race means nothing if its witness cannot tell.
-fn witness_sees() {
+fn the_witness_of_these_tests_sees_two_owners() {
     let base = Base::new();
     let path = base.path().join("witness");
     let witness = Witness::open(&path);

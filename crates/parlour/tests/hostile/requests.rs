@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, Transport};
 
 use crate::by_hand::cost;
@@ -10,26 +9,20 @@ use crate::by_hand::fifo_client::{flood, write_request};
 use crate::by_hand::line::frame;
 use crate::by_hand::place::client_files;
 use crate::by_hand::{Driver, FifoClient, Id};
-use crate::support::{Base, Child, DEADLINE, trial};
+use crate::support::{Base, Child, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials: Vec<Trial> = BAD_LINES
-        .iter()
-        .map(|(name, line)| trial(format!("a_line_{name}_is_counted_and_costs_nobody_else"), move || bad_line(line())))
-        .collect();
-    trials.extend([
-        trial("empty_lines_are_no_offence", empty_lines),
-        trial("half_a_line_does_not_hide_the_honest_request_behind_it", half_a_line),
-        trial("a_request_in_pieces_is_put_together", in_pieces),
-        trial("a_replayed_request_is_counted_and_has_no_effect", replayed),
-        trial("a_request_that_is_repeated_during_its_handshake_has_no_effect", repeated),
-        trial("a_request_for_files_that_are_not_there_is_counted", no_files),
-        trial("a_new_server_does_not_see_requests_to_the_old_one", new_server),
-        trial("a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner", full),
-        trial("open_connections_are_untouched_by_a_flood", flood_beside),
-        trial("a_server_finds_its_feet_again_after_a_flood", after_a_flood),
-    ]);
-    trials
+trials! {
+    a_line_fault_is_counted_and_costs_nobody_else(fault in BAD_LINES),
+    empty_lines_are_no_offence,
+    half_a_line_does_not_hide_the_honest_request_behind_it,
+    a_request_in_pieces_is_put_together,
+    a_replayed_request_is_counted_and_has_no_effect,
+    a_request_that_is_repeated_during_its_handshake_has_no_effect,
+    a_request_for_files_that_are_not_there_is_counted,
+    a_new_server_does_not_see_requests_to_the_old_one,
+    a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner,
+    open_connections_are_untouched_by_a_flood,
+    a_server_finds_its_feet_again_after_a_flood,
 }
 
 fn serve(base: &Base) -> Driver {
@@ -77,7 +70,8 @@ const BAD_LINES: &[BadLine] = &[
     ("with_a_nonce_in_capitals", || sealed(|body| body[..9].to_owned() + &body[9..].to_uppercase() + "A")),
 ];
 
-fn bad_line(line: Vec<u8>) {
+fn a_line_fault_is_counted_and_costs_nobody_else((_, line): BadLine) {
+    let line = line();
     let base = Base::new();
     let driver = serve(&base);
     for count in 1..4 {
@@ -89,7 +83,7 @@ fn bad_line(line: Vec<u8>) {
     assert_eq!(driver.server.refused().count, 3);
 }
 
-fn empty_lines() {
+fn empty_lines_are_no_offence() {
     let base = Base::new();
     let driver = serve(&base);
     write_request(driver.server.path(), b"\n\n\n");
@@ -97,7 +91,7 @@ fn empty_lines() {
     assert_eq!(driver.server.refused().count, 0);
 }
 
-fn half_a_line() {
+fn half_a_line_does_not_hide_the_honest_request_behind_it() {
     let base = Base::new();
     let driver = serve(&base);
     for half in [&Id::new().request()[..30], b"junk", &[b'x'; 4000]] {
@@ -111,7 +105,7 @@ fn half_a_line() {
     assert_serves(&base, &driver);
 }
 
-fn in_pieces() {
+fn a_request_in_pieces_is_put_together() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::new(driver.server.path());
@@ -124,7 +118,7 @@ fn in_pieces() {
     client.expect_hello();
 }
 
-fn replayed() {
+fn a_replayed_request_is_counted_and_has_no_effect() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::greeted(driver.server.path());
@@ -143,7 +137,7 @@ fn replayed() {
     assert_serves(&base, &driver);
 }
 
-fn repeated() {
+fn a_request_that_is_repeated_during_its_handshake_has_no_effect() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::asking(driver.server.path());
@@ -162,7 +156,7 @@ fn repeated() {
     assert_eq!(driver.server.refused().count, 0);
 }
 
-fn no_files() {
+fn a_request_for_files_that_are_not_there_is_counted() {
     let base = Base::new();
     let driver = serve(&base);
     for (count, pid) in (1..).zip([1, std::process::id(), i32::MAX as u32]) {
@@ -173,7 +167,7 @@ fn no_files() {
     assert_serves(&base, &driver);
 }
 
-fn new_server() {
+fn a_new_server_does_not_see_requests_to_the_old_one() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "desk");
     for clean in [false, true] {
@@ -210,7 +204,7 @@ fn assert_busy(base: &Base) {
     assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
-fn full() {
+fn a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner() {
     let base = Base::new();
     let mut stopped = Child::spawn("hold", &[base.address(Transport::Fifo, "desk")]);
     stopped.expect("ready");
@@ -220,7 +214,7 @@ fn full() {
     assert_eq!(client_files(&base.name("desk")), [""; 0]);
 }
 
-fn flood_beside() {
+fn open_connections_are_untouched_by_a_flood() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "desk");
     let server = Server::bind(&address).unwrap();
@@ -235,7 +229,7 @@ fn flood_beside() {
     assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"and back");
 }
 
-fn after_a_flood() {
+fn a_server_finds_its_feet_again_after_a_flood() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Fifo, "desk")).unwrap();
     let _flooder = flood(server.path());

@@ -2,23 +2,20 @@
 
 use std::os::unix::fs::FileExt;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, ErrorKind, ServerOptions, Transport, TryRecvError};
 use rustix::event::PollFlags;
 
 use crate::by_hand::Driver;
 use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL, put_word, say};
-use crate::support::{Base, DEADLINE, trial, wait};
+use crate::support::{Base, DEADLINE, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_head_out_of_range_ends_the_connection_as_a_protocol_error", bad_head),
-        trial("a_tail_out_of_range_ends_the_connection_as_a_protocol_error", bad_tail),
-        trial("a_length_over_the_limit_is_refused_and_costs_nothing", long_length),
-        trial("a_message_that_never_ends_is_truncated_when_its_sender_goes", torn),
-        trial("datagrams_that_nobody_asked_for_change_nothing", datagrams),
-        trial("an_empty_datagram_is_the_end", empty_datagram),
-    ]
+trials! {
+    a_head_out_of_range_ends_the_connection_as_a_protocol_error,
+    a_tail_out_of_range_ends_the_connection_as_a_protocol_error,
+    a_length_over_the_limit_is_refused_and_costs_nothing,
+    a_message_that_never_ends_is_truncated_when_its_sender_goes,
+    datagrams_that_nobody_asked_for_change_nothing,
+    an_empty_datagram_is_the_end,
 }
 
 fn meet(fill: impl FnOnce(&std::fs::File)) -> (ByHand, Connection) {
@@ -35,7 +32,7 @@ fn wrong_values() -> impl Iterator<Item = u64> {
         .into_iter()
 }
 
-fn bad_head() {
+fn a_head_out_of_range_ends_the_connection_as_a_protocol_error() {
     for value in wrong_values() {
         let (hand, mut served) = meet(|memory| put_word(memory, HEAD, value));
         for _ in 0..2 {
@@ -52,7 +49,7 @@ fn bad_head() {
     }
 }
 
-fn bad_tail() {
+fn a_tail_out_of_range_ends_the_connection_as_a_protocol_error() {
     // A tail is looked at when there seems to be no room.
     for value in wrong_values().chain([RING as u64]) {
         let (hand, mut served) = meet(|memory| put_word(memory, TAIL, value));
@@ -63,7 +60,7 @@ fn bad_tail() {
     }
 }
 
-fn long_length() {
+fn a_length_over_the_limit_is_refused_and_costs_nothing() {
     // With the mark for descriptors and without.
     for length in [(16 << 20) + 1, i32::MAX as u32, 1 << 31 | 0x0100_0001, u32::MAX] {
         let (_hand, mut served) = meet(|memory| {
@@ -75,7 +72,7 @@ fn long_length() {
     }
 }
 
-fn torn() {
+fn a_message_that_never_ends_is_truncated_when_its_sender_goes() {
     for here in [1, 4, 100, 1003] {
         let (hand, mut served) = meet(|memory| {
             memory.write_all_at(&1000u32.to_be_bytes(), CONTROL as u64).unwrap();
@@ -88,7 +85,7 @@ fn torn() {
     }
 }
 
-fn datagrams() {
+fn datagrams_that_nobody_asked_for_change_nothing() {
     let (hand, mut served) = meet(|memory| {
         memory.write_all_at(b"\0\0\0\x05hello", CONTROL as u64).unwrap();
         put_word(memory, HEAD, 9);
@@ -108,7 +105,7 @@ fn datagrams() {
     assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected, "it did not read");
 }
 
-fn empty_datagram() {
+fn an_empty_datagram_is_the_end() {
     let (hand, mut served) = meet(|_| ());
     say(&hand.socket, b"", &[]);
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use libtest_mimic::Trial;
-
-use crate::support::trial;
+use crate::support::{declare, trials};
 
 const THREAT_MODEL: &str = include_str!("../../../../THREAT_MODEL.md");
 
@@ -24,12 +22,8 @@ const ABOUT_TRIALS: &[&str] = &[
     "whatever_a_trial_leaves_behind_is_found",
 ];
 
-/// The threat model, the rows and the trials name each other, and nothing is missing anywhere.
-pub fn trials(trials: &[Trial]) -> Vec<Trial> {
-    const NAME: &str = "the_attacks_the_trials_and_the_threat_model_agree";
-    let mut names: BTreeSet<String> = trials.iter().map(|trial| base_name(trial.name()).to_owned()).collect();
-    names.insert(NAME.to_owned());
-    vec![trial(NAME, move || agree(&names))]
+trials! {
+    the_attacks_the_trials_and_the_threat_model_agree,
 }
 
 /// Without the transport or the side in front.
@@ -37,7 +31,10 @@ fn base_name(name: &str) -> &str {
     name.rsplit("::").next().unwrap()
 }
 
-fn agree(names: &BTreeSet<String>) {
+/// The threat model, the rows and the trials name each other, and nothing is missing anywhere.
+fn the_attacks_the_trials_and_the_threat_model_agree() {
+    let trials = declare::all(crate::FILES);
+    let names: BTreeSet<String> = trials.iter().map(|trial| base_name(trial.name()).to_owned()).collect();
     let mut wrong = Vec::new();
     let told: BTreeSet<&str> =
         THREAT_MODEL.split("Test: hostile.rs: `").skip(1).filter_map(|rest| rest.split('`').next()).collect();

@@ -4,24 +4,17 @@ use std::io::{self, BufRead};
 use std::thread;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::hub::{Event, Hub};
 use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::by_hand::cost;
 use crate::by_hand::scarce::limit_for;
-use crate::support::{Base, Child, DEADLINE, Role, trial};
+use crate::support::{Base, Child, DEADLINE, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &transport in Transport::ALL {
-        for (what, role) in [("server", "scarce"), ("hub", "scarce-hub")] {
-            let name = format!("{transport}::a_{what}_with_three_descriptors_left_does_not_spin_and_keeps_its_clients");
-            trials.push(trial(name, move || three_left(transport, role)));
-        }
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        a_kind_with_three_descriptors_left_does_not_spin_and_keeps_its_clients(kind in KINDS);
 }
 
 pub const SCARCE_HUB: Role = Role { name: "scarce-hub", play: scarce_hub };
@@ -61,7 +54,13 @@ fn echo(connection: &mut Connection) -> parlour::Result<bool> {
     Ok(connection.recv_timeout(DEADLINE)?.is_some_and(|message| message == b"still here"))
 }
 
-fn three_left(transport: Transport, role: &str) {
+/// Servers and their roles.
+const KINDS: [(&str, &str); 2] = [("server", "scarce"), ("hub", "scarce-hub")];
+
+fn a_kind_with_three_descriptors_left_does_not_spin_and_keeps_its_clients(
+    transport: Transport,
+    (_, role): (&str, &str),
+) {
     let base = Base::new();
     let address = base.address(transport, "crowd");
     let mut server = Child::spawn(role, std::slice::from_ref(&address));

@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Result, Server, Transport};
 use rustix::process::Signal;
 
@@ -12,22 +11,18 @@ use crate::by_hand::fifo_server::line;
 use crate::by_hand::place::client_files;
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoServer};
-use crate::support::{Base, Child, DEADLINE, trial, wait};
+use crate::support::{Base, Child, DEADLINE, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out", stopped),
-        trial("a_server_that_dies_before_it_opens_the_pair_is_no_server", || dies_at(Step::Asked)),
-        trial("a_server_that_dies_after_it_opened_one_fifo_is_no_server", || dies_at(Step::OpenedOne)),
-        trial("a_server_that_dies_after_it_opened_the_pair_is_no_server", || dies_at(Step::OpenedBoth)),
-        trial("a_server_that_greets_and_dies_is_noticed", || dies_at(Step::Greeted)),
-        trial("a_server_that_is_killed_with_an_unread_request_is_no_server", killed_unread),
-        trial("a_server_that_hangs_up_without_a_word_is_tried_again_until_the_deadline", hangs_up),
-        trial("a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline", never_opens),
-        trial("a_server_that_dies_after_the_handshake_ends_the_connection", dies_after),
-        trial("a_client_that_waits_is_served_by_the_replacement_of_a_killed_server", replaced),
-        trial("a_fifo_without_a_reader_is_no_server", no_reader),
-    ]
+trials! {
+    a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out,
+    a_server_that_is_killed_with_an_unread_request_is_no_server,
+    a_server_that_hangs_up_without_a_word_is_tried_again_until_the_deadline,
+    a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline,
+    a_server_that_dies_after_the_handshake_ends_the_connection,
+    a_client_that_waits_is_served_by_the_replacement_of_a_killed_server,
+    a_fifo_without_a_reader_is_no_server,
+    a_server_that_dies_early_is_no_server(early in EARLY),
+    a_server_that_greets_and_dies_is_noticed,
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -36,7 +31,7 @@ fn connect(base: &Base, timeout: Duration) -> Result<Connection> {
     ConnectOptions::new().timeout(timeout).connect(base.address(Transport::Fifo, "frail"))
 }
 
-fn stopped() {
+fn a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "frail");
     let mut server = Child::spawn("serve", &[format!("address={address}")]);
@@ -64,6 +59,21 @@ enum Step {
     OpenedOne,
     OpenedBoth,
     Greeted,
+}
+
+/// Deaths of a server that come too early for its client.
+const EARLY: [(&str, Step); 3] = [
+    ("before_it_opens_the_pair", Step::Asked),
+    ("after_it_opened_one_fifo", Step::OpenedOne),
+    ("after_it_opened_the_pair", Step::OpenedBoth),
+];
+
+fn a_server_that_dies_early_is_no_server((_, step): (&str, Step)) {
+    dies_at(step);
+}
+
+fn a_server_that_greets_and_dies_is_noticed() {
+    dies_at(Step::Greeted);
 }
 
 fn dies_at(step: Step) {
@@ -94,7 +104,7 @@ fn dies_at(step: Step) {
     assert_eq!(client_files(&base.name("frail")), [""; 0]);
 }
 
-fn killed_unread() {
+fn a_server_that_is_killed_with_an_unread_request_is_no_server() {
     let base = Base::new();
     let mut server = Child::spawn("hold", &[base.address(Transport::Fifo, "frail")]);
     server.expect("ready");
@@ -130,14 +140,14 @@ fn keep_failing(server: &FifoServer, base: &Base, fail: impl Fn(&crate::by_hand:
     asked
 }
 
-fn hangs_up() {
+fn a_server_that_hangs_up_without_a_word_is_tried_again_until_the_deadline() {
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
     let asked = keep_failing(&server, &base, |id| drop(server.open_s2c(id)));
     assert!((2..200).contains(&asked), "it asked {asked} times");
 }
 
-fn never_opens() {
+fn a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline() {
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
     let asked = keep_failing(&server, &base, |id| {
@@ -149,7 +159,7 @@ fn never_opens() {
     assert!((2..200).contains(&asked), "it asked {asked} times");
 }
 
-fn dies_after() {
+fn a_server_that_dies_after_the_handshake_ends_the_connection() {
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
     thread::scope(|scope| {
@@ -166,7 +176,7 @@ fn dies_after() {
     });
 }
 
-fn replaced() {
+fn a_client_that_waits_is_served_by_the_replacement_of_a_killed_server() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "frail");
     let mut old = Child::spawn("hold", std::slice::from_ref(&address));
@@ -185,7 +195,7 @@ fn replaced() {
     });
 }
 
-fn no_reader() {
+fn a_fifo_without_a_reader_is_no_server() {
     let base = Base::new();
     let mut server = FifoServer::new(&base, "frail");
     let error = |base: &Base| connect(base, DEADLINE).unwrap_err();

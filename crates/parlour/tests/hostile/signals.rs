@@ -5,16 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Server, Transport};
 
-use crate::support::{Base, Child, Role, data, roles, signals, trial};
+use crate::support::{Base, Child, Role, data, roles, signals, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let storm = |&transport: &Transport| {
-        trial(format!("{transport}::a_storm_of_signals_changes_no_data"), move || storm(transport))
-    };
-    Transport::ALL.iter().map(storm).collect()
+trials! {
+    for transport in Transport::ALL =>
+        a_storm_of_signals_changes_no_data;
 }
 
 /// How many signals each process gets, one about every millisecond; fewer where that takes too long.
@@ -106,7 +103,7 @@ fn converse(address: &str) {
     connection.close().unwrap();
 }
 
-fn storm(transport: Transport) {
+fn a_storm_of_signals_changes_no_data(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let mut server = Child::spawn("storm-server", &[&address]);

@@ -3,23 +3,20 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
 
 use crate::by_hand::line::frame;
 use crate::by_hand::place::client_files;
 use crate::by_hand::{Driver, FifoClient};
-use crate::support::{Base, trial};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody", stalled),
-        trial("a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline", half_acknowledged),
-        trial("surplus_handshakes_are_told_that_the_server_is_busy", surplus),
-        trial("an_honest_client_among_stalled_ones_is_busy_until_one_gives_up", honest_among_stalled),
-        trial("a_stalled_client_that_dies_frees_its_place_at_once", dies),
-        trial("only_handshakes_that_are_under_way_count_against_their_limit", completed_do_not_count),
-    ]
+trials! {
+    a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody,
+    a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline,
+    surplus_handshakes_are_told_that_the_server_is_busy,
+    an_honest_client_among_stalled_ones_is_busy_until_one_gives_up,
+    a_stalled_client_that_dies_frees_its_place_at_once,
+    only_handshakes_that_are_under_way_count_against_their_limit,
 }
 
 fn serve(base: &Base, options: ServerOptions) -> Driver {
@@ -32,7 +29,7 @@ fn connect(base: &Base, timeout: Duration) -> parlour::Result<Connection> {
 
 const TIMEOUT: Duration = Duration::from_millis(700);
 
-fn stalled() {
+fn a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().handshake_timeout(TIMEOUT));
     let begin = Instant::now();
@@ -58,7 +55,7 @@ fn stalled() {
     assert_eq!(client_files(driver.server.path()), [""; 0]);
 }
 
-fn half_acknowledged() {
+fn a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().handshake_timeout(TIMEOUT));
     let begin = Instant::now();
@@ -72,7 +69,7 @@ fn half_acknowledged() {
     driver.refused(1);
 }
 
-fn surplus() {
+fn surplus_handshakes_are_told_that_the_server_is_busy() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(2));
     let held: Vec<_> = (0..2).map(|_| FifoClient::greeted(driver.server.path())).collect();
@@ -88,7 +85,7 @@ fn surplus() {
     drop(held);
 }
 
-fn honest_among_stalled() {
+fn an_honest_client_among_stalled_ones_is_busy_until_one_gives_up() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(2));
     let held: Vec<_> = (0..2).map(|_| FifoClient::greeted(driver.server.path())).collect();
@@ -107,7 +104,7 @@ fn honest_among_stalled() {
     driver.client();
 }
 
-fn dies() {
+fn a_stalled_client_that_dies_frees_its_place_at_once() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(1));
     for count in 1..4 {
@@ -124,7 +121,7 @@ fn dies() {
     driver.client();
 }
 
-fn completed_do_not_count() {
+fn only_handshakes_that_are_under_way_count_against_their_limit() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(1));
     let mut open = Vec::new();

@@ -5,38 +5,27 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, Transport, inspect};
 
 use crate::by_hand::place::list;
-use crate::by_hand::steps::{REPLIES, assert_free, at_each_call, client_trial, outcome};
+use crate::by_hand::steps::{
+    REPLIES, a_client_that_is_killed_at_any_system_call_of_step_harms_nobody, assert_free, at_each_call, outcome,
+};
 use crate::by_hand::trace::{Traced, cannot_trace};
 use crate::by_hand::{Driver, lock};
-use crate::support::{Base, DEADLINE, trial_unless};
+use crate::support::{Base, DEADLINE, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for (name, meddle) in MEDDLERS {
-        let name = format!("{name}_at_any_system_call_of_a_start_leaves_one_owner");
-        trials.push(trial_unless(cannot_trace(), name, move || meddled_with(meddle)));
-    }
-    for step in ["start", "close"] {
-        let name = format!("a_server_that_is_killed_at_any_system_call_of_its_{step}_hinders_nobody");
-        trials.push(trial_unless(cannot_trace(), name, move || killed(step)));
-    }
-    for &transport in Transport::ALL {
-        let name = format!("{transport}::a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced");
-        trials.push(trial_unless(cannot_trace(), name, move || killed_in_accept(transport)));
-        let name =
-            format!("{transport}::a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced");
-        trials.push(trial_unless(cannot_trace(), name, move || killed_in_reply(transport)));
-        let name = format!("{transport}::a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message");
-        trials.push(trial_unless(cannot_trace(), name, move || killed_in_send(transport)));
-        for step in ["connect", "send", "close"] {
-            trials.push(client_trial(transport, step));
-        }
-    }
-    trials
+trials! {
+    meddler_at_any_system_call_of_a_start_leaves_one_owner(meddler in MEDDLERS) unless cannot_trace(),
+    a_server_that_is_killed_at_any_system_call_of_its_step_hinders_nobody(step in ["start", "close"])
+        unless cannot_trace();
+
+    for transport in Transport::ALL =>
+        a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced unless cannot_trace(),
+        a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced unless cannot_trace(),
+        a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message unless cannot_trace(),
+        a_client_that_is_killed_at_any_system_call_of_step_harms_nobody(step in ["connect", "send", "close"])
+            unless cannot_trace();
 }
 
 /// More than any step has, but for those that send for long.
@@ -95,7 +84,7 @@ fn clean(path: &Path) {
     }
 }
 
-fn meddled_with(meddle: Meddler) {
+fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Meddler)) {
     let base = Base::new();
     let path = base.name("step");
     let address = path.to_str().unwrap();
@@ -135,7 +124,7 @@ fn meddled_with(meddle: Meddler) {
     assert!(calls > 20, "{calls} system calls");
 }
 
-fn killed(step: &str) {
+fn a_server_that_is_killed_at_any_system_call_of_its_step_hinders_nobody(step: &str) {
     let base = Base::new();
     let address = base.name("step").display().to_string();
     let calls = at_each_call(
@@ -150,7 +139,7 @@ fn killed(step: &str) {
     assert!(calls > 5, "{calls} system calls");
 }
 
-fn killed_in_accept(transport: Transport) {
+fn a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "step");
     let options = ConnectOptions::new().timeout(DEADLINE);
@@ -217,7 +206,7 @@ fn kill_in_mid_sending(mut sender: Traced, listener: Connection, number: usize) 
     was_there
 }
 
-fn killed_in_reply(transport: Transport) {
+fn a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "step");
     for number in 0..CALLS_MAX {
@@ -239,7 +228,7 @@ fn killed_in_reply(transport: Transport) {
     }
 }
 
-fn killed_in_send(transport: Transport) {
+fn a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "heard");
     let driver = Driver::new(Server::bind(&address).unwrap());

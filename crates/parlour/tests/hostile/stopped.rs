@@ -4,48 +4,26 @@ use std::cell::RefCell;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::Driver;
 use crate::by_hand::steps::{REPLIES, assert_served, at_each_call, outcome};
 use crate::by_hand::trace::{Traced, cannot_trace};
-use crate::support::{Base, Child, DEADLINE, SOON, trial_unless};
+use crate::support::{Base, Child, DEADLINE, SOON, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let mut trials = Vec::new();
-    for &transport in Transport::ALL {
-        let name = |what: &str| format!("{transport}::{what}");
-        for step in ["connect", "send", "close"] {
-            let name =
-                format!("{transport}::a_client_that_is_stopped_at_any_system_call_of_{step}_delays_nobody_and_goes_on");
-            trials.push(trial_unless(cannot_trace(), name, move || stopped_client(transport, step)));
-        }
-        trials.push(trial_unless(
-            cannot_trace(),
-            name("a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go"),
-            move || stopped_for_good(transport),
-        ));
-        trials.push(trial_unless(
-            cannot_trace(),
-            name("a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody"),
-            move || stopped_server(transport),
-        ));
-        trials.push(trial_unless(
-            cannot_trace(),
-            name("a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on"),
-            move || stopped_in_reply(transport),
-        ));
-        trials.push(trial_unless(
-            cannot_trace(),
-            name("a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up"),
-            move || stopped_in_close(transport),
-        ));
-    }
-    trials
+trials! {
+    for transport in Transport::ALL =>
+        a_client_that_is_stopped_at_any_system_call_of_step_delays_nobody_and_goes_on(
+            step in ["connect", "send", "close"],
+        ) unless cannot_trace(),
+        a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go unless cannot_trace(),
+        a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody unless cannot_trace(),
+        a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on unless cannot_trace(),
+        a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up
+            unless cannot_trace();
 }
 
-fn stopped_client(transport: Transport, step: &str) {
+fn a_client_that_is_stopped_at_any_system_call_of_step_delays_nobody_and_goes_on(transport: Transport, step: &str) {
     let base = Base::new();
     let address = base.address(transport, "patient");
     let mut server = Child::spawn("serve", &[format!("address={address}")]);
@@ -64,7 +42,7 @@ fn stopped_client(transport: Transport, step: &str) {
 }
 
 /// Every handshake but those that need no answer.
-fn stopped_for_good(transport: Transport) {
+fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "strict");
     let options = ServerOptions::new().handshake_timeout(Duration::from_millis(30)).half_open_max(1);
@@ -99,7 +77,7 @@ fn stopped_for_good(transport: Transport) {
     assert!(calls > 10, "{calls} system calls");
 }
 
-fn stopped_server(transport: Transport) {
+fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "asleep");
     let path = base.name("asleep");
@@ -138,7 +116,7 @@ fn stopped_server(transport: Transport) {
 }
 
 /// No client of a server that stands still waits longer than it wants to, and afterwards it hears everything, once.
-fn stopped_in_reply(transport: Transport) {
+fn a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on(transport: Transport) {
     let base = Base::new();
     let path = base.name("asleep");
     let clients = RefCell::new(Vec::new());
@@ -186,7 +164,7 @@ fn replies_heard(address: &str) -> Vec<usize> {
 }
 
 /// Whoever wants the name meanwhile gets it or is told who has it, and a client is told in time.
-fn stopped_in_close(transport: Transport) {
+fn a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up(transport: Transport) {
     let base = Base::new();
     let path = base.name("leaving");
     let address = base.address(transport, "leaving");

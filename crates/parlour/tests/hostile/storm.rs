@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ErrorKind, ServerOptions, Transport, TryRecvError, TrySendError};
 use rustix::fs::{FallocateFlags, OFlags, fallocate, ftruncate, open};
 use rustix::io::Errno;
@@ -17,13 +16,11 @@ use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use crate::by_hand::Driver;
 use crate::by_hand::rng::{Rng, seed};
 use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL};
-use crate::support::{Base, trial};
+use crate::support::{Base, trials};
 
-pub fn trials() -> Vec<Trial> {
-    vec![
-        trial("positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else", storm),
-        trial("who_reads_the_memory_cannot_change_it_in_any_way", reader),
-    ]
+trials! {
+    positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else,
+    who_reads_the_memory_cannot_change_it_in_any_way,
 }
 
 const WHOLE: usize = CONTROL + RING;
@@ -59,7 +56,7 @@ impl Drop for Scribble {
     }
 }
 
-fn storm() {
+fn positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else() {
     let seed = seed();
     println!("storm: PARLOUR_TEST_SEED={seed}");
     let base = Base::new();
@@ -125,7 +122,7 @@ fn storm() {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"and I");
 }
 
-fn reader() {
+fn who_reads_the_memory_cannot_change_it_in_any_way() {
     let base = Base::new();
     let options = ServerOptions::new().ring_size(RING);
     let driver = Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap());

@@ -5,26 +5,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use libtest_mimic::Trial;
 use parlour::{Connection, Transport};
 
 use crate::by_hand::line::frame;
 use crate::by_hand::scarce::{assert_echo, crowded};
 use crate::by_hand::{cost, unix};
-use crate::support::{Base, DEADLINE, eventually, skipped, trial, wait};
+use crate::support::{Base, DEADLINE, eventually, trials, wait};
 
-pub fn trials() -> Vec<Trial> {
-    let exact = "clients_beyond_the_limit_of_descriptors_see_the_end";
-    vec![
-        // Whether that id is a user or none is read in /proc each time, which takes one of the descriptors that are
-        // counted.
-        match rustix::process::geteuid().as_raw() {
-            65534 => skipped(exact, "the user is the one that stands for unknown users"),
-            _ => trial(exact, beyond_the_limit),
-        },
-        trial("a_server_without_any_descriptor_left_does_not_spin_and_recovers", none_left),
-        trial("a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps", flood),
-    ]
+trials! {
+    clients_beyond_the_limit_of_descriptors_see_the_end unless is_nobody(),
+    a_server_without_any_descriptor_left_does_not_spin_and_recovers,
+    a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps,
 }
 
 fn crowd(path: &Path, count: usize) -> Vec<UnixStream> {
@@ -47,7 +38,14 @@ fn is_served(mut stream: &UnixStream) -> bool {
     }
 }
 
-fn beyond_the_limit() {
+/// Returns a reason for that user: each time the library looks in `/proc` whether the id stands for nobody, which takes
+/// one of the descriptors that are counted.
+fn is_nobody() -> Option<&'static str> {
+    let is_nobody = rustix::process::geteuid().as_raw() == 65534;
+    is_nobody.then_some("the user is the one that stands for unknown users")
+}
+
+fn clients_beyond_the_limit_of_descriptors_see_the_end() {
     let base = Base::new();
     let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     server.ask("spare 3");
@@ -67,7 +65,7 @@ fn beyond_the_limit() {
     });
 }
 
-fn none_left() {
+fn a_server_without_any_descriptor_left_does_not_spin_and_recovers() {
     let base = Base::new();
     let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     // Not even the descriptor that the server keeps back can be had again.
@@ -84,7 +82,7 @@ fn none_left() {
     assert_echo(&mut early);
 }
 
-fn flood() {
+fn a_flood_beyond_the_limit_of_descriptors_is_worked_off_in_bounded_steps() {
     let base = Base::new();
     let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     server.ask("spare 0");

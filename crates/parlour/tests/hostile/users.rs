@@ -5,7 +5,6 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::options::Words;
@@ -13,26 +12,23 @@ use crate::by_hand::place::chmod;
 use crate::by_hand::user::{self, directory_of, new_uid, no_other_users};
 use crate::by_hand::{FifoClient, Id, Place, snapshot, unix};
 use crate::support::base::leaves_files;
-use crate::support::{Base, Child, Role, trial, trial_unless};
+use crate::support::{Base, Child, Role, trials};
 
-pub fn trials() -> Vec<Trial> {
-    let as_root = |name: &str, test: fn()| trial_unless(no_other_users(), name, test);
-    vec![
-        trial("a_client_that_expects_another_user_refuses_our_own_server", own_server_unexpected),
-        as_root("another_users_base_is_refused_by_a_server", foreign_base),
-        as_root("another_users_name_directory_is_refused_by_a_server", foreign_name_directory),
-        as_root("another_users_lock_is_refused_by_a_server", foreign_lock),
-        as_root("another_users_server_is_refused_before_a_byte_is_sent", foreign_server),
-        as_root("a_squatter_in_a_shared_base_is_refused_by_uid", squatter),
-        as_root("a_socket_of_another_user_in_a_place_of_ours_is_refused", foreign_socket),
-        as_root("a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word", foreign_listener),
-        as_root("another_users_server_is_accepted_when_it_is_expected", expected_server),
-        as_root("roots_server_is_accepted_by_everybody", roots_server),
-        as_root("another_user_cannot_open_anything_of_a_private_server", private_files),
-        as_root("another_user_cannot_connect_to_a_private_server", private_server),
-        as_root("another_user_of_an_open_server_cannot_touch_anything_but_the_socket", open_server_files),
-        as_root("roots_client_needs_to_be_told_of_another_users_server", root_is_told),
-    ]
+trials! {
+    a_client_that_expects_another_user_refuses_our_own_server,
+    another_users_base_is_refused_by_a_server unless no_other_users(),
+    another_users_name_directory_is_refused_by_a_server unless no_other_users(),
+    another_users_lock_is_refused_by_a_server unless no_other_users(),
+    another_users_server_is_refused_before_a_byte_is_sent unless no_other_users(),
+    a_squatter_in_a_shared_base_is_refused_by_uid unless no_other_users(),
+    a_socket_of_another_user_in_a_place_of_ours_is_refused unless no_other_users(),
+    a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word unless no_other_users(),
+    another_users_server_is_accepted_when_it_is_expected unless no_other_users(),
+    roots_server_is_accepted_by_everybody unless no_other_users(),
+    another_user_cannot_open_anything_of_a_private_server unless no_other_users(),
+    another_user_cannot_connect_to_a_private_server unless no_other_users(),
+    another_user_of_an_open_server_cannot_touch_anything_but_the_socket unless no_other_users(),
+    roots_client_needs_to_be_told_of_another_users_server unless no_other_users(),
 }
 
 /// A directory that every user may walk through, and in it one of each of these users.
@@ -67,7 +63,7 @@ fn assert_refused(said: &str, kind: &str, parts: &[&str]) {
     }
 }
 
-fn own_server_unexpected() {
+fn a_client_that_expects_another_user_refuses_our_own_server() {
     let base = Base::new();
     let ours = rustix::process::geteuid().as_raw();
     for &transport in Transport::ALL {
@@ -83,7 +79,7 @@ fn own_server_unexpected() {
     }
 }
 
-fn foreign_base() {
+fn another_users_base_is_refused_by_a_server() {
     let top = Base::new();
     let [(uid, home), (other, _)] = homes::<2>(&top);
     for mode in [0o700, 0o755] {
@@ -101,7 +97,7 @@ fn foreign_base() {
     }
 }
 
-fn foreign_name_directory() {
+fn another_users_name_directory_is_refused_by_a_server() {
     let top = Base::new();
     let [(uid, home)] = homes::<1>(&top);
     let ours = top.path().join("ours");
@@ -125,7 +121,7 @@ fn foreign_name_directory() {
     assert_refused(&said, "unsafe directory", &[name.to_str().unwrap(), "uid 0", "0755"]);
 }
 
-fn foreign_lock() {
+fn another_users_lock_is_refused_by_a_server() {
     let top = Base::new();
     let [(uid, _)] = homes::<1>(&top);
     let name = top.path().join("name");
@@ -145,7 +141,7 @@ fn foreign_lock() {
     assert_eq!(snapshot::of(&lock), before);
 }
 
-fn foreign_server() {
+fn another_users_server_is_refused_before_a_byte_is_sent() {
     let top = Base::new();
     let [(uid, home), (other, _)] = homes::<2>(&top);
     // Made by hand, so that the least contact with it is seen.
@@ -168,7 +164,7 @@ fn foreign_server() {
 }
 
 /// In a base that belongs to root and that another user got a directory in, for instance by root's mistake.
-fn squatter() {
+fn a_squatter_in_a_shared_base_is_refused_by_uid() {
     let top = Base::new();
     let [(squatter, _), (client, _)] = homes::<2>(&top);
     let shared = top.path().join("shared");
@@ -190,7 +186,7 @@ fn squatter() {
     assert!(listener.accept().is_err(), "it has connected");
 }
 
-fn foreign_socket() {
+fn a_socket_of_another_user_in_a_place_of_ours_is_refused() {
     let base = Base::new();
     let place = Place::held(&base, "mixed");
     let listener = unix::listener(&place);
@@ -209,7 +205,7 @@ fn place_files(place: &Place) -> Vec<String> {
 }
 
 /// All files are those of the expected user, but the kernel says that root listens.
-fn foreign_listener() {
+fn a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word() {
     let top = Base::new();
     let [(uid, home)] = homes::<1>(&top);
     let place = Place::held_at(&home.join("posing"));
@@ -224,7 +220,7 @@ fn foreign_listener() {
     unix::assert_ended(&unix::accept(&listener));
 }
 
-fn expected_server() {
+fn another_users_server_is_accepted_when_it_is_expected() {
     let top = Base::new();
     let [(uid, home), (other, _)] = homes::<2>(&top);
     let (_server, address) = open_server(uid, &home);
@@ -237,7 +233,7 @@ fn expected_server() {
     assert!(said.starts_with("error denied") || said.starts_with("error unsupported"), "{said}");
 }
 
-fn root_is_told() {
+fn roots_client_needs_to_be_told_of_another_users_server() {
     let top = Base::new();
     let [(uid, home)] = homes::<1>(&top);
     let (_server, address) = open_server(uid, &home);
@@ -248,7 +244,7 @@ fn root_is_told() {
     assert_eq!(connection.recv().unwrap().unwrap(), b"hello");
 }
 
-fn roots_server() {
+fn roots_server_is_accepted_by_everybody() {
     let top = Base::new();
     let [(other, _)] = homes::<1>(&top);
     let seen = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
@@ -292,7 +288,7 @@ fn all_files(path: &Path) -> Vec<String> {
     snapshot::tree(path).keys().map(|path| path.display().to_string()).collect()
 }
 
-fn private_files() {
+fn another_user_cannot_open_anything_of_a_private_server() {
     let base = Base::new();
     // Also when nothing above protects it.
     chmod(base.path(), 0o755);
@@ -308,7 +304,7 @@ fn private_files() {
     }
 }
 
-fn open_server_files() {
+fn another_user_of_an_open_server_cannot_touch_anything_but_the_socket() {
     let base = Base::new();
     chmod(base.path(), 0o755);
     let options = ServerOptions::new().mode(0o666).transports(Transport::ALL.iter().copied());
@@ -330,7 +326,7 @@ fn open_server_files() {
     }
 }
 
-fn private_server() {
+fn another_user_cannot_connect_to_a_private_server() {
     let base = Base::new();
     chmod(base.path(), 0o755);
     for &transport in Transport::ALL {

@@ -2,15 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use libtest_mimic::Trial;
 use parlour::{ConnectOptions, Connection, Error, Server, ServerOptions, Transport};
 
 use super::place::client_files;
 use super::roles::say_error;
-use super::trace::{Traced, cannot_trace, mark};
+use super::trace::{Traced, mark};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
-use crate::support::{Base, Child, DEADLINE, Role, eventually, trial_unless};
+use crate::support::{Base, Child, DEADLINE, Role, eventually};
 
 pub const SERVER: Role = Role { name: "traced-server", play: server };
 pub const CLIENT: Role = Role { name: "traced-client", play: client };
@@ -111,13 +110,8 @@ pub fn at_each_call(start: impl Fn() -> Traced, mut act: impl FnMut(usize, Trace
     CALLS_MAX
 }
 
-/// A trial of clients over this transport that are killed during this step.
-pub fn client_trial(transport: Transport, step: &'static str) -> Trial {
-    let name = format!("{transport}::a_client_that_is_killed_at_any_system_call_of_{step}_harms_nobody");
-    trial_unless(cannot_trace(), name, move || clients_are_killed(transport, step))
-}
-
-fn clients_are_killed(transport: Transport, step: &str) {
+/// Clients over this transport are killed during this step.
+pub fn a_client_that_is_killed_at_any_system_call_of_step_harms_nobody(transport: Transport, step: &str) {
     let base = Base::new();
     let address = base.address(transport, "tough");
     let mut server = Child::spawn("serve", &[format!("address={address}")]);

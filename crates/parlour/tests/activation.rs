@@ -22,51 +22,41 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
-use libtest_mimic::Trial;
 use manager::Manager;
 use parlour::hub::{Event, HubOptions};
 use parlour::inspect::{self, NameState};
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::net::SocketType;
-use support::{Base, Child, DEADLINE, Role, data, roles, trial};
+use support::{Base, Child, DEADLINE, Role, data, roles, trials};
 
 const ACTIVATED: Role = Role { name: "activated", play: activated };
 
 const ACTIVATED_HUB: Role = Role { name: "activated-hub", play: activated_hub };
 
-const SOCKETS: [Transport; 3] = [Transport::Shm, Transport::Packet, Transport::Unix];
+trials! {
+    one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for,
+    a_live_server_of_the_name_is_not_disturbed_by_an_activated_one,
+    an_activated_server_holds_its_name,
+    a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts,
+    files_of_clients_that_wait_are_left_when_the_server_ends,
+    clients_see_the_server_and_not_the_manager,
+    a_hub_takes_over_too,
+    what_is_not_a_names_is_left_alone,
+    names_of_descriptors_select,
+    sockets_of_two_names_need_a_selection,
+    what_was_handed_over_is_taken_once,
+    what_is_for_another_process_is_not_taken,
+    one_connection_is_not_a_listening_socket,
+    the_mode_of_the_socket_decides_about_the_directory;
+
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
+        clients_that_came_before_the_start_and_between_starts_are_served,
+        the_managers_socket_outlives_every_end_of_its_server,
+        a_socket_of_the_wrong_type_is_refused_with_the_right_one;
+}
 
 fn main() -> ExitCode {
-    support::run_with(&[ACTIVATED, ACTIVATED_HUB], || {
-        type Each = (&'static str, fn(Transport));
-        let each: [Each; 3] = [
-            ("clients_that_came_before_the_start_and_between_starts_are_served", clients_wait_for_the_server),
-            ("the_managers_socket_outlives_every_end_of_its_server", the_socket_outlives_its_server),
-            ("a_socket_of_the_wrong_type_is_refused_and_the_right_one_named", the_type_must_fit),
-        ];
-        let pairs = SOCKETS.into_iter().flat_map(|transport| each.map(|(name, test)| (transport, name, test)));
-        let mut trials: Vec<Trial> = pairs
-            .map(|(transport, name, test)| trial(format!("{transport}::{name}"), move || test(transport)))
-            .collect();
-        let others: [(&str, fn()); 14] = [
-            ("one_server_serves_the_passed_sockets_and_further_transports", several_transports),
-            ("a_live_server_of_the_name_is_not_disturbed_by_an_activated_one", the_name_must_be_free),
-            ("an_activated_server_holds_its_name", the_name_is_held),
-            ("a_managers_socket_is_not_a_leftover_before_and_between_starts", no_leftover),
-            ("files_of_clients_that_wait_are_left_when_the_server_ends", the_files_of_those_who_wait_stay),
-            ("clients_see_the_server_and_not_the_manager", clients_see_the_server),
-            ("a_hub_can_be_activated", a_hub),
-            ("descriptors_that_belong_to_no_name_are_left_alone", the_rest_is_left_alone),
-            ("a_descriptor_name_selects_sockets", names_select),
-            ("sockets_of_two_names_need_a_selection", two_names),
-            ("passed_sockets_are_taken_once", taken_once),
-            ("sockets_for_another_process_are_not_taken", for_another_process),
-            ("one_connection_is_not_a_listening_socket", accept_yes),
-            ("the_mode_of_the_socket_determines_that_of_the_directory", the_mode_is_the_managers),
-        ];
-        trials.extend(others.map(|(name, test)| trial(name, test)));
-        trials
-    })
+    support::run(&[ACTIVATED, ACTIVATED_HUB], &[trials])
 }
 
 /// `activated [FD-NAME [TRANSPORT]]`: takes over the sockets, prints `ready NAME TRANSPORTS` or `error KIND: TEXT`, and
@@ -188,7 +178,7 @@ fn wait_for_a_client(path: &Path) {
     });
 }
 
-fn clients_wait_for_the_server(transport: Transport) {
+fn clients_that_came_before_the_start_and_between_starts_are_served(transport: Transport) {
     let base = Base::new();
     let (directory, address) = (base.name("room"), base.address(transport, "room"));
     let manager = Manager::of_name(&directory, &[&transport.to_string()]);
@@ -209,7 +199,7 @@ fn clients_wait_for_the_server(transport: Transport) {
     }
 }
 
-fn the_socket_outlives_its_server(transport: Transport) {
+fn the_managers_socket_outlives_every_end_of_its_server(transport: Transport) {
     let base = Base::new();
     let directory = base.name("room");
     let path = directory.join(transport.to_string());
@@ -232,7 +222,7 @@ fn the_socket_outlives_its_server(transport: Transport) {
     assert_eq!(inode(), before);
 }
 
-fn the_type_must_fit(transport: Transport) {
+fn a_socket_of_the_wrong_type_is_refused_with_the_right_one(transport: Transport) {
     let base = Base::new();
     let wrong = if transport == Transport::Unix { SocketType::SEQPACKET } else { SocketType::STREAM };
     let mut manager = Manager::default();
@@ -242,7 +232,7 @@ fn the_type_must_fit(transport: Transport) {
     assert!(told.starts_with("error invalid option: ") && told.contains(right), "{told}");
 }
 
-fn several_transports() {
+fn one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix", "packet", "shm"]);
     let mut server = start(&manager, &["", "fifo"]);
@@ -258,7 +248,7 @@ fn several_transports() {
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock", "room/packet", "room/shm", "room/unix"]);
 }
 
-fn the_name_must_be_free() {
+fn a_live_server_of_the_name_is_not_disturbed_by_an_activated_one() {
     let base = Base::new();
     let holder = Server::bind(base.address(Transport::Fifo, "room")).unwrap();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
@@ -273,7 +263,7 @@ fn the_name_must_be_free() {
     assert_eq!(server.ask("again"), "ready room unix");
 }
 
-fn the_name_is_held() {
+fn an_activated_server_holds_its_name() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let server = started(&manager, "ready room unix");
@@ -282,7 +272,7 @@ fn the_name_is_held() {
     assert_eq!(error.holder().unwrap().pid, server.pid());
 }
 
-fn no_leftover() {
+fn a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts() {
     let base = Base::new();
     let address = base.name("room").display().to_string();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
@@ -309,7 +299,7 @@ fn no_leftover() {
     Server::bind(&address).unwrap();
 }
 
-fn the_files_of_those_who_wait_stay() {
+fn files_of_clients_that_wait_are_left_when_the_server_ends() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
@@ -348,7 +338,7 @@ fn seconds(time: std::time::SystemTime) -> rustix::fs::Timespec {
     rustix::fs::Timespec { tv_sec: since.as_secs().try_into().unwrap(), tv_nsec: 0 }
 }
 
-fn clients_see_the_server() {
+fn clients_see_the_server_and_not_the_manager() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
@@ -362,7 +352,7 @@ fn clients_see_the_server() {
     server.expect("served");
 }
 
-fn a_hub() {
+fn a_hub_takes_over_too() {
     let base = Base::new();
     // The manager's socket stays until the next server removes it as a leftover.
     support::base::leaves_files();
@@ -377,7 +367,7 @@ fn a_hub() {
     }
 }
 
-fn the_rest_is_left_alone() {
+fn what_is_not_a_names_is_left_alone() {
     let base = Base::new();
     let mut manager = Manager::default();
     manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
@@ -396,7 +386,7 @@ fn the_rest_is_left_alone() {
     }
 }
 
-fn names_select() {
+fn names_of_descriptors_select() {
     let base = Base::new();
     let mut manager = Manager::default();
     manager.add_name(&base.name("one"), &["unix", "packet"], "first");
@@ -410,7 +400,7 @@ fn names_select() {
     assert!(told.starts_with("error unsupported: ") && told.contains("first, first, second"), "{told}");
 }
 
-fn two_names() {
+fn sockets_of_two_names_need_a_selection() {
     let base = Base::new();
     let mut manager = Manager::default();
     manager.add_name(&base.name("one"), &["unix"], "first");
@@ -422,7 +412,7 @@ fn two_names() {
     assert_eq!(server.ask("again first"), "ready one unix");
 }
 
-fn taken_once() {
+fn what_was_handed_over_is_taken_once() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut server = started(&manager, "ready room unix");
@@ -432,7 +422,7 @@ fn taken_once() {
     assert_eq!(server.ask("again"), told);
 }
 
-fn for_another_process() {
+fn what_is_for_another_process_is_not_taken() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut command = manager.hand_over(&Child::command::<&str>("activated", &[]));
@@ -448,7 +438,7 @@ fn for_another_process() {
     assert_eq!(Server::from_listen_fds_named("parlour").unwrap_err().kind(), ErrorKind::Unsupported);
 }
 
-fn accept_yes() {
+fn one_connection_is_not_a_listening_socket() {
     let base = Base::new();
     let path = base.name("room").join("unix");
     let listener = std::os::unix::net::UnixListener::from(manager::bound(&path, SocketType::STREAM));
@@ -460,7 +450,7 @@ fn accept_yes() {
     assert!(told.starts_with("error invalid option: ") && told.contains("use Accept=no"), "{told}");
 }
 
-fn the_mode_is_the_managers() {
+fn the_mode_of_the_socket_decides_about_the_directory() {
     for (mode, expected) in [(0o600, 0o700), (0o644, 0o700), (0o666, 0o755), (0o620, 0o755)] {
         let base = Base::new();
         // Other users must be able to enter the base.

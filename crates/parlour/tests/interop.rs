@@ -15,38 +15,40 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
-use libtest_mimic::Trial;
-use parlour::{ClientFilePolicy, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
-use support::{Base, Child, DEADLINE, data, eventually, roles, trial, trial_unless};
+use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
+use support::{Base, Child, DEADLINE, data, eventually, roles, trials};
 
 /// Around the sizes at which Python sends header and body apart, and at which buffers here end.
 const SIZES: [usize; 10] = [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 1 << 20, 5];
 
+trials! {
+    python::messages_of_every_size_come_back unless no_python(),
+    python::messages_of_every_size_are_received unless no_python(),
+    python::pickled_objects_come_back unless no_python(),
+    socat::a_frame_made_by_printf_is_answered unless no_socat(),
+    socat::a_client_without_a_file_is_shut_out_where_files_are_required unless no_socat(),
+    bytes::a_frame_is_four_bytes_of_length_and_the_message,
+    bytes::frames_may_come_in_any_pieces,
+    bytes::an_end_inside_a_frame_is_truncated,
+    bytes::a_length_over_the_limit_ends_the_connection,
+}
+
 fn main() -> ExitCode {
-    support::run_with(&[], || {
-        let python = missing("python3", &["-c", "import multiprocessing.connection"]);
-        let socat = missing("socat", &["-V"]);
-        let with_python = |name: &str, test: fn()| trial_unless(python.clone(), format!("python::{name}"), test);
-        let with_socat = |name: &str, test: fn()| trial_unless(socat.clone(), format!("socat::{name}"), test);
-        let by_hand = |name: &str, test: fn()| -> Trial { trial(format!("bytes::{name}"), test) };
-        vec![
-            with_python("messages_of_every_size_come_back", python_messages_come_back),
-            with_python("messages_of_every_size_are_received", python_receives_messages),
-            with_python("pickled_objects_come_back", python_objects_come_back),
-            with_socat("a_frame_made_by_printf_is_answered", socat_gets_an_answer),
-            with_socat("a_client_without_a_file_is_shut_out_where_files_are_required", socat_is_shut_out),
-            by_hand("a_frame_is_four_bytes_of_length_and_the_message", a_frame_is_length_and_message),
-            by_hand("frames_may_come_in_any_pieces", frames_come_in_any_pieces),
-            by_hand("an_end_inside_a_frame_is_truncated", an_end_inside_a_frame_is_truncated),
-            by_hand("a_length_over_the_limit_ends_the_connection", a_length_over_the_limit_is_refused),
-        ]
-    })
+    support::run(&[], &[trials])
 }
 
 /// Why a program cannot be used here, if it cannot.
 fn missing(program: &str, arguments: &[&str]) -> Option<String> {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     (!status.is_ok_and(|status| status.success())).then(|| format!("{program} is not installed"))
+}
+
+fn no_python() -> Option<String> {
+    missing("python3", &["-c", "import multiprocessing.connection"])
+}
+
+fn no_socat() -> Option<String> {
+    missing("socat", &["-V"])
 }
 
 /// A server in a base of its own.
@@ -75,163 +77,166 @@ impl Room {
     }
 }
 
-// --------------------------------------------------------------------------------------------------- Python
+mod python {
+    use super::*;
 
-fn python(what: &str, room: &Room) -> Command {
-    let mut command = Command::new("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/client.py")).arg(what).arg(room.socket());
-    command
-}
-
-fn python_messages_come_back() {
-    let room = Room::new();
-    let mut client = Child::start(python("echo", &room).args(SIZES.map(|size| size.to_string())));
-    let served = room.accept();
-    assert_eq!(
-        (served.peer().pid_provenance(), served.peer().uid_provenance()),
-        (Provenance::Kernel, Provenance::Kernel)
-    );
-    roles::echo(served);
-    client.expect("all came back");
-    client.finish();
-}
-
-fn python_receives_messages() {
-    let room = Room::new();
-    let mut client = Child::start(&mut python("listen", &room));
-    let mut served = room.accept();
-    for (seed, size) in SIZES.into_iter().enumerate() {
-        served.send(data::message(seed, size)).unwrap();
-        client.expect(&data::said(data::message(seed, size)));
+    fn start(what: &str, room: &Room) -> Command {
+        let mut command = Command::new("python3");
+        command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/interop/client.py")).arg(what).arg(room.socket());
+        command
     }
-    // Many in one write.
-    for number in 0..100 {
-        served.feed(data::message(number, number)).unwrap();
+
+    pub fn messages_of_every_size_come_back() {
+        let room = Room::new();
+        let mut client = Child::start(start("echo", &room).args(SIZES.map(|size| size.to_string())));
+        let served = room.accept();
+        assert_eq!((served.peer().pid_vouched(), served.peer().uid_vouched()), (Voucher::Kernel, Voucher::Kernel));
+        roles::echo(served);
+        client.expect("all came back");
+        client.finish();
     }
-    served.close().unwrap();
-    for number in 0..100 {
-        client.expect(&data::said(data::message(number, number)));
-    }
-    client.expect("end");
-    client.finish();
-}
 
-fn python_objects_come_back() {
-    let room = Room::new();
-    let mut client = Child::start(&mut python("objects", &room));
-    roles::echo(room.accept());
-    client.expect("all came back");
-    client.finish();
-}
-
-// ---------------------------------------------------------------------------------------------------- socat
-
-/// As one would type it: `-t` is how long socat waits for the answer after its input has ended.
-fn socat(room: &Room) -> Child {
-    let line = r#"printf '\000\000\000\005hello' | socat -t 10 - UNIX-CONNECT:"$1""#;
-    Child::start(Command::new("sh").args(["-c", line, "sh"]).arg(room.socket()).stderr(Stdio::null()))
-}
-
-fn socat_gets_an_answer() {
-    let room = Room::new();
-    let mut client = socat(&room);
-    let mut served = room.accept();
-    assert_eq!(served.peer().uid(), Some(rustix::process::geteuid().as_raw()));
-    assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
-    assert_eq!(served.recv().unwrap(), None, "its input has ended");
-    served.send(b"hello, you").unwrap();
-    served.close().unwrap();
-    assert_eq!(client.rest(), b"\0\0\0\x0ahello, you");
-    client.finish();
-    assert_eq!(room.server.refused().count, 0);
-}
-
-fn socat_is_shut_out() {
-    let room = Room::with(&ServerOptions::new().client_file(ClientFilePolicy::Require));
-    let mut client = socat(&room);
-    eventually("it is refused", || {
-        assert!(room.server.try_accept().unwrap().is_none());
-        room.server.refused().count == 1
-    });
-    let refusal = room.server.refused().last.expect("a refusal");
-    assert!(refusal.reason.contains("no file of its own"), "{refusal}");
-    assert_eq!(client.rest(), b"");
-    client.wait();
-}
-
-// ------------------------------------------------------------------------------------------------- By hand
-
-fn by_hand(room: &Room) -> (UnixStream, Connection) {
-    let stream = UnixStream::connect(room.socket()).unwrap();
-    stream.set_read_timeout(Some(DEADLINE)).unwrap();
-    (stream, room.accept())
-}
-
-fn a_frame_is_length_and_message() {
-    let room = Room::new();
-    let (mut stream, mut served) = by_hand(&room);
-    stream.write_all(b"\0\0\0\x05hello\0\0\0\0\0\0\0\x01!").unwrap();
-    for expected in [&b"hello"[..], b"", b"!"] {
-        assert_eq!(served.recv().unwrap().expect("a message"), expected);
-    }
-    stream.shutdown(Shutdown::Write).unwrap();
-    assert_eq!(served.recv().unwrap(), None);
-
-    // There is no greeting, and nothing but frames.
-    served.send(b"").unwrap();
-    served.send(b"one").unwrap();
-    served.feed(b"two").unwrap();
-    served.feed(data::message(0, 0x0001_0203)).unwrap();
-    let reading = thread::spawn(move || {
-        let mut all = Vec::new();
-        stream.read_to_end(&mut all).unwrap();
-        all
-    });
-    served.close().unwrap();
-    let expected = [b"\0\0\0\0\0\0\0\x03one\0\0\0\x03two\0\x01\x02\x03", data::message(0, 0x0001_0203)].concat();
-    assert!(reading.join().unwrap() == expected, "something else is on the wire");
-}
-
-fn frames_come_in_any_pieces() {
-    let room = Room::new();
-    let bytes = b"\0\0\0\x03one\0\0\0\0\0\0\0\x05three";
-    for piece in 1..=bytes.len() {
-        let (mut stream, mut served) = by_hand(&room);
-        let writing = thread::spawn(move || {
-            bytes.chunks(piece).for_each(|piece| stream.write_all(piece).unwrap());
-        });
-        for expected in [&b"one"[..], b"", b"three"] {
-            assert_eq!(served.recv().unwrap().expect("a message"), expected, "in pieces of {piece}");
+    pub fn messages_of_every_size_are_received() {
+        let room = Room::new();
+        let mut client = Child::start(&mut start("listen", &room));
+        let mut served = room.accept();
+        for (seed, size) in SIZES.into_iter().enumerate() {
+            served.send(data::message(seed, size)).unwrap();
+            client.expect(&data::said(data::message(seed, size)));
         }
+        // Many in one write.
+        for number in 0..100 {
+            served.feed(data::message(number, number)).unwrap();
+        }
+        served.close().unwrap();
+        for number in 0..100 {
+            client.expect(&data::said(data::message(number, number)));
+        }
+        client.expect("end");
+        client.finish();
+    }
+
+    pub fn pickled_objects_come_back() {
+        let room = Room::new();
+        let mut client = Child::start(&mut start("objects", &room));
+        roles::echo(room.accept());
+        client.expect("all came back");
+        client.finish();
+    }
+}
+
+mod socat {
+    use super::*;
+
+    /// As one would type it: `-t` is how long socat waits for the answer after its input has ended.
+    fn start(room: &Room) -> Child {
+        let line = r#"printf '\000\000\000\005hello' | socat -t 10 - UNIX-CONNECT:"$1""#;
+        Child::start(Command::new("sh").args(["-c", line, "sh"]).arg(room.socket()).stderr(Stdio::null()))
+    }
+
+    pub fn a_frame_made_by_printf_is_answered() {
+        let room = Room::new();
+        let mut client = start(&room);
+        let mut served = room.accept();
+        assert_eq!(served.peer().uid(), Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
+        assert_eq!(served.recv().unwrap(), None, "its input has ended");
+        served.send(b"hello, you").unwrap();
+        served.close().unwrap();
+        assert_eq!(client.rest(), b"\0\0\0\x0ahello, you");
+        client.finish();
+        assert_eq!(room.server.refused().count, 0);
+    }
+
+    pub fn a_client_without_a_file_is_shut_out_where_files_are_required() {
+        let room = Room::with(&ServerOptions::new().client_file(ClientFilePolicy::Require));
+        let mut client = start(&room);
+        eventually("it is refused", || {
+            assert!(room.server.try_accept().unwrap().is_none());
+            room.server.refused().count == 1
+        });
+        let refusal = room.server.refused().last.expect("a refusal");
+        assert!(refusal.reason.contains("no file of its own"), "{refusal}");
+        assert_eq!(client.rest(), b"");
+        client.wait();
+    }
+}
+
+mod bytes {
+    use super::*;
+
+    fn connect(room: &Room) -> (UnixStream, Connection) {
+        let stream = UnixStream::connect(room.socket()).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        (stream, room.accept())
+    }
+
+    pub fn a_frame_is_four_bytes_of_length_and_the_message() {
+        let room = Room::new();
+        let (mut stream, mut served) = connect(&room);
+        stream.write_all(b"\0\0\0\x05hello\0\0\0\0\0\0\0\x01!").unwrap();
+        for expected in [&b"hello"[..], b"", b"!"] {
+            assert_eq!(served.recv().unwrap().expect("a message"), expected);
+        }
+        stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(served.recv().unwrap(), None);
-        writing.join().unwrap();
-    }
-}
 
-fn an_end_inside_a_frame_is_truncated() {
-    let room = Room::new();
-    let bytes = b"\0\0\0\x05hello";
-    for cut in 1..bytes.len() {
-        let (mut stream, mut served) = by_hand(&room);
-        stream.write_all(b"\0\0\0\x05whole").unwrap();
-        stream.write_all(&bytes[..cut]).unwrap();
-        drop(stream);
-        assert_eq!(served.recv().unwrap().expect("a message"), b"whole");
-        assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::Truncated, "after {cut} bytes");
+        // There is no greeting, and nothing but frames.
+        served.send(b"").unwrap();
+        served.send(b"one").unwrap();
+        served.feed(b"two").unwrap();
+        served.feed(data::message(0, 0x0001_0203)).unwrap();
+        let reading = thread::spawn(move || {
+            let mut all = Vec::new();
+            stream.read_to_end(&mut all).unwrap();
+            all
+        });
+        served.close().unwrap();
+        let expected = [b"\0\0\0\0\0\0\0\x03one\0\0\0\x03two\0\x01\x02\x03", data::message(0, 0x0001_0203)].concat();
+        assert!(reading.join().unwrap() == expected, "something else is on the wire");
     }
-}
 
-fn a_length_over_the_limit_is_refused() {
-    let room = Room::with(&ServerOptions::new().message_max(1000));
-    for length in [1001, 16 << 20, i32::MAX as u32, 1 << 31, u32::MAX] {
-        let (mut stream, mut served) = by_hand(&room);
-        stream.write_all(&length.to_be_bytes()).unwrap();
-        let error = served.recv().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::MessageTooLong);
-        assert!(error.to_string().contains(&length.to_string()), "{error}");
-        drop(served);
-        let mut rest = Vec::new();
-        let ended = stream.read_to_end(&mut rest);
-        assert!(rest.is_empty(), "{ended:?}");
+    pub fn frames_may_come_in_any_pieces() {
+        let room = Room::new();
+        let bytes = b"\0\0\0\x03one\0\0\0\0\0\0\0\x05three";
+        for piece in 1..=bytes.len() {
+            let (mut stream, mut served) = connect(&room);
+            let writing = thread::spawn(move || {
+                bytes.chunks(piece).for_each(|piece| stream.write_all(piece).unwrap());
+            });
+            for expected in [&b"one"[..], b"", b"three"] {
+                assert_eq!(served.recv().unwrap().expect("a message"), expected, "in pieces of {piece}");
+            }
+            assert_eq!(served.recv().unwrap(), None);
+            writing.join().unwrap();
+        }
+    }
+
+    pub fn an_end_inside_a_frame_is_truncated() {
+        let room = Room::new();
+        let bytes = b"\0\0\0\x05hello";
+        for cut in 1..bytes.len() {
+            let (mut stream, mut served) = connect(&room);
+            stream.write_all(b"\0\0\0\x05whole").unwrap();
+            stream.write_all(&bytes[..cut]).unwrap();
+            drop(stream);
+            assert_eq!(served.recv().unwrap().expect("a message"), b"whole");
+            assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::Truncated, "after {cut} bytes");
+        }
+    }
+
+    pub fn a_length_over_the_limit_ends_the_connection() {
+        let room = Room::with(&ServerOptions::new().message_max(1000));
+        for length in [1001, 16 << 20, i32::MAX as u32, 1 << 31, u32::MAX] {
+            let (mut stream, mut served) = connect(&room);
+            stream.write_all(&length.to_be_bytes()).unwrap();
+            let error = served.recv().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::MessageTooLong);
+            assert!(error.to_string().contains(&length.to_string()), "{error}");
+            drop(served);
+            let mut rest = Vec::new();
+            let ended = stream.read_to_end(&mut rest);
+            assert!(rest.is_empty(), "{ended:?}");
+        }
     }
 }

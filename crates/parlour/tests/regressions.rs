@@ -14,40 +14,25 @@ use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
 use parlour::{Connection, Server, Transport};
-use support::{Base, Child, eventually};
+use support::{Base, Child, eventually, trials};
 
-fn main() -> ExitCode {
-    support::run_with(&[], || {
-        let mut trials = vec![support::trial("a_client_that_waited_for_a_busy_server_is_let_in", waited)];
-        for &transport in Transport::ALL.iter().filter(|&&transport| transport != Transport::Fifo) {
-            let name = format!("{transport}::a_client_that_sees_the_base_read_only_connects_without_a_file");
-            trials.push(match why_not_unshared("--mount") {
-                None => support::trial(name, move || mounted_read_only(transport)),
-                Some(reason) => support::skipped(name, &reason),
-            });
-        }
-        trials.push(match why_not_injected() {
-            None => support::trial(KEEPS, keeps_its_name),
-            Some(reason) => support::skipped(KEEPS, &reason),
-        });
-        for (transport, call, which) in [("packet", "sendmsg", 2), ("unix", "sendto", 1), ("fifo", "pwritev2", 4)] {
-            if Transport::ALL.iter().all(|known| known.to_string() != transport) {
-                continue;
-            }
-            let name = format!("{transport}::a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next");
-            trials.push(match why_not_injected() {
-                None => support::trial(name, move || torn(transport, call, which)),
-                Some(reason) => support::skipped(name, &reason),
-            });
-        }
-        trials
-    })
+trials! {
+    a_client_that_waited_for_a_busy_server_is_let_in,
+    a_server_that_cannot_look_at_its_files_keeps_its_name unless why_not_injected();
+
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
+        a_client_that_sees_the_base_read_only_connects_without_a_file unless why_not_unshared("--mount");
+
+    for transport in [Transport::Packet, Transport::Unix, Transport::Fifo] =>
+        a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next unless why_not_injected();
 }
 
-const KEEPS: &str = "a_server_that_cannot_look_at_its_files_keeps_its_name";
+fn main() -> ExitCode {
+    support::run(&[], &[trials])
+}
 
 /// Each look at the lock fails as if there were no memory. A server looks at its files when a client comes, once a second.
-fn keeps_its_name() {
+fn a_server_that_cannot_look_at_its_files_keeps_its_name() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "kept");
     let role = Child::command("server", &[&address]);
@@ -87,7 +72,7 @@ fn client_with_an_old_file(server: &Server, base: &Base, age: Duration) -> Conne
 }
 
 /// The server last looked at its queue when it was bound, so whoever is in it can have waited since then.
-fn waited() {
+fn a_client_that_waited_for_a_busy_server_is_let_in() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Unix, "busy")).unwrap();
     let bound_at = std::time::Instant::now();
@@ -116,7 +101,7 @@ fn why_not_unshared(kind: &str) -> Option<String> {
 }
 
 /// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.
-fn mounted_read_only(transport: Transport) {
+fn a_client_that_sees_the_base_read_only_connects_without_a_file(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "mounted");
     let mut server = Child::spawn("server", &[&address]);
@@ -149,9 +134,14 @@ fn why_not_injected() -> Option<String> {
 }
 
 /// The kernel takes a part of a message, and then fails one call. What follows must not become part of that message.
-fn torn(transport: &str, call: &str, which: u32) {
+fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transport: Transport) {
+    let (call, which) = match transport {
+        Transport::Packet => ("sendmsg", 2),
+        Transport::Unix => ("sendto", 1),
+        _ => ("pwritev2", 4),
+    };
     let base = Base::new();
-    let address = base.address(transport.parse().unwrap(), "torn");
+    let address = base.address(transport, "torn");
     let mut server = Child::spawn("server", &[&address]);
     server.expect("ready");
     let role = Child::command("client", &[&address]);

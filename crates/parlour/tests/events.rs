@@ -1,11 +1,33 @@
 //! What a `tracing` subscriber of the host hears.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking"
+)]
+
+mod support;
 
 use std::io::{self, Write};
+use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use parlour::{ConnectOptions, Connection, ErrorKind, ServerOptions, Transport};
+use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
+use support::{Base, DEADLINE, trials};
+
+trials! {
+    a_subscriber_hears_of_a_refusal_with_the_reason,
+    a_subscriber_hears_why_a_client_falls_back_to_another_transport;
+
+    for transport in Transport::ALL =>
+        a_subscriber_hears_of_names_handshakes_and_disconnects;
+}
+
+fn main() -> ExitCode {
+    support::run(&[], &[trials])
+}
 
 /// The lines that a subscriber wrote.
 #[derive(Clone, Default)]
@@ -44,39 +66,34 @@ fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
     tracing::subscriber::set_default(subscriber)
 }
 
-#[test]
-fn a_subscriber_hears_of_names_handshakes_and_disconnects_over_every_transport() {
-    for &transport in Transport::ALL {
-        let base = tempfile::tempdir().unwrap();
-        let log = Log::default();
-        let _guard = listen(&log);
-        let server = parlour::Server::bind(format!("{transport}:{}/heard", base.path().display())).unwrap();
-        log.assert_has(&["INFO", "name taken", "heard"]);
-        let address = format!("{}/heard", base.path().display());
-        let client = std::thread::spawn(move || Connection::connect(address).unwrap());
-        let connection = server.accept_timeout(Duration::from_secs(10)).unwrap();
-        log.assert_has(&["client connected", &transport.to_string(), "uid"]);
-        if transport == Transport::Fifo {
-            log.assert_has(&["handshake begun"]);
-        }
-        drop(connection);
-        log.assert_has(&["disconnected", &transport.to_string()]);
-        drop(client.join().unwrap());
-        server.close().unwrap();
-        log.assert_has(&["INFO", "name released", "heard"]);
+fn a_subscriber_hears_of_names_handshakes_and_disconnects(transport: Transport) {
+    let base = Base::new();
+    let log = Log::default();
+    let _guard = listen(&log);
+    let server = Server::bind(base.address(transport, "heard")).unwrap();
+    log.assert_has(&["INFO", "name taken", "heard"]);
+    let address = base.name("heard").display().to_string();
+    let client = std::thread::spawn(move || Connection::connect(address).unwrap());
+    let connection = server.accept_timeout(DEADLINE).unwrap();
+    log.assert_has(&["client connected", &transport.to_string(), "uid"]);
+    if transport == Transport::Fifo {
+        log.assert_has(&["handshake begun"]);
     }
+    drop(connection);
+    log.assert_has(&["disconnected", &transport.to_string()]);
+    drop(client.join().unwrap());
+    server.close().unwrap();
+    log.assert_has(&["INFO", "name released", "heard"]);
 }
 
-#[test]
 fn a_subscriber_hears_of_a_refusal_with_the_reason() {
-    let base = tempfile::tempdir().unwrap();
-    let address = format!("fifo:{}/strict", base.path().display());
+    let base = Base::new();
+    let address = base.address(Transport::Fifo, "strict");
     let log = Log::default();
     let _guard = listen(&log);
     let server = ServerOptions::new().allow(|_| false).bind(&address).unwrap();
-    let client = std::thread::spawn(move || {
-        ConnectOptions::new().timeout(Duration::from_secs(10)).connect(address).map(drop).unwrap_err()
-    });
+    let client =
+        std::thread::spawn(move || ConnectOptions::new().timeout(DEADLINE).connect(address).map(drop).unwrap_err());
     // Refusals do not end a wait, so somebody has to accept until the client has its answer.
     while !client.is_finished() {
         let error = server.accept_timeout(Duration::from_millis(10)).expect_err("nobody may come in");
@@ -86,10 +103,9 @@ fn a_subscriber_hears_of_a_refusal_with_the_reason() {
     log.assert_has(&["WARN", "client refused", "it may not connect"]);
 }
 
-#[test]
 fn a_subscriber_hears_why_a_client_falls_back_to_another_transport() {
-    let base = tempfile::tempdir().unwrap();
-    let address = format!("{}/busy", base.path().display());
+    let base = Base::new();
+    let address = base.name("busy").display().to_string();
     let _server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
     let log = Log::default();
     let _guard = listen(&log);

@@ -1,14 +1,37 @@
 //! A connection that is taken apart: what comes out, and what it keeps.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    reason = "a test says what is wrong by panicking"
+)]
 
 mod support;
 
 use std::fs::File;
 use std::io::{ErrorKind as IoKind, Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 
-use parlour::{Connection, ErrorKind, RawFds, RawParts, Server, ServerOptions, Transport};
-use support::{Base, DEADLINE};
+use parlour::{Bare, BareFds, Connection, ErrorKind, Server, ServerOptions, Transport};
+use support::{Base, DEADLINE, trials};
+
+trials! {
+    a_connection_over_unix_is_one_socket,
+    a_connection_over_fifo_is_two_fifos,
+    the_place_is_kept_until_it_is_given_back;
+
+    for transport in [Transport::Packet, Transport::Shm] =>
+        a_connection_that_cannot_be_taken_apart_comes_back_as_it_was;
+
+    for transport in [Transport::Unix, Transport::Fifo] =>
+        bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost;
+}
+
+fn main() -> ExitCode {
+    support::run(&[], &[trials])
+}
 
 fn pair(base: &Base, transport: Transport) -> (Server, Connection, Connection) {
     let address = base.address(transport, "room");
@@ -28,7 +51,6 @@ fn exchange(reader: &mut impl Read, writer: &mut impl Write, other: &mut Connect
     assert_eq!(other.recv_timeout(DEADLINE).unwrap().unwrap(), b"ok");
 }
 
-#[test]
 fn a_connection_over_unix_is_one_socket() {
     let base = Base::new();
     let (_server, mut client, served) = pair(&base, Transport::Unix);
@@ -44,7 +66,6 @@ fn a_connection_over_unix_is_one_socket() {
     assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
 }
 
-#[test]
 fn a_connection_over_fifo_is_two_fifos() {
     let base = Base::new();
     let (_server, client, mut served) = pair(&base, Transport::Fifo);
@@ -55,38 +76,31 @@ fn a_connection_over_fifo_is_two_fifos() {
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
 }
 
-#[test]
-fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was() {
+fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was(transport: Transport) {
     let base = Base::new();
-    for transport in [Transport::Packet, Transport::Shm] {
-        let (_server, mut client, served) = pair(&base, transport);
-        let back = served.into_raw_parts().unwrap_err();
-        assert_eq!(back.error.kind(), ErrorKind::Unsupported);
-        let mut served = *back.connection;
-        client.send(b"still here").unwrap();
-        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
-    }
+    let (_server, mut client, served) = pair(&base, transport);
+    let back = served.into_bare().unwrap_err();
+    assert_eq!(back.error.kind(), ErrorKind::Unsupported);
+    let mut served = *back.connection;
+    client.send(b"still here").unwrap();
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
 }
 
-#[test]
-fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost() {
+fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost(transport: Transport) {
     let base = Base::new();
-    for transport in [Transport::Unix, Transport::Fifo] {
-        let (_server, mut client, mut served) = pair(&base, transport);
-        client.send(b"one").unwrap();
-        client.send(b"two").unwrap();
-        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"one");
-        let mut served = *served.into_raw_parts().unwrap_err().connection;
-        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"two");
-        served.feed(b"three").unwrap();
-        let mut served = *served.into_raw_parts().unwrap_err().connection;
-        served.flush().unwrap();
-        assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"three");
-        served.into_raw_parts().expect("nothing is in it any more");
-    }
+    let (_server, mut client, mut served) = pair(&base, transport);
+    client.send(b"one").unwrap();
+    client.send(b"two").unwrap();
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"one");
+    let mut served = *served.into_bare().unwrap_err().connection;
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"two");
+    served.feed(b"three").unwrap();
+    let mut served = *served.into_bare().unwrap_err().connection;
+    served.flush().unwrap();
+    assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"three");
+    served.into_bare().expect("nothing is in it any more");
 }
 
-#[test]
 fn the_place_is_kept_until_it_is_given_back() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");

@@ -6,7 +6,6 @@
 #![allow(
     dead_code,
     unused_imports,
-    unused_macros,
     unreachable_pub,
     missing_docs,
     clippy::unwrap_used,
@@ -30,7 +29,7 @@ pub mod wait;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Arguments;
 
 pub use base::Base;
 pub use child::Child;
@@ -45,9 +44,6 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 /// What happens at once is done by then, also on a machine that is busy with other things. Shorter than every time-out
 /// of the library, so that none of them can pass for it.
 pub const SOON: Duration = Duration::from_secs(3);
-
-/// No test takes longer, whatever it waits for, also on a machine that is busy with other things.
-pub const TRIAL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Returns for how many seconds the chaos goes on over each transport.
 pub fn chaos_seconds() -> u64 {
@@ -87,42 +83,4 @@ pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
         return alone::play(&name, || declare::all(files));
     }
     libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
-}
-
-/// The `main` of a test executable with roles of its own. `trials` is not called in a child.
-pub fn run_with(own_roles: &[Role], trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
-    if let Ok(name) = std::env::var(ROLE) {
-        let arguments: Vec<String> = std::env::args().skip(1).collect();
-        let role = own_roles.iter().chain(roles::ALL).find(|role| role.name == name);
-        (role.unwrap_or_else(|| panic!("there is no role {name:?}")).play)(&arguments);
-        return ExitCode::SUCCESS;
-    }
-    if let Some(name) = alone::wanted() {
-        return alone::play(&name, trials);
-    }
-    libtest_mimic::run(&Arguments::from_args(), trials()).exit_code()
-}
-
-/// A test that fails when it panics, takes longer than [`TRIAL_DEADLINE`], or leaves anything behind; see [`alone`].
-pub fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
-    alone::trial(TRIAL_DEADLINE, name.into(), test)
-}
-
-/// A test that cannot run here, listed as ignored with the reason.
-pub fn skipped(name: impl Into<String>, reason: &str) -> Trial {
-    let verdict = format!("skipped: {reason}");
-    Trial::test(name, {
-        let verdict = verdict.clone();
-        move || Err(verdict.into())
-    })
-    .with_kind(verdict)
-    .with_ignored_flag(true)
-}
-
-/// [`trial`], or [`skipped`] when there is a reason to.
-pub fn trial_unless(reason: Option<String>, name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
-    match reason {
-        Some(reason) => skipped(name, &reason),
-        None => trial(name, test),
-    }
 }

@@ -5,6 +5,7 @@
 //! the workspace. The name is a function, one with values in the places of its arguments (see `support/declare.rs`), or
 //! the name of a trial that is made at run time, with or without the `transport::` in front.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -127,6 +128,7 @@ fn matches(pattern: &str, name: &str) -> bool {
 #[test]
 fn every_test_that_a_document_names_exists() {
     let mut wrong = Vec::new();
+    let mut codes = BTreeMap::new();
     for document in DOCUMENTS {
         // A document that does not exist names no test.
         let Ok(text) = fs::read_to_string(home().join("../..").join(document)) else { continue };
@@ -134,10 +136,10 @@ fn every_test_that_a_document_names_exists() {
             Err(error) => wrong.push(format!("{document}: {error}")),
             Ok(tests) => {
                 for Named { file, name } in tests {
-                    match code_of(home(), &file) {
-                        None => wrong.push(format!("{document}: file {file} does not exist")),
-                        Some(code) if !has_test(&code, &name) => {
-                            wrong.push(format!("{document}: {file} has no test {name}"));
+                    match codes.entry(file.clone()).or_insert_with(|| code_of(home(), &file)) {
+                        None => wrong.push(format!("{document}: there is no file {file}")),
+                        Some(code) if !has_test(code, &name) => {
+                            wrong.push(format!("{document}: there is no test {name} in {file}"));
                         }
                         Some(_) => {}
                     }

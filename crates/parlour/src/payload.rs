@@ -106,6 +106,15 @@ impl<'a> Payload<'a> {
         self.len() == 0
     }
 
+    /// Copies the bytes of all parts into one `Vec`.
+    #[must_use]
+    pub fn to_vec(&self) -> Vec<u8> {
+        self.parts().iter().fold(Vec::with_capacity(self.len()), |mut bytes, part| {
+            bytes.extend_from_slice(part);
+            bytes
+        })
+    }
+
     /// Returns the bytes if they lie in one part and nothing is attached.
     #[inline]
     pub(crate) fn as_plain(&self) -> Option<&[u8]> {
@@ -217,7 +226,7 @@ mod tests {
     use super::*;
 
     fn bytes<'a>(payload: impl Into<Payload<'a>>) -> Vec<u8> {
-        payload.into().parts().iter().flat_map(|part| part.to_vec()).collect()
+        payload.into().to_vec()
     }
 
     #[test]

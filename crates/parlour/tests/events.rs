@@ -94,7 +94,7 @@ fn a_subscriber_hears_of_a_refusal_with_the_reason() {
     let server = ServerOptions::new().allow(|_| false).bind(&address).unwrap();
     let client =
         std::thread::spawn(move || ConnectOptions::new().timeout(DEADLINE).connect(address).map(drop).unwrap_err());
-    // Refusals do not end a wait, so somebody has to accept until the client has its answer.
+    // ServerStats do not end a wait, so somebody has to accept until the client has its answer.
     while !client.is_finished() {
         let error = server.accept_timeout(Duration::from_millis(10)).expect_err("nobody may come in");
         assert_eq!(error.kind(), ErrorKind::TimedOut);

@@ -15,7 +15,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
-use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
+use parlour::{ClientFilePolicy, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
 use support::{Base, Child, DEADLINE, data, eventually, roles, trials};
 
 /// Around the sizes at which Python sends header and body apart, and at which buffers here end.
@@ -90,7 +90,10 @@ mod python {
         let room = Room::new();
         let mut client = Child::start(start("echo", &room).args(SIZES.map(|size| size.to_string())));
         let served = room.accept();
-        assert_eq!((served.peer().pid_vouched(), served.peer().uid_vouched()), (Voucher::Kernel, Voucher::Kernel));
+        assert_eq!(
+            (served.peer().pid_provenance(), served.peer().uid_provenance()),
+            (Provenance::Kernel, Provenance::Kernel)
+        );
         roles::echo(served);
         client.expect("all came back");
         client.finish();
@@ -145,18 +148,18 @@ mod socat {
         served.close().unwrap();
         assert_eq!(client.rest(), b"\0\0\0\x0ahello, you");
         client.finish();
-        assert_eq!(room.server.refused().count, 0);
+        assert_eq!(room.server.stats().refused, 0);
     }
 
     pub fn a_client_without_a_file_is_shut_out_where_files_are_required() {
         let room = Room::with(&ServerOptions::new().client_file(ClientFilePolicy::Require));
         let mut client = start(&room);
         eventually("it is refused", || {
-            assert!(room.server.try_accept().unwrap().is_none());
-            room.server.refused().count == 1
+            assert!(room.server.try_accept().unwrap_err().is_empty());
+            room.server.stats().refused == 1
         });
-        let refusal = room.server.refused().last.expect("a refusal");
-        assert!(refusal.reason.contains("no file of its own"), "{refusal}");
+        let refusal = room.server.stats().last_refusal.expect("a refusal");
+        assert!(refusal.detail.contains("no file of its own"), "{refusal}");
         assert_eq!(client.rest(), b"");
         client.wait();
     }

@@ -83,7 +83,7 @@ fn a_client_that_waited_for_a_busy_server_is_let_in() {
     let mut accepted = server.accept_timeout(support::DEADLINE).unwrap();
     client.send(b"still here").unwrap();
     assert_eq!(accepted.recv().unwrap().unwrap(), b"still here");
-    assert_eq!(server.refused().count, 0, "{:?}", server.refused());
+    assert_eq!(server.stats().refused, 0, "{:?}", server.stats());
 }
 
 /// Why no namespace of this kind can be made here.

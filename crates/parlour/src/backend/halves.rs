@@ -37,8 +37,6 @@ pub(crate) struct Outgoing {
     /// Buffering a message touches nothing else, so this does not depend on the transport.
     write_buffer: WriteBuffer,
     flavor: SendFlavor,
-    /// This side has ended the direction: the half-close state of what this connection sends.
-    finished: bool,
 }
 
 /// The transport behind an outgoing direction.
@@ -51,7 +49,7 @@ pub(super) enum SendFlavor {
 
 impl Outgoing {
     pub(super) fn new(flavor: SendFlavor) -> Self {
-        Self { write_buffer: WriteBuffer::default(), flavor, finished: false }
+        Self { write_buffer: WriteBuffer::default(), flavor }
     }
 
     /// Sends a message that is given in parts, after what is buffered.
@@ -89,7 +87,7 @@ impl Outgoing {
         sent: &mut usize,
         room: fifo::Room,
     ) -> Result<bool, Fault> {
-        let Self { write_buffer, flavor, .. } = self;
+        let Self { write_buffer, flavor } = self;
         match flavor {
             SendFlavor::Shm(shm) => shm.try_send(write_buffer, parts, fds, sent),
             SendFlavor::Packet(packet) => packet.try_send(write_buffer, parts, fds, sent),
@@ -133,7 +131,7 @@ impl Outgoing {
 
     /// Writes what is buffered. `Ok(false)`: some of it has to wait until the descriptor is writable.
     pub(crate) fn try_flush(&mut self) -> Result<bool, Fault> {
-        let Self { write_buffer, flavor, .. } = self;
+        let Self { write_buffer, flavor } = self;
         match flavor {
             SendFlavor::Shm(shm) => shm.try_flush(write_buffer),
             SendFlavor::Packet(packet) => packet.try_flush(write_buffer),
@@ -144,9 +142,6 @@ impl Outgoing {
 
     /// Ends this direction, once. What is buffered is lost: flush first.
     pub(crate) fn finish(&mut self) -> Result<(), Fault> {
-        if std::mem::replace(&mut self.finished, true) {
-            return Ok(());
-        }
         match &mut self.flavor {
             SendFlavor::Shm(shm) => shm.finish(),
             SendFlavor::Packet(packet) => packet.finish(),
@@ -158,7 +153,12 @@ impl Outgoing {
     /// Returns true if this side has ended the direction.
     #[inline]
     pub(crate) fn is_finished(&self) -> bool {
-        self.finished
+        match &self.flavor {
+            SendFlavor::Shm(shm) => shm.is_finished(),
+            SendFlavor::Packet(packet) => packet.is_finished(),
+            SendFlavor::Unix(unix) => unix.is_finished(),
+            SendFlavor::Fifo(fifo) => fifo.is_finished(),
+        }
     }
 
     /// Acquires memory for the write buffer, if the pool has some idle. (Otherwise it is allocated when it is needed.)
@@ -200,7 +200,7 @@ impl Outgoing {
     /// Returns the descriptor that is writable when [`try_send`](Self::try_send) may go on, and in error or hung up when
     /// the peer does not read any more. `None` if the direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
-        if self.finished {
+        if self.is_finished() {
             return None;
         }
         match &self.flavor {
@@ -214,7 +214,7 @@ impl Outgoing {
     /// Returns the same descriptor, for a runtime to watch. It stays open as long as it is held.
     #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn share_fd(&mut self) -> Option<Arc<WatchedFd>> {
-        if self.finished {
+        if self.is_finished() {
             return None;
         }
         match &mut self.flavor {

@@ -48,7 +48,7 @@ use self::config::{ConnectConfig, ListenConfig};
 use self::halves::{Incoming, Outgoing, SendFlavor};
 use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::name::{Found, NameGuard};
+use crate::name::{Found, NameGuard, directory};
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
@@ -148,16 +148,7 @@ impl Listener {
         }
     }
 
-    pub(crate) fn transport(&self) -> Transport {
-        match self {
-            Self::Shm(_) => Transport::Shm,
-            Self::Packet(_) => Transport::Packet,
-            Self::Unix(_) => Transport::Unix,
-            Self::Fifo(_) => Transport::Fifo,
-        }
-    }
-
-    /// Moves on what the poller reported under `token`, and gives the client whose handshake that completed.
+    /// Advances what the poller reported under `token`. Returns the client if that completed its handshake.
     pub(crate) fn advance(&mut self, token: u32, guard: &NameGuard) -> Result<Option<Link>> {
         match self {
             Self::Shm(listener) => Ok(listener.advance(token, guard)?.map(Link::shm)),
@@ -167,16 +158,7 @@ impl Listener {
         }
     }
 
-    /// When [`expire`](Self::expire) wants to be called next.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
-        match self {
-            Self::Shm(listener) => listener.deadline(),
-            Self::Packet(listener) | Self::Unix(listener) => listener.deadline(),
-            Self::Fifo(listener) => listener.deadline(),
-        }
-    }
-
-    /// Ends what has taken too long by `now`.
+    /// Ends the handshakes that are late at `now`.
     pub(crate) fn expire(&mut self, guard: &NameGuard, now: Instant) -> Result<()> {
         match self {
             Self::Shm(listener) => listener.expire(now),
@@ -188,65 +170,92 @@ impl Listener {
         }
     }
 
-    /// Whether a client file of this age may belong to a client that is on its way in.
-    pub(crate) fn may_need(&self, id: &ClientId, file: ClientFile, age: Duration) -> bool {
+    /// Returns the point of contact.
+    fn contact(&self) -> Contact<&socket::Listener, &fifo::listen::Listener> {
         match self {
-            Self::Shm(listener) => listener.socket().may_wait(file, age),
-            Self::Packet(listener) | Self::Unix(listener) => listener.may_wait(file, age),
-            Self::Fifo(listener) => listener.knows(id),
+            Self::Shm(listener) => Contact::Socket(listener.socket()),
+            Self::Packet(listener) | Self::Unix(listener) => Contact::Socket(listener),
+            Self::Fifo(listener) => Contact::Fifo(listener),
         }
     }
 
-    /// Notes that nobody was waiting at this time.
-    pub(crate) fn note_queue_drained(&mut self, now: Instant) {
+    fn contact_mut(&mut self) -> Contact<&mut socket::Listener, &mut fifo::listen::Listener> {
         match self {
-            Self::Shm(listener) => listener.note_queue_drained(now),
-            Self::Packet(listener) | Self::Unix(listener) => listener.note_queue_drained(now),
-            Self::Fifo(_) => {}
+            Self::Shm(listener) => Contact::Socket(listener.socket_mut()),
+            Self::Packet(listener) | Self::Unix(listener) => Contact::Socket(listener),
+            Self::Fifo(listener) => Contact::Fifo(listener),
         }
     }
 
-    /// Whether the file that clients find is still the one that was made. An error: that cannot be said at present.
-    pub(crate) fn is_still_there(&self, guard: &NameGuard) -> std::result::Result<bool, Errno> {
-        match self {
-            Self::Shm(listener) => listener.socket().is_still_there(guard),
-            Self::Packet(listener) | Self::Unix(listener) => listener.is_still_there(guard),
-            Self::Fifo(listener) => listener.is_still_there(guard),
-        }
-    }
-
-    /// Whether the file is somebody else's to remove.
-    pub(crate) fn is_adopted(&self) -> bool {
-        match self {
-            Self::Shm(listener) => listener.socket().is_adopted(),
-            Self::Packet(listener) | Self::Unix(listener) => listener.is_adopted(),
-            Self::Fifo(_) => false,
-        }
-    }
-
-    /// Removes that file, if it is, and is ours, and leaves those who have not been accepted: puts `instead` in the place
-    /// of what they are connected to. For a signal handler: allocates and frees nothing.
-    pub(crate) fn release(&mut self, guard: &NameGuard, instead: BorrowedFd<'_>) -> io::Result<()> {
-        let removed = match self.is_adopted() || self.is_still_there(guard) != Ok(true) {
-            true => Ok(()),
-            false => crate::name::directory::remove(guard.directory(), self.transport().file_name()),
+    /// Returns the time at which [`expire`](Self::expire) must be called next.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let handshakes = if let Self::Shm(listener) = self { listener.deadline() } else { None };
+        let contact = match self.contact() {
+            Contact::Socket(socket) => socket.deadline(),
+            Contact::Fifo(fifo) => fifo.deadline(),
         };
-        removed.and(match self {
-            Self::Shm(listener) => listener.socket_mut().close_in_place(instead),
-            Self::Packet(listener) | Self::Unix(listener) => listener.close_in_place(instead),
-            Self::Fifo(listener) => listener.close_in_place(instead),
+        handshakes.into_iter().chain(contact).min()
+    }
+
+    /// Returns true if a client file of this age may belong to a client that is connecting.
+    pub(crate) fn may_need(&self, id: &ClientId, file: ClientFile, age: Duration) -> bool {
+        match self.contact() {
+            Contact::Socket(socket) => socket.may_wait(file, age),
+            Contact::Fifo(fifo) => fifo.knows(id),
+        }
+    }
+
+    /// Notes that no client was waiting at this time.
+    pub(crate) fn note_queue_drained(&mut self, now: Instant) {
+        if let Contact::Socket(socket) = self.contact_mut() {
+            socket.note_queue_drained(now);
+        }
+    }
+
+    /// Returns true if the file that clients find is still the one that the listener made. An error means that the file
+    /// cannot be inspected at present.
+    pub(crate) fn is_still_there(&self, guard: &NameGuard) -> std::result::Result<bool, Errno> {
+        match self.contact() {
+            Contact::Socket(socket) => socket.is_still_there(guard),
+            Contact::Fifo(fifo) => fifo.is_still_there(guard),
+        }
+    }
+
+    /// Returns the name of the file, if the listener made it and has to remove it.
+    fn own_file(&self, guard: &NameGuard) -> Option<&'static str> {
+        let file_name = match self.contact() {
+            Contact::Socket(socket) if socket.is_adopted() => return None,
+            Contact::Socket(socket) => socket.transport().file_name(),
+            Contact::Fifo(_) => Transport::Fifo.file_name(),
+        };
+        (self.is_still_there(guard) == Ok(true)).then_some(file_name)
+    }
+
+    /// Removes the listener's own file, and puts `instead` in the place of the descriptors that unaccepted clients are
+    /// connected to. For a signal handler: neither allocates nor frees memory.
+    pub(crate) fn release(&mut self, guard: &NameGuard, instead: BorrowedFd<'_>) -> io::Result<()> {
+        let removed = match self.own_file(guard) {
+            Some(file_name) => directory::remove(guard.directory(), file_name),
+            None => Ok(()),
+        };
+        removed.and(match self.contact_mut() {
+            Contact::Socket(socket) => socket.close_in_place(instead),
+            Contact::Fifo(fifo) => fifo.close_in_place(instead),
         })
     }
 
-    /// Removes that file, if it is, and is ours.
+    /// Removes the listener's own file.
     pub(crate) fn close(self, guard: &NameGuard) -> Result<()> {
-        if self.is_adopted() || self.is_still_there(guard) != Ok(true) {
-            return Ok(());
-        }
-        let file_name = self.transport().file_name();
-        crate::name::directory::remove(guard.directory(), file_name)
+        let Some(file_name) = self.own_file(guard) else { return Ok(()) };
+        directory::remove(guard.directory(), file_name)
             .map_err(|error| Error::io(Operation::Remove, guard.display_path(file_name), error))
     }
+}
+
+/// The two kinds of points of contact: a listening socket, or a FIFO for requests.
+enum Contact<S, F> {
+    Socket(S),
+    Fifo(F),
 }
 
 /// The progress of an attempt over any transport.

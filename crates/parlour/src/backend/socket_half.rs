@@ -29,6 +29,8 @@ pub(super) struct Half<T = ()> {
     /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
     /// closed, and not shut down, because a forked child may go on with its own copy of it.
     detached: bool,
+    /// This side has ended the direction: the half-close state of a socket.
+    finished: bool,
     fds: Fds,
     process: Process,
 }
@@ -92,7 +94,8 @@ impl<T> Half<T> {
             false if refuses_descriptors(&*socket) => Fds::Refused,
             false => Fds::Faulty,
         };
-        let half = |direction| Self { socket: Arc::clone(&socket), direction, detached: false, fds, process };
+        let half =
+            |direction| Self { socket: Arc::clone(&socket), direction, detached: false, finished: false, fds, process };
         (half(Direction::Incoming), half(Direction::Outgoing))
     }
 
@@ -103,6 +106,19 @@ impl<T> Half<T> {
 
     pub(super) fn detach(&mut self) {
         self.detached = true;
+    }
+
+    /// Ends this half's direction for good. Does nothing the second time.
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        match std::mem::replace(&mut self.finished, true) {
+            true => Ok(()),
+            false => self.end(),
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// Ends this half's direction now.

@@ -69,7 +69,12 @@ impl Outgoing {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        self.half.end()
+        self.half.finish()
+    }
+
+    #[inline]
+    pub(super) fn is_finished(&self) -> bool {
+        self.half.is_finished()
     }
 
     pub(super) fn detach(&mut self) {

@@ -12,19 +12,16 @@ use rustix::io::Errno;
 use super::directory;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::transport::Transport;
-use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::client_file::{ClientFile, ClientId, FIFO_NEW};
 
-/// The files that servers create, over any transport, and their types.
-const SERVER_FILES: [(&str, FileType); 5] = [
-    ("unix", FileType::Socket),
-    ("packet", FileType::Socket),
-    ("shm", FileType::Socket),
-    ("fifo", FileType::Fifo),
-    ("fifo.new", FileType::Fifo),
-];
-
-/// The names of those files that are sockets.
-pub(super) const SOCKETS: [&str; 3] = ["unix", "packet", "shm"];
+/// Returns the files that servers create, over any transport, and their types.
+fn server_files() -> impl Iterator<Item = (&'static str, FileType)> {
+    let points_of_contact = Transport::ALL.iter().map(|transport| match transport.socket_type() {
+        Some(_) => (transport.file_name(), FileType::Socket),
+        None => (transport.file_name(), FileType::Fifo),
+    });
+    points_of_contact.chain([(FIFO_NEW, FileType::Fifo)])
+}
 
 /// Removes the points of contact of a dead server, except those in `kept`, which another process created and keeps.
 ///
@@ -34,7 +31,7 @@ pub(super) const SOCKETS: [&str; 3] = ["unix", "packet", "shm"];
 ///   not touched.
 pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: &[Transport]) -> Result<()> {
     let is_kept = |file_name| kept.iter().any(|transport| transport.file_name() == file_name);
-    for (file_name, kind) in SERVER_FILES.into_iter().filter(|(file_name, _)| !is_kept(*file_name)) {
+    for (file_name, kind) in server_files().filter(|(file_name, _)| !is_kept(*file_name)) {
         let shown = || path.join(file_name).display().to_string();
         let stat = match statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => stat,

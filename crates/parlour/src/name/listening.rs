@@ -6,8 +6,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::leftovers::SOCKETS;
 use crate::error::{Error, Operation, Result};
+use crate::transport::Transport;
 use crate::wait::{Deadline, pause};
 
 /// The longest wait for a killed server to vanish. The kernel releases the lock of a killed process shortly before or
@@ -21,7 +21,8 @@ const LISTENS: u32 = 1 << 16;
 /// Returns true if a process listens on one of the sockets in the directory of a name that no server holds. Returns
 /// false if the table cannot be read, or if it shows another network namespace than that of the listener.
 pub(crate) fn somebody_listens(name_path: &Path) -> bool {
-    let paths = SOCKETS.map(|file_name| name_path.join(file_name));
+    let sockets = Transport::ALL.iter().filter(|transport| transport.socket_type().is_some());
+    let paths: Vec<_> = sockets.map(|transport| name_path.join(transport.file_name())).collect();
     // The table is long on a machine with many connections, and most directories have no socket to look for.
     if !paths.iter().any(|path| path.symlink_metadata().is_ok()) {
         return false;

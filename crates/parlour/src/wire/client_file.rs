@@ -2,6 +2,9 @@
 
 use super::nonce::Nonce;
 
+/// The name of a server's FIFO until the server has opened it.
+pub(crate) const FIFO_NEW: &str = "fifo.new";
+
 /// The stem of a client's file names: the client's process id, for human readers, and its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientId {

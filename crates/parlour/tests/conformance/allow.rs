@@ -33,9 +33,9 @@ fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::Refused, "{error}"),
             Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None),
         }
-        eventually("the refusal is counted", || server.refused().count == 1);
-        let last = server.refused().last.expect("a refusal");
-        assert!(last.reason.contains("may not connect"), "{last}");
+        eventually("the refusal is counted", || server.stats().refused == 1);
+        let last = server.stats().last_refusal.expect("a refusal");
+        assert!(last.detail.contains("may not connect"), "{last}");
         assert_eq!(last.transport, setting.transport);
 
         open.store(true, Ordering::SeqCst);
@@ -43,7 +43,7 @@ fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
         let mut served = accepting.join().unwrap().unwrap();
         served.send(b"welcome").unwrap();
         assert_eq!(client.recv().unwrap().expect("a message"), b"welcome");
-        assert_eq!(server.refused().count, 1);
+        assert_eq!(server.stats().refused, 1);
 
         let asked = asked.lock().unwrap();
         assert_eq!(asked.len(), 2, "once for each client");

@@ -27,7 +27,7 @@ fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
         sender.send(data::message(100, 10)).unwrap();
         sender.feed(data::message(101, 11)).unwrap();
         sender.flush().unwrap();
-        assert!(sender.try_flush().unwrap(), "nothing is left");
+        assert!(sender.try_flush().is_ok(), "nothing is left");
         for number in 0..100 {
             data::check(&receiver.recv().unwrap().expect("a message"), number, number % 5);
         }
@@ -42,7 +42,7 @@ fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
         |end| end.recv_timeout(DEADLINE).unwrap().expect("a reply").into_vec(),
         |end| {
             let mut message = Vec::new();
-            assert!(end.recv_into(&mut message).unwrap());
+            assert!(end.recv_into(&mut message).unwrap().is_some());
             message
         },
     ];

@@ -2,7 +2,7 @@ use std::io::IoSlice;
 use std::thread;
 use std::time::Duration;
 
-use parlour::{ConnectOptions, ErrorKind, ServerOptions};
+use parlour::{ConnectOptions, ErrorKind, Payload, ServerOptions};
 
 use super::ENDS;
 use super::api::{Connection, Setting, TryRecvError, TrySendError, settings};
@@ -35,7 +35,7 @@ fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: 
         assert_eq!(end.capabilities().message_max, limit);
         let parts = [IoSlice::new(&too_long[..limit]), IoSlice::new(&too_long[limit..])];
         assert_eq!(end.send(too_long).unwrap_err().kind(), ErrorKind::MessageTooLong);
-        assert_eq!(end.send_vectored(&parts).unwrap_err().kind(), ErrorKind::MessageTooLong);
+        assert_eq!(end.send(Payload::vectored(&parts)).unwrap_err().kind(), ErrorKind::MessageTooLong);
         assert_eq!(end.send_timeout(too_long, Duration::ZERO).unwrap_err().kind(), ErrorKind::MessageTooLong);
         assert_eq!(end.feed(too_long).unwrap_err().kind(), ErrorKind::MessageTooLong);
         let refused = end.try_send(too_long);

@@ -65,14 +65,14 @@ fn turns_the_third_away(setting: Setting, options: &ServerOptions, reason: &str)
 
 /// Connects, which must come to nothing, and looks at what the server says about it.
 fn is_turned_away(setting: Setting, server: &Server, address: &str, reason: &str) {
-    let before = server.refused().count;
+    let before = server.stats().refused;
     match setting.connect_with(&ConnectOptions::new().timeout(Duration::from_millis(200)), address) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
         Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None),
     }
-    eventually("the refusal is counted", || server.refused().count > before);
-    let last = server.refused().last.expect("a refusal");
-    assert!(last.reason.contains(reason), "{last}");
-    assert!(last.to_string().contains(&last.reason), "{last}");
+    eventually("the refusal is counted", || server.stats().refused > before);
+    let last = server.stats().last_refusal.expect("a refusal");
+    assert!(last.detail.contains(reason), "{last}");
+    assert!(last.to_string().contains(&last.detail), "{last}");
     assert!(address.starts_with(&format!("{}:", last.transport)), "{last}");
 }

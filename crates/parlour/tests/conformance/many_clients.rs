@@ -60,7 +60,7 @@ fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
         results.retain(Result::is_err);
         assert!(results.is_empty(), "{} of the clients failed", results.len());
     });
-    assert_eq!(server.refused().count, 0);
+    assert_eq!(server.stats().refused, 0);
 }
 
 /// Sends messages that no other client sends, a few on their way at once, and checks that they come back.

@@ -3,7 +3,7 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::Duration;
 
-use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, SharedBytes, Transport};
+use parlour::{ConnectOptions, ErrorKind, Payload, Server, ServerOptions, SharedBytes, Transport};
 use rustix::fs::fstat;
 
 use super::NO_FDS;
@@ -33,7 +33,7 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
         let block = SharedBytes::new(data::message(1, 1000)).unwrap();
         if !sender.capabilities().zero_copy {
-            let error = sender.send_shared(b"no", &[&block]).unwrap_err();
+            let error = sender.send(Payload::new(b"no").shared(&[&block])).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
             sender.send(b"yes").unwrap();
             assert_eq!(receiver.recv().unwrap().expect("a message"), b"yes");
@@ -41,11 +41,11 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
         }
         let (other, third) = (SharedBytes::new(data::message(2, 70_001)).unwrap(), SharedBytes::new(b"").unwrap());
         // Several under way, and messages without any between them.
-        sender.send_shared(b"one", &[&block]).unwrap();
+        sender.send(Payload::new(b"one").shared(&[&block])).unwrap();
         sender.feed(b"none").unwrap();
-        sender.send_shared(b"two", &[&other, &third]).unwrap();
+        sender.send(Payload::new(b"two").shared(&[&other, &third])).unwrap();
         sender.send(b"none").unwrap();
-        sender.send_shared(b"", &[]).unwrap();
+        sender.send(Payload::new(b"").shared(&[])).unwrap();
         for (bytes, sent) in [
             (&b"one"[..], vec![&block]),
             (b"none", vec![]),
@@ -64,9 +64,9 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
             assert!(message.fds().is_empty(), "they were taken");
         }
         // What is received can be sent on.
-        sender.send_shared(b"there", &[&block]).unwrap();
+        sender.send(Payload::new(b"there").shared(&[&block])).unwrap();
         let mut message = receiver.recv().unwrap().expect("a message");
-        receiver.send_shared(b"and back", &[&message.take_shared().unwrap()[0]]).unwrap();
+        receiver.send(Payload::new(b"and back").shared(&[&message.take_shared().unwrap()[0]])).unwrap();
         let mut message = sender.recv().unwrap().expect("a message");
         assert_eq!(identity(&message.take_shared().unwrap()[0]), identity(&block));
     }
@@ -106,11 +106,11 @@ fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
     let [late, in_time] = [b"late", b"time"].map(|bytes| SharedBytes::new(bytes).unwrap());
     let count = fill(&mut sender);
     for _ in 0..3 {
-        let error = sender.send_shared_timeout(b"late", &[&late], Duration::from_millis(5)).unwrap_err();
+        let error = sender.send_timeout(Payload::new(b"late").shared(&[&late]), Duration::from_millis(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }
     thread::scope(|scope| {
-        scope.spawn(|| sender.send_shared_timeout(b"in time", &[&in_time], DEADLINE).unwrap());
+        scope.spawn(|| sender.send_timeout(Payload::new(b"in time").shared(&[&in_time]), DEADLINE).unwrap());
         drain(&mut receiver, 0..count, 3001);
         expect(&mut receiver, b"in time", &in_time);
     });
@@ -128,7 +128,7 @@ fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
             sender.feed(data::message(number, 100)).unwrap();
         }
         thread::scope(|scope| {
-            scope.spawn(|| sender.send_shared(&[7; 100_000], &[block]).unwrap());
+            scope.spawn(|| sender.send(Payload::new(&[7; 100_000]).shared(&[block])).unwrap());
             drain(&mut receiver, 0..count, 3001);
             drain(&mut receiver, 0..500, 100);
             expect(&mut receiver, &[7; 100_000], block);
@@ -151,7 +151,7 @@ fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
     loop {
         assert!(count < 10_000, "it takes any number");
         let before = thread_time();
-        match sender.send_shared_timeout(b"one more", &[&block], Duration::from_millis(500)) {
+        match sender.send_timeout(Payload::new(b"one more").shared(&[&block]), Duration::from_millis(500)) {
             Ok(()) => count += 1,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
@@ -191,7 +191,7 @@ fn fan_out(arguments: &[String]) {
     let before = kib_of("RssAnon:");
     let mut received = Vec::new();
     for (mut served, mut client) in pairs {
-        served.send_shared(b"frame", &[&block]).unwrap();
+        served.send(Payload::new(b"frame").shared(&[&block])).unwrap();
         received.extend(client.recv_timeout(DEADLINE).unwrap().unwrap().take_shared().unwrap());
     }
     assert_eq!(received.len(), 8);

@@ -43,7 +43,7 @@ fn accepting_gives_up_at_its_deadline_and_loses_no_client(setting: Setting) {
     let server = setting.bind(&address).unwrap();
     gives_up_in_time(|| server.accept_timeout(SHORT).unwrap_err().kind());
     assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
-    assert!(server.try_accept().unwrap().is_none());
+    assert!(server.try_accept().unwrap_err().is_empty());
 
     let (_client, _served) = meet(setting, &server, &address, &Default::default());
     let (_client, _served) = thread::scope(|scope| {
@@ -73,7 +73,7 @@ fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting)
     each_way(setting, |mut sender, mut receiver| {
         // Takes what the channel takes at once, and keeps the rest.
         let sent = sender.try_send(data::message(1, length)).is_ok();
-        if sender.try_flush().unwrap() {
+        if sender.try_flush().is_ok() {
             return;
         }
         assert!(sent);

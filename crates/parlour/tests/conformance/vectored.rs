@@ -1,3 +1,4 @@
+use parlour::Payload;
 use std::io::IoSlice;
 use std::thread;
 
@@ -24,7 +25,7 @@ fn a_message_in_parts_arrives_as_one(setting: Setting) {
                         parts.insert(count / 2, IoSlice::new(b""));
                         parts.push(IoSlice::new(b""));
                     }
-                    sender.send_vectored(&parts).unwrap();
+                    sender.send(Payload::vectored(&parts)).unwrap();
                 }
             });
             for (seed, (count, length)) in cases.into_iter().enumerate() {

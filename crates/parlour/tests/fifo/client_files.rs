@@ -110,7 +110,7 @@ fn refused((_, because, make): Wrong, which: &str, removed: bool) {
     }
     Connection::connect(base.address(Transport::Fifo, "door")).unwrap();
     driver.client();
-    assert_eq!(driver.server.refused().count, 1);
+    assert_eq!(driver.server.stats().refused, 1);
 }
 
 fn a_pair_of_a_directory_and_nothing_is_refused() {

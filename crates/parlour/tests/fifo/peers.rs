@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use parlour::{Connection, Server, Transport, Voucher};
+use parlour::{Connection, Provenance, Server, Transport};
 
 use crate::by_hand::{Driver, FifoClient, Id};
 use crate::support::{Base, Child, Role, trials};

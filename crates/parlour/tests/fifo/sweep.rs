@@ -88,7 +88,7 @@ fn pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept() {
     assert!(!only_those(), "they are left alone at first");
     assert!(watch.until(Duration::from_secs(25), only_those), "still there: {:?}", client_files(&path));
     assert_eq!(client_files(&path).len(), 3, "what is in use, or is none of ours, stays");
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
     assert_serves(&base, &driver);
 }
 

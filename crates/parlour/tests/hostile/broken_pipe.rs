@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::thread;
 use std::time::Duration;
 
-use parlour::{Connection, Error, ErrorKind, Server, Transport, TrySendError};
+use parlour::{Connection, Error, ErrorKind, Payload, Server, Transport, TrySendError};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::Errno;
 
@@ -46,7 +46,7 @@ fn play_gone_peer(arguments: &[String]) {
     type Send = fn(&mut Connection) -> Result<(), Error>;
     let ways: [Send; 6] = [
         |connection| connection.send(b"x"),
-        |connection| connection.send_vectored(&[IoSlice::new(b"x"), IoSlice::new(b"y")]),
+        |connection| connection.send(Payload::vectored(&[IoSlice::new(b"x"), IoSlice::new(b"y")])),
         |connection| connection.send_timeout(b"x", DEADLINE),
         |connection| match connection.try_send(data::message(0, 100_000)) {
             Err(TrySendError::Failed(error)) => Err(error),

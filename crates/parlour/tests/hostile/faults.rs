@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use parlour::hub::Event;
-use parlour::{ConnectOptions, Connection, Error, ErrorKind, Hub, Server, ServerOptions, SharedBytes, Transport};
+use parlour::{
+    ConnectOptions, Connection, Error, ErrorKind, Hub, Payload, Server, ServerOptions, SharedBytes, Transport,
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Notify;
 
@@ -139,7 +141,7 @@ fn faulty(arguments: &[String]) {
             let mut connection = options.connect(address).unwrap();
             marked(|| {
                 let block = SharedBytes::new(data::message(1, 10_000))?;
-                connection.send_shared_timeout(b"block", &[&block], STEP_MAX)?;
+                connection.send_timeout(Payload::new(b"block").shared(&[&block]), STEP_MAX)?;
                 // What comes back is whole, or nothing.
                 let Some(mut message) = connection.recv_timeout(STEP_MAX)? else { return Ok(()) };
                 assert_eq!(message, b"block");
@@ -256,16 +258,17 @@ fn serve_until_next(server: &Server, mut first: Option<Connection>) {
 /// Sends every message back, until this one has come and nobody is left, or until nothing comes any more.
 fn hub_serves_until(hub: &mut Hub, last: &[u8]) -> Result<(), Error> {
     let mut is_over = false;
-    while !(is_over && hub.clients().is_empty()) {
-        match hub.next_event_timeout(STEP_MAX)? {
-            Some(Event::Message(client, message)) => {
+    while !(is_over && hub.clients().len() == 0) {
+        match hub.next_event_timeout(STEP_MAX) {
+            Ok(Event::Message(client, message)) => {
                 // One that has gone needs no answer.
                 let _ = hub.send(client, &message);
                 is_over |= message == *last;
             }
-            Some(Event::Finished(client)) => drop(hub.finish(client)),
-            Some(_) => {}
-            None => break,
+            Ok(Event::Finished(client)) => drop(hub.finish(client)),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::TimedOut => break,
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -286,7 +289,7 @@ fn block_server(arguments: &[String]) {
                     let blocks: Vec<&SharedBytes> = blocks.iter().collect();
                     let sent = match blocks.is_empty() {
                         true => connection.send(&message),
-                        false => connection.send_shared(&message, &blocks),
+                        false => connection.send(Payload::new(&message).shared(&blocks)),
                     };
                     if sent.is_err() {
                         return;

@@ -188,7 +188,7 @@ fn messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole() {
             assert_eq!(connection.recv().unwrap().unwrap(), expected, "in pieces of {at} and the rest");
         }
     }
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 fn refused_acknowledgement(acknowledgement: impl Fn(&Id) -> Vec<u8>) {

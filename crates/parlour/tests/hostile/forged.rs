@@ -41,7 +41,7 @@ fn assert_in(driver: &Driver, mut stream: &UnixStream) {
 /// A client with this address is refused, and its file, or whatever leads there, is left as it is.
 fn assert_refused_and_untouched(base: &Base, driver: &Driver, socket: OwnedFd, files: &[&Path]) {
     let before: Vec<_> = files.iter().map(|file| snapshot::tree(file)).collect();
-    let count = driver.server.refused().count;
+    let count = driver.server.stats().refused;
     let stream = unix::dial_with(socket, driver.server.path());
     unix::assert_ended(&stream);
     let reason = driver.refused(count + 1);
@@ -150,7 +150,7 @@ fn an_abstract_address_is_like_none() {
     connect(&socket, &SocketAddrUnix::new(driver.server.path().join("unix")).unwrap()).unwrap();
     assert_in(&driver, &UnixStream::from(socket));
     assert_eq!(snapshot::of(&file), before);
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 fn names_that_no_client_of_ours_has_are_like_none() {
@@ -178,7 +178,7 @@ fn names_that_no_client_of_ours_has_are_like_none() {
             base.keeps(&file);
         }
     }
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 /// A file in `c/` that was bound by one client vouches for that one: here the name is used by a client of another

@@ -41,8 +41,8 @@ fn a_user_with_all_its_connections_is_refused_and_another_is_served(transport: T
     } else {
         assert!(said.starts_with("error busy"), "{said}");
     }
-    eventually("it is counted", || driver.server.refused().count > 0);
-    let reason = driver.server.refused().last.unwrap().to_string();
+    eventually("it is counted", || driver.server.stats().refused > 0);
+    let reason = driver.server.stats().last_refusal.unwrap().to_string();
     assert!(reason.contains(&greedy.to_string()), "{reason}");
     let mut other = reach(&address, modest);
     let said = other.line();

@@ -80,7 +80,7 @@ fn a_line_fault_is_counted_and_costs_nobody_else((_, line): BadLine) {
         assert!(reason.contains("no request"), "{reason}");
     }
     assert_serves(&base, &driver);
-    assert_eq!(driver.server.refused().count, 3);
+    assert_eq!(driver.server.stats().refused, 3);
 }
 
 fn empty_lines_are_no_offence() {
@@ -88,7 +88,7 @@ fn empty_lines_are_no_offence() {
     let driver = serve(&base);
     write_request(driver.server.path(), b"\n\n\n");
     assert_serves(&base, &driver);
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 fn half_a_line_does_not_hide_the_honest_request_behind_it() {
@@ -153,7 +153,7 @@ fn a_request_that_is_repeated_during_its_handshake_has_no_effect() {
     assert_eq!(client.read(100), frame(b"once"), "it was greeted once");
     assert_serves(&base, &driver);
     assert!(driver.is_idle());
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 fn a_request_for_files_that_are_not_there_is_counted() {
@@ -183,7 +183,7 @@ fn a_new_server_does_not_see_requests_to_the_old_one() {
         let driver = serve(&base);
         assert!(!client.has_files(), "it belonged to the old server");
         assert_serves(&base, &driver);
-        assert_eq!(driver.server.refused().count, 0);
+        assert_eq!(driver.server.stats().refused, 0);
         assert!(!crate::support::wait::readable_within(client.from_server.as_ref().unwrap(), Duration::ZERO));
         // Asking the new one works.
         client.make_s2c();

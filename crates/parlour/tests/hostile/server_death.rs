@@ -191,7 +191,7 @@ fn a_client_that_waits_is_served_by_the_replacement_of_a_killed_server() {
         let mut ours = new.client();
         theirs.send(b"to the new one").unwrap();
         assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"to the new one");
-        assert_eq!(new.server.refused().count, 0);
+        assert_eq!(new.server.stats().refused, 0);
     });
 }
 

@@ -95,9 +95,9 @@ fn an_honest_client_among_stalled_ones_is_busy_until_one_gives_up() {
     assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
     // One that still tries when a place becomes free is served.
     thread::scope(|scope| {
-        let refused = driver.server.refused().count;
+        let refused = driver.server.stats().refused;
         let connecting = scope.spawn(|| connect(&base, crate::support::DEADLINE));
-        crate::support::eventually("it is told to wait", || driver.server.refused().count > refused);
+        crate::support::eventually("it is told to wait", || driver.server.stats().refused > refused);
         drop(held);
         connecting.join().unwrap().unwrap();
     });
@@ -134,5 +134,5 @@ fn only_handshakes_that_are_under_way_count_against_their_limit() {
         assert_eq!(ours.recv().unwrap().unwrap(), b"in");
         open.push((client, ours));
     }
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }

@@ -96,7 +96,7 @@ fn positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else() 
         });
         let expected = [ErrorKind::Protocol, ErrorKind::MessageTooLong, ErrorKind::Truncated, ErrorKind::Disconnected];
         for _ in 0..2000 {
-            match served.try_send(vec![7; 1000]) {
+            match served.try_send(&[7; 1000]) {
                 Ok(()) | Err(TrySendError::Full(_)) => {}
                 Err(TrySendError::Failed(error)) => assert!(expected.contains(&error.kind()), "seed {seed}: {error:?}"),
             }

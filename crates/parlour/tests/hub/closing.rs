@@ -42,7 +42,7 @@ fn with_much_to_send(transport: Transport) -> (Room, Vec<Connection>) {
         for number in 0..10 {
             room.hub.send(client, data::message(number, 400_000)).unwrap();
         }
-        assert!(room.hub.unsent(client) > 0);
+        assert!(room.hub.write_buffer_len(client) > 0);
     }
     connections.push(room.join().1);
     (room, connections)

@@ -40,12 +40,12 @@ fn scarce_hub(arguments: &[String]) {
                 Event::Finished(client) => hub.finish(client).unwrap(),
                 Event::Refused(refusal) => {
                     // One that has given up meanwhile took its file along.
-                    let is_gone = refusal.reason.contains("it has no file of its own");
-                    let says_what_helps = ["out of descriptors", "ulimit -n"].map(|text| refusal.reason.contains(text));
+                    let is_gone = refusal.detail.contains("it has no file of its own");
+                    let says_what_helps = ["out of descriptors", "ulimit -n"].map(|text| refusal.detail.contains(text));
                     assert!(is_gone || says_what_helps == [true; 2], "{refusal}");
                     refused.fetch_add(1, Ordering::SeqCst);
                 }
-                Event::Joined(..) | Event::Left(..) => {}
+                _ => {}
             }
         }
     });

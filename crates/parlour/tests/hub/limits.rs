@@ -38,15 +38,15 @@ fn turned_away(room: &mut Room) -> (Refusal, String) {
     });
     let mut refusals = Vec::new();
     while !coming.is_finished() || refusals.is_empty() {
-        match room.hub.next_event_timeout(Duration::from_millis(10)).unwrap() {
-            Some(Event::Refused(refusal)) => refusals.push(refusal),
-            Some(other) => panic!("{other:?}"),
-            None => {}
+        match room.hub.next_event_timeout(Duration::from_millis(10)) {
+            Ok(Event::Refused(refusal)) => refusals.push(refusal),
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
         }
     }
     // A client that is told to come again does so until its time is over, and then takes its file with it.
-    let expected = |reason: &str| reason == refusals[0].reason || reason == "it has no file of its own";
-    assert!(refusals.iter().all(|refusal| expected(&refusal.reason)), "{refusals:?}");
+    let expected = |reason: &str| reason == refusals[0].detail || reason == "it has no file of its own";
+    assert!(refusals.iter().all(|refusal| expected(&refusal.detail)), "{refusals:?}");
     (refusals.swap_remove(0), coming.join().unwrap())
 }
 
@@ -64,12 +64,12 @@ fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
     let mut room = Room::with(transport, &options.into());
     let mut inside: Vec<(Client, Connection)> = (0..2).map(|_| room.join()).collect();
     for _ in 0..2 {
-        let before = room.hub.refused().count;
+        let before = room.hub.stats().refused;
         let (refusal, told) = turned_away(&mut room);
-        assert!(refusal.reason.contains(reason), "{refusal}");
+        assert!(refusal.detail.contains(reason), "{refusal}");
         assert_eq!(refusal.transport, transport);
         assert_eq!(refusal.peer.unwrap().uid(), Some(rustix::process::geteuid().as_raw()));
-        assert!(room.hub.refused().count > before);
+        assert!(room.hub.stats().refused > before);
         assert_told(transport, &told, ALL_TAKEN);
         // When one has left, the next one passes.
         let (client, connection) = inside.remove(0);
@@ -109,7 +109,7 @@ fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
     let mut room = Room { hub, address, base };
     let (ours, _connection) = room.join();
     let (refusal, told) = turned_away(&mut room);
-    assert!(refusal.reason.contains("its user has all 1 connections"), "{refusal}");
+    assert!(refusal.detail.contains("its user has all 1 connections"), "{refusal}");
     assert_told(transport, &told, ALL_TAKEN);
     // Somebody else has a place of its own.
     let uid = new_uid();
@@ -125,14 +125,14 @@ fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
     assert!(other.line().starts_with("connected "));
     // And now all are taken, whoever comes.
     let (refusal, _) = turned_away(&mut room);
-    assert!(refusal.reason.contains("all 2 connections are taken"), "{refusal}");
-    assert_eq!(room.hub.clients(), [ours, theirs]);
+    assert!(refusal.detail.contains("all 2 connections are taken"), "{refusal}");
+    assert_eq!(room.hub.clients().collect::<Vec<_>>(), [ours, theirs]);
 }
 
 fn who_is_not_allowed_is_refused_and_both_sides_hear_why(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().allow(|_| false).into());
     let (refusal, told) = turned_away(&mut room);
-    assert_eq!(refusal.reason.split(": ").last(), Some("it may not connect"), "{refusal}");
+    assert_eq!(refusal.detail.split(": ").last(), Some("it may not connect"), "{refusal}");
     assert_told(transport, &told, "policy does not let us in");
 }
 
@@ -162,7 +162,7 @@ fn begin(transport: Transport, room: &mut Room) -> HalfOpen {
         _ => HalfOpen::Shm(hand::dial(&path)),
     });
     while !coming.is_finished() {
-        assert!(room.hub.next_event_timeout(Duration::from_millis(10)).unwrap().is_none());
+        assert!(room.hub.next_event_timeout(Duration::from_millis(10)).is_err());
     }
     room.assert_quiet();
     coming.join().unwrap()
@@ -183,18 +183,18 @@ fn handshakes_under_way_are_limited(transport: Transport) {
     if transport == Transport::Shm {
         let surplus = hand::dial(room.hub.path());
         match room.event() {
-            Event::Refused(refusal) => assert!(refusal.reason.contains("2 handshakes are under way"), "{refusal}"),
+            Event::Refused(refusal) => assert!(refusal.detail.contains("2 handshakes are under way"), "{refusal}"),
             other => panic!("{other:?}"),
         }
         hand::assert_refused(&surplus);
     } else {
         let (refusal, told) = turned_away(&mut room);
-        assert!(refusal.reason.contains("2 handshakes are under way"), "{refusal}");
+        assert!(refusal.detail.contains("2 handshakes are under way"), "{refusal}");
         assert_told(transport, &told, ALL_TAKEN);
     }
     stalled.pop();
     match room.event() {
-        Event::Refused(refusal) => assert!(refusal.reason.contains("went away during the handshake"), "{refusal}"),
+        Event::Refused(refusal) => assert!(refusal.detail.contains("went away during the handshake"), "{refusal}"),
         other => panic!("{other:?}"),
     }
     // There is a place again: for one who stalls, and then for one who does not.
@@ -210,7 +210,7 @@ fn a_lost_name_is_told_once_although_a_handshake_runs_out(transport: Transport) 
     let _stalled = begin(transport, &mut room);
     std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
     assert_eq!(room.hub.next_event_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::NameLost);
-    assert!(room.hub.next_event_timeout(Duration::from_millis(400)).unwrap().is_none());
+    assert!(room.hub.next_event_timeout(Duration::from_millis(400)).is_err());
 }
 
 fn has_no_queue(transport: Transport) -> Option<&'static str> {
@@ -241,11 +241,11 @@ fn clients_that_wait_are_limited(transport: Transport) {
             assert!(matches!(room.event(), Event::Joined(..)));
         }
         // Those who were let in have left the queue.
-        for (client, connection) in room.hub.clients().into_iter().zip(waiting) {
+        for (client, connection) in room.hub.clients().zip(waiting) {
             drop(connection);
             room.closed(client);
         }
     }
     // Nobody was refused by us.
-    assert_eq!(room.hub.refused().count, 0);
+    assert_eq!(room.hub.stats().refused, 0);
 }

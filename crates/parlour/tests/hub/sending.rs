@@ -26,10 +26,10 @@ fn what_is_sent_is_gathered_and_goes_before_the_hub_sleeps(transport: Transport)
     for number in 0..10 {
         room.hub.send(client, data::message(number, 100)).unwrap();
     }
-    assert_eq!(room.hub.unsent(client), 10 * 104);
+    assert_eq!(room.hub.write_buffer_len(client), 10 * 104);
     assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
     room.assert_quiet();
-    assert_eq!(room.hub.unsent(client), 0);
+    assert_eq!(room.hub.write_buffer_len(client), 0);
     for number in 0..10 {
         data::check(&connection.try_recv().unwrap().unwrap(), number, 100);
     }
@@ -41,10 +41,10 @@ fn what_is_sent_goes_by_itself_when_64_kib_have_come_together(transport: Transpo
     for number in 0..64 {
         room.hub.send(client, data::message(number, 1020)).unwrap();
     }
-    assert_eq!(room.hub.unsent(client), 64 * 1024);
+    assert_eq!(room.hub.write_buffer_len(client), 64 * 1024);
     assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
     room.hub.send(client, data::message(64, 1020)).unwrap();
-    assert!(room.hub.unsent(client) < 64 * 1024);
+    assert!(room.hub.write_buffer_len(client) < 64 * 1024);
     data::check(&connection.try_recv().unwrap().unwrap(), 0, 1020);
     for number in 1..65 {
         room.assert_quiet();
@@ -57,7 +57,7 @@ fn flushing_sends_at_once(transport: Transport) {
     let (client, mut connection) = room.join();
     room.hub.send(client, b"now").unwrap();
     room.hub.flush().unwrap();
-    assert_eq!(room.hub.unsent(client), 0);
+    assert_eq!(room.hub.write_buffer_len(client), 0);
     assert_eq!(connection.try_recv().unwrap().unwrap(), b"now");
 }
 

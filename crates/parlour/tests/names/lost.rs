@@ -11,7 +11,7 @@ use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::fifo_client::make_fifo;
 use crate::by_hand::{Driver, FifoClient, Id, cost, place, unix};
-use crate::support::{Base, DEADLINE, eventually, trials};
+use crate::support::{Base, DEADLINE, eventually, failure, trials};
 
 trials! {
     a_server_whose_accident_is_told_that_its_name_is_lost(accident in ACCIDENTS),
@@ -79,7 +79,7 @@ fn a_server_whose_accident_is_told_that_its_name_is_lost((_, take_away): Acciden
     assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
     assert!(error.to_string().contains(server.path().to_str().unwrap()), "{error}");
     // The error is permanent.
-    assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+    assert_eq!(failure(server.try_accept()).kind(), ErrorKind::NameLost);
     assert_eq!(server.accept_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::NameLost);
     let left: Vec<_> = server.incoming().take(2).map(|item| item.unwrap_err().kind()).collect();
     assert_eq!(left, [ErrorKind::NameLost]);
@@ -138,7 +138,7 @@ fn successor(noticed: bool) {
     let lost = both().bind(&address).unwrap();
     fs::remove_file(lost.path().join("lock")).unwrap();
     if noticed {
-        assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+        assert_eq!(failure(lost.try_accept()).kind(), ErrorKind::NameLost);
     }
     let next = Driver::new(both().bind(&address).unwrap());
     // Clients of the new server that are in mid-handshake.
@@ -188,7 +188,7 @@ fn a_name_that_was_lost_can_be_taken_again_once_it_is_closed() {
     let address = base.name("back").display().to_string();
     let lost = both().bind(&address).unwrap();
     fs::remove_file(lost.path().join("unix")).unwrap();
-    assert_eq!(lost.try_accept().unwrap_err().kind(), ErrorKind::NameLost);
+    assert_eq!(failure(lost.try_accept()).kind(), ErrorKind::NameLost);
     // The server still holds the lock.
     assert_eq!(Server::bind(&address).unwrap_err().kind(), ErrorKind::NameInUse);
     lost.close().unwrap();

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use parlour::{Connection, ErrorKind, ServerOptions, SharedBytes, Transport, TryRecvError};
+use parlour::{Connection, ErrorKind, Payload, ServerOptions, SharedBytes, Transport, TryRecvError};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
@@ -69,7 +69,7 @@ fn without_room(taken: u64, fed: usize) {
     }
     let block = SharedBytes::new(b"block").unwrap();
     for _ in 0..2 {
-        let error = served.send_shared_timeout(b"late", &[&block], Duration::from_millis(5)).unwrap_err();
+        let error = served.send_timeout(Payload::new(b"late").shared(&[&block]), Duration::from_millis(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }
     while wait::ready(&hand.socket, PollFlags::IN, Duration::ZERO) {

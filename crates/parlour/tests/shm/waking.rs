@@ -24,7 +24,7 @@ fn pair(server: &ServerOptions, client: &ConnectOptions) -> (Connection, Connect
 }
 
 fn no_wake_up_is_lost_between_sides_that_sleep_at_once() {
-    let (mut client, mut served) = pair(&ServerOptions::new().yields(0), &ConnectOptions::new().yields(0));
+    let (mut client, mut served) = pair(&ServerOptions::new().spin_limit(0), &ConnectOptions::new().spin_limit(0));
     thread::scope(|scope| {
         scope.spawn(move || {
             while let Some(message) = served.recv().unwrap() {
@@ -40,7 +40,8 @@ fn no_wake_up_is_lost_between_sides_that_sleep_at_once() {
 }
 
 fn a_stream_through_the_smallest_ring_wakes_whoever_sleeps() {
-    let small = (ServerOptions::new().yields(0).ring_size(1 << 16), ConnectOptions::new().yields(0).ring_size(1 << 16));
+    let small =
+        (ServerOptions::new().spin_limit(0).ring_size(1 << 16), ConnectOptions::new().spin_limit(0).ring_size(1 << 16));
     let (mut client, mut served) = pair(&small.0, &small.1);
     let length = |number: usize| [10, 60_000, 200_000, 65_532, 65_533][number % 5];
     thread::scope(|scope| {

@@ -84,3 +84,12 @@ pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
     }
     libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
 }
+
+/// Returns the error of a call that must have failed, and not for want of anything to return.
+#[track_caller]
+pub fn failure<T: std::fmt::Debug>(result: Result<T, parlour::TryRecvError>) -> parlour::Error {
+    match result {
+        Err(parlour::TryRecvError::Failed(error)) => error,
+        other => panic!("the call did not fail: {other:?}"),
+    }
+}

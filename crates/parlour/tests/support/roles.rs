@@ -44,7 +44,7 @@ fn echo_server(arguments: &[String]) {
 /// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.
 pub fn echo(mut connection: Connection) {
     let mut message = Vec::new();
-    while let Ok(true) = connection.recv_into(&mut message) {
+    while let Ok(Some(_)) = connection.recv_into(&mut message) {
         if connection.send(&message).is_err() {
             return;
         }

@@ -10,7 +10,7 @@ const LAYERS: &[&[&str]] = &[
     &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "backoff.rs"],
     &["shm/"],
     // The types that the public API shares.
-    &["owner.rs", "error.rs", "address.rs", "peer.rs", "shared_bytes.rs", "message.rs"],
+    &["owner.rs", "error.rs", "address.rs", "peer.rs", "shared_bytes.rs", "message.rs", "payload.rs"],
     &["name/"],
     &["admission.rs", "poller.rs"],
     &["backend/"],

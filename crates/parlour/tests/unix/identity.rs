@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport, Voucher};
+use parlour::{ConnectOptions, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
 
 use crate::by_hand::place::chmod;
 use crate::by_hand::user::{new_uid, no_other_users};
@@ -114,7 +114,7 @@ fn an_unbound_client_of_another_user_is_welcome_where_others_are() {
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");
     connection.send(b"welcome").unwrap();
     client.expect("welcome");
-    assert_eq!(driver.server.refused().count, 0);
+    assert_eq!(driver.server.stats().refused, 0);
 }
 
 fn another_user_is_refused_by_a_policy_and_our_own_are_not() {

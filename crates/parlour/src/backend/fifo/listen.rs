@@ -24,12 +24,9 @@ use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
 use crate::transport::Transport;
-use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::client_file::{ClientFile, ClientId, FIFO_NEW};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
 use crate::wire::request::{self, RequestReader};
-
-/// What the FIFO is called until it is open.
-const FILE_NEW: &str = "fifo.new";
 
 pub(crate) struct Listener {
     requests: WellKnown,
@@ -90,9 +87,9 @@ impl Listener {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(FILE), error);
         let directory = guard.directory();
         // A new inode, open before it has its name: what was written into an old one is not for this server.
-        make_fifo(directory, FILE_NEW).map_err(|errno| failed(errno.into()))?;
-        let requests = WellKnown::open(directory, FILE_NEW).map_err(failed)?;
-        renameat(directory, FILE_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
+        make_fifo(directory, FIFO_NEW).map_err(|errno| failed(errno.into()))?;
+        let requests = WellKnown::open(directory, FIFO_NEW).map_err(failed)?;
+        renameat(directory, FIFO_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
         let stat = fstat(&requests.reader).map_err(|errno| failed(errno.into()))?;
         interest.add_readable(&requests.reader, handshakes::LISTENER).map_err(|errno| failed(errno.into()))?;
         Ok(Self {

@@ -105,7 +105,7 @@ fn establish(
     max: MessageMax,
 ) -> Established<Outgoing, Incoming> {
     let incoming = Incoming { fifo: MayShare::Alone(reader), frames: FrameReceiver::new(max) };
-    let outgoing = Outgoing { fifo: Some(MayShare::Alone(writer)), is_large: false, splice: None };
+    let outgoing = Outgoing { fifo: Some(MayShare::Alone(writer)), finished: false, is_large: false, splice: None };
     Established { outgoing, incoming, peer, permit }
 }
 
@@ -144,8 +144,10 @@ fn write(
 }
 
 pub(crate) struct Outgoing {
-    /// `None` once this direction has ended.
+    /// `None` once this direction has ended, on this side or because the peer does not read any more.
     fifo: Option<MayShare>,
+    /// This side has ended the direction: the half-close state of a FIFO.
+    finished: bool,
     /// The FIFO was made larger, as far as it may be.
     is_large: bool,
     /// What makes long messages cheaper, where there is some.
@@ -197,8 +199,14 @@ impl Outgoing {
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        self.finished = true;
         self.end();
         Ok(())
+    }
+
+    #[inline]
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// What the FIFO still holds of the pages that it was lent stays there.

@@ -187,12 +187,9 @@ impl Listener {
         self.admission.refuse(Transport::Shm, Some(handshake.peer), reason, detail);
     }
 
-    pub(in crate::backend) fn note_queue_drained(&mut self, now: Instant) {
-        self.socket.note_queue_drained(now);
-    }
-
+    /// Returns the earliest deadline of a handshake. The socket has one of its own.
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
-        self.handshakes.deadline().into_iter().chain(self.socket.deadline()).min()
+        self.handshakes.deadline()
     }
 
     /// Ends the handshakes that are late.

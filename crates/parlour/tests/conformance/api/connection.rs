@@ -1,10 +1,10 @@
 //! A connection of any API.
 
-use std::io::{self, IoSlice};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::io;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use parlour::{Capabilities, Message, Peer, SharedBytes, Transport};
+use parlour::{Capabilities, Message, Payload, Peer, Transport};
 
 use super::error::Error;
 use super::hub::HubConnection;
@@ -18,99 +18,43 @@ pub enum Connection {
 }
 
 impl Connection {
-    pub fn send(&mut self, message: &[u8]) -> Result<()> {
+    pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
-            Self::Blocking(connection) => Ok(connection.send(message)?),
-            Self::Tokio(connection) => Ok(block_on(connection.send(message))?),
-            Self::Hub(connection) => connection.send(message, None),
+            Self::Blocking(connection) => Ok(connection.send(payload)?),
+            Self::Tokio(connection) => Ok(block_on(connection.send(payload.into()))?),
+            Self::Hub(connection) => connection.send(payload.into(), None),
         }
     }
 
-    pub fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> Result<()> {
+    /// Sends as [`parlour::Connection::send_timeout`] does: `Ok` if the message is on its way, although its rest may be kept.
+    pub fn send_timeout<'a>(&mut self, payload: impl Into<Payload<'a>>, timeout: Duration) -> Result<()> {
         match self {
-            Self::Blocking(connection) => Ok(connection.send_vectored(parts)?),
-            Self::Tokio(connection) => Ok(block_on(connection.send_vectored(parts))?),
-            Self::Hub(connection) => {
-                connection.send(&parts.iter().flat_map(|part| part.to_vec()).collect::<Vec<u8>>(), None)
-            }
-        }
-    }
-
-    /// As [`parlour::Connection::send_timeout`]: `Ok` when the message is on its way, although its rest may be kept.
-    pub fn send_timeout(&mut self, message: &[u8], timeout: Duration) -> Result<()> {
-        match self {
-            Self::Blocking(connection) => Ok(connection.send_timeout(message, timeout)?),
+            Self::Blocking(connection) => Ok(connection.send_timeout(payload, timeout)?),
             Self::Tokio(connection) => {
                 let before = connection.messages_taken();
-                match block_on_for(timeout, connection.send(message)) {
+                match block_on_for(timeout, connection.send(payload.into())) {
                     Some(sent) => Ok(sent?),
                     None if connection.messages_taken() > before => Ok(()),
                     None => Err(Error::TimedOut),
                 }
             }
-            Self::Hub(connection) => connection.send(message, Some(timeout)),
+            Self::Hub(connection) => connection.send(payload.into(), Some(timeout)),
         }
     }
 
-    pub fn send_with_fds(&mut self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<()> {
+    pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         match self {
-            Self::Blocking(connection) => Ok(connection.send_with_fds(message, fds)?),
-            Self::Tokio(connection) => Ok(block_on(connection.send_with_fds(message, fds))?),
-            Self::Hub(connection) => panic!("{connection:?} sends no descriptors"),
+            Self::Blocking(connection) => Ok(connection.try_send(payload)?),
+            Self::Tokio(connection) => Ok(connection.try_send(payload)?),
+            Self::Hub(connection) => connection.try_send(payload.into()),
         }
     }
 
-    pub fn send_with_fds_timeout(&mut self, message: &[u8], fds: &[BorrowedFd<'_>], timeout: Duration) -> Result<()> {
+    pub fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
-            Self::Blocking(connection) => Ok(connection.send_with_fds_timeout(message, fds, timeout)?),
-            Self::Tokio(connection) => {
-                let before = connection.messages_taken();
-                match block_on_for(timeout, connection.send_with_fds(message, fds)) {
-                    Some(sent) => Ok(sent?),
-                    None if connection.messages_taken() > before => Ok(()),
-                    None => Err(Error::TimedOut),
-                }
-            }
-            Self::Hub(connection) => panic!("{connection:?} sends no descriptors"),
-        }
-    }
-
-    pub fn send_shared(&mut self, message: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
-        match self {
-            Self::Blocking(connection) => Ok(connection.send_shared(message, blocks)?),
-            Self::Tokio(connection) => Ok(block_on(connection.send_shared(message, blocks))?),
-            Self::Hub(connection) => panic!("{connection:?} sends no blocks"),
-        }
-    }
-
-    pub fn send_shared_timeout(&mut self, message: &[u8], blocks: &[&SharedBytes], timeout: Duration) -> Result<()> {
-        match self {
-            Self::Blocking(connection) => Ok(connection.send_shared_timeout(message, blocks, timeout)?),
-            Self::Tokio(connection) => {
-                let before = connection.messages_taken();
-                match block_on_for(timeout, connection.send_shared(message, blocks)) {
-                    Some(sent) => Ok(sent?),
-                    None if connection.messages_taken() > before => Ok(()),
-                    None => Err(Error::TimedOut),
-                }
-            }
-            Self::Hub(connection) => panic!("{connection:?} sends no blocks"),
-        }
-    }
-
-    pub fn try_send<M: AsRef<[u8]>>(&mut self, message: M) -> Result<(), TrySendError<M>> {
-        match self {
-            Self::Blocking(connection) => Ok(connection.try_send(message)?),
-            Self::Tokio(connection) => Ok(connection.try_send(message)?),
-            Self::Hub(connection) => connection.try_send(message),
-        }
-    }
-
-    pub fn feed(&mut self, message: &[u8]) -> Result<()> {
-        match self {
-            Self::Blocking(connection) => Ok(connection.feed(message)?),
-            Self::Tokio(connection) => Ok(block_on(connection.feed(message))?),
-            Self::Hub(connection) => connection.feed(message),
+            Self::Blocking(connection) => Ok(connection.feed(payload)?),
+            Self::Tokio(connection) => Ok(block_on(connection.feed(payload.into()))?),
+            Self::Hub(connection) => connection.feed(payload.into()),
         }
     }
 
@@ -122,11 +66,11 @@ impl Connection {
         }
     }
 
-    pub fn try_flush(&mut self) -> Result<bool> {
+    pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_flush()?),
             Self::Tokio(connection) => Ok(connection.try_flush()?),
-            Self::Hub(connection) => Ok(connection.try_flush()),
+            Self::Hub(connection) => connection.try_flush().then_some(()).ok_or(TrySendError::Full(())),
         }
     }
 
@@ -138,16 +82,16 @@ impl Connection {
         }
     }
 
-    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
+    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<Option<usize>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_into(message)?),
             Self::Tokio(connection) => Ok(block_on(connection.recv_into(message))?),
             Self::Hub(connection) => match connection.recv(None)? {
                 Some(received) => {
                     *message = received.into_vec();
-                    Ok(true)
+                    Ok(Some(message.len()))
                 }
-                None => Ok(false),
+                None => Ok(None),
             },
         }
     }
@@ -255,7 +199,7 @@ impl Connection {
 /// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.
 pub fn echo(mut connection: Connection) {
     let mut message = Vec::new();
-    while let Ok(true) = connection.recv_into(&mut message) {
+    while let Ok(Some(_)) = connection.recv_into(&mut message) {
         if connection.send(&message).is_err() {
             return;
         }

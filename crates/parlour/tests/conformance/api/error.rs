@@ -54,6 +54,26 @@ pub enum TryRecvError {
     Failed(Error),
 }
 
+impl TryRecvError {
+    pub fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Returns the kind of a failure.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Empty => panic!("nothing had arrived"),
+            Self::Failed(error) => error.kind(),
+        }
+    }
+}
+
+impl<M> TrySendError<M> {
+    pub fn is_full(&self) -> bool {
+        matches!(self, Self::Full(_))
+    }
+}
+
 impl From<parlour::TryRecvError> for TryRecvError {
     fn from(error: parlour::TryRecvError) -> Self {
         match error {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlour::{Message, Peer, Transport};
+use parlour::{Message, Payload, Peer, Transport};
 
 use super::error::Error;
 use super::hub::HubConnection;
@@ -16,11 +16,11 @@ pub enum Sender {
 }
 
 impl Sender {
-    pub fn send(&mut self, message: &[u8]) -> Result<()> {
+    pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
-            Self::Blocking(sender) => Ok(sender.send(message)?),
-            Self::Tokio(sender) => Ok(block_on(sender.send(message))?),
-            Self::Hub(sender) => sender.send(message, None),
+            Self::Blocking(sender) => Ok(sender.send(payload)?),
+            Self::Tokio(sender) => Ok(block_on(sender.send(payload.into()))?),
+            Self::Hub(sender) => sender.send(payload.into(), None),
         }
     }
 
@@ -73,16 +73,16 @@ impl Receiver {
         }
     }
 
-    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<bool> {
+    pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<Option<usize>> {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_into(message)?),
             Self::Tokio(receiver) => Ok(block_on(receiver.recv_into(message))?),
             Self::Hub(receiver) => match receiver.recv(None)? {
                 Some(received) => {
                     *message = received.into_vec();
-                    Ok(true)
+                    Ok(Some(message.len()))
                 }
-                None => Ok(false),
+                None => Ok(None),
             },
         }
     }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parlour::hub::{Client, DisconnectReason, Event, Hub, HubOptions, SlowClientPolicy};
-use parlour::{Capabilities, ErrorKind, Message, Peer, Refusals, ServerOptions, ShutdownHandle, Transport};
+use parlour::{Capabilities, ErrorKind, Message, Payload, Peer, ServerOptions, ServerStats, ShutdownHandle, Transport};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::error::Error;
@@ -164,7 +164,7 @@ impl HubServer {
         let options =
             HubOptions::from(options.clone()).write_buffer_max(UNSENT_MAX).slow_client_policy(SlowClientPolicy::Refuse);
         let hub = options.bind(address)?;
-        let (name, path, transports) = (hub.name().to_owned(), hub.path().to_owned(), hub.transports());
+        let (name, path, transports) = (hub.name().to_owned(), hub.path().to_owned(), hub.transports().to_vec());
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
         let (send, receive) = mpsc::channel();
         let shutdown = hub.shutdown_handle();
@@ -219,8 +219,8 @@ impl HubServer {
         self.driver.shutdown.clone()
     }
 
-    pub fn refused(&self) -> Refusals {
-        self.driver.run(|served| served.hub.refused())
+    pub fn stats(&self) -> ServerStats {
+        self.driver.run(|served| served.hub.stats())
     }
 
     pub fn name(&self) -> &str {
@@ -292,17 +292,17 @@ impl Served {
     fn hear_all(&mut self) {
         while !self.is_shut {
             match catch_unwind(AssertUnwindSafe(|| self.hub.try_next_event())) {
-                Ok(Ok(Some(Event::Joined(client, _)))) if self.is_closed => self.hub.disconnect(client).unwrap(),
-                Ok(Ok(Some(Event::Joined(client, peer)))) => {
+                Ok(Ok(Event::Joined(client, _))) if self.is_closed => self.hub.disconnect(client).unwrap(),
+                Ok(Ok(Event::Joined(client, peer))) => {
                     let inbox = Arc::new(Queue::default());
                     self.clients.insert(client, Arc::clone(&inbox));
                     if let Some(connection) = (self.join)(&self.hub, client, peer, inbox) {
                         self.door.push(Arrival::Client(connection));
                     }
                 }
-                Ok(Ok(Some(event))) => self.hear(event),
-                Ok(Ok(None)) => return,
-                Ok(Err(error)) => {
+                Ok(Ok(event)) => self.hear(event),
+                Ok(Err(parlour::TryRecvError::Empty)) => return,
+                Ok(Err(parlour::TryRecvError::Failed(error))) => {
                     self.is_shut = error.kind() == ErrorKind::Shutdown;
                     // Nobody is heard any more, and whoever waits for somebody has to know.
                     if self.is_shut {
@@ -331,7 +331,7 @@ impl Served {
                 }));
                 return;
             }
-            Event::Joined(..) | Event::Refused(_) => return,
+            _ => return,
         };
         if let Some(inbox) = self.clients.get(&client) {
             inbox.push(item);
@@ -363,7 +363,7 @@ impl Served {
                 waiting.message = None;
                 self.hub.flush().unwrap();
             }
-            taken && self.hub.unsent(client) == 0
+            taken && self.hub.write_buffer_len(client) == 0
         });
         match outcome {
             Ok(false) => return Some(waiting),
@@ -400,14 +400,14 @@ enum End {
 }
 
 impl HubConnection {
-    pub fn send(&self, message: &[u8], timeout: Option<Duration>) -> Result<()> {
+    pub fn send(&self, payload: Payload<'_>, timeout: Option<Duration>) -> Result<()> {
         self.check_finished()?;
-        self.wait(Some(message.to_vec()), timeout)
+        self.wait(Some(payload.to_vec()), timeout)
     }
 
-    pub fn try_send<M: AsRef<[u8]>>(&self, message: M) -> Result<(), TrySendError<M>> {
+    pub fn try_send<'a>(&self, payload: Payload<'a>) -> Result<(), TrySendError<Payload<'a>>> {
         self.check_finished().map_err(TrySendError::Failed)?;
-        let (client, bytes) = (self.client, message.as_ref().to_vec());
+        let (client, bytes) = (self.client, payload.to_vec());
         let offered = self.driver.run(move |served| {
             // Whether it has room is an event, too.
             served.hear_all();
@@ -417,7 +417,7 @@ impl HubConnection {
         });
         match offered {
             Ok(true) => Ok(()),
-            Ok(false) => Err(TrySendError::Full(message)),
+            Ok(false) => Err(TrySendError::Full(payload)),
             Err(error) => Err(TrySendError::Failed(error)),
         }
     }
@@ -427,15 +427,15 @@ impl HubConnection {
     }
 
     /// Takes a message to go with others, if there is room and it is not too long for that.
-    pub fn feed(&self, message: &[u8]) -> Result<()> {
-        if message.len() > UNSENT_MAX {
-            return self.send(message, None);
+    pub fn feed(&self, payload: Payload<'_>) -> Result<()> {
+        if payload.len() > UNSENT_MAX {
+            return self.send(payload, None);
         }
         self.check_finished()?;
-        let (client, bytes) = (self.client, message.to_vec());
+        let (client, bytes) = (self.client, payload.to_vec());
         match self.driver.run(move |served| served.offer(client, &bytes))? {
             true => Ok(()),
-            false => self.send(message, None),
+            false => self.send(payload, None),
         }
     }
 
@@ -443,7 +443,7 @@ impl HubConnection {
         let client = self.client;
         self.driver.run(move |served| {
             served.hub.flush().unwrap();
-            served.hub.unsent(client) == 0
+            served.hub.write_buffer_len(client) == 0
         })
     }
 

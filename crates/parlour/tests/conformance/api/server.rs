@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use parlour::{ErrorKind, Refusals, ShutdownHandle, Transport};
+use parlour::{ErrorKind, ServerStats, ShutdownHandle, Transport};
 
 use super::error::Error;
 use super::hub::HubServer;
-use super::{Connection, Result, block_on, block_on_for, runtime};
+use super::{Connection, Result, TryRecvError, block_on, block_on_for, runtime};
 use crate::support::wait;
 
 #[derive(Debug)]
@@ -37,17 +37,18 @@ impl Server {
         }
     }
 
-    pub fn try_accept(&self) -> Result<Option<Connection>> {
+    pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
         match self {
-            Self::Blocking(server) => Ok(server.try_accept()?.map(Connection::Blocking)),
+            Self::Blocking(server) => Ok(Connection::Blocking(server.try_accept()?)),
             Self::Tokio(server) => {
                 let runtime = runtime();
                 let _inside = runtime.enter();
-                Ok(server.try_accept()?.map(Connection::Tokio))
+                Ok(Connection::Tokio(server.try_accept()?))
             }
             Self::Hub(server) => match server.accept(Some(Duration::ZERO)) {
-                Err(Error::TimedOut) => Ok(None),
-                accepted => Ok(Some(accepted?.into())),
+                Ok(connection) => Ok(connection.into()),
+                Err(Error::TimedOut) => Err(TryRecvError::Empty),
+                Err(error) => Err(TryRecvError::Failed(error)),
             },
         }
     }
@@ -129,17 +130,17 @@ impl Server {
 
     pub fn transports(&self) -> Vec<Transport> {
         match self {
-            Self::Blocking(server) => server.transports(),
-            Self::Tokio(server) => server.transports(),
+            Self::Blocking(server) => server.transports().to_vec(),
+            Self::Tokio(server) => server.transports().to_vec(),
             Self::Hub(server) => server.transports(),
         }
     }
 
-    pub fn refused(&self) -> Refusals {
+    pub fn stats(&self) -> ServerStats {
         match self {
-            Self::Blocking(server) => server.refused(),
-            Self::Tokio(server) => server.refused(),
-            Self::Hub(server) => server.refused(),
+            Self::Blocking(server) => server.stats(),
+            Self::Tokio(server) => server.stats(),
+            Self::Hub(server) => server.stats(),
         }
     }
 }

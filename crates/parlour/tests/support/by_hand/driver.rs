@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
 
-use parlour::{Connection, ErrorKind, Refusals, Server};
+use parlour::{Connection, ErrorKind, Server, ServerStats};
 
 use super::cost;
 use crate::support::{DEADLINE, eventually};
@@ -60,11 +60,11 @@ impl Driver {
 /// Waits until exactly so many clients of this server were refused, and gives the last reason.
 #[track_caller]
 pub fn refused(server: &Server, count: u64) -> String {
-    let refusals = || -> Refusals { server.refused() };
-    eventually(&format!("{count} are refused, and not {:?}", refusals()), || refusals().count >= count);
+    let refusals = || -> ServerStats { server.stats() };
+    eventually(&format!("{count} are refused, and not {:?}", refusals()), || refusals().refused >= count);
     let refusals = refusals();
-    assert_eq!(refusals.count, count, "{refusals:?}");
-    refusals.last.map_or_else(String::new, |last| last.to_string())
+    assert_eq!(refusals.refused, count, "{refusals:?}");
+    refusals.last_refusal.map_or_else(String::new, |last| last.to_string())
 }
 
 impl Drop for Driver {

@@ -50,8 +50,12 @@ fn scarce(arguments: &[String]) {
             }
             ("accepted", _) => println!("{}", accepted.load(Ordering::SeqCst)),
             ("refused", _) => {
-                let refused = server.refused();
-                println!("{} {}", refused.count, refused.last.map_or_else(String::new, |last| last.to_string()));
+                let refused = server.stats();
+                println!(
+                    "{} {}",
+                    refused.refused,
+                    refused.last_refusal.map_or_else(String::new, |last| last.to_string())
+                );
             }
             (other, _) => panic!("what is {other:?}?"),
         }

@@ -1,4 +1,4 @@
-//! Exit codes: one for each outcome that a script would branch on.
+//! Exit codes of the program, one for each outcome on which a script may branch.
 
 use std::process::ExitCode;
 
@@ -6,44 +6,44 @@ use parlour::ErrorKind;
 
 use crate::output;
 
-/// Everything went as asked.
+/// Success.
 pub(crate) const OK: u8 = 0;
-/// What has no code of its own.
+/// An error without a code of its own.
 pub(crate) const OTHER: u8 = 1;
-/// The command line cannot be meant like this.
+/// The command line, a name or an option is invalid.
 pub(crate) const USAGE: u8 = 2;
-/// Nobody serves the name.
+/// No server serves the name.
 pub(crate) const NO_SERVER: u8 = 3;
 /// Another process holds the name.
 pub(crate) const NAME_IN_USE: u8 = 4;
-/// The other side, or the system, does not want us.
+/// The peer or the system denied access.
 pub(crate) const DENIED: u8 = 5;
 /// The deadline passed.
 pub(crate) const TIMED_OUT: u8 = 6;
-/// The other side went away before the conversation was over.
+/// The peer disconnected early.
 pub(crate) const DISCONNECTED: u8 = 7;
 /// A message is longer than the limit.
 pub(crate) const TOO_LONG: u8 = 8;
-/// A directory is not as safe as it must be.
+/// A directory has the wrong owner or mode.
 pub(crate) const UNSAFE_DIRECTORY: u8 = 9;
 
-/// The table that `--help` and the manual page print.
+/// The codes with their meanings, as `--help` and the manual page print them.
 pub(crate) const MEANINGS: [(u8, &str); 10] = [
-    (OK, "everything went as asked"),
-    (OTHER, "another error; a check of `parlour doctor` or `parlour demo` failed"),
-    (USAGE, "the command line is wrong, or a name or an option is not valid"),
-    (NO_SERVER, "nobody serves this name"),
-    (NAME_IN_USE, "another process holds this name"),
-    (DENIED, "denied or refused"),
-    (TIMED_OUT, "timed out, or the server is busy"),
-    (DISCONNECTED, "the other side went away, between messages or inside one"),
+    (OK, "success"),
+    (OTHER, "another error, or a check of `parlour doctor` or `parlour demo` failed"),
+    (USAGE, "the command line, a name or an option is invalid"),
+    (NO_SERVER, "no server serves the name"),
+    (NAME_IN_USE, "another process holds the name"),
+    (DENIED, "access was denied, or the connection was rejected"),
+    (TIMED_OUT, "the operation timed out, or the server is busy"),
+    (DISCONNECTED, "the peer disconnected, between messages or mid-message"),
     (TOO_LONG, "a message is longer than the limit"),
     (UNSAFE_DIRECTORY, "a directory has the wrong owner or mode"),
 ];
 
-/// The exit code of a kind of error of the library.
+/// Returns the exit code for a kind of library error.
 ///
-/// The kinds are matched one by one, so that a new one is given a code on purpose and not by accident.
+/// The kinds are listed one by one, so that each new kind gets a code deliberately.
 fn of_kind(kind: ErrorKind) -> u8 {
     match kind {
         ErrorKind::InvalidName | ErrorKind::InvalidOption => USAGE,
@@ -60,12 +60,12 @@ fn of_kind(kind: ErrorKind) -> u8 {
         | ErrorKind::Unsupported
         | ErrorKind::Shutdown
         | ErrorKind::Io => OTHER,
-        // The library may learn further kinds; until this table does, they are "another error".
+        // `ErrorKind` is non-exhaustive. A kind that this table does not list is "another error".
         _ => OTHER,
     }
 }
 
-/// A failure that the program itself found, with the exit code that it means.
+/// A failure that this program detected, with its exit code.
 #[derive(Debug)]
 pub(crate) struct Failure {
     code: u8,
@@ -86,7 +86,7 @@ impl std::fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// The exit code of an error, taken from the first cause that has one.
+/// Returns the exit code of an error, taken from the first cause in its chain that has one.
 pub(crate) fn code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
@@ -99,18 +99,18 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
     OTHER
 }
 
-/// After the command line was not understood, or help or the version was asked for.
+/// Prints what the parser returned: a usage error, the help or the version. Returns the exit code.
 pub(crate) fn after_parsing(shown: &clap::Error) -> ExitCode {
-    // Nobody is left to tell when even this cannot be written.
+    // A failed write cannot be reported anywhere.
     let _ = shown.print();
     ExitCode::from(if shown.use_stderr() { USAGE } else { OK })
 }
 
-/// After a command ran: says what went wrong in one line on stderr.
+/// Prints the error of a command, if any, as one line on stderr. Returns the exit code.
 pub(crate) fn after_running(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::from(OK),
-        // Whoever read our output has seen enough: that is no error (`parlour list | head -1`).
+        // The reader of stdout closed the pipe, as in `parlour list | head -1`. This is not an error.
         Err(error) if output::is_stdout_closed(&error) => ExitCode::from(OK),
         Err(error) => {
             output::note(format_args!("{}", one_line(&error)));
@@ -119,7 +119,7 @@ pub(crate) fn after_running(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// The error and its causes in one line. An error of the library says everything itself, its causes included.
+/// Formats an error and its causes as one line. The text of a library error already includes its causes.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {
@@ -137,7 +137,7 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     text.replace('\n', " ")
 }
 
-/// The table of exit codes as text, one line each.
+/// Formats the table of exit codes, one line for each code.
 pub(crate) fn help() -> String {
     let mut text = String::from("Exit codes:\n");
     for (code, meaning) in MEANINGS {

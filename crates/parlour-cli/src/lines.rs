@@ -1,25 +1,25 @@
-//! Bytes cut into messages: no descriptor, no clock.
+//! Splits a stream of bytes into messages. This module uses no descriptor and no clock.
 
-/// What a message is on the side of a program.
+/// The framing of messages in the stream of a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// A message is a line. A last line without a newline is one too; bytes that are not UTF-8 stay as they are, and so
-    /// does a carriage return.
+    /// Each line is a message. A last line without a newline is a message too. Bytes that are not UTF-8 and carriage
+    /// returns are kept unchanged.
     Lines,
-    /// Bytes as they come: what one read gave is a message.
+    /// The bytes of one read are a message.
     Raw,
 }
 
-/// Cuts a stream of bytes into messages.
+/// Splits a stream of bytes into messages.
 #[derive(Debug)]
 pub(crate) struct Splitter {
     framing: Framing,
-    /// The longest message that [`Framing::Raw`] makes.
+    /// The maximum length of a message with [`Framing::Raw`], in bytes.
     raw_max: usize,
     bytes: Vec<u8>,
-    /// Where the next message begins.
+    /// The offset of the next message in `bytes`.
     start: usize,
-    /// Up to where no newline was found, so that a long line is searched once and not once per read.
+    /// The offset up to which no newline was found, so that a long line is searched once and not once per read.
     searched: usize,
     ended: bool,
 }
@@ -29,7 +29,7 @@ impl Splitter {
         Splitter { framing, raw_max: raw_max.max(1), bytes: Vec::new(), start: 0, searched: 0, ended: false }
     }
 
-    /// Adds what was read.
+    /// Appends bytes that were read.
     pub(crate) fn push(&mut self, bytes: &[u8]) {
         if self.start > 0 {
             self.bytes.drain(..self.start);
@@ -39,33 +39,33 @@ impl Splitter {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// Nothing more will be read: a last line without a newline becomes a message.
+    /// Marks the end of the stream. A last line without a newline becomes a message.
     pub(crate) fn end(&mut self) {
         self.ended = true;
     }
 
-    /// Whether [`end`](Self::end) was called.
+    /// Returns true if [`end`](Self::end) was called.
     pub(crate) fn has_ended(&self) -> bool {
         self.ended
     }
 
-    /// Whether every byte was given out.
+    /// Returns true if every byte was consumed.
     pub(crate) fn is_empty(&self) -> bool {
         self.start == self.bytes.len()
     }
 
-    /// How many bytes are held.
+    /// Returns the number of bytes that are not consumed yet.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() - self.start
     }
 
-    /// The next whole message, without its newline; it stays until [`consume`](Self::consume).
+    /// Returns the next whole message, without its newline. It stays until [`consume`](Self::consume).
     pub(crate) fn peek(&mut self) -> Option<&[u8]> {
         let (end, _) = self.next_end()?;
         Some(&self.bytes[self.start..end])
     }
 
-    /// Drops the message that [`peek`](Self::peek) gave.
+    /// Drops the message that [`peek`](Self::peek) returned.
     pub(crate) fn consume(&mut self) {
         if let Some((_, after)) = self.next_end() {
             self.start = after;
@@ -73,7 +73,7 @@ impl Splitter {
         }
     }
 
-    /// Where the next message ends and where the one after it begins.
+    /// Returns the offset at which the next message ends, and the offset at which the one after it begins.
     fn next_end(&mut self) -> Option<(usize, usize)> {
         if self.is_empty() {
             return None;
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_wherever_the_reads_cut_them() {
+    fn lines_do_not_depend_on_the_boundaries_of_reads() {
         let text = b"one\n\n\xff\xfe three\r\nlast";
         let expected: Vec<Vec<u8>> =
             vec![b"one".to_vec(), b"".to_vec(), b"\xff\xfe three\r".to_vec(), b"last".to_vec()];
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn a_newline_at_the_end_makes_no_empty_line_after_it() {
+    fn a_newline_at_the_end_is_not_followed_by_an_empty_line() {
         let mut splitter = Splitter::new(Framing::Lines, 1);
         splitter.push(b"one\n");
         splitter.end();
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_consumed_comes_again() {
+    fn peek_returns_the_same_line_until_it_is_consumed() {
         let mut splitter = Splitter::new(Framing::Lines, 1);
         splitter.push(b"one\ntwo\n");
         assert_eq!(splitter.peek(), Some(&b"one"[..]));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn raw_gives_what_came_cut_at_the_longest_message() {
+    fn raw_splits_bytes_at_the_maximum_message_length() {
         let mut splitter = Splitter::new(Framing::Raw, 4);
         splitter.push(b"ab\ncdef");
         assert_eq!(all(&mut splitter), vec![b"ab\nc".to_vec(), b"def".to_vec()]);

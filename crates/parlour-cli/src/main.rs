@@ -1,6 +1,6 @@
 //! The program `parlour`: local client/server messaging by name, from the command line.
 //!
-//! `main` parses what was typed, runs it and turns the outcome into an exit code; nothing else happens here.
+//! `main` parses the command line, runs the command and converts the result into an exit code.
 
 mod args;
 mod command;

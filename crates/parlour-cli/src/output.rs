@@ -1,4 +1,4 @@
-//! Data goes to stdout, everything else to stderr.
+//! Output of the program: data goes to stdout, everything else to stderr.
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
 
-/// Nobody reads our stdout any more.
+/// The error of a write to stdout whose reader has closed it.
 #[derive(Debug)]
 struct StdoutClosed;
 
@@ -19,17 +19,17 @@ impl Display for StdoutClosed {
 
 impl std::error::Error for StdoutClosed {}
 
-/// The error that stands for "nobody reads our stdout any more"; the program then ends quietly.
+/// Returns the error for a stdout that its reader has closed. The program then ends without a message.
 pub(crate) fn stdout_closed() -> anyhow::Error {
     anyhow::Error::new(StdoutClosed)
 }
 
-/// Whether this is [`stdout_closed`].
+/// Returns true if `error` is [`stdout_closed`].
 pub(crate) fn is_stdout_closed(error: &anyhow::Error) -> bool {
     error.is::<StdoutClosed>()
 }
 
-/// For what must be done to its end even when nobody reads our stdout any more.
+/// Ignores [`stdout_closed`], for work that must be completed even if its output is not read.
 pub(crate) fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     match printed {
         Err(error) if is_stdout_closed(&error) => Ok(()),
@@ -37,7 +37,7 @@ pub(crate) fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes bytes to stdout as they are.
+/// Writes bytes to stdout unchanged and flushes it.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -57,12 +57,12 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Says something on stderr. There is nothing to be done when even that fails.
+/// Writes a message to stderr. A failed write is ignored, because it cannot be reported anywhere.
 pub(crate) fn note(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "parlour: {text}");
 }
 
-/// A table without borders, as `ps` and `ls -l` print it; numbers stand to the right in the columns named.
+/// Prints a table without borders, as `ps` and `ls -l` do. The columns named in `numbers` are right-aligned.
 pub(crate) fn table(header: &[&str], numbers: &[&str], rows: Vec<Vec<String>>) -> anyhow::Result<()> {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.to_vec()).add_rows(rows);
@@ -75,18 +75,19 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: Vec<Vec<String>>) -
     line(table.trim_fmt())
 }
 
-/// Text for a table's cell, in which nothing may break the line or drive the terminal.
+/// Formats text for one line of output: control characters, which could break the line or control the terminal, are
+/// replaced.
 pub(crate) fn cell(text: impl Display) -> String {
     text.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// What is shown where nothing is known.
+/// Formats a value, or `-` if it is not known.
 pub(crate) fn or_dash(value: Option<impl Display>) -> String {
     value.map_or_else(|| "-".to_owned(), cell)
 }
 
-/// Sends the library's events to stderr when asked for by `-v` (info), `-vv` (debug), `-vvv` (trace), or by
-/// `PARLOUR_LOG`, whichever says more.
+/// Logs events to stderr at the level of `-v` (info), `-vv` (debug), `-vvv` (trace) or `PARLOUR_LOG`, whichever is more
+/// verbose.
 pub(crate) fn log_to_stderr(verbose: u8) {
     let asked = match verbose {
         0 => LevelFilter::OFF,
@@ -97,9 +98,7 @@ pub(crate) fn log_to_stderr(verbose: u8) {
     let from_environment = std::env::var("PARLOUR_LOG").unwrap_or_default();
     let environment = from_environment.parse().unwrap_or_else(|_| {
         if !from_environment.is_empty() {
-            note(format_args!(
-                "PARLOUR_LOG={from_environment} is none of off, error, warn, info, debug, trace; it is ignored"
-            ));
+            note(format_args!("PARLOUR_LOG={from_environment} is ignored: use off, error, warn, info, debug or trace"));
         }
         LevelFilter::OFF
     });

@@ -1,4 +1,4 @@
-//! From the peer to our side.
+//! The direction from the peer to the local side.
 
 use std::os::fd::AsFd;
 
@@ -11,16 +11,16 @@ use super::sink::Sink;
 use super::watched::{Watched, Whose};
 use crate::lines::Framing;
 
-/// How much may wait for the sink before no more is received: the size of a pipe's buffer.
+/// The number of bytes that may wait for the sink before receiving pauses: the size of a pipe's buffer.
 const SINK_BYTES_MAX: usize = 64 * 1024;
 
-/// What is received and written at our side.
+/// Receives messages from the peer and writes them to the local sink.
 pub(super) struct Incoming {
-    /// `None` once nobody reads it: what still comes is dropped then, so that the peer can reach the end of what it
-    /// wants to say.
+    /// `None` once the sink is closed. Further messages are then dropped, so that the peer can finish sending.
     sink: Option<Sink>,
     framing: Framing,
-    /// The end of what the peer says is the end of a program's input; our own stdout stays open.
+    /// True if the sink is closed after the last message, as for the stdin of a program. The stdout of this process
+    /// stays open.
     sink_ends_with_peer: bool,
     receiving: bool,
 }
@@ -30,27 +30,27 @@ impl Incoming {
         Incoming { sink: Some(sink), framing, sink_ends_with_peer, receiving: true }
     }
 
-    /// Whether the peer said everything and the sink took it.
+    /// Returns true if the peer has finished sending and everything was written to the sink.
     pub(super) fn is_over(&self) -> bool {
         !self.receiving && self.is_delivered()
     }
 
-    /// Whether nothing waits for the sink.
+    /// Returns true if no bytes wait for the sink.
     pub(super) fn is_delivered(&self) -> bool {
         self.sink.as_ref().is_none_or(Sink::is_empty)
     }
 
-    /// Whether nobody reads what is written.
+    /// Returns true if the sink is closed.
     pub(super) fn is_unread(&self) -> bool {
         self.sink.is_none()
     }
 
-    /// Whether there is room for more messages.
+    /// Returns true if more messages should be received: the peer has not finished, and there is space for them.
     pub(super) fn wants_messages(&self) -> bool {
         self.receiving && self.sink.as_ref().is_none_or(|sink| sink.len() < SINK_BYTES_MAX)
     }
 
-    /// Watches the connection while there is room for messages, and the sink for room and for its end.
+    /// Watches the connection while there is space for messages, and the sink for space and for errors.
     pub(super) fn watch<'a>(&'a self, connection: &'a Connection, watched: &mut Watched<'a>) {
         if self.wants_messages() {
             watched.add(Whose::Recv, connection.recv_fd(), PollFlags::IN);
@@ -61,7 +61,7 @@ impl Incoming {
         }
     }
 
-    /// Receives what has arrived, as far as there is room.
+    /// Receives the messages that have arrived, as far as there is space. Returns the state of the peer.
     pub(super) fn receive(&mut self, connection: &mut Connection) -> anyhow::Result<Peer> {
         loop {
             match connection.try_recv() {
@@ -95,7 +95,7 @@ impl Incoming {
         }
     }
 
-    /// Writes once to the sink, which takes something.
+    /// Writes once to the sink, which `poll` reported as writable.
     pub(super) fn write(&mut self) -> anyhow::Result<()> {
         if let Some(sink) = &mut self.sink
             && !sink.write_some().context("writing")?
@@ -106,7 +106,7 @@ impl Incoming {
         Ok(())
     }
 
-    /// Nobody reads what is written, from now on.
+    /// Closes the sink. Further messages are dropped.
     pub(super) fn drop_sink(&mut self) {
         self.sink = None;
     }

@@ -1,8 +1,8 @@
-//! Moves messages between a connection and two streams of bytes, in one thread.
+//! Moves messages between a connection and two byte streams, in one thread.
 //!
 //! `connect` pumps between the server and its own stdin and stdout, `serve` between a client and a program. The pump
-//! waits nowhere but in one `poll(2)` over everything that could go on. So a side that does not read cannot stop the
-//! other direction, and the end of any side is seen while the others are silent.
+//! blocks only in one `poll(2)` over all descriptors. So a side that does not read cannot stop the other direction, and
+//! the end of each side is detected while the others are idle.
 
 mod incoming;
 mod outgoing;
@@ -24,54 +24,54 @@ use sink::Sink;
 use source::Source;
 use watched::{Ready, Watched, Whose};
 
-/// A connection and what is at our side of it.
+/// A connection and the local streams that are connected to it.
 pub(crate) struct Pump<'a> {
     connection: &'a mut Connection,
     outgoing: Outgoing,
     incoming: Incoming,
-    /// The peer reads no more. What it said before is still delivered.
+    /// True if the peer has disconnected. The messages that it sent before are still delivered.
     peer_gone: bool,
     side: Side<'a>,
 }
 
-/// What our side is: this decides what ends the conversation.
+/// The kind of the local side, which determines what ends the pump.
 enum Side<'a> {
-    /// Streams of our own: when nobody reads our output, all is over.
+    /// The streams of this process. The pump ends when the output is closed.
     Streams,
-    /// A program: when it is gone, all is over once its output is sent.
+    /// A program. When it has exited, the pump ends after sending its output.
     Program {
-        /// Readable when the program is gone (a pidfd); `None` after that was seen.
+        /// A pidfd, which is readable when the program has exited. `None` after that was detected.
         pidfd: Option<BorrowedFd<'a>>,
-        /// Readable when everything is to stop.
+        /// Readable when the server stops.
         stop: BorrowedFd<'a>,
-        /// How long the program may leave untouched what a peer said that is gone.
+        /// The time without progress after which a program no longer gets the messages of a disconnected peer.
         patience: Duration,
-        /// When that patience is at its end.
+        /// The end of that time.
         deadline: Instant,
     },
 }
 
-/// Why the pump came to its end.
+/// The reason why the pump ended.
 #[derive(Debug)]
 pub(crate) enum Ended {
-    /// Each side said what it wanted to say.
+    /// Both directions are finished.
     Finished,
-    /// The peer went away.
+    /// The peer disconnected.
     PeerGone {
-        /// Our source was at its end by then, nothing was left to be sent, and nothing is known to be unread.
+        /// True if the local source was at end of file, everything was sent, and nothing is known to be unread.
         all_sent: bool,
     },
-    /// Nobody reads our output.
+    /// The local output is closed.
     SinkClosed,
     /// The stop descriptor became readable.
     Stopped,
-    /// The connection broke, or a message did not fit.
+    /// The connection failed, or a message exceeded the limit.
     Failed(anyhow::Error),
 }
 
 impl<'a> Pump<'a> {
-    /// Pumps between `connection` and our own streams. Their descriptions are shared with other processes, so nothing
-    /// about them is changed.
+    /// Creates a pump between `connection` and the streams of this process. Other processes share their open file
+    /// descriptions, so that these are not made non-blocking.
     pub(crate) fn between_streams(connection: &'a mut Connection, input: OwnedFd, output: OwnedFd) -> Pump<'a> {
         let message_max = connection.capabilities().message_max;
         Pump {
@@ -83,11 +83,12 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Pumps between `connection` and a program's output and input, whose ends here are ours alone and become
-    /// non-blocking.
+    /// Creates a pump between `connection` and a program's output and input. The descriptors become non-blocking, which
+    /// is safe because no other process shares them.
     ///
-    /// Ends when `stop` becomes readable; when `pidfd` does, what the program wrote is still sent. When the client is
-    /// gone, the program may take what the client said before, but not rest for longer than `patience` over it.
+    /// The pump ends when `stop` becomes readable. When `pidfd` becomes readable, the remaining output of the program
+    /// is still sent. When the client has disconnected, the program still gets the messages that the client sent
+    /// before, as long as it takes some of them at least once per `patience`.
     pub(crate) fn with_program(
         connection: &'a mut Connection,
         (output, input): (OwnedFd, OwnedFd),
@@ -108,7 +109,7 @@ impl<'a> Pump<'a> {
         })
     }
 
-    /// Runs until both directions are at their end, or something ends them.
+    /// Runs until both directions are finished or one of the other events in [`Ended`] occurs.
     pub(crate) fn run(mut self) -> Ended {
         loop {
             match self.turn() {
@@ -119,14 +120,14 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Sends what there is, then waits for something to happen and does it.
+    /// Sends the available messages, then waits for an event and handles it. Returns the reason if the pump has ended.
     fn turn(&mut self) -> anyhow::Result<Option<Ended>> {
         let peer = self.outgoing.send(self.connection)?;
         self.look_after(peer)?;
         if let Some(ended) = self.end_reached() {
             return Ok(Some(ended));
         }
-        let ready = self.wait().context("waiting for something to happen")?;
+        let ready = self.wait().context("polling the connection and its streams")?;
         if ready.stop {
             return Ok(Some(Ended::Stopped));
         }
@@ -157,14 +158,14 @@ impl<'a> Pump<'a> {
         Ok(None)
     }
 
-    /// The end, if this is it.
+    /// Returns the reason if the pump has ended.
     fn end_reached(&self) -> Option<Ended> {
         if self.peer_gone {
             let out_of_patience = self.time_left().is_some_and(|left| left.is_zero());
             return (self.incoming.is_over() || out_of_patience)
                 .then(|| Ended::PeerGone { all_sent: self.outgoing.is_all_sent() });
         }
-        // A program that is gone can no longer be told anything: its last output sent, all is said.
+        // A program that has exited receives no more messages, so that only its output must be sent.
         let nobody_to_tell = matches!(self.side, Side::Program { pidfd: None, .. });
         (self.outgoing.is_over() && (nobody_to_tell || self.incoming.is_over())).then_some(Ended::Finished)
     }
@@ -189,7 +190,7 @@ impl<'a> Pump<'a> {
         self.outgoing.read_the_last()
     }
 
-    /// How long the program may still leave untouched what a gone peer said.
+    /// Returns the time that the program still has to take some of the messages of a disconnected peer.
     fn time_left(&self) -> Option<Duration> {
         match self.side {
             Side::Program { deadline, .. } if self.peer_gone && !self.incoming.is_delivered() => {
@@ -205,9 +206,9 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Waits for whatever could go on.
+    /// Waits until one of the descriptors is ready or the time for the program is over.
     fn wait(&self) -> rustix::io::Result<Ready> {
-        // A message that is buffered already makes no descriptor readable.
+        // `poll` does not report a message that the connection has buffered already.
         if self.incoming.wants_messages() && self.connection.has_message() {
             return Ok(Ready { recv: true, ..Ready::default() });
         }

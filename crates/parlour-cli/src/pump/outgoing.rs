@@ -1,4 +1,4 @@
-//! From our side to the peer.
+//! The direction from the local side to the peer.
 
 use std::os::fd::AsFd;
 
@@ -11,49 +11,52 @@ use super::watched::{Watched, Whose};
 use crate::exit::{self, Failure};
 use crate::lines::{Framing, Splitter};
 
-/// The longest message that raw output is cut into, if the connection takes that.
+/// The maximum length of a message of raw output in bytes, if the connection does not limit it further.
 const RAW_MESSAGE_BYTES: usize = 64 * 1024;
 
-/// How much is fed to the connection before it is flushed. Well below the 64 KiB at which `feed` writes by itself and
-/// waits for that.
+/// The number of bytes that are fed to the connection before it is flushed. This is well below the 64 KiB at which
+/// `feed` writes by itself, and blocks.
 const FEED_BYTES_MAX: usize = 32 * 1024;
 
-/// What a message takes on the wire beside its bytes, or a little more.
+/// An upper bound for the framing overhead of a message in bytes.
 const FRAME_BYTES: usize = 16;
 
-/// What is read at our side and sent.
+/// Reads from the local source and sends messages to the peer.
 pub(super) struct Outgoing {
-    /// `None` once nothing more will be read.
+    /// `None` once nothing more is read.
     source: Option<Source>,
-    /// What was read and not yet given to the connection.
+    /// The bytes that were read and not yet passed to the connection.
     messages: Splitter,
     framing: Framing,
     message_max: usize,
     state: State,
-    /// Whether the connection passed everything on that it was given.
+    /// True if the connection has written everything that it was given.
     flushed: bool,
-    /// The peer went without having read all of it.
+    /// True if the peer disconnected without reading everything.
     unread: bool,
-    /// How many bytes the connection gathers for the next write.
+    /// The number of bytes that the connection has buffered for the next write.
     fed: usize,
 }
 
+/// The state of this direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The next message can be tried.
+    /// The next message can be sent.
     Free,
-    /// The connection takes nothing at present.
+    /// Sending would block.
     Blocked,
-    /// We said that nothing more will come, or nobody wants it.
+    /// The sending direction was closed, or the peer has disconnected.
     Over,
 }
 
-/// Whether the peer still receives.
+/// The state of the peer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
+    /// It is connected.
     There,
+    /// It has disconnected.
     Gone,
-    /// It went without having read all that it was sent, as far as the transport can tell.
+    /// It has disconnected without reading everything, as far as the transport can tell.
     GoneWithoutReading,
 }
 
@@ -71,17 +74,17 @@ impl Outgoing {
         }
     }
 
-    /// Whether nothing more will be sent.
+    /// Returns true if nothing more will be sent.
     pub(super) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
-    /// Whether the source was at its end, nothing is left to be sent, and nothing is known to be unread.
+    /// Returns true if the source was at end of file, everything was sent, and nothing is known to be unread.
     pub(super) fn is_all_sent(&self) -> bool {
         self.messages.has_ended() && self.messages.is_empty() && self.flushed && !self.unread
     }
 
-    /// Watches the connection for room and for a peer that reads no more, and the source while more can be sent.
+    /// Watches the connection for space and for a disconnected peer, and the source while more can be sent.
     pub(super) fn watch<'a>(&'a self, connection: &'a Connection, watched: &mut Watched<'a>) {
         if let Some(fd) = connection.send_fd()
             && !self.is_over()
@@ -96,14 +99,15 @@ impl Outgoing {
         }
     }
 
-    /// The connection has room again.
+    /// Handles a connection that has become writable.
     pub(super) fn room(&mut self) {
         if self.state == State::Blocked {
             self.state = State::Free;
         }
     }
 
-    /// Sends until nothing is left or the connection takes no more; says so when nothing more will come.
+    /// Sends messages until none is left or sending would block. After the last message, half-closes the connection.
+    /// Returns the state of the peer.
     pub(super) fn send(&mut self, connection: &mut Connection) -> anyhow::Result<Peer> {
         if self.state != State::Free {
             return Ok(Peer::There);
@@ -117,7 +121,10 @@ impl Outgoing {
             Err(error) => return gone_or_failed(error),
         }
         if self.framing == Framing::Lines && self.messages.len() > self.message_max {
-            let message = format!("a line is longer than a message may be, {} bytes", self.message_max);
+            let message = format!(
+                "a line is longer than the limit of {} bytes; raise the limit (--message-max)",
+                self.message_max
+            );
             return Err(Failure::new(exit::TOO_LONG, message).into());
         }
         if self.messages.has_ended() {
@@ -129,11 +136,11 @@ impl Outgoing {
         Ok(Peer::There)
     }
 
-    /// Gives every whole message to the connection; false when it takes no more at present.
+    /// Passes every whole message to the connection. Returns false if sending would block.
     fn try_send(&mut self, connection: &mut Connection) -> parlour::Result<bool> {
         while let Some(message) = self.messages.peek() {
             self.flushed = false;
-            // Small messages are gathered: many of them in one write are several times faster.
+            // Many small messages are buffered for one write, which is several times faster.
             if self.fed + message.len() < FEED_BYTES_MAX {
                 connection.feed(message)?;
                 self.fed += message.len() + FRAME_BYTES;
@@ -154,7 +161,7 @@ impl Outgoing {
         self.flush(connection)
     }
 
-    /// Whether everything that the connection was given is on its way.
+    /// Writes what the connection has buffered. Returns true if nothing is left.
     fn flush(&mut self, connection: &mut Connection) -> parlour::Result<bool> {
         self.flushed = match connection.try_flush() {
             Ok(()) => true,
@@ -167,7 +174,7 @@ impl Outgoing {
         Ok(self.flushed)
     }
 
-    /// Reads once from the source, which is readable.
+    /// Reads once from the source, which `poll` reported as readable.
     pub(super) fn read(&mut self) -> anyhow::Result<()> {
         if let Some(source) = &mut self.source
             && !source.read_some(&mut self.messages).context("reading")?
@@ -178,24 +185,24 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Reads what is there, and takes that for the end. Not to the end of the stream, which a process that the program
-    /// left behind may keep open for good.
+    /// Reads the available bytes and treats them as the last ones. It does not read to the end of the stream, which a
+    /// child of the program may keep open for ever.
     pub(super) fn read_the_last(&mut self) -> anyhow::Result<()> {
         if let Some(mut source) = self.source.take() {
-            source.read_what_is_there(&mut self.messages).context("reading the program's last output")?;
+            source.read_what_is_there(&mut self.messages).context("reading the remaining output of the program")?;
             self.messages.end();
         }
         Ok(())
     }
 
-    /// The peer went without having read all that it was sent.
+    /// Records that the peer disconnected without reading everything.
     pub(super) fn was_not_all_read(&mut self) {
         self.unread = true;
     }
 
-    /// Nobody wants more.
+    /// Stops sending, because the peer has disconnected.
     pub(super) fn give_up(&mut self) -> anyhow::Result<()> {
-        // Whether more was to be said makes a difference, so look once whether the source is at its end by now.
+        // `is_all_sent` depends on the end of the source, so check once if the source is at end of file.
         if self.source.as_ref().is_some_and(Source::is_readable_now) {
             self.read()?;
         }
@@ -205,7 +212,7 @@ impl Outgoing {
     }
 }
 
-/// A peer that went away is an event of its own; anything else that keeps a message from being sent is an error.
+/// Converts a disconnect into [`Peer::Gone`], and returns every other error.
 fn gone_or_failed(error: parlour::Error) -> anyhow::Result<Peer> {
     if error.kind() == ErrorKind::Disconnected { Ok(Peer::Gone) } else { Err(error.into()) }
 }

@@ -1,4 +1,4 @@
-//! Where a pump writes.
+//! The local stream to which a pump writes.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -6,25 +6,26 @@ use rustix::io::Errno;
 
 use crate::lines::Framing;
 
-/// What a pipe takes without blocking once `poll(2)` calls it writable (`PIPE_BUF` on Linux).
+/// The number of bytes that a pipe accepts without blocking once `poll(2)` reports it as writable (`PIPE_BUF` on
+/// Linux).
 const BLOCKING_WRITE_BYTES: usize = 4096;
 
-/// A descriptor that is written only after `poll(2)` said that it takes something.
+/// A descriptor that is written only after `poll(2)` has reported it as writable, and the bytes to be written.
 pub(super) struct Sink {
     fd: OwnedFd,
     bytes: Vec<u8>,
     written: usize,
-    /// The most that one write may carry without being able to block.
+    /// The maximum number of bytes of one write, so that it cannot block.
     write_max: usize,
 }
 
 impl Sink {
-    /// A description that other processes share, so that it must not be made non-blocking.
+    /// Creates a sink whose open file description other processes share, so that it must not be made non-blocking.
     pub(super) fn shared(fd: OwnedFd) -> Sink {
         Sink { fd, bytes: Vec::new(), written: 0, write_max: BLOCKING_WRITE_BYTES }
     }
 
-    /// A description of our own, non-blocking.
+    /// Creates a sink whose open file description only this process uses, and which is non-blocking.
     pub(super) fn ours(fd: OwnedFd) -> Sink {
         Sink { write_max: usize::MAX, ..Sink::shared(fd) }
     }
@@ -37,7 +38,7 @@ impl Sink {
         }
     }
 
-    /// How many bytes are still to be written.
+    /// Returns the number of bytes that are not written yet.
     pub(super) fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
@@ -46,7 +47,7 @@ impl Sink {
         self.len() == 0
     }
 
-    /// Writes once. False when nobody reads any more.
+    /// Writes once. Returns false if the reader has closed the stream.
     pub(super) fn write_some(&mut self) -> rustix::io::Result<bool> {
         let end = self.bytes.len().min(self.written.saturating_add(self.write_max));
         match rustix::io::write(&self.fd, &self.bytes[self.written..end]) {

@@ -1,4 +1,4 @@
-//! Where a pump reads.
+//! The local stream from which a pump reads.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -7,10 +7,10 @@ use rustix::io::Errno;
 
 use crate::lines::Splitter;
 
-/// How much one read takes: the size of a pipe's buffer.
+/// The maximum number of bytes of one read: the size of a pipe's buffer.
 const READ_BYTES: usize = 64 * 1024;
 
-/// A descriptor that is read only after `poll(2)` said that there is something, so that it may be a blocking one.
+/// A descriptor that is read only after `poll(2)` has reported it as readable, so that it may be a blocking one.
 pub(super) struct Source {
     fd: OwnedFd,
     buffer: Vec<u8>,
@@ -21,13 +21,13 @@ impl Source {
         Source { fd, buffer: vec![0; READ_BYTES] }
     }
 
-    /// Whether a read would give something, or the end, without waiting.
+    /// Returns true if a read would return data or end of file without blocking.
     pub(super) fn is_readable_now(&self) -> bool {
         let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&Timespec::default())), Ok(ready) if ready > 0)
     }
 
-    /// Reads once. False at the end.
+    /// Reads once. Returns false at end of file.
     pub(super) fn read_some(&mut self, into: &mut Splitter) -> rustix::io::Result<bool> {
         match rustix::io::read(&self.fd, &mut self.buffer[..]) {
             Ok(0) => Ok(false),
@@ -40,7 +40,7 @@ impl Source {
         }
     }
 
-    /// Reads what is there at this moment and not what comes later.
+    /// Reads the bytes that are available now, and none that arrive later.
     pub(super) fn read_what_is_there(&mut self, into: &mut Splitter) -> rustix::io::Result<()> {
         let mut left = rustix::io::ioctl_fionread(&self.fd)?;
         while left > 0 {

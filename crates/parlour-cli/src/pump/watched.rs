@@ -1,4 +1,4 @@
-//! One `poll(2)` over everything that a pump waits for.
+//! One `poll(2)` over all descriptors of a pump.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// What a descriptor is to the pump.
+/// The role of a descriptor in the pump.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Whose {
     Stop,
@@ -17,22 +17,22 @@ pub(super) enum Whose {
     Sink,
 }
 
-/// What `poll` found.
+/// The result of `poll`.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     pub(super) stop: bool,
     pub(super) program_gone: bool,
     pub(super) recv: bool,
     pub(super) send: bool,
-    /// Nobody reads what we send.
+    /// The peer no longer reads.
     pub(super) peer_gone: bool,
     pub(super) source: bool,
     pub(super) sink: bool,
-    /// Nobody reads what we write.
+    /// The reader of the sink has closed it.
     pub(super) sink_broken: bool,
 }
 
-/// The descriptors of one turn. There are at most six, and which ones changes from turn to turn.
+/// The descriptors of one turn. There are at most six, and the selection changes from turn to turn.
 #[derive(Default)]
 pub(super) struct Watched<'a> {
     fds: Vec<PollFd<'a>>,
@@ -40,13 +40,13 @@ pub(super) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// Watches a descriptor; errors and hang-ups are reported whatever the flags are.
+    /// Watches a descriptor. Errors and hang-ups are reported in addition to the flags.
     pub(super) fn add(&mut self, whose: Whose, fd: BorrowedFd<'a>, flags: PollFlags) {
         self.fds.push(PollFd::from_borrowed_fd(fd, flags));
         self.whose.push(whose);
     }
 
-    /// Waits until one of them is ready or the time is over.
+    /// Waits until one of the descriptors is ready or the timeout has expired. A signal is a spurious wake-up.
     pub(super) fn poll(mut self, timeout: Option<Duration>) -> rustix::io::Result<Ready> {
         let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         match poll(&mut self.fds, timeout.as_ref()) {

@@ -1,4 +1,4 @@
-//! What was typed.
+//! The definition of the command line.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -12,24 +12,26 @@ use crate::exit;
 const ABOUT: &str = "Local client/server messaging by name";
 
 const LONG_ABOUT: &str = "Local client/server messaging by name.\n\n\
-    A server takes a name. Clients that know the name find it, and each gets its own private two-way channel of \
-    messages. There is nothing to configure, no broker, and nothing to clean up after a crash.\n\n\
-    An ADDRESS is NAME, TRANSPORT:NAME or TRANSPORT:/ABSOLUTE/DIRECTORY/NAME; a NAME has up to 64 letters, digits, \
+    A server takes a name. Each client that connects to the name gets a private two-way channel of messages. There is \
+    no configuration, no broker, and nothing to clean up after a crash.\n\n\
+    An ADDRESS is NAME, TRANSPORT:NAME or TRANSPORT:/ABSOLUTE/DIRECTORY/NAME. A NAME has up to 64 letters, digits, \
     '_', '-' and '.', and does not begin with a '.'. The transports are shm, packet, unix and fifo.\n\n\
-    Data goes to stdout, everything else to stderr.";
+    A DURATION is a number with a unit, such as 500ms, 10s or 1m; a number without a unit counts seconds.\n\n\
+    Data goes to stdout; all other output goes to stderr.\n\n\
+    Example: run `parlour serve wc -- wc -w` in one terminal and `echo one two | parlour connect wc` in another.";
 
-/// The variables that the program reads.
+/// The environment variables that the program reads, with their descriptions.
 pub(crate) const ENVIRONMENT: [(&str, &str); 2] = [
-    ("PARLOUR_DIR", "the one directory to look for names in, instead of the usual ones (see `parlour path`)"),
-    ("PARLOUR_LOG", "what to tell on stderr: off, error, warn, info, debug or trace"),
+    ("PARLOUR_DIR", "the only directory that holds names, instead of the default ones (see `parlour path`)"),
+    ("PARLOUR_LOG", "log level on stderr: off, error, warn, info, debug or trace [default: off]"),
 ];
 
-/// A whole command line.
+/// A parsed command line.
 #[derive(Debug, Parser)]
 #[command(name = "parlour", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = after_help())]
 #[command(disable_help_subcommand = true, max_term_width = 110)]
 pub(crate) struct Args {
-    /// Tell on stderr what happens; twice or three times tells more
+    /// Log events to stderr: -v at level info, -vv at level debug, -vvv at level trace
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub(crate) verbose: u8,
 
@@ -37,7 +39,7 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// What to do.
+/// A subcommand with its arguments.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(Demo),
@@ -51,26 +53,29 @@ pub(crate) enum Command {
     Bench(Bench),
     Completions(Completions),
     Man(Man),
-    /// One process of the demo
+    /// Run one server process of the demo
     #[command(hide = true)]
     DemoServer(DemoServer),
-    /// One process of the demo
+    /// Run one client process of the demo
     #[command(hide = true)]
     DemoClient(DemoClient),
-    /// One process of the benchmark
+    /// Run one process of the benchmark
     #[command(hide = true)]
     BenchRole(BenchRole),
 }
 
-/// Show that all of it works here, in a few seconds, and how fast
+/// Check that every transport works on this machine, and how fast, in a few seconds
 ///
-/// Starts real processes: for each transport a server under a name of its own and four clients, each of which sends
-/// every line of a text and checks every reply. Then a server is killed in the middle of a conversation, and another
-/// takes its name at once; and a second server is refused. Works in a temporary directory; leaves no file and no
-/// process. Exits with 0 only if all of it held.
+/// Starts real processes. For each transport, a server under its own name and four clients run; each client sends every
+/// line of a text and checks every reply. Then, for each transport, a server is killed while a client talks to it, a
+/// new server takes the name immediately, and a second server is rejected.
+///
+/// Works in a temporary directory, and leaves no file and no process. Exits with 0 only if every check passed.
+///
+/// Example: `parlour demo --input README.md` sends the lines of README.md.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Demo {
-    /// Send the lines of this file (- is stdin) instead of the text that the program carries
+    /// Send the lines of this file, or of stdin if FILE is - [default: a built-in text]
     #[arg(long, value_name = "FILE")]
     pub(crate) input: Option<PathBuf>,
 
@@ -79,120 +84,128 @@ pub(crate) struct Demo {
     pub(crate) json: bool,
 }
 
-/// Take a name, and echo or run a program for each client
+/// Take a name, and echo messages or run a program for each client
 ///
-/// With a program, one process runs per client: each message is a line on its stdin, each line of its stdout is a
-/// message, its stderr is ours. (A message that has newlines in it is as many lines.) When the client has sent its
-/// last message the program's stdin is closed; when the program closes its stdout the client is told that nothing more
-/// comes; when either is gone, so is the other: a program that stays although its client is gone gets SIGTERM one
-/// second later, and SIGKILL two seconds after that. If this server itself is killed, its programs see the end of
-/// their input.
+/// With a program, one process runs for each client. Each message from the client is a line on the program's stdin.
+/// Each line of the program's stdout is a message to the client. The program's stderr is that of this server. (A
+/// message that contains newlines becomes several lines.)
 ///
-/// The program's environment says who the client is. As s6-ipcserver sets them: PROTO (IPC), IPCREMOTEEUID,
-/// IPCREMOTEEGID, IPCREMOTEPATH (empty), IPCCONNNUM (how many clients this user has, this one included). And:
-/// PARLOUR_NAME, PARLOUR_TRANSPORT, PARLOUR_PEER_PID, PARLOUR_PEER_UID, PARLOUR_PEER_GID, and what vouches for each of
-/// those three in PARLOUR_PEER_PID_VOUCHED and so on. What is not known is not set.
+/// When the client has sent its last message, the program's stdin is closed. When the program closes its stdout, the
+/// client receives end of file. When the program exits, its client is disconnected. When the client disconnects, the
+/// program reads the rest of its input; if it still runs one second later it gets SIGTERM, and SIGKILL two seconds
+/// after that. If this server is killed, its programs read end of file on stdin.
 ///
-/// Prints one line when clients may come: `ready NAME TRANSPORTS DIRECTORY`.
+/// The program's environment identifies the client. These variables have the meaning that s6-ipcserver gives them:
+/// PROTO (IPC), IPCREMOTEEUID, IPCREMOTEEGID, IPCREMOTEPATH (empty), IPCCONNNUM (the number of clients of this user,
+/// including this one). Further variables are PARLOUR_NAME, PARLOUR_TRANSPORT, PARLOUR_PEER_PID, PARLOUR_PEER_UID and
+/// PARLOUR_PEER_GID, and the source of each of the three ids in PARLOUR_PEER_PID_VOUCHED, PARLOUR_PEER_UID_VOUCHED and
+/// PARLOUR_PEER_GID_VOUCHED. An id that is not known is not set.
 ///
-/// SIGINT and SIGTERM stop it: the name is given up at once, so that the next server can take it; conversations that
-/// are open may go on until --grace is over; then, or with a second signal, the programs are ended. The exit code is 0
-/// in each case.
+/// Prints one line when clients can connect: `ready NAME TRANSPORTS DIRECTORY`.
 ///
-/// Under a service manager: with --activated it serves on the sockets of a socket unit, whose path says the name, such
-/// as ListenStream=%t/parlour/NAME/unix. It tells the socket in $NOTIFY_SOCKET when clients may come (READY=1) and when
-/// no more may (STOPPING=1), as Type=notify wants it.
+/// SIGINT and SIGTERM stop the server. It releases the name immediately, so that the next server can take it. Open
+/// connections may continue for the time given by --grace. After that time, or at a second signal, the programs are
+/// ended. The exit code is 0 in each case.
+///
+/// Under a service manager, --activated serves the sockets of a socket unit. Their path contains the name, such as
+/// ListenStream=%t/parlour/NAME/unix. The server notifies the socket in $NOTIFY_SOCKET when clients can connect
+/// (READY=1) and when it stops (STOPPING=1), as Type=notify requires.
+///
+/// Example: `parlour serve wc -- wc -w` runs one `wc -w` for each client.
 #[derive(Debug, clap::Args)]
 #[command(group = ArgGroup::new("what").required(true).args(["echo", "program"]))]
 #[command(override_usage = "parlour serve [OPTIONS] <ADDRESS> --echo\n       \
     parlour serve [OPTIONS] <ADDRESS> -- <PROGRAM> [ARGS]...\n       \
     parlour serve [OPTIONS] --activated -- <PROGRAM> [ARGS]...")]
 pub(crate) struct Serve {
-    /// The name to take
+    /// Name to take, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS", required_unless_present = "activated")]
     pub(crate) address: Option<String>,
 
-    /// Serve on the sockets that the service manager hands over (LISTEN_FDS); where they lie says which name
+    /// Serve the sockets that the service manager passes (LISTEN_FDS); their paths give the name
     #[arg(long, conflicts_with_all = ["address", "mode", "group"])]
     pub(crate) activated: bool,
 
-    /// Of the sockets handed over, only those with this name (FileDescriptorName= in the socket unit)
+    /// Serve only the passed sockets with this descriptor name (FileDescriptorName= in the socket unit)
     #[arg(long, value_name = "NAME", requires = "activated", conflicts_with = "address")]
     pub(crate) fd_name: Option<String>,
 
-    /// The transports to offer, such as unix,fifo, or all of them: all. Otherwise the one in the address, or unix
+    /// Transports to offer, such as unix,fifo, or all [default: the one in ADDRESS, or unix]
     #[arg(long, value_name = "TRANSPORTS", value_parser = transports)]
     pub(crate) on: Option<Transports>,
 
-    /// Send every message back
+    /// Send every message back to its client
     #[arg(long)]
     pub(crate) echo: bool,
 
-    /// Pass bytes as they come: a message is what one read of the program's stdout gave, and nothing is added to what
-    /// its stdin gets
+    /// Pass bytes without line framing: one read of the program's stdout is one message, and no newline is added on its
+    /// stdin
     #[arg(long, conflicts_with = "echo")]
     pub(crate) raw: bool,
 
-    /// Who may connect, as a file mode: 0600 (the same user) unless told otherwise, 0660 (the group too), 0666
+    /// Users that may connect, as an octal file mode: 0600 (this user), 0660 (also the group) or 0666 (every user)
+    /// [default: 0600]
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
 
-    /// The group that owns the socket: a name or a number
+    /// Group that owns the socket, by name or number [default: the group of this process]
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) group: Option<u32>,
 
-    /// Clients at once; more are refused
+    /// Maximum number of simultaneous clients; further clients are rejected [default: 65536]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients: Option<usize>,
 
-    /// Clients at once of one user; more are refused
+    /// Maximum number of simultaneous clients of one user; further clients are rejected [default: 4096]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients_per_user: Option<usize>,
 
-    /// The longest message, in bytes, or with K, M or G after the number
+    /// Maximum length of a message in bytes, or with the suffix K, M or G (powers of 1024) [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) message_max: Option<usize>,
 
-    /// How long a client may take to connect, such as 5s
+    /// Maximum time for the handshake of a client, such as 500ms or 10s [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) handshake_timeout: Option<Duration>,
 
-    /// How long open conversations may go on after SIGINT or SIGTERM; a second signal ends them at once
+    /// Time that open connections may continue after SIGINT or SIGTERM; a second signal ends them immediately
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
     pub(crate) grace: Duration,
 
-    /// Whether a client on unix shows a socket file of its own: checked if it does, required, or ignored
+    /// Policy for the socket file that a client on unix binds [default: check]
     #[arg(long, value_name = "POLICY", value_enum)]
     pub(crate) client_file: Option<ClientFile>,
 
-    /// The program to run for each client, and its arguments
+    /// Program to run for each client, with its arguments
     #[arg(last = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<OsString>,
 }
 
-/// A list of transports: one argument, whatever their number.
+/// A list of transports, given as one argument.
 #[derive(Clone, Debug)]
 pub(crate) struct Transports(pub(crate) Vec<Transport>);
 
-/// What is asked of the file that a client binds.
+/// The policy for the socket file that a client binds.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ClientFile {
-    /// Check it when there is one
+    /// Check the file if the client has one
     Check,
-    /// Refuse a client without one
+    /// Reject a client without a file
     Require,
-    /// Do not look at it
+    /// Ignore the file
     Ignore,
 }
 
-/// Talk to a server: lines of stdin are messages, replies are lines on stdout
+/// Send the lines of stdin to a server as messages, and print its replies as lines
 ///
-/// At the end of stdin the server is told that nothing more comes, and the rest of its replies is printed. A last line
-/// without a newline is a message too; bytes that are not UTF-8 pass as they are. Exits with 7 when the server goes
-/// away before all of stdin was sent, or, where the transport can tell (unix), before it has read all of it.
+/// At the end of stdin, the connection is half-closed and the remaining replies are printed. A last line without a
+/// newline is a message too. Bytes that are not UTF-8 pass unchanged. Exits with 7 if the server disconnects before all
+/// of stdin was sent or, where the transport can tell (unix), before the server has read all of it.
+///
+/// Example: `parlour connect wc < README.md` prints the replies of the server `wc`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
-    /// The server's name
+    /// Name of the server, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
 
@@ -200,18 +213,23 @@ pub(crate) struct Connect {
     pub(crate) reach: Reach,
 }
 
-/// Send one message and print the one reply
+/// Send one message to a server, and print its reply
+///
+/// Half-closes the connection after the message and prints the first reply. Exits with 7 if the server disconnects
+/// without a reply.
+///
+/// Example: `parlour call echo hello --timeout 2s` fails with exit code 6 if no reply arrives within two seconds.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Call {
-    /// The server's name
+    /// Name of the server, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
 
-    /// The message; all of stdin, as it is, if there is none or it is -
+    /// Message to send; if it is missing or -, all of stdin is the message
     #[arg(value_name = "MESSAGE")]
     pub(crate) message: Option<OsString>,
 
-    /// Print the reply without a newline after it
+    /// Do not print a newline after the reply
     #[arg(long)]
     pub(crate) raw: bool,
 
@@ -219,33 +237,34 @@ pub(crate) struct Call {
     pub(crate) reach: Reach,
 }
 
-/// How to reach a server.
+/// Options for connecting to a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Reach {
-    /// Give up after this long, such as 500ms or 10s. `connect` counts until it is connected (5s unless told
-    /// otherwise), `call` until it has its reply (connecting takes 5s at most unless told otherwise)
+    /// Maximum time to connect and, for `call`, to receive the reply, such as 500ms or 10s [default: 5s to connect, no
+    /// limit for the reply]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 
-    /// Wait this long for a server that is not there yet
+    /// Maximum time to wait for a server that is not running yet, such as 500ms or 10s [default: 0s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) wait: Option<Duration>,
 
-    /// Talk only to a server of this uid, instead of one of our own or of root
+    /// Numeric user id that the server must have [default: that of this process, or root]
     #[arg(long, value_name = "UID")]
     pub(crate) server_uid: Option<u32>,
 
-    /// The longest message to send or to receive, in bytes, or with K, M or G after the number
+    /// Maximum length of a message, sent or received, in bytes, or with the suffix K, M or G (powers of 1024)
+    /// [default: 16M]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) message_max: Option<usize>,
 }
 
-/// Show every name, who holds it, and whether it is live
+/// List every name with its server and its state
 ///
-/// STATE is live, waiting (a service manager listens, and starts the server when a client comes), dead (its server has
-/// ended or was killed: the next one simply takes the name), foreign (another user's: whether it is served cannot be
-/// told) or unsafe (wrong owner or mode: nothing will use it). Of a dead name the table shows who held it last if that
-/// server was killed.
+/// STATE is one of: live (a server holds the name), waiting (a service manager listens, and starts the server when a
+/// client connects), dead (the server has ended or was killed; the next server can take the name), foreign (the name
+/// belongs to another user, so that its state is not known) or unsafe (the directory has the wrong owner or mode, and
+/// is not used). For a dead name whose server was killed, the table shows that server.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct List {
@@ -254,10 +273,15 @@ pub(crate) struct List {
     pub(crate) json: bool,
 }
 
-/// Show what a name resolves to, and why
+/// Show the directory that a name resolves to, and why
+///
+/// Prints the directory through which a client would connect, the directory that a server would take, and every
+/// directory that is searched, in order.
+///
+/// Example: `parlour path echo`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Path {
-    /// The name
+    /// Name to resolve, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
 
@@ -266,18 +290,20 @@ pub(crate) struct Path {
     pub(crate) json: bool,
 }
 
-/// Remove what dead servers left, and nothing else
+/// Remove the files that dead servers left
 ///
-/// This is never needed for a server to start. Only what is proven dead is removed: a server that holds its name, a
-/// name of another user and a directory that is not safe stay untouched.
+/// A server never needs this command to start. Only names that are proven dead are removed. A name that a server holds,
+/// a name of another user and an unsafe directory are left unchanged.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Clean {
-    /// The names to look at, all if none is given
+    /// Names to clean [default: every name]
     #[arg(value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }
 
-/// Check directories, limits and the kernel, and say how to mend what is wrong
+/// Check directories, limits and kernel features, and print how to fix problems
+///
+/// Exits with 1 if there is a problem, and with 9 if a directory is unsafe.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
     /// Print JSON instead of a table
@@ -285,14 +311,14 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
-/// Measure how fast messages go on this machine, over each transport
+/// Measure the latency and throughput of each transport on this machine
 ///
-/// Two processes send messages there and back, and one way, over each transport in turn and over a bare UNIX socket,
-/// in shuffled rounds; the ratios to that socket are taken within a round. Takes less than a minute, and leaves no file
-/// and no process. What else runs on the machine is measured as well: let it be quiet.
+/// Two processes exchange round trips and one-way streams of messages, over each transport and over a bare UNIX socket.
+/// The order is shuffled in each round, and the ratios to the bare socket are computed within a round. Takes less than
+/// a minute, and leaves no file and no process. Other load on the machine distorts the results.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
-    /// How often each transport has a turn at each kind of work: more of them make the figures steadier
+    /// Number of measurements of each kind of work over each transport; more rounds give steadier figures
     #[arg(long, value_name = "N", default_value = "5")]
     pub(crate) rounds: u32,
 
@@ -301,47 +327,55 @@ pub(crate) struct Bench {
     pub(crate) json: bool,
 }
 
-/// Print the completions for a shell
+/// Print the completion script for a shell
+///
+/// Example: `parlour completions bash > ~/.local/share/bash-completion/completions/parlour`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
-    /// The shell
+    /// Shell to complete in
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
 }
 
-/// Print the manual page, for `man -l -`
+/// Print the manual page in roff format
+///
+/// Example: `parlour man | man -l -`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Man {}
 
-/// One server process of the demo.
+/// Arguments of one server process of the demo.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoServer {
     pub(crate) address: String,
 }
 
-/// One client process of the demo.
+/// Arguments of one client process of the demo.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoClient {
     pub(crate) address: String,
-    /// The lines to send.
+    /// File with the lines to send.
     pub(crate) input: PathBuf,
-    /// Start again with the first line for as long as the server is there.
+    /// Send the lines again and again until the server disconnects.
     #[arg(long)]
     pub(crate) endless: bool,
 }
 
-/// One process of the benchmark.
+/// Arguments of one process of the benchmark.
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchRole {
     pub(crate) role: String,
 }
 
-/// Parses this process's command line. The error is also how help and version come out.
+/// Parses the command line of this process.
+///
+/// # Errors
+///
+/// An invalid command line, or a request for help or the version.
 pub(crate) fn parse() -> Result<Args, clap::Error> {
     Args::try_parse()
 }
 
-/// The definition as users see it, for completions and the manual page: without the demo's own processes.
+/// Returns the definition for completions and the manual page, which excludes the hidden subcommands.
 pub(crate) fn definition() -> clap::Command {
     let mut whole = Args::command();
     whole.build();
@@ -366,7 +400,7 @@ fn after_help() -> String {
     text
 }
 
-/// `unix,fifo`, or `all`.
+/// Parses a list of transports such as `unix,fifo`, or `all`.
 fn transports(text: &str) -> Result<Transports, String> {
     if text == "all" {
         return Ok(Transports(Transport::ALL.to_vec()));
@@ -375,15 +409,15 @@ fn transports(text: &str) -> Result<Transports, String> {
     text.split(',').map(parse).collect::<Result<_, _>>().map(Transports)
 }
 
-/// `500ms`, `1m 30s`, or a plain number of seconds.
+/// Parses a duration such as `500ms` or `1m 30s`, or a number of seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 500ms, 10s or 1m"))
+    humantime::parse_duration(text).map_err(|error| format!("{error}; use a form such as 500ms, 10s or 1m"))
 }
 
-/// An octal file mode.
+/// Parses an octal file mode.
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o777 => Ok(mode),
@@ -391,15 +425,15 @@ fn mode(text: &str) -> Result<u32, String> {
     }
 }
 
-/// At least one.
+/// Parses a number of at least 1.
 fn count(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if count > 0 => Ok(count),
-        _ => Err("not a number of at least 1".to_owned()),
+        _ => Err("not a whole number of at least 1".to_owned()),
     }
 }
 
-/// A number of bytes, `64K`, `16M` or `1G` (of 1024 each).
+/// Parses a number of bytes, such as `65536`, `64K`, `16M` or `1G` (powers of 1024).
 fn bytes(text: &str) -> Result<usize, String> {
     let (number, factor) = match text.strip_suffix(['K', 'M', 'G']) {
         Some(number) if text.ends_with('K') => (number, 1 << 10),
@@ -414,7 +448,7 @@ fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "not a number of bytes, such as 65536, 64K or 16M".to_owned())
 }
 
-/// A group's number, or its name as `/etc/group` has it.
+/// Parses the number of a group, or its name in `/etc/group`.
 fn group(text: &str) -> Result<u32, String> {
     if let Ok(gid) = text.parse() {
         return Ok(gid);
@@ -424,7 +458,7 @@ fn group(text: &str) -> Result<u32, String> {
         .lines()
         .filter_map(|line| line.split(':').collect::<Vec<_>>().try_into().ok())
         .find_map(|[name, _password, gid, _members]: [&str; 4]| (name == text).then(|| gid.parse().ok())?)
-        .ok_or_else(|| "no such group in /etc/group; give its number".to_owned())
+        .ok_or_else(|| "no such group in /etc/group; use its number".to_owned())
 }
 
 #[cfg(test)]
@@ -434,13 +468,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_definition_is_sound() {
+    fn the_definition_passes_the_checks_of_clap() {
         Args::command().debug_assert();
         definition().debug_assert();
     }
 
     #[test]
-    fn sizes_and_times_are_read_as_people_write_them() {
+    fn values_with_units_are_parsed() {
         assert_eq!(bytes("65536"), Ok(65536));
         assert_eq!(bytes("64K"), Ok(65536));
         assert_eq!(bytes("16M"), Ok(16 << 20));

@@ -1,4 +1,4 @@
-//! `parlour bench`: how fast it is here.
+//! Tests of `parlour bench`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -8,14 +8,14 @@ use std::process::Command;
 use common::{Home, Running, text};
 use rustix::process::Signal;
 
-/// `parlour bench`, told apart from those of other tests by its environment.
+/// Returns a `parlour bench` command, whose environment distinguishes it from those of other tests.
 fn bench(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command(&[&["bench"], args].concat());
     command.env("TMPDIR", home.path());
     command
 }
 
-/// Whether a process of this benchmark is there.
+/// Returns the number of processes of this benchmark.
 fn processes(home: &Home) -> usize {
     let marker = format!("TMPDIR={}", home.path().display());
     let environments = std::fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path().join("environ"));
@@ -24,7 +24,7 @@ fn processes(home: &Home) -> usize {
 }
 
 #[test]
-fn every_transport_is_measured_beside_a_bare_socket() {
+fn every_transport_is_compared_with_a_bare_socket() {
     let home = Home::new();
     let output = bench(&home, &["--rounds", "1", "--json"]).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -42,10 +42,10 @@ fn every_transport_is_measured_beside_a_bare_socket() {
 }
 
 #[test]
-fn an_interrupt_ends_it_and_its_processes() {
+fn an_interrupt_ends_the_benchmark_and_its_processes() {
     let home = Home::new();
     let mut bench = Running::start(&mut bench(&home, &[]));
-    bench.wait_for_stderr("two processes");
+    bench.wait_for_stderr("measuring two processes");
     bench.signal(Signal::INT);
     assert_eq!(bench.wait().code(), Some(1));
     assert_eq!(processes(&home), 0);

@@ -1,4 +1,4 @@
-//! `parlour call`: one message, one reply.
+//! Tests of `parlour call`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -11,14 +11,14 @@ fn one_message_gets_one_reply() {
         let home = Home::new();
         let _server = home.serve(&["echo", "--on", transport, "--echo"]);
         assert_eq!(home.stdout(&["call", "echo", "hello there"], b""), "hello there\n", "{transport}");
-        assert_eq!(home.stdout(&["call", "echo", ""], b"not read"), "\n", "an empty message is one");
+        assert_eq!(home.stdout(&["call", "echo", ""], b"not read"), "\n", "an empty message is a message");
         assert_eq!(home.stdout(&["call", "--raw", "echo", "hello"], b""), "hello");
         assert_eq!(home.stdout(&["call", "echo", "--", "--raw"], b""), "--raw\n");
     }
 }
 
 #[test]
-fn without_a_message_all_of_stdin_is_one() {
+fn without_a_message_argument_all_of_stdin_is_the_message() {
     let home = Home::new();
     let _server = home.serve(&["echo", "--echo"]);
     assert_eq!(home.stdout(&["call", "echo"], b"two\nlines\n"), "two\nlines\n\n");
@@ -28,7 +28,7 @@ fn without_a_message_all_of_stdin_is_one() {
 }
 
 #[test]
-fn a_program_that_answers_at_the_end_of_its_input_answers() {
+fn a_program_that_replies_at_end_of_file_sends_its_reply() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["wc", "--on", transport, "--", "wc", "-w"]);
@@ -37,7 +37,7 @@ fn a_program_that_answers_at_the_end_of_its_input_answers() {
 }
 
 #[test]
-fn a_server_that_answers_without_listening_has_answered() {
+fn a_reply_of_a_server_that_never_reads_is_received() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["deaf", "--on", transport, "--", "echo", "42"]);
@@ -69,14 +69,14 @@ fn a_server_that_ends_without_a_reply_is_exit_code_7() {
 }
 
 #[test]
-fn waiting_for_a_server_that_never_comes_ends() {
+fn waiting_for_a_server_that_never_starts_times_out() {
     let home = Home::new();
     let output = home.run(&["call", "never", "hello", "--wait", "200ms"]);
     assert!(matches!(output.status.code(), Some(3 | 6)), "{:?}", output.status);
 }
 
 #[test]
-fn a_time_longer_than_the_clock_is_no_deadline() {
+fn a_timeout_beyond_the_range_of_the_clock_means_no_deadline() {
     let home = Home::new();
     let _server = home.serve(&["echo", "--echo"]);
     let forever = "9999999999999999999";

@@ -1,4 +1,4 @@
-//! Completions and the manual page come from the same definition as the program itself.
+//! Tests of `parlour completions` and `parlour man`, which are generated from the definition of the command line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -17,15 +17,12 @@ fn every_shell_completes_every_command() {
             assert!(script.contains(command), "{shell} does not complete {command}");
         }
         assert!(script.contains("message-max"), "{shell} does not complete options");
-        assert!(
-            !script.contains("demo-server") && !script.contains("bench-role"),
-            "{shell} shows what is not for users"
-        );
+        assert!(!script.contains("demo-server") && !script.contains("bench-role"), "{shell} completes hidden commands");
     }
 }
 
 #[test]
-fn bash_can_read_its_completions() {
+fn bash_completes_the_commands_that_match() {
     let script = Home::new().stdout(&["completions", "bash"], b"");
     let completed = format!(
         "{script}\nCOMP_WORDS=(parlour d); COMP_CWORD=1; _parlour parlour d parlour; echo \"${{COMPREPLY[@]}}\""

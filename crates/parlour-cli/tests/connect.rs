@@ -1,4 +1,4 @@
-//! `parlour connect`: stdin and stdout as a client.
+//! Tests of `parlour connect`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -18,7 +18,7 @@ fn lines_are_messages_and_replies_are_lines() {
 }
 
 #[test]
-fn a_reply_comes_while_the_input_is_still_open() {
+fn a_reply_is_printed_while_stdin_is_still_open() {
     let home = Home::new();
     let _server = home.serve(&["echo", "--echo"]);
     let mut client = home.start(&["connect", "echo"]);
@@ -31,7 +31,7 @@ fn a_reply_comes_while_the_input_is_still_open() {
 }
 
 #[test]
-fn nobody_at_the_name_is_exit_code_3() {
+fn a_name_without_a_server_is_exit_code_3() {
     let home = Home::new();
     let output = home.run(&["connect", "nobody"]);
     assert_eq!(output.status.code(), Some(3));
@@ -41,7 +41,7 @@ fn nobody_at_the_name_is_exit_code_3() {
 }
 
 #[test]
-fn a_client_can_wait_for_a_server_that_is_not_there_yet() {
+fn a_client_can_wait_for_a_server_that_is_not_running_yet() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let mut client = home.start(&["connect", &format!("{transport}:late"), "--wait", "20s"]);
@@ -54,7 +54,7 @@ fn a_client_can_wait_for_a_server_that_is_not_there_yet() {
 }
 
 #[test]
-fn a_server_that_goes_after_all_was_sent_is_no_error() {
+fn a_server_that_disconnects_after_everything_was_sent_is_not_an_error() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["head", "--on", transport, "--", "head", "-n", "2"]);
@@ -63,7 +63,7 @@ fn a_server_that_goes_after_all_was_sent_is_no_error() {
 }
 
 #[test]
-fn nobody_reading_the_output_ends_it_quietly() {
+fn a_closed_stdout_ends_the_client_without_a_message() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["echo", "--on", transport, "--echo"]);
@@ -71,7 +71,7 @@ fn nobody_reading_the_output_ends_it_quietly() {
         client.write(b"one\n");
         assert_eq!(client.line(), "one");
         client.close_stdout();
-        // Its stdin is still open; it is the closed output that ends it.
+        // The client ends because of its closed stdout: its stdin is still open.
         assert_eq!(client.wait().code(), Some(0), "{transport}");
         assert_eq!(client.stderr(), "", "{transport}");
     }
@@ -86,8 +86,8 @@ fn another_server_uid_than_expected_is_exit_code_5() {
 }
 
 #[test]
-fn a_server_that_stays_silent_does_not_keep_the_input_waiting() {
-    // Everything is read and sent although not one reply comes.
+fn a_server_that_never_replies_does_not_block_the_input() {
+    // All of stdin is read and sent, although the server sends no reply.
     let home = Home::new();
     let mut server = home.serve(&["sink", "--", "sh", "-c", "wc -l >&2"]);
     let lines = b"a line of some length to be swallowed\n".repeat(50_000);

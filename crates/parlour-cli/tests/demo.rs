@@ -1,4 +1,4 @@
-//! `parlour demo`: all of it in one command.
+//! Tests of `parlour demo`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use common::{DEADLINE, Home, Running, TRANSPORTS, text};
 use rustix::process::Signal;
 
-/// `parlour demo` with a directory for temporary files of its own, to see what is left in it.
+/// Returns a `parlour demo` command with its own directory for temporary files, so that leftovers can be detected.
 fn demo(home: &Home, args: &[&str]) -> Command {
     let mut command = home.command(&[&["demo"], args].concat());
     command.env("TMPDIR", home.path());
@@ -30,7 +30,7 @@ fn assert_nothing_left(directory: &Path) {
 }
 
 #[test]
-fn all_of_it_holds_and_nothing_is_left() {
+fn every_check_passes_and_nothing_is_left() {
     let home = Home::new();
     let output = demo(&home, &[]).output().unwrap();
     let shown = text(&output.stdout);
@@ -46,7 +46,7 @@ fn all_of_it_holds_and_nothing_is_left() {
 }
 
 #[test]
-fn the_json_says_the_same() {
+fn the_json_report_contains_the_same_results() {
     let home = Home::new();
     let output = demo(&home, &["--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
@@ -69,7 +69,7 @@ fn the_json_says_the_same() {
 }
 
 #[test]
-fn the_input_can_be_a_file_of_ones_own() {
+fn the_input_can_be_a_file() {
     let home = Home::new();
     let input = Home::new();
     let file = input.path().join("input");
@@ -86,7 +86,7 @@ fn ctrl_c_leaves_nothing() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let home = Home::new();
         let mut running = Running::start(demo(&home, &[]).stdin(std::process::Stdio::null()));
-        // The first claim comes while the processes of the demo are running.
+        // The demo prints its first claim while its processes are running.
         running.line();
         running.signal(signal);
         let status = running.wait();

@@ -1,4 +1,4 @@
-//! `parlour doctor`: what is wrong, and how to mend it.
+//! Tests of `parlour doctor`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -15,11 +15,11 @@ fn checks(output: &std::process::Output) -> Vec<serde_json::Value> {
 
 fn verdict<'a>(checks: &'a [serde_json::Value], part: &str) -> &'a serde_json::Value {
     let found = checks.iter().find(|check| check["check"].as_str().unwrap().contains(part));
-    &found.unwrap_or_else(|| panic!("no check of {part}"))["verdict"]
+    &found.unwrap_or_else(|| panic!("there is no check of {part}"))["verdict"]
 }
 
 #[test]
-fn a_sound_home_passes() {
+fn a_safe_directory_passes_every_check() {
     let home = Home::new();
     let output = home.run(&["doctor", "--json"]);
     let checks = checks(&output);
@@ -37,7 +37,7 @@ fn a_sound_home_passes() {
     let problems = checks.iter().filter(|check| check["verdict"] == "problem").count();
     assert_eq!(output.status.code(), Some(if problems == 0 { 0 } else { 1 }), "{}", text(&output.stderr));
     for check in &checks {
-        assert!(check["verdict"] == "ok" || check["mend"].is_string(), "{check} does not say how to mend it");
+        assert!(check["verdict"] == "ok" || check["mend"].is_string(), "{check} does not say how to fix it");
     }
 }
 
@@ -54,7 +54,7 @@ fn a_directory_that_others_may_write_is_exit_code_9() {
 
     let shown = home.run(&["doctor"]);
     assert_eq!(shown.status.code(), Some(9));
-    assert!(text(&shown.stdout).contains("UNSAFE") && text(&shown.stdout).contains("To mend:"));
+    assert!(text(&shown.stdout).contains("UNSAFE") && text(&shown.stdout).contains("To fix:"));
 }
 
 #[test]
@@ -70,7 +70,8 @@ fn too_few_descriptors_are_a_problem() {
     assert_eq!(verdict(&checks(&output), "RLIMIT_NOFILE"), "problem");
 }
 
-/// What is made in a home, where `name` is the directory of a name, and which path doctor must complain of.
+/// A file that should not exist in a directory of names: its description, a function that creates it, and the path that
+/// doctor must report.
 type Trap = (&'static str, fn(&Path), &'static str);
 const TRAPS: [Trap; 9] = [
     ("a link as name directory", |home| symlink("/tmp", home.join("trap")).unwrap(), "trap"),
@@ -99,16 +100,16 @@ fn in_place_of(file: &str, home: &Path, make: impl FnOnce(&Path)) {
     make(&name.join(file));
 }
 
-/// Fails unless `parlour doctor` says that this path is unsafe, and how to mend it.
+/// Fails unless `parlour doctor` reports that this path is unsafe, and how to fix it.
 fn assert_found(command: &mut std::process::Command, what: &str, path: &Path) {
     let output = command.args(["doctor", "--json"]).output().unwrap();
     let checks = checks(&output);
     let found = checks.iter().find(|check| {
         check["verdict"] == "unsafe" && check["found"].as_str().unwrap().contains(path.to_str().unwrap())
     });
-    let check = found.unwrap_or_else(|| panic!("{what}: {} is not found: {checks:#?}", path.display()));
+    let check = found.unwrap_or_else(|| panic!("{what}: {} is not reported: {checks:#?}", path.display()));
     let mend = check["mend"].as_str().unwrap();
-    // That of a name tells of its directory.
+    // The advice for a file of a name gives the directory of the name.
     let directory = path.parent().unwrap();
     let tells_of = |path: &Path| mend.contains(&format!("ls -ld {})", path.display()));
     assert!(tells_of(path) || tells_of(directory), "{what}: {check}");
@@ -116,7 +117,7 @@ fn assert_found(command: &mut std::process::Command, what: &str, path: &Path) {
 }
 
 #[test]
-fn what_stands_in_the_place_of_a_name_or_its_files_is_found() {
+fn a_wrong_file_in_place_of_a_name_or_its_files_is_reported() {
     for (what, make, path) in TRAPS {
         let home = Home::new();
         make(home.path());
@@ -125,7 +126,7 @@ fn what_stands_in_the_place_of_a_name_or_its_files_is_found() {
 }
 
 #[test]
-fn a_base_in_a_directory_that_others_may_write_is_found() {
+fn a_base_in_a_directory_that_others_may_write_is_reported() {
     let top = Home::new();
     let parent = top.path().join("open");
     directory(&parent, 0o777);
@@ -135,7 +136,7 @@ fn a_base_in_a_directory_that_others_may_write_is_found() {
 }
 
 #[test]
-fn a_base_that_is_none_of_ours_is_found() {
+fn a_base_that_is_not_a_directory_of_this_user_is_reported() {
     let top = Home::new();
     let link = top.path().join("link");
     symlink(top.path(), &link).unwrap();

@@ -1,4 +1,5 @@
-//! One exit code for each outcome that a script would branch on, and one line that says why.
+//! Tests of the exit codes, one for each outcome on which a script may branch, and of the line on stderr that gives the
+//! reason.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -20,7 +21,7 @@ fn fails(output: &Output, code: i32) -> String {
 }
 
 #[test]
-fn what_works_is_0() {
+fn success_is_0() {
     let home = Home::new();
     for args in [&["--version"][..], &["--help"], &["serve", "--help"], &["list"]] {
         assert_eq!(home.run(args).status.code(), Some(0), "{args:?}");
@@ -28,12 +29,12 @@ fn what_works_is_0() {
 }
 
 #[test]
-fn what_has_no_code_of_its_own_is_1() {
+fn an_error_without_its_own_code_is_1() {
     fails(&Home::new().run(&["demo", "--input", "/does/not/exist"]), 1);
 }
 
 #[test]
-fn a_command_line_that_cannot_be_meant_is_2() {
+fn an_invalid_command_line_is_2() {
     let home = Home::new();
     for args in [
         &[][..],
@@ -114,7 +115,7 @@ fn an_unsafe_directory_is_9() {
 }
 
 #[test]
-fn the_help_and_the_manual_list_all_of_them() {
+fn the_help_and_the_manual_list_every_exit_code() {
     let home = Home::new();
     let help = home.stdout(&["--help"], b"");
     let manual = home.stdout(&["man"], b"");

@@ -1,4 +1,4 @@
-//! `parlour list`, `path` and `clean`: what names there are.
+//! Tests of `parlour list`, `parlour path` and `parlour clean`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -32,7 +32,7 @@ fn a_live_name_is_shown_with_its_server() {
 }
 
 #[test]
-fn a_dead_name_is_called_dead_and_clean_removes_it() {
+fn a_dead_name_is_listed_as_dead_and_clean_removes_it() {
     let home = Home::new();
     let mut killed = home.serve(&["killed", "--on", "unix,fifo", "--echo"]);
     let _alive = home.serve(&["alive", "--echo"]);
@@ -67,12 +67,12 @@ fn clean_removes_only_the_names_it_is_asked_to() {
     }
     home.stdout(&["clean", "one"], b"");
     assert!(!home.name("one").exists() && home.name("two").exists());
-    assert_eq!(home.stdout(&["clean", "one"], b""), "", "a name that is nowhere needs no cleaning");
+    assert_eq!(home.stdout(&["clean", "one"], b""), "", "a name that does not exist needs no cleaning");
     assert_eq!(home.run(&["clean", "no/name"]).status.code(), Some(2));
 }
 
 #[test]
-fn clean_leaves_what_is_not_a_name_of_ours() {
+fn clean_leaves_files_that_do_not_belong_to_a_name() {
     let home = Home::new();
     std::fs::write(home.path().join("a-file"), "keep").unwrap();
     std::fs::create_dir(home.path().join(".hidden")).unwrap();
@@ -84,7 +84,7 @@ fn clean_leaves_what_is_not_a_name_of_ours() {
 }
 
 #[test]
-fn a_name_with_the_wrong_mode_is_called_unsafe() {
+fn a_name_with_the_wrong_mode_is_listed_as_unsafe() {
     let home = Home::new();
     home.serve(&["open", "--echo"]).kill();
     std::fs::set_permissions(home.name("open"), Permissions::from_mode(0o777)).unwrap();
@@ -96,14 +96,14 @@ fn a_name_with_the_wrong_mode_is_called_unsafe() {
 }
 
 #[test]
-fn no_names_are_an_empty_list() {
+fn the_list_is_empty_if_there_are_no_names() {
     let home = Home::new();
     assert_eq!(home.stdout(&["list", "--json"], b""), "[]\n");
     assert_eq!(home.stdout(&["list"], b""), "");
 }
 
 #[test]
-fn path_explains_where_a_name_leads() {
+fn path_shows_the_directory_that_a_name_resolves_to() {
     let home = Home::new();
     let path = |name: &str| -> serde_json::Value {
         serde_json::from_str(&home.stdout(&["path", name, "--json"], b"")).unwrap()
@@ -128,7 +128,7 @@ fn path_explains_where_a_name_leads() {
 }
 
 #[test]
-fn path_looks_through_all_directories_in_order() {
+fn path_lists_all_directories_in_order() {
     let home = Home::new();
     let mut command = home.command(&["path", "some-name-that-nobody-has", "--json"]);
     command.env_remove("PARLOUR_DIR").env("XDG_RUNTIME_DIR", home.path());

@@ -1,4 +1,4 @@
-//! `parlour serve`: a name, and a program for each client.
+//! Tests of `parlour serve`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -10,7 +10,7 @@ use common::{Home, TEXT, TRANSPORTS, pipe_through, text, wait_until_gone};
 use rustix::process::Signal;
 
 #[test]
-fn a_program_counts_the_words_of_a_client_over_each_transport() {
+fn a_program_serves_a_client_over_each_transport() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["wc", "--on", transport, "--", "wc", "-w"]);
@@ -30,7 +30,7 @@ fn one_server_offers_several_transports() {
 }
 
 #[test]
-fn all_means_every_transport() {
+fn on_all_offers_every_transport() {
     let home = Home::new();
     let server = home.serve(&["every", "--on", "all", "--echo"]);
     assert_eq!(server.ready, format!("ready every {} {}", TRANSPORTS.join(","), home.name("every").display()));
@@ -40,7 +40,7 @@ fn all_means_every_transport() {
 }
 
 #[test]
-fn lines_pass_as_they_are() {
+fn lines_pass_unchanged() {
     let lines = b"one\n\n\xff\xfe not UTF-8\r\n  blanks  \nlast without a newline";
     for transport in TRANSPORTS {
         let home = Home::new();
@@ -63,7 +63,7 @@ fn each_client_has_a_process_of_its_own() {
 }
 
 #[test]
-fn the_program_is_told_who_its_client_is() {
+fn the_environment_of_a_program_identifies_its_client() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let mut command = home.command(&["serve", "env", "--on", transport, "--", "sh", "-c", "env; cat"]);
@@ -95,7 +95,7 @@ fn the_program_is_told_who_its_client_is() {
             has(format!("PARLOUR_PEER_GID={gid}"));
         } else {
             has("PARLOUR_PEER_UID_VOUCHED=file-owner".to_owned());
-            assert!(!environment.contains("GID="), "nobody knows the group, so nothing is said of it: {environment}");
+            assert!(!environment.contains("GID="), "the group is not known, so it is not set: {environment}");
         }
         assert!(!environment.contains("4711"), "{environment}");
     }
@@ -119,14 +119,14 @@ fn a_program_that_exits_ends_its_client() {
         let mut client = home.start(&["connect", "once"]);
         client.write(b"this\n");
         assert_eq!(client.line(), "got this");
-        // Its stdin stays open: only the server's end can end it.
+        // The client's stdin stays open, so that only the server can end the connection.
         assert_eq!(client.wait().code(), Some(7), "{transport}");
-        assert!(client.stderr().contains("went away before it had all of the input"), "{transport}");
+        assert!(client.stderr().contains("disconnected before it received all of the input"), "{transport}");
     }
 }
 
 #[test]
-fn a_program_that_crashes_ends_its_client_after_its_last_words() {
+fn the_last_output_of_a_program_that_crashes_reaches_its_client() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["crash", "--on", transport, "--", "sh", "-c", "printf 'last words'; kill -9 $$"]);
@@ -149,7 +149,7 @@ fn a_client_that_is_killed_ends_its_program() {
 }
 
 #[test]
-fn a_client_that_is_killed_ends_a_program_that_reads_nothing_of_much() {
+fn a_client_that_is_killed_ends_a_program_that_does_not_read_its_full_input() {
     let home = Home::new();
     let _server = home.serve(&["deaf", "--", "sh", "-c", "echo $$; exec sleep 1000"]);
     let mut client = home.start(&["connect", "deaf"]);
@@ -160,11 +160,11 @@ fn a_client_that_is_killed_ends_a_program_that_reads_nothing_of_much() {
 }
 
 #[test]
-fn what_a_client_said_before_it_left_is_delivered() {
+fn messages_that_a_client_sent_before_it_disconnected_are_delivered() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let file = home.path().join("said");
-        // The program takes its time, in which the client is long gone.
+        // The program starts to read only after the client has disconnected.
         let script = format!("sleep 0.2; cat > {}; echo done >&2", file.display());
         let mut server = home.serve(&["log", "--on", transport, "--", "sh", "-c", &script]);
         let address = format!("{transport}:{}", home.name("log").display());
@@ -188,13 +188,13 @@ fn a_program_may_close_its_output_and_go_on_reading() {
     client.write(b"one\n");
     client.write(b"two\n");
     client.close_stdin();
-    assert_eq!(client.wait().code(), Some(0), "all was sent and the server was there");
+    assert_eq!(client.wait().code(), Some(0), "everything was sent while the server was connected");
     server.wait_for_stderr("done");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "one\ntwo\n");
 }
 
 #[test]
-fn much_in_both_directions_does_not_get_stuck() {
+fn large_streams_in_both_directions_do_not_deadlock() {
     let much: Vec<u8> = (0..200_000).flat_map(|n| format!("line {n} of a long conversation\n").into_bytes()).collect();
     for transport in TRANSPORTS {
         let home = Home::new();
@@ -206,7 +206,7 @@ fn much_in_both_directions_does_not_get_stuck() {
 }
 
 #[test]
-fn a_program_that_writes_before_it_reads_does_not_get_stuck() {
+fn a_program_that_writes_before_it_reads_does_not_deadlock() {
     let much = b"a line that waits until the program reads\n".repeat(20_000);
     for transport in TRANSPORTS {
         let home = Home::new();
@@ -218,7 +218,7 @@ fn a_program_that_writes_before_it_reads_does_not_get_stuck() {
 }
 
 #[test]
-fn raw_passes_bytes_as_they_come() {
+fn raw_passes_bytes_without_framing() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let _server = home.serve(&["cat", "--on", transport, "--raw", "--", "cat"]);
@@ -228,13 +228,13 @@ fn raw_passes_bytes_as_they_come() {
 }
 
 #[test]
-fn a_program_that_cannot_be_started_costs_the_client_and_not_the_server() {
+fn a_program_that_cannot_be_started_disconnects_the_client_and_not_the_server() {
     let home = Home::new();
     let mut server = home.serve(&["nothing", "--", "/does/not/exist"]);
     for _ in 0..2 {
         let mut client = home.start(&["connect", "nothing"]);
         assert_eq!(client.wait().code(), Some(7));
-        server.wait_for_stderr("`/does/not/exist` cannot be started: No such file or directory");
+        server.wait_for_stderr("starting `/does/not/exist`: No such file or directory");
     }
     assert_eq!(home.listed("nothing")["state"], "live");
 }
@@ -255,7 +255,7 @@ fn ctrl_c_ends_the_server_with_0_and_removes_its_name() {
 }
 
 #[test]
-fn ctrl_c_ends_the_programs_even_one_that_does_not_want_to() {
+fn ctrl_c_ends_a_program_that_ignores_signals() {
     let home = Home::new();
     let stubborn = "trap '' TERM INT; echo $$; while :; do sleep 1; done";
     let mut server = home.serve(&["stubborn", "--grace", "0", "--", "sh", "-c", stubborn]);
@@ -285,7 +285,7 @@ fn a_server_that_was_killed_can_be_started_again_at_once() {
 }
 
 #[test]
-fn a_server_needs_nobody_to_read_its_ready_line() {
+fn a_server_runs_although_its_stdout_is_closed() {
     let home = Home::new();
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
@@ -296,7 +296,7 @@ fn a_server_needs_nobody_to_read_its_ready_line() {
 }
 
 #[test]
-fn a_second_server_is_told_who_holds_the_name() {
+fn a_second_server_is_told_which_process_holds_the_name() {
     let home = Home::new();
     let server = home.serve(&["one", "--echo"]);
     let second = home.run(&["serve", "one", "--echo"]);
@@ -308,7 +308,7 @@ fn a_second_server_is_told_who_holds_the_name() {
 }
 
 #[test]
-fn the_mode_says_who_may_connect() {
+fn the_mode_option_sets_the_mode_of_the_socket() {
     let home = Home::new();
     let mode = |name: &str| std::fs::metadata(home.name(name).join("unix")).unwrap().permissions().mode() & 0o777;
     let _private = home.serve(&["private", "--echo"]);
@@ -319,8 +319,8 @@ fn the_mode_says_who_may_connect() {
 }
 
 #[test]
-fn clients_beyond_the_limit_are_turned_away() {
-    // `unix` can only end the connection; `fifo` tells the client to try again until its time is over.
+fn clients_beyond_the_limit_are_rejected() {
+    // Over `unix` the server can only disconnect. Over `fifo` it tells the client to retry, until the timeout.
     for (transport, code) in [("unix", 7), ("fifo", 6)] {
         let home = Home::new();
         let _server = home.serve(&["small", "--on", transport, "--clients", "1", "--", "cat"]);

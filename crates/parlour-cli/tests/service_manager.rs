@@ -1,4 +1,4 @@
-//! `parlour serve` under a service manager: sockets that it is handed, and what it says about itself.
+//! Tests of `parlour serve` under a service manager: socket activation and notifications.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
 
 mod common;
@@ -21,7 +21,7 @@ fn serve_activated(home: &Home, manager: &Manager, args: &[&str]) -> Running {
 }
 
 #[test]
-fn clients_wait_with_the_manager_from_one_start_to_the_next() {
+fn clients_wait_in_the_sockets_of_the_manager_until_the_next_start() {
     let home = Home::new();
     let manager = Manager::of_name(&home.name("room"), &["unix", "packet"]);
     for transport in ["unix", "packet"] {
@@ -31,8 +31,8 @@ fn clients_wait_with_the_manager_from_one_start_to_the_next() {
         assert_eq!(server.ready, format!("ready room packet,unix {}", home.name("room").display()));
         assert_eq!(early.line(), "hello");
         server.signal(Signal::TERM);
-        server.wait_for_stderr("stopping; open conversations: 1;");
-        // Between the end of the accepting and the next start.
+        server.wait_for_stderr("stopping; open connections: 1;");
+        // This client connects after the server has stopped accepting and before the next start.
         let mut late = home.start(&["connect", &format!("{transport}:room")]);
         late.write(b"me too\n");
         early.close_stdin();
@@ -44,7 +44,7 @@ fn clients_wait_with_the_manager_from_one_start_to_the_next() {
 }
 
 #[test]
-fn a_descriptor_name_selects_what_is_served() {
+fn a_descriptor_name_selects_the_sockets_to_serve() {
     let home = Home::new();
     let mut manager = Manager::default();
     manager.add_name(&home.name("one"), &["unix"], "first");
@@ -55,7 +55,7 @@ fn a_descriptor_name_selects_what_is_served() {
 }
 
 #[test]
-fn a_name_that_the_manager_keeps_is_waiting_and_is_left_alone() {
+fn a_name_with_sockets_of_the_manager_is_listed_as_waiting_and_left_unchanged() {
     let home = Home::new();
     let _manager = Manager::of_name(&home.name("room"), &["unix"]);
     assert_eq!(home.listed("room")["state"], "waiting");
@@ -69,7 +69,7 @@ fn a_name_that_the_manager_keeps_is_waiting_and_is_left_alone() {
 }
 
 #[test]
-fn without_a_manager_it_says_so() {
+fn activated_without_a_manager_is_an_error() {
     let home = Home::new();
     let output = home.run(&["serve", "--activated", "--echo"]);
     assert_eq!(output.status.code(), Some(1));
@@ -83,7 +83,7 @@ fn without_a_manager_it_says_so() {
     }
 }
 
-/// The next thing that the server says to the manager.
+/// Returns the next notification that the server sends to the manager.
 fn said(socket: &UnixDatagram) -> String {
     wait_until_readable(socket);
     let mut message = [0; 4096];
@@ -92,7 +92,7 @@ fn said(socket: &UnixDatagram) -> String {
 }
 
 #[test]
-fn it_tells_the_manager_when_clients_may_come_and_when_no_more_may() {
+fn the_manager_is_notified_when_the_server_is_ready_and_when_it_stops() {
     let home = Home::new();
     let path = home.path().join("notify").display().to_string();
     let abstract_name = format!("parlour-test-{}", std::process::id());
@@ -103,12 +103,12 @@ fn it_tells_the_manager_when_clients_may_come_and_when_no_more_may() {
         let mut server = Running::start(command.env("NOTIFY_SOCKET", variable).stdin(Stdio::null()));
         let status = format!("serving room over unix in {}", home.name("room").display());
         assert_eq!(said(&socket), format!("READY=1\nSTATUS={status}"));
-        // By then the name is held.
+        // The server holds the name before it sends the notification.
         let mut client = home.start(&["connect", "room"]);
         client.write(b"hello\n");
         assert_eq!(client.line(), "hello");
         server.signal(Signal::TERM);
-        assert_eq!(said(&socket), "STOPPING=1\nSTATUS=stopping; open conversations: 1");
+        assert_eq!(said(&socket), "STOPPING=1\nSTATUS=stopping; open connections: 1");
         assert_eq!(home.run(&["call", "room", "hello"]).status.code(), Some(3));
         client.close_stdin();
         assert_eq!(server.wait().code(), Some(0));
@@ -116,7 +116,7 @@ fn it_tells_the_manager_when_clients_may_come_and_when_no_more_may() {
 }
 
 #[test]
-fn a_manager_that_cannot_be_told_is_no_reason_not_to_serve() {
+fn the_server_runs_although_the_manager_cannot_be_notified() {
     let home = Home::new();
     for nowhere in ["nowhere", "/nowhere/at/all", "vsock:2:1234"] {
         let mut command = home.command(&["serve", "room", "--echo"]);
@@ -127,12 +127,12 @@ fn a_manager_that_cannot_be_told_is_no_reason_not_to_serve() {
         assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n");
         server.signal(Signal::TERM);
         assert_eq!(server.wait().code(), Some(0));
-        assert!(server.stderr().contains("told"), "{nowhere}");
+        assert!(server.stderr().contains("service manager"), "{nowhere}");
     }
 }
 
 #[test]
-fn programs_do_not_inherit_what_the_manager_said() {
+fn programs_do_not_inherit_the_variables_of_the_manager() {
     let home = Home::new();
     let manager = Manager::of_name(&home.name("room"), &["unix"]);
     let socket = UnixDatagram::bind(home.path().join("notify")).unwrap();
@@ -148,12 +148,13 @@ fn programs_do_not_inherit_what_the_manager_said() {
     assert!(!seen.contains(" 3 -> socket:"), "{seen}");
 }
 
-/// The umask of the tool decides about the mode of its socket, which may let others read; connecting takes the right to write.
+/// The umask of the tool determines the mode of its socket, which may let other users read. Connecting requires write
+/// permission.
 #[test]
-fn systemds_own_tool_starts_it_for_the_first_client() {
+fn systemd_socket_activate_starts_the_server_for_the_first_client() {
     const TOOL: &str = "systemd-socket-activate";
     if Command::new(TOOL).arg("--version").output().is_err() {
-        eprintln!("skipped: {TOOL} is not here");
+        eprintln!("skipped: {TOOL} is not installed");
         return;
     }
     for (transport, option) in [("unix", None), ("packet", Some("--seqpacket"))] {
@@ -169,12 +170,12 @@ fn systemds_own_tool_starts_it_for_the_first_client() {
     }
 }
 
-/// With the program's path as it is here.
+/// The units are verified with the path of the program under test.
 #[test]
-fn the_example_units_are_sound() {
+fn systemd_analyze_accepts_the_example_units() {
     let analyze = Command::new("systemd-analyze").arg("--version").output();
     if !analyze.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: systemd-analyze is not here");
+        eprintln!("skipped: systemd-analyze is not available");
         return;
     }
     let home = Home::new();
@@ -189,7 +190,7 @@ fn the_example_units_are_sound() {
         let output = Command::new("systemd-analyze")
             .args(["verify", manager, "--recursive-errors=no", "--man=no"])
             .args(["parlour-echo.socket", "parlour-echo.service"].map(|unit| home.path().join(unit)))
-            // The manager of a user has a runtime directory.
+            // The user manager requires a runtime directory.
             .env("XDG_RUNTIME_DIR", home.path())
             .output()
             .unwrap();
@@ -198,9 +199,9 @@ fn the_example_units_are_sound() {
     }
 }
 
-/// The command line of the example is one that the program understands.
+/// The program accepts the command line of the example unit.
 #[test]
-fn the_command_of_the_example_serves() {
+fn the_command_of_the_example_unit_starts_a_server() {
     let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd/parlour-echo.service");
     let service = fs::read_to_string(service).unwrap();
     let command = service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/parlour ")).unwrap();

@@ -1,4 +1,4 @@
-//! Whoever has read enough of our output may go.
+//! Tests of a stdout that its reader has closed.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -6,7 +6,7 @@ mod common;
 use common::{Home, Running};
 
 #[test]
-fn a_closed_stdout_ends_the_program_quietly() {
+fn a_closed_stdout_ends_every_command_without_a_message() {
     let home = Home::new();
     let _server = home.serve(&["room", "--echo"]);
     for args in [

@@ -1,4 +1,4 @@
-//! `parlour serve` and signals: it stops accepting, and lets those finish who are there.
+//! Tests of signals to `parlour serve`: it stops accepting, and open connections may finish.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;
@@ -6,11 +6,11 @@ mod common;
 use common::{Home, TRANSPORTS, wait_until_gone};
 use rustix::process::Signal;
 
-/// Longer than a test may take: what ends before has not waited for it.
+/// A grace period longer than a test takes. A server that exits earlier has not waited for it.
 const LONG: &str = "1000s";
 
 #[test]
-fn an_open_conversation_goes_on_after_a_signal_and_the_name_is_free() {
+fn an_open_connection_continues_after_a_signal_and_the_name_is_free() {
     for (transport, signal) in TRANSPORTS.into_iter().zip([Signal::TERM, Signal::INT].into_iter().cycle()) {
         let home = Home::new();
         for program in [&["--echo"][..], &["--", "cat"]] {
@@ -19,22 +19,26 @@ fn an_open_conversation_goes_on_after_a_signal_and_the_name_is_free() {
             client.write(b"before\n");
             assert_eq!(client.line(), "before");
             server.signal(signal);
-            server.wait_for_stderr("stopping; open conversations: 1;");
-            assert_eq!(home.run(&["call", "room", "hello"]).status.code(), Some(3), "{transport}: nobody new comes in");
+            server.wait_for_stderr("stopping; open connections: 1;");
+            assert_eq!(
+                home.run(&["call", "room", "hello"]).status.code(),
+                Some(3),
+                "{transport}: no new client is accepted"
+            );
             let next = home.serve(&["room", "--on", transport, "--echo"]);
             client.write(b"after\n");
             assert_eq!(client.line(), "after", "{transport}");
             client.close_stdin();
             assert_eq!(client.wait().code(), Some(0), "{transport}");
             assert_eq!(server.wait().code(), Some(0), "{transport}");
-            assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n", "the next server goes on");
+            assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n", "the next server keeps the name");
             drop(next);
         }
     }
 }
 
 #[test]
-fn without_conversations_a_signal_ends_it_at_once() {
+fn without_open_connections_a_signal_ends_the_server_immediately() {
     for program in [&["--echo"][..], &["--", "cat"]] {
         let home = Home::new();
         let mut server = home.serve(&[&["room", "--grace", LONG], program].concat());
@@ -45,7 +49,7 @@ fn without_conversations_a_signal_ends_it_at_once() {
 }
 
 #[test]
-fn a_second_signal_ends_the_conversations() {
+fn a_second_signal_ends_open_connections() {
     for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::INT, Signal::TERM)] {
         let home = Home::new();
         let mut server = home.serve(&["room", "--grace", LONG, "--", "sh", "-c", "echo $$; exec sleep 1000"]);
@@ -61,7 +65,7 @@ fn a_second_signal_ends_the_conversations() {
 }
 
 #[test]
-fn a_second_signal_ends_an_echo_whose_client_does_nothing() {
+fn a_second_signal_ends_an_echo_server_with_an_idle_client() {
     let home = Home::new();
     let mut server = home.serve(&["room", "--grace", LONG, "--echo"]);
     let mut client = home.start(&["connect", "room"]);
@@ -75,7 +79,7 @@ fn a_second_signal_ends_an_echo_whose_client_does_nothing() {
 }
 
 #[test]
-fn the_end_of_the_grace_ends_the_conversations() {
+fn the_end_of_the_grace_period_ends_open_connections() {
     for program in [&["--echo"][..], &["--", "cat"]] {
         let home = Home::new();
         let mut server = home.serve(&[&["room", "--grace", "200ms"], program].concat());

@@ -1,4 +1,4 @@
-//! `parlour bench`: how fast messages go on this machine, beside the bare system calls.
+//! `parlour bench`: measures latency and throughput on this machine, in comparison with bare system calls.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,18 +12,19 @@ use crate::exit::{self, Failure};
 use crate::output;
 use crate::signals::Stop;
 
-/// What everything is divided by: a bare `SOCK_STREAM` socket, blocking, with a system call for each message.
+/// The baseline of the ratios: a bare blocking `SOCK_STREAM` socket with one system call for each message.
 const BASELINE: &str = "raw-stream";
 
-/// Its row is the first.
+/// The contenders in the order of the rows.
 const CONTENDERS: [&str; 5] = [BASELINE, "parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"];
 
+/// The duration of one turn in milliseconds.
 const TURN_MS: u64 = 30;
 
-/// Where everything is slow there are fewer rounds.
+/// The time after which no further round begins, so that a slow machine measures fewer rounds.
 const LAST_ROUND_BEGINS: Duration = Duration::from_secs(30);
 
-/// One contender and one kind of work.
+/// The figures of one contender at one kind of work.
 #[derive(Serialize)]
 struct Row {
     contender: &'static str,
@@ -33,17 +34,17 @@ struct Row {
     best_us: f64,
     median_us: f64,
     p99_us: f64,
-    /// The median of the ratios of times within rounds.
+    /// The median over all rounds of the ratio of the times within a round.
     time_to_raw_stream: f64,
 }
 
 pub(super) fn run(args: &Bench) -> anyhow::Result<()> {
-    // First the signals, so that what is made for a turn is removed whatever comes.
+    // The signals are caught before anything is created, so that an interrupt leaves no file.
     let stop = Stop::on_interrupt_or_hangup().context("catching signals")?;
     let contenders = contenders();
     let runner = Runner::new(&contenders, &["bench-role"])?;
     let works = works();
-    output::note("two processes, in turn over each transport; this takes some 20 seconds");
+    output::note("measuring two processes over each transport; this takes about 20 seconds");
     let turns = measure(&runner, &works, args.rounds, &stop)?;
     let rows: Vec<Row> = CONTENDERS
         .into_iter()
@@ -53,11 +54,12 @@ pub(super) fn run(args: &Bench) -> anyhow::Result<()> {
     if args.json { output::json(&rows) } else { print(&rows) }
 }
 
-/// One process of it.
+/// Runs one process of the benchmark.
 pub(super) fn role(args: &BenchRole) -> anyhow::Result<()> {
     parlour_measure::take(&args.role, &contenders())
 }
 
+/// Returns the kinds of work to measure.
 fn works() -> Vec<Work> {
     let round_trips = [64, 4 << 10, 64 << 10, 1 << 20].map(|size| Work::RoundTrip { size });
     round_trips.into_iter().chain([64, 1 << 20].map(Work::stream_of)).collect()
@@ -74,7 +76,7 @@ fn measure(runner: &Runner<'_>, works: &[Work], rounds: u32, stop: &Stop) -> any
     let begin = Instant::now();
     for round in 0..rounds.max(1) {
         if round > 0 && begin.elapsed() > LAST_ROUND_BEGINS {
-            output::note(format_args!("this machine is busy or slow: {round} rounds have to do"));
+            output::note(format_args!("the machine is busy or slow: stopping after {round} rounds"));
             break;
         }
         chance.shuffle(&mut works);
@@ -83,7 +85,7 @@ fn measure(runner: &Runner<'_>, works: &[Work], rounds: u32, stop: &Stop) -> any
             for contender in contenders {
                 let turn = Turn { work, amount: Amount::Ms(TURN_MS) };
                 let measured = runner.turn(contender, turn, Placement::Unpinned);
-                // What ends us ends the processes of the turn as well.
+                // Ctrl-C also ends the processes of the turn, so it is checked before the result of the turn.
                 if stop.is_triggered() {
                     return Err(Failure::new(exit::OTHER, "interrupted").into());
                 }
@@ -114,7 +116,7 @@ fn row(turns: &Turns, contender: &'static str, work: Work) -> Row {
 fn print(rows: &[Row]) -> anyhow::Result<()> {
     let column = |row: &Row| {
         let size = Size(row.bytes);
-        if row.work == "stream" { format!("{size} ONE WAY") } else { format!("{size} THERE AND BACK") }
+        if row.work == "stream" { format!("{size} ONE-WAY") } else { format!("{size} ROUND TRIP") }
     };
     let of = |contender| rows.iter().filter(move |row| row.contender == contender);
     let columns: Vec<String> = of(BASELINE).map(column).collect();
@@ -126,8 +128,8 @@ fn print(rows: &[Row]) -> anyhow::Result<()> {
     };
     output::table(&header, &header[1..], CONTENDERS.into_iter().map(line).collect())?;
     output::line(
-        "\nEach figure is the median time in microseconds of one round trip, or of one message of many that go one way. In\n\
-         brackets: the median of its ratios to raw-stream in the same round, which is a blocking UNIX socket with one system\n\
-         call for each message. Figures change with what else this machine does; the ratios change less.",
+        "\nEach figure is the median time in microseconds of one round trip, or of one message in a one-way stream. The figure\n\
+         in parentheses is the median ratio to raw-stream in the same round. raw-stream is a blocking UNIX socket with one\n\
+         system call for each message. Other load on the machine changes the times; it changes the ratios less.",
     )
 }

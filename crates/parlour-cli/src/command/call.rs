@@ -1,4 +1,4 @@
-//! `parlour call`: one message, one reply.
+//! `parlour call`: sends one message and prints one reply.
 
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
@@ -12,7 +12,7 @@ use crate::args::Call;
 use crate::output;
 
 pub(super) fn run(args: &Call) -> anyhow::Result<()> {
-    // The message first, so that a slow stdin does not keep a client's place at the server.
+    // The message is read before connecting, so that a slow stdin does not occupy a connection of the server.
     let message = match &args.message {
         Some(message) if message.as_bytes() != b"-" => message.as_bytes().to_vec(),
         _ => {
@@ -22,13 +22,13 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
         }
     };
 
-    // A time beyond what the clock can count is no deadline.
+    // A timeout beyond the range of the clock means no deadline.
     let deadline = args
         .reach
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.reach.wait.unwrap_or_default())));
     let mut connection = connect::options(&args.reach).connect(&args.address)?;
-    // A server may answer and go without having read our message: that is no failure as long as there is an answer.
+    // A server may reply and disconnect without reading the message. This is not an error if there is a reply.
     if let Err(error) = send(&mut connection, &message, deadline)
         && error.kind() != ErrorKind::Disconnected
     {
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     };
     let reply = match received {
         Ok(Some(reply)) => reply,
-        Ok(None) => return Err(connect::ended(&args.address, &connection, "without a reply")),
+        Ok(None) => return Err(connect::ended(&args.address, &connection, "before it sent a reply")),
         Err(error) => return Err(error.into()),
     };
     output::bytes(&reply)?;
@@ -50,8 +50,8 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sends the message and says that it is the only one: some servers, such as a program that reads to the end of its
-/// input, answer only then.
+/// Sends the message and half-closes the connection. Some servers, such as a program that reads to end of file, reply
+/// only after that.
 fn send(connection: &mut Connection, message: &[u8], deadline: Option<Instant>) -> parlour::Result<()> {
     match deadline {
         None => connection.send(message)?,
@@ -60,6 +60,7 @@ fn send(connection: &mut Connection, message: &[u8], deadline: Option<Instant>) 
     connection.finish()
 }
 
+/// Returns the time until the deadline.
 fn left(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

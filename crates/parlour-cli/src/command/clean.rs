@@ -1,4 +1,4 @@
-//! `parlour clean`: removes what dead servers left, and nothing else.
+//! `parlour clean`: removes the files that dead servers left.
 
 use anyhow::Context as _;
 use parlour::inspect::{self, NameState, NameStatus};
@@ -11,10 +11,10 @@ use crate::output;
 pub(super) fn run(args: &Clean) -> anyhow::Result<()> {
     let all = inspect::names()?;
     for name in &args.names {
-        // Only for its complaint about a name that cannot be one.
+        // This rejects an invalid name.
         parlour::Address::parse(name)?;
         if !all.iter().any(|status| status.name == *name) {
-            output::note(format_args!("`{name}` is nowhere; nothing to remove"));
+            output::note(format_args!("`{name}` does not exist; nothing to remove"));
         }
     }
     let mut first_error = None;
@@ -28,7 +28,7 @@ pub(super) fn run(args: &Clean) -> anyhow::Result<()> {
             if output::is_stdout_closed(&error) {
                 return Err(error);
             }
-            // One that cannot be removed does not keep the others from it.
+            // A name that cannot be removed does not prevent the removal of the others.
             if let Some(earlier) = first_error.replace(error) {
                 output::note(earlier);
             }
@@ -37,17 +37,17 @@ pub(super) fn run(args: &Clean) -> anyhow::Result<()> {
     first_error.map_or(Ok(()), Err)
 }
 
-/// Removes one name if its server is dead. To find it in use is a failure only for a name that was asked for.
+/// Removes one name if its server is dead. Any other state is an error only if the user gave the name.
 fn clean(status: &NameStatus, named: bool) -> anyhow::Result<()> {
     let path = status.path.display();
     let removed = match status.state {
-        // The library asks for the lock again: a server that has come back in the meantime is safe.
+        // The library takes the lock of the name, so that a server that has started in the meantime is not affected.
         NameState::Dead => inspect::clean(status).with_context(|| format!("removing {path}"))?,
         _ => false,
     };
     if removed {
         let last = match &status.owner {
-            Some(owner) => format!("held last by {owner}"),
+            Some(owner) => format!("last held by {owner}"),
             None => "released by its last server".to_owned(),
         };
         return output::line(format_args!("removed {path} ({last})"));
@@ -61,10 +61,10 @@ fn clean(status: &NameStatus, named: bool) -> anyhow::Result<()> {
         NameState::Live => (exit::NAME_IN_USE, format!("it is held by {holder}")),
         NameState::Dead => (exit::NAME_IN_USE, "a server has just taken it".to_owned()),
         NameState::Waiting => {
-            (exit::NAME_IN_USE, "a service manager listens there; stop its socket unit first".to_owned())
+            (exit::NAME_IN_USE, "a service manager listens on its sockets; stop the socket unit first".to_owned())
         }
         NameState::Unsafe(error) => (exit::UNSAFE_DIRECTORY, error.to_string()),
-        other => (exit::DENIED, format!("it is {}", list::state(other))),
+        other => (exit::DENIED, format!("its state is {}", list::state(other))),
     };
-    Err(Failure::new(code, format!("`{name}` ({path}) stays: {why}")).into())
+    Err(Failure::new(code, format!("`{name}` ({path}) was not removed: {why}")).into())
 }

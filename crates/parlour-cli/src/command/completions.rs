@@ -1,4 +1,4 @@
-//! `parlour completions`: from the one definition of the command line.
+//! `parlour completions`: prints a completion script, which is generated from the definition of the command line.
 
 use crate::args::{self, Completions};
 use crate::output;

@@ -1,4 +1,4 @@
-//! `parlour connect`: stdin and stdout as a client.
+//! `parlour connect`: a client that sends its stdin and prints the replies.
 
 use std::os::fd::AsFd;
 
@@ -12,17 +12,19 @@ use crate::pump::{Ended, Pump};
 
 pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
     let mut connection = options(&args.reach).connect(&args.address)?;
-    let input = std::io::stdin().as_fd().try_clone_to_owned().context("stdin")?;
-    let output = std::io::stdout().as_fd().try_clone_to_owned().context("stdout")?;
+    let input = std::io::stdin().as_fd().try_clone_to_owned().context("duplicating stdin")?;
+    let output = std::io::stdout().as_fd().try_clone_to_owned().context("duplicating stdout")?;
     match Pump::between_streams(&mut connection, input, output).run() {
         Ended::Finished | Ended::PeerGone { all_sent: true } | Ended::Stopped => Ok(()),
-        Ended::PeerGone { all_sent: false } => Err(ended(&args.address, &connection, "before it had all of the input")),
+        Ended::PeerGone { all_sent: false } => {
+            Err(ended(&args.address, &connection, "before it received all of the input"))
+        }
         Ended::SinkClosed => Err(output::stdout_closed()),
         Ended::Failed(error) => Err(error),
     }
 }
 
-/// What the options mean to the library. `call` shares this.
+/// Converts the command-line options to library options. `call` uses this too.
 pub(super) fn options(reach: &Reach) -> ConnectOptions {
     let mut options = ConnectOptions::new();
     if let Some(timeout) = reach.timeout {
@@ -40,8 +42,8 @@ pub(super) fn options(reach: &Reach) -> ConnectOptions {
     options
 }
 
-/// The error for a server that went away too early.
+/// Returns the error for a server that disconnected too early.
 pub(super) fn ended(address: &str, connection: &Connection, when: &str) -> anyhow::Error {
     let peer = connection.peer();
-    Failure::new(exit::DISCONNECTED, format!("the server of `{address}` ({peer}) went away {when}")).into()
+    Failure::new(exit::DISCONNECTED, format!("the server of `{address}` ({peer}) disconnected {when}")).into()
 }

@@ -1,4 +1,4 @@
-//! `parlour list`: every name, who holds it, and whether it is live.
+//! `parlour list`: prints every name with its server and its state.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -9,13 +9,13 @@ use serde::{Deserialize, Serialize};
 use crate::args::List;
 use crate::output;
 
-/// A name as `--json` shows it.
+/// A name as `--json` prints it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct NameRow {
     pub(super) name: String,
     /// `live`, `waiting`, `dead`, `foreign` or `unsafe`.
     pub(super) state: String,
-    /// What is unsafe about it.
+    /// The reason why it is unsafe.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) why: Option<String>,
     pub(super) transports: Vec<String>,
@@ -23,7 +23,7 @@ pub(super) struct NameRow {
     pub(super) pid: Option<u32>,
     pub(super) uid: Option<u32>,
     pub(super) program: Option<PathBuf>,
-    /// Since when, in UTC.
+    /// The time at which that process took the name, in UTC.
     pub(super) since: Option<String>,
     pub(super) path: PathBuf,
 }
@@ -65,7 +65,7 @@ impl NameRow {
 pub(super) fn run(args: &List) -> anyhow::Result<()> {
     for base in inspect::bases()? {
         if let BaseState::Unsafe(error) = base.state {
-            output::note(format_args!("{} is left out: {error}", base.path.display()));
+            output::note(format_args!("{} is skipped: {error}", base.path.display()));
         }
     }
     let rows: Vec<NameRow> = inspect::names()?.iter().map(NameRow::new).collect();
@@ -73,7 +73,7 @@ pub(super) fn run(args: &List) -> anyhow::Result<()> {
         return output::json(&rows);
     }
     if rows.is_empty() {
-        output::note("nobody has taken a name");
+        output::note("there are no names");
         return Ok(());
     }
     for row in &rows {
@@ -85,7 +85,7 @@ pub(super) fn run(args: &List) -> anyhow::Result<()> {
     output::table(&header, &["PID", "UID"], rows.iter().map(NameRow::cells).collect())
 }
 
-/// One word for a state.
+/// Returns the word for a state.
 pub(super) fn state(state: &NameState) -> &'static str {
     match state {
         NameState::Live => "live",
@@ -97,7 +97,7 @@ pub(super) fn state(state: &NameState) -> &'static str {
     }
 }
 
-/// A time as `2026-11-22T17:42:00Z`.
+/// Formats a time as `2026-11-22T17:42:00Z`.
 pub(super) fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }

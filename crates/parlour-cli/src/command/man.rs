@@ -1,4 +1,5 @@
-//! `parlour man`: one page for the program and all its commands, from the one definition of the command line.
+//! `parlour man`: prints one manual page for the program and all its commands, which is generated from the definition
+//! of the command line.
 
 use clap_mangen::Man;
 use clap_mangen::roff::{Roff, bold, roman};
@@ -30,7 +31,7 @@ fn page() -> std::io::Result<Vec<u8>> {
     Ok(page)
 }
 
-/// One command as a section, its own sections one level below.
+/// Renders one command as a section, with its own sections one level below.
 fn section(command: clap::Command) -> std::io::Result<Vec<u8>> {
     let mut section = Vec::new();
     let title = format!("parlour {}", command.get_name()).to_uppercase();
@@ -45,7 +46,7 @@ fn section(command: clap::Command) -> std::io::Result<Vec<u8>> {
     Ok(section)
 }
 
-/// How a command is used, in the words of its `--help`.
+/// Renders the usage of a command, as `--help` prints it.
 fn synopsis(heading: &str, command: &clap::Command) -> Roff {
     let usage = command.clone().render_usage().to_string();
     let mut roff = Roff::new();

@@ -1,4 +1,4 @@
-//! One file per verb.
+//! The commands, one module for each.
 
 mod bench;
 mod call;
@@ -14,7 +14,7 @@ mod serve;
 
 use crate::args::Command;
 
-/// Does what was asked.
+/// Runs a command.
 pub(crate) fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Demo(args) => demo::run(&args),

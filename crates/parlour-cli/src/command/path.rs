@@ -1,4 +1,4 @@
-//! `parlour path`: what a name resolves to, and why.
+//! `parlour path`: prints the directory that a name resolves to, and why.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::list;
 use crate::args;
 use crate::output;
 
-/// The answer as `--json` shows it.
+/// The result as `--json` prints it.
 #[derive(Serialize)]
 struct Answer {
     address: String,
@@ -18,7 +18,7 @@ struct Answer {
     candidates: Vec<Row>,
 }
 
-/// Where a server or a client would go, or why nowhere.
+/// The directory that a server or a client would use, or the reason why there is none.
 #[derive(Serialize)]
 struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,7 +27,7 @@ struct Outcome {
     why_not: Option<String>,
 }
 
-/// One directory that was looked at, in order.
+/// One base directory that was searched.
 #[derive(Serialize)]
 struct Row {
     base: PathBuf,
@@ -36,7 +36,7 @@ struct Row {
     state: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     why: Option<String>,
-    /// `live`, `dead`, `foreign` or `unsafe`, if the name is there.
+    /// `live`, `waiting`, `dead`, `foreign` or `unsafe`, if the name exists there.
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name_why: Option<String>,
@@ -54,7 +54,7 @@ pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
     } else {
         print(&answer)?;
     }
-    // To resolve to nothing is an answer too, but a directory that nobody may use is a fault to be mended.
+    // An address that resolves to nothing is a valid result. An unsafe directory is an error, which the user must fix.
     for error in [server.err(), client.err()].into_iter().flatten() {
         if error.kind() == parlour::ErrorKind::UnsafeDirectory {
             return Err(error.into());
@@ -77,7 +77,7 @@ fn row(candidate: &Candidate) -> Row {
     }
 }
 
-/// One word for the state of a base directory, and what is wrong with it. `doctor` shares this.
+/// Returns the word for the state of a base directory, and the reason for that state.
 pub(super) fn base_state(state: &BaseState) -> (&'static str, Option<String>) {
     match state {
         BaseState::Usable => ("usable", None),
@@ -96,10 +96,10 @@ fn outcome(result: &Result<PathBuf, parlour::Error>) -> Outcome {
 }
 
 fn print(answer: &Answer) -> anyhow::Result<()> {
-    for (who, outcome) in [("a client connects to", &answer.client), ("a server would take", &answer.server)] {
+    for (who, outcome) in [("client connects through:", &answer.client), ("server would take:      ", &answer.server)] {
         let where_to = match (&outcome.path, &outcome.why_not) {
             (Some(path), _) => output::cell(path.display()),
-            (None, why) => format!("nothing: {}", output::or_dash(why.as_ref())),
+            (None, why) => format!("none: {}", output::or_dash(why.as_ref())),
         };
         output::line(format_args!("{who}  {where_to}"))?;
     }
@@ -110,13 +110,13 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
             output::cell(row.base.display()),
             output::cell(&row.origin),
             row.state.to_owned(),
-            row.name.clone().unwrap_or_else(|| "not here".to_owned()),
+            row.name.clone().unwrap_or_else(|| "absent".to_owned()),
             output::or_dash(row.pid),
         ]
     });
-    output::table(&["", "LOOKED IN", "FROM", "STATE", "NAME", "PID"], &["", "PID"], cells.collect())?;
+    output::table(&["", "DIRECTORY", "ORIGIN", "STATE", "NAME", "PID"], &["", "PID"], cells.collect())?;
     for row in &answer.candidates {
-        // That a directory is not there is in the table; what makes one unsafe takes a sentence.
+        // The table shows that a directory is missing. The reason why a directory is unsafe takes a sentence.
         let unsafe_base = row.why.as_ref().filter(|_| row.state == "unsafe");
         for why in [unsafe_base, row.name_why.as_ref()].into_iter().flatten() {
             output::note(why);

@@ -1,5 +1,5 @@
-//! What the tests share: a directory of names for each, and processes that do not outlive their test.
-#![allow(dead_code, reason = "each test file uses its part")]
+//! Shared test support: a directory of names for each test, and processes that do not outlive their test.
+#![allow(dead_code, reason = "each test file uses a part of this module")]
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,13 +13,13 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
 
-/// Longer than anything here takes; a test that reaches it has failed.
+/// The timeout of every wait. It is longer than any step takes, so that a test that reaches it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Both transports, by name.
+/// The names of all transports.
 pub const TRANSPORTS: [&str; 4] = ["shm", "packet", "unix", "fifo"];
 
-/// A text that has what texts have.
+/// A sample text with an empty line, blanks, a tab, letters beyond ASCII and no newline at its end.
 pub const TEXT: &str = "A parlour is a room\nset aside for talking.\n\n  Größe, ναός, 家;\ttabs too\nno newline here";
 
 /// A directory of names for one test.
@@ -41,36 +41,36 @@ impl Home {
         self.directory.path()
     }
 
-    /// Where a name's files are.
+    /// Returns the directory of a name.
     pub fn name(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// `parlour` with these arguments, in this home.
+    /// Returns a `parlour` command with these arguments that uses the names in this directory.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlour"));
         command.args(args).env("PARLOUR_DIR", self.path()).env_remove("PARLOUR_LOG").env_remove("XDG_RUNTIME_DIR");
         command
     }
 
-    /// Runs `parlour` to its end with nothing on stdin.
+    /// Runs `parlour` with an empty stdin, and waits until it exits.
     pub fn run(&self, args: &[&str]) -> Output {
         self.run_with(args, b"")
     }
 
-    /// Runs `parlour` to its end with these bytes on stdin.
+    /// Runs `parlour` with these bytes on stdin, and waits until it exits.
     pub fn run_with(&self, args: &[&str], stdin: &[u8]) -> Output {
         assert_cmd::Command::from_std(self.command(args)).write_stdin(stdin).timeout(DEADLINE).output().unwrap()
     }
 
-    /// Runs `parlour`, which must succeed, and gives what it printed.
+    /// Runs `parlour`, which must succeed, and returns its stdout.
     pub fn stdout(&self, args: &[&str], stdin: &[u8]) -> String {
         let output = self.run_with(args, stdin);
         assert_eq!(output.status.code(), Some(0), "parlour {args:?}: {}", text(&output.stderr));
         text(&output.stdout)
     }
 
-    /// What `parlour list --json` says about a name.
+    /// Returns what `parlour list --json` prints for a name.
     pub fn listed(&self, name: &str) -> serde_json::Value {
         let rows: serde_json::Value = serde_json::from_str(&self.stdout(&["list", "--json"], b"")).unwrap();
         let row = rows.as_array().unwrap().iter().find(|row| row["name"] == name);
@@ -82,7 +82,7 @@ impl Home {
         self.serve_with(self.command(&[&["serve"], args].concat()))
     }
 
-    /// Starts a server by a command of one's own and waits until it is ready.
+    /// Starts a server with the given command and waits until it is ready.
     pub fn serve_with(&self, mut command: Command) -> Running {
         let mut server = Running::start(command.stdin(Stdio::null()));
         let ready = server.line();
@@ -91,7 +91,7 @@ impl Home {
         server
     }
 
-    /// Starts `parlour` with all of its streams in our hands.
+    /// Starts `parlour` with pipes for all of its streams.
     pub fn start(&self, args: &[&str]) -> Running {
         Running::start(self.command(args).stdin(Stdio::piped()))
     }
@@ -102,7 +102,7 @@ pub struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
     stdout: Option<BufReader<ChildStdout>>,
-    /// The line that a server said when it was ready.
+    /// The line that a server printed when it was ready.
     pub ready: String,
 }
 
@@ -117,7 +117,7 @@ impl Running {
         self.child.id()
     }
 
-    /// The next line of stdout, without its newline.
+    /// Returns the next line of stdout, without its newline.
     pub fn line(&mut self) -> String {
         let stdout = self.stdout.as_mut().unwrap();
         if stdout.buffer().is_empty() {
@@ -144,32 +144,32 @@ impl Running {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// Waits for the end of the process.
+    /// Waits until the process has exited.
     pub fn wait(&mut self) -> ExitStatus {
         Running::wait_for(&mut self.child)
     }
 
-    /// Waits for the end of a child.
+    /// Waits until a child has exited.
     pub fn wait_for(child: &mut Child) -> ExitStatus {
         wait_until_readable(pidfd_open(Pid::from_child(child), PidfdFlags::empty()).unwrap());
         child.wait().unwrap()
     }
 
-    /// What was said on stderr. Waits for the end of the process.
+    /// Returns the rest of stderr. Blocks until the process closes it.
     pub fn stderr(&mut self) -> String {
         let mut bytes = Vec::new();
         self.child.stderr.take().unwrap().read_to_end(&mut bytes).unwrap();
         text(&bytes)
     }
 
-    /// What is left on stdout. Waits for its end.
+    /// Returns the rest of stdout. Blocks until the process closes it.
     pub fn rest(&mut self) -> String {
         let mut bytes = Vec::new();
         self.stdout.as_mut().unwrap().read_to_end(&mut bytes).unwrap();
         text(&bytes)
     }
 
-    /// Waits for the next line of stderr that contains this.
+    /// Reads stderr until it contains this text.
     pub fn wait_for_stderr(&mut self, part: &str) {
         let stderr = self.child.stderr.as_mut().unwrap();
         let mut said = Vec::new();
@@ -181,7 +181,7 @@ impl Running {
         }
     }
 
-    /// SIGKILL, and back when the process is gone.
+    /// Sends SIGKILL, and waits until the process has exited.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
@@ -193,8 +193,8 @@ impl Drop for Running {
         if let Ok(None) = self.child.try_wait()
             && !self.ready.is_empty()
         {
-            // A server gets the time to end its programs, of which some of these tests have deaf ones. It need not wait
-            // for conversations: from the second signal on it does not.
+            // The server gets time to end its programs, some of which ignore their input or SIGTERM. The second signal
+            // makes it end open connections without the grace period.
             if let Ok(pidfd) = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()) {
                 let deadline = Instant::now() + DEADLINE / 2;
                 let timeout = Timespec { tv_sec: 0, tv_nsec: 50_000_000 };
@@ -221,7 +221,7 @@ impl Drop for Killed {
     }
 }
 
-/// Waits until a process that is not ours is gone and reaped.
+/// Waits until a process that is not a child of this one has exited and was reaped.
 pub fn wait_until_gone(pid: u32) {
     let deadline = Instant::now() + DEADLINE;
     if let Some(pid) = Pid::from_raw(pid.try_into().unwrap())
@@ -229,7 +229,7 @@ pub fn wait_until_gone(pid: u32) {
     {
         wait_until_readable(pidfd);
     }
-    // The kernel tells nobody but the parent about the reaping.
+    // The kernel reports the reaping only to the parent, so poll for it.
     let proc = PathBuf::from(format!("/proc/{pid}"));
     while proc.exists() {
         assert!(Instant::now() < deadline, "process {pid} stays a zombie");
@@ -237,21 +237,23 @@ pub fn wait_until_gone(pid: u32) {
     }
 }
 
+/// Waits until a descriptor is readable.
 pub fn wait_until_readable(fd: impl AsFd) {
     let timeout = Timespec::try_from(DEADLINE).unwrap();
     loop {
         match poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&timeout)) {
             Err(rustix::io::Errno::INTR) => {}
-            ready => return assert!(ready.unwrap() > 0, "nothing came"),
+            ready => return assert!(ready.unwrap() > 0, "timed out"),
         }
     }
 }
 
+/// Decodes bytes, and replaces those that are not UTF-8.
 pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// What a program of the system prints for this input.
+/// Runs a program of the system with this input, and returns its stdout.
 pub fn pipe_through(program: &str, args: &[&str], stdin: &[u8]) -> String {
     let output = assert_cmd::Command::new(program).args(args).write_stdin(stdin).timeout(DEADLINE).output().unwrap();
     text(&output.stdout)

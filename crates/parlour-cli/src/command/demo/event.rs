@@ -1,4 +1,4 @@
-//! What the demo's processes tell the one that started them: one JSON object per line on their stdout.
+//! The events that the demo's worker processes report to the demo: one JSON object per line on their stdout.
 
 use parlour::{ErrorKind, Peer};
 use serde::{Deserialize, Serialize};
@@ -11,43 +11,43 @@ pub(super) enum Event {
     Ready,
     /// A server has accepted a client.
     Accepted {
-        /// Who the client is, as the library tells the server.
+        /// The identity of the client, as the library reports it to the server.
         client: Identity,
     },
     /// A client is connected, and waits for a line on its stdin before it begins.
     Connected {
-        /// Who the server is, as the library tells the client.
+        /// The identity of the server, as the library reports it to the client.
         server: Identity,
     },
-    /// An endless client has had its first replies.
+    /// An endless client has received its first replies.
     Talking,
-    /// A client has sent every line and has every reply.
+    /// A client has sent every line and received every reply.
     Done(Done),
-    /// The server has left an endless client.
+    /// The server of an endless client has disconnected.
     Left {
-        /// How many messages were answered before.
+        /// The number of replies before the disconnect.
         messages: u64,
-        /// What the client got instead of a reply.
+        /// The result that the client got instead of a reply.
         got: String,
-        /// Whether that is what a client can expect of a server that has died: the end, or a disconnect.
+        /// True if the library promises this result for a server that has died: end of file or a disconnect.
         as_promised: bool,
     },
 }
 
-/// What a client that has sent everything has to say.
+/// The results of a client that has sent everything.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Done {
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// The first line, counted from 1, of which the reply was another.
+    /// The number of the first line, counted from 1, whose reply was wrong.
     pub(super) wrong_line: Option<u64>,
-    /// From the first message to the last reply.
+    /// The time from the first message to the last reply, in nanoseconds.
     pub(super) elapsed_ns: u64,
-    /// One for each message.
+    /// The time from each message to its reply, in nanoseconds.
     pub(super) round_trips_ns: Vec<u32>,
 }
 
-/// Who is at the other end, and what vouches for it.
+/// The identity of a peer, with the provenance of each part.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Identity {
     pub(super) pid: Option<u32>,
@@ -75,7 +75,7 @@ impl std::fmt::Display for Identity {
     }
 }
 
-/// Whether a client whose server has died may get this.
+/// Returns true if a client whose server has died may get an error of this kind.
 pub(super) fn is_a_death(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::Disconnected | ErrorKind::Truncated)
 }

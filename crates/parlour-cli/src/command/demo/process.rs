@@ -1,4 +1,4 @@
-//! A process of the demo, seen from the one that started it.
+//! Starts and controls the processes of the demo.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -14,10 +14,10 @@ use super::event::Event;
 use super::scene::Scene;
 use crate::lines::{Framing, Splitter};
 
-/// How long anything may take that does not depend on the length of the text.
+/// The timeout of every step whose duration does not depend on the length of the text.
 pub(super) const SOON: Duration = Duration::from_secs(10);
 
-/// A child that tells [`Event`]s. Dropping it kills and reaps it.
+/// A child process that reports [`Event`]s. Dropping it kills and reaps it.
 pub(super) struct Worker<'a> {
     who: String,
     child: Reaped,
@@ -27,28 +27,28 @@ pub(super) struct Worker<'a> {
     scene: &'a Scene,
 }
 
-/// A child that does not outlive its handle.
+/// A child process that does not outlive its handle.
 struct Reaped(Child);
 
 impl Drop for Reaped {
     fn drop(&mut self) {
-        // Both fail only for a child that was waited for already.
+        // Both calls fail only if the child was reaped already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
 impl<'a> Worker<'a> {
-    /// A server of the address.
+    /// Starts a server of the address, and waits until it is ready.
     pub(super) fn server(scene: &'a Scene, address: &str) -> anyhow::Result<Worker<'a>> {
         let mut server = Worker::start(scene, &format!("server of {address}"), &["demo-server", address])?;
         match server.event(SOON)? {
             Event::Ready => Ok(server),
-            event => bail!("{}: unexpected {event:?}", server.who),
+            event => bail!("the {} sent the unexpected event {event:?}", server.who),
         }
     }
 
-    /// A client of the address, which begins after [`begin`](Self::begin).
+    /// Starts a client of the address, which sends nothing before [`begin`](Self::begin).
     pub(super) fn client(scene: &'a Scene, address: &str, endless: bool) -> anyhow::Result<Worker<'a>> {
         let text = scene.text().to_string_lossy();
         let mut args = vec!["demo-client", address, &text];
@@ -70,7 +70,7 @@ impl<'a> Worker<'a> {
         self.child.0.id()
     }
 
-    /// Who this is, for an error.
+    /// Returns a description of the process for error texts.
     pub(super) fn who(&self) -> &str {
         &self.who
     }
@@ -81,53 +81,54 @@ impl<'a> Worker<'a> {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             if let Some(line) = self.lines.peek() {
-                let event = serde_json::from_slice(line).with_context(|| format!("what {} said", self.who));
+                let event =
+                    serde_json::from_slice(line).with_context(|| format!("parsing an event of the {}", self.who));
                 self.lines.consume();
                 return event;
             }
             wait_for(&self.stdout, deadline, self.scene).with_context(|| format!("waiting for the {}", self.who))?;
             match self.stdout.read(&mut buffer).with_context(|| format!("reading from the {}", self.who))? {
-                0 => bail!("the {} ended early: {}", self.who, self.child.0.wait()?),
+                0 => bail!("the {} exited early: {}", self.who, self.child.0.wait()?),
                 count => self.lines.push(&buffer[..count]),
             }
         }
     }
 
-    /// Lets a connected client begin.
+    /// Tells a connected client to begin.
     pub(super) fn begin(&mut self) -> anyhow::Result<()> {
         let stdin = self.stdin.as_mut().with_context(|| format!("the {} has begun already", self.who))?;
         stdin.write_all(b"\n").with_context(|| format!("telling the {} to begin", self.who))
     }
 
-    /// SIGKILL, and back when the process is gone.
+    /// Sends SIGKILL, and waits until the process has exited.
     pub(super) fn kill(&mut self) -> anyhow::Result<()> {
         self.child.0.kill().and_then(|()| self.child.0.wait()).with_context(|| format!("killing the {}", self.who))?;
         Ok(())
     }
 
-    /// Waits for the process to end by itself, now that its stdin is closed.
+    /// Closes the stdin of the process, and waits until it exits.
     pub(super) fn end(mut self) -> anyhow::Result<()> {
         self.stdin = None;
         let status = wait_for_exit(&mut self.child.0, SOON, self.scene)
-            .with_context(|| format!("waiting for the end of the {}", self.who))?;
+            .with_context(|| format!("waiting for the {} to exit", self.who))?;
         if !status.success() {
-            bail!("the {} ended with {status}", self.who);
+            bail!("the {} failed: {status}", self.who);
         }
         Ok(())
     }
 }
 
-/// What a command of this program said and did.
+/// The exit code and output of a command of this program.
 pub(super) struct Outcome {
     pub(super) code: Option<i32>,
     pub(super) stdout: String,
     pub(super) stderr: String,
 }
 
-/// Runs this program with other arguments to its end.
+/// Runs this program with other arguments, and waits until it exits.
 pub(super) fn run(scene: &Scene, args: &[&str]) -> anyhow::Result<Outcome> {
     let shown = format!("parlour {}", args.join(" "));
-    // Files without a name instead of pipes, so that reading needs no second thread.
+    // Unnamed files are used instead of pipes, so that reading needs no second thread.
     let (mut stdout, mut stderr) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let mut command = scene.command();
     command.args(args).stdin(Stdio::null()).stdout(stdout.try_clone()?).stderr(stderr.try_clone()?);
@@ -149,7 +150,11 @@ fn wait_for_exit(child: &mut Child, timeout: Duration, scene: &Scene) -> anyhow:
     Ok(child.wait()?)
 }
 
-/// Waits until a descriptor is readable; the deadline and Ctrl-C are errors.
+/// Waits until a descriptor is readable.
+///
+/// # Errors
+///
+/// The deadline passed, or the demo was interrupted.
 fn wait_for(fd: &impl AsFd, deadline: Instant, scene: &Scene) -> anyhow::Result<()> {
     loop {
         let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now()))?;
@@ -157,7 +162,7 @@ fn wait_for(fd: &impl AsFd, deadline: Instant, scene: &Scene) -> anyhow::Result<
         match poll(&mut fds, Some(&left)) {
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(error.into()),
-            Ok(0) => bail!("it took too long"),
+            Ok(0) => bail!("timed out"),
             Ok(_) => {}
         }
         if !fds[1].revents().is_empty() {

@@ -1,4 +1,4 @@
-//! What the demo found: told as it comes, or as one JSON document at the end.
+//! The results of the demo: printed one by one, or as one JSON document at the end.
 
 use std::fmt::Display;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::event::Identity;
 use super::text::Text;
 use crate::output;
 
-/// Rows of numbers and claims that held or did not.
+/// The measurements of each transport, and the claims with their verdicts.
 #[derive(Serialize)]
 pub(super) struct Report {
     #[serde(skip)]
@@ -29,14 +29,14 @@ struct TextRow {
     bytes: u64,
 }
 
-/// What one transport did.
+/// The measurements of one transport.
 #[derive(Serialize)]
 pub(super) struct Row {
     pub(super) transport: String,
     pub(super) clients: usize,
     pub(super) messages: u64,
     pub(super) bytes: u64,
-    /// One of the clients, as the server was told.
+    /// The identity of one client, as the server received it.
     pub(super) identity: Identity,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
@@ -57,7 +57,7 @@ impl Report {
         Report { json, text, transports: Vec::new(), claims: Vec::new(), held: true, seconds: 0.0 }
     }
 
-    /// Whether every claim held.
+    /// Returns true if every claim held.
     pub(super) fn held(&self) -> bool {
         self.held
     }
@@ -66,13 +66,13 @@ impl Report {
         self.transports.push(row);
     }
 
-    /// Says something that is no claim. When nobody listens any more the demo goes on all the same: its exit code speaks
-    /// of the whole.
+    /// Prints text, unless the output is JSON. A closed stdout does not end the demo, because the exit code covers all
+    /// checks.
     pub(super) fn say(&self, text: impl Display) -> anyhow::Result<()> {
         if self.json { Ok(()) } else { output::unless_closed(output::line(text)) }
     }
 
-    /// Notes whether something held, and what was seen.
+    /// Records and prints a claim, its verdict and the observation behind it.
     pub(super) fn claim(
         &mut self,
         transport: Option<Transport>,
@@ -90,14 +90,14 @@ impl Report {
         Ok(())
     }
 
-    /// The table of the transports.
+    /// Prints the table of the transports.
     pub(super) fn print_rows(&self) -> anyhow::Result<()> {
         if self.json {
             return Ok(());
         }
         let TextRow { origin, lines, bytes } = &self.text;
         self.say(format_args!(
-            "\nEach client sends {lines} lines, {bytes} bytes ({origin}), one at a time, and waits for each reply.\n"
+            "\nEach client sends {lines} lines with {bytes} bytes ({origin}), and waits for the reply to each line.\n"
         ))?;
         let header = [
             "TRANSPORT",
@@ -125,7 +125,7 @@ impl Report {
         output::unless_closed(output::table(&header, &numbers, rows.collect()))
     }
 
-    /// The last word.
+    /// Prints the summary, or the whole report as JSON.
     pub(super) fn print_end(&mut self, took: Duration) -> anyhow::Result<()> {
         self.seconds = took.as_secs_f64();
         if self.json {
@@ -133,8 +133,8 @@ impl Report {
         }
         let failed = self.claims.iter().filter(|claim| !claim.held).count();
         let verdict = match failed {
-            0 => format!("all {} claims held", self.claims.len()),
-            _ => format!("{failed} of {} claims FAILED", self.claims.len()),
+            0 => format!("all {} checks passed", self.claims.len()),
+            _ => format!("{failed} of {} checks FAILED", self.claims.len()),
         };
         self.say(format_args!("\n{verdict}, {:.1} s", self.seconds))
     }
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_claim_that_does_not_hold_is_enough() {
+    fn one_failed_claim_makes_the_report_fail() {
         let mut report = Report::new(true, &Text::load(None).unwrap());
         report.claim(None, "this holds", true, "").unwrap();
         assert!(report.held());

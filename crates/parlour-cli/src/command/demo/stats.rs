@@ -1,14 +1,14 @@
-//! Numbers of a transport.
+//! Statistics of a transport.
 
 use super::event::Done;
 
-/// What four clients measured together.
+/// The combined measurements of all clients of a transport.
 pub(super) struct Stats {
     pub(super) messages: u64,
     pub(super) bytes: u64,
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
-    /// The sum of what each client got done in its own time; all of them run at the same time.
+    /// The sum of the rates of the clients, which run at the same time.
     pub(super) messages_per_second: f64,
 }
 
@@ -29,7 +29,7 @@ impl Stats {
     }
 }
 
-/// The value that `percent` of the sorted ones do not exceed (the nearest rank).
+/// Returns the percentile of sorted values by the nearest-rank method: `percent` of the values do not exceed it.
 fn percentile(sorted: &[u32], percent: usize) -> f64 {
     let rank = (sorted.len() * percent).div_ceil(100).max(1);
     sorted.get(rank - 1).copied().unwrap_or_default().into()

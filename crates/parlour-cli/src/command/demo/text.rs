@@ -1,4 +1,4 @@
-//! What the demo's clients send.
+//! The text whose lines the demo's clients send.
 
 use std::io::Read;
 use std::path::Path;
@@ -8,21 +8,21 @@ use anyhow::Context as _;
 use crate::exit::{self, Failure};
 use crate::lines::{Framing, Splitter};
 
-/// The text that the program carries: lines of many lengths, empty ones, and letters of many scripts.
+/// The built-in text: lines of many lengths, empty lines, and letters of many scripts.
 const CARRIED: &str = include_str!("text.txt");
 
-/// Lines, as bytes.
+/// A text as lines of bytes.
 pub(super) struct Text {
-    /// Where it is from, for people.
+    /// The source of the text, for display.
     pub(super) origin: String,
     lines: Vec<Vec<u8>>,
 }
 
 impl Text {
-    /// The lines of a file, of stdin (`-`), or the text that the program carries.
+    /// Loads the lines of a file or of stdin (`-`), or the built-in text.
     pub(super) fn load(input: Option<&Path>) -> anyhow::Result<Text> {
         let text = match input {
-            None => Text::new("carried by the program", CARRIED.as_bytes()),
+            None => Text::new("built-in text", CARRIED.as_bytes()),
             Some(path) if path.as_os_str() == "-" => {
                 let mut bytes = Vec::new();
                 std::io::stdin().lock().read_to_end(&mut bytes).context("reading stdin")?;
@@ -31,13 +31,13 @@ impl Text {
             Some(path) => Text::read(path)?,
         };
         if text.lines.is_empty() {
-            let message = format!("the input ({}) has no line to send", text.origin);
+            let message = format!("the input ({}) has no lines", text.origin);
             return Err(Failure::new(exit::USAGE, message).into());
         }
         Ok(text)
     }
 
-    /// The lines of a file.
+    /// Loads the lines of a file.
     pub(super) fn read(path: &Path) -> anyhow::Result<Text> {
         let shown = path.display();
         let bytes = std::fs::read(path).with_context(|| format!("reading {shown}"))?;
@@ -56,17 +56,17 @@ impl Text {
         Text { origin: origin.to_owned(), lines }
     }
 
-    /// One message each.
+    /// Returns the lines. Each is one message.
     pub(super) fn lines(&self) -> &[Vec<u8>] {
         &self.lines
     }
 
-    /// The bytes of all lines, without the newlines.
+    /// Returns the total length of the lines in bytes, without the newlines.
     pub(super) fn bytes(&self) -> u64 {
         self.lines.iter().map(|line| line.len() as u64).sum()
     }
 
-    /// The text as a file for the clients to read.
+    /// Returns the contents of a file from which the clients read the text.
     pub(super) fn to_file(&self) -> Vec<u8> {
         let mut bytes = self.lines.join(&b'\n');
         bytes.push(b'\n');
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_carried_text_has_lines_of_every_sort() {
+    fn the_built_in_text_has_lines_of_every_kind() {
         let text = Text::load(None).unwrap();
         assert!(text.lines().len() >= 1000, "{} lines", text.lines().len());
         assert!(text.lines().iter().any(Vec::is_empty), "an empty line is an empty message");
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_the_same_after_its_file() {
+    fn a_text_survives_a_round_trip_through_a_file() {
         let text = Text::new("", b"one\n\ntwo");
         assert_eq!(Text::new("", &text.to_file()).lines(), text.lines());
     }

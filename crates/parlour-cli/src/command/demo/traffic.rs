@@ -1,4 +1,4 @@
-//! One server and four clients: every line there and back, and who was who.
+//! Runs one server and four clients, and checks every reply and every identity.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::scene::Scene;
 use super::stats::Stats;
 use super::text::Text;
 
-/// Client processes at the same time.
+/// The number of client processes, which run at the same time.
 const CLIENTS: usize = 4;
 
 pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut Report) -> anyhow::Result<()> {
@@ -24,19 +24,19 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
         clients.push(Worker::client(scene, &address, false)?);
     }
 
-    // All are connected before any begins, so that they do run at the same time.
+    // All clients connect before any begins, so that they run at the same time.
     let mut servers_seen = Vec::new();
     for client in &mut clients {
         match client.event(SOON)? {
             Event::Connected { server } => servers_seen.push(server),
-            event => bail!("the {} said {event:?}", client.who()),
+            event => bail!("the {} sent the unexpected event {event:?}", client.who()),
         }
     }
     let mut clients_seen = Vec::new();
     for _ in 0..CLIENTS {
         match server.event(SOON)? {
             Event::Accepted { client } => clients_seen.push(client),
-            event => bail!("the {} said {event:?}", server.who()),
+            event => bail!("the {} sent the unexpected event {event:?}", server.who()),
         }
     }
     for client in &mut clients {
@@ -46,7 +46,7 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
     for client in &mut clients {
         match client.event(patience(text))? {
             Event::Done(client) => done.push(client),
-            event => bail!("the {} said {event:?}", client.who()),
+            event => bail!("the {} sent the unexpected event {event:?}", client.who()),
         }
     }
 
@@ -62,9 +62,9 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
     let all_right = done.iter().all(|client| client.wrong_line.is_none() && client.messages == lines);
     let seen = match done.iter().find_map(|client| client.wrong_line) {
         None => format!("{} of {} messages", stats.messages, lines * CLIENTS as u64),
-        Some(line) => format!("the reply to line {line} was another"),
+        Some(line) => format!("the reply to line {line} was wrong"),
     };
-    report.claim(Some(transport), "every reply is the message that was sent", all_right, &seen)?;
+    report.claim(Some(transport), "every reply equals the message that was sent", all_right, &seen)?;
     identities(transport, &pids, &clients_seen, server_pid, &servers_seen, report)?;
 
     report.row(Row {
@@ -80,7 +80,7 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
     Ok(())
 }
 
-/// Each side is told who the other is; the demo knows it, since it started them.
+/// Checks the identities that each side received against the processes that the demo started.
 fn identities(
     transport: Transport,
     pids: &[u32],
@@ -95,22 +95,27 @@ fn identities(
     let all_vouched = clients.iter().all(|client| is_vouched(&client.uid_provenance));
     let shown = clients.iter().map(|client| client.pid.map_or("?".to_owned(), |pid| pid.to_string()));
     let shown = format!("pids {} of uid {uid}", shown.collect::<Vec<_>>().join(", "));
-    report.claim(Some(transport), "the server knows who each client is", seen == expected && all_vouched, &shown)?;
+    report.claim(
+        Some(transport),
+        "the server knows the identity of each client",
+        seen == expected && all_vouched,
+        &shown,
+    )?;
 
     let right = |server: &Identity| {
         server.pid == Some(server_pid) && server.uid == Some(uid) && is_vouched(&server.uid_provenance)
     };
     let shown = servers.first().map(ToString::to_string).unwrap_or_default();
-    report.claim(Some(transport), "each client knows who the server is", servers.iter().all(right), &shown)
+    report.claim(Some(transport), "each client knows the identity of the server", servers.iter().all(right), &shown)
 }
 
-/// Whether more than the process's own word stands behind it.
+/// Returns true if the identity is more than the claim of the process itself.
 fn is_vouched(provenance: &str) -> bool {
     use parlour::Provenance;
     [Provenance::FileOwner, Provenance::Verified, Provenance::Kernel].iter().any(|good| good.to_string() == provenance)
 }
 
-/// A generous time for a text: only a client that hangs takes longer.
+/// Returns a generous timeout for sending a text. Only a client that hangs exceeds it.
 pub(super) fn patience(text: &Text) -> Duration {
     SOON + Duration::from_millis(text.lines().len() as u64) + Duration::from_micros(text.bytes() / 10)
 }

@@ -1,4 +1,4 @@
-//! The demo's own processes: a server that echoes, and a client that checks the echo.
+//! The worker processes of the demo: a server that echoes messages, and a client that checks the echo.
 
 use std::io::{BufRead, Read};
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use super::text::Text;
 use crate::args::{DemoClient, DemoServer};
 use crate::output;
 
-/// How many replies an endless client has before it is said to be talking.
+/// The number of replies after which an endless client reports [`Event::Talking`].
 const TALKING_AFTER: u64 = 100;
 
-/// `parlour demo-server`: echoes until its stdin ends.
+/// Runs `parlour demo-server`: echoes messages until its stdin is at end of file.
 pub(crate) fn serve(args: &DemoServer) -> anyhow::Result<()> {
     die_with_the_demo()?;
     let server = Server::bind(&args.address)?;
@@ -49,13 +49,13 @@ fn echo(mut connection: Connection) -> parlour::Result<()> {
     Ok(())
 }
 
-/// `parlour demo-client`: sends every line and checks every reply, once a line on stdin tells it to.
+/// Runs `parlour demo-client`: waits for a line on stdin, then sends every line and checks every reply.
 pub(crate) fn talk(args: &DemoClient) -> anyhow::Result<()> {
     die_with_the_demo()?;
     let text = Text::read(&args.input)?;
     let mut connection = ConnectOptions::new().wait_for_server(Duration::from_secs(5)).connect(&args.address)?;
     tell(&Event::Connected { server: Identity::of(connection.peer()) })?;
-    std::io::stdin().lock().read_line(&mut String::new()).context("waiting for the start")?;
+    std::io::stdin().lock().read_line(&mut String::new()).context("waiting for the line that starts the client")?;
 
     if args.endless {
         return talk_until_left(&mut connection, &text);
@@ -96,12 +96,12 @@ fn talk_until_left(connection: &mut Connection, text: &Text) -> anyhow::Result<(
     let mut reply = Vec::new();
     let (got, as_promised) = loop {
         let Some(line) = text.lines().get(messages as usize % text.lines().len().max(1)) else {
-            break ("nothing to say".to_owned(), false);
+            break ("no line to send".to_owned(), false);
         };
         match connection.send(line).and_then(|()| connection.recv_into(&mut reply)) {
-            Ok(Some(_)) if reply == *line => messages += 1,
-            Ok(Some(_)) => break ("a wrong reply".to_owned(), false),
-            Ok(None) => break ("the end of the conversation".to_owned(), true),
+            Ok(true) if reply == *line => messages += 1,
+            Ok(true) => break ("a wrong reply".to_owned(), false),
+            Ok(false) => break ("end of file".to_owned(), true),
             Err(error) => break (error.to_string(), is_a_death(error.kind())),
         }
         if messages == TALKING_AFTER {
@@ -111,11 +111,12 @@ fn talk_until_left(connection: &mut Connection, text: &Text) -> anyhow::Result<(
     tell(&Event::Left { messages, got, as_promised })
 }
 
-/// The kernel ends this process when the demo is gone, even by SIGKILL.
+/// Asks the kernel to kill this process when the demo exits, even if SIGKILL ends the demo.
 fn die_with_the_demo() -> anyhow::Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("asking to end with the demo")
+    set_parent_process_death_signal(Some(Signal::KILL)).context("setting the parent-death signal")
 }
 
+/// Reports an event to the demo.
 fn tell(event: &Event) -> anyhow::Result<()> {
     output::line(serde_json::to_string(event)?)
 }

@@ -1,4 +1,4 @@
-//! The directories in which names live.
+//! Checks the directories that hold names.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -18,8 +18,8 @@ pub(super) fn checks() -> Vec<Check> {
         checks.push(Check::but(
             Verdict::Problem,
             "a place for names",
-            "no directory is usable, and none can be made",
-            "set PARLOUR_DIR to a directory of your own with mode 0700",
+            "no directory is usable, and none can be created",
+            "set PARLOUR_DIR to a directory that you own, with mode 0700",
         ));
     }
     checks.push(names());
@@ -27,10 +27,10 @@ pub(super) fn checks() -> Vec<Check> {
     checks
 }
 
-/// What cannot even be looked at.
+/// Returns the check for directories or names that cannot be read.
 fn impossible(check: &str, error: &parlour::Error) -> Check {
     let verdict = if error.kind() == ErrorKind::UnsafeDirectory { Verdict::Unsafe } else { Verdict::Problem };
-    Check::but(verdict, check, error.to_string(), "let PARLOUR_DIR be a directory of your own with mode 0700")
+    Check::but(verdict, check, error.to_string(), "set PARLOUR_DIR to a directory that you own, with mode 0700")
 }
 
 fn base(base: &Base) -> Check {
@@ -38,31 +38,32 @@ fn base(base: &Base) -> Check {
     let found = |state: &str| format!("{state}, from {}{}", base.origin, owner_and_mode(&base.path));
     match &base.state {
         BaseState::Usable => Check::ok(check, found("usable")),
-        BaseState::Missing => Check::ok(check, found("not there yet, a server makes it")),
-        BaseState::Unavailable(error) => Check::ok(check, found(&format!("not in use here: {error}"))),
+        BaseState::Missing => Check::ok(check, found("missing, the first server creates it")),
+        BaseState::Unavailable(error) => Check::ok(check, found(&format!("not used: {error}"))),
         BaseState::Unsafe(error) => {
             Check::but(Verdict::Unsafe, check, found(&error.to_string()), mend_base(&base.path, error.object()))
         }
-        _ => Check::ok(check, found("in a state of which this program does not know")),
+        _ => Check::ok(check, found("in an unknown state")),
     }
 }
 
-/// What to do about a base, of which this path is at fault: the base itself or a directory on the way to it.
+/// Returns the advice for an unsafe base. `at_fault` is the base itself or one of its parent directories.
 fn mend_base(base: &Path, at_fault: &str) -> String {
-    let look = format!("look who made it (ls -ld {at_fault})");
+    let look = format!("check its owner (ls -ld {at_fault})");
     if Path::new(at_fault) != base && base.starts_with(at_fault) {
         return format!(
-            "{look}: nobody else may put things beside what is in it; chmod go-w {at_fault}, or chmod +t {at_fault} if \
-             others must write there, or set PARLOUR_DIR to another place"
+            "{look}: other users must not be able to replace its entries; run chmod go-w {at_fault}, or chmod +t \
+             {at_fault} if other users must write to it, or set PARLOUR_DIR to another directory"
         );
     }
     let uid = rustix::process::geteuid().as_raw();
     format!(
-        "{look}; if it is yours: chown {uid} {at_fault} && chmod 0700 {at_fault}; if not, have its owner or root remove \
-         it, or set PARLOUR_DIR to another place"
+        "{look}; if it should be yours, run chown {uid} {at_fault} && chmod 0700 {at_fault}; otherwise have its owner or \
+         root remove it, or set PARLOUR_DIR to another directory"
     )
 }
 
+/// Formats the owner and the mode of a file, or nothing if it does not exist.
 fn owner_and_mode(path: &Path) -> String {
     match std::fs::symlink_metadata(path) {
         Ok(metadata) => format!(", uid {}, mode {:04o}", metadata.uid(), metadata.mode() & 0o7777),
@@ -70,7 +71,7 @@ fn owner_and_mode(path: &Path) -> String {
     }
 }
 
-/// What is in them.
+/// Checks the names in all bases.
 fn names() -> Check {
     let names = match inspect::names() {
         Ok(names) => names,
@@ -92,17 +93,17 @@ fn names() -> Check {
         .collect();
     if let Some((path, error)) = unsafe_ones.first() {
         let found = format!("{found}, {} unsafe: {error}", unsafe_ones.len());
-        let mend = format!("look who made it (ls -ld {path}), and remove it if nobody needs it");
+        let mend = format!("check its owner (ls -ld {path}), and remove it if it is not needed");
         return Check::but(Verdict::Unsafe, "names", found, mend);
     }
     if dead > 0 {
-        let mend = "nothing needs to be done: the next server takes a dead name as it is; `parlour clean` removes them";
+        let mend = "no action is needed: the next server can take a dead name; `parlour clean` removes dead names";
         return Check::but(Verdict::Note, "names", found, mend);
     }
     Check::ok("names", found)
 }
 
-/// What stands in a name's directory where a point of contact belongs and is none, and what is wrong with it.
+/// Returns the path and the problem of a file of the wrong type where a transport has its socket or FIFO.
 fn misplaced(name: &Path) -> Option<(String, String)> {
     Transport::ALL.iter().find_map(|transport| {
         let path = name.join(transport.to_string());
@@ -112,19 +113,19 @@ fn misplaced(name: &Path) -> Option<(String, String)> {
             _ => (kind.is_socket(), "socket"),
         };
         let shown = path.display().to_string();
-        (!is_right).then(|| (shown.clone(), format!("{shown} is no {right}, and no server touches it")))
+        (!is_right).then(|| (shown.clone(), format!("{shown} is not a {right}, and servers do not use it")))
     })
 }
 
 fn runtime_directory() -> Check {
     const CHECK: &str = "XDG_RUNTIME_DIR";
     let Some(value) = std::env::var_os(CHECK).filter(|value| !value.is_empty()) else {
-        return Check::ok(CHECK, "not set (su, sudo, cron and services leave it out); other directories serve");
+        return Check::ok(CHECK, "not set (su, sudo, cron and services do not set it); other directories are used");
     };
     let path = Path::new(&value);
     let shown = path.display();
     let uid = rustix::process::geteuid().as_raw();
-    let mend = format!("unset XDG_RUNTIME_DIR, or let it be a directory of uid {uid} with mode 0700");
+    let mend = format!("unset XDG_RUNTIME_DIR, or set it to a directory that uid {uid} owns, with mode 0700");
     match std::fs::symlink_metadata(path) {
         _ if !path.is_absolute() => {
             Check::but(Verdict::Problem, CHECK, format!("{shown} is not an absolute path"), mend)

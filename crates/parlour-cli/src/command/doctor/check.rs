@@ -2,21 +2,22 @@
 
 use serde::Serialize;
 
-/// Outcome of a check.
+/// The result of a check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Verdict {
-    /// Everything is as it should be.
+    /// No problem was found.
     Ok,
-    /// It works, but something is slower, smaller or missing.
+    /// The feature works, but something is slower, smaller or missing.
     Note,
-    /// It must be mended.
+    /// The problem must be fixed.
     Problem,
-    /// A directory that nobody may use as it is.
+    /// A directory is unsafe and cannot be used.
     Unsafe,
 }
 
 impl Verdict {
+    /// Returns the word for the table.
     pub(super) fn word(self) -> &'static str {
         match self {
             Verdict::Ok => "ok",
@@ -27,22 +28,24 @@ impl Verdict {
     }
 }
 
-/// One thing that the doctor has looked at.
+/// One check, with its result.
 #[derive(Debug, Serialize)]
 pub(super) struct Check {
     pub(super) check: String,
     pub(super) verdict: Verdict,
     pub(super) found: String,
-    /// Advice to the user.
+    /// The advice for fixing the problem.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) mend: Option<String>,
 }
 
 impl Check {
+    /// Creates a check that found no problem.
     pub(super) fn ok(check: impl Into<String>, found: impl Into<String>) -> Check {
         Check { check: check.into(), verdict: Verdict::Ok, found: found.into(), mend: None }
     }
 
+    /// Creates a check with another verdict and advice for fixing the problem.
     pub(super) fn but(
         verdict: Verdict,
         check: impl Into<String>,

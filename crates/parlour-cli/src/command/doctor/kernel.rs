@@ -1,4 +1,4 @@
-//! What the kernel can do: tried where trying harms nothing, else told by its version.
+//! Checks kernel features: by using them where this has no side effects, otherwise by the kernel version.
 
 use std::io::IoSlice;
 use std::path::Path;
@@ -22,11 +22,12 @@ fn proc_mounted() -> Check {
     if Path::new("/proc/self/fd").is_dir() && std::fs::read_link("/proc/self/exe").is_ok() {
         return Check::ok(CHECK, "mounted");
     }
-    let mend = "mount -t proc proc /proc; without it long socket paths and the names of programs do not work";
+    let mend =
+        "run mount -t proc proc /proc; without it, long socket paths and the names of programs are not available";
     Check::but(Verdict::Problem, CHECK, "not mounted, or not readable", mend)
 }
 
-/// Open-file-description locks came with Linux 3.15; the trial at the end takes one.
+/// Checks for open-file-description locks, which Linux has from 3.15. The conversations in `trial` take one.
 fn version() -> Check {
     const CHECK: &str = "kernel";
     match release() {
@@ -37,13 +38,13 @@ fn version() -> Check {
             Verdict::Problem,
             CHECK,
             format!("Linux {text} has no open-file-description locks"),
-            "names are safe only from Linux 3.15 on",
+            "use Linux 3.15 or newer; without these locks names are not safe",
         ),
         (text, None) => Check::but(
             Verdict::Note,
             CHECK,
             format!("release `{text}`"),
-            "features told by version below are not known",
+            "the checks below that depend on the kernel version are not reliable",
         ),
     }
 }
@@ -57,7 +58,7 @@ fn openat2_works() -> Check {
             Verdict::Note,
             CHECK,
             error.to_string(),
-            "Linux 5.6 has it, unless a sandbox forbids it; paths are then walked step by step",
+            "Linux 5.6 or newer has it, unless a sandbox forbids it; without it, paths are opened one component at a time",
         ),
     }
 }
@@ -70,7 +71,7 @@ fn pidfd() -> Check {
             Verdict::Problem,
             CHECK,
             error.to_string(),
-            "Linux 5.3 has it, unless a sandbox forbids it; `parlour serve` cannot watch its programs without",
+            "Linux 5.3 or newer has it, unless a sandbox forbids it; without it, `parlour serve` cannot watch its programs",
         ),
     }
 }
@@ -82,14 +83,14 @@ fn inotify_works() -> Check {
         Err(Errno::MFILE) => Check::but(
             Verdict::Problem,
             CHECK,
-            "all instances of this user are taken",
-            "end what holds them, or raise fs.inotify.max_user_instances",
+            "all instances of this user are in use",
+            "end processes that use inotify, or raise fs.inotify.max_user_instances",
         ),
         Err(error) => Check::but(
             Verdict::Note,
             CHECK,
             error.to_string(),
-            "waiting for a server needs it, or looks again and again",
+            "without it, a client that waits for a server polls the directories",
         ),
     }
 }
@@ -97,12 +98,12 @@ fn inotify_works() -> Check {
 fn peer_pidfd() -> Check {
     const CHECK: &str = "SO_PEERPIDFD";
     match release() {
-        (_, Some(release)) if release >= (6, 5) => Check::ok(CHECK, "by its version the kernel has it"),
+        (_, Some(release)) if release >= (6, 5) => Check::ok(CHECK, "supported by this kernel version"),
         (text, _) => Check::but(
             Verdict::Note,
             CHECK,
-            format!("not known of Linux {text}"),
-            "Linux 6.5 has it; without it a client's pid is a number that may be reused",
+            format!("not known to be supported by Linux {text}"),
+            "Linux 6.5 or newer has it; without it, the pid of a client may be reused by another process",
         ),
     }
 }
@@ -117,12 +118,12 @@ fn no_signal() -> Check {
             Verdict::Note,
             CHECK,
             error.to_string(),
-            "Linux 6.18 has it; without it sending on fifo takes two more system calls, to hold SIGPIPE off",
+            "Linux 6.18 or newer has it; without it, sending on fifo takes two more system calls to suppress SIGPIPE",
         ),
     }
 }
 
-/// The kernel's release, and its first two numbers.
+/// Returns the release of the kernel as text, and its major and minor numbers.
 fn release() -> (String, Option<(u32, u32)>) {
     let text = rustix::system::uname().release().to_string_lossy().into_owned();
     let mut numbers = text.split(|c: char| !c.is_ascii_digit()).map(str::parse);

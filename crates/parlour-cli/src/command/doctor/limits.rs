@@ -1,16 +1,16 @@
-//! How much the system allows.
+//! Checks the limits of the system.
 
 use rustix::process::{Resource, getrlimit};
 
 use super::check::{Check, Verdict};
 
-/// Below this a server with a few hundred clients runs out of descriptors.
+/// The minimum limit on descriptors. With less, a server with a few hundred clients runs out of descriptors.
 const DESCRIPTORS_MIN: u64 = 1024;
 
-/// What the library asks `listen(2)` for.
+/// The backlog that the library passes to `listen(2)`.
 const BACKLOG: u64 = 4096;
 
-/// A FIFO's buffer, in pages; a client has two FIFOs.
+/// The number of pages in the buffers of a client over `fifo`: two FIFOs with 16 pages each.
 const PAGES_PER_FIFO_CLIENT: u64 = 2 * 16;
 
 pub(super) fn checks() -> Vec<Check> {
@@ -21,12 +21,12 @@ fn descriptors() -> Check {
     const CHECK: &str = "open files (RLIMIT_NOFILE)";
     let limit = getrlimit(Resource::Nofile);
     let shown = |limit: Option<u64>| limit.map_or_else(|| "unlimited".to_owned(), |limit| limit.to_string());
-    let found = format!("{}, at most {}", shown(limit.current), shown(limit.maximum));
+    let found = format!("{}, hard limit {}", shown(limit.current), shown(limit.maximum));
     if limit.current.is_none_or(|current| current >= DESCRIPTORS_MIN) {
         return Check::ok(CHECK, found);
     }
     let mend = format!(
-        "ulimit -n {}, or LimitNOFILE= in the service: each client takes one on unix and two on fifo",
+        "run ulimit -n {}, or set LimitNOFILE= in the service; each client takes one descriptor on unix and two on fifo",
         limit.maximum.map_or(65_536, |maximum| maximum.min(65_536))
     );
     Check::but(Verdict::Problem, CHECK, found, mend)
@@ -37,14 +37,15 @@ fn pipe_pages() -> Check {
     match setting("/proc/sys/fs/pipe-user-pages-soft") {
         Ok(0) => Check::ok(CHECK, "0, no limit"),
         Ok(pages) => {
-            let found = format!("{pages}: {} clients on fifo with full buffers", pages / PAGES_PER_FIFO_CLIENT);
+            let found =
+                format!("{pages}, enough for {} clients on fifo with full buffers", pages / PAGES_PER_FIFO_CLIENT);
             if pages >= 128 * PAGES_PER_FIFO_CLIENT {
                 return Check::ok(CHECK, found);
             }
-            let mend = "sysctl -w fs.pipe-user-pages-soft=16384; beyond it a FIFO holds one or two pages and is slow";
+            let mend = "run sysctl -w fs.pipe-user-pages-soft=16384; beyond the limit a FIFO holds one or two pages and is slow";
             Check::but(Verdict::Note, CHECK, found, mend)
         }
-        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc to have it checked"),
+        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc, so that this can be checked"),
     }
 }
 
@@ -56,9 +57,9 @@ fn inotify_instances() -> Check {
             Verdict::Problem,
             CHECK,
             instances.to_string(),
-            "sysctl -w fs.inotify.max_user_instances=128; each client that waits for a server takes one",
+            "run sysctl -w fs.inotify.max_user_instances=128; each client that waits for a server takes one instance",
         ),
-        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc to have it checked"),
+        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc, so that this can be checked"),
     }
 }
 
@@ -69,15 +70,15 @@ fn backlog() -> Check {
         Ok(length) => Check::but(
             Verdict::Note,
             CHECK,
-            format!("{length} clients may wait to be accepted, not {BACKLOG}"),
-            format!("sysctl -w net.core.somaxconn={BACKLOG}; a client that finds the queue full tries again"),
+            format!("{length}, so that {length} clients may wait to be accepted instead of {BACKLOG}"),
+            format!("run sysctl -w net.core.somaxconn={BACKLOG}; a client that finds the queue full tries again"),
         ),
-        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc to have it checked"),
+        Err(why) => Check::but(Verdict::Note, CHECK, why, "mount /proc, so that this can be checked"),
     }
 }
 
-/// A number from `/proc/sys`.
+/// Reads a number from a file in `/proc/sys`.
 fn setting(path: &str) -> Result<u64, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{path}: {error}"))?;
-    text.trim().parse().map_err(|_| format!("{path} holds `{}`", text.trim()))
+    text.trim().parse().map_err(|_| format!("{path} contains `{}`, which is not a number", text.trim()))
 }

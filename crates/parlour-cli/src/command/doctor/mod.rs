@@ -1,4 +1,4 @@
-//! `parlour doctor`: looks at everything that parlour stands on, and says how to mend what is wrong.
+//! `parlour doctor`: checks everything on which parlour depends, and prints how to fix problems.
 
 mod bases;
 mod check;
@@ -21,9 +21,9 @@ pub(super) fn run(args: &Doctor) -> anyhow::Result<()> {
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();
     match (count(Verdict::Unsafe), count(Verdict::Problem)) {
         (0, 0) => Ok(()),
-        (0, problems) => Err(Failure::new(exit::OTHER, format!("{problems} to be mended")).into()),
+        (0, problems) => Err(Failure::new(exit::OTHER, format!("problems found: {problems}")).into()),
         (dangers, problems) => {
-            let message = format!("{dangers} unsafe, {problems} more to be mended");
+            let message = format!("unsafe directories found: {dangers}, other problems: {problems}");
             Err(Failure::new(exit::UNSAFE_DIRECTORY, message).into())
         }
     }
@@ -36,7 +36,7 @@ fn print(checks: &[Check]) -> anyhow::Result<()> {
     output::table(&["", "CHECK", "FOUND"], &[], rows.collect())?;
     let mends: Vec<_> = checks.iter().filter_map(|check| Some((check.check.as_str(), check.mend.as_ref()?))).collect();
     if !mends.is_empty() {
-        output::line("\nTo mend:")?;
+        output::line("\nTo fix:")?;
     }
     for (check, mend) in mends {
         output::line(format_args!("  {}: {}", output::cell(check), output::cell(mend)))?;

@@ -1,4 +1,4 @@
-//! The whole way once for each transport: a server, a client, a message and its echo, in a temporary directory.
+//! Checks each transport with a server, a client, a message and its echo, in a temporary directory.
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn check(transport: Transport) -> Check {
             Verdict::Problem,
             check,
             exit::one_line(&error),
-            "run `parlour -vv doctor` to see each step; a sandbox may forbid one",
+            "run `parlour -vv doctor` to see each step; a sandbox may forbid a system call",
         ),
     }
 }
@@ -36,7 +36,7 @@ fn converse(transport: Transport) -> anyhow::Result<()> {
         .prefix("parlour-doctor-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
-        .context("making a temporary directory")?;
+        .context("creating a temporary directory")?;
     let address = format!("{transport}:{}/trial", directory.path().display());
     let server = ServerOptions::new().transports([transport]).handshake_timeout(TIMEOUT).bind(&address)?;
     std::thread::scope(|scope| {
@@ -54,7 +54,7 @@ fn converse(transport: Transport) -> anyhow::Result<()> {
         })();
         let served = serving.join();
         let answer = answer?;
-        ensure!(answer.as_deref() == Some(MESSAGE), "the echo was another");
+        ensure!(answer.as_deref() == Some(MESSAGE), "the reply differs from the message");
         Ok(served.unwrap_or(Ok(()))?)
     })?;
     server.close()?;

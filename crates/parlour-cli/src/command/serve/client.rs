@@ -1,4 +1,4 @@
-//! One client of `parlour serve`, from its first message to the end of its program.
+//! Serves one client of `parlour serve`, from its first message to the exit of its program.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -18,13 +18,13 @@ use crate::pump::{Ended, Pump};
 use crate::signals::Stop;
 use crate::{exit, output};
 
-/// How long a program whose client is gone may stay before it is told to end: it has seen the end of its input, and
-/// may be at work on the last of it.
+/// The time that a program may run after its client has disconnected and before it gets SIGTERM. Its stdin is at end of
+/// file, and it may still process the last of its input.
 const STAY_WITHOUT_CLIENT: Duration = Duration::from_secs(1);
 
-/// What every client gets.
+/// The service that every client gets.
 pub(super) struct Service {
-    /// `None` echoes.
+    /// The program and its arguments; `None` echoes messages.
     program: Option<(OsString, Vec<OsString>)>,
     framing: Framing,
     name: String,
@@ -41,9 +41,9 @@ impl Service {
         }
     }
 
-    /// Serves one client to its end. What goes wrong concerns this client alone and is told on stderr.
+    /// Serves one client until it is disconnected. An error affects only this client, and is printed on stderr.
     ///
-    /// It is counted until its program is gone, so that the server does not end before its programs.
+    /// The client is counted until its program has exited, so that the server does not exit before its programs.
     pub(super) fn serve(&self, mut connection: Connection, counted: Counted) {
         let peer = connection.peer().clone();
         let outcome = match &self.program {
@@ -51,7 +51,7 @@ impl Service {
             Some((program, args)) => self.run_program(&mut connection, program, args, counted.number),
         };
         if let Err(error) = outcome {
-            output::note(format_args!("client {peer} is disconnected: {}", exit::one_line(&error)));
+            output::note(format_args!("client {peer} was disconnected: {}", exit::one_line(&error)));
         }
     }
 
@@ -75,8 +75,8 @@ impl Service {
             self.stop.as_fd(),
             STAY_WITHOUT_CLIENT,
         );
-        match pump.context("preparing the program's pipes")?.run() {
-            // A program that closed its output may still be at work on its input; it has all the time it wants.
+        match pump.context("making the pipes of the program non-blocking")?.run() {
+            // A program that has closed its stdout may still process its input, without a time limit.
             Ended::Finished | Ended::SinkClosed => program.wait(None, &self.stop),
             Ended::PeerGone { .. } => program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop),
             Ended::Stopped => {}
@@ -90,18 +90,18 @@ impl Service {
     }
 }
 
-/// Sends every message back until the client has no more.
+/// Sends every message back until the client has finished sending.
 fn echo(connection: &mut Connection) -> anyhow::Result<()> {
     let mut message = Vec::new();
     let outcome = (|| {
-        while connection.recv_into(&mut message)?.is_some() {
-            // Many replies go in one write; the connection sends them before it sleeps in the next receive.
+        while connection.recv_into(&mut message)? {
+            // Several replies are combined in one write. The connection flushes them before it blocks in a receive.
             connection.feed(&message)?;
         }
         connection.finish()
     })();
     match outcome {
-        // A client that leaves with replies unread has a reason of its own.
+        // A client that disconnects without reading all replies is not an error of the server.
         Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
         outcome => Ok(outcome?),
     }

@@ -1,4 +1,4 @@
-//! What a program is told about its client.
+//! The environment of a program, which identifies its client.
 
 use std::process::Command;
 
@@ -6,17 +6,18 @@ use parlour::{Peer, Provenance, Transport};
 
 use crate::notify;
 
-/// Variables with their values; `None` removes one, so that what `parlour serve` inherited is not taken for ours.
+/// Variables with their values. `None` removes a variable, so that the program does not inherit a value that describes
+/// `parlour serve` itself.
 pub(super) struct Environment(Vec<(&'static str, Option<String>)>);
 
-/// The variables for one client of the server `name`, the `number`th of its user.
+/// Returns the variables for one client of the server `name`, where `number` counts the clients of its user.
 ///
-/// The first five are set as s6-ipcserverd sets them, whose programs can so be used unchanged: without a known user
-/// IPCREMOTEEUID and IPCREMOTEEGID are not set, and IPCCONNNUM is empty; IPCREMOTEPATH is always set, here always
-/// empty, since what a client binds is gone before its first message.
+/// The first five are set as s6-ipcserverd sets them, so that programs written for it work unchanged. If the user is
+/// not known, IPCREMOTEEUID and IPCREMOTEEGID are not set, and IPCCONNNUM is empty. IPCREMOTEPATH is always set and
+/// always empty, because the file that a client binds is removed before its first message.
 pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -> Environment {
     let text = |value: Option<u32>| value.map(|value| value.to_string());
-    // A value that nobody knows has nothing that vouches for it.
+    // A value that is not known has no provenance.
     let provenance =
         |value: Option<u32>, provenance: Provenance| value.map(|_| provenance.to_string().replace(' ', "-"));
     Environment(vec![
@@ -25,7 +26,7 @@ pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -
         ("IPCREMOTEEGID", text(peer.gid())),
         ("IPCREMOTEPATH", Some(String::new())),
         ("IPCCONNNUM", Some(peer.uid().map(|_| number.to_string()).unwrap_or_default())),
-        // What a service manager told this server concerns no other process.
+        // The service manager addresses these variables to this process only.
         ("LISTEN_PID", None),
         ("LISTEN_FDS", None),
         ("LISTEN_FDNAMES", None),
@@ -42,7 +43,7 @@ pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -
 }
 
 impl Environment {
-    /// Puts the variables into a command's environment.
+    /// Sets and removes the variables in the environment of a command.
     pub(super) fn apply(self, command: &mut Command) {
         for (variable, value) in self.0 {
             match value {

@@ -1,4 +1,4 @@
-//! `parlour serve`: takes a name, and echoes or runs a program for each client.
+//! `parlour serve`: takes a name, and echoes messages or runs a program for each client.
 
 mod client;
 mod environment;
@@ -18,33 +18,32 @@ use crate::{notify, output};
 use client::Service;
 use tally::Tally;
 
-/// How long to rest when a client could not be accepted for lack of something, so that the lack does not become a
-/// busy loop.
+/// The pause after a failed accept. It prevents a busy loop while a resource, such as descriptors, is exhausted.
 const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
 
 pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
-    // Before the name is taken: a signal that comes just after must remove it again.
+    // Signals are caught before the name is taken, so that a signal at any later time releases it.
     let interrupts = Interrupts::catch().context("catching signals")?;
     let manager = notify::Manager::from_environment();
     let server = take_name(args)?;
-    let stop = Arc::new(Stop::by_hand().context("preparing to stop")?);
+    let stop = Arc::new(Stop::by_hand().context("creating the stop descriptor")?);
     let tally = Arc::new(Tally::default());
     stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&tally))?;
 
     let transports = transports(&server);
     manager.ready(format_args!("serving {} over {transports} in {}", server.name(), server.path().display()));
-    // Nobody has to wait for it.
+    // The server runs even if stdout is closed.
     output::unless_closed(output::line(ready_line(&server)))?;
     let service = Arc::new(Service::new(args, server.name(), &stop));
     let outcome = accept_all(&server, &service, &tally);
 
-    // Nobody new, then some time for those who are there, then their end; all of it also when accepting failed.
+    // Stop accepting, give the open connections the grace period, then end them. A failed accept ends the same way.
     let closed = server.close();
     let (count, grace) = (tally.count(), humantime::format_duration(args.grace));
-    manager.stopping(format_args!("stopping; open conversations: {count}"));
+    manager.stopping(format_args!("stopping; open connections: {count}"));
     if count > 0 && !args.grace.is_zero() {
         output::note(format_args!(
-            "stopping; open conversations: {count}; they have {grace}, or until a second signal"
+            "stopping; open connections: {count}; waiting {grace} for them, or until a second signal"
         ));
         tally.wait_until_nobody_or_hurried(args.grace);
     }
@@ -64,7 +63,7 @@ fn take_name(args: &Serve) -> anyhow::Result<Server> {
     })
 }
 
-/// The first signal ends the accepting, the second one the patience with those who are there.
+/// Starts a thread that handles signals: the first one stops accepting, the second one ends the grace period.
 fn stop_on_signals(
     interrupts: Interrupts,
     server: ShutdownHandle,
@@ -80,12 +79,13 @@ fn stop_on_signals(
         Ok(())
     };
     let thread = std::thread::Builder::new().name("signals".to_owned());
-    // It can only fail when it could not go on waiting; then signals have no effect, which must not pass in silence.
-    let started = thread.spawn(move || wait().unwrap_or_else(|error| output::note(format_args!("signals: {error}"))));
+    // If waiting fails, further signals have no effect. The error is printed so that the user knows.
+    let started =
+        thread.spawn(move || wait().unwrap_or_else(|error| output::note(format_args!("waiting for signals: {error}"))));
     started.map(drop).context("starting a thread")
 }
 
-/// Accepts until told to stop.
+/// Accepts clients until the server is shut down.
 fn accept_all(server: &Server, service: &Arc<Service>, tally: &Arc<Tally>) -> anyhow::Result<()> {
     loop {
         match server.accept() {
@@ -100,20 +100,20 @@ fn accept_all(server: &Server, service: &Arc<Service>, tally: &Arc<Tally>) -> an
     }
 }
 
-/// Gives a client a thread of its own.
+/// Starts a thread that serves one client.
 fn start(service: &Arc<Service>, connection: Connection, tally: &Arc<Tally>) {
     let peer = connection.peer().clone();
-    // Here and not in the thread: who was accepted is waited for.
+    // The client is counted before the thread starts, so that a shutdown waits for every accepted client.
     let counted = tally.enter(peer.uid());
     let service = Arc::clone(service);
     let thread = std::thread::Builder::new().name("client".to_owned());
     let started = thread.spawn(move || service.serve(connection, counted));
     if let Err(error) = started {
-        output::note(format_args!("{peer} is disconnected, no thread for it: {error}"));
+        output::note(format_args!("client {peer} was disconnected: starting a thread: {error}"));
     }
 }
 
-/// What a script waits for: `ready NAME TRANSPORTS DIRECTORY`.
+/// Returns the line for which scripts wait: `ready NAME TRANSPORTS DIRECTORY`.
 fn ready_line(server: &Server) -> String {
     format!("ready {} {} {}", server.name(), transports(server), output::cell(server.path().display()))
 }
@@ -123,7 +123,7 @@ fn transports(server: &Server) -> String {
     transports.join(",")
 }
 
-/// What the options mean to the library.
+/// Converts the command-line options to library options.
 fn options(args: &Serve) -> ServerOptions {
     let mut options = ServerOptions::new();
     if let Some(on) = &args.on {

@@ -13,16 +13,16 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use super::environment::Environment;
 use crate::signals::Stop;
 
-/// How long a program may take to end after SIGTERM.
+/// The time that a program has to exit after SIGTERM, before it gets SIGKILL.
 const TERM_TO_KILL: Duration = Duration::from_secs(2);
 
-/// In what time every program has ended for certain: SIGTERM, SIGKILL, and some time for the kernel.
+/// The time within which every program has exited: SIGTERM, SIGKILL, and a margin for the kernel.
 pub(super) const END_AT_MOST: Duration = Duration::from_secs(5);
 
 /// A running program. Dropping it ends and reaps it.
 ///
-/// It is the leader of a process group of its own, so that a pipeline in a shell is ended as a whole and not only the
-/// shell. The signals go to a process that is not reaped yet, so the number cannot be another's by now.
+/// It leads its own process group, so that signals end a whole shell pipeline and not only the shell. Signals are sent
+/// only before the process is reaped, so that its id cannot have been reused.
 pub(super) struct Program {
     child: Child,
     group: Pid,
@@ -31,7 +31,7 @@ pub(super) struct Program {
 }
 
 impl Program {
-    /// Starts a program; gives it and our ends of its stdout and its stdin.
+    /// Starts a program. Returns it with the local ends of its stdout and its stdin.
     pub(super) fn start(
         program: &OsString,
         args: &[OsString],
@@ -41,7 +41,7 @@ impl Program {
         command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
         environment.apply(&mut command);
         let shown = program.to_string_lossy();
-        let mut child = command.spawn().with_context(|| format!("`{shown}` cannot be started"))?;
+        let mut child = command.spawn().with_context(|| format!("starting `{shown}`"))?;
         let streams = child.stdout.take().zip(child.stdin.take());
         let group = Pid::from_child(&child);
         let pidfd = match pidfd_open(group, PidfdFlags::empty()) {
@@ -49,26 +49,26 @@ impl Program {
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(error).with_context(|| format!("`{shown}` cannot be watched"));
+                return Err(error).with_context(|| format!("opening a pidfd of `{shown}`"));
             }
         };
         tracing::info!(pid = child.id(), program = %shown, "program started");
         let program = Program { child, group, pidfd, reaped: false };
-        let (stdout, stdin) = streams.with_context(|| format!("`{shown}` has no pipes"))?;
+        let (stdout, stdin) = streams.with_context(|| format!("opening the pipes of `{shown}`"))?;
         Ok((program, (stdout.into(), stdin.into())))
     }
 
-    /// Readable when the program is gone.
+    /// Returns a descriptor that is readable when the program has exited.
     pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 
-    /// Waits until the program is gone, the time is over or the stop comes.
+    /// Waits until the program has exited, the timeout has expired or `stop` is triggered.
     pub(super) fn wait(&self, timeout: Option<Duration>, stop: &Stop) {
         self.poll(timeout, Some(stop));
     }
 
-    /// Ends the program if it is still there, and reaps it.
+    /// Ends the program if it still runs, and reaps it.
     pub(super) fn end(&mut self) {
         if self.reaped {
             return;
@@ -80,18 +80,18 @@ impl Program {
                 self.signal(Signal::KILL);
             }
         }
-        // It cannot fail for a child of ours that nobody else waits for.
+        // This cannot fail, because no other code waits for this child.
         if let Ok(status) = self.child.wait() {
             tracing::info!(pid = self.child.id(), %status, "program ended");
         }
     }
 
     fn signal(&self, signal: Signal) {
-        // It may have ended just now; it is then reaped all the same.
+        // The program may have exited in the meantime. It is reaped in either case.
         let _ = kill_process_group(self.group, signal);
     }
 
-    /// Whether the program is gone after at most this time.
+    /// Waits as [`wait`](Self::wait) does. Returns true if the program has exited.
     fn poll(&self, timeout: Option<Duration>, stop: Option<&Stop>) -> bool {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {

@@ -1,4 +1,4 @@
-//! How many clients there are, in all and of each user.
+//! Counts the clients, in total and by user.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -8,15 +8,15 @@ use std::time::Duration;
 #[derive(Default)]
 pub(super) struct Tally {
     counts: Mutex<Counts>,
-    /// Somebody left, or waiting is over.
+    /// Notified when a client has left or waiting is cut short.
     changed: Condvar,
 }
 
 #[derive(Default)]
 struct Counts {
-    /// By uid; `None` counts those whose uid is not known.
+    /// The number of clients by uid; `None` counts clients whose uid is not known.
     clients: HashMap<Option<u32>, usize>,
-    /// Nobody waits any more for clients to leave by themselves.
+    /// True if the server no longer waits for clients to leave by themselves.
     hurried: bool,
 }
 
@@ -29,22 +29,22 @@ impl Tally {
         Counted { tally: Arc::clone(self), uid, number: *count }
     }
 
-    /// How many clients there are.
+    /// Returns the number of clients.
     pub(super) fn count(&self) -> usize {
         self.lock().clients.values().sum()
     }
 
-    /// Waits until no client is left, at most as long as told, or until [`hurry`](Tally::hurry).
+    /// Waits until no client is left, the timeout has expired or [`hurry`](Tally::hurry) is called.
     pub(super) fn wait_until_nobody_or_hurried(&self, timeout: Duration) {
         self.wait(timeout, |counts| !counts.clients.is_empty() && !counts.hurried);
     }
 
-    /// Waits until no client is left, at most as long as told.
+    /// Waits until no client is left or the timeout has expired.
     pub(super) fn wait_until_nobody(&self, timeout: Duration) {
         self.wait(timeout, |counts| !counts.clients.is_empty());
     }
 
-    /// Ends the waiting for clients to leave by themselves.
+    /// Ends [`wait_until_nobody_or_hurried`](Tally::wait_until_nobody_or_hurried) early.
     pub(super) fn hurry(&self) {
         self.lock().hurried = true;
         self.changed.notify_all();
@@ -52,21 +52,21 @@ impl Tally {
 
     fn wait(&self, timeout: Duration, go_on: impl Fn(&Counts) -> bool) {
         let counts = self.lock();
-        // A poisoned lock or the end of the time: either way the process is about to end.
+        // A poisoned lock and an expired timeout need no handling: the process exits next in both cases.
         let _ = self.changed.wait_timeout_while(counts, timeout, |counts| go_on(counts));
     }
 
     fn lock(&self) -> MutexGuard<'_, Counts> {
-        // Nothing panics while it holds the lock; and a count survives a panic unharmed.
+        // No code panics while it holds the lock, and the counts would stay valid if it did.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A client that is counted.
+/// A counted client. Dropping it ends the count.
 pub(super) struct Counted {
     tally: Arc<Tally>,
     uid: Option<u32>,
-    /// How many clients this user had when this one came, this one included.
+    /// The number of clients of this user when this client was counted, including this client.
     pub(super) number: usize,
 }
 

@@ -29,7 +29,7 @@ pub(crate) const ENVIRONMENT: [(&str, &str); 2] = [
 /// A parsed command line.
 #[derive(Debug, Parser)]
 #[command(name = "parlour", version, about = ABOUT, long_about = LONG_ABOUT, after_long_help = after_help())]
-#[command(disable_help_subcommand = true, max_term_width = 110)]
+#[command(max_term_width = 110)]
 pub(crate) struct Args {
     /// Log events to stderr: -v at level info, -vv at level debug, -vvv at level trace
     #[arg(short, long, action = ArgAction::Count, global = true)]
@@ -379,13 +379,14 @@ pub(crate) fn parse() -> Result<Args, clap::Error> {
 pub(crate) fn definition() -> clap::Command {
     let mut whole = Args::command();
     whole.build();
-    let shown: Vec<_> = whole.get_subcommands().filter(|command| !command.is_hide_set()).cloned().collect();
+    // The `help` of `whole` also lists the hidden subcommands. clap generates a new one for the shown subcommands.
+    let is_shown = |command: &&clap::Command| !command.is_hide_set() && command.get_name() != "help";
+    let shown: Vec<_> = whole.get_subcommands().filter(is_shown).cloned().collect();
     clap::Command::new("parlour")
         .version(env!("CARGO_PKG_VERSION"))
         .about(ABOUT)
         .long_about(LONG_ABOUT)
         .after_long_help(after_help())
-        .disable_help_subcommand(true)
         .args(Args::command().get_arguments().cloned())
         .subcommand_required(true)
         .subcommands(shown)

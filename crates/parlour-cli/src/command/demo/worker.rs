@@ -99,9 +99,9 @@ fn talk_until_left(connection: &mut Connection, text: &Text) -> anyhow::Result<(
             break ("no line to send".to_owned(), false);
         };
         match connection.send(line).and_then(|()| connection.recv_into(&mut reply)) {
-            Ok(true) if reply == *line => messages += 1,
-            Ok(true) => break ("a wrong reply".to_owned(), false),
-            Ok(false) => break ("end of file".to_owned(), true),
+            Ok(Some(_)) if reply == *line => messages += 1,
+            Ok(Some(_)) => break ("a wrong reply".to_owned(), false),
+            Ok(None) => break ("end of file".to_owned(), true),
             Err(error) => break (error.to_string(), is_a_death(error.kind())),
         }
         if messages == TALKING_AFTER {

@@ -94,7 +94,7 @@ impl Service {
 fn echo(connection: &mut Connection) -> anyhow::Result<()> {
     let mut message = Vec::new();
     let outcome = (|| {
-        while connection.recv_into(&mut message)? {
+        while connection.recv_into(&mut message)?.is_some() {
             // Several replies are combined in one write. The connection flushes them before it blocks in a receive.
             connection.feed(&message)?;
         }

@@ -11,7 +11,7 @@
 //! let greeter = std::thread::spawn(move || -> parlour::Result<()> {
 //!     let mut client = server.accept()?;
 //!     while let Some(message) = client.recv()? {
-//!         client.send_vectored(&[std::io::IoSlice::new(b"hello, "), std::io::IoSlice::new(&message)])?;
+//!         client.send(&[b"hello, ", &message[..]].concat())?;
 //!     }
 //!     Ok(())
 //! });

@@ -24,7 +24,7 @@ use crate::shm::sealed::Sealed;
 /// # Examples
 ///
 /// ```
-/// use parlour::{ConnectOptions, Server, SharedBytes};
+/// use parlour::{ConnectOptions, Payload, Server, SharedBytes};
 ///
 /// # let base = tempfile::tempdir()?;
 /// # let name = format!("{}/frames", base.path().display());
@@ -33,7 +33,7 @@ use crate::shm::sealed::Sealed;
 /// let mut served = server.accept()?;
 ///
 /// let frame = SharedBytes::new(&[7; 100_000])?;
-/// served.send_shared(b"frame 1", &[&frame])?;
+/// served.send(Payload::new(b"frame 1").shared(&[&frame]))?;
 ///
 /// let mut message = client.recv()?.unwrap();
 /// let blocks = message.take_shared()?;

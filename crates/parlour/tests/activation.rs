@@ -34,25 +34,25 @@ const ACTIVATED: Role = Role { name: "activated", play: activated };
 const ACTIVATED_HUB: Role = Role { name: "activated-hub", play: activated_hub };
 
 trials! {
-    one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for,
+    one_server_serves_the_passed_sockets_and_further_transports,
     a_live_server_of_the_name_is_not_disturbed_by_an_activated_one,
     an_activated_server_holds_its_name,
-    a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts,
+    a_managers_socket_is_not_a_leftover_before_and_between_starts,
     files_of_clients_that_wait_are_left_when_the_server_ends,
     clients_see_the_server_and_not_the_manager,
-    a_hub_takes_over_too,
-    what_is_not_a_names_is_left_alone,
-    names_of_descriptors_select,
+    a_hub_can_be_activated,
+    descriptors_that_belong_to_no_name_are_left_alone,
+    a_descriptor_name_selects_sockets,
     sockets_of_two_names_need_a_selection,
-    what_was_handed_over_is_taken_once,
-    what_is_for_another_process_is_not_taken,
+    passed_sockets_are_taken_once,
+    sockets_for_another_process_are_not_taken,
     one_connection_is_not_a_listening_socket,
-    the_mode_of_the_socket_decides_about_the_directory;
+    the_mode_of_the_socket_determines_that_of_the_directory;
 
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
         clients_that_came_before_the_start_and_between_starts_are_served,
         the_managers_socket_outlives_every_end_of_its_server,
-        a_socket_of_the_wrong_type_is_refused_with_the_right_one;
+        a_socket_of_the_wrong_type_is_refused_and_the_right_one_named;
 }
 
 fn main() -> ExitCode {
@@ -222,7 +222,7 @@ fn the_managers_socket_outlives_every_end_of_its_server(transport: Transport) {
     assert_eq!(inode(), before);
 }
 
-fn a_socket_of_the_wrong_type_is_refused_with_the_right_one(transport: Transport) {
+fn a_socket_of_the_wrong_type_is_refused_and_the_right_one_named(transport: Transport) {
     let base = Base::new();
     let wrong = if transport == Transport::Unix { SocketType::SEQPACKET } else { SocketType::STREAM };
     let mut manager = Manager::default();
@@ -232,7 +232,7 @@ fn a_socket_of_the_wrong_type_is_refused_with_the_right_one(transport: Transport
     assert!(told.starts_with("error invalid option: ") && told.contains(right), "{told}");
 }
 
-fn one_server_serves_all_that_was_handed_over_and_what_it_was_asked_for() {
+fn one_server_serves_the_passed_sockets_and_further_transports() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix", "packet", "shm"]);
     let mut server = start(&manager, &["", "fifo"]);
@@ -272,7 +272,7 @@ fn an_activated_server_holds_its_name() {
     assert_eq!(error.holder().unwrap().pid, server.pid());
 }
 
-fn a_socket_of_a_manager_is_no_leftover_before_the_start_and_between_starts() {
+fn a_managers_socket_is_not_a_leftover_before_and_between_starts() {
     let base = Base::new();
     let address = base.name("room").display().to_string();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
@@ -352,7 +352,7 @@ fn clients_see_the_server_and_not_the_manager() {
     server.expect("served");
 }
 
-fn a_hub_takes_over_too() {
+fn a_hub_can_be_activated() {
     let base = Base::new();
     // The manager's socket stays until the next server removes it as a leftover.
     support::base::leaves_files();
@@ -367,7 +367,7 @@ fn a_hub_takes_over_too() {
     }
 }
 
-fn what_is_not_a_names_is_left_alone() {
+fn descriptors_that_belong_to_no_name_are_left_alone() {
     let base = Base::new();
     let mut manager = Manager::default();
     manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
@@ -386,7 +386,7 @@ fn what_is_not_a_names_is_left_alone() {
     }
 }
 
-fn names_of_descriptors_select() {
+fn a_descriptor_name_selects_sockets() {
     let base = Base::new();
     let mut manager = Manager::default();
     manager.add_name(&base.name("one"), &["unix", "packet"], "first");
@@ -412,7 +412,7 @@ fn sockets_of_two_names_need_a_selection() {
     assert_eq!(server.ask("again first"), "ready one unix");
 }
 
-fn what_was_handed_over_is_taken_once() {
+fn passed_sockets_are_taken_once() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut server = started(&manager, "ready room unix");
@@ -422,7 +422,7 @@ fn what_was_handed_over_is_taken_once() {
     assert_eq!(server.ask("again"), told);
 }
 
-fn what_is_for_another_process_is_not_taken() {
+fn sockets_for_another_process_are_not_taken() {
     let base = Base::new();
     let manager = Manager::of_name(&base.name("room"), &["unix"]);
     let mut command = manager.hand_over(&Child::command::<&str>("activated", &[]));
@@ -450,7 +450,7 @@ fn one_connection_is_not_a_listening_socket() {
     assert!(told.starts_with("error invalid option: ") && told.contains("use Accept=no"), "{told}");
 }
 
-fn the_mode_of_the_socket_decides_about_the_directory() {
+fn the_mode_of_the_socket_determines_that_of_the_directory() {
     for (mode, expected) in [(0o600, 0o700), (0o644, 0o700), (0o666, 0o755), (0o620, 0o755)] {
         let base = Base::new();
         // Other users must be able to enter the base.

@@ -13,7 +13,8 @@
 //!         }
 //!         Event::Finished(client) => hub.finish(client)?,
 //!         Event::Left(client, why) => println!("{client} has left: {why}"),
-//!         Event::Refused(refusal) => println!("turned away: {refusal}"),
+//!         Event::Refused(refusal) => println!("refused: {refusal}"),
+//!         _ => {}
 //!     }
 //! }
 //! # #[allow(unreachable_code)]
@@ -116,7 +117,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///     match hub.next_event()? {
 ///         Event::Message(_, line) => drop(hub.broadcast(&line)?),
 ///         Event::Finished(client) => hub.finish(client)?,
-///         Event::Joined(..) | Event::Left(..) | Event::Refused(_) => {}
+///         _ => {}
 ///     }
 /// }
 /// # #[allow(unreachable_code)]

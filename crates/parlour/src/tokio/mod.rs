@@ -13,7 +13,7 @@
 //! tokio::spawn(async move {
 //!     let mut client = server.accept().await?;
 //!     while let Some(message) = client.recv().await? {
-//!         client.send_vectored(&[std::io::IoSlice::new(b"hello, "), std::io::IoSlice::new(&message)]).await?;
+//!         client.send(&[b"hello, ", &message[..]].concat()).await?;
 //!     }
 //!     Ok::<(), parlour::Error>(())
 //! });

@@ -8,6 +8,7 @@ mod allow;
 #[allow(dead_code, reason = "each test executable runs one API")]
 pub mod api;
 mod choice;
+mod deadlines;
 mod death;
 mod descriptors;
 mod disconnect;
@@ -17,6 +18,7 @@ mod feed;
 mod full;
 mod half_close;
 mod identity;
+mod iterators;
 mod large;
 mod lengths;
 mod limit;
@@ -30,6 +32,7 @@ mod server_close;
 mod shared;
 mod shutdown;
 mod split;
+mod stats;
 mod timeouts;
 mod truncated;
 mod vectored;
@@ -57,6 +60,8 @@ pub const FILES: &[File] = &[
     truncated::trials,
     death::trials,
     timeouts::trials,
+    deadlines::trials,
+    iterators::trials,
     poll_loops::trials,
     many_clients::trials,
     accept_threads::trials,
@@ -65,6 +70,7 @@ pub const FILES: &[File] = &[
     waiting::trials,
     choice::trials,
     limits::trials,
+    stats::trials,
     allow::trials,
     identity::trials,
     long_names::trials,

@@ -76,7 +76,7 @@ fn memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal() {
     let driver = Driver::new(options.bind(base.name("hall").display().to_string()).unwrap());
     let mut child = Child::spawn("small-files", &[base.address(Transport::Shm, "hall")]);
     let said = child.line();
-    assert!(said.starts_with(&format!("{}: cannot make shared memory", ErrorKind::Io)), "{said}");
+    assert!(said.starts_with(&format!("{}: cannot create shared memory", ErrorKind::Io)), "{said}");
     child.finish();
     // Where another transport is on offer and none is demanded, it takes that.
     let mut child = Child::spawn("small-files", &[base.name("hall")]);

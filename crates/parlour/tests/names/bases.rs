@@ -20,13 +20,13 @@ trials! {
     a_relative_parlour_dir_is_an_error,
     a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it,
     bases_come_in_order unless no_other_users(),
-    an_empty_parlour_dir_is_none unless no_other_users(),
+    an_empty_parlour_dir_counts_as_unset unless no_other_users(),
     a_relative_runtime_directory_is_ignored unless no_other_users(),
     a_server_takes_the_first_base_whose_parent_is_there unless no_other_users(),
     a_server_does_not_fall_through_an_unsafe_base unless no_other_users(),
     a_client_finds_a_server_that_took_another_base unless no_other_users(),
     a_client_finds_a_server_behind_an_unsafe_base unless no_other_users(),
-    a_client_that_finds_nobody_says_that_a_base_was_unsafe unless no_other_users(),
+    a_client_that_finds_no_server_reports_an_unsafe_base unless no_other_users(),
     a_name_that_is_alive_in_another_base_is_in_use unless no_other_users(),
     a_name_that_is_dead_in_another_base_is_free unless no_other_users(),
     another_users_base_in_tmp_is_refused_and_left_as_it_is unless no_other_users(),
@@ -245,7 +245,7 @@ fn bases_come_in_order() {
     );
 }
 
-fn an_empty_parlour_dir_is_none() {
+fn an_empty_parlour_dir_counts_as_unset() {
     let somebody = Somebody::new();
     let empty = Path::new("");
     let mut looker = looker(Some(somebody.uid), &[("PARLOUR_DIR", empty), ("XDG_RUNTIME_DIR", empty)]);
@@ -315,7 +315,7 @@ fn a_client_finds_a_server_behind_an_unsafe_base() {
     assert!(ask_one(&mut somebody.looker(Some(&home)), "connect found").starts_with("connected"));
 }
 
-fn a_client_that_finds_nobody_says_that_a_base_was_unsafe() {
+fn a_client_that_finds_no_server_reports_an_unsafe_base() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o777);
     let said = ask_one(&mut somebody.looker(Some(&home)), "connect found");

@@ -19,14 +19,14 @@ use crate::support::{Base, Child, trials};
 
 trials! {
     names_are_listed_as_live_and_as_dead_after_a_kill,
-    a_listing_leaves_out_what_is_no_name_and_says_what_is_unsafe,
+    a_listing_omits_invalid_names_and_marks_unsafe_ones,
     a_name_resolves_to_where_it_is_served,
     a_dead_name_is_removed_with_all_that_was_left,
     a_closed_name_is_removed_too,
     a_live_name_is_left_alone,
-    a_name_that_came_alive_since_it_was_looked_at_is_left_alone,
+    a_name_that_was_taken_since_its_inspection_is_left_alone,
     a_file_that_does_not_belong_stops_the_removal,
-    a_name_that_is_gone_by_now_is_nothing_to_remove,
+    removing_a_name_that_is_gone_is_not_an_error,
     removing_dead_names_while_servers_start_never_makes_two_owners,
     another_users_name_is_listed_as_foreign_and_never_removed unless no_other_users(),
 }
@@ -68,7 +68,7 @@ fn names_are_listed_as_live_and_as_dead_after_a_kill() {
     assert_eq!(ask(&mut looker, "names")[1], format!("three {} dead  -", base.name("three").display()));
 }
 
-fn a_listing_leaves_out_what_is_no_name_and_says_what_is_unsafe() {
+fn a_listing_omits_invalid_names_and_marks_unsafe_ones() {
     let base = Base::new();
     fs::create_dir(base.path().join(".hidden")).unwrap();
     fs::create_dir(base.path().join("no name")).unwrap();
@@ -157,7 +157,7 @@ fn a_live_name_is_left_alone() {
     Connection::connect(path.to_str().unwrap()).unwrap();
 }
 
-fn a_name_that_came_alive_since_it_was_looked_at_is_left_alone() {
+fn a_name_that_was_taken_since_its_inspection_is_left_alone() {
     let base = Base::new();
     let path = base.name("again");
     hold(path.to_str().unwrap()).kill();
@@ -198,7 +198,7 @@ fn a_file_that_does_not_belong_stops_the_removal() {
     }
 }
 
-fn a_name_that_is_gone_by_now_is_nothing_to_remove() {
+fn removing_a_name_that_is_gone_is_not_an_error() {
     let base = Base::new();
     let path = base.name("gone");
     hold(path.to_str().unwrap()).kill();

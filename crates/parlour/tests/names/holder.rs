@@ -10,9 +10,9 @@ use crate::by_hand::{FifoClient, Id, Place, place, snapshot, unix};
 use crate::support::{Base, Child, trials};
 
 trials! {
-    a_name_in_use_names_pid_uid_program_since_when_and_path,
+    the_name_in_use_error_names_pid_uid_program_time_and_path,
     a_held_name_is_refused_within_the_same_process_too,
-    a_holder_that_has_not_said_who_it_is_is_still_a_holder,
+    a_holder_without_an_owner_record_still_holds_the_name,
     killing_the_holder_frees_the_name_at_once,
     the_next_server_removes_what_a_killed_one_left,
     files_in_c_that_no_client_makes_are_left_alone,
@@ -64,7 +64,7 @@ fn serve_both(address: &str) -> Child {
     child
 }
 
-fn a_name_in_use_names_pid_uid_program_since_when_and_path() {
+fn the_name_in_use_error_names_pid_uid_program_time_and_path() {
     let base = Base::new();
     let address = base.name("held").display().to_string();
     let before = SystemTime::now();
@@ -105,7 +105,7 @@ fn a_held_name_is_refused_within_the_same_process_too() {
     Server::bind(&address).unwrap();
 }
 
-fn a_holder_that_has_not_said_who_it_is_is_still_a_holder() {
+fn a_holder_without_an_owner_record_still_holds_the_name() {
     let base = Base::new();
     let place = Place::held(&base, "silent");
     let begin = Instant::now();

@@ -17,7 +17,7 @@ trials! {
     a_service_for_others_in_a_base_that_they_cannot_enter_is_refused,
     fifo_alone_cannot_be_open_to_others,
     the_socket_belongs_to_the_group_that_was_asked_for unless no_other_users(),
-    a_group_that_is_not_ours_is_refused_and_the_name_stays_free unless no_other_users(),
+    a_foreign_group_is_refused_and_the_name_stays_free unless no_other_users(),
     umask_mask_and_mode_bits_give_exact_modes(mask in UMASKS, bits in MODES),
     umask_mask_and_mode_bits_give_an_unprivileged_server_exact_modes(mask in UMASKS, bits in MODES)
         unless no_other_users(),
@@ -189,7 +189,7 @@ fn the_socket_belongs_to_the_group_that_was_asked_for() {
     }
 }
 
-fn a_group_that_is_not_ours_is_refused_and_the_name_stays_free() {
+fn a_foreign_group_is_refused_and_the_name_stays_free() {
     let top = Base::new();
     let uid = user::new_uid();
     let name = home(&top, Some(uid)).join("name");

@@ -1,0 +1,50 @@
+//! Counts of a server's clients.
+
+use parlour::{RefusalReason, ServerOptions};
+
+use super::api::{Setting, settings};
+use super::link::{Link, meet};
+use crate::support::{DEADLINE, eventually, trials};
+
+trials! {
+    for setting in settings() =>
+        a_server_counts_accepted_and_open_connections,
+        a_server_counts_refusals_by_reason;
+}
+
+fn a_server_counts_accepted_and_open_connections(setting: Setting) {
+    let Link { client, served, server, address, base: _base } = Link::new(setting);
+    assert_eq!((server.stats().accepted, server.stats().open), (1, 1));
+    let (second, second_served) = meet(setting, &server, &address, &Default::default());
+    assert_eq!((server.stats().accepted, server.stats().open), (2, 2));
+    drop((client, served));
+    eventually("the first connection is not counted any more", || server.stats().open == 1);
+    drop((second, second_served));
+    eventually("no connection is open", || server.stats().open == 0);
+    assert_eq!((server.stats().accepted, server.stats().refused), (2, 0));
+}
+
+fn a_server_counts_refusals_by_reason(setting: Setting) {
+    let base = crate::support::Base::new();
+    let address = setting.address(&base, "room");
+    let server = setting.bind_with(&ServerOptions::new().allow(|_| false), &address).unwrap();
+    std::thread::scope(|scope| {
+        // A refused client gets an error, or a connection that ends.
+        let client = scope.spawn(|| {
+            if let Ok(mut connection) = setting.connect(&address) {
+                let _ = connection.recv_timeout(DEADLINE);
+            }
+        });
+        eventually("the refusal is counted", || {
+            assert!(server.try_accept().is_err());
+            server.stats().refused > 0
+        });
+        client.join().unwrap();
+    });
+    let stats = server.stats();
+    assert_eq!((stats.accepted, stats.open), (0, 0), "{stats:?}");
+    assert_eq!(stats.refused_by(RefusalReason::Policy), stats.refused, "{stats:?}");
+    assert_eq!(stats.refused_by(RefusalReason::Limit), 0, "{stats:?}");
+    let last = stats.last_refusal.unwrap();
+    assert_eq!((last.reason, last.transport), (RefusalReason::Policy, setting.transport), "{last:?}");
+}

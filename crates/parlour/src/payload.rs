@@ -139,6 +139,16 @@ impl<'a> Payload<'a> {
         self.attached
     }
 
+    /// Returns the descriptors that travel with the message, if they lie in a slice.
+    #[inline]
+    pub(crate) fn fds_if_borrowed(&self) -> Option<&'a [BorrowedFd<'a>]> {
+        match self.attached {
+            Attached::Nothing => Some(&[]),
+            Attached::Fds(fds) => Some(fds),
+            Attached::Shared(_) => None,
+        }
+    }
+
     /// Calls `work` with the parts and the descriptors.
     #[inline]
     pub(crate) fn with<T>(&self, work: impl FnOnce(&[IoSlice<'_>], &[BorrowedFd<'_>]) -> T) -> T {

@@ -1,6 +1,7 @@
 //! The sending half of a connection.
 
 use std::fmt;
+use std::io::IoSlice;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,7 +81,17 @@ impl Sender {
     #[doc(alias = "send_info")]
     #[inline]
     pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
-        self.send_until(&payload.into(), Deadline::NEVER)
+        let payload = payload.into();
+        // Inlined, this leaves nothing of the payload where the caller passes bytes.
+        match payload.as_plain() {
+            Some(message) => self.send_plain(message),
+            None => self.send_until(&payload, Deadline::NEVER),
+        }
+    }
+
+    fn send_plain(&mut self, message: &[u8]) -> Result<()> {
+        self.check_length(message.len())?;
+        self.send_parts(&[IoSlice::new(message)], &[], Deadline::NEVER)
     }
 
     /// Sends one message, and gives up after `timeout`.
@@ -96,6 +107,13 @@ impl Sender {
 
     fn send_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
         self.check(payload)?;
+        match payload.fds_if_borrowed() {
+            Some(fds) => self.send_parts(payload.parts(), fds, deadline),
+            None => payload.with(|parts, fds| self.send_parts(parts, fds, deadline)),
+        }
+    }
+
+    fn send_parts(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
         let mut sent = 0;
         // Most messages are sent without waiting, so the spin budget is made when it is needed.
         let mut budget: Option<SpinBudget> = None;
@@ -104,8 +122,8 @@ impl Sender {
         loop {
             let before = sent;
             let result = match takes_any {
-                true => payload.with(|parts, fds| self.outgoing().try_send(parts, fds, &mut sent)),
-                false => payload.with(|parts, fds| self.outgoing().try_send_most(parts, fds, &mut sent)),
+                true => self.outgoing().try_send(parts, fds, &mut sent),
+                false => self.outgoing().try_send_most(parts, fds, &mut sent),
             };
             let has_moved = sent > before;
             if has_moved {
@@ -137,17 +155,17 @@ impl Sender {
                 },
                 Err(fault) => self.fault(fault),
             };
-            return self.keep_rest(payload, sent, error);
+            return self.keep_rest(parts, sent, error);
         }
     }
 
     /// Ends a send that cannot go on now. A message of which a part was sent cannot be taken back, so its rest is kept.
     /// The error then shows with the next call.
-    pub(crate) fn keep_rest(&mut self, payload: &Payload<'_>, sent: usize, error: Error) -> Result<()> {
+    pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
         if sent == 0 || matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol) {
             return Err(error);
         }
-        self.outgoing().keep_rest(payload.parts(), sent);
+        self.outgoing().keep_rest(parts, sent);
         Ok(())
     }
 
@@ -174,7 +192,7 @@ impl Sender {
                 Err(error) => error,
             };
         };
-        Ok(self.keep_rest(&payload, sent, error)?)
+        Ok(self.keep_rest(payload.parts(), sent, error)?)
     }
 
     /// Sends as much as is possible without blocking. See [`Outgoing::try_send`].
@@ -350,19 +368,28 @@ impl Sender {
 
     /// Checks what must hold before any part of a message is sent.
     pub(crate) fn check(&self, payload: &Payload<'_>) -> Result<()> {
+        self.check_length(payload.len())?;
+        match payload.attached() {
+            Attached::Nothing => Ok(()),
+            attached => self.check_attached(attached),
+        }
+    }
+
+    #[inline]
+    fn check_length(&self, length: usize) -> Result<()> {
         if self.outgoing.is_finished() {
             return Err(self
                 .common
                 .error(ErrorKind::Disconnected, SEND, "this side has finished sending")
                 .next("send before finish()"));
         }
-        let length = payload.len();
         if length > self.common.message_max {
             return Err(self.fault(Fault::TooLong { length }));
         }
-        self.check_attached(payload.attached())
+        Ok(())
     }
 
+    #[cold]
     fn check_attached(&self, attached: Attached<'_>) -> Result<()> {
         let capabilities = self.common.capabilities();
         let (is_possible, what, elsewhere) = match attached {

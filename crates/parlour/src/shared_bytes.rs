@@ -95,7 +95,7 @@ impl TryFrom<OwnedFd> for SharedBytes {
                 "a descriptor as a shared block",
                 bad.to_string(),
             )
-            .next("have the peer send it with send_shared")),
+            .next("have the peer attach a block (Payload::shared)")),
         }
     }
 }
@@ -115,7 +115,7 @@ impl AsRef<[u8]> for SharedBytes {
 }
 
 /// Returns the descriptor of the memory, for other libraries. Its seals make it read-only.
-/// [`send_shared`](crate::Connection::send_shared) does not need it.
+/// [`Payload::shared`](crate::Payload::shared) does not need it.
 impl AsFd for SharedBytes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

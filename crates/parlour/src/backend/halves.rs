@@ -107,6 +107,11 @@ impl Outgoing {
 
     /// Buffers a message that is given in parts. The caller bounds how much is buffered, by [`pending`](Self::pending).
     pub(crate) fn feed(&mut self, parts: &[IoSlice<'_>]) -> Result<(), Fault> {
+        if let [part] = parts {
+            if self.write_buffer.push_within(part, usize::MAX) {
+                return Ok(());
+            }
+        }
         self.write_buffer
             .push(parts.iter().map(|part| &part[..]))
             .map_err(|too_long| Fault::TooLong { length: too_long.length })

@@ -104,6 +104,13 @@ impl Member {
         self.is_readable && self.unsent() <= ANSWERED_MAX.min(write_buffer_max)
     }
 
+    /// Notes that nothing more can be received until the descriptor shows it.
+    pub(super) fn end_readable(&mut self, pool: &mut BufferPool) {
+        self.is_readable = false;
+        self.is_ready = false;
+        self.rest(pool);
+    }
+
     /// Receives the next message into `out`. Returns [`Received::Closed`] from the end of what the client sends on.
     pub(super) fn recv(&mut self, out: &mut Message, pool: &mut BufferPool) -> Result<Received, Fault> {
         if self.closed.read {

@@ -90,7 +90,8 @@ impl Hub {
             match member.recv(&mut message, &mut self.pool) {
                 Ok(Received::Message) => {
                     if member.is_exhausted() {
-                        self.end_readable_turn(client);
+                        member.end_readable(&mut self.pool);
+                        self.end_turn();
                     } else if self.quantum.is_over_after(message.len()) {
                         member.rest(&mut self.pool);
                         self.ready.push_back(client.place);
@@ -105,7 +106,8 @@ impl Hub {
                 }
                 Ok(Received::Empty | Received::Closed) => {
                     let just_closed = member.closed.read && !was_closed;
-                    self.end_readable_turn(client);
+                    member.end_readable(&mut self.pool);
+                    self.end_turn();
                     if just_closed {
                         return Some(Event::Finished(client));
                     }
@@ -116,16 +118,6 @@ impl Hub {
                 }
             }
         }
-    }
-
-    /// Ends the turn of a client that has nothing more to be received until its descriptor shows it.
-    fn end_readable_turn(&mut self, client: Client) {
-        if let Some(member) = self.members.get_mut(client) {
-            member.is_readable = false;
-            member.is_ready = false;
-            member.rest(&mut self.pool);
-        }
-        self.end_turn();
     }
 
     /// Takes the first one out of those that are ready.

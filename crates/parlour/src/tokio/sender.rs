@@ -296,7 +296,7 @@ impl Future for Sending<'_> {
         }
         let result = match ready!(sender.poll_until(*shared, cx, |half| half.send_now(payload, sent))) {
             Ok(()) => Ok(()),
-            Err(error) => sender.half.keep_rest(payload, *sent, error),
+            Err(error) => sender.half.keep_rest(payload.parts(), *sent, error),
         };
         // From here on nothing is left to be kept.
         *sent = 0;
@@ -311,7 +311,7 @@ impl Drop for Sending<'_> {
             // A part of a message cannot be taken back, and the next message must not become part of it.
             let half = &mut self.sender.half;
             let timed_out = half.timed_out();
-            let kept = half.keep_rest(&self.payload, self.sent, timed_out);
+            let kept = half.keep_rest(self.payload.parts(), self.sent, timed_out);
             self.sender.taken += u64::from(kept.is_ok());
         }
     }

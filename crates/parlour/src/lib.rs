@@ -71,6 +71,16 @@
 //! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
 //! stand in for what is missing.
 
+// On docs.rs each item says which feature it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(not(target_os = "linux"))]
+compile_error!(
+    "parlour supports Linux only: it is built on epoll, procfs, open file description locks and memfds. A program \
+     for other systems too can depend on it under [target.'cfg(target_os = \"linux\")'.dependencies]."
+);
+
+mod activation;
 mod address;
 mod admission;
 mod backend;

@@ -12,7 +12,7 @@ use crate::error::{Operation, Result};
 use crate::options::ConnectOptions;
 
 impl ConnectOptions {
-    /// Connects, in a task of a tokio runtime. See [`Connection::connect`]. (Feature `tokio`.)
+    /// Connects, in a task of a tokio runtime. See [`Connection::connect`].
     ///
     /// # Errors
     ///

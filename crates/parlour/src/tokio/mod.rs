@@ -1,5 +1,5 @@
 //! The API for tasks of a [tokio](https://docs.rs/tokio) runtime: the same names and the same meanings as in the blocking API,
-//! with `async` where that one blocks. (Feature `tokio`.)
+//! with `async` where that one blocks.
 //!
 //! ```
 //! use parlour::tokio::{Connection, Server};

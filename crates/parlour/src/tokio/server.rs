@@ -23,8 +23,7 @@ use crate::sys::readiness::{Readiness, Ready};
 use crate::transport::Transport;
 
 impl ServerOptions {
-    /// Takes the name and listens, for tasks of the tokio runtime that is current. See
-    /// [`Server::bind`]. (Feature `tokio`.)
+    /// Takes the name and listens, for tasks of the tokio runtime that is current. See [`Server::bind`].
     ///
     /// # Errors
     ///

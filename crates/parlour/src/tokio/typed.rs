@@ -16,8 +16,7 @@ use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::typed::codec::{Decoder, Encoder, encode};
 
 impl Connection {
-    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
-    /// [`Typed`].
+    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default() }

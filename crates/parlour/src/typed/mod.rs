@@ -19,8 +19,7 @@ use crate::message::{Message, Received};
 use crate::wait::Deadline;
 
 impl Connection {
-    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
-    /// [`Typed`].
+    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed {

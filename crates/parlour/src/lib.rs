@@ -80,7 +80,6 @@ compile_error!(
      for other systems too can depend on it under [target.'cfg(target_os = \"linux\")'.dependencies]."
 );
 
-mod activation;
 mod address;
 mod admission;
 mod backend;

@@ -16,7 +16,8 @@ use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::typed::codec::{Decoder, Encoder, encode};
 
 impl Connection {
-    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
+    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
+    /// [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default() }

@@ -19,7 +19,8 @@ use crate::message::{Message, Received};
 use crate::wait::Deadline;
 
 impl Connection {
-    /// This connection as one of values: this side sends `Sent`, the other side `Received`. See [`Typed`].
+    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
+    /// [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed {

@@ -1,6 +1,6 @@
 /*
- * A client with the full API: asks one question over the best transport on offer, waits for a server, and says who
- * answered.
+ * A client with the full API: waits for the server, sends one question over the best transport that the server offers,
+ * and prints the identity of the server and the answer.
  *
  *     gcc call.c $(pkg-config --cflags --libs parlour) -o call && ./call echo "how are you"
  */
@@ -34,12 +34,12 @@ int main(int argc, char **argv)
         return failed();
     status = parlour_recv(connection, 5000, &answer);
     if (status == PARLOUR_END) {
-        fprintf(stderr, "the server has no answer\n");
+        fprintf(stderr, "the server closed the connection without an answer\n");
         return 1;
     }
     if (status != PARLOUR_OK)
         return failed();
     printf("%.*s\n", (int)parlour_message_length(answer), (const char *)parlour_message_data(answer));
     parlour_message_free(answer);
-    return parlour_connection_close(connection) == PARLOUR_OK ? 0 : failed();
+    return parlour_connection_close(connection, 5000) == PARLOUR_OK ? 0 : failed();
 }

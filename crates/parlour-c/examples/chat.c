@@ -1,8 +1,8 @@
 /*
- * A chat room with the full API: one thread and a hub for everybody.
+ * A chat room with the full API: a hub serves all clients in one thread.
  *
  *     gcc chat.c $(pkg-config --cflags --libs parlour) -o chat && ./chat chat
- *     parlour connect chat            in as many terminals as you like
+ *     parlour connect chat            in several terminals
  */
 #include <parlour.h>
 #include <signal.h>

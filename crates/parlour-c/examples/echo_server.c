@@ -1,5 +1,5 @@
 /*
- * An echo server with the full API, over every transport: a thread for each client.
+ * An echo server with the full API, over every transport: one thread per client.
  *
  *     gcc echo_server.c $(pkg-config --cflags --libs parlour) -lpthread -o echo_server && ./echo_server echo
  */

@@ -1,5 +1,5 @@
 /*
- * A client over FIFOs: each line from the keyboard is a question, and has one answer.
+ * A client over FIFOs: sends each line of the standard input, and prints the answer.
  *
  *     gcc fifo_client.c $(pkg-config --cflags --libs parlour) -o fifo_client && ./fifo_client echo
  */

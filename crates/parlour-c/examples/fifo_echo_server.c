@@ -1,5 +1,5 @@
 /*
- * An echo server over FIFOs: one thread, and poll(2) for all its clients.
+ * An echo server over FIFOs: one thread that waits for all clients with poll(2).
  *
  *     gcc fifo_echo_server.c $(pkg-config --cflags --libs parlour) -o fifo_echo_server && ./fifo_echo_server echo
  *     parlour call fifo:echo hello
@@ -42,7 +42,7 @@ int main(int argc, char **argv)
             fds[1 + i] = (struct pollfd){clients[i].recv_fd, POLLIN, 0};
         if (poll(fds, (nfds_t)(1 + count), -1) == -1)
             continue;
-        /* From the end, so that the last one can take the place of one that leaves. */
+        /* From the end, so that the last client can take the place of one that leaves. */
         for (int i = count - 1; i >= 0; i--) {
             int length = fds[1 + i].revents ? recv_info(&clients[i], message, sizeof message) : -2;
 

@@ -1,5 +1,5 @@
 /*
- * A client over UNIX sockets: lines from the keyboard are messages, what comes back is shown, whichever is first.
+ * A client over UNIX sockets: sends each line of the standard input, and prints each message as it arrives.
  *
  *     gcc unix_client.c $(pkg-config --cflags --libs parlour) -o unix_client && ./unix_client echo
  */
@@ -20,7 +20,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "%s\n", parlour_error_message());
         return 1;
     }
-    /* Nothing may be read ahead where poll is to tell the truth. */
+    /* stdio must not read ahead, or poll would not report lines that it has buffered. */
     setbuf(stdin, NULL);
     while (poll(fds, 2, -1) != -1) {
         if (fds[1].revents) {

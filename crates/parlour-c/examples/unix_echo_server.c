@@ -1,5 +1,5 @@
 /*
- * An echo server over UNIX sockets: a child for each client.
+ * An echo server over UNIX sockets: one child process per client.
  *
  *     gcc unix_echo_server.c $(pkg-config --cflags --libs parlour) -o unix_echo_server && ./unix_echo_server echo
  *     parlour call echo hello

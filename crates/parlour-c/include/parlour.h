@@ -1,25 +1,51 @@
 /*
- * Local messaging by name: a server takes a name, clients find it, each gets a private two-way channel of messages.
- * Link with -lparlour. Generated from the source of the library; `make install` puts it where it belongs.
+ * parlour.h - local messaging by name
  *
- * What holds for every function, and is not said again:
+ *     #include <parlour.h>      link with -lparlour
  *
- *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it
- *     goes to the ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that
- *     was freed may be used.
- *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the
- *     last pointers; a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
- *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any
- *     other pointer must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes.
- *     What is given by a pointer is only used during the call.
- *   - Any thread may use any handle, one at a time. Many at once may call those functions that take it as a
- *     pointer to const, while nobody calls another one.
- *   - Timeouts are in milliseconds. Less than 0 is for ever, 0 is not at all.
- *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and
- *     parlour_shutdown_ask may be called. No signal is raised, and no disposition is changed.
- *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them
- *     there leaves the name alone. Connections go on in either process, if the other one frees them. Flush before.
- *   - Functions of the caller's (parlour_allow, parlour_fill) return: they neither throw nor jump.
+ * A server takes a name. Clients find it by the name. Each client gets a private two-way channel of messages.
+ * This file is generated from the source of the library.
+ *
+ * The following holds for every function, unless its description says otherwise.
+ *
+ * Ownership
+ *   Handles are opaque. The caller owns a handle that a function stores or returns, and passes it once to the
+ *   ..._free function of its type, or to ..._close or ..._split, which free it, too. A freed handle must not be used.
+ *   Strings and bytes that a function returns belong to the handle and are valid as long as the handle. Memory that
+ *   the caller passes is used during the call only.
+ *
+ * Return value
+ *   A function that can fail returns a parlour_status: PARLOUR_OK, or the error. parlour_error_message() has the text
+ *   of the error, and parlour_error_errno() the errno of the system call behind it. Results are stored through the
+ *   last pointers. After an error a handle is NULL there, and a count is 0. A call that fails has no effect.
+ *
+ * Pointers
+ *   NULL is allowed only where the description says so; otherwise the function returns PARLOUR_NULL_POINTER. A pointer
+ *   to bytes or to an array may be NULL if its length or count is 0. Any other pointer must be valid: a live handle of
+ *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it.
+ *
+ * Timeouts
+ *   `timeout_ms` is in milliseconds. Less than 0: the call blocks for ever. 0: it does not block. More than 0: it gives
+ *   up after this time. A call that gives up, or would block, returns PARLOUR_TIMED_OUT.
+ *
+ * Threads
+ *   Any thread may use any handle, one thread at a time. Functions that take a handle as a pointer to const may be
+ *   called by several threads at the same time, while no thread calls another function with that handle. The error of
+ *   parlour_error_message() is kept per thread.
+ *
+ * Signals
+ *   No function is async-signal-safe, except those that say so: parlour_server_shutdown, parlour_shutdown_ask and
+ *   parlour_status_name. A signal does not interrupt a call: the call goes on, with the time that is left. The library
+ *   raises no signal (not even SIGPIPE), and changes no disposition and no mask.
+ *
+ * Fork
+ *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
+ *   Connections work in either process, if the other process frees its copy. The parent sends what was buffered before
+ *   the fork; flush before forking.
+ *
+ * Callbacks
+ *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call
+ *   longjmp(3).
  */
 
 
@@ -32,32 +58,33 @@
 #include <sys/uio.h>
 
 /**
- * What has become of a call. Numbers are never reused; new ones may be added, so a `switch` needs a `default`.
+ * The result of a call. The numbers do not change and are never reused. New ones may be added, so a `switch` needs a
+ * `default`. parlour_error_message() has the text of a failure.
  */
 typedef enum {
   /**
-   * It has done what it says.
+   * The call succeeded.
    */
   PARLOUR_OK = 0,
   /**
-   * The other side sends no more, and everything that it sent was received. Not a failure: there is no message
-   * for it.
+   * The end of the stream: the peer sends no more, and everything that it sent was received. This is not a failure,
+   * and parlour_error_message() does not change.
    */
   PARLOUR_END = 1,
   /**
-   * A pointer that must not be NULL is.
+   * A pointer that must not be NULL is NULL.
    */
   PARLOUR_NULL_POINTER = 2,
   /**
-   * A value has no meaning, or a string is not UTF-8.
+   * An argument is invalid, or a string is not UTF-8.
    */
   PARLOUR_INVALID_ARGUMENT = 3,
   /**
-   * The caller's memory is too small for the result, which is kept for the next call.
+   * The buffer or array of the caller is too small for the result, which is kept for the next call.
    */
   PARLOUR_BUFFER_TOO_SMALL = 4,
   /**
-   * A bug in the library: it has panicked, and that was caught. The handle may be unusable; free it.
+   * A bug in the library: it panicked, and the panic was caught. The handle may be unusable; free it.
    */
   PARLOUR_INTERNAL = 5,
   /**
@@ -65,7 +92,7 @@ typedef enum {
    */
   PARLOUR_INVALID_NAME = 16,
   /**
-   * An option has a value that cannot be used.
+   * An option has a value outside its range.
    */
   PARLOUR_INVALID_OPTION = 17,
   /**
@@ -73,35 +100,36 @@ typedef enum {
    */
   PARLOUR_NAME_IN_USE = 18,
   /**
-   * The server's files were removed or replaced by somebody else, or the server was carried into a forked child.
+   * The server's files were removed or replaced by another process, or this is a forked child of the server.
    */
   PARLOUR_NAME_LOST = 19,
   /**
-   * Nobody serves the name.
+   * No server holds the name.
    */
   PARLOUR_NO_SERVER = 20,
   /**
-   * The other side answered, and said no.
+   * The peer rejected the request: the server the connection, or the receiver the descriptors.
    */
   PARLOUR_REFUSED = 21,
   /**
-   * The system, or a check of the other side's identity, does not permit it.
+   * The system, or a check of the peer's identity, does not permit the operation.
    */
   PARLOUR_DENIED = 22,
   /**
-   * The server is there but had no room until the deadline.
+   * The server had no room for another client until the deadline, or a client of a hub does not read.
    */
   PARLOUR_BUSY = 23,
   /**
-   * The time is over. What was being received stays with the connection; what was being sent was not sent.
+   * The timeout has passed. A partially received message is kept for the next call. Of a message that was to be
+   * sent, nothing was sent.
    */
   PARLOUR_TIMED_OUT = 24,
   /**
-   * The other side has gone.
+   * The peer has disconnected.
    */
   PARLOUR_DISCONNECTED = 25,
   /**
-   * The other side went in the middle of a message.
+   * The peer disconnected mid-message.
    */
   PARLOUR_TRUNCATED = 26,
   /**
@@ -109,63 +137,63 @@ typedef enum {
    */
   PARLOUR_MESSAGE_TOO_LONG = 27,
   /**
-   * The other side broke the protocol.
+   * The peer broke the protocol.
    */
   PARLOUR_PROTOCOL = 28,
   /**
-   * A value could not be made a message, or a message not a value. (No function of this library says so yet.)
+   * A value could not be encoded as a message, or a message not decoded as a value. No function returns this yet.
    */
   PARLOUR_ENCODING = 29,
   /**
-   * A directory's owner, mode or type lets somebody else interfere.
+   * The owner, mode or type of a directory lets another user interfere.
    */
   PARLOUR_UNSAFE_DIRECTORY = 30,
   /**
-   * This transport, platform or state cannot do it.
+   * This transport, platform or state does not support the operation.
    */
   PARLOUR_UNSUPPORTED = 31,
   /**
-   * The server was told to shut down.
+   * The server or hub was told to shut down.
    */
   PARLOUR_SHUTDOWN = 32,
   /**
-   * Any other failure of a system call.
+   * A system call failed. parlour_error_errno() is its `errno`.
    */
   PARLOUR_IO = 33,
 } parlour_status;
 
 /**
- * What stands behind a statement about the peer, from nothing to proof.
+ * The provenance of a statement about the peer, from none to proof.
  */
 typedef enum {
   /**
-   * Nothing: it is not known.
+   * None: the value is not known.
    */
   PARLOUR_PROVENANCE_UNKNOWN = 0,
   /**
-   * The peer itself, or a file that it wrote. For people, never for a decision.
+   * The peer itself, or a file that it wrote. For display, never for a decision.
    */
   PARLOUR_PROVENANCE_CLAIM = 1,
   /**
-   * The process was seen to hold the other end. It can hand that end on, so it is for people too.
+   * The process was seen, in /proc, to hold the other end. It can pass that end on, so this is for display, too.
    */
   PARLOUR_PROVENANCE_VERIFIED = 2,
   /**
-   * The owner of the file through which the peer came.
+   * The owner of the file through which the peer connected. Only that user, or root, can have created it.
    */
   PARLOUR_PROVENANCE_FILE_OWNER = 3,
   /**
-   * The kernel noted it when the connection was made.
+   * The kernel, when the connection was made (SO_PEERCRED).
    */
   PARLOUR_PROVENANCE_KERNEL = 4,
 } parlour_provenance;
 
 /**
- * A way for messages between two processes of one machine. Addresses name it: "fifo:name".
+ * A mechanism that carries messages between two processes of one machine. An address may name it: "fifo:name".
  */
 typedef enum {
   /**
-   * None, or one that this header does not know.
+   * No transport, or one that this header does not know.
    */
   PARLOUR_TRANSPORT_NONE = 0,
   /**
@@ -177,74 +205,114 @@ typedef enum {
    */
   PARLOUR_TRANSPORT_PACKET = 2,
   /**
-   * A SOCK_STREAM socket: spoken by programs in any language.
+   * A SOCK_STREAM socket. Programs in any language can use it.
    */
   PARLOUR_TRANSPORT_UNIX = 3,
   /**
-   * A pair of FIFOs for each client. For one user only.
+   * A pair of FIFOs for each client. It serves its own user only.
    */
   PARLOUR_TRANSPORT_FIFO = 4,
 } parlour_transport;
 
 /**
- * What has happened.
+ * The kind of an event. Each client causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
  */
 typedef enum {
   /**
-   * Nothing: the call failed, or the time was over.
+   * No event, or one that this header does not know.
    */
   PARLOUR_EVENT_NONE = 0,
   /**
-   * A client has connected and was let in: `client`, `peer`.
+   * A client has connected and was admitted. Fields: `client`, `peer`.
    */
   PARLOUR_EVENT_JOINED = 1,
   /**
-   * A client has sent a message: `client`, `message`, which is the caller's to free.
+   * A client has sent a message. Fields: `client`, `message`, which the caller frees.
    */
   PARLOUR_EVENT_MESSAGE = 2,
   /**
-   * A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for
-   * it.
+   * A client has ended sending, after all its messages, and still receives. Field: `client`. Its connection stays
+   * open; call parlour_hub_finish when there is nothing more to send to it.
    */
   PARLOUR_EVENT_FINISHED = 3,
   /**
-   * A client's connection has ended: `client`, `why`, `status`, `text`.
+   * The connection of a client has ended. Fields: `client`, `why`, `status`, `text`.
    */
   PARLOUR_EVENT_LEFT = 4,
   /**
-   * A client was turned away before it joined: `peer`, as far as it was known, `text`.
+   * A client was refused before it joined. Fields: `refusal`, `text`, and `peer`, as far as it was known.
    */
   PARLOUR_EVENT_REFUSED = 5,
 } parlour_event_kind;
 
 /**
- * Why a client has left.
+ * The reason why a client has left.
  */
 typedef enum {
   /**
-   * It has not; or for a reason that this header does not know.
+   * It has not left, or it has left for a reason that this header does not know.
    */
   PARLOUR_DISCONNECT_NONE = 0,
   /**
-   * It has closed its connection, or its process has ended, or both sides have finished.
+   * It closed its connection, or its process ended, or both sides have finished.
    */
   PARLOUR_DISCONNECT_CLOSED = 1,
   /**
-   * parlour_hub_disconnect was called.
+   * parlour_hub_disconnect was called. Messages that the client had sent, and that were not received, are lost.
    */
   PARLOUR_DISCONNECT_DISCONNECTED = 2,
   /**
-   * It did not take what was sent to it.
+   * It did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had sent, and
+   * that were not received, are lost.
    */
   PARLOUR_DISCONNECT_SLOW = 3,
   /**
-   * Its connection has failed: `status` and `text` say how.
+   * Its connection failed. The fields `status` and `text` give the error.
    */
   PARLOUR_DISCONNECT_FAILED = 4,
 } parlour_disconnect_reason;
 
 /**
- * What happens when more than write_buffer_max would wait to be sent to a client of a hub.
+ * The reason why a server refused a client. The numbers do not change.
+ */
+typedef enum {
+  /**
+   * No refusal, or a reason that this header does not know.
+   */
+  PARLOUR_REFUSAL_OTHER = 0,
+  /**
+   * The policy (parlour_server_options_allow), or the mode of the socket, does not admit the client.
+   */
+  PARLOUR_REFUSAL_POLICY = 1,
+  /**
+   * A limit on connections or on handshakes was reached.
+   */
+  PARLOUR_REFUSAL_LIMIT = 2,
+  /**
+   * The client's own file is missing or is not as it must be (enum parlour_client_file).
+   */
+  PARLOUR_REFUSAL_CLIENT_FILE = 3,
+  /**
+   * The client broke the protocol of the handshake, or disconnected during it.
+   */
+  PARLOUR_REFUSAL_HANDSHAKE = 4,
+  /**
+   * The client did not complete the handshake in time.
+   */
+  PARLOUR_REFUSAL_TIMED_OUT = 5,
+  /**
+   * The server has no descriptor left for the client.
+   */
+  PARLOUR_REFUSAL_DESCRIPTORS = 6,
+  /**
+   * Another system call of the server failed.
+   */
+  PARLOUR_REFUSAL_SYSTEM = 7,
+} parlour_refusal_reason;
+
+/**
+ * The policy for a client of a hub that does not read, so that more than parlour_hub_options_write_buffer_max would
+ * be buffered for it.
  */
 typedef enum {
   /**
@@ -252,175 +320,257 @@ typedef enum {
    */
   PARLOUR_SLOW_CLIENT_DISCONNECT = 0,
   /**
-   * The message is refused: PARLOUR_BUSY, or for a broadcast the client is among those who did not get it.
+   * The message is refused: parlour_hub_send returns PARLOUR_BUSY, and parlour_hub_broadcast counts the client as
+   * missed.
    */
   PARLOUR_SLOW_CLIENT_REFUSE = 1,
   /**
-   * The hub waits until there is room, so long; then the client is disconnected.
+   * The hub waits until there is room, up to a limit, and serves no other client meanwhile. Then the client is
+   * disconnected.
    */
   PARLOUR_SLOW_CLIENT_WAIT = 2,
 } parlour_slow_client_policy;
 
 /**
- * What a unix server makes of the file that a client of its own user binds for itself.
+ * The check of the file that a client of the server's user binds for itself on `unix`. A proper file is a socket of
+ * mode 0700, at most ten seconds old, named after the client's process id.
  */
 typedef enum {
   /**
-   * A client may come without one; one that has a file must have a proper one. The default.
+   * A client needs no file. If it has one, the file must be proper. The default.
    */
   PARLOUR_CLIENT_FILE_CHECK = 0,
   /**
-   * Only clients with a proper file come in.
+   * Only clients with a proper file are admitted. This excludes other users and other implementations.
    */
   PARLOUR_CLIENT_FILE_REQUIRE = 1,
   /**
-   * The file is removed and not looked at.
+   * The file is removed and not checked.
    */
   PARLOUR_CLIENT_FILE_IGNORE = 2,
 } parlour_client_file;
 
 /**
- * How a client is to connect.
+ * Settings of a client. Values are checked when they are used: a value outside its range makes parlour_connect return
+ * PARLOUR_INVALID_OPTION.
  */
 typedef struct parlour_connect_options parlour_connect_options;
 
 /**
- * A connection, or one direction of it. One thread at a time may use it.
+ * A connection, or one direction of it (parlour_connection_split). One thread at a time may use it.
  */
 typedef struct parlour_connection parlour_connection;
 
 /**
- * Holds a name and serves all clients that come, in the thread that calls it.
+ * A hub: it holds a name and serves all clients in the thread that calls it. One thread at a time may use it.
  */
 typedef struct parlour_hub parlour_hub;
 
 /**
- * How a hub is to be, beyond its server.
+ * Settings of a hub, besides those of its server.
  */
 typedef struct parlour_hub_options parlour_hub_options;
 
 /**
- * One whole message, which may be empty.
+ * One received message, whole, as the peer sent it. It may be empty.
  */
 typedef struct parlour_message parlour_message;
 
 /**
- * Holds a name. Any number of threads may accept at once.
+ * A server: it holds a name and accepts clients. Any number of threads may accept at the same time.
  */
 typedef struct parlour_server parlour_server;
 
 /**
- * How a server is to be.
+ * Settings of a server. Values are checked when they are used: a value outside its range makes parlour_server_bind
+ * return PARLOUR_INVALID_OPTION.
  */
 typedef struct parlour_server_options parlour_server_options;
 
 /**
- * A block of bytes that never changes, in memory that is handed on by its descriptor.
+ * A block of bytes that never changes, in memory of its own (memfd_create(2)) that a process passes to others by its
+ * descriptor. The memory is sealed: the kernel guarantees that no process can change it, including its creator.
  */
 typedef struct parlour_shared parlour_shared;
 
 /**
- * Makes a server, or a hub, stop waiting; from any thread, any process that was forked, and a signal handler.
+ * A handle that makes a server or a hub stop waiting. Any thread, a signal handler, and a forked process may use it.
  */
 typedef struct parlour_shutdown parlour_shutdown;
 
 /**
- * Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process
- * id names a process for people, and may belong to another one by the time it is read.
+ * The identity of a peer. A value that is not known is -1, never 0. Base decisions on the user and group. A process id
+ * is for display: it may belong to another process by the time it is read.
  */
 typedef struct {
   /**
-   * The process.
+   * The process id.
    */
   int64_t pid;
   /**
-   * The effective user.
+   * The effective user id.
    */
   int64_t uid;
   /**
-   * The effective group.
+   * The effective group id.
    */
   int64_t gid;
   /**
-   * What vouches for the process.
+   * The provenance of `pid`.
    */
   parlour_provenance pid_provenance;
   /**
-   * What vouches for the user.
+   * The provenance of `uid`.
    */
   parlour_provenance uid_provenance;
   /**
-   * What vouches for the group.
+   * The provenance of `gid`.
    */
   parlour_provenance gid_provenance;
 } parlour_peer;
 
 /**
- * Who may connect: called once for each client, in the thread that accepts, with what was given for `user`.
+ * A function of the caller that decides about a client: returns true to admit it. It is called once for each client,
+ * in the thread that accepts, with the `user` of parlour_server_options_allow. `peer` is valid during the call. It
+ * must return normally, and must not accept clients of the same server.
  */
 typedef bool (*parlour_allow)(const parlour_peer *peer, void *user);
 
 /**
- * Writes a block in place: `length` bytes at `data`, zeros at first. It must return.
+ * A function of the caller that writes a new block in place: `length` bytes at `data`, initially zero. `user` is the
+ * argument of parlour_shared_build. It must return normally.
  */
 typedef void (*parlour_fill)(void *data, size_t length, void *user);
 
 /**
- * What a connection can do.
+ * One message to send: its bytes, and the descriptors or shared blocks that travel with it.
+ *
+ * Initialise the struct to zero and set the fields that are needed; a count or length of 0 means "none". A message
+ * without bytes is an empty message, which is valid. The caller keeps the ownership of everything, and may reuse and
+ * free it after the call. The pointers are read during the call only.
+ *
+ * Example: `{.data = "read this", .length = 9, .fds = &fd, .fd_count = 1}` is a message with one descriptor.
+ *
+ * PARLOUR_INVALID_ARGUMENT: both `length` and `part_count` are not 0; both `fd_count` and `block_count` are not 0; or
+ * a descriptor is negative. PARLOUR_NULL_POINTER: an array is NULL although its count is not 0, or a block is NULL.
  */
 typedef struct {
   /**
-   * The longest message that this side sends or takes, in bytes.
+   * The bytes of the message, if they lie in one part.
+   */
+  const void *data;
+  /**
+   * The number of bytes at `data`.
+   */
+  size_t length;
+  /**
+   * The bytes of the message, if they lie in several parts. They are sent in order, and are not copied together
+   * first, as with writev(2). A part may be empty.
+   */
+  const struct iovec *parts;
+  /**
+   * The number of elements of `parts`.
+   */
+  size_t part_count;
+  /**
+   * Open descriptors, at most 253. The receiver gets duplicates. `unix` and `packet` carry them, and the receiver
+   * must allow as many (parlour_server_options_fds_max, parlour_connect_options_fds_max).
+   */
+  const int *fds;
+  /**
+   * The number of elements of `fds`.
+   */
+  size_t fd_count;
+  /**
+   * Shared blocks, at most 253. They are not copied; the receiver maps the same memory. `shm`, `packet` and `unix`
+   * carry them, and the receiver must allow as many descriptors.
+   */
+  const parlour_shared *const *blocks;
+  /**
+   * The number of elements of `blocks`.
+   */
+  size_t block_count;
+} parlour_payload;
+
+/**
+ * The capabilities of a connection.
+ */
+typedef struct {
+  /**
+   * The longest message that this side sends or receives, in bytes.
    */
   size_t message_max;
   /**
-   * The kernel itself keeps messages apart; otherwise framing does.
+   * The kernel preserves message boundaries. Otherwise this library's framing does.
    */
   bool boundaries;
   /**
-   * Open descriptors can be sent along, where the other side allows some.
+   * A message can carry open descriptors, if the peer allows some.
    */
   bool descriptors;
   /**
-   * The kernel vouches for who the peer is; otherwise the owner of its files does.
+   * The kernel reports the identity of the peer. Otherwise the owner of its files does.
    */
   bool credentials;
   /**
-   * Shared blocks can be sent, where the other side allows descriptors.
+   * A message can carry shared blocks, if the peer allows descriptors.
    */
   bool zero_copy;
 } parlour_capabilities;
 
 /**
- * One event. `kind` says which of the others have a meaning.
+ * Counts of the clients of a server or hub, since it took its name.
  */
 typedef struct {
   /**
-   * What has happened.
+   * The number of clients that were accepted.
+   */
+  uint64_t accepted;
+  /**
+   * The number of connections that are open now.
+   */
+  size_t open;
+  /**
+   * The number of clients that were refused, for any reason.
+   */
+  uint64_t refused;
+} parlour_stats;
+
+/**
+ * One event of a hub. `kind` determines which of the other fields are set.
+ */
+typedef struct {
+  /**
+   * The kind of the event.
    */
   parlour_event_kind kind;
   /**
-   * Why a client has left.
+   * The reason why a client has left.
    */
   parlour_disconnect_reason why;
   /**
-   * What was wrong with a connection that failed.
+   * The error of a connection that failed, else PARLOUR_OK.
    */
   parlour_status status;
   /**
-   * Which client: a number that is never given to another, from 1. 0 is nobody.
+   * The reason why a client was refused.
+   */
+  parlour_refusal_reason refusal;
+  /**
+   * The number of the client, from 1 up. Numbers are never reused. 0 stands for no client.
    */
   uint64_t client;
   /**
-   * What it has sent. To be freed with parlour_message_free.
+   * The message, or NULL. Free it with parlour_message_free.
    */
   parlour_message *message;
   /**
-   * Who it is.
+   * The identity of the client.
    */
   parlour_peer peer;
   /**
-   * The same for people, or NULL. It is the hub's, and valid until the next event is asked for.
+   * The event in words, for people, or NULL. The hub owns the string. It is valid until the next call of
+   * parlour_hub_next_event.
    */
   const char *text;
 } parlour_event;
@@ -430,243 +580,314 @@ extern "C" {
 #endif // __cplusplus
 
 /**
- * A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never
- * to be freed.
+ * Returns a short name of a status, such as "name in use", or "unknown status" for any other number. The string is
+ * static. Async-signal-safe.
  */
 const char *parlour_status_name(int32_t status);
 
 /**
- * What went wrong in the last call of this thread that failed: one sentence that names the operation, the object,
- * the reason and, where there is one, the next step. "" when none has failed. It is the library's, and valid until
- * the next call of this thread that fails. Never NULL. Not for signal handlers.
+ * Returns the text of the last failure of the calling thread.
+ *
+ * The text is one line that names the operation, the object, the reason and, where there is one, the next step, for
+ * example "cannot connect to 'wc': no server has this name; start the server". A call that succeeds does not change
+ * it.
+ *
+ * Returns "" if no call has failed in this thread, and never NULL. The library owns the string. It is valid until the
+ * next call of this thread that fails.
  */
 const char *parlour_error_message(void);
 
 /**
- * The `errno` of the system call behind the last failure of this thread; 0 where there was none.
+ * Returns the `errno` of the system call that caused the last failure of the calling thread, or 0 if no system call
+ * caused it.
  */
 int parlour_error_errno(void);
 
 /**
- * The defaults. Free them with parlour_server_options_free.
+ * Creates server options with the default settings. Free them with parlour_server_options_free. Returns NULL if the
+ * library panics.
  */
 parlour_server_options *parlour_server_options_new(void);
 
 /**
- * Frees options. NULL is fine. What was made with them stays.
+ * Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
  */
 void parlour_server_options_free(parlour_server_options *options);
 
 /**
- * The transports to offer, as numbers of enum parlour_transport. Default: the one in the address, or unix.
+ * Sets the transports to offer: `count` numbers of enum parlour_transport at `transports`. Default: the transport in
+ * the address, or `unix`. If the address has a transport, it must be among these.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: a number is not one of enum parlour_transport. The options are as before.
  */
 parlour_status parlour_server_options_transports(parlour_server_options *options, const int *transports, size_t count);
 
 /**
- * The mode of the socket, as for chmod(1): who may connect. Default 0600: this user, and root.
+ * Sets the mode of the socket, as for chmod(2): the users that may connect. Default 0600: this user and root. 0660
+ * with parlour_server_options_group admits a group, 0666 every user. FIFOs serve this user in any case. The umask has
+ * no effect.
  */
 parlour_status parlour_server_options_mode(parlour_server_options *options, uint32_t mode);
 
 /**
- * The group that the socket belongs to. Default: this process's own.
+ * Sets the group of the socket. Default: the group of this process. This process must be a member of it or run as
+ * root.
  */
 parlour_status parlour_server_options_group(parlour_server_options *options, uint32_t gid);
 
 /**
- * Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user
- * and root; else everybody. The function may be called by any thread that accepts, as long as the server lives,
- * and must return.
+ * Sets the function that decides about each client that the mode admits. Default: with a mode without rights for
+ * others, this user and root; otherwise every user. `user` may be NULL. The function and `user` must stay valid as
+ * long as the options and every server that was bound with them. Threads that accept at the same time may call the
+ * function at the same time.
  */
 parlour_status parlour_server_options_allow(parlour_server_options *options, parlour_allow allow, void *user);
 
 /**
- * The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+ * Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
+ * 1.
  */
 parlour_status parlour_server_options_message_max(parlour_server_options *options, size_t bytes);
 
 /**
- * How many descriptors may come with one message, shared blocks among them. Default 0; at most 253.
+ * Sets the number of descriptors that a received message may have, shared blocks included. Default 0; at most 253. A
+ * peer that sends more loses the connection.
  */
 parlour_status parlour_server_options_fds_max(parlour_server_options *options, size_t count);
 
 /**
- * Connections at once, of all users and of each. Default 65536 and 4096; at least 1.
+ * Sets the number of connections that may be open, of all users together and of each user. Default 65536 and 4096; at
+ * least 1. The limit on open descriptors (RLIMIT_NOFILE) may be lower.
  */
 parlour_status parlour_server_options_connections_max(parlour_server_options *options,
                                                       size_t of_all,
                                                       size_t of_each_user);
 
 /**
- * Handshakes under way at once, on transports that have one. Default 128; 1 to 65536.
+ * Sets the number of handshakes that may be in progress, on transports that have one (`shm`, `fifo`). Default 128; 1
+ * to 65536.
  */
 parlour_status parlour_server_options_half_open_max(parlour_server_options *options, size_t count);
 
 /**
- * Clients that may wait to be accepted. Default 4096; the kernel caps it.
+ * Sets the number of clients that may wait to be accepted. Default 4096; the kernel caps it (net.core.somaxconn).
  */
 parlour_status parlour_server_options_backlog(parlour_server_options *options, uint32_t count);
 
 /**
- * How long a client may take for its handshake, in milliseconds. Default 5000; more than 0.
+ * Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0. A negative
+ * number is no limit.
  */
 parlour_status parlour_server_options_handshake_timeout(parlour_server_options *options, int64_t ms);
 
 /**
- * What to make of the clients' own files on unix: a number of enum parlour_client_file.
+ * Sets the check of the clients' own files on `unix`: a number of enum parlour_client_file.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: the number is not one of enum parlour_client_file. The options are as before.
  */
 parlour_status parlour_server_options_client_file(parlour_server_options *options, int policy);
 
 /**
- * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
- * KiB to 64 MiB.
+ * Sets the capacity of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two
+ * from 64 KiB to 64 MiB. The memory is allocated when the connection is made. Longer messages flow through it in
+ * pieces.
  */
 parlour_status parlour_server_options_ring_size(parlour_server_options *options, size_t bytes);
 
 /**
- * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
- * at once.
+ * Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
+ * Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
+ * that answers immediately is heard several times sooner.
  */
 parlour_status parlour_server_options_spin_limit(parlour_server_options *options, uint32_t count);
 
 /**
- * The defaults. Free them with parlour_connect_options_free.
+ * Creates client options with the default settings. Free them with parlour_connect_options_free. Returns NULL if the
+ * library panics.
  */
 parlour_connect_options *parlour_connect_options_new(void);
 
 /**
- * Frees options. NULL is fine. What was made with them stays.
+ * Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
  */
 void parlour_connect_options_free(parlour_connect_options *options);
 
 /**
- * How long connecting to a server that is there may take, in milliseconds. Default 5000; more than 0.
+ * Sets the time that connecting to a live server may take, in milliseconds. Default 5000; more than 0. A negative
+ * number is no limit.
  */
 parlour_status parlour_connect_options_timeout(parlour_connect_options *options, int64_t ms);
 
 /**
- * How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at
- * all.
+ * Sets the time to wait until a server holds the name, in milliseconds. Default 0: no wait. A negative number is no
+ * limit. The wait sleeps until a file appears in one of the directories where the server could be. An error that
+ * waiting cannot cure, such as an unsafe directory, ends it immediately.
  */
 parlour_status parlour_connect_options_wait_for_server(parlour_connect_options *options, int64_t ms);
 
 /**
- * The user that the server must run as. Default: our own user, or root.
+ * Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
+ * and trusts the directories of that user.
  */
 parlour_status parlour_connect_options_server_uid(parlour_connect_options *options, uint32_t uid);
 
 /**
- * Whether to bind a file of our own on unix, where we may. Default true.
+ * Sets whether the client binds a file of its own on `unix`, where it may. Default true. The file shows in the name's
+ * directory which process connects, and costs two system calls.
  */
 parlour_status parlour_connect_options_client_file(parlour_connect_options *options, bool bind);
 
 /**
- * The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+ * Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
+ * 1.
  */
 parlour_status parlour_connect_options_message_max(parlour_connect_options *options, size_t bytes);
 
 /**
- * How many descriptors may come with one message, shared blocks among them. Default 0; at most 253.
+ * Sets the number of descriptors that a received message may have, shared blocks included. Default 0; at most 253. A
+ * peer that sends more loses the connection.
  */
 parlour_status parlour_connect_options_fds_max(parlour_connect_options *options, size_t count);
 
 /**
- * How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
- * KiB to 64 MiB.
+ * Sets the capacity of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two
+ * from 64 KiB to 64 MiB. The memory is allocated when the connection is made. Longer messages flow through it in
+ * pieces.
  */
 parlour_status parlour_connect_options_ring_size(parlour_connect_options *options, size_t bytes);
 
 /**
- * How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
- * at once.
+ * Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
+ * Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
+ * that answers immediately is heard several times sooner.
  */
 parlour_status parlour_connect_options_spin_limit(parlour_connect_options *options, uint32_t count);
 
 /**
- * The defaults. Free them with parlour_hub_options_free.
+ * Creates hub options with the default settings. Free them with parlour_hub_options_free. Returns NULL if the library
+ * panics.
  */
 parlour_hub_options *parlour_hub_options_new(void);
 
 /**
- * Frees options. NULL is fine. What was made with them stays.
+ * Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
  */
 void parlour_hub_options_free(parlour_hub_options *options);
 
 /**
- * How many bytes may wait to be sent to one client, beyond what the kernel holds for it. Default 1 MiB.
+ * Sets the number of bytes that the hub may buffer for one client, four for each message included, besides those that
+ * the kernel holds. Default 1 MiB. A message is always buffered if nothing else is buffered for the client, so with 0
+ * one message at a time is.
  */
-parlour_status parlour_hub_options_unsent_max(parlour_hub_options *options, size_t bytes);
+parlour_status parlour_hub_options_write_buffer_max(parlour_hub_options *options, size_t bytes);
 
 /**
- * What happens to a client for which more would wait: a number of enum parlour_slow_client_policy. `wait_ms` is for
- * PARLOUR_SLOW_CLIENT_WAIT.
+ * Sets the policy for a client that does not read: a number of enum parlour_slow_client_policy. Default:
+ * PARLOUR_SLOW_CLIENT_DISCONNECT. `wait_ms` is the limit of PARLOUR_SLOW_CLIENT_WAIT in milliseconds; a negative
+ * number is no limit.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: the number is not one of enum parlour_slow_client_policy. The options are as before.
  */
-parlour_status parlour_hub_options_when_slow(parlour_hub_options *options, int what, int64_t wait_ms);
+parlour_status parlour_hub_options_slow_client_policy(parlour_hub_options *options, int policy, int64_t wait_ms);
 
 /**
- * Copies bytes into a block, the only copy that is ever made. `data` may be NULL when `length` is 0.
+ * Creates a block from a copy of `length` bytes at `data`, and stores it in `*shared`. Free it with
+ * parlour_shared_free. `data` may be NULL if `length` is 0. Sending and receiving the block copies nothing. For less
+ * than about 64 KiB an ordinary message is faster.
+ *
+ * Errors:
+ * - PARLOUR_IO: there is no memory or no descriptor left.
  */
 parlour_status parlour_shared_new(const void *data, size_t length, parlour_shared **shared);
 
 /**
- * Has a block of `length` bytes written in place by `fill`, which is called once, with `user`, before this returns.
+ * Creates a block of `length` bytes that `fill` writes in place, and stores it in `*shared`. Calls `fill` once, with
+ * `user`, before it returns. `user` may be NULL. Free the block with parlour_shared_free.
+ *
+ * Errors:
+ * - PARLOUR_IO: there is no memory or no descriptor left.
  */
 parlour_status parlour_shared_build(size_t length, parlour_fill fill, void *user, parlour_shared **shared);
 
 /**
- * Makes a block of a descriptor of one that came by another way. Takes the descriptor in any case: it is not to be
- * closed.
+ * Creates a block from the descriptor of one, for example one of parlour_message_take_fds, and stores it in
+ * `*shared`. Takes the ownership of `fd`, also when it fails (unless `fd` is negative): the caller must not close it.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: `fd` is negative.
+ * - PARLOUR_PROTOCOL: the descriptor is not memory, is not sealed against every change, or is not allocated in full,
+ *   so that reading it could be a data race or raise a signal.
+ * - PARLOUR_IO: the memory cannot be mapped.
  */
 parlour_status parlour_shared_from_fd(int fd, parlour_shared **shared);
 
 /**
- * Another handle to the same memory, to be freed on its own.
+ * Creates another handle of the same memory and stores it in `*clone`. Free it with parlour_shared_free.
  */
 parlour_status parlour_shared_clone(const parlour_shared *shared, parlour_shared **clone);
 
 /**
- * The bytes, as long as the block lives. Writing to them is a fault. NULL for NULL.
+ * Returns the bytes of a block. They are valid as long as the handle. Writing to them raises SIGSEGV. Returns NULL
+ * for NULL.
  */
 const void *parlour_shared_data(const parlour_shared *shared);
 
 /**
- * How many bytes; 0 for NULL.
+ * Returns the length of a block in bytes, or 0 for NULL.
  */
 size_t parlour_shared_length(const parlour_shared *shared);
 
 /**
- * The descriptor of the memory, which stays the block's; -1 for NULL.
+ * Returns the descriptor of the memory of a block. The block owns it. Returns -1 for NULL.
  */
 int parlour_shared_fd(const parlour_shared *shared);
 
 /**
- * Frees a handle; the memory goes with the last one of all processes. NULL is fine.
+ * Frees a handle of a block. The memory is freed with the last handle in any process. Does nothing for NULL.
  */
 void parlour_shared_free(parlour_shared *shared);
 
 /**
- * The bytes, as long as the message lives; not NULL, also of an empty one (NULL for NULL).
+ * Returns the bytes of a message. The message owns them. The pointer is not NULL even for an empty message. Returns
+ * NULL for NULL.
  */
 const void *parlour_message_data(const parlour_message *message);
 
 /**
- * How many bytes; 0 for NULL.
+ * Returns the length of a message in bytes, or 0 for NULL.
  */
 size_t parlour_message_length(const parlour_message *message);
 
 /**
- * How many descriptors came along and were not taken out; 0 for NULL.
+ * Returns the number of descriptors that a message still has, or 0 for NULL. There are none unless
+ * parlour_server_options_fds_max or parlour_connect_options_fds_max allows some.
  */
 size_t parlour_message_fd_count(const parlour_message *message);
 
 /**
- * Takes all descriptors out: they are the caller's to close. `capacity` is how many `fds` has room for; where
- * there are more, nothing is taken and the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+ * Takes all descriptors out of a message, in the order in which they were sent, and stores them in `fds`, an array of
+ * `capacity` elements. The caller closes them. They are close-on-exec. `fds` may be NULL if `capacity` is 0. Stores
+ * the number of descriptors in `*count`, which may be NULL.
+ *
+ * Errors:
+ * - PARLOUR_BUFFER_TOO_SMALL: there are more descriptors than `capacity`. Nothing was taken, and `*count` is their
+ *   number.
  */
 parlour_status parlour_message_take_fds(parlour_message *message, int *fds, size_t capacity, size_t *count);
 
 /**
- * Takes all descriptors out as shared blocks, which are the caller's to free. When one is no such block, all are
- * closed, and the status is PARLOUR_PROTOCOL. Room is as for parlour_message_take_fds.
+ * Takes all descriptors out of a message as shared blocks, and stores them in `blocks`, an array of `capacity`
+ * elements. Free each with parlour_shared_free. `blocks` may be NULL if `capacity` is 0. Stores the number of blocks
+ * in `*count`, which may be NULL.
+ *
+ * Errors:
+ * - PARLOUR_BUFFER_TOO_SMALL: there are more descriptors than `capacity`. Nothing was taken, and `*count` is their
+ *   number.
+ * - PARLOUR_PROTOCOL: one of the descriptors is not a shared block. All of them were closed, and `*count` is 0.
+ * - PARLOUR_IO: a block cannot be mapped. All descriptors were closed, and `*count` is 0.
  */
 parlour_status parlour_message_take_shared(parlour_message *message,
                                            parlour_shared **blocks,
@@ -674,78 +895,120 @@ parlour_status parlour_message_take_shared(parlour_message *message,
                                            size_t *count);
 
 /**
- * Frees a message, and closes the descriptors that were not taken out. NULL is fine.
+ * Frees a message and closes the descriptors that it still has. Does nothing for NULL.
  */
 void parlour_message_free(parlour_message *message);
 
 /**
- * Connects to the server with this name, over the best transport on offer if the address demands none, and makes
- * sure that it runs as this user or root. `options` may be NULL: the defaults.
+ * Connects to the server that holds a name, and stores the new connection in `*connection`. Free it with
+ * parlour_connection_close or parlour_connection_free.
+ *
+ * `address` is as for parlour_server_bind. Without a transport in the address, the best one that the server offers is
+ * used. Before this side sends a byte, it checks that the server runs as this user or root, or as the user of
+ * parlour_connect_options_server_uid. `options` may be NULL for the defaults. The call blocks for at most the
+ * timeouts of the options.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_NAME: `address` is not well formed.
+ * - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+ * - PARLOUR_NO_SERVER: no server holds the name.
+ * - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
+ *   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
+ * - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
+ * - PARLOUR_BUSY: the server had no room for another client until the deadline.
+ * - PARLOUR_TIMED_OUT: the server did not complete the handshake before the deadline.
+ * - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with a directory of the name.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_connect(const char *address,
                                const parlour_connect_options *options,
                                parlour_connection **connection);
 
 /**
- * Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full;
- * after PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
+ * Sends one message: the `length` bytes at `data`. `data` may be NULL if `length` is 0.
+ *
+ * Returns when the kernel, or the shared memory, has the message; the peer may not have read it yet. Blocks up to
+ * `timeout_ms` while the channel is full.
+ *
+ * A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
+ * the call returns PARLOUR_OK. The rest goes out before anything else: with the next send, with parlour_flush, or
+ * while a receive blocks. So PARLOUR_OK means that the message is on its way, and any other status means that nothing
+ * of it was sent: sending it again does not duplicate it.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the channel was full until the deadline.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit. The connection is as before.
+ * - PARLOUR_DISCONNECTED: the peer does not receive any more, or parlour_finish was called. No signal is raised.
+ * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
  */
 parlour_status parlour_send(parlour_connection *connection, const void *data, size_t length, int64_t timeout_ms);
 
 /**
- * Sends one message that lies in parts, without copying them together. Waits for ever.
+ * Sends one message as parlour_send does: bytes in one part or in several, with descriptors or shared blocks. See
+ * parlour_payload.
+ *
+ * Errors: those of parlour_send and parlour_payload, and:
+ * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit, or has more than 253 descriptors or blocks.
+ * - PARLOUR_UNSUPPORTED: the transport does not carry descriptors, or does not carry shared blocks.
+ * - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this; the descriptors
+ *   then end the connection, as does a larger number than the peer allows.
+ * - PARLOUR_IO: a system call failed, for example because too many descriptors of this user were sent and not
+ *   received yet. They count against RLIMIT_NOFILE.
  */
-parlour_status parlour_sendv(parlour_connection *connection, const struct iovec *parts, size_t count);
+parlour_status parlour_send_payload(parlour_connection *connection, const parlour_payload *payload, int64_t timeout_ms);
 
 /**
- * Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and
- * packet, where the other side allows some.
+ * Buffers one message, to be written together with the next ones. Many small messages are sent an order of magnitude
+ * faster this way.
+ *
+ * The buffer is written with the next parlour_send or parlour_send_payload, by parlour_flush, before a receive on
+ * this connection blocks, or when it holds 64 KiB. Only then does this call block, up to `timeout_ms`. `data` may be
+ * NULL if `length` is 0.
+ *
+ * Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was not buffered, and the earlier ones still
+ * are.
  */
-parlour_status parlour_send_fds(parlour_connection *connection,
-                                const void *data,
-                                size_t length,
-                                const int *fds,
-                                size_t count,
-                                int64_t timeout_ms);
+parlour_status parlour_feed(parlour_connection *connection, const void *data, size_t length, int64_t timeout_ms);
 
 /**
- * Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the
- * other side allows descriptors.
+ * Writes all buffered messages. Blocks up to `timeout_ms` while the channel is full.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the channel was full until the deadline. The rest stays buffered.
+ * - PARLOUR_DISCONNECTED: the peer has disconnected.
+ * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
  */
-parlour_status parlour_send_shared(parlour_connection *connection,
-                                   const void *data,
-                                   size_t length,
-                                   const parlour_shared *const *blocks,
-                                   size_t count,
-                                   int64_t timeout_ms);
+parlour_status parlour_flush(parlour_connection *connection, int64_t timeout_ms);
 
 /**
- * Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this
- * connection sleeps in a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
- */
-parlour_status parlour_feed(parlour_connection *connection, const void *data, size_t length);
-
-/**
- * Sends what was fed. Waits for ever while the channel is full.
- */
-parlour_status parlour_flush(parlour_connection *connection);
-
-/**
- * Sends what was fed, without waiting. PARLOUR_TIMED_OUT: something is left.
- */
-parlour_status parlour_try_flush(parlour_connection *connection);
-
-/**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it
- * without copying it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After
- * PARLOUR_TIMED_OUT what has arrived of one is kept.
+ * Receives one message and stores it in `*message`, without copying it. Free it with parlour_message_free.
+ *
+ * Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
+ * peer may wait for them.
+ *
+ * Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
+ * received. `*message` is then NULL.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: no whole message has arrived. A partially received message is kept for the next call.
+ * - PARLOUR_TRUNCATED: the peer disconnected mid-message.
+ * - PARLOUR_DISCONNECTED: the peer closed without reading all that this side sent. This replaces PARLOUR_END where
+ *   the transport can tell (not on `fifo`). A `unix` server that rejects a client which has already sent something
+ *   causes it, too.
+ * - PARLOUR_MESSAGE_TOO_LONG: the peer announced more bytes than the limit. Nothing was allocated, and this direction
+ *   has ended.
+ * - PARLOUR_PROTOCOL: the peer broke the protocol.
+ * - PARLOUR_UNSUPPORTED: the connection is the sending half.
  */
 parlour_status parlour_recv(parlour_connection *connection, int64_t timeout_ms, parlour_message **message);
 
 /**
- * parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is
- * longer than `size`, nothing was written, and it stays for the next receive. Descriptors that came along are
- * closed.
+ * Receives one message as parlour_recv does, into a buffer of `size` bytes. Stores the length of the message in
+ * `*length`. Descriptors of the message are closed. `buffer` may be NULL if `size` is 0.
+ *
+ * Errors: those of parlour_recv, and:
+ * - PARLOUR_BUFFER_TOO_SMALL: the message is longer than `size`. `*length` is its length, the buffer is unchanged,
+ *   and the next receive returns the message.
  */
 parlour_status parlour_recv_into(parlour_connection *connection,
                                  void *buffer,
@@ -754,143 +1017,220 @@ parlour_status parlour_recv_into(parlour_connection *connection,
                                  int64_t timeout_ms);
 
 /**
- * Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before
- * poll(2), or receive with 0 until PARLOUR_TIMED_OUT. False for NULL.
+ * Returns true if a receive would not block because data is buffered. Polling parlour_connection_recv_fd does not
+ * show this: before poll(2), call this function, or receive with a timeout of 0 until PARLOUR_TIMED_OUT. Returns
+ * false for NULL and for the sending half.
  */
 bool parlour_has_message(const parlour_connection *connection);
 
 /**
- * Ends sending, after what was fed is sent; the peer gets PARLOUR_END after the last message. Receiving goes on.
+ * Writes all buffered messages, then ends sending (half-close): the peer receives PARLOUR_END after the last message.
+ * Receiving goes on. Blocks up to `timeout_ms` while the channel is full. Does nothing if sending has ended.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the channel was full until the deadline. Sending goes on, and the rest stays buffered.
+ * - PARLOUR_DISCONNECTED: the peer has disconnected.
+ * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
  */
-parlour_status parlour_finish(parlour_connection *connection);
+parlour_status parlour_finish(parlour_connection *connection, int64_t timeout_ms);
 
 /**
- * Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any
- * more. Freeing one of the halves ends its direction and leaves the other. A half cannot be split:
- * PARLOUR_UNSUPPORTED, and it stays.
+ * Splits a connection into its two directions, for two threads, and stores a handle of each in `*sending` and
+ * `*receiving`. `connection` is freed. From then on, freeing one half ends its direction and leaves the other one
+ * open.
+ *
+ * Errors: after any error `connection` is still valid.
+ * - PARLOUR_UNSUPPORTED: the connection is a half already.
  */
 parlour_status parlour_connection_split(parlour_connection *connection,
                                         parlour_connection **sending,
                                         parlour_connection **receiving);
 
 /**
- * Who is at the other end.
+ * Stores the identity of the peer in `*peer`.
  */
 parlour_status parlour_connection_peer(const parlour_connection *connection, parlour_peer *peer);
 
 /**
- * A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2).
- * PARLOUR_UNSUPPORTED where the kernel vouches for nobody, and for a half.
+ * Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. The caller closes it.
+ *
+ * The pidfd refers to that process alone, even after the process id was reused, and becomes readable when the process
+ * ends. After an error, `*pidfd` is -1.
+ *
+ * Errors:
+ * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_connection_pidfd(const parlour_connection *connection, int *pidfd);
 
 /**
- * The transport that was chosen; PARLOUR_TRANSPORT_NONE for NULL.
+ * Returns the transport of a connection, or PARLOUR_TRANSPORT_NONE for NULL.
  */
 parlour_transport parlour_connection_transport(const parlour_connection *connection);
 
 /**
- * What this connection can do. Not for a half: PARLOUR_UNSUPPORTED.
+ * Stores the capabilities of a connection in `*capabilities`.
+ *
+ * Errors:
+ * - PARLOUR_UNSUPPORTED: the connection is a half.
  */
 parlour_status parlour_connection_capabilities(const parlour_connection *connection,
                                                parlour_capabilities *capabilities);
 
 /**
- * Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where
- * nothing is received.
+ * Returns a descriptor that is readable when a receive may make progress. For waiting only, and only while
+ * parlour_has_message returns false. The connection owns it. Returns -1 for NULL and for the sending half.
  */
 int parlour_connection_recv_fd(const parlour_connection *connection);
 
 /**
- * Writable when a send may go on. For waiting only. -1 for NULL and where nothing is sent any more.
+ * Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
+ * disconnected. For waiting only. The connection owns it. Returns -1 for NULL, for the receiving half, and after
+ * parlour_finish.
  */
 int parlour_connection_send_fd(const parlour_connection *connection);
 
 /**
- * Sends what was fed, ends the connection, frees it, and says how that went; it is freed in any case.
+ * Writes all buffered messages, ends the connection, and frees it in any case. Blocks up to `timeout_ms` while the
+ * channel is full.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the channel was full until the deadline, and some messages were lost.
+ * - PARLOUR_DISCONNECTED: messages were buffered, and the peer has disconnected.
  */
-parlour_status parlour_connection_close(parlour_connection *connection);
+parlour_status parlour_connection_close(parlour_connection *connection, int64_t timeout_ms);
 
 /**
- * Ends the connection without waiting: what was fed and a full channel does not take is lost. NULL is fine.
+ * Ends a connection without blocking, and frees it. Buffered messages that a full channel does not take are lost.
+ * Does nothing for NULL.
  */
 void parlour_connection_free(parlour_connection *connection);
 
 /**
- * Takes the name of an address and listens. An address is "name", "transport:name", or either with
- * "/absolute/directory/" in front of the name. `options` may be NULL: the defaults.
+ * Takes the name of an address, listens, and stores the new server in `*server`. Free it with parlour_server_close or
+ * parlour_server_free.
+ *
+ * An address is "name" or "transport:name", where the name may have "/absolute/directory/" in front of it. A name is
+ * 1 to 64 of A-Z a-z 0-9 . _ - and does not begin with a dot. At most one live server holds a name. After a crash the
+ * name is free immediately, and this call removes the files of the dead server. `options` may be NULL for the
+ * defaults. Runs no thread, and changes neither signals nor the umask.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_NAME: `address` is not well formed.
+ * - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+ * - PARLOUR_NAME_IN_USE: a live server holds the name, here or in another base directory of this user.
+ *   parlour_error_message() names its process.
+ * - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with the directory.
+ * - PARLOUR_DENIED, PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_server_bind(const char *address, const parlour_server_options *options, parlour_server **server);
 
 /**
- * Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor
- * name to take (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was
- * handed over.
+ * Serves on the sockets that a service manager passed to this process (socket activation, sd_listen_fds(3)), and
+ * stores the new server in `*server`.
+ *
+ * `fd_name` selects the descriptors of that name (FileDescriptorName=). With NULL, the sockets that lie in the
+ * directory of a name are used. Each descriptor can be taken once. `options` may be NULL for the defaults.
+ * docs/systemd.md describes the units.
+ *
+ * Errors: those of parlour_server_bind, after which the sockets are as before, and:
+ * - PARLOUR_UNSUPPORTED: no socket was passed to this process, or it was taken before.
+ * - PARLOUR_INVALID_OPTION: the sockets do not fit: a type that is wrong for the transport, connections in place of
+ *   listening sockets (Accept=yes), sockets of two names, or none of a name.
  */
 parlour_status parlour_server_bind_listen_fds(const char *fd_name,
                                               const parlour_server_options *options,
                                               parlour_server **server);
 
 /**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT
- * loses no client.
+ * Accepts a client and stores its connection in `*connection`. Free it with parlour_connection_close or
+ * parlour_connection_free.
+ *
+ * Blocks up to `timeout_ms` until a client has connected and was admitted. Clients that are refused do not end the
+ * wait; see parlour_server_stats. The server works only inside this call: it advances handshakes, and ends those that
+ * take too long. Any number of threads may call it at the same time.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
+ * - PARLOUR_SHUTDOWN: the server was told to shut down.
+ * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
+ *   forked child. Close the server and bind again.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_server_accept(const parlour_server *server, int64_t timeout_ms, parlour_connection **connection);
 
 /**
- * A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says
- * PARLOUR_TIMED_OUT. For waiting only. -1 for NULL.
+ * Returns a descriptor that is readable when parlour_server_accept has something to do, deadlines of handshakes
+ * included. Then call parlour_server_accept with a timeout of 0 until it returns PARLOUR_TIMED_OUT. For waiting only.
+ * The server owns it. Returns -1 for NULL.
  */
 int parlour_server_fd(const parlour_server *server);
 
 /**
- * The bare name, as long as the server lives. NULL for NULL.
+ * Returns the name of a server, without transport and directory. The server owns the string. Returns NULL for NULL.
  */
 const char *parlour_server_name(const parlour_server *server);
 
 /**
- * The name's directory, as long as the server lives. NULL for NULL.
+ * Returns the path of the name's directory, in which clients find the server. The server owns the string. Returns
+ * NULL for NULL.
  */
 const char *parlour_server_path(const parlour_server *server);
 
 /**
- * How many clients were turned away; 0 for NULL.
+ * Stores the counts of clients in `*stats`.
  */
-uint64_t parlour_server_refused(const parlour_server *server);
+parlour_status parlour_server_stats(const parlour_server *server, parlour_stats *stats);
 
 /**
- * Makes everybody who accepts, now and later, get PARLOUR_SHUTDOWN. Safe in a signal handler. NULL is fine.
+ * Returns the number of clients that the server refused for a reason, a number of enum parlour_refusal_reason.
+ * Returns 0 for any other number and for NULL.
+ */
+uint64_t parlour_server_refused_by(const parlour_server *server, int reason);
+
+/**
+ * Tells a server to shut down: parlour_server_accept returns PARLOUR_SHUTDOWN in every thread, now and later.
+ * Connections go on. Async-signal-safe. Does nothing for NULL.
  */
 void parlour_server_shutdown(const parlour_server *server);
 
 /**
- * A handle for doing that which may outlive the server. Free it with parlour_shutdown_free.
+ * Stores a handle in `*shutdown` that does the same as parlour_server_shutdown. It may outlive the server. Free it
+ * with parlour_shutdown_free.
  */
 parlour_status parlour_server_shutdown_handle(const parlour_server *server, parlour_shutdown **shutdown);
 
 /**
- * Asks the server, or the hub, to stop. Safe in a signal handler, also when it is gone. NULL is fine.
+ * Tells the server or the hub of the handle to shut down. Has no effect if it was freed. In a forked child it tells
+ * the server of the parent. Async-signal-safe. Does nothing for NULL.
  */
 void parlour_shutdown_ask(const parlour_shutdown *shutdown);
 
 /**
- * Frees a shutdown handle. NULL is fine.
+ * Frees a shutdown handle. Does nothing for NULL.
  */
 void parlour_shutdown_free(parlour_shutdown *shutdown);
 
 /**
- * Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody
- * may be in a call of it any more: shut it down first.
+ * Removes the server's files, gives the name up, and frees the server in any case. Connections that are open go on.
+ * Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call
+ * parlour_server_shutdown first, and wait for the threads.
+ *
+ * Errors:
+ * - PARLOUR_IO: a file cannot be removed. The name is free all the same.
  */
 parlour_status parlour_server_close(parlour_server *server);
 
 /**
- * parlour_server_close for who does not want to know how it went. NULL is fine.
+ * Does the same as parlour_server_close, and reports no error. Does nothing for NULL.
  */
 void parlour_server_free(parlour_server *server);
 
 /**
- * Takes a name and serves whoever comes. Both options may be NULL: the defaults.
+ * Takes the name of an address, listens, and stores the new hub in `*hub`. Free it with parlour_hub_close or
+ * parlour_hub_free. `address` is as for parlour_server_bind. Both options may be NULL for the defaults.
+ *
+ * Errors: those of parlour_server_bind.
  */
 parlour_status parlour_hub_bind(const char *address,
                                 const parlour_server_options *server_options,
@@ -898,93 +1238,169 @@ parlour_status parlour_hub_bind(const char *address,
                                 parlour_hub **hub);
 
 /**
- * Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`.
- * PARLOUR_TIMED_OUT: nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN:
- * the hub was told to stop.
+ * Waits up to `timeout_ms` for the next event, and stores it in `*event`. The hub works only inside its calls: this
+ * one also admits clients, and writes what was sent to them.
+ *
+ * Clients take turns: a client that sends without pause is heard up to 16 messages, or 64 KiB, at a time.
+ *
+ * Errors: none of them ends a connection, and the call may be repeated. `event->kind` is then PARLOUR_EVENT_NONE.
+ * - PARLOUR_TIMED_OUT: nothing has happened.
+ * - PARLOUR_SHUTDOWN: the hub was told to shut down. Every later call returns the same.
+ * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that new clients do not find it; the present
+ *   clients go on. Or this is a forked child.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_hub_next_event(parlour_hub *hub, int64_t timeout_ms, parlour_event *event);
 
 /**
- * Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
- * do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_SLOW_CLIENT_REFUSE.
+ * Sends one message to a client: the `length` bytes at `data`, which may be NULL if `length` is 0.
+ *
+ * The message is written together with others: when 64 KiB have come together, when the hub has nothing else to do,
+ * or, while messages arrive without pause, a millisecond later. parlour_hub_flush writes it immediately. The call
+ * blocks only with PARLOUR_SLOW_CLIENT_WAIT. Does nothing for a client that has left.
+ *
+ * Errors: nothing of the message is sent then.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit.
+ * - PARLOUR_BUSY: the client does not read what was sent to it, with PARLOUR_SLOW_CLIENT_REFUSE.
+ * - PARLOUR_SHUTDOWN: the hub was told to shut down while it waited, with PARLOUR_SLOW_CLIENT_WAIT.
+ * - PARLOUR_NAME_LOST: this is a forked child.
  */
 parlour_status parlour_hub_send(parlour_hub *hub, uint64_t client, const void *data, size_t length);
 
 /**
- * Sends one message to everybody who has joined. `missed` (may be NULL) gets how many did not get it: none but with
- * PARLOUR_SLOW_CLIENT_REFUSE.
+ * Sends one message to a client as parlour_hub_send does: bytes in one part or in several. See parlour_payload.
+ *
+ * Errors: those of parlour_hub_send and parlour_payload, and:
+ * - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+ */
+parlour_status parlour_hub_send_payload(parlour_hub *hub, uint64_t client, const parlour_payload *payload);
+
+/**
+ * Sends one message to every client that has joined: the `length` bytes at `data`, which may be NULL if `length` is
+ * 0. Stores the number of clients that did not get it in `*missed`, which may be NULL. The number is 0 unless the
+ * policy is PARLOUR_SLOW_CLIENT_REFUSE.
+ *
+ * Errors: those of parlour_hub_send but PARLOUR_BUSY. After PARLOUR_SHUTDOWN some clients have the message and some
+ * have not.
  */
 parlour_status parlour_hub_broadcast(parlour_hub *hub, const void *data, size_t length, size_t *missed);
 
 /**
- * Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that
- * takes long.
+ * Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several.
+ * See parlour_payload.
+ *
+ * Errors: those of parlour_hub_broadcast and parlour_payload, and:
+ * - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+ */
+parlour_status parlour_hub_broadcast_payload(parlour_hub *hub, const parlour_payload *payload, size_t *missed);
+
+/**
+ * Writes the buffered messages of all clients, as far as the kernel takes them without blocking.
+ * parlour_hub_next_event does this itself; call this function before work that takes long.
+ *
+ * Errors:
+ * - PARLOUR_NAME_LOST: this is a forked child.
  */
 parlour_status parlour_hub_flush(parlour_hub *hub);
 
 /**
- * Ends sending to a client, after what was sent before. What it sends is still received.
+ * Ends sending to a client (half-close), after what was sent before: the client receives the end of the stream after
+ * the last message. Its messages are still received. It leaves when it has finished, too. Does nothing for a client
+ * that has left.
+ *
+ * Errors:
+ * - PARLOUR_NAME_LOST: this is a forked child.
  */
 parlour_status parlour_hub_finish(parlour_hub *hub, uint64_t client);
 
 /**
- * Ends the connection of a client; what the system does not take at once of what was sent to it is lost.
- * PARLOUR_EVENT_LEFT follows.
+ * Ends the connection of a client. Buffered messages that the kernel does not take immediately are lost.
+ * PARLOUR_EVENT_LEFT follows, and no message of the client any more. Does nothing for a client that has left.
+ *
+ * Errors:
+ * - PARLOUR_NAME_LOST: this is a forked child.
  */
 parlour_status parlour_hub_disconnect(parlour_hub *hub, uint64_t client);
 
 /**
- * Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for;
- * where there are more, the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+ * Stores the numbers of the clients that have joined and not left in `clients`, an array of `capacity` elements, in
+ * the order in which they joined. `clients` may be NULL if `capacity` is 0. Stores the number of clients in `*count`,
+ * which may be NULL.
+ *
+ * Errors:
+ * - PARLOUR_BUFFER_TOO_SMALL: there are more clients than `capacity`. Only `*count` was stored.
  */
 parlour_status parlour_hub_clients(const parlour_hub *hub, uint64_t *clients, size_t capacity, size_t *count);
 
 /**
- * Who a client is. PARLOUR_DISCONNECTED: it has gone.
+ * Stores the identity of a client in `*peer`.
+ *
+ * Errors:
+ * - PARLOUR_DISCONNECTED: the client has left.
  */
 parlour_status parlour_hub_peer(const parlour_hub *hub, uint64_t client, parlour_peer *peer);
 
 /**
- * The transport over which a client came; PARLOUR_TRANSPORT_NONE when it has gone, and for NULL.
+ * Returns the transport of a client, or PARLOUR_TRANSPORT_NONE for a client that has left and for NULL.
  */
 parlour_transport parlour_hub_transport(const parlour_hub *hub, uint64_t client);
 
 /**
- * How many bytes wait in the hub to be sent to a client; 0 when it has gone, and for NULL.
+ * Returns the number of bytes that the hub buffers for a client, four for each message included. Returns 0 for a
+ * client that has left and for NULL.
  */
-size_t parlour_hub_unsent(const parlour_hub *hub, uint64_t client);
+size_t parlour_hub_write_buffer_len(const parlour_hub *hub, uint64_t client);
 
 /**
- * A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until
- * PARLOUR_TIMED_OUT before each wait, also after sending something: it writes what is to be written. For waiting
- * only. -1 for NULL.
+ * Stores the counts of clients in `*stats`. In a flood of refusals they include some for which there was no
+ * PARLOUR_EVENT_REFUSED.
+ */
+parlour_status parlour_hub_stats(const parlour_hub *hub, parlour_stats *stats);
+
+/**
+ * Returns the number of clients that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
+ * for any other number and for NULL.
+ */
+uint64_t parlour_hub_refused_by(const parlour_hub *hub, int reason);
+
+/**
+ * Returns a descriptor that is readable when parlour_hub_next_event has something to do. Before each wait, also after
+ * sending, call parlour_hub_next_event with a timeout of 0 until it returns PARLOUR_TIMED_OUT: it writes the buffered
+ * messages. For waiting only. The hub owns it. Returns -1 for NULL.
  */
 int parlour_hub_fd(const parlour_hub *hub);
 
 /**
- * The bare name, as long as the hub lives. NULL for NULL.
+ * Returns the name of a hub, without transport and directory. The hub owns the string. Returns NULL for NULL.
  */
 const char *parlour_hub_name(const parlour_hub *hub);
 
 /**
- * The name's directory, as long as the hub lives. NULL for NULL.
+ * Returns the path of the name's directory, in which clients find the hub. The hub owns the string. Returns NULL for
+ * NULL.
  */
 const char *parlour_hub_path(const parlour_hub *hub);
 
 /**
- * A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with
+ * Stores a handle in `*shutdown` with which any thread and any signal handler can make parlour_hub_next_event return
+ * PARLOUR_SHUTDOWN, also while the hub waits for a slow client. The handle may outlive the hub. Free it with
  * parlour_shutdown_free.
  */
 parlour_status parlour_hub_shutdown_handle(const parlour_hub *hub, parlour_shutdown **shutdown);
 
 /**
- * Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms`
- * (less than 0: for ever), and frees the hub, in any case.
+ * Gives the name up, writes the buffered messages, ends every connection, and frees the hub in any case. Blocks up to
+ * `timeout_ms` while clients do not read what was sent to them.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: some clients did not read all that was sent to them, and the rest is lost.
+ * - PARLOUR_NAME_LOST: this is a forked child. The hub of the parent is not affected.
+ * - PARLOUR_IO: a file of the server cannot be removed. The name is free all the same.
  */
 parlour_status parlour_hub_close(parlour_hub *hub, int64_t timeout_ms);
 
 /**
- * parlour_hub_close without waiting. NULL is fine.
+ * Does the same as parlour_hub_close with a timeout of 0, and reports no error. Does nothing for NULL.
  */
 void parlour_hub_free(parlour_hub *hub);
 

@@ -2,23 +2,21 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{c_char, c_int, c_void};
-use std::io::IoSlice;
-use std::os::fd::{AsRawFd, BorrowedFd, IntoRawFd};
+use std::os::fd::{AsRawFd, IntoRawFd};
 
-use libc::iovec;
-use parlour::{Connection, Message, Receiver, Sender, SharedBytes, TryRecvError, TrySendError};
+use parlour::{Connection, Message, Payload, Receiver, Sender};
 
-use crate::guard::{self, Failure, Timeout, array, run, run_unit};
+use crate::guard::{self, Failure, Timeout, run, run_unit};
 use crate::message::parlour_message;
 use crate::options::parlour_connect_options;
+use crate::payload::{Borrowed, parlour_payload};
 use crate::peer::{parlour_capabilities, parlour_peer, parlour_transport};
-use crate::shared::parlour_shared;
 use crate::status::parlour_status;
 
-/// A connection, or one direction of it. One thread at a time may use it.
+/// A connection, or one direction of it (parlour_connection_split). One thread at a time may use it.
 pub struct parlour_connection {
     ends: Ends,
-    /// A message for which there was no room.
+    /// A message that was longer than the buffer of the caller.
     kept: Option<Message>,
 }
 
@@ -28,62 +26,7 @@ enum Ends {
     Receiving(Receiver),
 }
 
-impl parlour_connection {
-    pub(crate) fn new(connection: Connection) -> Self {
-        Self { ends: Ends::Both(connection), kept: None }
-    }
-
-    fn one_way(ends: Ends) -> Self {
-        Self { ends, kept: None }
-    }
-
-    /// Receives; `None` is the end.
-    fn receive(&mut self, timeout: Timeout) -> Result<Option<Message>, Failure> {
-        if let Some(kept) = self.kept.take() {
-            return Ok(Some(kept));
-        }
-        let tried = |result: Result<Option<Message>, TryRecvError>| match result {
-            Ok(message) => Ok(message),
-            Err(TryRecvError::Empty) => Err(Failure::timed_out("no whole message has arrived yet")),
-            Err(TryRecvError::Failed(error)) => Err(error.into()),
-        };
-        match (&mut self.ends, timeout) {
-            (Ends::Both(connection), Timeout::Infinite) => Ok(connection.recv()?),
-            (Ends::Both(connection), Timeout::Zero) => tried(connection.try_recv()),
-            (Ends::Both(connection), Timeout::After(duration)) => Ok(connection.recv_timeout(duration)?),
-            (Ends::Receiving(receiver), Timeout::Infinite) => Ok(receiver.recv()?),
-            (Ends::Receiving(receiver), Timeout::Zero) => tried(receiver.try_recv()),
-            (Ends::Receiving(receiver), Timeout::After(duration)) => Ok(receiver.recv_timeout(duration)?),
-            (Ends::Sending(_), _) => Err(other_half("receives")),
-        }
-    }
-
-    fn send(&mut self, message: &[u8], timeout: Timeout) -> Result<(), Failure> {
-        let tried = |result: Result<(), TrySendError<&[u8]>>| match result {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(Failure::timed_out("the channel is full; nothing was sent")),
-            Err(TrySendError::Failed(error)) => Err(error.into()),
-        };
-        match (&mut self.ends, timeout) {
-            (Ends::Both(connection), Timeout::Infinite) => Ok(connection.send(message)?),
-            (Ends::Both(connection), Timeout::Zero) => tried(connection.try_send(message)),
-            (Ends::Both(connection), Timeout::After(duration)) => Ok(connection.send_timeout(message, duration)?),
-            (Ends::Sending(sender), Timeout::Infinite) => Ok(sender.send(message)?),
-            (Ends::Sending(sender), Timeout::Zero) => tried(sender.try_send(message)),
-            (Ends::Sending(sender), Timeout::After(duration)) => Ok(sender.send_timeout(message, duration)?),
-            (Ends::Receiving(_), _) => Err(other_half("sends")),
-        }
-    }
-}
-
-fn other_half(does: &str) -> Failure {
-    Failure::Here(
-        parlour_status::PARLOUR_UNSUPPORTED,
-        format!("the connection was split, and the other half of it {does}").into(),
-    )
-}
-
-/// Runs the same on whatever sends.
+/// Runs the same code on the connection or on its sending half. Both have the same functions.
 macro_rules! sending {
     ($connection:expr, $end:ident => $work:expr) => {
         match &mut $connection.ends {
@@ -94,7 +37,18 @@ macro_rules! sending {
     };
 }
 
-/// Runs the same on all that there is.
+/// Runs the same code on the connection or on its receiving half.
+macro_rules! receiving {
+    ($connection:expr, $end:ident => $work:expr) => {
+        match &mut $connection.ends {
+            Ends::Both($end) => Ok($work),
+            Ends::Receiving($end) => Ok($work),
+            Ends::Sending(_) => Err(other_half("receives")),
+        }
+    };
+}
+
+/// Runs the same code on the connection or on either half.
 macro_rules! any {
     ($connection:expr, $end:ident => $work:expr) => {
         match &$connection.ends {
@@ -105,8 +59,93 @@ macro_rules! any {
     };
 }
 
-/// Connects to the server with this name, over the best transport on offer if the address demands none, and makes
-/// sure that it runs as this user or root. `options` may be NULL: the defaults.
+fn other_half(does: &str) -> Failure {
+    Failure::Here(
+        parlour_status::PARLOUR_UNSUPPORTED,
+        format!("the connection was split, and the other half {does}").into(),
+    )
+}
+
+impl parlour_connection {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self { ends: Ends::Both(connection), kept: None }
+    }
+
+    /// Receives one message. Returns `None` at the end of the stream.
+    fn receive(&mut self, timeout: Timeout) -> Result<Option<Message>, Failure> {
+        if let Some(kept) = self.kept.take() {
+            return Ok(Some(kept));
+        }
+        match timeout {
+            Timeout::Infinite => receiving!(self, end => end.recv()?),
+            Timeout::Zero => receiving!(self, end => end.try_recv())?
+                .map_err(|error| Failure::of_try_recv(error, "no whole message has arrived")),
+            Timeout::After(duration) => receiving!(self, end => end.recv_timeout(duration)?),
+        }
+    }
+
+    fn send(&mut self, payload: Payload<'_>, timeout: Timeout) -> Result<(), Failure> {
+        match timeout {
+            Timeout::Infinite => sending!(self, end => end.send(payload)?),
+            Timeout::Zero => sending!(self, end => end.try_send(payload))?
+                .map_err(|error| Failure::of_try_send(error, "the channel is full; nothing of the message was sent")),
+            Timeout::After(duration) => sending!(self, end => end.send_timeout(payload, duration)?),
+        }
+    }
+
+    fn feed(&mut self, message: &[u8], timeout: Timeout) -> Result<(), Failure> {
+        match timeout.limit() {
+            None => sending!(self, end => end.feed(message)?),
+            Some(limit) => sending!(self, end => end.feed_timeout(message, limit)?),
+        }
+    }
+
+    fn flush(&mut self, timeout: Timeout) -> Result<(), Failure> {
+        match timeout {
+            Timeout::Infinite => sending!(self, end => end.flush()?),
+            Timeout::Zero => sending!(self, end => end.try_flush())?
+                .map_err(|error| Failure::of_try_send(error, "the channel is full; the rest stays buffered")),
+            Timeout::After(duration) => sending!(self, end => end.flush_timeout(duration)?),
+        }
+    }
+
+    fn finish(&mut self, timeout: Timeout) -> Result<(), Failure> {
+        match timeout.limit() {
+            None => sending!(self, end => end.finish()?),
+            Some(limit) => sending!(self, end => end.finish_timeout(limit)?),
+        }
+    }
+
+    fn close(self, timeout: Timeout) -> Result<(), Failure> {
+        match (self.ends, timeout.limit()) {
+            (Ends::Both(both), None) => Ok(both.close()?),
+            (Ends::Both(both), Some(limit)) => Ok(both.close_timeout(limit)?),
+            (Ends::Sending(mut sender), None) => Ok(sender.finish()?),
+            (Ends::Sending(mut sender), Some(limit)) => Ok(sender.finish_timeout(limit)?),
+            (Ends::Receiving(_), _) => Ok(()),
+        }
+    }
+}
+
+/// Connects to the server that holds a name, and stores the new connection in `*connection`. Free it with
+/// parlour_connection_close or parlour_connection_free.
+///
+/// `address` is as for parlour_server_bind. Without a transport in the address, the best one that the server offers is
+/// used. Before this side sends a byte, it checks that the server runs as this user or root, or as the user of
+/// parlour_connect_options_server_uid. `options` may be NULL for the defaults. The call blocks for at most the
+/// timeouts of the options.
+///
+/// Errors:
+/// - PARLOUR_INVALID_NAME: `address` is not well formed.
+/// - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+/// - PARLOUR_NO_SERVER: no server holds the name.
+/// - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
+///   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
+/// - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
+/// - PARLOUR_BUSY: the server had no room for another client until the deadline.
+/// - PARLOUR_TIMED_OUT: the server did not complete the handshake before the deadline.
+/// - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with a directory of the name.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect(
     address: *const c_char,
@@ -114,21 +153,34 @@ pub unsafe extern "C" fn parlour_connect(
     connection: *mut *mut parlour_connection,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(connection) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a string.
         let address = unsafe { guard::text(address) }?;
-        // SAFETY: NULL, or by the caller's contract a live handle.
+        // SAFETY: the caller passes NULL or live options.
         let options = unsafe { options.as_ref() }.map(|options| options.options.clone()).unwrap_or_default();
         let connected = options.connect(address)?;
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(connection, parlour_connection::new(connected)) };
         Ok(())
     })
 }
 
-/// Sends one message. Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) while the channel is full;
-/// after PARLOUR_TIMED_OUT nothing of it was sent. `data` may be NULL when `length` is 0.
+/// Sends one message: the `length` bytes at `data`. `data` may be NULL if `length` is 0.
+///
+/// Returns when the kernel, or the shared memory, has the message; the peer may not have read it yet. Blocks up to
+/// `timeout_ms` while the channel is full.
+///
+/// A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
+/// the call returns PARLOUR_OK. The rest goes out before anything else: with the next send, with parlour_flush, or
+/// while a receive blocks. So PARLOUR_OK means that the message is on its way, and any other status means that nothing
+/// of it was sent: sending it again does not duplicate it.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: the channel was full until the deadline.
+/// - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit. The connection is as before.
+/// - PARLOUR_DISCONNECTED: the peer does not receive any more, or parlour_finish was called. No signal is raised.
+/// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_send(
     connection: *mut parlour_connection,
@@ -137,143 +189,96 @@ pub unsafe extern "C" fn parlour_send(
     timeout_ms: i64,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
-        connection.send(unsafe { guard::bytes(data, length) }?, Timeout::of(timeout_ms))
+        // SAFETY: the caller passes NULL or `length` bytes.
+        let message = unsafe { guard::bytes(data, length) }?;
+        connection.send(Payload::new(message), Timeout::of(timeout_ms))
     })
 }
 
-/// Sends one message that lies in parts, without copying them together. Waits for ever.
+/// Sends one message as parlour_send does: bytes in one part or in several, with descriptors or shared blocks. See
+/// parlour_payload.
+///
+/// Errors: those of parlour_send and parlour_payload, and:
+/// - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit, or has more than 253 descriptors or blocks.
+/// - PARLOUR_UNSUPPORTED: the transport does not carry descriptors, or does not carry shared blocks.
+/// - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this; the descriptors
+///   then end the connection, as does a larger number than the peer allows.
+/// - PARLOUR_IO: a system call failed, for example because too many descriptors of this user were sent and not
+///   received yet. They count against RLIMIT_NOFILE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_sendv(
+pub unsafe extern "C" fn parlour_send_payload(
     connection: *mut parlour_connection,
-    parts: *const iovec,
-    count: usize,
-) -> parlour_status {
-    run_unit(|| {
-        // SAFETY: the caller's contract.
-        let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
-        let parts: &[iovec] = unsafe { array(parts, count) }?;
-        // SAFETY: the caller's contract, for each.
-        let bytes = parts.iter().map(|part| unsafe { guard::bytes(part.iov_base, part.iov_len) });
-        let slices: Vec<_> = bytes.map(|bytes| Ok(IoSlice::new(bytes?))).collect::<Result<_, Failure>>()?;
-        sending!(connection, end => end.send_vectored(&slices)?)
-    })
-}
-
-/// Sends a message with open descriptors: the receiver has copies of them, ours stay ours to close. Over unix and
-/// packet, where the other side allows some.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_send_fds(
-    connection: *mut parlour_connection,
-    data: *const c_void,
-    length: usize,
-    fds: *const c_int,
-    count: usize,
+    payload: *const parlour_payload,
     timeout_ms: i64,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
-        let message = unsafe { guard::bytes(data, length) }?;
-        // SAFETY: the caller's contract.
-        let numbers: &[c_int] = unsafe { array(fds, count) }?;
-        if numbers.iter().any(|&fd| fd < 0) {
-            return Err(Failure::invalid("a number is not that of a descriptor"));
-        }
-        // SAFETY: not -1, so by the caller's contract descriptors that are open through the call.
-        let fds: Vec<_> = numbers.iter().map(|&fd| unsafe { BorrowedFd::borrow_raw(fd) }).collect();
-        match Timeout::of(timeout_ms) {
-            Timeout::Infinite => sending!(connection, end => end.send_with_fds(message, &fds)?),
-            timeout => sending!(connection, end => end.send_with_fds_timeout(message, &fds, time_of(timeout))?),
-        }
+        // SAFETY: the caller passes NULL or a payload that is as parlour_payload describes it.
+        let borrowed = unsafe { Borrowed::of(payload) }?;
+        connection.send(borrowed.payload(), Timeout::of(timeout_ms))
     })
 }
 
-/// Sends a message with shared blocks, which are not copied, however large. Over shm, packet and unix, where the
-/// other side allows descriptors.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_send_shared(
-    connection: *mut parlour_connection,
-    data: *const c_void,
-    length: usize,
-    blocks: *const *const parlour_shared,
-    count: usize,
-    timeout_ms: i64,
-) -> parlour_status {
-    run_unit(|| {
-        // SAFETY: the caller's contract.
-        let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
-        let message = unsafe { guard::bytes(data, length) }?;
-        // SAFETY: the caller's contract.
-        let handles: &[*const parlour_shared] = unsafe { array(blocks, count) }?;
-        let block = |&handle: &*const parlour_shared| {
-            // SAFETY: the caller's contract.
-            Ok(&unsafe { guard::shared(handle, "a block") }?.bytes)
-        };
-        let blocks: Vec<&SharedBytes> = handles.iter().map(block).collect::<Result<_, Failure>>()?;
-        match Timeout::of(timeout_ms) {
-            Timeout::Infinite => sending!(connection, end => end.send_shared(message, &blocks)?),
-            timeout => sending!(connection, end => end.send_shared_timeout(message, &blocks, time_of(timeout))?),
-        }
-    })
-}
-
-/// Gives the time of a timeout that is not infinite.
-fn time_of(timeout: Timeout) -> std::time::Duration {
-    match timeout {
-        Timeout::After(duration) => duration,
-        Timeout::Infinite | Timeout::Zero => std::time::Duration::ZERO,
-    }
-}
-
-/// Takes a message to go with the next ones, in one write: with the next send, with parlour_flush, before this
-/// connection sleeps in a receive, or when 64 KiB have come together. Waits, for ever, only when it has to write.
+/// Buffers one message, to be written together with the next ones. Many small messages are sent an order of magnitude
+/// faster this way.
+///
+/// The buffer is written with the next parlour_send or parlour_send_payload, by parlour_flush, before a receive on
+/// this connection blocks, or when it holds 64 KiB. Only then does this call block, up to `timeout_ms`. `data` may be
+/// NULL if `length` is 0.
+///
+/// Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was not buffered, and the earlier ones still
+/// are.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_feed(
     connection: *mut parlour_connection,
     data: *const c_void,
     length: usize,
+    timeout_ms: i64,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or `length` bytes.
         let message = unsafe { guard::bytes(data, length) }?;
-        sending!(connection, end => end.feed(message)?)
+        connection.feed(message, Timeout::of(timeout_ms))
     })
 }
 
-/// Sends what was fed. Waits for ever while the channel is full.
+/// Writes all buffered messages. Blocks up to `timeout_ms` while the channel is full.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: the channel was full until the deadline. The rest stays buffered.
+/// - PARLOUR_DISCONNECTED: the peer has disconnected.
+/// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection) -> parlour_status {
+pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, timeout_ms: i64) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
-        let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        sending!(connection, end => end.flush()?)
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
+        unsafe { guard::exclusive(connection, "the connection") }?.flush(Timeout::of(timeout_ms))
     })
 }
 
-/// Sends what was fed, without waiting. PARLOUR_TIMED_OUT: something is left.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_try_flush(connection: *mut parlour_connection) -> parlour_status {
-    run_unit(|| {
-        // SAFETY: the caller's contract.
-        let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        match sending!(connection, end => end.try_flush()?)? {
-            true => Ok(()),
-            false => Err(Failure::timed_out("the channel is full; something is left to be sent")),
-        }
-    })
-}
-
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a whole message has arrived, and gives it
-/// without copying it. Free it with parlour_message_free. PARLOUR_END: the other side sends no more. After
-/// PARLOUR_TIMED_OUT what has arrived of one is kept.
+/// Receives one message and stores it in `*message`, without copying it. Free it with parlour_message_free.
+///
+/// Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
+/// peer may wait for them.
+///
+/// Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
+/// received. `*message` is then NULL.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: no whole message has arrived. A partially received message is kept for the next call.
+/// - PARLOUR_TRUNCATED: the peer disconnected mid-message.
+/// - PARLOUR_DISCONNECTED: the peer closed without reading all that this side sent. This replaces PARLOUR_END where
+///   the transport can tell (not on `fifo`). A `unix` server that rejects a client which has already sent something
+///   causes it, too.
+/// - PARLOUR_MESSAGE_TOO_LONG: the peer announced more bytes than the limit. Nothing was allocated, and this direction
+///   has ended.
+/// - PARLOUR_PROTOCOL: the peer broke the protocol.
+/// - PARLOUR_UNSUPPORTED: the connection is the sending half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_recv(
     connection: *mut parlour_connection,
@@ -281,22 +286,25 @@ pub unsafe extern "C" fn parlour_recv(
     message: *mut *mut parlour_message,
 ) -> parlour_status {
     run(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(message) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
         let Some(received) = connection.receive(Timeout::of(timeout_ms))? else {
             return Ok(parlour_status::PARLOUR_END);
         };
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(message, parlour_message { message: received }) };
         Ok(parlour_status::PARLOUR_OK)
     })
 }
 
-/// parlour_recv into memory of the caller's. `length` gets how long the message is. PARLOUR_BUFFER_TOO_SMALL: it is
-/// longer than `size`, nothing was written, and it stays for the next receive. Descriptors that came along are
-/// closed.
+/// Receives one message as parlour_recv does, into a buffer of `size` bytes. Stores the length of the message in
+/// `*length`. Descriptors of the message are closed. `buffer` may be NULL if `size` is 0.
+///
+/// Errors: those of parlour_recv, and:
+/// - PARLOUR_BUFFER_TOO_SMALL: the message is longer than `size`. `*length` is its length, the buffer is unchanged,
+///   and the next receive returns the message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_recv_into(
     connection: *mut parlour_connection,
@@ -309,21 +317,21 @@ pub unsafe extern "C" fn parlour_recv_into(
         if length.is_null() {
             return Err(Failure::null("the length"));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(length, 0) };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
         let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or `size` writable bytes that nothing else accesses during the call.
         let buffer = unsafe { guard::bytes_mut(buffer, size) }?;
         let Some(received) = connection.receive(Timeout::of(timeout_ms))? else {
             return Ok(parlour_status::PARLOUR_END);
         };
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(length, received.len()) };
         match buffer.get_mut(..received.len()) {
             Some(room) => room.copy_from_slice(&received),
             None => {
-                let why = format!("the message has {} bytes, and there is room for {size}", received.len());
+                let why = format!("the message has {} bytes, and the buffer holds {size}", received.len());
                 connection.kept = Some(received);
                 return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, why.into()));
             }
@@ -332,12 +340,13 @@ pub unsafe extern "C" fn parlour_recv_into(
     })
 }
 
-/// Whether a receive has an answer that it need not wait for and that no descriptor will announce. Ask before
-/// poll(2), or receive with 0 until PARLOUR_TIMED_OUT. False for NULL.
+/// Returns true if a receive would not block because data is buffered. Polling parlour_connection_recv_fd does not
+/// show this: before poll(2), call this function, or receive with a timeout of 0 until PARLOUR_TIMED_OUT. Returns
+/// false for NULL and for the sending half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_has_message(connection: *const parlour_connection) -> bool {
     guard::value(false, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         let connection = unsafe { connection.as_ref() }?;
         Some(match &connection.ends {
             _ if connection.kept.is_some() => true,
@@ -348,19 +357,27 @@ pub unsafe extern "C" fn parlour_has_message(connection: *const parlour_connecti
     })
 }
 
-/// Ends sending, after what was fed is sent; the peer gets PARLOUR_END after the last message. Receiving goes on.
+/// Writes all buffered messages, then ends sending (half-close): the peer receives PARLOUR_END after the last message.
+/// Receiving goes on. Blocks up to `timeout_ms` while the channel is full. Does nothing if sending has ended.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: the channel was full until the deadline. Sending goes on, and the rest stays buffered.
+/// - PARLOUR_DISCONNECTED: the peer has disconnected.
+/// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection) -> parlour_status {
+pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection, timeout_ms: i64) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
-        let connection = unsafe { guard::exclusive(connection, "the connection") }?;
-        sending!(connection, end => end.finish()?)
+        // SAFETY: the caller passes NULL or a live connection that no other thread uses during the call.
+        unsafe { guard::exclusive(connection, "the connection") }?.finish(Timeout::of(timeout_ms))
     })
 }
 
-/// Gives each direction to a handle of its own, for two threads. Takes the connection: it is not to be freed any
-/// more. Freeing one of the halves ends its direction and leaves the other. A half cannot be split:
-/// PARLOUR_UNSUPPORTED, and it stays.
+/// Splits a connection into its two directions, for two threads, and stores a handle of each in `*sending` and
+/// `*receiving`. `connection` is freed. From then on, freeing one half ends its direction and leaves the other one
+/// open.
+///
+/// Errors: after any error `connection` is still valid.
+/// - PARLOUR_UNSUPPORTED: the connection is a half already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_split(
     connection: *mut parlour_connection,
@@ -368,27 +385,27 @@ pub unsafe extern "C" fn parlour_connection_split(
     receiving: *mut *mut parlour_connection,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(sending) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(receiving) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         if !matches!(unsafe { guard::shared(connection, "the connection") }?.ends, Ends::Both(_)) {
-            return Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, "it is a half already".into()));
+            return Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, "the connection is a half already".into()));
         }
-        // SAFETY: not NULL, as was seen, and the caller's to give.
+        // SAFETY: checked above not to be NULL, so the caller passes a live connection, and gives it up.
         let Some(taken) = (unsafe { guard::taken(connection) }) else { return Ok(()) };
         let parlour_connection { ends: Ends::Both(both), kept } = *taken else { return Ok(()) };
         let (sender, receiver) = both.split();
-        // SAFETY: checked above.
-        unsafe { guard::give(sending, parlour_connection::one_way(Ends::Sending(sender))) };
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
+        unsafe { guard::give(sending, parlour_connection { ends: Ends::Sending(sender), kept: None }) };
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(receiving, parlour_connection { ends: Ends::Receiving(receiver), kept }) };
         Ok(())
     })
 }
 
-/// Who is at the other end.
+/// Stores the identity of the peer in `*peer`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_peer(
     connection: *const parlour_connection,
@@ -398,17 +415,23 @@ pub unsafe extern "C" fn parlour_connection_peer(
         if peer.is_null() {
             return Err(Failure::null("the peer"));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         let connection = unsafe { guard::shared(connection, "the connection") }?;
         let known = any!(connection, end => parlour_peer::of(end.peer()));
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(peer, known) };
         Ok(())
     })
 }
 
-/// A descriptor of the peer's process, the caller's to close, for watching its life: pidfd_open(2).
-/// PARLOUR_UNSUPPORTED where the kernel vouches for nobody, and for a half.
+/// Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. The caller closes it.
+///
+/// The pidfd refers to that process alone, even after the process id was reused, and becomes readable when the process
+/// ends. After an error, `*pidfd` is -1.
+///
+/// Errors:
+/// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_pidfd(
     connection: *const parlour_connection,
@@ -418,36 +441,48 @@ pub unsafe extern "C" fn parlour_connection_pidfd(
         if pidfd.is_null() {
             return Err(Failure::null("the descriptor"));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(pidfd, -1) };
-        // SAFETY: the caller's contract.
-        let Ends::Both(both) = &unsafe { guard::shared(connection, "the connection") }?.ends else {
-            return Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, "ask before splitting".into()));
-        };
+        // SAFETY: the caller passes NULL or a live connection.
+        let both = both(unsafe { guard::shared(connection, "the connection") }?)?;
         let process = both.peer_pidfd().map_err(|error| {
             let status = match error.kind() {
                 std::io::ErrorKind::Unsupported => parlour_status::PARLOUR_UNSUPPORTED,
                 _ => parlour_status::PARLOUR_IO,
             };
-            Failure::Here(status, format!("cannot open the peer's process: {error}").into())
+            Failure::Here(status, format!("cannot open a pidfd of the peer: {error}").into())
         })?;
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(pidfd, process.into_raw_fd()) };
         Ok(())
     })
 }
 
-/// The transport that was chosen; PARLOUR_TRANSPORT_NONE for NULL.
+/// Returns the connection if it was not split.
+fn both(connection: &parlour_connection) -> Result<&Connection, Failure> {
+    match &connection.ends {
+        Ends::Both(both) => Ok(both),
+        _ => {
+            let why = "the connection was split; call this function before splitting it";
+            Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, why.into()))
+        }
+    }
+}
+
+/// Returns the transport of a connection, or PARLOUR_TRANSPORT_NONE for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_transport(connection: *const parlour_connection) -> parlour_transport {
     guard::value(parlour_transport::PARLOUR_TRANSPORT_NONE, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         let connection = unsafe { connection.as_ref() }?;
         Some(any!(connection, end => parlour_transport::of(end.transport())))
     })
 }
 
-/// What this connection can do. Not for a half: PARLOUR_UNSUPPORTED.
+/// Stores the capabilities of a connection in `*capabilities`.
+///
+/// Errors:
+/// - PARLOUR_UNSUPPORTED: the connection is a half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_capabilities(
     connection: *const parlour_connection,
@@ -457,22 +492,20 @@ pub unsafe extern "C" fn parlour_connection_capabilities(
         if capabilities.is_null() {
             return Err(Failure::null("the capabilities"));
         }
-        // SAFETY: the caller's contract.
-        let Ends::Both(both) = &unsafe { guard::shared(connection, "the connection") }?.ends else {
-            return Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, "ask before splitting".into()));
-        };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
+        let both = both(unsafe { guard::shared(connection, "the connection") }?)?;
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(capabilities, parlour_capabilities::of(both.capabilities())) };
         Ok(())
     })
 }
 
-/// Readable when a receive may go on. For waiting only, while parlour_has_message says no. -1 for NULL and where
-/// nothing is received.
+/// Returns a descriptor that is readable when a receive may make progress. For waiting only, and only while
+/// parlour_has_message returns false. The connection owns it. Returns -1 for NULL and for the sending half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_connection) -> c_int {
     guard::value(-1, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         Some(match &unsafe { connection.as_ref() }?.ends {
             Ends::Both(both) => both.recv_fd().as_raw_fd(),
             Ends::Receiving(receiver) => receiver.recv_fd().as_raw_fd(),
@@ -481,11 +514,13 @@ pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_c
     })
 }
 
-/// Writable when a send may go on. For waiting only. -1 for NULL and where nothing is sent any more.
+/// Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
+/// disconnected. For waiting only. The connection owns it. Returns -1 for NULL, for the receiving half, and after
+/// parlour_finish.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_send_fd(connection: *const parlour_connection) -> c_int {
     guard::value(-1, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection.
         Some(match &unsafe { connection.as_ref() }?.ends {
             Ends::Both(both) => both.send_fd()?.as_raw_fd(),
             Ends::Sending(sender) => sender.send_fd()?.as_raw_fd(),
@@ -494,23 +529,28 @@ pub unsafe extern "C" fn parlour_connection_send_fd(connection: *const parlour_c
     })
 }
 
-/// Sends what was fed, ends the connection, frees it, and says how that went; it is freed in any case.
+/// Writes all buffered messages, ends the connection, and frees it in any case. Blocks up to `timeout_ms` while the
+/// channel is full.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: the channel was full until the deadline, and some messages were lost.
+/// - PARLOUR_DISCONNECTED: messages were buffered, and the peer has disconnected.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_connection_close(connection: *mut parlour_connection) -> parlour_status {
+pub unsafe extern "C" fn parlour_connection_close(
+    connection: *mut parlour_connection,
+    timeout_ms: i64,
+) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live connection, and gives it up.
         let taken = unsafe { guard::taken(connection) }.ok_or_else(|| Failure::null("the connection"))?;
-        match taken.ends {
-            Ends::Both(both) => Ok(both.close()?),
-            Ends::Sending(mut sender) => Ok(sender.finish()?),
-            Ends::Receiving(_) => Ok(()),
-        }
+        taken.close(Timeout::of(timeout_ms))
     })
 }
 
-/// Ends the connection without waiting: what was fed and a full channel does not take is lost. NULL is fine.
+/// Ends a connection without blocking, and frees it. Buffered messages that a full channel does not take are lost.
+/// Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_free(connection: *mut parlour_connection) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live connection, and gives it up.
     unsafe { guard::free(connection) };
 }

@@ -1,4 +1,4 @@
-//! The sentence for the last failure of a thread.
+//! The text and the `errno` of the last failure of each thread.
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
@@ -25,15 +25,20 @@ pub(crate) fn remember_text(text: &str) {
 }
 
 fn keep(text: &str, system: c_int) {
-    // A zero byte would end it early.
+    // A zero byte would end the C string early.
     let message = CString::new(text.replace('\0', "?")).unwrap_or_default();
-    // At the very end of a thread there is no place for it any more, and nobody to ask for it.
+    // This fails only while the thread destroys its thread-local storage. The text is then lost.
     let _ = LAST.try_with(|last| last.try_borrow_mut().map(|mut last| *last = Some(Last { message, system })));
 }
 
-/// What went wrong in the last call of this thread that failed: one sentence that names the operation, the object,
-/// the reason and, where there is one, the next step. "" when none has failed. It is the library's, and valid until
-/// the next call of this thread that fails. Never NULL. Not for signal handlers.
+/// Returns the text of the last failure of the calling thread.
+///
+/// The text is one line that names the operation, the object, the reason and, where there is one, the next step, for
+/// example "cannot connect to 'wc': no server has this name; start the server". A call that succeeds does not change
+/// it.
+///
+/// Returns "" if no call has failed in this thread, and never NULL. The library owns the string. It is valid until the
+/// next call of this thread that fails.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_error_message() -> *const c_char {
     const NONE: &CStr = c"";
@@ -43,7 +48,8 @@ pub extern "C" fn parlour_error_message() -> *const c_char {
         .unwrap_or(NONE.as_ptr())
 }
 
-/// The `errno` of the system call behind the last failure of this thread; 0 where there was none.
+/// Returns the `errno` of the system call that caused the last failure of the calling thread, or 0 if no system call
+/// caused it.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_error_errno() -> c_int {
     LAST.try_with(|last| last.try_borrow().ok()?.as_ref().map(|last| last.system)).ok().flatten().unwrap_or(0)

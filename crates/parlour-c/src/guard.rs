@@ -1,4 +1,4 @@
-//! The boundary: what comes in is checked, what goes out is a status, and no panic goes through.
+//! The boundary between C and Rust: checks of arguments, conversion of results, and the end of every panic.
 #![allow(unsafe_code)]
 
 use std::borrow::Cow;
@@ -7,10 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
 use std::time::Duration;
 
+use parlour::{TryRecvError, TrySendError};
+
 use crate::error;
 use crate::status::{parlour_status, status_of};
 
-/// Why a call fails: a status, and the sentence for it.
+/// The failure of a call: a status, and the text for `parlour_error_message`.
 #[derive(Debug)]
 pub(crate) enum Failure {
     Error(parlour::Error),
@@ -32,12 +34,28 @@ impl Failure {
         Self::Here(parlour_status::PARLOUR_INVALID_ARGUMENT, why.into())
     }
 
-    pub(crate) fn timed_out(why: &'static str) -> Self {
+    fn timed_out(why: &'static str) -> Self {
         Self::Here(parlour_status::PARLOUR_TIMED_OUT, why.into())
+    }
+
+    /// Converts the error of a send that does not block. A full channel is a time-out.
+    pub(crate) fn of_try_send<T>(error: TrySendError<T>, if_full: &'static str) -> Self {
+        match error {
+            TrySendError::Full(_) => Self::timed_out(if_full),
+            TrySendError::Failed(error) => Self::Error(error),
+        }
+    }
+
+    /// Converts the error of a call that does not block. Nothing to take is a time-out.
+    pub(crate) fn of_try_recv(error: TryRecvError, if_empty: &'static str) -> Self {
+        match error {
+            TryRecvError::Empty => Self::timed_out(if_empty),
+            TryRecvError::Failed(error) => Self::Error(error),
+        }
     }
 }
 
-/// Runs a call. Every function with a status goes through here.
+/// Runs a call and returns its status. Every function that returns a status uses it.
 pub(crate) fn run(work: impl FnOnce() -> Result<parlour_status, Failure>) -> parlour_status {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(Ok(status)) => status,
@@ -50,94 +68,129 @@ pub(crate) fn run(work: impl FnOnce() -> Result<parlour_status, Failure>) -> par
             status
         }
         Err(panic) => {
-            // What a panic carries may panic when it is dropped.
+            // Dropping the value that a panic carries may panic again.
             std::mem::forget(panic);
-            error::remember_text("a bug in the library: it panicked; the handle may be unusable");
+            error::remember_text("the library panicked, which is a bug; free the handle, it may be unusable");
             parlour_status::PARLOUR_INTERNAL
         }
     }
 }
 
-/// [`run`] of what gives nothing but success.
+/// Runs a call that returns `PARLOUR_OK` or fails.
 pub(crate) fn run_unit(work: impl FnOnce() -> Result<(), Failure>) -> parlour_status {
     run(|| work().map(|()| parlour_status::PARLOUR_OK))
 }
 
-/// Runs a call that has a value instead of a status.
+/// Runs a call that returns a value, not a status. Returns `otherwise` for `None` and after a panic.
 pub(crate) fn value<T>(otherwise: T, work: impl FnOnce() -> Option<T>) -> T {
     catch_unwind(AssertUnwindSafe(work)).ok().flatten().unwrap_or(otherwise)
 }
 
-/// A string of the caller's. The pointer is NULL or leads to one.
+/// Borrows a string of the caller.
+///
+/// # Safety
+///
+/// `text` is NULL, or a string that ends with a zero byte and lives unchanged during the call.
 pub(crate) unsafe fn text<'a>(text: *const c_char) -> Result<&'a str, Failure> {
     if text.is_null() {
         return Err(Failure::null("a string"));
     }
-    // SAFETY: not NULL, so by the caller's contract a string that lives through the call.
+    // SAFETY: not NULL, so by the contract of this function a string that lives during the call.
     unsafe { CStr::from_ptr(text) }
         .to_str()
-        .map_err(|_| Failure::invalid("the string is not UTF-8, so it is not a name"))
+        .map_err(|_| Failure::invalid("the string is not UTF-8, so it cannot be a name"))
 }
 
-/// Bytes of the caller's: NULL with the length 0, or so many.
+/// Borrows bytes of the caller.
+///
+/// # Safety
+///
+/// `data` is NULL, or points to `length` initialised bytes that live unchanged during the call.
 pub(crate) unsafe fn bytes<'a>(data: *const c_void, length: usize) -> Result<&'a [u8], Failure> {
     check_length(data, length)?;
     if length == 0 {
         return Ok(&[]);
     }
-    // SAFETY: neither NULL nor too long, so by the caller's contract so many bytes that live and stay as they are.
+    // SAFETY: `data` is not NULL and `length` fits an `isize`. By the contract of this function the bytes live
+    // unchanged during the call.
     Ok(unsafe { slice::from_raw_parts(data.cast(), length) })
 }
 
-/// Room of the caller's: NULL with the length 0, or so many bytes.
+/// Borrows a buffer of the caller.
+///
+/// # Safety
+///
+/// `data` is NULL, or points to `length` writable bytes that nothing else accesses during the call.
 pub(crate) unsafe fn bytes_mut<'a>(data: *mut c_void, length: usize) -> Result<&'a mut [u8], Failure> {
     check_length(data, length)?;
     if length == 0 {
         return Ok(&mut []);
     }
-    // SAFETY: neither NULL nor too long, so by the caller's contract so many bytes that are this call's alone. That
-    // they may not have been written yet does not matter: they are only given to the system to be written.
+    // SAFETY: `data` is not NULL and `length` fits an `isize`. By the contract of this function only this call
+    // accesses the bytes. They may be uninitialised: this library never reads them, it only writes them or has the
+    // kernel write them.
     Ok(unsafe { slice::from_raw_parts_mut(data.cast(), length) })
 }
 
-/// An array of the caller's: NULL with the length 0, or so many.
+/// Borrows an array of the caller.
+///
+/// # Safety
+///
+/// `items` is NULL, or points to `count` aligned, initialised items that live unchanged during the call.
 pub(crate) unsafe fn array<'a, T>(items: *const T, count: usize) -> Result<&'a [T], Failure> {
     check_length(items.cast(), count.saturating_mul(size_of::<T>()))?;
     if count == 0 {
         return Ok(&[]);
     }
-    // SAFETY: neither NULL nor too long, so by the caller's contract so many that live and stay as they are.
+    // SAFETY: `items` is not NULL and the size of the array fits an `isize`. By the contract of this function the
+    // items live unchanged during the call.
     Ok(unsafe { slice::from_raw_parts(items, count) })
 }
 
 fn check_length(data: *const c_void, length: usize) -> Result<(), Failure> {
     if length > isize::MAX as usize {
-        return Err(Failure::invalid("the length is more than there can be"));
+        return Err(Failure::invalid("the length exceeds the size of the address space"));
     }
     if data.is_null() && length > 0 { Err(Failure::null("bytes")) } else { Ok(()) }
 }
 
-/// A handle of the caller's, to be looked at.
+/// Borrows a handle of the caller for reading.
+///
+/// # Safety
+///
+/// `handle` is NULL, or a live handle of this type that no other thread changes during the call.
 pub(crate) unsafe fn shared<'a, T>(handle: *const T, what: &'static str) -> Result<&'a T, Failure> {
-    // SAFETY: NULL, or by the caller's contract a live handle.
+    // SAFETY: NULL, or by the contract of this function a live handle.
     unsafe { handle.as_ref() }.ok_or_else(|| Failure::null(what))
 }
 
-/// A handle of the caller's, which no other thread uses meanwhile.
+/// Borrows a handle of the caller for changing.
+///
+/// # Safety
+///
+/// `handle` is NULL, or a live handle of this type that no other thread uses during the call.
 pub(crate) unsafe fn exclusive<'a, T>(handle: *mut T, what: &'static str) -> Result<&'a mut T, Failure> {
-    // SAFETY: NULL, or by the caller's contract a live handle that is this call's alone.
+    // SAFETY: NULL, or by the contract of this function a live handle that only this call uses.
     unsafe { handle.as_mut() }.ok_or_else(|| Failure::null(what))
 }
 
-/// Takes a handle back from the caller; `None` for NULL.
+/// Takes the ownership of a handle from the caller. Returns `None` for NULL.
+///
+/// # Safety
+///
+/// `handle` is NULL, or a live handle of this type. The caller does not use it any more.
 pub(crate) unsafe fn taken<T>(handle: *mut T) -> Option<Box<T>> {
-    // SAFETY: not NULL, so by the caller's contract one that `give` has made, and that is given back once.
+    // SAFETY: not NULL, so by the contract of this function a handle that a `Box` made and that is taken once.
     (!handle.is_null()).then(|| unsafe { Box::from_raw(handle) })
 }
 
-/// Frees a handle of the caller's.
+/// Frees a handle of the caller. Does nothing for NULL.
+///
+/// # Safety
+///
+/// As for [`taken`].
 pub(crate) unsafe fn free<T>(handle: *mut T) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the contract of this function is that of `taken`.
     let handle = unsafe { taken(handle) };
     value((), || {
         drop(handle);
@@ -145,51 +198,65 @@ pub(crate) unsafe fn free<T>(handle: *mut T) {
     });
 }
 
-/// Gives the caller a new handle.
+/// Stores a new handle in a variable of the caller, who owns the handle from then on.
+///
+/// # Safety
+///
+/// [`check_out`] accepted `out`.
 pub(crate) unsafe fn give<T>(out: *mut *mut T, value: T) {
-    // SAFETY: checked not to be NULL by `check_out`, and writable by the caller's contract.
+    // SAFETY: `check_out` found `out` not to be NULL, so by its contract it is writable.
     unsafe { *out = Box::into_raw(Box::new(value)) };
 }
 
-/// Where a result is to go. It is NULL there until there is one, so that a failure leaves nothing behind to be used.
+/// Checks the variable of the caller that gets a handle, and sets it to NULL, so that a failure leaves no invalid
+/// handle in it.
+///
+/// # Safety
+///
+/// `out` is NULL or writable during the call.
 pub(crate) unsafe fn check_out<T>(out: *mut *mut T) -> Result<(), Failure> {
     if out.is_null() {
         return Err(Failure::null("the result"));
     }
-    // SAFETY: not NULL, so writable by the caller's contract.
+    // SAFETY: not NULL, so writable by the contract of this function.
     unsafe { *out = std::ptr::null_mut() };
     Ok(())
 }
 
-/// Writes a result that need not be asked for.
+/// Stores a result in a variable of the caller. Does nothing for NULL.
+///
+/// # Safety
+///
+/// `out` is NULL or writable. What it points to needs no destructor.
 pub(crate) unsafe fn put<T>(out: *mut T, value: T) {
     if !out.is_null() {
-        // SAFETY: not NULL, so writable by the caller's contract.
+        // SAFETY: not NULL, so writable by the contract of this function.
         unsafe { *out = value };
     }
 }
 
-/// Writes a result into an array of the caller's, which has room for it.
-pub(crate) unsafe fn put_at<T>(items: *mut T, number: usize, value: T) {
-    // SAFETY: within the caller's array.
-    let place = unsafe { items.add(number) };
-    // SAFETY: as above; what was there is only memory.
+/// Stores a result in an array of the caller.
+///
+/// # Safety
+///
+/// `items` points to a writable array of more than `index` items, which need no destructor.
+pub(crate) unsafe fn put_at<T>(items: *mut T, index: usize, value: T) {
+    // SAFETY: `index` is within the array by the contract of this function.
+    let place = unsafe { items.add(index) };
+    // SAFETY: writable by the contract of this function. The previous content needs no destructor.
     unsafe { place.write(value) };
 }
 
-/// Time for which a call may wait.
+/// The time for which a call may block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timeout {
-    /// The call waits for ever.
     Infinite,
-    /// The call does not wait.
     Zero,
-    /// The call waits this long at most.
     After(Duration),
 }
 
 impl Timeout {
-    /// Converts milliseconds; less than 0 is for ever.
+    /// Converts milliseconds. A negative number is an infinite timeout.
     pub(crate) fn of(timeout_ms: i64) -> Self {
         match u64::try_from(timeout_ms) {
             Err(_) => Self::Infinite,
@@ -197,9 +264,18 @@ impl Timeout {
             Ok(ms) => Self::After(Duration::from_millis(ms)),
         }
     }
+
+    /// Returns the limit. `None` is an infinite timeout.
+    pub(crate) fn limit(self) -> Option<Duration> {
+        match self {
+            Self::Infinite => None,
+            Self::Zero => Some(Duration::ZERO),
+            Self::After(duration) => Some(duration),
+        }
+    }
 }
 
-/// Milliseconds of an option; less than 0 is as long as can be.
+/// Converts the milliseconds of an option. A negative number is the longest duration.
 pub(crate) fn duration(ms: i64) -> Duration {
     u64::try_from(ms).map_or(Duration::MAX, Duration::from_millis)
 }
@@ -211,6 +287,14 @@ mod tests {
     #[test]
     fn a_panic_becomes_a_status() {
         assert_eq!(run(|| panic!("a test panics on purpose")), parlour_status::PARLOUR_INTERNAL);
-        assert_eq!(value(7, || panic!("so does this one")), 7);
+        assert_eq!(value(7, || panic!("a test panics on purpose")), 7);
+    }
+
+    #[test]
+    fn a_negative_timeout_is_infinite_and_zero_does_not_block() {
+        assert_eq!([-1, i64::MIN].map(Timeout::of), [Timeout::Infinite; 2]);
+        assert_eq!(Timeout::of(0), Timeout::Zero);
+        assert_eq!(Timeout::of(50), Timeout::After(Duration::from_millis(50)));
+        assert_eq!([-1, 0, 50].map(|ms| Timeout::of(ms).limit()), [None, Some(Duration::ZERO), Some(duration(50))]);
     }
 }

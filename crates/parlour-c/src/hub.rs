@@ -1,4 +1,4 @@
-//! A server and all its clients in one thread.
+//! A server and all of its clients in one thread.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::collections::HashMap;
@@ -6,79 +6,85 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
 
-use parlour::Hub;
 use parlour::hub::{Client, DisconnectReason, Event, HubOptions};
+use parlour::{Hub, Payload};
 
 use crate::guard::{self, Failure, Timeout, duration, run_unit};
 use crate::message::parlour_message;
 use crate::options::{parlour_hub_options, parlour_server_options};
+use crate::payload::{Borrowed, parlour_payload};
 use crate::peer::{parlour_peer, parlour_transport};
 use crate::server::{c_path, c_string, options_of, parlour_shutdown};
+use crate::stats::{self, parlour_refusal_reason, parlour_stats};
 use crate::status::{parlour_status, status_of};
 
-/// Holds a name and serves all clients that come, in the thread that calls it.
+/// A hub: it holds a name and serves all clients in the thread that calls it. One thread at a time may use it.
 pub struct parlour_hub {
     hub: Hub,
-    /// Those who have joined and of whom it was not told that they have left.
+    /// The clients for which a `PARLOUR_EVENT_JOINED` was returned, and no `PARLOUR_EVENT_LEFT`.
     clients: HashMap<u64, Client>,
     name: CString,
     path: CString,
-    /// What the last event said in words.
+    /// The text of the last event.
     text: CString,
 }
 
-/// What has happened.
+/// The kind of an event. Each client causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_event_kind {
-    /// Nothing: the call failed, or the time was over.
+    /// No event, or one that this header does not know.
     PARLOUR_EVENT_NONE = 0,
-    /// A client has connected and was let in: `client`, `peer`.
+    /// A client has connected and was admitted. Fields: `client`, `peer`.
     PARLOUR_EVENT_JOINED = 1,
-    /// A client has sent a message: `client`, `message`, which is the caller's to free.
+    /// A client has sent a message. Fields: `client`, `message`, which the caller frees.
     PARLOUR_EVENT_MESSAGE = 2,
-    /// A client sends no more, and still receives: `client`. Call parlour_hub_finish when there is nothing more for
-    /// it.
+    /// A client has ended sending, after all its messages, and still receives. Field: `client`. Its connection stays
+    /// open; call parlour_hub_finish when there is nothing more to send to it.
     PARLOUR_EVENT_FINISHED = 3,
-    /// A client's connection has ended: `client`, `why`, `status`, `text`.
+    /// The connection of a client has ended. Fields: `client`, `why`, `status`, `text`.
     PARLOUR_EVENT_LEFT = 4,
-    /// A client was turned away before it joined: `peer`, as far as it was known, `text`.
+    /// A client was refused before it joined. Fields: `refusal`, `text`, and `peer`, as far as it was known.
     PARLOUR_EVENT_REFUSED = 5,
 }
 
-/// Why a client has left.
+/// The reason why a client has left.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_disconnect_reason {
-    /// It has not; or for a reason that this header does not know.
+    /// It has not left, or it has left for a reason that this header does not know.
     PARLOUR_DISCONNECT_NONE = 0,
-    /// It has closed its connection, or its process has ended, or both sides have finished.
+    /// It closed its connection, or its process ended, or both sides have finished.
     PARLOUR_DISCONNECT_CLOSED = 1,
-    /// parlour_hub_disconnect was called.
+    /// parlour_hub_disconnect was called. Messages that the client had sent, and that were not received, are lost.
     PARLOUR_DISCONNECT_DISCONNECTED = 2,
-    /// It did not take what was sent to it.
+    /// It did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had sent, and
+    /// that were not received, are lost.
     PARLOUR_DISCONNECT_SLOW = 3,
-    /// Its connection has failed: `status` and `text` say how.
+    /// Its connection failed. The fields `status` and `text` give the error.
     PARLOUR_DISCONNECT_FAILED = 4,
 }
 
-/// One event. `kind` says which of the others have a meaning.
+/// One event of a hub. `kind` determines which of the other fields are set.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct parlour_event {
-    /// What has happened.
+    /// The kind of the event.
     pub kind: parlour_event_kind,
-    /// Why a client has left.
+    /// The reason why a client has left.
     pub why: parlour_disconnect_reason,
-    /// What was wrong with a connection that failed.
+    /// The error of a connection that failed, else PARLOUR_OK.
     pub status: parlour_status,
-    /// Which client: a number that is never given to another, from 1. 0 is nobody.
+    /// The reason why a client was refused.
+    pub refusal: parlour_refusal_reason,
+    /// The number of the client, from 1 up. Numbers are never reused. 0 stands for no client.
     pub client: u64,
-    /// What it has sent. To be freed with parlour_message_free.
+    /// The message, or NULL. Free it with parlour_message_free.
     pub message: *mut parlour_message,
-    /// Who it is.
+    /// The identity of the client.
     pub peer: parlour_peer,
-    /// The same for people, or NULL. It is the hub's, and valid until the next event is asked for.
+    /// The event in words, for people, or NULL. The hub owns the string. It is valid until the next call of
+    /// parlour_hub_next_event.
     pub text: *const c_char,
 }
 
@@ -87,6 +93,7 @@ impl parlour_event {
         kind: parlour_event_kind::PARLOUR_EVENT_NONE,
         why: parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE,
         status: parlour_status::PARLOUR_OK,
+        refusal: parlour_refusal_reason::PARLOUR_REFUSAL_OTHER,
         client: 0,
         message: ptr::null_mut(),
         peer: parlour_peer::UNKNOWN,
@@ -100,15 +107,18 @@ impl parlour_hub {
         Self { hub, clients: HashMap::new(), name, path, text: CString::default() }
     }
 
-    fn next(&mut self, timeout: Timeout) -> Result<Option<Event>, parlour::Error> {
+    fn next(&mut self, timeout: Timeout) -> Result<Event, Failure> {
         match timeout {
-            Timeout::Infinite => self.hub.next_event().map(Some),
-            Timeout::Zero => self.hub.try_next_event(),
-            Timeout::After(duration) => self.hub.next_event_timeout(duration),
+            Timeout::Infinite => Ok(self.hub.next_event()?),
+            Timeout::Zero => {
+                self.hub.try_next_event().map_err(|error| Failure::of_try_recv(error, "nothing has happened"))
+            }
+            Timeout::After(duration) => Ok(self.hub.next_event_timeout(duration)?),
         }
     }
 
-    fn say(&mut self, text: &str) -> *const c_char {
+    /// Keeps a text until the next event, and returns it as a C string.
+    fn keep_text(&mut self, text: &str) -> *const c_char {
         self.text = CString::new(text.replace('\0', "?")).unwrap_or_default();
         self.text.as_ptr()
     }
@@ -128,7 +138,7 @@ impl parlour_hub {
             Event::Finished(client) => of(PARLOUR_EVENT_FINISHED, client),
             Event::Left(client, why) => {
                 self.clients.remove(&client.number());
-                let text = self.say(&why.to_string());
+                let text = self.keep_text(&why.to_string());
                 let (why, status) = match &why {
                     DisconnectReason::Closed => {
                         (parlour_disconnect_reason::PARLOUR_DISCONNECT_CLOSED, parlour_status::PARLOUR_OK)
@@ -148,22 +158,31 @@ impl parlour_hub {
             }
             Event::Refused(refusal) => {
                 let peer = refusal.peer.as_ref().map_or(parlour_peer::UNKNOWN, parlour_peer::of);
-                let text = self.say(&refusal.to_string());
-                parlour_event { kind: PARLOUR_EVENT_REFUSED, peer, text, ..parlour_event::NONE }
+                let text = self.keep_text(&refusal.to_string());
+                let refusal = parlour_refusal_reason::of(refusal.reason);
+                parlour_event { kind: PARLOUR_EVENT_REFUSED, refusal, peer, text, ..parlour_event::NONE }
             }
+            _ => parlour_event::NONE,
         }
     }
 
-    /// Runs something for a client. Nothing happens to one that has gone.
+    /// Runs `work` for a client. Does nothing for a client that has left.
     fn with(&mut self, client: u64, work: impl FnOnce(&mut Hub, Client) -> parlour::Result<()>) -> Result<(), Failure> {
         match self.clients.get(&client) {
             Some(&client) => Ok(work(&mut self.hub, client)?),
             None => Ok(()),
         }
     }
+
+    fn send(&mut self, client: u64, payload: Payload<'_>) -> Result<(), Failure> {
+        self.with(client, |hub, client| hub.send(client, payload))
+    }
 }
 
-/// Takes a name and serves whoever comes. Both options may be NULL: the defaults.
+/// Takes the name of an address, listens, and stores the new hub in `*hub`. Free it with parlour_hub_close or
+/// parlour_hub_free. `address` is as for parlour_server_bind. Both options may be NULL for the defaults.
+///
+/// Errors: those of parlour_server_bind.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_bind(
     address: *const c_char,
@@ -172,24 +191,32 @@ pub unsafe extern "C" fn parlour_hub_bind(
     hub: *mut *mut parlour_hub,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(hub) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a string.
         let address = unsafe { guard::text(address) }?;
-        // SAFETY: NULL, or by the caller's contract a live handle.
+        // SAFETY: the caller passes NULL or live options.
         let options =
             unsafe { hub_options.as_ref() }.map_or_else(HubOptions::default, |options| options.options.clone());
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options.
         let bound = options.server(unsafe { options_of(server_options) }).bind(address)?;
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(hub, parlour_hub::new(bound)) };
         Ok(())
     })
 }
 
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until something happens, and fills `event`.
-/// PARLOUR_TIMED_OUT: nothing has. No failure ends a connection, and the call may be repeated. PARLOUR_SHUTDOWN:
-/// the hub was told to stop.
+/// Waits up to `timeout_ms` for the next event, and stores it in `*event`. The hub works only inside its calls: this
+/// one also admits clients, and writes what was sent to them.
+///
+/// Clients take turns: a client that sends without pause is heard up to 16 messages, or 64 KiB, at a time.
+///
+/// Errors: none of them ends a connection, and the call may be repeated. `event->kind` is then PARLOUR_EVENT_NONE.
+/// - PARLOUR_TIMED_OUT: nothing has happened.
+/// - PARLOUR_SHUTDOWN: the hub was told to shut down. Every later call returns the same.
+/// - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that new clients do not find it; the present
+///   clients go on. Or this is a forked child.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_next_event(
     hub: *mut parlour_hub,
@@ -200,19 +227,28 @@ pub unsafe extern "C" fn parlour_hub_next_event(
         if event.is_null() {
             return Err(Failure::null("the event"));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(event, parlour_event::NONE) };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         let hub = unsafe { guard::exclusive(hub, "the hub") }?;
-        let next = hub.next(Timeout::of(timeout_ms))?.ok_or_else(|| Failure::timed_out("nothing has happened"))?;
-        // SAFETY: the caller's contract.
+        let next = hub.next(Timeout::of(timeout_ms))?;
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(event, hub.event(next)) };
         Ok(())
     })
 }
 
-/// Sends one message to a client. It goes out together with others, at the latest when the hub has nothing else to
-/// do. Nothing happens if the client has gone. PARLOUR_BUSY: no room, with PARLOUR_SLOW_CLIENT_REFUSE.
+/// Sends one message to a client: the `length` bytes at `data`, which may be NULL if `length` is 0.
+///
+/// The message is written together with others: when 64 KiB have come together, when the hub has nothing else to do,
+/// or, while messages arrive without pause, a millisecond later. parlour_hub_flush writes it immediately. The call
+/// blocks only with PARLOUR_SLOW_CLIENT_WAIT. Does nothing for a client that has left.
+///
+/// Errors: nothing of the message is sent then.
+/// - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit.
+/// - PARLOUR_BUSY: the client does not read what was sent to it, with PARLOUR_SLOW_CLIENT_REFUSE.
+/// - PARLOUR_SHUTDOWN: the hub was told to shut down while it waited, with PARLOUR_SLOW_CLIENT_WAIT.
+/// - PARLOUR_NAME_LOST: this is a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_send(
     hub: *mut parlour_hub,
@@ -221,16 +257,38 @@ pub unsafe extern "C" fn parlour_hub_send(
     length: usize,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         let hub = unsafe { guard::exclusive(hub, "the hub") }?;
-        // SAFETY: the caller's contract.
-        let message = unsafe { guard::bytes(data, length) }?;
-        hub.with(client, |hub, client| hub.send(client, message))
+        // SAFETY: the caller passes NULL or `length` bytes.
+        hub.send(client, Payload::new(unsafe { guard::bytes(data, length) }?))
     })
 }
 
-/// Sends one message to everybody who has joined. `missed` (may be NULL) gets how many did not get it: none but with
-/// PARLOUR_SLOW_CLIENT_REFUSE.
+/// Sends one message to a client as parlour_hub_send does: bytes in one part or in several. See parlour_payload.
+///
+/// Errors: those of parlour_hub_send and parlour_payload, and:
+/// - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_send_payload(
+    hub: *mut parlour_hub,
+    client: u64,
+    payload: *const parlour_payload,
+) -> parlour_status {
+    run_unit(|| {
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
+        let hub = unsafe { guard::exclusive(hub, "the hub") }?;
+        // SAFETY: the caller passes NULL or a payload that is as parlour_payload describes it.
+        let borrowed = unsafe { Borrowed::of(payload) }?;
+        hub.send(client, borrowed.payload())
+    })
+}
+
+/// Sends one message to every client that has joined: the `length` bytes at `data`, which may be NULL if `length` is
+/// 0. Stores the number of clients that did not get it in `*missed`, which may be NULL. The number is 0 unless the
+/// policy is PARLOUR_SLOW_CLIENT_REFUSE.
+///
+/// Errors: those of parlour_hub_send but PARLOUR_BUSY. After PARLOUR_SHUTDOWN some clients have the message and some
+/// have not.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_broadcast(
     hub: *mut parlour_hub,
@@ -239,49 +297,89 @@ pub unsafe extern "C" fn parlour_hub_broadcast(
     missed: *mut usize,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::put(missed, 0) };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         let hub = unsafe { guard::exclusive(hub, "the hub") }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or `length` bytes.
         let without = hub.hub.broadcast(unsafe { guard::bytes(data, length) }?)?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::put(missed, without.len()) };
         Ok(())
     })
 }
 
-/// Writes what waits to be sent, as far as the system takes it: for a program that is about to do something that
-/// takes long.
+/// Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several.
+/// See parlour_payload.
+///
+/// Errors: those of parlour_hub_broadcast and parlour_payload, and:
+/// - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_broadcast_payload(
+    hub: *mut parlour_hub,
+    payload: *const parlour_payload,
+    missed: *mut usize,
+) -> parlour_status {
+    run_unit(|| {
+        // SAFETY: the caller passes NULL or a writable pointer.
+        unsafe { guard::put(missed, 0) };
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
+        let hub = unsafe { guard::exclusive(hub, "the hub") }?;
+        // SAFETY: the caller passes NULL or a payload that is as parlour_payload describes it.
+        let borrowed = unsafe { Borrowed::of(payload) }?;
+        let without = hub.hub.broadcast(borrowed.payload())?;
+        // SAFETY: the caller passes NULL or a writable pointer.
+        unsafe { guard::put(missed, without.len()) };
+        Ok(())
+    })
+}
+
+/// Writes the buffered messages of all clients, as far as the kernel takes them without blocking.
+/// parlour_hub_next_event does this itself; call this function before work that takes long.
+///
+/// Errors:
+/// - PARLOUR_NAME_LOST: this is a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_flush(hub: *mut parlour_hub) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         Ok(unsafe { guard::exclusive(hub, "the hub") }?.hub.flush()?)
     })
 }
 
-/// Ends sending to a client, after what was sent before. What it sends is still received.
+/// Ends sending to a client (half-close), after what was sent before: the client receives the end of the stream after
+/// the last message. Its messages are still received. It leaves when it has finished, too. Does nothing for a client
+/// that has left.
+///
+/// Errors:
+/// - PARLOUR_NAME_LOST: this is a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_finish(hub: *mut parlour_hub, client: u64) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         unsafe { guard::exclusive(hub, "the hub") }?.with(client, |hub, client| hub.finish(client))
     })
 }
 
-/// Ends the connection of a client; what the system does not take at once of what was sent to it is lost.
-/// PARLOUR_EVENT_LEFT follows.
+/// Ends the connection of a client. Buffered messages that the kernel does not take immediately are lost.
+/// PARLOUR_EVENT_LEFT follows, and no message of the client any more. Does nothing for a client that has left.
+///
+/// Errors:
+/// - PARLOUR_NAME_LOST: this is a forked child.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_disconnect(hub: *mut parlour_hub, client: u64) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
         unsafe { guard::exclusive(hub, "the hub") }?.with(client, |hub, client| hub.disconnect(client))
     })
 }
 
-/// Who has joined and not left, in the order in which they came. `capacity` is how many `clients` has room for;
-/// where there are more, the status is PARLOUR_BUFFER_TOO_SMALL. `count` gets how many there are.
+/// Stores the numbers of the clients that have joined and not left in `clients`, an array of `capacity` elements, in
+/// the order in which they joined. `clients` may be NULL if `capacity` is 0. Stores the number of clients in `*count`,
+/// which may be NULL.
+///
+/// Errors:
+/// - PARLOUR_BUFFER_TOO_SMALL: there are more clients than `capacity`. Only `*count` was stored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_clients(
     hub: *const parlour_hub,
@@ -290,28 +388,31 @@ pub unsafe extern "C" fn parlour_hub_clients(
     count: *mut usize,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::put(count, 0) };
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub.
         let present = unsafe { guard::shared(hub, "the hub") }?.hub.clients();
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::put(count, present.len()) };
         if clients.is_null() && capacity > 0 {
             return Err(Failure::null("the array"));
         }
         if present.len() > capacity {
-            let why = format!("there are {} clients, and there is room for {capacity}", present.len());
+            let why = format!("the hub has {} clients, and the array holds {capacity}", present.len());
             return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, why.into()));
         }
-        for (number, client) in present.iter().enumerate() {
-            // SAFETY: there is room for so many.
-            unsafe { guard::put_at(clients, number, client.number()) };
+        for (index, client) in present.enumerate() {
+            // SAFETY: `index` is less than `capacity`, the number of elements of the array.
+            unsafe { guard::put_at(clients, index, client.number()) };
         }
         Ok(())
     })
 }
 
-/// Who a client is. PARLOUR_DISCONNECTED: it has gone.
+/// Stores the identity of a client in `*peer`.
+///
+/// Errors:
+/// - PARLOUR_DISCONNECTED: the client has left.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_peer(
     hub: *const parlour_hub,
@@ -322,61 +423,88 @@ pub unsafe extern "C" fn parlour_hub_peer(
         if peer.is_null() {
             return Err(Failure::null("the peer"));
         }
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { guard::shared(hub, "the hub") }?;
         let known = hub.clients.get(&client).and_then(|&client| hub.hub.peer(client)).ok_or_else(|| {
-            Failure::Here(parlour_status::PARLOUR_DISCONNECTED, format!("client {client} has gone").into())
+            Failure::Here(parlour_status::PARLOUR_DISCONNECTED, format!("client {client} has left").into())
         })?;
-        // SAFETY: the caller's contract.
+        // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(peer, parlour_peer::of(known)) };
         Ok(())
     })
 }
 
-/// The transport over which a client came; PARLOUR_TRANSPORT_NONE when it has gone, and for NULL.
+/// Returns the transport of a client, or PARLOUR_TRANSPORT_NONE for a client that has left and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_transport(hub: *const parlour_hub, client: u64) -> parlour_transport {
     guard::value(parlour_transport::PARLOUR_TRANSPORT_NONE, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { hub.as_ref() }?;
         Some(parlour_transport::of(hub.hub.transport(*hub.clients.get(&client)?)?))
     })
 }
 
-/// How many bytes wait in the hub to be sent to a client; 0 when it has gone, and for NULL.
+/// Returns the number of bytes that the hub buffers for a client, four for each message included. Returns 0 for a
+/// client that has left and for NULL.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_hub_unsent(hub: *const parlour_hub, client: u64) -> usize {
+pub unsafe extern "C" fn parlour_hub_write_buffer_len(hub: *const parlour_hub, client: u64) -> usize {
     guard::value(0, || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { hub.as_ref() }?;
-        Some(hub.hub.unsent(*hub.clients.get(&client)?))
+        Some(hub.hub.write_buffer_len(*hub.clients.get(&client)?))
     })
 }
 
-/// A descriptor that is readable when parlour_hub_next_event has something to do. Call that with 0 until
-/// PARLOUR_TIMED_OUT before each wait, also after sending something: it writes what is to be written. For waiting
-/// only. -1 for NULL.
+/// Stores the counts of clients in `*stats`. In a flood of refusals they include some for which there was no
+/// PARLOUR_EVENT_REFUSED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_stats(hub: *const parlour_hub, stats: *mut parlour_stats) -> parlour_status {
+    run_unit(|| {
+        if stats.is_null() {
+            return Err(Failure::null("the stats"));
+        }
+        // SAFETY: the caller passes NULL or a live hub.
+        let counted = unsafe { guard::shared(hub, "the hub") }?.hub.stats();
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(stats, parlour_stats::of(&counted)) };
+        Ok(())
+    })
+}
+
+/// Returns the number of clients that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
+/// for any other number and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_refused_by(hub: *const parlour_hub, reason: c_int) -> u64 {
+    // SAFETY: the caller passes NULL or a live hub.
+    guard::value(0, || Some(stats::refused_by(&unsafe { hub.as_ref() }?.hub.stats(), reason)))
+}
+
+/// Returns a descriptor that is readable when parlour_hub_next_event has something to do. Before each wait, also after
+/// sending, call parlour_hub_next_event with a timeout of 0 until it returns PARLOUR_TIMED_OUT: it writes the buffered
+/// messages. For waiting only. The hub owns it. Returns -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_fd(hub: *const parlour_hub) -> c_int {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live hub.
     guard::value(-1, || Some(unsafe { hub.as_ref() }?.hub.as_fd().as_raw_fd()))
 }
 
-/// The bare name, as long as the hub lives. NULL for NULL.
+/// Returns the name of a hub, without transport and directory. The hub owns the string. Returns NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_name(hub: *const parlour_hub) -> *const c_char {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live hub.
     guard::value(ptr::null(), || Some(unsafe { hub.as_ref() }?.name.as_ptr()))
 }
 
-/// The name's directory, as long as the hub lives. NULL for NULL.
+/// Returns the path of the name's directory, in which clients find the hub. The hub owns the string. Returns NULL for
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_path(hub: *const parlour_hub) -> *const c_char {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live hub.
     guard::value(ptr::null(), || Some(unsafe { hub.as_ref() }?.path.as_ptr()))
 }
 
-/// A handle with which any thread and any signal handler can make parlour_hub_next_event return. Free it with
+/// Stores a handle in `*shutdown` with which any thread and any signal handler can make parlour_hub_next_event return
+/// PARLOUR_SHUTDOWN, also while the hub waits for a slow client. The handle may outlive the hub. Free it with
 /// parlour_shutdown_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_shutdown_handle(
@@ -384,30 +512,35 @@ pub unsafe extern "C" fn parlour_hub_shutdown_handle(
     shutdown: *mut *mut parlour_shutdown,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(shutdown) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub.
         let handle = unsafe { guard::shared(hub, "the hub") }?.hub.shutdown_handle();
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(shutdown, parlour_shutdown { handle }) };
         Ok(())
     })
 }
 
-/// Gives the name up, ends every connection after what was sent has gone, for which it waits up to `timeout_ms`
-/// (less than 0: for ever), and frees the hub, in any case.
+/// Gives the name up, writes the buffered messages, ends every connection, and frees the hub in any case. Blocks up to
+/// `timeout_ms` while clients do not read what was sent to them.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: some clients did not read all that was sent to them, and the rest is lost.
+/// - PARLOUR_NAME_LOST: this is a forked child. The hub of the parent is not affected.
+/// - PARLOUR_IO: a file of the server cannot be removed. The name is free all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_close(hub: *mut parlour_hub, timeout_ms: i64) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live hub, and gives it up.
         let taken = unsafe { guard::taken(hub) }.ok_or_else(|| Failure::null("the hub"))?;
         Ok(taken.hub.close_timeout(duration(timeout_ms))?)
     })
 }
 
-/// parlour_hub_close without waiting. NULL is fine.
+/// Does the same as parlour_hub_close with a timeout of 0, and reports no error. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_free(hub: *mut parlour_hub) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live hub, and gives it up.
     unsafe { guard::free(hub) };
 }

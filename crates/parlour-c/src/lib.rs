@@ -1,8 +1,8 @@
-//! The C library of parlour. README.md has its conventions, `include/` its headers; here is what is behind them,
-//! one file per concept, in the order of the header.
+//! The C library of parlour. README.md describes its conventions, and `include/` has its headers. Each file here
+//! implements one concept.
 #![allow(
     clippy::missing_safety_doc,
-    reason = "one contract holds for every function and is at the top of parlour.h; what a function asks beyond it, it says"
+    reason = "the top of parlour.h has the contract of every function; a function states only what it asks beyond it"
 )]
 
 pub mod classic;
@@ -11,9 +11,11 @@ pub mod error;
 pub mod hub;
 pub mod message;
 pub mod options;
+pub mod payload;
 pub mod peer;
 pub mod server;
 pub mod shared;
+pub mod stats;
 pub mod status;
 
 mod guard;

@@ -1,4 +1,4 @@
-//! How servers, clients and hubs are to be. Values are checked when they are used.
+//! Settings of servers, clients and hubs.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{c_int, c_void};
@@ -11,64 +11,77 @@ use crate::guard::{self, Failure, array, duration, run_unit};
 use crate::peer::{parlour_peer, transport};
 use crate::status::parlour_status;
 
-/// How a server is to be.
+/// Settings of a server. Values are checked when they are used: a value outside its range makes parlour_server_bind
+/// return PARLOUR_INVALID_OPTION.
 #[derive(Default)]
 pub struct parlour_server_options {
     pub(crate) options: ServerOptions,
 }
 
-/// How a client is to connect.
+/// Settings of a client. Values are checked when they are used: a value outside its range makes parlour_connect return
+/// PARLOUR_INVALID_OPTION.
 #[derive(Default)]
 pub struct parlour_connect_options {
     pub(crate) options: ConnectOptions,
 }
 
-/// How a hub is to be, beyond its server.
+/// Settings of a hub, besides those of its server.
 #[derive(Default)]
 pub struct parlour_hub_options {
     pub(crate) options: HubOptions,
 }
 
-/// Who may connect: called once for each client, in the thread that accepts, with what was given for `user`.
+/// A function of the caller that decides about a client: returns true to admit it. It is called once for each client,
+/// in the thread that accepts, with the `user` of parlour_server_options_allow. `peer` is valid during the call. It
+/// must return normally, and must not accept clients of the same server.
 pub type parlour_allow = Option<unsafe extern "C" fn(peer: *const parlour_peer, user: *mut c_void) -> bool>;
 
-/// A caller's pointer, which the caller makes sure may be used by the threads that accept.
+/// A pointer of the caller, for the caller's function.
 struct User(*mut c_void);
 
-// SAFETY: only the caller's function looks behind it, and by its contract it may be called by any thread.
+// SAFETY: only the caller's function dereferences the pointer. By the contract of `parlour_server_options_allow` any
+// thread that accepts may call that function with the pointer.
 unsafe impl Send for User {}
-// SAFETY: as above.
+// SAFETY: as for `Send`, also for several threads at the same time.
 unsafe impl Sync for User {}
 
-/// Changes options that are the caller's.
+/// Changes options of the caller.
+///
+/// # Safety
+///
+/// `options` is NULL or live options that no other thread uses during the call.
 unsafe fn change<H, O: Default>(
     options: *mut H,
     inner: impl FnOnce(&mut H) -> &mut O,
-    change: impl FnOnce(O) -> Result<O, Failure>,
+    change: impl FnOnce(O) -> O,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: NULL or live options that only this call uses, by the contract of this function.
         let options = inner(unsafe { guard::exclusive(options, "the options") }?);
-        // What fails has changed nothing, because it fails before it takes anything.
-        *options = change(mem::take(options))?;
+        *options = change(mem::take(options));
         Ok(())
     })
 }
 
-/// The defaults. Free them with parlour_server_options_free.
+/// Creates server options with the default settings. Free them with parlour_server_options_free. Returns NULL if the
+/// library panics.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_server_options_new() -> *mut parlour_server_options {
     guard::value(std::ptr::null_mut(), || Some(Box::into_raw(Box::default())))
 }
 
-/// Frees options. NULL is fine. What was made with them stays.
+/// Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_free(options: *mut parlour_server_options) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or live options, and gives them up.
     unsafe { guard::free(options) };
 }
 
-/// The transports to offer, as numbers of enum parlour_transport. Default: the one in the address, or unix.
+/// Sets the transports to offer: `count` numbers of enum parlour_transport at `transports`. Default: the transport in
+/// the address, or `unix`. If the address has a transport, it must be among these.
+///
+/// Errors:
+/// - PARLOUR_INVALID_ARGUMENT: a number is not one of enum parlour_transport. The options are as before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_transports(
     options: *mut parlour_server_options,
@@ -76,40 +89,44 @@ pub unsafe extern "C" fn parlour_server_options_transports(
     count: usize,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
         let options = unsafe { guard::exclusive(options, "the options") }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or `count` numbers.
         let numbers = unsafe { array(transports, count) }?;
         let known: Option<Vec<_>> = numbers.iter().map(|&number| transport(number)).collect();
-        let known = known.ok_or_else(|| Failure::invalid("a number is not that of a transport"))?;
+        let known = known.ok_or_else(|| Failure::invalid("a number is not one of enum parlour_transport"))?;
         options.options = mem::take(&mut options.options).transports(known);
         Ok(())
     })
 }
 
-/// The mode of the socket, as for chmod(1): who may connect. Default 0600: this user, and root.
+/// Sets the mode of the socket, as for chmod(2): the users that may connect. Default 0600: this user and root. 0660
+/// with parlour_server_options_group admits a group, 0666 every user. FIFOs serve this user in any case. The umask has
+/// no effect.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_mode(
     options: *mut parlour_server_options,
     mode: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.mode(mode))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.mode(mode)) }
 }
 
-/// The group that the socket belongs to. Default: this process's own.
+/// Sets the group of the socket. Default: the group of this process. This process must be a member of it or run as
+/// root.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_group(
     options: *mut parlour_server_options,
     gid: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.group(gid))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.group(gid)) }
 }
 
-/// Who may connect, among those that the mode lets in. Default: with a mode without rights for others, this user
-/// and root; else everybody. The function may be called by any thread that accepts, as long as the server lives,
-/// and must return.
+/// Sets the function that decides about each client that the mode admits. Default: with a mode without rights for
+/// others, this user and root; otherwise every user. `user` may be NULL. The function and `user` must stay valid as
+/// long as the options and every server that was bound with them. Threads that accept at the same time may call the
+/// function at the same time.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_allow(
     options: *mut parlour_server_options,
@@ -117,14 +134,14 @@ pub unsafe extern "C" fn parlour_server_options_allow(
     user: *mut c_void,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
         let options = unsafe { guard::exclusive(options, "the options") }?;
         let allow = allow.ok_or_else(|| Failure::null("the function"))?;
         let user = User(user);
         let policy = move |peer: &Peer| {
             let user = &user;
             let peer = parlour_peer::of(peer);
-            // SAFETY: the caller's function, called as it was said that it would be.
+            // SAFETY: the caller passes a function that any thread that accepts may call with a peer and this `user`.
             unsafe { allow(&raw const peer, user.0) }
         };
         options.options = mem::take(&mut options.options).allow(policy);
@@ -132,275 +149,305 @@ pub unsafe extern "C" fn parlour_server_options_allow(
     })
 }
 
-/// The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+/// Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
+/// 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_message_max(
     options: *mut parlour_server_options,
     bytes: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.message_max(bytes))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.message_max(bytes)) }
 }
 
-/// How many descriptors may come with one message, shared blocks among them. Default 0; at most 253.
+/// Sets the number of descriptors that a received message may have, shared blocks included. Default 0; at most 253. A
+/// peer that sends more loses the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_fds_max(
     options: *mut parlour_server_options,
     count: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.fds_max(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.fds_max(count)) }
 }
 
-/// Connections at once, of all users and of each. Default 65536 and 4096; at least 1.
+/// Sets the number of connections that may be open, of all users together and of each user. Default 65536 and 4096; at
+/// least 1. The limit on open descriptors (RLIMIT_NOFILE) may be lower.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_connections_max(
     options: *mut parlour_server_options,
     of_all: usize,
     of_each_user: usize,
 ) -> parlour_status {
-    let set = |options: ServerOptions| Ok(options.connections_max(of_all).connections_per_uid_max(of_each_user));
-    // SAFETY: the caller's contract.
+    let set = |options: ServerOptions| options.connections_max(of_all).connections_per_uid_max(of_each_user);
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |server| &mut server.options, set) }
 }
 
-/// Handshakes under way at once, on transports that have one. Default 128; 1 to 65536.
+/// Sets the number of handshakes that may be in progress, on transports that have one (`shm`, `fifo`). Default 128; 1
+/// to 65536.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_half_open_max(
     options: *mut parlour_server_options,
     count: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.half_open_max(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.half_open_max(count)) }
 }
 
-/// Clients that may wait to be accepted. Default 4096; the kernel caps it.
+/// Sets the number of clients that may wait to be accepted. Default 4096; the kernel caps it (net.core.somaxconn).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_backlog(
     options: *mut parlour_server_options,
     count: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.backlog(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.backlog(count)) }
 }
 
-/// How long a client may take for its handshake, in milliseconds. Default 5000; more than 0.
+/// Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0. A negative
+/// number is no limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_handshake_timeout(
     options: *mut parlour_server_options,
     ms: i64,
 ) -> parlour_status {
-    let set = |options: ServerOptions| Ok(options.handshake_timeout(duration(ms)));
-    // SAFETY: the caller's contract.
+    let set = |options: ServerOptions| options.handshake_timeout(duration(ms));
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |server| &mut server.options, set) }
 }
 
-/// What a unix server makes of the file that a client of its own user binds for itself.
+/// The check of the file that a client of the server's user binds for itself on `unix`. A proper file is a socket of
+/// mode 0700, at most ten seconds old, named after the client's process id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_client_file {
-    /// A client may come without one; one that has a file must have a proper one. The default.
+    /// A client needs no file. If it has one, the file must be proper. The default.
     PARLOUR_CLIENT_FILE_CHECK = 0,
-    /// Only clients with a proper file come in.
+    /// Only clients with a proper file are admitted. This excludes other users and other implementations.
     PARLOUR_CLIENT_FILE_REQUIRE = 1,
-    /// The file is removed and not looked at.
+    /// The file is removed and not checked.
     PARLOUR_CLIENT_FILE_IGNORE = 2,
 }
 
-/// What to make of the clients' own files on unix: a number of enum parlour_client_file.
+/// Sets the check of the clients' own files on `unix`: a number of enum parlour_client_file.
+///
+/// Errors:
+/// - PARLOUR_INVALID_ARGUMENT: the number is not one of enum parlour_client_file. The options are as before.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_client_file(
     options: *mut parlour_server_options,
     policy: c_int,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
         let options = unsafe { guard::exclusive(options, "the options") }?;
         let policy = match policy {
             0 => ClientFilePolicy::Check,
             1 => ClientFilePolicy::Require,
             2 => ClientFilePolicy::Ignore,
-            _ => return Err(Failure::invalid("the number is not that of a policy")),
+            _ => return Err(Failure::invalid("the number is not one of enum parlour_client_file")),
         };
         options.options = mem::take(&mut options.options).client_file(policy);
         Ok(())
     })
 }
 
-/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
-/// KiB to 64 MiB.
+/// Sets the capacity of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two
+/// from 64 KiB to 64 MiB. The memory is allocated when the connection is made. Longer messages flow through it in
+/// pieces.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_ring_size(
     options: *mut parlour_server_options,
     bytes: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.ring_size(bytes))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.ring_size(bytes)) }
 }
 
-/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
-/// at once.
+/// Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
+/// Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
+/// that answers immediately is heard several times sooner.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_spin_limit(
     options: *mut parlour_server_options,
     count: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| Ok(options.spin_limit(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.spin_limit(count)) }
 }
 
-/// The defaults. Free them with parlour_connect_options_free.
+/// Creates client options with the default settings. Free them with parlour_connect_options_free. Returns NULL if the
+/// library panics.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_connect_options_new() -> *mut parlour_connect_options {
     guard::value(std::ptr::null_mut(), || Some(Box::into_raw(Box::default())))
 }
 
-/// Frees options. NULL is fine. What was made with them stays.
+/// Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_free(options: *mut parlour_connect_options) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or live options, and gives them up.
     unsafe { guard::free(options) };
 }
 
-/// How long connecting to a server that is there may take, in milliseconds. Default 5000; more than 0.
+/// Sets the time that connecting to a live server may take, in milliseconds. Default 5000; more than 0. A negative
+/// number is no limit.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_timeout(
     options: *mut parlour_connect_options,
     ms: i64,
 ) -> parlour_status {
-    let set = |options: ConnectOptions| Ok(options.timeout(duration(ms)));
-    // SAFETY: the caller's contract.
+    let set = |options: ConnectOptions| options.timeout(duration(ms));
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |connect| &mut connect.options, set) }
 }
 
-/// How long to wait for a server that is not there yet, in milliseconds; less than 0 is for ever. Default 0: not at
-/// all.
+/// Sets the time to wait until a server holds the name, in milliseconds. Default 0: no wait. A negative number is no
+/// limit. The wait sleeps until a file appears in one of the directories where the server could be. An error that
+/// waiting cannot cure, such as an unsafe directory, ends it immediately.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_wait_for_server(
     options: *mut parlour_connect_options,
     ms: i64,
 ) -> parlour_status {
-    let set = |options: ConnectOptions| Ok(options.wait_for_server(duration(ms)));
-    // SAFETY: the caller's contract.
+    let set = |options: ConnectOptions| options.wait_for_server(duration(ms));
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |connect| &mut connect.options, set) }
 }
 
-/// The user that the server must run as. Default: our own user, or root.
+/// Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
+/// and trusts the directories of that user.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_server_uid(
     options: *mut parlour_connect_options,
     uid: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.server_uid(uid))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.server_uid(uid)) }
 }
 
-/// Whether to bind a file of our own on unix, where we may. Default true.
+/// Sets whether the client binds a file of its own on `unix`, where it may. Default true. The file shows in the name's
+/// directory which process connects, and costs two system calls.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_client_file(
     options: *mut parlour_connect_options,
     bind: bool,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.client_file(bind))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.client_file(bind)) }
 }
 
-/// The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+/// Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
+/// 1.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_message_max(
     options: *mut parlour_connect_options,
     bytes: usize,
 ) -> parlour_status {
-    let set = |options: ConnectOptions| Ok(options.message_max(bytes));
-    // SAFETY: the caller's contract.
+    let set = |options: ConnectOptions| options.message_max(bytes);
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |connect| &mut connect.options, set) }
 }
 
-/// How many descriptors may come with one message, shared blocks among them. Default 0; at most 253.
+/// Sets the number of descriptors that a received message may have, shared blocks included. Default 0; at most 253. A
+/// peer that sends more loses the connection.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_fds_max(
     options: *mut parlour_connect_options,
     count: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.fds_max(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.fds_max(count)) }
 }
 
-/// How much a connection over shm holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64
-/// KiB to 64 MiB.
+/// Sets the capacity of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two
+/// from 64 KiB to 64 MiB. The memory is allocated when the connection is made. Longer messages flow through it in
+/// pieces.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_ring_size(
     options: *mut parlour_connect_options,
     bytes: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.ring_size(bytes))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.ring_size(bytes)) }
 }
 
-/// How often a blocking call looks again, yielding the processor in between, before it sleeps. Default 40; 0 sleeps
-/// at once.
+/// Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
+/// Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
+/// that answers immediately is heard several times sooner.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_spin_limit(
     options: *mut parlour_connect_options,
     count: u32,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| Ok(options.spin_limit(count))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.spin_limit(count)) }
 }
 
-/// What happens when more than write_buffer_max would wait to be sent to a client of a hub.
+/// The policy for a client of a hub that does not read, so that more than parlour_hub_options_write_buffer_max would
+/// be buffered for it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_slow_client_policy {
     /// The client is disconnected. The default.
     PARLOUR_SLOW_CLIENT_DISCONNECT = 0,
-    /// The message is refused: PARLOUR_BUSY, or for a broadcast the client is among those who did not get it.
+    /// The message is refused: parlour_hub_send returns PARLOUR_BUSY, and parlour_hub_broadcast counts the client as
+    /// missed.
     PARLOUR_SLOW_CLIENT_REFUSE = 1,
-    /// The hub waits until there is room, so long; then the client is disconnected.
+    /// The hub waits until there is room, up to a limit, and serves no other client meanwhile. Then the client is
+    /// disconnected.
     PARLOUR_SLOW_CLIENT_WAIT = 2,
 }
 
-/// The defaults. Free them with parlour_hub_options_free.
+/// Creates hub options with the default settings. Free them with parlour_hub_options_free. Returns NULL if the library
+/// panics.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_hub_options_new() -> *mut parlour_hub_options {
     guard::value(std::ptr::null_mut(), || Some(Box::into_raw(Box::default())))
 }
 
-/// Frees options. NULL is fine. What was made with them stays.
+/// Frees options. Does nothing for NULL. Servers, connections and hubs that were created with them are not affected.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_options_free(options: *mut parlour_hub_options) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or live options, and gives them up.
     unsafe { guard::free(options) };
 }
 
-/// How many bytes may wait to be sent to one client, beyond what the kernel holds for it. Default 1 MiB.
+/// Sets the number of bytes that the hub may buffer for one client, four for each message included, besides those that
+/// the kernel holds. Default 1 MiB. A message is always buffered if nothing else is buffered for the client, so with 0
+/// one message at a time is.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_hub_options_unsent_max(
+pub unsafe extern "C" fn parlour_hub_options_write_buffer_max(
     options: *mut parlour_hub_options,
     bytes: usize,
 ) -> parlour_status {
-    // SAFETY: the caller's contract.
-    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| Ok(options.write_buffer_max(bytes))) }
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| options.write_buffer_max(bytes)) }
 }
 
-/// What happens to a client for which more would wait: a number of enum parlour_slow_client_policy. `wait_ms` is for
-/// PARLOUR_SLOW_CLIENT_WAIT.
+/// Sets the policy for a client that does not read: a number of enum parlour_slow_client_policy. Default:
+/// PARLOUR_SLOW_CLIENT_DISCONNECT. `wait_ms` is the limit of PARLOUR_SLOW_CLIENT_WAIT in milliseconds; a negative
+/// number is no limit.
+///
+/// Errors:
+/// - PARLOUR_INVALID_ARGUMENT: the number is not one of enum parlour_slow_client_policy. The options are as before.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_hub_options_when_slow(
+pub unsafe extern "C" fn parlour_hub_options_slow_client_policy(
     options: *mut parlour_hub_options,
-    what: c_int,
+    policy: c_int,
     wait_ms: i64,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
         let options = unsafe { guard::exclusive(options, "the options") }?;
-        let what = match what {
+        let policy = match policy {
             0 => SlowClientPolicy::Disconnect,
             1 => SlowClientPolicy::Refuse,
             2 => SlowClientPolicy::Wait(duration(wait_ms)),
             _ => return Err(Failure::invalid("the number is not one of enum parlour_slow_client_policy")),
         };
-        options.options = mem::take(&mut options.options).slow_client_policy(what);
+        options.options = mem::take(&mut options.options).slow_client_policy(policy);
         Ok(())
     })
 }

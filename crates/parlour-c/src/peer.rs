@@ -1,40 +1,40 @@
-//! Who is at the other end, and what vouches for it.
+//! The identity of a peer and the provenance of each part of it, and the transports.
 #![allow(non_camel_case_types)]
 
 use parlour::{Capabilities, Peer, Provenance, Transport};
 
-/// What stands behind a statement about the peer, from nothing to proof.
+/// The provenance of a statement about the peer, from none to proof.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_provenance {
-    /// Nothing: it is not known.
+    /// None: the value is not known.
     PARLOUR_PROVENANCE_UNKNOWN = 0,
-    /// The peer itself, or a file that it wrote. For people, never for a decision.
+    /// The peer itself, or a file that it wrote. For display, never for a decision.
     PARLOUR_PROVENANCE_CLAIM = 1,
-    /// The process was seen to hold the other end. It can hand that end on, so it is for people too.
+    /// The process was seen, in /proc, to hold the other end. It can pass that end on, so this is for display, too.
     PARLOUR_PROVENANCE_VERIFIED = 2,
-    /// The owner of the file through which the peer came.
+    /// The owner of the file through which the peer connected. Only that user, or root, can have created it.
     PARLOUR_PROVENANCE_FILE_OWNER = 3,
-    /// The kernel noted it when the connection was made.
+    /// The kernel, when the connection was made (SO_PEERCRED).
     PARLOUR_PROVENANCE_KERNEL = 4,
 }
 
-/// Who is at the other end. What is not known is -1, and never 0. Base decisions on the user and group; a process
-/// id names a process for people, and may belong to another one by the time it is read.
+/// The identity of a peer. A value that is not known is -1, never 0. Base decisions on the user and group. A process id
+/// is for display: it may belong to another process by the time it is read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct parlour_peer {
-    /// The process.
+    /// The process id.
     pub pid: i64,
-    /// The effective user.
+    /// The effective user id.
     pub uid: i64,
-    /// The effective group.
+    /// The effective group id.
     pub gid: i64,
-    /// What vouches for the process.
+    /// The provenance of `pid`.
     pub pid_provenance: parlour_provenance,
-    /// What vouches for the user.
+    /// The provenance of `uid`.
     pub uid_provenance: parlour_provenance,
-    /// What vouches for the group.
+    /// The provenance of `gid`.
     pub gid_provenance: parlour_provenance,
 }
 
@@ -44,7 +44,7 @@ fn provenance(provenance: Provenance) -> parlour_provenance {
         Provenance::Verified => parlour_provenance::PARLOUR_PROVENANCE_VERIFIED,
         Provenance::FileOwner => parlour_provenance::PARLOUR_PROVENANCE_FILE_OWNER,
         Provenance::Kernel => parlour_provenance::PARLOUR_PROVENANCE_KERNEL,
-        // What is not known here is worth nothing.
+        // A provenance that this library does not know proves nothing.
         _ => parlour_provenance::PARLOUR_PROVENANCE_UNKNOWN,
     }
 }
@@ -71,19 +71,19 @@ impl parlour_peer {
     }
 }
 
-/// A way for messages between two processes of one machine. Addresses name it: "fifo:name".
+/// A mechanism that carries messages between two processes of one machine. An address may name it: "fifo:name".
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_transport {
-    /// None, or one that this header does not know.
+    /// No transport, or one that this header does not know.
     PARLOUR_TRANSPORT_NONE = 0,
     /// Shared memory. The fastest.
     PARLOUR_TRANSPORT_SHM = 1,
     /// A SOCK_SEQPACKET socket.
     PARLOUR_TRANSPORT_PACKET = 2,
-    /// A SOCK_STREAM socket: spoken by programs in any language.
+    /// A SOCK_STREAM socket. Programs in any language can use it.
     PARLOUR_TRANSPORT_UNIX = 3,
-    /// A pair of FIFOs for each client. For one user only.
+    /// A pair of FIFOs for each client. It serves its own user only.
     PARLOUR_TRANSPORT_FIFO = 4,
 }
 
@@ -99,24 +99,24 @@ impl parlour_transport {
     }
 }
 
-/// The transport that a number means: a caller's enum may hold any.
+/// Returns the transport with this number. An enum of a C program may hold any number.
 pub(crate) fn transport(number: i32) -> Option<Transport> {
     Transport::ALL.iter().copied().find(|transport| parlour_transport::of(*transport) as i32 == number)
 }
 
-/// What a connection can do.
+/// The capabilities of a connection.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct parlour_capabilities {
-    /// The longest message that this side sends or takes, in bytes.
+    /// The longest message that this side sends or receives, in bytes.
     pub message_max: usize,
-    /// The kernel itself keeps messages apart; otherwise framing does.
+    /// The kernel preserves message boundaries. Otherwise this library's framing does.
     pub boundaries: bool,
-    /// Open descriptors can be sent along, where the other side allows some.
+    /// A message can carry open descriptors, if the peer allows some.
     pub descriptors: bool,
-    /// The kernel vouches for who the peer is; otherwise the owner of its files does.
+    /// The kernel reports the identity of the peer. Otherwise the owner of its files does.
     pub credentials: bool,
-    /// Shared blocks can be sent, where the other side allows descriptors.
+    /// A message can carry shared blocks, if the peer allows descriptors.
     pub zero_copy: bool,
 }
 
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_transport_has_a_number_of_its_own() {
+    fn every_transport_has_its_own_number() {
         for &each in Transport::ALL {
             assert_eq!(transport(parlour_transport::of(each) as i32), Some(each));
         }

@@ -1,4 +1,4 @@
-//! A name that is held, and the clients that come.
+//! A server: a name that is held, and the clients that connect to it.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{CString, c_char, c_int};
@@ -12,9 +12,10 @@ use parlour::{Server, ServerOptions, ShutdownHandle};
 use crate::connection::parlour_connection;
 use crate::guard::{self, Failure, Timeout, run_unit};
 use crate::options::parlour_server_options;
+use crate::stats::{self, parlour_stats};
 use crate::status::parlour_status;
 
-/// Holds a name. Any number of threads may accept at once.
+/// A server: it holds a name and accepts clients. Any number of threads may accept at the same time.
 pub struct parlour_server {
     server: Server,
     shutdown: ShutdownHandle,
@@ -22,18 +23,22 @@ pub struct parlour_server {
     path: CString,
 }
 
-/// Makes a server, or a hub, stop waiting; from any thread, any process that was forked, and a signal handler.
+/// A handle that makes a server or a hub stop waiting. Any thread, a signal handler, and a forked process may use it.
 pub struct parlour_shutdown {
     pub(crate) handle: ShutdownHandle,
 }
 
-/// Options of the caller's; NULL is the defaults.
+/// Returns the options of the caller, or the defaults for NULL.
+///
+/// # Safety
+///
+/// `options` is NULL or live options that no other thread changes during the call.
 pub(crate) unsafe fn options_of(options: *const parlour_server_options) -> ServerOptions {
-    // SAFETY: NULL, or by the caller's contract a live handle.
+    // SAFETY: NULL or live options, by the contract of this function.
     unsafe { options.as_ref() }.map(|options| options.options.clone()).unwrap_or_default()
 }
 
-/// A name or path for C. There is no zero byte in one that the system has taken.
+/// Converts a name or path for C. One that the system has accepted contains no zero byte.
 pub(crate) fn c_string(bytes: &[u8]) -> CString {
     CString::new(bytes).unwrap_or_default()
 }
@@ -42,8 +47,21 @@ pub(crate) fn c_path(path: &Path) -> CString {
     c_string(path.as_os_str().as_bytes())
 }
 
-/// Takes the name of an address and listens. An address is "name", "transport:name", or either with
-/// "/absolute/directory/" in front of the name. `options` may be NULL: the defaults.
+/// Takes the name of an address, listens, and stores the new server in `*server`. Free it with parlour_server_close or
+/// parlour_server_free.
+///
+/// An address is "name" or "transport:name", where the name may have "/absolute/directory/" in front of it. A name is
+/// 1 to 64 of A-Z a-z 0-9 . _ - and does not begin with a dot. At most one live server holds a name. After a crash the
+/// name is free immediately, and this call removes the files of the dead server. `options` may be NULL for the
+/// defaults. Runs no thread, and changes neither signals nor the umask.
+///
+/// Errors:
+/// - PARLOUR_INVALID_NAME: `address` is not well formed.
+/// - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+/// - PARLOUR_NAME_IN_USE: a live server holds the name, here or in another base directory of this user.
+///   parlour_error_message() names its process.
+/// - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with the directory.
+/// - PARLOUR_DENIED, PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_bind(
     address: *const c_char,
@@ -51,21 +69,29 @@ pub unsafe extern "C" fn parlour_server_bind(
     server: *mut *mut parlour_server,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(server) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a string.
         let address = unsafe { guard::text(address) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options.
         let bound = unsafe { options_of(options) }.bind(address)?;
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(server, parlour_server::new(bound)) };
         Ok(())
     })
 }
 
-/// Serves on the sockets that a service manager made and handed over, sd_listen_fds(3). `fd_name` is the descriptor
-/// name to take (FileDescriptorName=), or NULL for all; `options` may be NULL. PARLOUR_UNSUPPORTED: nothing was
-/// handed over.
+/// Serves on the sockets that a service manager passed to this process (socket activation, sd_listen_fds(3)), and
+/// stores the new server in `*server`.
+///
+/// `fd_name` selects the descriptors of that name (FileDescriptorName=). With NULL, the sockets that lie in the
+/// directory of a name are used. Each descriptor can be taken once. `options` may be NULL for the defaults.
+/// docs/systemd.md describes the units.
+///
+/// Errors: those of parlour_server_bind, after which the sockets are as before, and:
+/// - PARLOUR_UNSUPPORTED: no socket was passed to this process, or it was taken before.
+/// - PARLOUR_INVALID_OPTION: the sockets do not fit: a type that is wrong for the transport, connections in place of
+///   listening sockets (Accept=yes), sockets of two names, or none of a name.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_bind_listen_fds(
     fd_name: *const c_char,
@@ -73,16 +99,17 @@ pub unsafe extern "C" fn parlour_server_bind_listen_fds(
     server: *mut *mut parlour_server,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(server) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or live options.
         let options = unsafe { options_of(options) };
-        let bound = match fd_name.is_null() {
-            true => options.bind_listen_fds()?,
-            // SAFETY: the caller's contract.
-            false => options.bind_listen_fds_named(unsafe { guard::text(fd_name) }?)?,
+        let fd_name = match fd_name.is_null() {
+            true => None,
+            // SAFETY: not NULL, so the caller passes a string.
+            false => Some(unsafe { guard::text(fd_name) }?),
         };
-        // SAFETY: checked above.
+        let bound = options.bind_listen_fds(fd_name)?;
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(server, parlour_server::new(bound)) };
         Ok(())
     })
@@ -96,8 +123,19 @@ impl parlour_server {
     }
 }
 
-/// Waits up to `timeout_ms` (less than 0: for ever; 0: not at all) until a client has connected. PARLOUR_TIMED_OUT
-/// loses no client.
+/// Accepts a client and stores its connection in `*connection`. Free it with parlour_connection_close or
+/// parlour_connection_free.
+///
+/// Blocks up to `timeout_ms` until a client has connected and was admitted. Clients that are refused do not end the
+/// wait; see parlour_server_stats. The server works only inside this call: it advances handshakes, and ends those that
+/// take too long. Any number of threads may call it at the same time.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
+/// - PARLOUR_SHUTDOWN: the server was told to shut down.
+/// - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
+///   forked child. Close the server and bind again.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_accept(
     server: *const parlour_server,
@@ -105,108 +143,138 @@ pub unsafe extern "C" fn parlour_server_accept(
     connection: *mut *mut parlour_connection,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(connection) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live server.
         let server = &unsafe { guard::shared(server, "the server") }?.server;
         let accepted = match Timeout::of(timeout_ms) {
             Timeout::Infinite => server.accept()?,
-            Timeout::Zero => server.try_accept()?.ok_or_else(|| Failure::timed_out("no client is there"))?,
+            Timeout::Zero => {
+                server.try_accept().map_err(|error| Failure::of_try_recv(error, "no client has connected"))?
+            }
             Timeout::After(duration) => server.accept_timeout(duration)?,
         };
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(connection, parlour_connection::new(accepted)) };
         Ok(())
     })
 }
 
-/// A descriptor that is readable when parlour_server_accept would not wait: call it with 0 then, until it says
-/// PARLOUR_TIMED_OUT. For waiting only. -1 for NULL.
+/// Returns a descriptor that is readable when parlour_server_accept has something to do, deadlines of handshakes
+/// included. Then call parlour_server_accept with a timeout of 0 until it returns PARLOUR_TIMED_OUT. For waiting only.
+/// The server owns it. Returns -1 for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_fd(server: *const parlour_server) -> c_int {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live server.
     guard::value(-1, || Some(unsafe { server.as_ref() }?.server.as_fd().as_raw_fd()))
 }
 
-/// The bare name, as long as the server lives. NULL for NULL.
+/// Returns the name of a server, without transport and directory. The server owns the string. Returns NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_name(server: *const parlour_server) -> *const c_char {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live server.
     guard::value(ptr::null(), || Some(unsafe { server.as_ref() }?.name.as_ptr()))
 }
 
-/// The name's directory, as long as the server lives. NULL for NULL.
+/// Returns the path of the name's directory, in which clients find the server. The server owns the string. Returns
+/// NULL for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_path(server: *const parlour_server) -> *const c_char {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live server.
     guard::value(ptr::null(), || Some(unsafe { server.as_ref() }?.path.as_ptr()))
 }
 
-/// How many clients were turned away; 0 for NULL.
+/// Stores the counts of clients in `*stats`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn parlour_server_refused(server: *const parlour_server) -> u64 {
-    // SAFETY: the caller's contract.
-    guard::value(0, || Some(unsafe { server.as_ref() }?.server.refused().count))
+pub unsafe extern "C" fn parlour_server_stats(
+    server: *const parlour_server,
+    stats: *mut parlour_stats,
+) -> parlour_status {
+    run_unit(|| {
+        if stats.is_null() {
+            return Err(Failure::null("the stats"));
+        }
+        // SAFETY: the caller passes NULL or a live server.
+        let counted = unsafe { guard::shared(server, "the server") }?.server.stats();
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(stats, parlour_stats::of(&counted)) };
+        Ok(())
+    })
 }
 
-/// Makes everybody who accepts, now and later, get PARLOUR_SHUTDOWN. Safe in a signal handler. NULL is fine.
+/// Returns the number of clients that the server refused for a reason, a number of enum parlour_refusal_reason.
+/// Returns 0 for any other number and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_refused_by(server: *const parlour_server, reason: c_int) -> u64 {
+    // SAFETY: the caller passes NULL or a live server.
+    guard::value(0, || Some(stats::refused_by(&unsafe { server.as_ref() }?.server.stats(), reason)))
+}
+
+/// Tells a server to shut down: parlour_server_accept returns PARLOUR_SHUTDOWN in every thread, now and later.
+/// Connections go on. Async-signal-safe. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_shutdown(server: *const parlour_server) {
     guard::value((), || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live server.
         unsafe { server.as_ref() }?.shutdown.shutdown();
         Some(())
     });
 }
 
-/// A handle for doing that which may outlive the server. Free it with parlour_shutdown_free.
+/// Stores a handle in `*shutdown` that does the same as parlour_server_shutdown. It may outlive the server. Free it
+/// with parlour_shutdown_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_shutdown_handle(
     server: *const parlour_server,
     shutdown: *mut *mut parlour_shutdown,
 ) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a writable pointer.
         unsafe { guard::check_out(shutdown) }?;
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live server.
         let handle = unsafe { guard::shared(server, "the server") }?.shutdown.clone();
-        // SAFETY: checked above.
+        // SAFETY: `check_out` accepted the pointer.
         unsafe { guard::give(shutdown, parlour_shutdown { handle }) };
         Ok(())
     })
 }
 
-/// Asks the server, or the hub, to stop. Safe in a signal handler, also when it is gone. NULL is fine.
+/// Tells the server or the hub of the handle to shut down. Has no effect if it was freed. In a forked child it tells
+/// the server of the parent. Async-signal-safe. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_shutdown_ask(shutdown: *const parlour_shutdown) {
     guard::value((), || {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live handle.
         unsafe { shutdown.as_ref() }?.handle.shutdown();
         Some(())
     });
 }
 
-/// Frees a shutdown handle. NULL is fine.
+/// Frees a shutdown handle. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_shutdown_free(shutdown: *mut parlour_shutdown) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live handle, and gives it up.
     unsafe { guard::free(shutdown) };
 }
 
-/// Gives the name up, frees the server, and says how that went; it is freed in any case. Connections go on. Nobody
-/// may be in a call of it any more: shut it down first.
+/// Removes the server's files, gives the name up, and frees the server in any case. Connections that are open go on.
+/// Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call
+/// parlour_server_shutdown first, and wait for the threads.
+///
+/// Errors:
+/// - PARLOUR_IO: a file cannot be removed. The name is free all the same.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_close(server: *mut parlour_server) -> parlour_status {
     run_unit(|| {
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller passes NULL or a live server, and gives it up.
         let server = unsafe { guard::taken(server) }.ok_or_else(|| Failure::null("the server"))?;
         Ok(server.server.close()?)
     })
 }
 
-/// parlour_server_close for who does not want to know how it went. NULL is fine.
+/// Does the same as parlour_server_close, and reports no error. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_free(server: *mut parlour_server) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller passes NULL or a live server, and gives it up.
     unsafe { guard::free(server) };
 }

@@ -1,68 +1,70 @@
-//! What a call says: a number for each kind of failure.
+//! The result of a call: a number for each kind of failure.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{CStr, c_char};
 
 use parlour::ErrorKind;
 
-/// What has become of a call. Numbers are never reused; new ones may be added, so a `switch` needs a `default`.
+/// The result of a call. The numbers do not change and are never reused. New ones may be added, so a `switch` needs a
+/// `default`. parlour_error_message() has the text of a failure.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_status {
-    /// It has done what it says.
+    /// The call succeeded.
     PARLOUR_OK = 0,
-    /// The other side sends no more, and everything that it sent was received. Not a failure: there is no message
-    /// for it.
+    /// The end of the stream: the peer sends no more, and everything that it sent was received. This is not a failure,
+    /// and parlour_error_message() does not change.
     PARLOUR_END = 1,
-    /// A pointer that must not be NULL is.
+    /// A pointer that must not be NULL is NULL.
     PARLOUR_NULL_POINTER = 2,
-    /// A value has no meaning, or a string is not UTF-8.
+    /// An argument is invalid, or a string is not UTF-8.
     PARLOUR_INVALID_ARGUMENT = 3,
-    /// The caller's memory is too small for the result, which is kept for the next call.
+    /// The buffer or array of the caller is too small for the result, which is kept for the next call.
     PARLOUR_BUFFER_TOO_SMALL = 4,
-    /// A bug in the library: it has panicked, and that was caught. The handle may be unusable; free it.
+    /// A bug in the library: it panicked, and the panic was caught. The handle may be unusable; free it.
     PARLOUR_INTERNAL = 5,
     /// An address or a name is not well formed.
     PARLOUR_INVALID_NAME = 16,
-    /// An option has a value that cannot be used.
+    /// An option has a value outside its range.
     PARLOUR_INVALID_OPTION = 17,
     /// A live server holds the name.
     PARLOUR_NAME_IN_USE = 18,
-    /// The server's files were removed or replaced by somebody else, or the server was carried into a forked child.
+    /// The server's files were removed or replaced by another process, or this is a forked child of the server.
     PARLOUR_NAME_LOST = 19,
-    /// Nobody serves the name.
+    /// No server holds the name.
     PARLOUR_NO_SERVER = 20,
-    /// The other side answered, and said no.
+    /// The peer rejected the request: the server the connection, or the receiver the descriptors.
     PARLOUR_REFUSED = 21,
-    /// The system, or a check of the other side's identity, does not permit it.
+    /// The system, or a check of the peer's identity, does not permit the operation.
     PARLOUR_DENIED = 22,
-    /// The server is there but had no room until the deadline.
+    /// The server had no room for another client until the deadline, or a client of a hub does not read.
     PARLOUR_BUSY = 23,
-    /// The time is over. What was being received stays with the connection; what was being sent was not sent.
+    /// The timeout has passed. A partially received message is kept for the next call. Of a message that was to be
+    /// sent, nothing was sent.
     PARLOUR_TIMED_OUT = 24,
-    /// The other side has gone.
+    /// The peer has disconnected.
     PARLOUR_DISCONNECTED = 25,
-    /// The other side went in the middle of a message.
+    /// The peer disconnected mid-message.
     PARLOUR_TRUNCATED = 26,
     /// A message is longer than the limit.
     PARLOUR_MESSAGE_TOO_LONG = 27,
-    /// The other side broke the protocol.
+    /// The peer broke the protocol.
     PARLOUR_PROTOCOL = 28,
-    /// A value could not be made a message, or a message not a value. (No function of this library says so yet.)
+    /// A value could not be encoded as a message, or a message not decoded as a value. No function returns this yet.
     PARLOUR_ENCODING = 29,
-    /// A directory's owner, mode or type lets somebody else interfere.
+    /// The owner, mode or type of a directory lets another user interfere.
     PARLOUR_UNSAFE_DIRECTORY = 30,
-    /// This transport, platform or state cannot do it.
+    /// This transport, platform or state does not support the operation.
     PARLOUR_UNSUPPORTED = 31,
-    /// The server was told to shut down.
+    /// The server or hub was told to shut down.
     PARLOUR_SHUTDOWN = 32,
-    /// Any other failure of a system call.
+    /// A system call failed. parlour_error_errno() is its `errno`.
     PARLOUR_IO = 33,
 }
 
 use parlour_status::*;
 
-/// The status of each kind. A kind that is not here is a failure of the system's, and a test finds it missing.
+/// The status of each kind. A kind that is missing here becomes `PARLOUR_IO`, and a test fails.
 const KINDS: [(ErrorKind, parlour_status, &CStr); 18] = [
     (ErrorKind::InvalidName, PARLOUR_INVALID_NAME, c"invalid name"),
     (ErrorKind::InvalidOption, PARLOUR_INVALID_OPTION, c"invalid option"),
@@ -84,7 +86,7 @@ const KINDS: [(ErrorKind, parlour_status, &CStr); 18] = [
     (ErrorKind::Io, PARLOUR_IO, c"system error"),
 ];
 
-/// Those that are none of the library's in Rust.
+/// The statuses without a kind in the Rust library.
 const OTHERS: [(parlour_status, &CStr); 6] = [
     (PARLOUR_OK, c"ok"),
     (PARLOUR_END, c"end"),
@@ -98,8 +100,8 @@ pub(crate) fn status_of(kind: ErrorKind) -> parlour_status {
     KINDS.iter().find(|(other, ..)| *other == kind).map_or(PARLOUR_IO, |(_, status, _)| *status)
 }
 
-/// A few words for a status, such as "name in use"; "unknown status" for a number that is none. Never NULL, never
-/// to be freed.
+/// Returns a short name of a status, such as "name in use", or "unknown status" for any other number. The string is
+/// static. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_status_name(status: i32) -> *const c_char {
     let kinds = KINDS.iter().map(|(_, known, name)| (*known, *name));
@@ -123,9 +125,9 @@ mod tests {
         }
     }
 
-    /// What programs were built with stays what it means. A new status gets a new line here.
+    /// Programs are compiled with these numbers. A new status extends the list.
     #[test]
-    fn numbers_are_what_they_have_always_been() {
+    fn the_numbers_do_not_change() {
         let numbers: Vec<i32> =
             OTHERS.iter().map(|row| row.0 as i32).chain(KINDS.iter().map(|row| row.1 as i32)).collect();
         let expected: Vec<i32> = (0..=5).chain(16..=33).collect();

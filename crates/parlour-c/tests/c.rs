@@ -49,9 +49,11 @@ const CLASSIC: [(&str, &str); 9] = [
 ];
 
 /// Programs for the full header, over each transport.
-const FULL: [(&str, &str); 2] = [
+const FULL: [(&str, &str); 4] = [
     ("talk", "everything_works_between_two_ends_in_one_process"),
-    ("hub", "a_hub_tells_who_comes_what_they_say_and_who_goes"),
+    ("payload", "a_payload_has_parts_descriptors_or_blocks"),
+    ("timeouts", "each_call_that_can_block_gives_up_after_its_timeout"),
+    ("hub", "a_hub_reports_clients_that_join_send_and_leave"),
 ];
 
 fn subjects() -> Vec<Subject> {

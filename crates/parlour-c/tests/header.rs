@@ -1,35 +1,73 @@
-//! The header is what the source says. `PARLOUR_BLESS=1 cargo test -p parlour-c --test header` writes it anew.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test says what is wrong by panicking")]
+//! The committed header equals what the source generates. `PARLOUR_BLESS=1 cargo test -p parlour-c --test header` writes
+//! it.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
 /// The files in the order of the header.
-const SOURCES: [&str; 8] =
-    ["status.rs", "error.rs", "peer.rs", "options.rs", "shared.rs", "message.rs", "connection.rs", "server.rs"];
+const SOURCES: [&str; 11] = [
+    "status.rs",
+    "error.rs",
+    "peer.rs",
+    "options.rs",
+    "shared.rs",
+    "message.rs",
+    "payload.rs",
+    "connection.rs",
+    "stats.rs",
+    "server.rs",
+    "hub.rs",
+];
 
-/// What a program that includes the header reads first.
+/// The comment at the top of the header: the rules that hold for every function.
 const CONTRACT: &str = "/*
- * Local messaging by name: a server takes a name, clients find it, each gets a private two-way channel of messages.
- * Link with -lparlour. Generated from the source of the library; `make install` puts it where it belongs.
+ * parlour.h - local messaging by name
  *
- * What holds for every function, and is not said again:
+ *     #include <parlour.h>      link with -lparlour
  *
- *   - Handles are opaque. What ..._new, _bind, _accept, _connect, _recv and the like give is the caller's until it
- *     goes to the ..._free of its kind (or _close, _split, which take it too). ..._free takes NULL. Nothing that
- *     was freed may be used.
- *   - Functions that can fail give a parlour_status. parlour_error_message() has the sentence. Results go to the
- *     last pointers; a handle is NULL, a count 0 there after a failure. A call has done what it says, or nothing.
- *   - A pointer that is NULL and must not be gives PARLOUR_NULL_POINTER; where NULL is allowed it is said. Any
- *     other pointer must be valid: a live handle of that kind, a string that ends with a zero byte, so many bytes.
- *     What is given by a pointer is only used during the call.
- *   - Any thread may use any handle, one at a time. Many at once may call those functions that take it as a
- *     pointer to const, while nobody calls another one.
- *   - Timeouts are in milliseconds. Less than 0 is for ever, 0 is not at all.
- *   - Signals do not interrupt a call: it goes on. In a handler only parlour_server_shutdown and
- *     parlour_shutdown_ask may be called. No signal is raised, and no disposition is changed.
- *   - After fork(2) servers and hubs are the parent's: in the child they give PARLOUR_NAME_LOST, and freeing them
- *     there leaves the name alone. Connections go on in either process, if the other one frees them. Flush before.
- *   - Functions of the caller's (parlour_allow, parlour_fill) return: they neither throw nor jump.
+ * A server takes a name. Clients find it by the name. Each client gets a private two-way channel of messages.
+ * This file is generated from the source of the library.
+ *
+ * The following holds for every function, unless its description says otherwise.
+ *
+ * Ownership
+ *   Handles are opaque. The caller owns a handle that a function stores or returns, and passes it once to the
+ *   ..._free function of its type, or to ..._close or ..._split, which free it, too. A freed handle must not be used.
+ *   Strings and bytes that a function returns belong to the handle and are valid as long as the handle. Memory that
+ *   the caller passes is used during the call only.
+ *
+ * Return value
+ *   A function that can fail returns a parlour_status: PARLOUR_OK, or the error. parlour_error_message() has the text
+ *   of the error, and parlour_error_errno() the errno of the system call behind it. Results are stored through the
+ *   last pointers. After an error a handle is NULL there, and a count is 0. A call that fails has no effect.
+ *
+ * Pointers
+ *   NULL is allowed only where the description says so; otherwise the function returns PARLOUR_NULL_POINTER. A pointer
+ *   to bytes or to an array may be NULL if its length or count is 0. Any other pointer must be valid: a live handle of
+ *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it.
+ *
+ * Timeouts
+ *   `timeout_ms` is in milliseconds. Less than 0: the call blocks for ever. 0: it does not block. More than 0: it gives
+ *   up after this time. A call that gives up, or would block, returns PARLOUR_TIMED_OUT.
+ *
+ * Threads
+ *   Any thread may use any handle, one thread at a time. Functions that take a handle as a pointer to const may be
+ *   called by several threads at the same time, while no thread calls another function with that handle. The error of
+ *   parlour_error_message() is kept per thread.
+ *
+ * Signals
+ *   No function is async-signal-safe, except those that say so: parlour_server_shutdown, parlour_shutdown_ask and
+ *   parlour_status_name. A signal does not interrupt a call: the call goes on, with the time that is left. The library
+ *   raises no signal (not even SIGPIPE), and changes no disposition and no mask.
+ *
+ * Fork
+ *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
+ *   Connections work in either process, if the other process frees its copy. The parent sends what was buffered before
+ *   the fork; flush before forking.
+ *
+ * Callbacks
+ *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call
+ *   longjmp(3).
  */
 ";
 
@@ -48,11 +86,11 @@ fn generate() -> String {
         style: cbindgen::Style::Type,
         ..cbindgen::Config::default()
     };
-    // Of these a function takes the number, so that any number may be given; nothing else names them.
+    // Functions take these enums as numbers, because a C program may pass any number. No declaration names them.
     config.export.include = ["parlour_slow_client_policy", "parlour_client_file"].map(str::to_owned).to_vec();
     config.export.rename.insert("iovec".to_owned(), "struct iovec".to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
-    for source in SOURCES.iter().chain(&["hub.rs"]) {
+    for source in SOURCES {
         builder = builder.with_src(home.join("src").join(source));
     }
     let mut header = Vec::new();
@@ -71,12 +109,12 @@ fn the_committed_header_is_what_the_source_says() {
     let differs = committed.lines().zip(generated.lines()).find(|(old, new)| old != new);
     assert!(
         committed == generated,
-        "include/parlour.h is not what the source says, first at {differs:?}; write it with \
+        "include/parlour.h differs from the source, first at {differs:?}; write it with \
          PARLOUR_BLESS=1 cargo test -p parlour-c --test header"
     );
 }
 
-/// The parts of a declaration that the compiler goes by: its types, without `const` and names.
+/// Returns the types of a declaration, without `const` and names.
 fn types(declaration: &str) -> Vec<String> {
     let (head, parameters) = declaration.split_once('(').unwrap();
     let parameters = parameters.split_once(')').unwrap().0.split(',');
@@ -91,7 +129,7 @@ fn types(declaration: &str) -> Vec<String> {
         .collect()
 }
 
-/// The classic headers are written by hand, because no generator knows of labels. What they declare is what is there.
+/// The classic headers are written by hand, because cbindgen cannot generate labels.
 #[test]
 fn the_classic_headers_declare_what_the_source_defines() {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -122,7 +160,7 @@ fn the_classic_headers_declare_what_the_source_defines() {
 }
 
 #[test]
-fn every_function_of_the_header_says_what_it_does() {
+fn every_function_of_the_header_has_a_comment() {
     let header = generate();
     let lines: Vec<&str> = header.lines().collect();
     for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains("parlour_") && line.contains('(')) {

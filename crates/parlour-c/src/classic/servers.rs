@@ -3,7 +3,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
-use parlour::{Address, ConnectionGuard, RawFds, RawParts, Server, Transport};
+use parlour::{Address, ConnectionGuard, RawFds, RawParts, Server, Transport, TryRecvError};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
@@ -140,7 +140,11 @@ impl Slot {
     /// descriptor that `counted` picks is open.
     pub(crate) fn try_accept(&mut self, counted: impl Fn(&RawFds) -> RawFd) -> Result<Option<RawFds>, Errno> {
         self.sweep();
-        let Some(connection) = self.server.try_accept().map_err(|error| explained(&error))? else { return Ok(None) };
+        let connection = match self.server.try_accept() {
+            Ok(connection) => connection,
+            Err(TryRecvError::Empty) => return Ok(None),
+            Err(TryRecvError::Failed(error)) => return Err(explained(&error)),
+        };
         self.hold(connection.into_raw_parts().map_err(|failed| explained(&failed.error))?, counted).map(Some)
     }
 

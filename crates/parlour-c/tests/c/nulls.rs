@@ -13,6 +13,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("parlour_connect", &["options"]),
     ("parlour_hub_bind", &["server_options", "hub_options"]),
     ("parlour_hub_broadcast", &["missed"]),
+    ("parlour_hub_broadcast_payload", &["missed"]),
     ("parlour_hub_clients", &["count"]),
     ("parlour_message_take_fds", &["count"]),
     ("parlour_message_take_shared", &["count"]),
@@ -47,8 +48,8 @@ fn right(parameter: &Parameter) -> String {
         ("void *", _) => "(void *)0".to_owned(),
         ("parlour_allow", _) => "allow".to_owned(),
         ("parlour_fill", _) => "fill_block".to_owned(),
-        ("const struct iovec *", _) => "&part".to_owned(),
-        ("const parlour_shared *const *", _) => "&constant_shared".to_owned(),
+        ("const parlour_payload *", _) => "&payload".to_owned(),
+        ("parlour_stats *", _) => "&stats".to_owned(),
         ("const int *", "transports") => "&transport".to_owned(),
         ("const int *" | "int *", _) => "numbers".to_owned(),
         ("size_t *", _) => "&count".to_owned(),
@@ -125,7 +126,8 @@ int main(int argc, char **argv)
     int numbers[4] = {{0}}, transport = PARLOUR_TRANSPORT_UNIX;
     size_t count;
     uint64_t clients[4];
-    struct iovec part = {{buffer, 0}};
+    parlour_payload payload = {{.data = "x", .length = 1}};
+    parlour_stats stats;
     parlour_peer peer;
     parlour_capabilities capabilities;
     parlour_event event;
@@ -150,7 +152,6 @@ int main(int argc, char **argv)
     CHECK(parlour_recv(connection, -1, &message) == PARLOUR_OK);
     CHECK(parlour_shared_new("x", 1, &shared) == PARLOUR_OK);
     CHECK(parlour_server_shutdown_handle(server, &shutdown) == PARLOUR_OK);
-    const parlour_shared *constant_shared = shared;
     snprintf(address, sizeof address, "%s-other", name);
 
 {calls}

@@ -1,4 +1,4 @@
-/* A client that asks an echo server whoever it is: ask ADDRESS. */
+/* A client of any echo server: ask ADDRESS. */
 #include "../check.h"
 #include <parlour.h>
 
@@ -25,9 +25,9 @@ int main(int argc, char **argv)
         CHECK(parlour_recv_into(connection, back, sizeof back, &length, 30000) == PARLOUR_OK);
         CHECK(length == lengths[i] && is_filled(back, length, i));
     }
-    CHECK(parlour_finish(connection) == PARLOUR_OK);
+    CHECK(parlour_finish(connection, 30000) == PARLOUR_OK);
     parlour_message *message;
     CHECK(parlour_recv(connection, 30000, &message) == PARLOUR_END);
-    CHECK(parlour_connection_close(connection) == PARLOUR_OK);
+    CHECK(parlour_connection_close(connection, 30000) == PARLOUR_OK);
     return 0;
 }

@@ -1,4 +1,4 @@
-// The headers are C++, too: the full one and a classic one in one program.
+// The headers compile as C++: the full one and a classic one in one program.
 #include "../check.h"
 #include <parlour.h>
 #include <parlour/unix_sockets.h>
@@ -29,10 +29,10 @@ int main(int argc, char **argv)
     CHECK(parlour_recv(connection, -1, &message) == PARLOUR_OK);
     CHECK(std::string(static_cast<const char *>(parlour_message_data(message)), parlour_message_length(message)) == text);
     parlour_message_free(message);
-    CHECK(parlour_connection_close(connection) == PARLOUR_OK);
+    CHECK(parlour_connection_close(connection, -1) == PARLOUR_OK);
     echo.join();
 
-    // A function of the header is one whose address can be taken, and what it takes may be const.
+    // The functions have addresses, and accept pointers to const.
     int (*send)(int, const void *, size_t) = &send_info;
     CHECK(send(-1, "x", 1) == -1 && errno == EBADF);
     destroy_server(server);

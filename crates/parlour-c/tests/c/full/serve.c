@@ -1,4 +1,4 @@
-/* An echo server for one client, whoever it is: serve ADDRESS. */
+/* An echo server for one client: serve ADDRESS. */
 #include "../check.h"
 #include <parlour.h>
 

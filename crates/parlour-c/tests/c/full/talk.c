@@ -1,51 +1,13 @@
-/* The whole of parlour.h over one transport, a server and its client in one process. */
-#include "../check.h"
+/* The functions of parlour.h over one transport, with a server and its client in one process. */
+#include "pair.h"
 #include <fcntl.h>
-#include <parlour.h>
 #include <poll.h>
-#include <pthread.h>
-
-#define OK(call)                                                                                               \
-    do {                                                                                                       \
-        parlour_status status_ = (call);                                                                       \
-        if (status_ != PARLOUR_OK)                                                                             \
-            fprintf(stderr, "%s: %s\n", parlour_status_name((int)status_), parlour_error_message());           \
-        CHECK(status_ == PARLOUR_OK);                                                                          \
-    } while (0)
-#define GIVES(call, status) CHECK((call) == (status) && strlen(parlour_error_message()) > 0)
-
-static const char *address;
-static parlour_connect_options *connect_options;
-
-static void *connect_client(void *client)
-{
-    OK(parlour_connect(address, connect_options, client));
-    return NULL;
-}
-
-static void connect_pair(parlour_server *server, parlour_connection **client, parlour_connection **served)
-{
-    pthread_t thread;
-
-    CHECK(pthread_create(&thread, NULL, connect_client, client) == 0);
-    OK(parlour_server_accept(server, 30000, served));
-    CHECK(pthread_join(thread, NULL) == 0);
-}
-
-static void received(parlour_connection *connection, const char *text)
-{
-    parlour_message *message;
-
-    OK(parlour_recv(connection, 30000, &message));
-    CHECK(parlour_message_length(message) == strlen(text));
-    CHECK(memcmp(parlour_message_data(message), text, strlen(text)) == 0);
-    parlour_message_free(message);
-}
 
 static void messages(parlour_connection *client, parlour_connection *served)
 {
     static unsigned char large[2 * 1024 * 1024], back[sizeof large];
     struct iovec parts[] = {{(void *)"in ", 3}, {NULL, 0}, {(void *)"parts", 5}};
+    parlour_payload payload = {.parts = parts, .part_count = 3};
     parlour_message *message = (parlour_message *)1;
     char small[4] = "...";
     size_t length = 99;
@@ -57,7 +19,7 @@ static void messages(parlour_connection *client, parlour_connection *served)
     received(served, "hello");
     OK(parlour_send(client, NULL, 0, 1000));
     received(served, "");
-    OK(parlour_sendv(client, parts, 3));
+    OK(parlour_send_payload(client, &payload, -1));
     received(served, "in parts");
 
     OK(parlour_send(client, "longer", 6, 0));
@@ -66,14 +28,14 @@ static void messages(parlour_connection *client, parlour_connection *served)
     OK(parlour_recv_into(served, back, sizeof back, &length, 0));
     CHECK(length == 6 && memcmp(back, "longer", 6) == 0 && !parlour_has_message(served));
 
-    OK(parlour_feed(client, "fed", 3));
-    OK(parlour_feed(client, "and fed", 7));
-    OK(parlour_flush(client));
-    OK(parlour_try_flush(client));
+    OK(parlour_feed(client, "fed", 3, -1));
+    OK(parlour_feed(client, "and fed", 7, -1));
+    OK(parlour_flush(client, -1));
+    OK(parlour_flush(client, 0));
     received(served, "fed");
     received(served, "and fed");
 
-    /* A channel that nobody reads is full at some time, and nothing is lost by that. */
+    /* A channel that the peer does not read becomes full. No message is lost by that. */
     fill(large, sizeof large, 1);
     int sent = 0;
     while (parlour_send(client, large, sizeof large, 0) == PARLOUR_OK)
@@ -81,10 +43,10 @@ static void messages(parlour_connection *client, parlour_connection *served)
     CHECK(sent > 0);
     for (int i = 0; i < sent; i++) {
         if (i == 0)
-            CHECK(parlour_try_flush(client) == PARLOUR_OK || parlour_try_flush(client) == PARLOUR_TIMED_OUT);
+            CHECK(parlour_flush(client, 0) == PARLOUR_OK || parlour_flush(client, 0) == PARLOUR_TIMED_OUT);
         parlour_status status;
         while ((status = parlour_recv_into(served, back, sizeof back, &length, 1)) == PARLOUR_TIMED_OUT)
-            (void)parlour_try_flush(client);
+            (void)parlour_flush(client, 0);
         CHECK(status == PARLOUR_OK && length == sizeof large && is_filled(back, length, 1));
     }
     GIVES(parlour_send(client, large, (size_t)17 * 1024 * 1024, -1), PARLOUR_MESSAGE_TOO_LONG);
@@ -144,10 +106,11 @@ static void descriptors(parlour_connection *client, parlour_connection *served)
 
     OK(parlour_connection_capabilities(client, &can));
     CHECK(pipe(pipe_fds) == 0);
+    parlour_payload with_fds = {.data = "two", .length = 3, .fds = pipe_fds, .fd_count = 2};
     if (!can.descriptors) {
-        GIVES(parlour_send_fds(client, "x", 1, pipe_fds, 2, -1), PARLOUR_UNSUPPORTED);
+        GIVES(parlour_send_payload(client, &with_fds, -1), PARLOUR_UNSUPPORTED);
     } else {
-        OK(parlour_send_fds(client, "two", 3, pipe_fds, 2, 1000));
+        OK(parlour_send_payload(client, &with_fds, 1000));
         OK(parlour_recv(served, 30000, &message));
         CHECK(parlour_message_fd_count(message) == 2);
         GIVES(parlour_message_take_fds(message, taken, 1, &count), PARLOUR_BUFFER_TOO_SMALL);
@@ -170,10 +133,11 @@ static void descriptors(parlour_connection *client, parlour_connection *served)
     OK(parlour_shared_clone(block, &other));
     parlour_shared_free(other);
     const parlour_shared *sent[] = {block};
+    parlour_payload with_block = {.data = "a block", .length = 7, .blocks = sent, .block_count = 1};
     if (!can.zero_copy) {
-        GIVES(parlour_send_shared(client, "x", 1, sent, 1, -1), PARLOUR_UNSUPPORTED);
+        GIVES(parlour_send_payload(client, &with_block, -1), PARLOUR_UNSUPPORTED);
     } else {
-        OK(parlour_send_shared(client, "a block", 7, sent, 1, -1));
+        OK(parlour_send_payload(client, &with_block, -1));
         OK(parlour_recv(served, 30000, &message));
         OK(parlour_message_take_shared(message, &other, 1, &count));
         CHECK(count == 1 && is_filled(parlour_shared_data(other), 100000, 7));
@@ -206,14 +170,14 @@ static void *receive_all(void *connection)
 
 static void halves(parlour_server *server)
 {
-    parlour_connection *client, *served, *sending, *receiving, *none, *nobody;
+    parlour_connection *client, *served, *sending, *receiving, *none, *other;
     parlour_message *message;
     pthread_t thread;
     void *count;
 
     connect_pair(server, &client, &served);
     OK(parlour_connection_split(client, &sending, &receiving));
-    GIVES(parlour_connection_split(sending, &none, &nobody), PARLOUR_UNSUPPORTED);
+    GIVES(parlour_connection_split(sending, &none, &other), PARLOUR_UNSUPPORTED);
     GIVES(parlour_recv(sending, 0, &message), PARLOUR_UNSUPPORTED);
     GIVES(parlour_send(receiving, "x", 1, 0), PARLOUR_UNSUPPORTED);
     CHECK(pthread_create(&thread, NULL, receive_all, receiving) == 0);
@@ -222,16 +186,16 @@ static void halves(parlour_server *server)
         received(served, "to");
         OK(parlour_send(served, "fro", 3, -1));
     }
-    OK(parlour_finish(served));
+    OK(parlour_finish(served, -1));
     CHECK(pthread_join(thread, &count) == 0 && *(size_t *)count == 10);
     free(count);
-    OK(parlour_connection_close(sending));
+    OK(parlour_connection_close(sending, -1));
     CHECK(parlour_recv(served, 30000, &message) == PARLOUR_END && message == NULL);
     parlour_connection_free(receiving);
     parlour_connection_free(served);
 }
 
-static bool nobody(const parlour_peer *peer, void *user)
+static bool admit_none(const parlour_peer *peer, void *user)
 {
     CHECK(peer->uid == (int64_t)geteuid());
     ++*(int *)user;
@@ -243,9 +207,10 @@ static void refusal(void)
     parlour_server_options *options = parlour_server_options_new();
     parlour_server *server;
     parlour_connection *client;
+    parlour_stats stats = {1, 1, 1};
     int asked = 0;
 
-    OK(parlour_server_options_allow(options, nobody, &asked));
+    OK(parlour_server_options_allow(options, admit_none, &asked));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);
     pid_t child = fork();
@@ -258,7 +223,10 @@ static void refusal(void)
     }
     while (asked == 0)
         GIVES(parlour_server_accept(server, 10, &client), PARLOUR_TIMED_OUT);
-    CHECK(parlour_server_refused(server) == 1);
+    OK(parlour_server_stats(server, &stats));
+    CHECK(stats.accepted == 0 && stats.open == 0 && stats.refused == 1);
+    for (int reason = -1; reason < 100; reason++)
+        CHECK(parlour_server_refused_by(server, reason) == (reason == PARLOUR_REFUSAL_POLICY));
     check_child(child);
     OK(parlour_server_close(server));
 }
@@ -277,6 +245,7 @@ int main(int argc, char **argv)
     parlour_server *server, *second;
     parlour_connection *client, *served;
     parlour_shutdown *shutdown;
+    parlour_stats stats;
     pthread_t thread;
 
     CHECK(argc == 2);
@@ -299,11 +268,13 @@ int main(int argc, char **argv)
     OK(parlour_connect_options_wait_for_server(connect_options, 30000));
 
     connect_pair(server, &client, &served);
+    OK(parlour_server_stats(server, &stats));
+    CHECK(stats.accepted == 1 && stats.open > 0 && stats.refused == 0);
     messages(client, served);
     identity(served, address);
     waiting(client, served);
     descriptors(client, served);
-    OK(parlour_connection_close(client));
+    OK(parlour_connection_close(client, 30000));
     parlour_message *message;
     CHECK(parlour_recv(served, 30000, &message) == PARLOUR_END);
     GIVES(parlour_send(served, "x", 1, -1), PARLOUR_DISCONNECTED);

@@ -1,4 +1,4 @@
-//! What the classic API says of an error: -1, and a number in `errno`.
+//! The errors of the classic API: -1, and a number in `errno`.
 #![allow(unsafe_code)]
 
 use std::error::Error as _;
@@ -10,7 +10,7 @@ use parlour::{Error, ErrorKind};
 
 use crate::error;
 
-/// A number from errno.h.
+/// An error number of errno.h.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Errno(pub(crate) c_int);
 
@@ -26,7 +26,7 @@ impl From<io::Error> for Errno {
     }
 }
 
-/// The number of each kind. A kind that is not here is a failure of the system's, and a test finds it missing.
+/// The number of each kind. A kind that is missing here becomes `EIO`, and a test fails.
 const NUMBERS: [(ErrorKind, c_int); 18] = [
     (ErrorKind::InvalidName, libc::EINVAL),
     (ErrorKind::InvalidOption, libc::EINVAL),
@@ -48,8 +48,8 @@ const NUMBERS: [(ErrorKind, c_int); 18] = [
     (ErrorKind::Io, libc::EIO),
 ];
 
-/// Keeps what is to be said about an error, and gives its number: that of its kind, or, for a failure of the
-/// system's, the system's own.
+/// Keeps the text of an error for `parlour_error_message`, and returns its number: that of its kind or, for a failed
+/// system call, that of the system.
 pub(crate) fn explained(error: &Error) -> Errno {
     error::remember(error);
     let kind = error.kind();
@@ -64,7 +64,7 @@ fn number(kind: ErrorKind) -> Errno {
     Errno(NUMBERS.iter().find(|(other, _)| *other == kind).map_or(libc::EIO, |(_, number)| *number))
 }
 
-/// Runs a call, and gives its result as the classic API does. A panic goes no further than this.
+/// Runs a call and returns its result, or -1 with `errno` set. A panic becomes `ENOTRECOVERABLE`.
 pub(crate) fn call(work: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
     match catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Errno(libc::ENOTRECOVERABLE))) {
         Ok(result) => result,
@@ -75,8 +75,8 @@ pub(crate) fn call(work: impl FnOnce() -> Result<c_int, Errno>) -> c_int {
     }
 }
 
-/// [`call`] of something that has no result. What `errno` was it stays: a signal handler must not change it under
-/// the code that it interrupts.
+/// Runs a call without a result. It does not change `errno`, because a signal handler must not change `errno` for the
+/// code that it interrupts.
 pub(crate) fn call_quietly(work: impl FnOnce()) {
     let before = last();
     let _ = catch_unwind(AssertUnwindSafe(work));
@@ -84,16 +84,16 @@ pub(crate) fn call_quietly(work: impl FnOnce()) {
 }
 
 pub(crate) fn set(errno: Errno) {
-    // SAFETY: it has no conditions.
+    // SAFETY: the function has no preconditions.
     let own = unsafe { libc::__errno_location() };
-    // SAFETY: it is this thread's own `errno`, which may be written.
+    // SAFETY: the pointer refers to the `errno` of this thread, which only this thread accesses.
     unsafe { *own = errno.0 };
 }
 
 fn last() -> Errno {
-    // SAFETY: it has no conditions.
+    // SAFETY: the function has no preconditions.
     let own = unsafe { libc::__errno_location() };
-    // SAFETY: it is this thread's own `errno`.
+    // SAFETY: the pointer refers to the `errno` of this thread, which only this thread accesses.
     Errno(unsafe { *own })
 }
 
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_kind() {
+    fn the_readme_lists_every_kind() {
         let readme = include_str!("../../README.md");
         for kind in ErrorKind::ALL {
             assert!(readme.contains(&format!("| `{kind:?}` |")), "{kind:?}");
@@ -121,7 +121,7 @@ mod tests {
         assert_eq!(call(|| panic!("a test panics on purpose")), -1);
         assert_eq!(last(), Errno(libc::ENOTRECOVERABLE));
         set(Errno(7));
-        call_quietly(|| panic!("so does this one"));
+        call_quietly(|| panic!("a test panics on purpose"));
         assert_eq!(last(), Errno(7));
     }
 }

@@ -1,9 +1,9 @@
-//! `parlour/fifo.h`: a server is its number, a connection its two FIFOs and the length that was read of the next
-//! message.
+//! `parlour/fifo.h`: a server is a number. A connection is two FIFOs, and the part of the next message's length that
+//! was read.
 //!
-//! The structs are the program's. A signal handler may change one while a call sleeps on it, so what is in them is
-//! atomic, and looked at anew after each sleep. Threads that use one at once are not put in order by that; the
-//! program does it.
+//! The program owns the structs. A signal handler may change one while a call sleeps on it, so their fields are
+//! atomic, and are loaded again after each sleep. The loads and stores are relaxed: a program that uses one struct in
+//! several threads synchronises them itself.
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::io::IoSlice;
@@ -44,20 +44,21 @@ pub struct comm_channel {
     recv_fd: AtomicI32,
     send_fd: AtomicI32,
     state: AtomicU32,
-    /// What was read of the length of the next message: so many of these bytes.
+    /// The header of the next message, of which `header_length` bytes were read.
     header: AtomicU32,
     header_length: AtomicU32,
     reserved: [c_uint; 11],
 }
 
-/// What `state` is in a struct that was filled: no memory that was not is likely to have it by chance.
+/// The value of `state` in a struct that was filled. Uninitialised memory is unlikely to have it by chance.
 const SERVER: u32 = 0x7061_7273;
 const CHANNEL: u32 = 0x7061_7263;
-/// A channel whose other side receives no more. That is final: whoever opens the FIFO later must not get the rest.
+/// A channel whose peer does not receive any more. This is final: a process that opens the FIFO later must not get the
+/// rest of the message.
 const CHANNEL_BROKEN: u32 = 0x7061_7262;
 const ENDED: u32 = 0;
 
-/// Set once the kernel has said that it does not know `RWF_NOSIGNAL`; `--cfg parlour_sigpipe_mask` does as if.
+/// True once the kernel has rejected `RWF_NOSIGNAL`. `--cfg parlour_sigpipe_mask` starts with true.
 static MASK_INSTEAD: AtomicBool = AtomicBool::new(cfg!(parlour_sigpipe_mask));
 
 /// Linux 6.18; `include/uapi/linux/fs.h`.
@@ -67,22 +68,22 @@ const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_new_server(name: *const c_char, server: *mut server) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL or a string.
+        // SAFETY: the caller passes NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         check(server)?;
         let (fd, id) = listen::bind(name, Transport::Fifo)?;
         let filled = self::server { fd: fd.into(), state: SERVER.into(), id: id.into(), reserved: [0; 12] };
-        // SAFETY: not NULL, so by the caller's contract it is writable.
+        // SAFETY: `check` found it not NULL, so the caller passes a writable pointer.
         unsafe { ptr::write(server, filled) };
         Ok(0)
     })
 }
 
-/// `destroy_server`. Safe in a signal handler.
+/// `destroy_server`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
     errno::call_quietly(|| {
-        // SAFETY: NULL, or by the caller's contract a struct.
+        // SAFETY: the caller passes NULL or a struct, whose fields are atomic.
         let Some(server) = (unsafe { server.as_ref() }) else { return };
         if let Ok(id) = server.id() {
             listen::destroy(Handle::Fifo(id));
@@ -96,13 +97,13 @@ pub unsafe extern "C" fn parlour_fifo_destroy_server(server: *mut server) {
 pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel: *mut comm_channel) -> c_int {
     errno::call(|| {
         check(channel)?;
-        // SAFETY: NULL, or by the caller's contract a struct.
+        // SAFETY: the caller passes NULL or a struct, whose fields are atomic.
         let server = unsafe { server.as_ref() }.ok_or(Errno(libc::EFAULT))?;
         let fds = listen::accept(Handle::Fifo(server.id()?), |fds| match fds {
             RawFds::Fifo { recv, .. } => recv.as_raw_fd(),
             _ => -1,
         })?;
-        // SAFETY: not NULL, so by the caller's contract it is writable.
+        // SAFETY: `check` found it not NULL, so the caller passes a writable pointer.
         unsafe { fill(channel, fds) }
     })
 }
@@ -111,29 +112,29 @@ pub unsafe extern "C" fn parlour_fifo_accept_client(server: *mut server, channel
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_connect_to(name: *const c_char, channel: *mut comm_channel) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL or a string.
+        // SAFETY: the caller passes NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         check(channel)?;
         let address = servers::address(name, Transport::Fifo)?;
         let connection = Connection::connect(address).map_err(|error| explained(&error))?;
         let fds = connection.into_raw_parts().map_err(|failed| explained(&failed.error))?.fds;
-        // SAFETY: not NULL, so by the caller's contract it is writable.
+        // SAFETY: `check` found it not NULL, so the caller passes a writable pointer.
         unsafe { fill(channel, fds) }
     })
 }
 
-/// `disconnect_from`. Safe in a signal handler.
+/// `disconnect_from`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_disconnect_from(channel: *mut comm_channel) {
     errno::call_quietly(|| {
         let blocked = Blocked::new();
-        // SAFETY: NULL, or by the caller's contract a struct.
+        // SAFETY: the caller passes NULL or a struct, whose fields are atomic.
         let Ok(channel) = Channel::new(unsafe { channel.as_ref() }, &blocked) else { return };
         channel.set_state(ENDED);
         let table = table::lock(&blocked);
         for fd in [channel.recv_fd, channel.send_fd] {
             table.sleepers.wake(fd);
-            // SAFETY: the descriptors are the channel's own, which has ended.
+            // SAFETY: the channel owns the descriptors, and it has ended, so no call uses them any more.
             unsafe { libc::close(fd) };
         }
     });
@@ -147,17 +148,17 @@ pub unsafe extern "C" fn parlour_fifo_recv_info(
     size: size_t,
 ) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL, or so many bytes that nobody else uses meanwhile.
+        // SAFETY: the caller passes NULL or `size` writable bytes that nothing else accesses during the call.
         let buffer = unsafe { guard::bytes_mut(buffer, size) }.map_err(|_| Errno(libc::EFAULT))?;
         let blocked = Blocked::new();
-        // SAFETY: NULL, or by the caller's contract a struct.
+        // SAFETY: the caller passes NULL or a struct, whose fields are atomic.
         let received = Channel::new(unsafe { channel.as_ref() }, &blocked)?.receive(buffer)?;
         errno::set(Errno(if received == Some(0) { libc::ENOMSG } else { 0 }));
         Ok(frame::result(received.unwrap_or(0)))
     })
 }
 
-/// `send_info`. Safe in a signal handler.
+/// `send_info`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_fifo_send_info(
     channel: *mut comm_channel,
@@ -165,10 +166,10 @@ pub unsafe extern "C" fn parlour_fifo_send_info(
     length: size_t,
 ) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL, or so many bytes that nobody changes meanwhile.
+        // SAFETY: the caller passes NULL or `length` bytes that nothing changes during the call.
         let message = unsafe { guard::bytes(message, length) }.map_err(|_| Errno(libc::EFAULT))?;
         let blocked = Blocked::new();
-        // SAFETY: NULL, or by the caller's contract a struct.
+        // SAFETY: the caller passes NULL or a struct, whose fields are atomic.
         Channel::new(unsafe { channel.as_ref() }, &blocked)?.send(message)?;
         Ok(frame::result(length))
     })
@@ -179,7 +180,7 @@ fn check<T>(pointer: *mut T) -> Result<(), Errno> {
 }
 
 impl server {
-    /// The number of a server that has not ended.
+    /// Returns the number of a server that has not ended.
     fn id(&self) -> Result<u64, Errno> {
         match self.state.load(Relaxed) {
             SERVER => Ok(self.id.load(Relaxed)),
@@ -188,7 +189,11 @@ impl server {
     }
 }
 
-/// Fills a struct, which the pointer leads to.
+/// Fills a struct of the caller.
+///
+/// # Safety
+///
+/// `channel` is writable.
 unsafe fn fill(channel: *mut comm_channel, fds: RawFds) -> Result<c_int, Errno> {
     let RawFds::Fifo { recv, send } = fds else { return Err(Errno(libc::EPROTO)) };
     let (recv_fd, send_fd) = (recv.into_raw_fd(), send.into_raw_fd());
@@ -200,12 +205,12 @@ unsafe fn fill(channel: *mut comm_channel, fds: RawFds) -> Result<c_int, Errno> 
         header_length: 0.into(),
         reserved: [0; 11],
     };
-    // SAFETY: writable by the caller's contract.
+    // SAFETY: writable, by the contract of this function.
     unsafe { ptr::write(channel, filled) };
     Ok(0)
 }
 
-/// A channel in the middle of a call.
+/// A channel during a call.
 struct Channel<'a> {
     channel: &'a comm_channel,
     recv_fd: RawFd,
@@ -232,7 +237,7 @@ impl<'a> Channel<'a> {
         self.channel.state.store(state, Relaxed);
     }
 
-    /// What is known of the length of the next message: so many of its bytes.
+    /// Returns the header of the next message, and the number of its bytes that were read.
     fn header(&self) -> ([u8; HEADER_LEN], usize) {
         let length = self.channel.header_length.load(Relaxed) as usize;
         (self.channel.header.load(Relaxed).to_ne_bytes(), length.min(HEADER_LEN))
@@ -243,7 +248,7 @@ impl<'a> Channel<'a> {
         self.channel.header_length.store(length as u32, Relaxed);
     }
 
-    /// Sleeps until a descriptor has one of these events, and makes sure that it is still the channel's.
+    /// Sleeps until a descriptor has one of these events. Fails with `EBADF` if the channel no longer owns it.
     fn sleep(&self, fd: RawFd, direction: Direction, is_amid: bool, events: libc::c_short) -> Result<(), Errno> {
         let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
         let is_there = || self.state() != ENDED && FileId::of(fd) == Some(file);
@@ -253,7 +258,7 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// Gives the length of the message; `None` is the end.
+    /// Receives a message and returns its length. Returns `None` at the end of the stream.
     fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         let fifo = borrow(self.recv_fd)?;
         loop {
@@ -275,7 +280,7 @@ impl<'a> Channel<'a> {
         }
     }
 
-    /// Reads a message of which the length was read.
+    /// Reads a message whose header was read.
     fn read(&self, fifo: BorrowedFd<'_>, message: &mut [u8]) -> Result<(), Errno> {
         let mut taken = 0;
         while taken < message.len() {
@@ -314,11 +319,11 @@ impl<'a> Channel<'a> {
         Ok(())
     }
 
-    /// Writes without ever raising `SIGPIPE`. Where the kernel cannot be told so, the signal is taken back: it is
-    /// blocked, as all are meanwhile, so nobody has seen it.
+    /// Writes without raising `SIGPIPE`. On a kernel without `RWF_NOSIGNAL` it takes the pending signal back. All
+    /// signals are blocked during a call, so no handler has run for it.
     fn write(&self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> Result<usize, System> {
         if !MASK_INSTEAD.load(Relaxed) {
-            // A FIFO has no position: `u64::MAX` is the call's word for "none".
+            // A FIFO has no file offset. An offset of -1 makes pwritev2(2) write at the current position.
             match pwritev2(fifo, pieces, u64::MAX, RWF_NOSIGNAL) {
                 Err(System::OPNOTSUPP | System::NOSYS) => MASK_INSTEAD.store(true, Relaxed),
                 result => return result,
@@ -337,9 +342,9 @@ impl<'a> Channel<'a> {
 mod tests {
     use super::*;
 
-    /// The header says so, too, and programs are built with it.
+    /// Programs are compiled with the sizes of the header.
     #[test]
-    fn the_structs_are_as_large_as_those_of_the_header() {
+    fn the_structs_have_the_sizes_of_the_header() {
         assert_eq!((size_of::<server>(), size_of::<comm_channel>()), (64, 64));
     }
 }

@@ -1,4 +1,4 @@
-//! The operations on a server: taking a name, accepting clients, and giving the name back.
+//! The operations on a server: taking a name, accepting clients, and giving the name up.
 
 use std::os::fd::{IntoRawFd, RawFd};
 
@@ -11,7 +11,7 @@ use super::servers::{Handle, address};
 use super::signals::Blocked;
 use super::table;
 
-/// Takes a name. Gives the descriptor to wait on, and the server's number.
+/// Takes a name. Returns the descriptor to wait on, and the number of the server.
 pub(crate) fn bind(name: &str, transport: Transport) -> Result<(RawFd, u64), Errno> {
     let address = address(name, transport)?;
     let server = ServerOptions::new().bind(address).map_err(|error| explained(&error))?;
@@ -26,7 +26,7 @@ pub(crate) fn bind(name: &str, transport: Transport) -> Result<(RawFd, u64), Err
     Ok((fd, id))
 }
 
-/// Gives the name up and closes the descriptor. Allocates and frees nothing, so a signal handler may call it.
+/// Gives the name up and closes the descriptor. Async-signal-safe: it does not allocate or free memory.
 pub(crate) fn destroy(handle: Handle) {
     let blocked = Blocked::new();
     let mut table = table::lock(&blocked);
@@ -36,7 +36,7 @@ pub(crate) fn destroy(handle: Handle) {
 }
 
 /// Blocks until a client has connected. The server counts the connection as long as the program keeps the descriptor
-/// open that `counted` picks.
+/// open that `counted` selects.
 pub(crate) fn accept(handle: Handle, counted: impl Fn(&RawFds) -> RawFd) -> Result<RawFds, Errno> {
     let blocked = Blocked::new();
     loop {

@@ -1,16 +1,16 @@
-//! The classic seven operations, as `parlour/unix_sockets.h` and `parlour/fifo.h` give them.
+//! The seven classic operations of `parlour/unix_sockets.h` and `parlour/fifo.h`.
 //!
-//! Handles are descriptors and the caller's own structs, so a connection is nothing in this library: frames go
-//! straight between its descriptors and the caller's buffer. What is kept here is which servers there are and who
-//! sleeps, behind one lock.
+//! Handles are descriptors and structs of the caller, so this library keeps no state for a connection: it moves frames
+//! directly between the descriptors and the caller's buffer. One table, behind one lock, has the servers and the calls
+//! that sleep.
 //!
-//! A signal handler may come at any time and call some of these functions. Three rules make that safe:
+//! A signal handler may run at any time and call some of these functions. Three rules make that safe:
 //!
-//! 1. Signals are blocked while a call works, and come in only where it sleeps: ppoll(2) lets them in and out without
-//!    a gap (`signals`). So a handler never finds a lock held by its own thread or a message half read.
-//! 2. What a handler may call allocates and frees nothing (`table`, `Server::release`), so it does not matter what code
-//!    of the program it has interrupted.
-//! 3. After it has slept, a call finds out whether its handle is still what it was (`wait`).
+//! 1. Signals are blocked while a call works. Handlers run only while it sleeps, because ppoll(2) unblocks and blocks
+//!    signals atomically (`signals`). So a handler never finds a lock held by its own thread or a message half read.
+//! 2. The functions that a handler may call do not allocate or free memory (`table`, `Server::release`), so it does not
+//!    matter which code of the program the handler interrupted.
+//! 3. After a sleep, a call checks that its handle still refers to the same file (`wait`).
 
 pub mod fifo;
 pub mod unix_sockets;

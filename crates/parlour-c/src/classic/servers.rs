@@ -1,4 +1,4 @@
-//! The servers of the classic API: who holds which name, until it is given back.
+//! The servers of the classic API.
 #![allow(unsafe_code)]
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -9,8 +9,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat};
 
 use super::errno::{Errno, explained};
 
-/// So many connections are held before it is looked which of them were closed, at least and at most: the least so
-/// that it costs nothing for each; the most because no limit of the library's counts fewer than that.
+/// The number of held connections, at least and at most, after which the server checks which of them the program
+/// closed. The minimum makes the cost per connection negligible. The maximum is the lowest limit of the library on
+/// connections (4,096 of each user), so a check happens before a client is refused.
 const SWEEP_MIN: usize = 64;
 const SWEEP_MAX: usize = 4096;
 
@@ -19,59 +20,59 @@ pub(crate) struct Servers {
     last_id: u64,
 }
 
-/// What tells a server from others: over `unix` its descriptor, over `fifo` its number.
+/// The identification of a server: its descriptor over `unix`, its number over `fifo`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Handle {
     Unix(RawFd),
     Fifo(u64),
 }
 
-/// A server with its connections and its waiting calls.
+/// A server with its connections and the number of calls that wait for clients.
 pub(crate) struct Slot {
     id: u64,
     transport: Transport,
     server: Server,
-    /// What the program waits on: an epoll instance of its own in which the server's is the only thing, so that it
-    /// can be told from whatever else may have the number by now.
+    /// The descriptor on which the program waits: an epoll instance in which only the server's descriptor is
+    /// registered. That distinguishes it from another file that reuses the number.
     fd: RawFd,
-    /// Calls that sleep on the server's descriptor, which must stay.
+    /// The number of calls that sleep on the server's descriptor, which must stay open for them.
     waiters: usize,
-    /// The name was given up; what is left is freed when there is time for it, and not by a signal handler.
+    /// The name was given up. The memory is freed later, because a signal handler must not free it.
     has_ended: bool,
     held: Vec<Held>,
     sweep_at: usize,
 }
 
-/// A connection that the server counts, for as long as its descriptor is open.
+/// A connection that the server counts as long as its descriptor is open.
 struct Held {
     fd: RawFd,
     file: FileId,
     _guard: ConnectionGuard,
 }
 
-/// Device and inode: which file a descriptor leads to.
+/// Device and inode of a file: the identity of the file that a descriptor refers to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId(u64, u64);
 
 impl FileId {
-    /// `None`: nothing has that number.
+    /// Returns `None` if the descriptor is not open.
     pub(crate) fn of(fd: RawFd) -> Option<Self> {
         let stat = fstat(borrow(fd).ok()?).ok()?;
         Some(Self(stat.st_dev, stat.st_ino))
     }
 }
 
-/// A number that the program gave. Whether something is behind it the system says.
+/// Borrows a descriptor by the number that the program passed. The descriptor may be closed.
 pub(crate) fn borrow<'a>(fd: RawFd) -> Result<BorrowedFd<'a>, Errno> {
     if fd < 0 {
         return Err(Errno(libc::EBADF));
     }
-    // SAFETY: it is not -1. That it stays open is not known: each call of the system is told the number, and says
-    // `EBADF` where nothing has it.
+    // SAFETY: not -1. The descriptor may be closed, or closed and reused, during the borrow. It is used only as the
+    // argument of system calls, which fail with `EBADF` if it is closed; no memory depends on it.
     Ok(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-/// An address over this transport, which the classic API leaves out.
+/// Returns the address of a name over this transport.
 pub(crate) fn address(name: &str, transport: Transport) -> Result<String, Errno> {
     let address = Address::parse(name).map_err(|error| explained(&error))?;
     match address.transport() {
@@ -86,7 +87,7 @@ impl Servers {
         Self { slots: Vec::new(), last_id: 0 }
     }
 
-    /// Adds a server that the program waits for on `fd`, and gives its number.
+    /// Adds a server whose program waits on `fd`, and returns its number.
     pub(crate) fn add(&mut self, transport: Transport, server: Server, fd: RawFd) -> u64 {
         self.last_id += 1;
         self.slots.push(Slot {
@@ -102,7 +103,7 @@ impl Servers {
         self.last_id
     }
 
-    /// The server of this handle. `Err(EBADF)`: it has ended, or never was.
+    /// Returns the server of a handle. Fails with `EBADF` if it has ended or never existed.
     pub(crate) fn find(&mut self, handle: Handle) -> Result<&mut Slot, Errno> {
         let is_it = |slot: &&mut Slot| match handle {
             Handle::Unix(fd) => slot.transport == Transport::Unix && slot.fd == fd && slot.is_still_there(),
@@ -111,12 +112,12 @@ impl Servers {
         self.slots.iter_mut().filter(|slot| !slot.has_ended).find(is_it).ok_or(Errno(libc::EBADF))
     }
 
-    /// Frees the servers that have ended and that no call sleeps on.
+    /// Frees the servers that have ended and on which no call sleeps.
     pub(crate) fn free_ended(&mut self) {
         self.slots.retain(|slot| !slot.has_ended || slot.waiters > 0);
     }
 
-    /// Counts out a call that [`Slot::begin_waiting`] has counted in. `Err(EBADF)`: the server has ended meanwhile.
+    /// Ends a wait that [`Slot::begin_waiting`] began. Fails with `EBADF` if the server has ended meanwhile.
     pub(crate) fn end_waiting(&mut self, id: u64) -> Result<(), Errno> {
         let slot = self.slots.iter_mut().find(|slot| slot.id == id).ok_or(Errno(libc::EBADF))?;
         slot.waiters -= 1;
@@ -125,19 +126,19 @@ impl Servers {
 }
 
 impl Slot {
-    /// Gives the name up and closes the program's descriptor. Allocates and frees nothing.
+    /// Gives the name up and closes the program's descriptor. Does not allocate or free memory.
     pub(crate) fn end(&mut self) {
         self.has_ended = true;
-        // An error leaves the name free all the same, and the program cannot be told.
+        // After an error the name is free all the same, and `destroy_server` returns nothing.
         let _ = self.server.release();
         if self.is_still_there() {
-            // SAFETY: `listen::bind` made the descriptor, and it is still the one that was made there.
+            // SAFETY: `listen::bind` opened the descriptor, and `is_still_there` found it to be the same file.
             unsafe { libc::close(self.fd) };
         }
     }
 
-    /// Accepts a client that has connected, if there is one. The server counts the connection as long as the
-    /// descriptor that `counted` picks is open.
+    /// Accepts a client without blocking. The server counts the connection as long as the descriptor that `counted`
+    /// selects is open.
     pub(crate) fn try_accept(&mut self, counted: impl Fn(&RawFds) -> RawFd) -> Result<Option<RawFds>, Errno> {
         self.sweep();
         let connection = match self.server.try_accept() {
@@ -148,21 +149,21 @@ impl Slot {
         self.hold(connection.into_raw_parts().map_err(|failed| explained(&failed.error))?, counted).map(Some)
     }
 
-    /// Says whether the program has set `O_NONBLOCK` on its descriptor.
+    /// Returns true if the program has set `O_NONBLOCK` on its descriptor.
     pub(crate) fn is_nonblocking(&self) -> Result<bool, Errno> {
-        // A program may close the descriptor of a server of FIFOs and still wait for clients.
+        // A program may close the descriptor of a FIFO server and still wait for clients.
         Ok(self.is_still_there() && fcntl_getfl(borrow(self.fd)?)?.contains(OFlags::NONBLOCK))
     }
 
-    /// Keeps the server's descriptor open for a call that is about to sleep on it. Gives the number to tell
+    /// Begins a wait: keeps the server's descriptor open for a call that will sleep on it. Returns the number for
     /// [`Servers::end_waiting`], and the descriptor.
     pub(crate) fn begin_waiting(&mut self) -> (u64, RawFd) {
         self.waiters += 1;
         (self.id, self.server.as_fd().as_raw_fd())
     }
 
-    /// Says whether the program's descriptor is still the one that `listen::bind` made. The server's descriptor is
-    /// registered only there, so the kernel refuses to modify it in any other file.
+    /// Returns true if the program's descriptor is still the epoll instance that `listen::bind` created. The server's
+    /// descriptor is registered only in that instance, so the kernel refuses to modify it in any other file.
     fn is_still_there(&self) -> bool {
         borrow(self.fd).is_ok_and(|fd| epoll::modify(fd, &self.server, EventData::new_u64(0), EventFlags::IN).is_ok())
     }
@@ -174,7 +175,7 @@ impl Slot {
         Ok(bare.fds)
     }
 
-    /// Gives the places of connections back that the program has closed, in whatever way.
+    /// Stops counting the connections whose descriptors the program has closed.
     fn sweep(&mut self) {
         if self.held.len() < self.sweep_at {
             return;

@@ -1,13 +1,14 @@
-//! The calls of the classic API that sleep, and how each is woken when its handle ends.
+//! The calls of the classic API that sleep, and the eventfd of each that wakes it when its handle ends.
 #![allow(unsafe_code)]
 
 use std::os::fd::{BorrowedFd, RawFd};
 
-/// Sleepers that the end of their handle can wake at one time. A sleeper beyond them notices the end when something
-/// else wakes it.
+/// The number of sleepers that the end of their handle can wake. A sleeper beyond that number notices the end when
+/// another event wakes it.
 const SLEEPERS_MAX: usize = 1024;
 
-/// Table of the calls that sleep, with the descriptor of each. The array never grows, because sleeping in a signal handler must not allocate.
+/// The calls that sleep, with the descriptor of each. The array never grows, because sleeping in a signal handler must
+/// not allocate memory.
 pub(crate) struct Sleepers {
     sleepers: [Option<Sleeper>; SLEEPERS_MAX],
 }
@@ -16,15 +17,15 @@ pub(crate) struct Sleepers {
 struct Sleeper {
     fd: RawFd,
     direction: Direction,
-    /// It has begun with a message.
+    /// True if the call has sent or received a part of a message.
     is_amid: bool,
-    /// Wakes it.
+    /// The eventfd that wakes the sleeper.
     alarm: RawFd,
-    /// In a forked child the table has sleepers that are not there.
+    /// The process of the sleeper. In a forked child the table still has the sleepers of the parent.
     process: u32,
 }
 
-/// Purpose of a sleep.
+/// The purpose of a sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Direction {
     Receive,
@@ -36,17 +37,17 @@ impl Sleepers {
         Self { sleepers: [None; SLEEPERS_MAX] }
     }
 
-    /// Wakes those who sleep on a descriptor that is about to be closed.
+    /// Wakes the sleepers on a descriptor that is about to be closed.
     pub(crate) fn wake(&self, fd: RawFd) {
         for sleeper in self.of_this_process().filter(|sleeper| sleeper.fd == fd && sleeper.alarm >= 0) {
-            // SAFETY: a sleeper leaves the table before its alarm is closed, so that number is still the alarm's.
+            // SAFETY: a sleeper leaves the table before it closes its eventfd, so the descriptor is open.
             let alarm = unsafe { BorrowedFd::borrow_raw(sleeper.alarm) };
-            // It can only fail where it was woken already.
+            // The write can fail only if the counter is full, and then the sleeper is awake already.
             let _ = rustix::io::write(alarm, &1u64.to_ne_bytes());
         }
     }
 
-    /// Says whether a call sleeps in the middle of a message that it sends on this descriptor.
+    /// Returns true if a call sleeps on this descriptor after it has sent a part of a message.
     pub(crate) fn is_amid_sending(&self, fd: RawFd) -> bool {
         self.of_this_process()
             .any(|sleeper| sleeper.fd == fd && sleeper.direction == Direction::Send && sleeper.is_amid)
@@ -57,7 +58,7 @@ impl Sleepers {
         self.sleepers.iter().flatten().filter(move |sleeper| sleeper.process == process)
     }
 
-    /// Adds a sleeper that `alarm` wakes, and gives its number. `None`: the array is full.
+    /// Adds a sleeper that the eventfd `alarm` wakes, and returns its number. Returns `None` if the array is full.
     pub(crate) fn enter(&mut self, fd: RawFd, direction: Direction, is_amid: bool, alarm: RawFd) -> Option<usize> {
         let sleeper = Sleeper { fd, direction, is_amid, alarm, process: std::process::id() };
         let free = |place: &Option<Sleeper>| place.is_none_or(|other| other.process != sleeper.process);
@@ -68,7 +69,7 @@ impl Sleepers {
 
     /// Removes the sleeper that has this number and this alarm.
     pub(crate) fn leave(&mut self, number: usize, alarm: RawFd) {
-        // In a child that a signal handler has forked the place may be somebody else's by now.
+        // In a child that a signal handler forked, another sleeper may have taken the place.
         self.sleepers[number].take_if(|sleeper| sleeper.alarm == alarm && sleeper.process == std::process::id());
     }
 }

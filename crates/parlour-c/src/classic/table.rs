@@ -1,4 +1,4 @@
-//! What the classic API keeps, behind one lock that works in signal handlers and forked children.
+//! The state of the classic API, behind one lock that works in signal handlers and forked children.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -16,12 +16,12 @@ pub(crate) struct Table {
 
 static TABLE: Mutex<Table> = Mutex::new(Table { servers: Servers::new(), sleepers: Sleepers::new() });
 
-/// The table, while signals are blocked: so no handler of this thread can find it locked.
+/// Locks the table. Signals are blocked, so no handler of this thread can run while it is locked.
 pub(crate) fn lock(_blocked: &Blocked) -> Locked {
     static INSTALLED: Once = Once::new();
-    // Fails only for want of memory; then a child that is forked while another thread has the lock waits for ever.
+    // This fails only without memory. A child that is forked while another thread holds the lock then blocks for ever.
     INSTALLED.call_once(|| {
-        // SAFETY: the three handlers live as long as the program.
+        // SAFETY: the three handlers are functions, which live as long as the program.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
     });
     Locked(TABLE.lock().unwrap_or_else(PoisonError::into_inner))
@@ -43,10 +43,10 @@ impl DerefMut for Locked {
     }
 }
 
-/// The lock, and this thread's signals, while it forks: the child finds the table whole and unlocked.
+/// The lock, and the blocked signals, of a thread that forks. The child gets a consistent and unlocked table.
 struct WhileForking(UnsafeCell<Option<(MutexGuard<'static, Table>, Blocked)>>);
 
-// SAFETY: only the thread that holds the lock reads or writes what is in here.
+// SAFETY: only the thread that holds the lock of the table accesses the cell.
 unsafe impl Sync for WhileForking {}
 
 static WHILE_FORKING: WhileForking = WhileForking(UnsafeCell::new(None));
@@ -54,13 +54,14 @@ static WHILE_FORKING: WhileForking = WhileForking(UnsafeCell::new(None));
 extern "C" fn before_fork() {
     let blocked = Blocked::new();
     let guard = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
-    // SAFETY: this thread holds the lock, so nobody else is here.
+    // SAFETY: this thread holds the lock of the table, so no other thread accesses the cell.
     unsafe { *WHILE_FORKING.0.get() = Some((guard, blocked)) };
 }
 
 extern "C" fn after_fork() {
-    // SAFETY: this thread, or in the child its copy, took the lock in `before_fork` and still holds it.
+    // SAFETY: this thread, or its copy in the child, took the lock in `before_fork` and still holds it, so no other
+    // thread accesses the cell.
     let held = unsafe { (*WHILE_FORKING.0.get()).take() };
-    // First the lock, then the signals.
+    // Dropping the tuple releases the lock first, then unblocks the signals.
     drop(held);
 }

@@ -1,7 +1,7 @@
-//! `parlour/unix_sockets.h`: a connection is its socket and nothing else.
+//! `parlour/unix_sockets.h`: a connection is a socket.
 //!
-//! A message is looked at (`MSG_PEEK`) before it is taken, so one that does not fit stays where it is, and there is
-//! no state.
+//! `recv_info` peeks at the header of a message (`MSG_PEEK`) before it takes the message. So a message that does not
+//! fit the buffer stays in the socket, and this library keeps no state.
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -23,8 +23,9 @@ use super::table;
 use super::wait::{Woken, sleep};
 use crate::guard;
 
-/// How long to wait for the rest of a length of which a part has come: nothing tells when more of it is there,
-/// because the socket is readable all the time. No honest sender cuts one up, so it may take a little longer.
+/// The interval at which to check for the rest of a header of which a part has arrived. poll(2) cannot report the
+/// rest, because the socket is already readable. A correct sender writes a header in one piece, so the delay is
+/// acceptable.
 const REST_MIN_MS: u32 = 1;
 const REST_MAX_MS: u32 = 50;
 
@@ -32,13 +33,13 @@ const REST_MAX_MS: u32 = 50;
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_unix_new_server(name: *const c_char) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL or a string.
+        // SAFETY: the caller passes NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         Ok(listen::bind(name, Transport::Unix)?.0)
     })
 }
 
-/// `destroy_server`. Safe in a signal handler.
+/// `destroy_server`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_unix_destroy_server(server: c_int) {
     errno::call_quietly(|| listen::destroy(Handle::Unix(server)));
@@ -60,7 +61,7 @@ pub extern "C" fn parlour_unix_accept_client(server: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_unix_connect_to(name: *const c_char) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL or a string.
+        // SAFETY: the caller passes NULL or a string.
         let name = unsafe { guard::text(name) }.map_err(|_| Errno(pointer_errno(name)))?;
         let address = servers::address(name, Transport::Unix)?;
         let connection = Connection::connect(address).map_err(|error| explained(&error))?;
@@ -72,7 +73,7 @@ pub unsafe extern "C" fn parlour_unix_connect_to(name: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_unix_recv_info(connection: c_int, buffer: *mut c_void, size: size_t) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL, or so many bytes that nobody else uses meanwhile.
+        // SAFETY: the caller passes NULL or `size` writable bytes that nothing else accesses during the call.
         let buffer = unsafe { guard::bytes_mut(buffer, size) }.map_err(|_| Errno(libc::EFAULT))?;
         let received = receive(connection, buffer)?;
         errno::set(Errno(if received == Some(0) { libc::ENOMSG } else { 0 }));
@@ -80,29 +81,29 @@ pub unsafe extern "C" fn parlour_unix_recv_info(connection: c_int, buffer: *mut 
     })
 }
 
-/// `send_info`. Safe in a signal handler.
+/// `send_info`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_unix_send_info(connection: c_int, message: *const c_void, length: size_t) -> c_int {
     errno::call(|| {
-        // SAFETY: the caller's contract: NULL, or so many bytes that nobody changes meanwhile.
+        // SAFETY: the caller passes NULL or `length` bytes that nothing changes during the call.
         let message = unsafe { guard::bytes(message, length) }.map_err(|_| Errno(libc::EFAULT))?;
         send(connection, message)?;
         Ok(frame::result(length))
     })
 }
 
-/// `disconnect_from`. Safe in a signal handler.
+/// `disconnect_from`. Async-signal-safe.
 #[unsafe(no_mangle)]
 pub extern "C" fn parlour_unix_disconnect_from(connection: c_int) {
     errno::call_quietly(|| disconnect(connection));
 }
 
-/// What is wrong with a string that is none.
+/// Returns the error number of a string that `guard::text` rejected.
 pub(super) fn pointer_errno(text: *const c_char) -> c_int {
     if text.is_null() { libc::EFAULT } else { libc::EINVAL }
 }
 
-/// Gives the program a socket that blocks, as it expects of one.
+/// Returns the socket of a connection in blocking mode, as a program expects it.
 fn socket_of(fds: RawFds) -> Result<c_int, Errno> {
     let RawFds::Unix(socket) = fds else { return Err(Errno(libc::EPROTO)) };
     fcntl_setfl(&socket, fcntl_getfl(&socket)? - OFlags::NONBLOCK)?;
@@ -112,22 +113,22 @@ fn socket_of(fds: RawFds) -> Result<c_int, Errno> {
 fn disconnect(fd: RawFd) {
     let blocked = Blocked::new();
     let Ok(socket) = borrow(fd) else { return };
-    // A number that is not a socket's is a mistake, and closing it would make it worse.
+    // A descriptor that is not a socket is a mistake of the program. It must not be closed.
     if rustix::net::getsockname(socket).is_err() {
         return;
     }
-    // Who is woken has to see it closed: it cannot leave the table before.
+    // A sleeper that wakes must find the socket closed. It cannot leave the table while this thread holds the lock.
     let table = table::lock(&blocked);
     table.sleepers.wake(fd);
-    // SAFETY: the program gives this descriptor up, and does not use it any more.
+    // SAFETY: the program passes a socket that it owns, and gives it up.
     unsafe { libc::close(fd) };
 }
 
-/// A socket in the middle of a call, which a signal handler or another thread may close while it sleeps.
+/// A socket during a call. A signal handler or another thread may close it while the call sleeps.
 struct Socket<'a> {
     fd: BorrowedFd<'a>,
     blocked: Blocked,
-    /// Which one it is.
+    /// The identity of the socket, to detect that the descriptor was closed and reused.
     file: FileId,
 }
 
@@ -137,7 +138,7 @@ impl Socket<'_> {
         Ok(Self { fd: borrow(fd)?, blocked: Blocked::new(), file })
     }
 
-    /// Sleeps until it has one of these events, and makes sure that it is still the one that it was.
+    /// Sleeps until the socket has one of these events. Fails with `EBADF` if the descriptor no longer refers to it.
     fn sleep(
         &mut self,
         direction: Direction,
@@ -155,7 +156,7 @@ impl Socket<'_> {
         }
     }
 
-    /// Whether the program wants an error instead of waiting.
+    /// Fails with `EAGAIN` if the program has set `O_NONBLOCK`.
     fn check_may_wait(&self) -> Result<(), Errno> {
         match fcntl_getfl(self.fd)?.contains(OFlags::NONBLOCK) {
             true => Err(Errno(libc::EAGAIN)),
@@ -164,19 +165,19 @@ impl Socket<'_> {
     }
 }
 
-/// Gives the length of the message; `None` is the end.
+/// Receives a message and returns its length. Returns `None` at the end of the stream.
 fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
     let mut socket = Socket::new(fd)?;
     let Some(header) = look_at_header(&mut socket)? else { return Ok(None) };
     let length = frame::length(header, buffer.len())?;
 
-    // The header again, and the message, and nothing behind it.
+    // Take the header, which was only peeked at, and the message, and no byte of the next message.
     let mut header = [0; HEADER_LEN];
     let mut taken = 0;
     while taken < HEADER_LEN + length {
         let of_message = &mut buffer[taken.saturating_sub(HEADER_LEN)..length];
         let mut spaces = [IoSliceMut::new(&mut header[taken.min(HEADER_LEN)..]), IoSliceMut::new(of_message)];
-        // There is no room for descriptors, so the kernel closes those that come.
+        // Without a control buffer the kernel closes the descriptors of a message.
         let mut control = RecvAncillaryBuffer::default();
         match recvmsg(socket.fd, &mut spaces, &mut control, RecvFlags::DONTWAIT) {
             Ok(received) if received.bytes == 0 => return Err(Errno(libc::ECONNABORTED)),
@@ -189,7 +190,7 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
     Ok(Some(length))
 }
 
-/// Waits until the whole length of a message is there, and leaves it. `None` is the end.
+/// Waits for the whole header of a message and peeks at it. Returns `None` at the end of the stream.
 fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, Errno> {
     let mut rest_ms = REST_MIN_MS;
     let mut has_hung_up = false;
@@ -214,11 +215,13 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
                 if has_rested {
                     socket.check_may_wait()?;
                 }
-                // Only the end wakes it. What came right before the end is looked at once more.
+                // Only the end of the stream wakes this sleep. Bytes that arrived before the end are read in the next
+                // round.
                 let events = socket.sleep(Direction::Receive, false, libc::POLLRDHUP, Some(rest_ms))?;
                 has_hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0;
                 rest_ms = (rest_ms * 2).min(REST_MAX_MS);
-                // Who does not want to wait waits this little, or a poll loop would spin until the rest is there.
+                // A non-blocking socket waits one interval, too. Otherwise a poll loop would spin until the rest
+                // arrives.
                 has_rested = true;
             }
         }
@@ -245,7 +248,7 @@ fn send(fd: RawFd, message: &[u8]) -> Result<(), Errno> {
                 socket.sleep(Direction::Send, sent > 0, libc::POLLOUT, None)?;
             }
             Err(System::INTR) => {}
-            // It went without having read everything; for who sends it has gone.
+            // The peer closed without reading everything. For a sender this is a disconnected peer.
             Err(System::CONNRESET) => return Err(Errno(libc::EPIPE)),
             Err(errno) => return Err(errno.into()),
         }

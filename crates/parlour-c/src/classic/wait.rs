@@ -1,4 +1,4 @@
-//! Sleep of a call on a descriptor of its handle. The end of the handle wakes the call.
+//! The sleep of a call on a descriptor of its handle. The end of the handle wakes the call.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -10,20 +10,21 @@ use super::signals::Blocked;
 use super::sleepers::Direction;
 use super::table;
 
-/// Reason for the end of a sleep.
+/// The reason why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Woken {
-    /// The descriptor is ready, with these events of poll(2), or the time is over.
+    /// The descriptor has these events of poll(2), or the timeout has passed.
     Ready(c_short),
     /// A signal handler has run.
     Interrupted,
 }
 
-/// Sleeps until `fd` has one of these events, a handler has run, or the handle was ended.
+/// Sleeps until `fd` has one of these events, a handler has run, or the handle was ended. Fails with `EBADF` if it was
+/// ended.
 ///
-/// `is_there` says whether the descriptor still belongs to the handle. `sleep` asks it once the sleeper is in the table
-/// and can be woken. It asks again after the sleeper has left the table: the call that woke it holds the lock of the
-/// table until it has closed the descriptor.
+/// `is_there` returns true if the descriptor still belongs to the handle. It is called when the sleeper is in the
+/// table and can be woken, and again after the sleeper has left the table: the call that wakes a sleeper holds the
+/// lock of the table until it has closed the descriptor.
 pub(crate) fn sleep(
     blocked: &Blocked,
     fd: RawFd,
@@ -51,7 +52,8 @@ pub(crate) fn sleep(
     }
 }
 
-/// Entry of a sleeper in the table, with the eventfd that wakes it. Without room for either, nothing wakes the sleeper.
+/// The entry of a sleeper in the table, and the eventfd that wakes it. If either cannot be had, the end of the handle
+/// does not wake the sleeper.
 struct Alarm<'a> {
     blocked: &'a Blocked,
     event: Option<OwnedFd>,
@@ -66,7 +68,7 @@ impl<'a> Alarm<'a> {
         alarm
     }
 
-    /// Gives the eventfd, or a negative number, which poll(2) ignores.
+    /// Returns the eventfd, or -1, which poll(2) ignores.
     fn fd(&self) -> RawFd {
         self.event.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }

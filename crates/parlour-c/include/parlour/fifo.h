@@ -1,47 +1,57 @@
 /*
- * The seven operations over FIFOs. Handles are structs of the caller's.
+ * parlour/fifo.h - the seven classic operations over FIFOs
  *
  *     #include <parlour/fifo.h>      link with -lparlour
  *
- * A server takes a name; clients find it by the name; each gets a private two-way channel of messages. A name is 1
- * to 64 of A-Z a-z 0-9 . _ - and does not begin with a dot; "/absolute/directory/name" says where it lives. Whoever
- * speaks parlour over `fifo`, in any language, is at the other end.
+ * A server takes a name. Clients find it by the name. Each client gets a private two-way channel of messages. A name
+ * is 1 to 64 of A-Z a-z 0-9 . _ - and does not begin with a dot. "/absolute/directory/name" selects the directory of
+ * the name. The peer may be any program that speaks parlour over `fifo`, in any language.
  *
- * The structs are the caller's memory: nothing is to be set before the call that fills one. The descriptors in them
- * may be given to poll(2) and select(2), and everything else in them is the library's. Nothing is read ahead of the
- * message that was asked for, but for its length: so poll tells the truth, and a forked child can go on with its
- * copy of a channel while the parent closes its own with disconnect_from, which does not harm the child's. A struct
- * may be copied and moved; of the copies of a channel only one may be used from then on. In a forked child the
- * server is the parent's: there, accepting fails with ESTALE, and destroy_server only closes the descriptor.
+ * Handles
+ *   Handles are structs in the memory of the caller. They need no initialisation before the call that fills them. The
+ *   descriptors in them may be used with poll(2) and select(2); all other fields are private. Nothing beyond the
+ *   requested message is read, except its length, so poll(2) reports every message. A struct may be copied and moved;
+ *   only one of the copies of a channel may be used from then on. A forked child can use its copy of a channel:
+ *   disconnect_from in one process does not affect the other. In a forked child the server belongs to the parent:
+ *   accept_client fails with ESTALE, and destroy_server only closes the descriptor.
  *
- * new_server, accept_client and connect_to give 0. Failure is -1 with errno set, and parlour_error_message() has
- * the whole sentence after new_server, connect_to and accept_client. Besides those named below, and those of the
- * system calls behind them:
+ *   new_server, accept_client and connect_to return 0.
  *
- *     EINVAL        the name is not well formed          ENOENT        nobody serves the name
- *     EADDRINUSE    a live server has the name           ECONNREFUSED  the server said no
- *     EACCES        the system, or a check of who the other side is, does not permit it
- *     EBUSY         the server had no room until the deadline, or a handle is in use in a way that excludes this
- *     ETIMEDOUT     the server did not answer in time    EPERM         a directory is not safe from others
- *     ESTALE        the server's name was lost, or this is a forked child
- *     EBADF         the handle is none, or not any more  EFAULT        a pointer is NULL
- *     EPROTO        the other side does not speak this    ENOTSUP       this system or state cannot do it
+ * Return values and errors
+ *   Failure is -1 with errno set. After new_server, connect_to and accept_client, parlour_error_message() has the
+ *   text. Besides the errors that a function lists, and those of the system calls that it uses:
+ *
+ *     EINVAL           the name is not well formed
+ *     EADDRINUSE       a live server has the name
+ *     ENOENT           no server has the name
+ *     ECONNREFUSED     the server rejected the connection
+ *     EACCES           the system, or the check of the peer's identity, does not permit the operation
+ *     EPERM            another user could interfere with a directory
+ *     EBUSY            the server had no room until the deadline, or another call uses the handle and excludes this one
+ *     ETIMEDOUT        the server did not answer in time
+ *     ESTALE           the server's name was lost, or this is a forked child
+ *     EBADF            the handle is invalid, or was destroyed or disconnected
+ *     EFAULT           a pointer is NULL
+ *     EPROTO           the peer does not speak the protocol
+ *     ENOTSUP          this system or state does not support the operation
  *     ENOTRECOVERABLE  a bug in the library
  *
- * Signals. destroy_server, send_info and disconnect_from may be called in a signal handler, whatever it interrupts:
- * they take no memory and no lock that the interrupted code could hold. A call that is blocked while a handler
- * destroys or disconnects its own handle returns -1 with EBADF. After any other handler it goes on if the handlers
- * of this process were installed with SA_RESTART, as signal(3) does, and is -1 with EINTR if one was not, unless it
- * is in the middle of a message. SIGPIPE is never raised.
+ * Signals
+ *   destroy_server, send_info and disconnect_from are async-signal-safe. They allocate no memory, and take no lock
+ *   that the interrupted code could hold. A call that blocks while a handler destroys or disconnects its own handle
+ *   returns -1 with EBADF. After any other handler, a blocked call goes on if all handlers of the process were
+ *   installed with SA_RESTART, as signal(3) does. Otherwise it returns -1 with EINTR, unless it is in the middle of a
+ *   message. SIGPIPE is never raised.
  *
- * Threads. Any thread may use any handle; one at a time may receive on it, and one send. Several may accept.
- * Destroying or disconnecting a handle wakes those who are blocked on it.
+ * Threads
+ *   Any thread may use any handle. On one connection, one thread may receive while another one sends. Several threads
+ *   may accept clients of one server. Destroying or disconnecting a handle wakes the threads that are blocked on it.
  */
 #ifndef PARLOUR_FIFO_H
 #define PARLOUR_FIFO_H
 
 #ifdef PARLOUR_UNIX_SOCKETS_H
-#error "parlour/unix_sockets.h and parlour/fifo.h give the same names to different things: include one of them"
+#error "parlour/unix_sockets.h and parlour/fifo.h declare the same names: include one of them"
 #endif
 
 #include <stddef.h>
@@ -51,22 +61,22 @@ extern "C" {
 #endif
 
 /*
- * The library has these functions under names of its own, since parlour/unix_sockets.h has others of the same
- * names. A label, and not a macro or a wrapper: so &send_info is a function's address, the same everywhere, and no
- * code is compiled in.
+ * In the library these functions have other names, because parlour/unix_sockets.h declares the same ones. A label sets
+ * the name, and not a macro or a wrapper, so &send_info is the address of a function, the same in every source file,
+ * and no code is compiled into the program.
  */
 #define PARLOUR_LABEL_(name) PARLOUR_LABEL_OF_(__USER_LABEL_PREFIX__, name)
 #define PARLOUR_LABEL_OF_(prefix, name) PARLOUR_LABEL_TEXT_(prefix) name
 #define PARLOUR_LABEL_TEXT_(prefix) #prefix
 
-/* The classic signature has no const, and C++ cannot pass a literal without one. */
+/* The classic signature has no const. C++ needs it to pass a string literal. */
 #ifdef __cplusplus
 #define PARLOUR_CONST_ const
 #else
 #define PARLOUR_CONST_
 #endif
 
-/* A name that is held. */
+/* A server: a name that is held. */
 struct server {
     int fd;                            /* readable when accept_client would not block; O_NONBLOCK may be set on it */
     unsigned int parlour_private_state;
@@ -74,7 +84,7 @@ struct server {
     unsigned int parlour_private_reserved[12];
 };
 
-/* One side of a connection. */
+/* One end of a connection. */
 struct comm_channel {
     int recv_fd;                       /* readable when recv_info would not block */
     int send_fd;                       /* writable when send_info of less than 4 KiB would not block */
@@ -85,58 +95,62 @@ struct comm_channel {
 };
 
 /*
- * Takes a name, and fills the server. With O_NONBLOCK set on the server's descriptor, accept_client is -1 with
- * EAGAIN instead of blocking. A name that a dead server had is free.
+ * Takes a name and fills `*server`. With O_NONBLOCK set on the server's descriptor, accept_client fails with EAGAIN
+ * and does not block. The name of a dead server is free.
  */
 int new_server(const char *name, struct server *server) __asm__(PARLOUR_LABEL_("parlour_fifo_new_server"));
 
 /*
- * Gives the name up, and disconnects who was not accepted yet. Connections go on. May be called in a signal handler.
+ * Gives the name up, and disconnects the clients that were not accepted yet. Connections that are open go on.
+ * Async-signal-safe.
  */
 void destroy_server(struct server *server) __asm__(PARLOUR_LABEL_("parlour_fifo_destroy_server"));
 
 /*
- * Blocks until a client has connected, and fills its channel. A client of a FIFO waits for that, up to 5 seconds.
+ * Blocks until a client has connected, and fills `*channel`. A client over FIFOs waits in connect_to until the server
+ * is in this call, up to 5 seconds.
  */
 int accept_client(struct server *server, struct comm_channel *channel)
     __asm__(PARLOUR_LABEL_("parlour_fifo_accept_client"));
 
 /*
- * Connects to the server with this name, and makes sure that it is this user's.
+ * Connects to the server that has this name, and fills `*channel`. Checks that the server runs as this user.
  */
 int connect_to(const char *name, struct comm_channel *channel) __asm__(PARLOUR_LABEL_("parlour_fifo_connect_to"));
 
 /*
- * Closes this end of a connection. May be called in a signal handler.
+ * Closes this end of a connection. Async-signal-safe.
  */
 void disconnect_from(struct comm_channel *channel) __asm__(PARLOUR_LABEL_("parlour_fifo_disconnect_from"));
 
 /*
- * Blocks until a whole message has arrived, puts it into the buffer, and gives its length.
+ * Receives one message into a buffer of `size` bytes, and returns its length. Blocks until a whole message has
+ * arrived.
  *
- *     0, errno 0       the other side has disconnected
- *     0, errno ENOMSG  an empty message has arrived
- *     -1, EMSGSIZE     the message is longer than the buffer; it stays, for a call with a larger one
- *     -1, ECONNABORTED the other side went in the middle of a message
- *     -1, EBADMSG      it announced a message of more than 16 MiB
+ *     0, errno 0        the peer has disconnected
+ *     0, errno ENOMSG   an empty message has arrived
+ *     -1, EMSGSIZE      the message is longer than the buffer; it stays, for a call with a larger buffer
+ *     -1, ECONNABORTED  the peer disconnected mid-message
+ *     -1, EBADMSG       the peer announced a message of more than 16 MiB
  */
 int recv_info(struct comm_channel *channel, void *buffer, size_t size)
     __asm__(PARLOUR_LABEL_("parlour_fifo_recv_info"));
 
 /*
- * Sends one message, which it only reads, and gives its length. Blocks while the other side has no room. May be
- * called in a signal handler.
+ * Sends one message of `length` bytes, and returns `length`. Does not change the message. Blocks while the channel is
+ * full. Async-signal-safe.
  *
- *     -1, EPIPE        the other side has gone
- *     -1, EMSGSIZE     the message is longer than 16 MiB; nothing was sent
- *     -1, EBUSY        another call, perhaps one that this handler has interrupted, is in the middle of a message
+ *     -1, EPIPE         the peer has disconnected
+ *     -1, EMSGSIZE      the message is longer than 16 MiB; nothing was sent
+ *     -1, EBUSY         another call, perhaps one that this handler interrupted, is in the middle of a message
  */
 int send_info(struct comm_channel *channel, PARLOUR_CONST_ void *message, size_t length)
     __asm__(PARLOUR_LABEL_("parlour_fifo_send_info"));
 
 /*
- * What went wrong in this thread's last new_server, connect_to or accept_client that failed, as a sentence; ""
- * before. It is valid until the next one fails. Not for signal handlers.
+ * Returns the text of the last failure of new_server, connect_to or accept_client in the calling thread, or "" if none
+ * has failed. The library owns the string. It is valid until the next of these calls fails in this thread. Not
+ * async-signal-safe.
  */
 const char *parlour_error_message(void);
 

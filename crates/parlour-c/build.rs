@@ -1,5 +1,5 @@
-//! The name by which programs find the shared library when they run. The number goes up when they would have to be
-//! built anew.
+//! Sets the soname of the shared library, by which programs find it at run time. The number increases with each
+//! incompatible change of the interface.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

@@ -1,12 +1,12 @@
-//! The C library, by programs in C: built with every warning an error, run as they are, under valgrind, and with
-//! the address sanitizer; and together with programs in Rust and the program `parlour`.
+//! Tests of the C library by C programs. They are compiled with -Werror and run plain, under valgrind, and with the
+//! address sanitizer; some run together with Rust programs and the program `parlour`.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
-    reason = "a test says what is wrong by panicking, and what is skipped on the standard output"
+    reason = "a test fails by panicking, and reports on the standard output what it skips"
 )]
 
 #[path = "c/examples.rs"]
@@ -26,20 +26,20 @@ use libtest_mimic::{Arguments, Trial};
 use support::build::{self, Flavor};
 use support::{base, home, program};
 
-/// A program and how it is to be built and called.
+/// A program, its compiler flags, and the transport of its address.
 struct Subject {
     name: String,
     source: PathBuf,
     flags: &'static [&'static str],
-    /// What comes before the path of the name in its address.
+    /// The part of the address before the path of the name.
     transport: &'static str,
 }
 
-/// Programs for both classic headers, and what each shows.
+/// Programs for both classic headers, and the behaviour that each checks.
 const CLASSIC: [(&str, &str); 9] = [
     ("echo", "messages_of_every_length_come_back_whole"),
     ("small_buffer", "a_message_larger_than_the_buffer_stays_for_a_larger_one"),
-    ("poll_loop", "poll_tells_the_truth_about_server_and_clients"),
+    ("poll_loop", "poll_reports_every_client_and_every_message"),
     ("fork_server", "a_child_for_each_client_goes_on_and_keeps_no_name"),
     ("thread_server", "ending_a_handle_wakes_other_threads"),
     ("errors", "each_failure_has_its_number_and_changes_nothing"),
@@ -48,7 +48,7 @@ const CLASSIC: [(&str, &str); 9] = [
     ("places", "places_are_given_back_however_a_connection_was_closed"),
 ];
 
-/// Programs for the full header, over each transport.
+/// Programs for the full header, run over each transport, and the behaviour that each checks.
 const FULL: [(&str, &str); 4] = [
     ("talk", "everything_works_between_two_ends_in_one_process"),
     ("payload", "a_payload_has_parts_descriptors_or_blocks"),
@@ -72,7 +72,7 @@ fn subjects() -> Vec<Subject> {
         }
     }
     let shows = [
-        ("the_headers_are_those_of_a_program_in_cpp_too", home().join("tests/c/full/cpp.cpp")),
+        ("the_headers_compile_as_cpp", home().join("tests/c/full/cpp.cpp")),
         ("null_for_each_pointer_of_the_full_header_is_an_error", nulls::source()),
     ];
     let cpp = build::has("g++");
@@ -90,7 +90,7 @@ fn main() -> ExitCode {
     let cpp = build::has("g++");
     for (is_there, what) in [(valgrind, "valgrind"), (sanitizer, "gcc's address sanitizer"), (cpp, "g++")] {
         if !is_there {
-            println!("skipped: what runs with {what}, for want of it");
+            println!("skipped: the tests with {what}, because it is missing");
         }
     }
     let mut trials = Vec::new();

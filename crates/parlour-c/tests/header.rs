@@ -1,5 +1,5 @@
-//! The committed header equals what the source generates. `PARLOUR_BLESS=1 cargo test -p parlour-c --test header` writes
-//! it.
+//! The committed header equals what the source generates. `PARLOUR_BLESS=1 cargo test -p parlour-c --test header`
+//! writes it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;

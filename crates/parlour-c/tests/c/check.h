@@ -1,4 +1,4 @@
-/* What every test program has: it ends at the first thing that is not so, and never lasts long. */
+/* Checks for the test programs. A program exits with 1 at the first check that fails. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -14,7 +14,7 @@
     do {                                                                                                       \
         if (!(condition)) {                                                                                    \
             int error_ = errno;                                                                                \
-            fprintf(stderr, "%s:%d: not so: %s (errno %d: %s)\n", __FILE__, __LINE__, #condition, error_,       \
+            fprintf(stderr, "%s:%d: check failed: %s (errno %d: %s)\n", __FILE__, __LINE__, #condition, error_,       \
                     strerror(error_));                                                                         \
             _exit(1);                                                                                          \
         }                                                                                                      \
@@ -27,7 +27,7 @@
         CHECK(errno == (number));                                                                              \
     } while (0)
 
-/* A child that has ended well. */
+/* Waits for a child, which must exit with 0. */
 static inline void check_child(pid_t child)
 {
     int status = 0;
@@ -35,7 +35,7 @@ static inline void check_child(pid_t child)
     CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
-/* Bytes that tell where they are from. */
+/* Fills a buffer with bytes that depend on their offset and on a seed. */
 static inline void fill(unsigned char *bytes, size_t length, unsigned seed)
 {
     for (size_t i = 0; i < length; i++)

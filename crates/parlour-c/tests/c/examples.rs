@@ -1,4 +1,4 @@
-//! The examples: each is built as its first lines say, short, and does what it says.
+//! The examples: each is short, compiles, and works as its first lines describe.
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -11,7 +11,7 @@ use crate::support::{base, home};
 use crate::textbook::type_into;
 use crate::trial;
 
-/// A server, the transport of its clients, and what it answers to "hello".
+/// A server, the transport of its clients, and its answer to "hello".
 const SERVERS: [(&str, &str, &str); 4] = [
     ("unix_echo_server", "unix", "hello"),
     ("fifo_echo_server", "fifo", "hello"),
@@ -44,7 +44,7 @@ fn lengths() {
     }
 }
 
-/// A server that is ready.
+/// Starts a server and waits until it answers.
 fn start(name: &str, path: &std::path::Path, transport: &str) -> Background {
     let serving = Background::start(Command::new(example(name)).arg(path));
     let address = if transport.is_empty() { String::new() } else { format!("{transport}:") };
@@ -75,7 +75,7 @@ fn clients() {
         let path = base.path().join("name");
         let serving = start(server, &path, transport);
         let shown = match client {
-            // It leaves when the keyboard ends, so it is given time to hear the answer.
+            // The client exits at the end of its input, so the input stays open until it has printed the answer.
             "unix_client" => {
                 let mut command = Command::new("sh");
                 command.args(["-c", "{ echo hello; read never <&3; } 3<&0 | \"$0\" \"$1\" | head -n 1"]);

@@ -1,4 +1,5 @@
-//! C talking to Rust, and to the program `parlour`, over each transport; and what the library exports.
+//! C programs with Rust programs and with the program `parlour`, over each transport; the exported symbols;
+//! installation.
 
 use std::process::Command;
 
@@ -114,17 +115,17 @@ fn both_headers() {
     }
 }
 
-/// As a distribution would do it: installed under a prefix in a staging directory, found by pkg-config.
+/// Installs the library as a distribution does: under a prefix in a staging directory, found by pkg-config.
 fn installed() {
     if !build::has("pkg-config") || !build::has("make") {
-        println!("skipped: installing, for want of pkg-config or make");
+        println!("skipped: installation, because pkg-config or make is missing");
         return;
     }
     let base = base();
     let stage = base.path().join("stage");
     let mut make = Command::new("make");
     make.arg("-C").arg(home()).arg("install").arg("PREFIX=/opt/parlour").arg(format!("DESTDIR={}", stage.display()));
-    // What this test has built is what is installed here: a release takes minutes.
+    // This installs the build of this test, because a release build takes minutes.
     let built = crate::support::built();
     make.arg(format!("BUILT={}", built.join("deps").display())).env_remove("MAKEFLAGS");
     program::succeed(&mut make);

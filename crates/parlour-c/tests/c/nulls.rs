@@ -1,12 +1,12 @@
-//! A program in C that is made of the header: it calls each function with NULL for each pointer in turn, and
-//! something that is right for all others.
+//! A C program that is generated from the header. It calls each function with NULL for each pointer in turn, and with
+//! valid arguments otherwise.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use crate::support::declarations::{Function, Parameter, functions};
 
-/// Where NULL is allowed.
+/// The parameters for which NULL is allowed.
 const ALLOWED: &[(&str, &[&str])] = &[
     ("parlour_server_bind", &["options"]),
     ("parlour_server_bind_listen_fds", &["fd_name", "options"]),
@@ -21,14 +21,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("parlour_shared_build", &["user"]),
 ];
 
-/// What is said of a pointer before it is looked at whether it is NULL.
+/// The functions that reject another argument of the call before they check the pointer.
 const EARLIER: &[&str] = &["parlour_shared_from_fd"];
 
 fn file() -> PathBuf {
     std::env::temp_dir().join(format!("parlour-c-nulls-{}.c", std::process::id()))
 }
 
-/// Writes the program, and gives its path.
+/// Writes the program and returns its path.
 pub fn source() -> PathBuf {
     std::fs::write(file(), text()).unwrap();
     file()
@@ -38,7 +38,7 @@ pub fn clean() {
     let _ = std::fs::remove_file(file());
 }
 
-/// Something that is right for a parameter.
+/// Returns a valid argument for a parameter.
 fn right(parameter: &Parameter) -> String {
     match (&*parameter.kind, &*parameter.name) {
         ("const char *", "address") => "address".to_owned(),
@@ -62,7 +62,7 @@ fn right(parameter: &Parameter) -> String {
         ("int", _) => "-1".to_owned(),
         ("int64_t" | "int32_t" | "bool" | "uint32_t" | "uint64_t", _) => "0".to_owned(),
         ("size_t", _) => "1".to_owned(),
-        other => panic!("the header has a parameter of a kind that this test does not know: {other:?}"),
+        other => panic!("unknown type of a parameter in the header: {other:?}"),
     }
 }
 
@@ -88,7 +88,7 @@ fn text() -> String {
     for function in &functions() {
         let allowed = ALLOWED.iter().find(|(name, _)| *name == function.name).map_or(&[][..], |(_, allowed)| allowed);
         for (number, parameter) in function.parameters.iter().enumerate() {
-            // What takes a handle must not be given one that is used afterwards, but where it is refused before.
+            // A function that frees its handle gets no valid one, because later calls use it.
             let is_first = number == 0;
             if !parameter.is_pointer()
                 || allowed.contains(&&*parameter.name)
@@ -155,7 +155,7 @@ int main(int argc, char **argv)
     snprintf(address, sizeof address, "%s-other", name);
 
 {calls}
-    /* None of that has done anything. */
+    /* None of these calls had an effect. */
     CHECK(parlour_send(connection, "x", 1, -1) == PARLOUR_OK);
     CHECK(parlour_recv_into(served, buffer, sizeof buffer, &count, -1) == PARLOUR_OK && count == 1);
     parlour_shutdown_free(shutdown);

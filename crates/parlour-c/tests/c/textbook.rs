@@ -1,5 +1,5 @@
-//! Programs as a course on operating systems has them, written for the classic names, with nothing of this library
-//! but the `#include`.
+//! Programs as in a course on operating systems, written for the classic names. Only the `#include` is specific to
+//! this library.
 
 use std::io::Write;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::support::program::{self, Background};
 use crate::support::{base, home};
 use crate::trial;
 
-/// The classic header, and the transport behind it.
+/// The classic headers, by transport.
 const SYSTEMS: [&str; 2] = ["unix", "fifo"];
 
 pub fn trials() -> Vec<Trial> {
@@ -34,7 +34,7 @@ fn built(system: &str, role: &str) -> std::path::PathBuf {
     build::program(&home().join(format!("tests/c/textbook/{system}_{role}.c")), &[], Flavor::Plain)
 }
 
-/// Types lines, and gives what is shown.
+/// Writes lines to the standard input of a program and returns its output.
 pub fn type_into(command: &mut Command, lines: &[&str]) -> String {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut typing = child.stdin.take().unwrap();
@@ -85,11 +85,11 @@ fn talk(address: &str) {
     connection.close().unwrap();
 }
 
-/// Its end has left nothing that the end of a server in Rust would not leave, and its name is free.
+/// Checks that a server left no files besides those that a Rust server leaves, and that its name is free.
 fn no_trace(name: &Path, system: &str) {
     assert!(!name.join(system).exists());
     assert_eq!(std::fs::read_dir(name.join("c")).unwrap().count(), 0);
-    assert_eq!(std::fs::metadata(name.join("lock")).unwrap().len(), 0, "the owner's record is taken back");
+    assert_eq!(std::fs::metadata(name.join("lock")).unwrap().len(), 0, "the record of the owner remains");
     let address = format!("{system}:{}", name.display());
     assert_eq!(Connection::connect(&address).unwrap_err().kind(), ErrorKind::NoServer);
     Server::bind(&address).unwrap();

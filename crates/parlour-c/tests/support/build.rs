@@ -1,4 +1,4 @@
-//! Building C programs against the library that cargo has just built for this test.
+//! Compilation of C programs against the library that cargo has built for this test.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -7,30 +7,31 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{built, home};
 
-/// What the Rust standard library in the archive needs of the system.
+/// The system libraries that the Rust standard library in the archive needs.
 const SYSTEM: [&str; 4] = ["-lpthread", "-ldl", "-lm", "-lrt"];
 
-/// How a program is built.
+/// The way in which a program is compiled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavor {
     Plain,
-    /// With gcc's address and undefined-behaviour sanitizers, which watch the C side and every allocation of either.
+    /// With gcc's address and undefined-behaviour sanitizers. They check the C code, and the allocations of C and
+    /// Rust.
     Sanitized,
 }
 
-/// Directories that last as long as this process.
+/// Returns a directory that lives as long as this process.
 fn scratch() -> &'static Path {
     static SCRATCH: OnceLock<tempfile::TempDir> = OnceLock::new();
     SCRATCH.get_or_init(|| tempfile::Builder::new().prefix("parlour-c-built-").tempdir().unwrap()).path()
 }
 
-/// Removes what was built.
+/// Removes the compiled programs.
 pub fn clean() {
     let _ = std::fs::remove_dir_all(scratch());
 }
 
-/// The archive, without what debuggers need: valgrind reads it for seconds, for each program anew.
-/// `PARLOUR_TEST_ARCHIVE` is another one, built in another way.
+/// Returns the archive without debug information, which valgrind would read for seconds in each program.
+/// `PARLOUR_TEST_ARCHIVE` selects an archive that was built in another way.
 pub fn archive() -> &'static Path {
     static ARCHIVE: OnceLock<PathBuf> = OnceLock::new();
     ARCHIVE.get_or_init(|| {
@@ -42,12 +43,12 @@ pub fn archive() -> &'static Path {
     })
 }
 
-/// The shared library.
+/// Returns the path of the shared library.
 pub fn shared_library() -> PathBuf {
     built().join("deps/libparlour_c.so")
 }
 
-/// The compiler of C: gcc, or what else is called `cc` here.
+/// Returns the C compiler: gcc, or else `cc`.
 pub fn c_compiler() -> &'static str {
     static IS_GCC: OnceLock<bool> = OnceLock::new();
     if *IS_GCC.get_or_init(|| has("gcc")) { "gcc" } else { "cc" }
@@ -57,7 +58,7 @@ fn compiler(source: &Path) -> &'static str {
     if source.extension().is_some_and(|extension| extension == "cpp") { "g++" } else { c_compiler() }
 }
 
-/// Builds a program of one file, once for each way.
+/// Compiles a program of one file, once per combination of flags and flavour.
 pub fn program(source: &Path, flags: &[&str], flavor: Flavor) -> PathBuf {
     type Key = (PathBuf, Vec<String>, Flavor);
     static PROGRAMS: Mutex<Option<HashMap<Key, Arc<OnceLock<PathBuf>>>>> = Mutex::new(None);
@@ -90,7 +91,7 @@ pub fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {}\n{said}", output.status);
 }
 
-/// Whether programs can be built with the sanitizers here.
+/// Returns true if the compiler and this system support the sanitizers.
 pub fn can_sanitize() -> bool {
     let source = scratch().join("can_sanitize.c");
     std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
@@ -101,7 +102,7 @@ pub fn can_sanitize() -> bool {
         && Command::new(&program).output().is_ok_and(|output| output.status.success())
 }
 
-/// Whether a program of this name is on the path.
+/// Returns true if a program of this name is on the path.
 pub fn has(program: &str) -> bool {
     Command::new(program).arg("--version").output().is_ok()
 }

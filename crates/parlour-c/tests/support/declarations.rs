@@ -1,4 +1,4 @@
-//! The functions that the headers declare.
+//! A parser for the declarations of the headers.
 
 use super::home;
 
@@ -37,7 +37,7 @@ fn without_comments(text: &str) -> String {
     plain.lines().filter(|line| !line.trim_start().starts_with(['#', '/'])).collect::<Vec<_>>().join(" ")
 }
 
-/// Every function of parlour.h.
+/// Returns every function of parlour.h.
 pub fn functions() -> Vec<Function> {
     let plain = without_comments(&header("parlour.h"));
     let statements = plain.split([';', '{', '}']).map(str::trim);
@@ -60,7 +60,7 @@ fn parse(text: &str) -> Function {
     }
 }
 
-/// What the classic functions are called in the library.
+/// Returns the names that the classic functions have in the library.
 pub fn labels(header_path: &str) -> Vec<String> {
     let text = without_comments(&header(header_path));
     let mut labels: Vec<String> =

@@ -1,4 +1,4 @@
-//! Running programs, which have to end well and in time.
+//! Running programs, which must succeed in time.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::build;
 use super::{built, home};
 
-/// What has not happened by then has failed; also on a machine that is very busy.
+/// The time after which a test fails. It is long enough for a very busy machine.
 pub const DEADLINE: Duration = Duration::from_secs(110);
 
-/// Waits for a child, which is killed when it takes too long.
+/// Waits for a child. Kills it after the deadline.
 pub fn finish(mut child: Child, what: &str) -> Output {
     let began = Instant::now();
     let mut pause = Duration::from_millis(1);
@@ -20,7 +20,7 @@ pub fn finish(mut child: Child, what: &str) -> Output {
         if began.elapsed() > DEADLINE {
             child.kill().unwrap();
             let output = child.wait_with_output().unwrap();
-            panic!("{what} did not end: {}", String::from_utf8_lossy(&output.stderr));
+            panic!("{what} did not end before the deadline: {}", String::from_utf8_lossy(&output.stderr));
         }
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(50));
@@ -28,7 +28,7 @@ pub fn finish(mut child: Child, what: &str) -> Output {
     child.wait_with_output().unwrap()
 }
 
-/// Runs a command to its end, which must be a good one.
+/// Runs a command, which must succeed, and returns its output.
 pub fn succeed(command: &mut Command) -> String {
     let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let output = finish(child.unwrap_or_else(|error| panic!("{command:?}: {error}")), &format!("{command:?}"));
@@ -37,21 +37,21 @@ pub fn succeed(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// A program under valgrind: an error or a leak is a failure.
+/// Returns a command that runs a program under valgrind. An error or a leak makes it fail.
 pub fn under_valgrind(program: &Path) -> Command {
     let mut command = Command::new("valgrind");
     command
         .args(["--quiet", "--error-exitcode=99", "--leak-check=full", "--fair-sched=try"])
-        // What is still reached at the end is in a table; what only may be is not let pass.
+        // Memory that is reachable at the end belongs to a table. Memory that is possibly lost is an error.
         .args(["--errors-for-leak-kinds=definite,indirect,possible", "--show-leak-kinds=definite,indirect,possible"])
-        // A thread that is still there when the process ends has its stack, which is the C library's.
+        // A thread that is alive when the process ends keeps a stack that the C library allocated.
         .arg(format!("--suppressions={}", home().join("tests/c/valgrind.supp").display()))
         .arg(program)
         .env("LIGHT", "1");
     command
 }
 
-/// The program `parlour`, built of the sources that are there.
+/// Returns the program `parlour`, built from the current sources.
 pub fn parlour() -> &'static Path {
     static PARLOUR: OnceLock<PathBuf> = OnceLock::new();
     PARLOUR.get_or_init(|| {
@@ -80,7 +80,7 @@ fn newest_in(directory: &Path) -> SystemTime {
     times.max().unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// A program in the background, killed when this is dropped.
+/// A program in the background. Dropping it kills the program.
 pub struct Background {
     child: Option<Child>,
     lines: BufReader<std::process::ChildStdout>,
@@ -93,7 +93,7 @@ impl Background {
         Self { child: Some(child), lines }
     }
 
-    /// Waits for a line that begins like this.
+    /// Waits for a line of output with this beginning.
     pub fn expect(&mut self, beginning: &str) {
         let mut line = String::new();
         while self.lines.read_line(&mut line).unwrap() > 0 {
@@ -102,7 +102,7 @@ impl Background {
             }
             line.clear();
         }
-        panic!("it ended without saying {beginning}");
+        panic!("the program ended without the output {beginning}");
     }
 
     pub fn signal(&self, name: &str) {
@@ -110,7 +110,7 @@ impl Background {
         build::run(Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]));
     }
 
-    /// Waits for its end, which must be a good one; gives the rest of what it has said.
+    /// Waits for the program, which must succeed, and returns the rest of its output.
     pub fn finish(mut self) -> String {
         let child = self.child.take().unwrap();
         let output = finish(child, "the program in the background");

@@ -1,4 +1,4 @@
-/* Both classic headers behind one front, so that one program tests each: built with -DFIFO it is the one, else the other. */
+/* Macros over both classic headers, so that one program tests each. With -DFIFO it uses fifo.h, else unix_sockets.h. */
 #ifndef CLASSIC_H
 #define CLASSIC_H
 
@@ -50,7 +50,7 @@ typedef int channel_t;
         CHECK(errno == 0);                                                                                     \
     } while (0)
 
-/* A server, a client, and what the server has accepted, in one process. */
+/* A server, a client, and the connection that the server accepted, in one process. */
 typedef struct {
     server_t server;
     channel_t client;
@@ -68,7 +68,7 @@ static inline void *pair_connect(void *channel)
     return NULL;
 }
 
-/* Over FIFOs a client waits for the server's answer, so it connects in a thread of its own. */
+/* Over FIFOs a client waits for the answer of the server, so it connects in another thread. */
 static inline void connect_pair(const char *name, server_t *server, channel_t *client, channel_t *served)
 {
     pthread_t thread;

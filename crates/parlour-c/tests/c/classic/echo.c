@@ -1,4 +1,4 @@
-/* Messages of many lengths go there and back whole, an empty one is told from the end, and the end is 0. */
+/* Messages of many lengths return whole. An empty message is distinguished from the end of the stream. */
 #include "classic.h"
 
 #define LONGEST (3 * 1024 * 1024)

@@ -1,4 +1,4 @@
-/* What goes wrong has a number and a sentence, and changes nothing else. */
+/* Each failure sets errno and the error text, and has no other effect. */
 #include "classic.h"
 #include <fcntl.h>
 
@@ -29,7 +29,7 @@ static void ends(const char *name)
     pair_t pair;
     char buffer[8] = "";
 
-    /* The other side has gone: the end, again and again, and no signal. */
+    /* The peer has disconnected: each receive returns the end of the stream, and sending raises no signal. */
     open_pair(name, &pair);
     disconnect_from(CHANNEL(pair.client));
     ENDED(pair.served);
@@ -37,13 +37,13 @@ static void ends(const char *name)
     CHECK_FAILS(SEND(pair.served, "x"), EPIPE);
     CHECK_FAILS(SEND(pair.served, "x"), EPIPE);
 
-    /* A handle that is none any more. */
+    /* A handle that was disconnected. */
     CHECK_FAILS(SEND(pair.client, "x"), EBADF);
     CHECK_FAILS(recv_info(CHANNEL(pair.client), buffer, sizeof buffer), EBADF);
     disconnect_from(CHANNEL(pair.client));
     close_pair(&pair);
 
-    /* It goes in the middle of a length, and in the middle of a message. */
+    /* The peer disconnects in the middle of a length, and in the middle of a message. */
     for (int cut = 1; cut < 7; cut++) {
         open_pair(name, &pair);
         CHECK(write(SEND_FD(pair.client), "\0\0\0\3ab", (size_t)cut) == cut);
@@ -52,14 +52,14 @@ static void ends(const char *name)
         close_pair(&pair);
     }
 
-    /* It announces more than there may be. */
+    /* The peer announces a message longer than the limit. */
     open_pair(name, &pair);
     CHECK(write(SEND_FD(pair.client), "\1\0\0\1", 4) == 4);
     CHECK_FAILS(recv_info(CHANNEL(pair.served), buffer, sizeof buffer), EBADMSG);
     CHECK_FAILS(recv_info(CHANNEL(pair.served), buffer, sizeof buffer), EBADMSG);
     close_pair(&pair);
 
-    /* A length that comes byte by byte is no reason to spin, and none to fail. */
+    /* A length that arrives byte by byte is received. */
     open_pair(name, &pair);
     pid_t child = fork();
     CHECK(child >= 0);
@@ -89,13 +89,13 @@ static void non_blocking(const char *name)
     CHECK_FAILS(recv_info(pair.served, buffer, sizeof buffer), EAGAIN);
     SENT(pair.client, "x");
     RECEIVED(pair.served, "x");
-    /* A part of a length is nothing yet. */
+    /* A part of a length is not a message. */
     CHECK(write(pair.client, "\0\0", 2) == 2);
     CHECK_FAILS(recv_info(pair.served, buffer, sizeof buffer), EAGAIN);
     CHECK(write(pair.client, "\0\1y", 3) == 3);
     RECEIVED(pair.served, "y");
 
-    /* A full channel. What has begun is sent in full, so only small ones are tried. */
+    /* A full channel. A message of which a part was sent is sent in full, so only small messages are tried. */
     int sent = 0;
     while (send_info(pair.served, large, 1000) == 1000)
         sent++;
@@ -105,7 +105,7 @@ static void non_blocking(const char *name)
     SENT(pair.served, "room again");
     RECEIVED(pair.client, "room again");
 
-    /* Numbers that are no handles are left alone. */
+    /* Descriptors that are not handles are not closed. */
     int file = open("/dev/null", O_RDWR);
     CHECK(file >= 0);
     CHECK_FAILS(recv_info(file, buffer, sizeof buffer), ENOTSOCK);
@@ -123,7 +123,7 @@ static void non_blocking(const char *name)
     disconnect_from(-1);
     destroy_server(-1);
 
-    /* The number of a server that was closed by hand, and is another's by now. */
+    /* The number of a duplicate of a server that was closed, while the server goes on. */
     int number = dup(pair.server);
     CHECK(number >= 0);
     close(number);

@@ -1,5 +1,5 @@
-/* A child for each client: it goes on with its connection when the parent has let go of its copy, and it neither keeps the name nor
- * takes it away. The parent's accept_client goes on after SIGCHLD. */
+/* One child process per client. The child goes on with its connection after the parent has closed its copy, and it
+ * neither keeps nor releases the name. The parent's accept_client goes on after SIGCHLD. */
 #include "classic.h"
 
 #define CLIENTS 4
@@ -38,7 +38,7 @@ static void serve(server_t *server, channel_t *client)
     int length;
     channel_t nobody;
 
-    /* In the child the server is the parent's. */
+    /* In the child the server belongs to the parent. */
     CHECK_FAILS(ACCEPT(*server, nobody), ESTALE);
     destroy_server(SERVER(*server));
     while ((length = recv_info(CHANNEL(*client), buffer, sizeof buffer)) > 0)
@@ -80,7 +80,7 @@ int main(int argc, char **argv)
         CHECK(child >= 0);
         if (child == 0)
             serve(&server, &client);
-        /* The usual way with an int, and the only one with a struct. */
+        /* An int may be closed with close(2), a struct only with disconnect_from. */
 #ifdef FIFO
         disconnect_from(&client);
 #else
@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     while (reaped < CLIENTS + 1)
         usleep(1000);
     CHECK(failed == 0);
-    /* The children that destroyed their copies have not given the name up. */
+    /* The children that destroyed their copies of the server did not release the name. */
     CHECK_FAILS(OPEN_SERVER(argv[1], other), EADDRINUSE);
     destroy_server(SERVER(server));
     CHECK(OPEN_SERVER(argv[1], other) == 0);

@@ -1,4 +1,4 @@
-/* NULL for each pointer is an error, or nothing, and never a crash. */
+/* NULL for each pointer is an error or has no effect. It never crashes. */
 #include "classic.h"
 #include <fcntl.h>
 
@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 #ifdef FIFO
     struct server server;
     struct comm_channel channel;
-    /* What programs were built with stays as large as it is. */
+    /* Programs are compiled with these sizes. */
     CHECK(sizeof server == 64 && sizeof channel == 64);
     char byte = 0;
     CHECK_FAILS(new_server(NULL, &server), EFAULT);
@@ -27,7 +27,7 @@ int main(int argc, char **argv)
     CHECK_FAILS(send_info(NULL, &byte, 1), EFAULT);
     destroy_server(NULL);
     disconnect_from(NULL);
-    /* Nor is a struct that nobody has filled one. */
+    /* A struct that was not filled is not a handle. */
     memset(&server, 0, sizeof server);
     memset(&channel, 0, sizeof channel);
     CHECK_FAILS(accept_client(&server, &channel), EBADF);

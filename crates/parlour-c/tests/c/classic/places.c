@@ -1,4 +1,4 @@
-/* The server counts its connections (4096 for each user), and gives the place of one back however it was closed. */
+/* The server stops counting a connection (4096 of each user) in whichever way it was closed. */
 #include "classic.h"
 
 int main(int argc, char **argv)

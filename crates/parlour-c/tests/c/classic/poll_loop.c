@@ -1,4 +1,4 @@
-/* A server in one thread: poll(2) tells the truth about the server and about every client, since nothing is read ahead. */
+/* A server in one thread: poll(2) reports every client and every message, because nothing is read ahead. */
 #include "classic.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -13,7 +13,7 @@ static void ask(const char *name, unsigned number)
 
     CHECK(CONNECT(name, server) == 0);
     for (int round = 0; round < ROUNDS; round++) {
-        /* Two at once: the second one must not be missed. */
+        /* Two messages together: the second one must not be missed. */
         for (int part = 0; part < 2; part++) {
             snprintf(text, sizeof text, "client %u round %d part %d", number, round, part);
             SENT(server, text);
@@ -44,7 +44,7 @@ int main(int argc, char **argv)
             ask(argv[1], i);
             return 0;
         }
-    /* Whoever polls accepts without blocking: over FIFOs there is something to do before a client is there. */
+    /* A poll loop accepts without blocking: over FIFOs the server is readable before a client has connected. */
     CHECK(fcntl(SERVER_FD(server), F_SETFL, O_NONBLOCK) == 0);
     while (left < CLIENTS) {
         CHECK(poll(fds, (nfds_t)(1 + joined), 30000) > 0);

@@ -1,4 +1,4 @@
-/* Signal handlers call destroy_server, send_info and disconnect_from, whatever the program is doing just then. */
+/* Signal handlers call destroy_server, send_info and disconnect_from, whatever they interrupt. */
 #include "classic.h"
 #include <sys/time.h>
 
@@ -19,7 +19,7 @@ static void on_signal(int number, void (*handler)(int), int flags)
     CHECK(sigaction(number, &action, NULL) == 0);
 }
 
-/* SIGALRM, once, when the call that follows has blocked, on any machine that is not very slow. */
+/* Raises SIGALRM once, after the next call has blocked (unless the machine is very slow). */
 static void soon(void)
 {
     struct itimerval timer = {.it_value = {.tv_usec = 100000}};
@@ -27,7 +27,7 @@ static void soon(void)
     CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
 }
 
-/* SIGALRM again and again, so that some time the call that follows has blocked. */
+/* Raises SIGALRM repeatedly, so that at some time the next call has blocked. */
 static void again_and_again(void)
 {
     struct itimerval timer = {.it_value = {.tv_usec = 50000}, .it_interval = {.tv_usec = 50000}};
@@ -61,7 +61,7 @@ static void send_too(int number)
     sent = SEND(pair.client, "from a handler");
     sent_errno = errno;
     handled = 1;
-    /* So that it ends. */
+    /* Ends the blocked call. */
     disconnect_from(CHANNEL(pair.served));
 }
 
@@ -94,13 +94,13 @@ static void destroyed_while_accepting(void)
     soon();
     CHECK_FAILS(ACCEPT(server, channel), EBADF);
     CHECK(handled);
-    /* The name is free, and nothing of it is lost. */
+    /* The name is free, and a new server can take it. */
     CHECK_FAILS(CONNECT(name, channel), ENOENT);
     CHECK(OPEN_SERVER(name, server) == 0);
     destroy_server(SERVER(server));
 }
 
-/* A server that handler and program share has one end, whoever comes first. */
+/* A handler destroys the server at any moment. */
 static void destroyed_at_any_moment(int times)
 {
     on_signal(SIGALRM, destroy, SA_RESTART);
@@ -111,7 +111,7 @@ static void destroyed_at_any_moment(int times)
         handled = 0;
         CHECK(OPEN_SERVER(name, server) == 0);
         CHECK(setitimer(ITIMER_REAL, &timer, NULL) == 0);
-        /* In the allocator, mostly: a handler that allocated would wait for itself. */
+        /* The handler mostly interrupts the allocator: if it allocated, it would deadlock. */
         while (!handled) {
             void *memory[16];
             for (int k = 0; k < 16; k++)
@@ -155,13 +155,13 @@ static void disconnected_while_receiving(void)
     destroy_server(SERVER(pair.server));
 }
 
-/* In the middle of a message nothing else may be sent. The handler is told so, and ends what is blocked. */
+/* In the middle of a message no other message can be sent: the handler gets EBUSY, and ends the blocked call. */
 static void sent_while_sending(void)
 {
     static char large[8 * 1024 * 1024];
 
     on_signal(SIGALRM, send_too, SA_RESTART);
-    /* Where the handler comes before the call has begun it may send. Then it is tried again. */
+    /* If the handler runs before the call has begun, it can send. The test is then repeated. */
     sent = 0;
     for (int i = 0; i < 20 && sent != -1; i++) {
         open_pair(name, &pair);
@@ -184,10 +184,10 @@ static void tick(int number)
         ticks++;
 }
 
-/* A handler that comes all the time finds nothing locked and nothing half done, whatever the program is in the middle of. */
+/* A handler that runs very often finds no lock held and no operation half done. */
 static void a_storm(int rounds)
 {
-    /* Not so often that there is time for nothing but the handler. */
+    /* The interval leaves the program time to run. */
     suseconds_t pause = getenv("LIGHT") ? 20000 : 300;
     struct itimerval often = {.it_value = {.tv_usec = pause}, .it_interval = {.tv_usec = pause}};
     char other_name[4096];
@@ -229,13 +229,13 @@ static void goes_on_or_not(void)
     CHECK(pthread_sigmask(SIG_BLOCK, &before, NULL) == 0);
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &before) == 0);
 
-    /* With SA_RESTART it goes on: the handler's own message ends it. */
+    /* With SA_RESTART the call goes on, and receives the message of the handler. */
     on_signal(SIGALRM, answer, SA_RESTART);
     soon();
     RECEIVED(pair.served, "woken");
     CHECK(handled);
 
-    /* Without, the call fails, and nothing is lost by that. */
+    /* Without SA_RESTART the call fails, and no message is lost. */
     on_signal(SIGALRM, note, 0);
     again_and_again();
     CHECK_FAILS(recv_info(CHANNEL(pair.served), &byte, 1), EINTR);
@@ -245,7 +245,7 @@ static void goes_on_or_not(void)
     SENT(pair.client, "all is well");
     RECEIVED(pair.served, "all is well");
 
-    /* The mask is what it was, to the last signal. */
+    /* The signal mask is unchanged. */
     CHECK(pthread_sigmask(SIG_SETMASK, NULL, &after) == 0);
     for (int i = 1; i < 32; i++)
         CHECK(sigismember(&before, i) == sigismember(&after, i));
@@ -259,7 +259,7 @@ int main(int argc, char **argv)
     CHECK(signal(SIGPIPE, SIG_DFL) != SIG_ERR);
     destroyed_while_accepting();
     sent_while_receiving();
-    /* There was a thread by now, so the allocator takes locks. */
+    /* The process has had a second thread, so the allocator takes locks. */
     destroyed_at_any_moment(getenv("LIGHT") ? 10 : 200);
     disconnected_while_receiving();
     sent_while_sending();

@@ -1,4 +1,4 @@
-/* A message that is larger than the buffer stays, whole, for a call with a larger one; what is behind it stays, too. */
+/* A message that is longer than the buffer stays for a call with a larger buffer, as do the messages after it. */
 #include "classic.h"
 #include <poll.h>
 
@@ -17,7 +17,7 @@ int main(int argc, char **argv)
         memset(buffer, '.', sizeof buffer);
         CHECK_FAILS(recv_info(CHANNEL(pair.served), buffer, size), EMSGSIZE);
         CHECK(buffer[0] == '.');
-        /* It is there, and poll says so. */
+        /* poll(2) still reports the message. */
         CHECK(poll(&waiting, 1, 0) == 1);
     }
     CHECK_FAILS(recv_info(CHANNEL(pair.served), NULL, 0), EMSGSIZE);
@@ -25,11 +25,11 @@ int main(int argc, char **argv)
     CHECK(memcmp(buffer, "a message of some length", 24) == 0);
     RECEIVED(pair.served, "next");
 
-    /* An empty message has room in no buffer at all. */
+    /* An empty message needs no buffer. */
     CHECK(send_info(CHANNEL(pair.client), NULL, 0) == 0);
     CHECK(recv_info(CHANNEL(pair.served), NULL, 0) == 0 && errno == ENOMSG);
 
-    /* What nothing could carry is refused, and nothing of it is sent. */
+    /* A message longer than the limit is refused, and nothing of it is sent. */
     CHECK_FAILS(send_info(CHANNEL(pair.client), buffer, (size_t)16 * 1024 * 1024 + 1), EMSGSIZE);
     SENT(pair.client, "all is well");
     RECEIVED(pair.served, "all is well");

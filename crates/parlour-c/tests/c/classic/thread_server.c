@@ -1,4 +1,4 @@
-/* A thread for each client, and several that accept. Destroying and disconnecting in one thread wakes others that are blocked. */
+/* One thread per client, and several that accept. Destroying or disconnecting a handle wakes the blocked threads. */
 #include "classic.h"
 
 #define CLIENTS 6
@@ -62,7 +62,7 @@ static void *receive_until_it_is_disconnected(void *argument)
     return NULL;
 }
 
-/* There is no way to know that a thread is blocked; it makes no difference but to what is tested. */
+/* Nothing reports that a thread is blocked. If it is not, the test passes and covers less. */
 static void let_it_block(void)
 {
     usleep(50000);
@@ -94,7 +94,7 @@ int main(int argc, char **argv)
     CHECK(pthread_join(blocked, NULL) == 0);
     ENDED(pair.client);
     disconnect_from(CHANNEL(pair.client));
-    /* At any moment: one that is woken just before the handle is closed must not sleep again. */
+    /* At various moments: a thread that wakes just before the handle is closed must not sleep again. */
     for (unsigned i = 0; i < (getenv("LIGHT") ? 20u : 500u); i++) {
         connect_pair(argv[1], &pair.server, &pair.client, &pair.served);
         CHECK(pthread_create(&blocked, NULL, receive_until_it_is_disconnected, &pair.served) == 0);

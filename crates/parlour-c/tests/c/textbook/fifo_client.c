@@ -1,4 +1,4 @@
-/* An interactive client over FIFOs: each line that is typed goes to the server, and its answer is shown. Ctrl-C says good-bye. */
+/* An interactive client over FIFOs: sends each line to the server and prints the answer. Ctrl-C sends "bye". */
 #include <parlour/fifo.h>
 #include <signal.h>
 #include <stdio.h>

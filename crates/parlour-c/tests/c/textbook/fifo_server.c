@@ -1,4 +1,4 @@
-/* An echo server over FIFOs as one writes it in a course on operating systems: one client after the other. */
+/* An echo server over FIFOs, as in a course on operating systems: it serves one client after the other. */
 #include <parlour/fifo.h>
 #include <signal.h>
 #include <stdio.h>

@@ -1,4 +1,4 @@
-/* An interactive client: what is typed goes to the server, what it answers is shown. It waits for both with select. */
+/* An interactive client: sends each line to the server and prints the answers. Waits for both with select(2). */
 #include <parlour/unix_sockets.h>
 #include <stdio.h>
 #include <stdlib.h>

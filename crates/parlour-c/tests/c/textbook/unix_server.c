@@ -1,4 +1,4 @@
-/* An echo server as one writes it in a course on operating systems: a child for each client, and Ctrl-C to end it. */
+/* An echo server, as in a course on operating systems: one child process per client. Ctrl-C ends it. */
 #include <parlour/unix_sockets.h>
 #include <signal.h>
 #include <stdio.h>

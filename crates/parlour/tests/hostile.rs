@@ -1,5 +1,5 @@
-//! Hostile peers and faults: what the threat model promises, attacked, one attack to a test. [`rows`] says which tests
-//! belong to which attack.
+//! Tests of hostile peers and of faults: each test carries out one attack and checks that the promises of the threat
+//! model hold. [`rows`] maps each attack to its tests.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! The other side has gone: no signal, and the first broken pipe is final.
+//! Tests of sending to a peer that has disconnected: no signal is raised, and the first broken pipe is final.
 
 use std::io::IoSlice;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,8 +17,8 @@ use crate::support::{Base, Child, DEADLINE, Role, data, signals, trials};
 trials! {
     a_servers_first_broken_pipe_is_final,
     a_clients_first_broken_pipe_is_final,
-    the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later,
-    a_reader_that_comes_back_as_a_writer_does_not_undo_the_end;
+    the_rest_of_a_message_does_not_go_to_a_later_reader_of_the_fifo,
+    a_fifo_at_its_end_stays_there_when_it_is_opened_for_writing_again;
 
     for transport in Transport::ALL =>
         a_side_whose_peer_has_gone_gets_an_error_where_sigpipe_is_host(
@@ -27,8 +27,8 @@ trials! {
         );
 }
 
-/// `gone-peer ADDRESS SIDE HOST`: sends in every way to a peer that has gone, and says `alive` when all of that were
-/// errors and nothing about signals has changed.
+/// `gone-peer ADDRESS SIDE HOST`: sends to a disconnected peer in every way, and prints `alive` if every attempt
+/// returned an error and no signal state has changed.
 pub const GONE_PEER: Role = Role { name: "gone-peer", play: play_gone_peer };
 
 fn play_gone_peer(arguments: &[String]) {
@@ -41,7 +41,7 @@ fn play_gone_peer(arguments: &[String]) {
             (connecting.join().unwrap(), ours)
         })
     };
-    // The C library takes a signal of its own when the first thread is made.
+    // The C library reserves a signal when the first thread is created.
     drop(pair());
     type Send = fn(&mut Connection) -> Result<(), Error>;
     let ways: [Send; 6] = [
@@ -79,7 +79,7 @@ fn play_gone_peer(arguments: &[String]) {
         }
         assert_eq!(signals_of_this_thread(), before, "way {number}");
     }
-    // With something to send when it is dropped, and when it is closed.
+    // Data is still buffered when the connection is dropped, and when it is closed.
     for close in [false, true] {
         let (theirs, ours) = pair();
         let (mut left, gone) = if side == "client" { (theirs, ours) } else { (ours, theirs) };
@@ -104,7 +104,7 @@ fn a_side_whose_peer_has_gone_gets_an_error_where_sigpipe_is_host(transport: Tra
     child.finish();
 }
 
-/// Another way to a FIFO that has lost its name.
+/// Opens a FIFO with `O_PATH`, so that it can be reopened after its name has been removed.
 fn hold(path: &std::path::Path) -> OwnedFd {
     open(path, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()).unwrap()
 }
@@ -116,18 +116,18 @@ fn open_again(held: &OwnedFd, flags: OFlags) -> OwnedFd {
 
 fn assert_final(connection: &mut Connection) {
     for _ in 0..3 {
-        assert_eq!(connection.send(b"not for you").unwrap_err().kind(), ErrorKind::Disconnected);
-        match connection.try_send(b"nor this") {
+        assert_eq!(connection.send(b"after the end").unwrap_err().kind(), ErrorKind::Disconnected);
+        match connection.try_send(b"after the end") {
             Err(TrySendError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Disconnected),
             other => panic!("{other:?}"),
         }
-        let error = connection.send_timeout(b"nor this", Duration::from_millis(1)).unwrap_err();
+        let error = connection.send_timeout(b"after the end", Duration::from_millis(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Disconnected);
     }
     assert!(connection.send_fd().is_none());
 }
 
-/// A connection of a server, its client made by hand, and the FIFO that the client reads.
+/// Returns a server's connection, its hand-made client, and an `O_PATH` descriptor of the FIFO that the client reads.
 fn connected(base: &Base) -> (Driver, Connection, FifoClient, OwnedFd) {
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "pipe")).unwrap());
     let mut client = FifoClient::greeted(driver.server.path());
@@ -147,9 +147,9 @@ fn a_servers_first_broken_pipe_is_final() {
     assert_eq!(ours.send(b"too late").unwrap_err().kind(), ErrorKind::Disconnected);
     let later = open_again(&held, OFlags::RDONLY);
     assert_final(&mut ours);
-    // There is no writer any more, which reads as the end; with one it would be EAGAIN.
+    // No writer is left, so the read returns end of file. With a writer it would return EAGAIN.
     assert_eq!(rustix::io::read(&later, &mut [0; 100]), Ok(0));
-    // The other direction goes on.
+    // The other direction is unaffected.
     client.write(&[0, 0, 0, 1, b'x']);
     assert_eq!(ours.recv_timeout(DEADLINE).unwrap().unwrap(), b"x");
 }
@@ -172,10 +172,10 @@ fn a_clients_first_broken_pipe_is_final() {
     assert_eq!(rustix::io::read(&later, &mut [0; 100]), Ok(0));
 }
 
-fn the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later() {
+fn the_rest_of_a_message_does_not_go_to_a_later_reader_of_the_fifo() {
     let base = Base::new();
     let (_driver, mut ours, mut client, held) = connected(&base);
-    // More than any FIFO holds: the rest is kept.
+    // The message is longer than any FIFO's capacity, so its rest stays buffered.
     ours.try_send(data::message(1, 2 << 20)).unwrap();
     client.from_server = None;
     assert_eq!(ours.flush().unwrap_err().kind(), ErrorKind::Disconnected);
@@ -189,7 +189,7 @@ fn the_rest_of_a_message_does_not_go_to_somebody_who_opens_the_fifo_later() {
     }
 }
 
-fn a_reader_that_comes_back_as_a_writer_does_not_undo_the_end() {
+fn a_fifo_at_its_end_stays_there_when_it_is_opened_for_writing_again() {
     let base = Base::new();
     let driver = Driver::new(Server::bind(base.address(Transport::Fifo, "pipe")).unwrap());
     let mut client = FifoClient::greeted(driver.server.path());

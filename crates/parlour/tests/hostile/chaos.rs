@@ -1,5 +1,5 @@
-//! Everything at once, by chance that can be repeated: clients and a server that are killed and stopped at any time. For
-//! five seconds over each transport, or for as many as `PARLOUR_CHAOS_SECONDS` says.
+//! A randomised, repeatable test in which clients and a server are killed and stopped at any time. It runs for five
+//! seconds over each transport, or for `PARLOUR_CHAOS_SECONDS` seconds.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -18,8 +18,8 @@ trials! {
 
 pub const CHATTER: Role = Role { name: "chaos-client", play: chatter };
 
-/// `chaos-client ADDRESS SEED`: connects, says some things and checks what comes back, closes, and again, until it is
-/// killed. Says nothing but what is wrong.
+/// `chaos-client ADDRESS SEED`: connects, exchanges messages, checks the replies, closes, and starts again, until it is
+/// killed. Prints only errors.
 fn chatter(arguments: &[String]) {
     let mut rng = Rng::new(arguments[1].parse().unwrap());
     let options = ConnectOptions::new().timeout(DEADLINE).wait_for_server(DEADLINE);
@@ -41,7 +41,7 @@ fn chatter(arguments: &[String]) {
                     ErrorKind::Truncated,
                 ];
                 if !passing.contains(&error.kind()) {
-                    return println!("connecting: {error:?}");
+                    return println!("connect: {error:?}");
                 }
             }
         }
@@ -52,7 +52,7 @@ fn chatter(arguments: &[String]) {
     }
 }
 
-/// What is sent comes back, in order and whole, or the connection ends.
+/// Checks that each message is returned whole and in order, or that the connection ends.
 fn converse(mut connection: Connection, rng: &mut Rng) -> Result<(), String> {
     for _ in 0..rng.below(20) {
         let seed = rng.below(1000) as usize;
@@ -62,13 +62,15 @@ fn converse(mut connection: Connection, rng: &mut Rng) -> Result<(), String> {
             .and_then(|()| connection.recv_timeout(DEADLINE));
         match exchanged {
             Ok(Some(message)) if *message == *data::message(seed, length) => {}
-            Ok(Some(message)) => return Err(format!("{} bytes came back of other {length}", message.len())),
+            Ok(Some(message)) => {
+                return Err(format!("{} bytes came back for a different message of {length}", message.len()));
+            }
             Ok(None) => return Ok(()),
             Err(error) => {
                 let passing = [ErrorKind::Disconnected, ErrorKind::Truncated, ErrorKind::TimedOut];
                 return match passing.contains(&error.kind()) {
                     true => Ok(()),
-                    false => Err(format!("conversing: {error:?}")),
+                    false => Err(format!("exchange: {error:?}")),
                 };
             }
         }
@@ -78,7 +80,7 @@ fn converse(mut connection: Connection, rng: &mut Rng) -> Result<(), String> {
 
 fn after_chaos_everything_works_and_nothing_is_left(transport: Transport) {
     let seed = seed();
-    // Seen when the test fails.
+    // The output is shown if the test fails.
     println!("{transport} chaos: PARLOUR_TEST_SEED={seed}");
     let base = Base::new();
     let address = base.address(transport, "storm");
@@ -94,7 +96,7 @@ fn after_chaos_everything_works_and_nothing_is_left(transport: Transport) {
     let (mut kills, mut stops) = (0, 0);
     let end = Instant::now() + Duration::from_secs(chaos_seconds());
     while Instant::now() < end {
-        // The pace of the faults; nothing waits for it.
+        // Paces the faults. Nothing depends on this sleep.
         thread::sleep(Duration::from_micros(rng.below(30_000)));
         let number = rng.below(4) as usize;
         match rng.below(6) {
@@ -120,18 +122,18 @@ fn after_chaos_everything_works_and_nothing_is_left(transport: Transport) {
         }
     }
     println!("{transport} chaos: {kills} killed, {stops} stopped");
-    assert!(kills > 10, "{kills} kills: no chaos");
+    assert!(kills > 10, "only {kills} kills: the faults were too few");
     for client in &mut clients {
         client.kill();
         assert_eq!(String::from_utf8_lossy(&client.rest()), "", "seed {seed}");
     }
-    // The faults have stopped: all that is left is one server, which serves, and holds what a new one holds.
-    eventually("the threads of the dead clients have ended", || Baseline::of(server.pid()).threads == 2);
+    // The faults have ended. One server is left. It must serve, and hold the same resources as a new one.
+    eventually("the threads of the killed clients have ended", || Baseline::of(server.pid()).threads == 2);
     let mut connection = ConnectOptions::new().timeout(DEADLINE).connect(&address).unwrap();
     connection.send(b"well?").unwrap();
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"well?");
     drop(connection);
-    eventually("the thread of that one has ended", || Baseline::of(server.pid()).threads == 2);
+    eventually("the thread of the last client has ended", || Baseline::of(server.pid()).threads == 2);
     let survivor = Baseline::of(server.pid());
     server.kill();
     let mut fresh = serve();
@@ -139,12 +141,12 @@ fn after_chaos_everything_works_and_nothing_is_left(transport: Transport) {
     connection.send(b"you too?").unwrap();
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"you too?");
     drop(connection);
-    eventually("its thread has ended", || Baseline::of(fresh.pid()).threads == 2);
+    eventually("the client's thread has ended", || Baseline::of(fresh.pid()).threads == 2);
     let new = Baseline::of(fresh.pid());
     assert_eq!(
         survivor.descriptors.len(),
         new.descriptors.len(),
-        "seed {seed}: {survivor:#?}, and a new one: {new:#?}"
+        "seed {seed}: {survivor:#?}, and a new server: {new:#?}"
     );
     assert_eq!(survivor.maps, new.maps, "seed {seed}");
     fresh.kill();

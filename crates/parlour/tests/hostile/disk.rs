@@ -1,4 +1,5 @@
-//! File systems that are full, have no inodes left, or are read-only: a small tmpfs in a mount namespace of its own.
+//! Tests of file systems that are full, have no free inodes, or are read-only. Each uses a small tmpfs in its own mount
+//! namespace.
 
 use std::process::Command;
 use std::sync::OnceLock;
@@ -12,7 +13,8 @@ trials! {
         a_file_system_that_state_is_a_typed_error_and_open_connections_go_on(state in STATES) unless no_mounts();
 }
 
-/// What is done to the file system, by a shell in that namespace, in which `$B` is the base.
+/// The states of the file system, each with the shell script that creates it. The script runs in the mount namespace;
+/// `$B` is the base directory.
 const STATES: [(&str, &str); 3] = [
     ("is_full", "head -c 10000000 /dev/zero > $B/filler 2>/dev/null; :"),
     ("has_no_inodes_left", "i=0; while touch $B/filler$i 2>/dev/null; do i=$((i+1)); done"),
@@ -23,13 +25,13 @@ fn no_mounts() -> Option<String> {
     static REASON: OnceLock<Option<String>> = OnceLock::new();
     let tried = || {
         if !rustix::process::geteuid().is_root() {
-            return Some("only root can mount".to_owned());
+            return Some("mounting requires root".to_owned());
         }
         let tried = Command::new("unshare").args(["--mount", "mount", "-t", "tmpfs", "none", "/mnt"]).output();
         match tried {
-            Err(error) => Some(format!("unshare cannot be started: {error}")),
+            Err(error) => Some(format!("cannot start unshare: {error}")),
             Ok(output) if !output.status.success() => {
-                Some(format!("nothing can be mounted here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+                Some(format!("cannot mount here: {}", String::from_utf8_lossy(&output.stderr).trim()))
             }
             Ok(_) => None,
         }
@@ -37,7 +39,7 @@ fn no_mounts() -> Option<String> {
     REASON.get_or_init(tried).clone()
 }
 
-/// A child in a role, in the mount namespace of another.
+/// Starts a child in a role, in the mount namespace of another child.
 fn beside(other: &Child, role: &str, arguments: &[String]) -> Child {
     let command = Child::command(role, arguments);
     let mut enter = Command::new("nsenter");
@@ -58,7 +60,7 @@ fn a_file_system_that_state_is_a_typed_error_and_open_connections_go_on(
 ) {
     let base = Base::new();
     let address = base.address(transport, "tight");
-    // The server of the namespace, on a file system of 64 pages and 24 files.
+    // The server runs in a new mount namespace, on a file system of 64 pages and 24 inodes.
     let role = Child::command("echo-server", &[&address]);
     let mut command = Command::new("unshare");
     let script = r#"mount -t tmpfs -o size=256k,nr_inodes=24,mode=0700 none "$0" && exec "$@""#;
@@ -71,26 +73,26 @@ fn a_file_system_that_state_is_a_typed_error_and_open_connections_go_on(
     assert!(said.starts_with("connected"), "{said}");
 
     shell(&server, &base, spoil);
-    // A second server cannot take a name there, and says so.
+    // A second server cannot take a name there, and returns a typed error.
     let other = base.address(transport, "another");
     let mut second = beside(&server, "serve", &[format!("address={other}")]);
     let said = second.line();
     let typed = said.starts_with("error system error:") || said.starts_with("error denied:");
-    // A full file system still has room for an empty file, if it has inodes.
+    // A full file system still has space for an empty file if it has free inodes.
     assert!(typed || (state == "is_full" && said.starts_with("ready")), "{said}");
     drop(second);
-    // A client that comes now is let in, or told.
+    // A new client is admitted, or gets an error.
     let mut late = beside(&server, "client", std::slice::from_ref(&address));
     let said = late.ask("connect");
     assert!(said.starts_with("connected") || said.starts_with("error system error"), "{said}");
     drop(late);
-    // And those who are in go on.
+    // Open connections continue.
     for seed in 0..3 {
         assert_eq!(early.ask(&format!("send 100000 {seed}")), "sent");
         let said = early.ask("recv");
         assert!(said.starts_with("message 100000 "), "{said}");
     }
-    // When there is room again all is well.
+    // Everything works again once there is space.
     shell(&server, &base, "if test -w $B; then rm -f $B/filler*; else umount $B; fi");
     let mut later = beside(&server, "client", std::slice::from_ref(&address));
     let said = later.ask("connect");

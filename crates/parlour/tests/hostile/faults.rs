@@ -1,5 +1,6 @@
-//! Every system call fails once: the first, the second, and so on, with each error that is plausible for it. What was
-//! called says so or does without, nothing is left, and the next try works.
+//! Tests in which every system call fails once: the first, the second, and so on, each with every error that is
+//! plausible for it. The call of the library then returns an error or succeeds without the system call, leaves nothing
+//! behind, and succeeds at the next try.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
@@ -23,28 +24,29 @@ use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trials};
 const SERVER_STEPS: [&str; 5] = ["start", "accept", "hub", "tokio_server", "server_close"];
 const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share", "close"];
 
-/// Those that begin with connecting.
+/// The steps that begin by connecting.
 const CONNECTING: [&str; 2] = ["connect", "tokio"];
 
-/// Those that a runtime carries, which makes system calls of its own.
+/// The steps that run in a tokio runtime, which makes system calls of its own.
 const IN_A_RUNTIME: [&str; 2] = ["tokio", "tokio_server"];
 
-/// The steps in which a client is let in.
+/// The steps in which a client is admitted.
 const ACCEPTING: [&str; 3] = ["accept", "hub", "tokio_server"];
 
-/// How many calls of one step are tried: more than any has, but for those that wait in between.
+/// The number of system calls tried for one step: more than any step has, except those that wait in between.
 const CALLS_MAX: usize = 150;
 
-/// How often a call that brings nothing new is looked at, where another may have its number the next time.
+/// The number of rounds without a new fault before the next call is tried, in steps where a call's number varies.
 const LOOKS: usize = 2;
 
-/// No round takes longer, whatever fails in it: the time-outs in it are shorter.
+/// The longest duration of a round, whatever fails in it: every timeout within a round is shorter.
 const ROUND_MAX: Duration = Duration::from_secs(15);
 
-/// How long a step may wait for the other side. Shorter than [`ROUND_MAX`], longer than anything takes.
+/// The longest time that a step waits for the peer: shorter than [`ROUND_MAX`], longer than any step takes.
 const STEP_MAX: Duration = Duration::from_secs(4);
 
-/// How long the client may wait whom the step is about. It may be let go without a word, and tries again.
+/// The longest time that the step's client waits for one attempt. The server may drop it without an answer; it then
+/// tries again.
 const EARLY_MAX: Duration = Duration::from_secs(1);
 
 trials! {
@@ -52,8 +54,8 @@ trials! {
         any_system_call_of_step_may_fail_once(step in steps(transport)) unless cannot_inject();
 }
 
-/// `faulty ADDRESS STEP`: again and again, does the step between two marks and says `done` or the error; then does it once
-/// more if it failed, talks to the other side, and says `again`.
+/// `faulty ADDRESS STEP`: repeatedly runs the step between two marks and prints `done` or the error. If the step
+/// failed, runs it once more. Then exchanges a message with the peer and prints `again`.
 pub const FAULTY: Role = Role { name: "faulty", play: faulty };
 
 fn faulty(arguments: &[String]) {
@@ -126,7 +128,7 @@ fn faulty(arguments: &[String]) {
             marked(|| {
                 for (seed, &length) in LENGTHS.iter().enumerate() {
                     let message = connection.recv_timeout(STEP_MAX)?;
-                    // An end is no error; a wrong message is one of this test.
+                    // End of file is not an error. A wrong message is a failure of this test.
                     let Some(message) = message else { break };
                     data::check(&message, seed, length);
                 }
@@ -142,7 +144,7 @@ fn faulty(arguments: &[String]) {
             marked(|| {
                 let block = SharedBytes::new(data::message(1, 10_000))?;
                 connection.send_timeout(Payload::new(b"block").shared(&[&block]), STEP_MAX)?;
-                // What comes back is whole, or nothing.
+                // The reply is whole, or there is none.
                 let Some(mut message) = connection.recv_timeout(STEP_MAX)? else { return Ok(()) };
                 assert_eq!(message, b"block");
                 data::check(&message.take_shared()?[0], 1, 10_000);
@@ -163,14 +165,14 @@ fn faulty(arguments: &[String]) {
     }
 }
 
-/// One that goes in one piece, and one that is longer than what a channel holds.
+/// The lengths of a message that is sent in one piece, and of one that exceeds the capacity of a channel.
 const LENGTHS: [usize; 2] = [10, 300_000];
 
 fn send_all(connection: &mut Connection) -> Result<(), Error> {
     LENGTHS.iter().enumerate().try_for_each(|(seed, &length)| connection.send(data::message(seed, length)))
 }
 
-/// What comes back is whole messages in order, whatever was sent of them; all of them if all were sent.
+/// Checks that the replies are whole messages in order, however much was sent; all of them if everything was sent.
 fn hear_whole_messages(mut connection: Connection, sent: bool) {
     let goes_on = sent || connection.send_timeout(b"after", STEP_MAX).is_ok();
     let mut next = 0;
@@ -180,12 +182,13 @@ fn hear_whole_messages(mut connection: Connection, sent: bool) {
             Ok(Some(message)) if message == b"after"[..] => return,
             Ok(Some(message)) => {
                 let seed = (next..LENGTHS.len()).find(|&seed| *message == *data::message(seed, LENGTHS[seed]));
-                next = 1 + seed.unwrap_or_else(|| panic!("a message of {} bytes that nobody sent", message.len()));
+                next = 1 + seed
+                    .unwrap_or_else(|| panic!("received a message of {} bytes that was not sent", message.len()));
             }
             Ok(None) | Err(_) => break,
         }
     }
-    assert!(!sent || next == LENGTHS.len(), "{next} messages have come back");
+    assert!(!sent || next == LENGTHS.len(), "{next} messages were returned");
 }
 
 fn connect(address: &str) -> Result<Connection, Error> {
@@ -196,23 +199,23 @@ async fn tokio_exchange(address: &str) -> Result<(), Error> {
     let exchange = async {
         let mut connection = ConnectOptions::new().connect_tokio(address).await?;
         connection.send(data::message(1, LENGTHS[1])).await?;
-        // An end is no error; a wrong message is one of this test.
+        // End of file is not an error. A wrong message is a failure of this test.
         if let Some(message) = connection.recv().await? {
             data::check(&message, 1, LENGTHS[1]);
         }
         Ok(())
     };
-    // What takes longer has ended without a word.
+    // An exchange that takes longer was dropped without an answer.
     tokio::time::timeout(STEP_MAX, exchange).await.unwrap_or(Ok(()))
 }
 
-/// Sends every message back, until the client of the step has its own or has not come, and ends gracefully.
+/// Echoes every message until the step's client has its reply, or a timeout passes, and shuts down gracefully.
 async fn tokio_serves_until_early(server: Server) -> Result<(), Error> {
     let server = parlour::tokio::Server::from_blocking(server)?;
     let is_served = Arc::new(Notify::new());
     let shutdown = {
         let is_served = Arc::clone(&is_served);
-        // One that was let go without a word comes again, to whoever serves then.
+        // A client that was dropped without an answer connects again, to the next server.
         async move { drop(tokio::time::timeout(STEP_MAX, is_served.notified()).await) }
     };
     let conversation = |mut connection: parlour::tokio::Connection| {
@@ -232,7 +235,8 @@ async fn tokio_serves_until_early(server: Server) -> Result<(), Error> {
     server.serve(conversation, shutdown, STEP_MAX).await.map(drop)
 }
 
-/// What the client says whom a step is about: to a task more than the channel holds, so that it has to wait.
+/// Returns the message of the step's client. For a task it exceeds the capacity of the channel, so that the task has to
+/// wait.
 fn early_of(step: &str) -> &'static [u8] {
     if step == "tokio_server" { data::message(1, LENGTHS[1]) } else { b"early" }
 }
@@ -242,7 +246,7 @@ fn exchange(mut connection: Connection) {
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"me?");
 }
 
-/// Serves one client after the other, until one has said `next`.
+/// Serves one client after the other, until one has sent `next`.
 fn serve_until_next(server: &Server, mut first: Option<Connection>) {
     loop {
         let mut connection = first.take().unwrap_or_else(|| server.accept_timeout(DEADLINE).unwrap());
@@ -255,13 +259,13 @@ fn serve_until_next(server: &Server, mut first: Option<Connection>) {
     }
 }
 
-/// Sends every message back, until this one has come and nobody is left, or until nothing comes any more.
+/// Echoes every message until `last` has arrived and no client is left, or until no event arrives in time.
 fn hub_serves_until(hub: &mut Hub, last: &[u8]) -> Result<(), Error> {
     let mut is_over = false;
     while !(is_over && hub.clients().len() == 0) {
         match hub.next_event_timeout(STEP_MAX) {
             Ok(Event::Message(client, message)) => {
-                // One that has gone needs no answer.
+                // A client that has disconnected needs no answer.
                 let _ = hub.send(client, &message);
                 is_over |= message == *last;
             }
@@ -274,7 +278,7 @@ fn hub_serves_until(hub: &mut Hub, last: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// `block-server ADDRESS`: says `ready`, and sends every message back with the blocks that came with it.
+/// `block-server ADDRESS`: prints `ready`, and echoes every message with the blocks that came with it.
 pub const BLOCKS: Role = Role { name: "block-server", play: block_server };
 
 fn block_server(arguments: &[String]) {
@@ -301,7 +305,7 @@ fn block_server(arguments: &[String]) {
     until_end_of_input();
 }
 
-/// A client that tries until it is served, at most so many times. Gives what it was told before.
+/// Connects until the server answers, at most `tries` times. Returns the errors of the failed attempts.
 fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec<Error> {
     let options = ConnectOptions::new().timeout(timeout).wait_for_server(timeout);
     let mut errors = Vec::new();
@@ -315,7 +319,7 @@ fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec
                 assert_eq!(reply, word);
                 return errors;
             }
-            // Whoever was let in and then not served sees the end.
+            // A client that was admitted and then not served sees end of file.
             Ok(None) => {}
             Err(error) => errors.push(error),
         }
@@ -323,7 +327,7 @@ fn be_served(address: &str, word: &[u8], tries: usize, timeout: Duration) -> Vec
     panic!("not served: {errors:?}");
 }
 
-/// Returns the steps that there are over this transport.
+/// Returns the steps that exist for this transport.
 fn steps(transport: Transport) -> Vec<&'static str> {
     let all = SERVER_STEPS.into_iter().chain(CLIENT_STEPS);
     all.filter(|&step| step != "share" || transport != Transport::Fifo).collect()
@@ -341,14 +345,15 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
     let traced = Traced::start("faulty", &[address.clone(), step.to_owned()]);
     let mut rounds = Rounds { transport, step, address: &address, traced, watchdog: None };
     rounds.watchdog = Some(Watchdog::new(rounds.traced.child().pid()));
-    // What is made once for each process is there after this.
+    // After this round, everything that is created once per process exists.
     rounds.play(None);
     let before = Baseline::of(rounds.traced.child().pid());
-    // Each connection is a thread of the server's; that of a step that begins with one is there by now.
+    // The server has one thread for each connection. In the steps that do not begin by connecting, the role is
+    // connected by now.
     let threads = if CONNECTING.contains(&step) { 2 } else { 3 };
     let held = server.as_ref().map(|server| quiet(server, threads));
-    // The file of a client that is in goes with its being let in.
-    eventually("no client's file is there", || {
+    // A client's file is removed when the client is admitted.
+    eventually("no client's file is left", || {
         !base.files().iter().any(|file| file.contains("/c/") && !file.ends_with("/c/"))
     });
     let files = base.files();
@@ -356,7 +361,7 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
     let mut seen: BTreeMap<(&str, String), usize> = BTreeMap::new();
     let mut injected = 0;
     'calls: for number in 0..CALLS_MAX {
-        // Which call has this number depends on how far the other side is, where that sets the pace.
+        // The call that has this number varies where the peer's progress sets the pace.
         let mut looks = if ACCEPTING.contains(&step) { LOOKS } else { 1 };
         let mut tried = BTreeSet::new();
         while looks > 0 {
@@ -375,26 +380,34 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
             assert!(round.said == "done" || round.said.starts_with("error "), "{place}: {}", round.said);
             let blames = |kind| matches!(kind, ErrorKind::Protocol | ErrorKind::Denied | ErrorKind::Refused);
             let told = &round.told;
-            assert!(!told.iter().any(|told| blames(told.kind())), "{place}, and the client is blamed: {told:?}");
-            // Who asks over a FIFO that cannot be opened is answered, and asks again; silence would cost it all of its time.
+            assert!(
+                !told.iter().any(|told| blames(told.kind())),
+                "{place}, and the client got an error that blames it: {told:?}"
+            );
+            // A FIFO client whose FIFO cannot be opened gets an answer and asks again. Without an answer it would wait
+            // until its deadline.
             let is_answered = transport == Transport::Fifo && ACCEPTING.contains(&step) && call == "open";
-            assert!(!is_answered || told.is_empty(), "{place}, and the client is not answered: {told:?}");
-            assert!(!round.said.starts_with("error protocol"), "{place}, and the peer is blamed: {}", round.said);
+            assert!(!is_answered || told.is_empty(), "{place}, and the client got no answer: {told:?}");
+            assert!(
+                !round.said.starts_with("error protocol"),
+                "{place}, and the error blames the peer: {}",
+                round.said
+            );
             assert!(begin.elapsed() < ROUND_MAX, "{place}: {:?}, {}", begin.elapsed(), round.said);
-            // A client whom the runtime cannot watch is no reason not to serve the others. (What is registered besides is the
-            // server and its time of grace.)
+            // If the runtime cannot register one client, the server must go on serving the others. (The server itself
+            // and its grace period are registered as well.)
             let is_ended = step == "tokio_server" && call == "epoll_ctl" && round.said.contains("cannot use");
-            assert!(!is_ended, "{place}, and nobody is served any more: {}", round.said);
-            // What has passed the moment after is nobody's error, and nobody waits for it in vain.
+            assert!(!is_ended, "{place}, and no client is served any more: {}", round.said);
+            // A transient condition must cause neither an error nor a wait for the full timeout.
             let is_unnoticed = round.said == "done" && told.is_empty() && begin.elapsed() < STEP_MAX;
             assert!(!passes || is_unnoticed, "{place}: {:?}, {}, {told:?}", begin.elapsed(), round.said);
             let pid = rounds.traced.child().pid();
             let now = Baseline::of(pid);
             assert!(now.is_like(&before), "{place}, {}: {now:#?}\nbefore: {before:#?}", round.said);
             if !removes {
-                eventually(&format!("{place}, {}: files are as they were", round.said), || {
+                eventually(&format!("{place}, {}: the files are as before", round.said), || {
                     let mut now = base.files();
-                    // A client that was turned away unheard leaves its file to be swept.
+                    // The file of a client that was refused unheard stays until it is swept.
                     now.retain(|file| !ACCEPTING.contains(&step) || !file.ends_with(".sock"));
                     now == files
                 });
@@ -404,7 +417,7 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
         }
     }
     println!("{transport} {step}: {injected} faults: {seen:?}");
-    // What one of them left, the next has removed.
+    // The next round removes what a fault has left behind.
     rounds.play(None);
     if let (Some(server), Some(held)) = (&server, held) {
         held.assert_restored(server.pid());
@@ -413,13 +426,13 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
     drop(server);
     Server::bind(&address).unwrap().close().unwrap();
     assert_eq!(base.files(), ["faulty/", "faulty/c/", "faulty/lock"]);
-    // Sending and receiving in shared memory make no call, unless somebody sleeps.
+    // Sending and receiving over shared memory make no system call unless a side sleeps.
     let quiet = transport == Transport::Shm && matches!(step, "send" | "receive" | "close");
     assert!(quiet || injected > 3, "{injected} faults");
 }
 
-/// What a server holds when nobody else is connected, and goes on holding: while one comes and another goes the threads may
-/// be as many.
+/// Waits until a server holds the same resources over many samples, with `threads` threads, and returns them. While one
+/// client connects and another disconnects, the number of threads alone may match by coincidence.
 fn quiet(server: &Child, threads: usize) -> Baseline {
     const LOOKS: usize = 30;
     let mut held = Baseline::of(server.pid());
@@ -433,29 +446,29 @@ fn quiet(server: &Child, threads: usize) -> Baseline {
     held
 }
 
-/// Which calls have failed with what.
+/// The calls that have failed, each with the error.
 type Tried = BTreeSet<(&'static str, i32)>;
 
-/// A call that failed.
+/// A system call that failed.
 struct Fault {
     call: &'static str,
     error: i32,
     removes: bool,
-    /// What was not possible is possible the moment after.
+    /// The condition is transient: the next try succeeds.
     passes: bool,
 }
 
 struct Round {
-    /// What failed, if anything did.
+    /// The injected fault, if there was one.
     fault: Option<Fault>,
-    /// There is no call of that number.
+    /// There is no call with this number.
     is_over: bool,
     said: String,
-    /// What the client was told whom the step is about.
+    /// The errors that the step's client got.
     told: Vec<Error>,
 }
 
-/// The role in its rounds.
+/// The role, and its rounds.
 struct Rounds<'a> {
     transport: Transport,
     step: &'static str,
@@ -465,8 +478,8 @@ struct Rounds<'a> {
 }
 
 impl Rounds<'_> {
-    /// One round, from its first mark to that of the next, in which the call of that number fails with an error with which
-    /// it has not failed yet.
+    /// Runs one round, from its first mark to the first mark of the next. In it the call with this number fails, with
+    /// an error that has not been tried for it yet.
     fn play(&mut self, fault: Option<(usize, &Tried)>) -> Round {
         let watchdog = self.watchdog.as_ref().unwrap();
         watchdog.look(fault.map(|(number, tried)| (number, tried.len())));
@@ -474,7 +487,7 @@ impl Rounds<'_> {
         let traced = &mut self.traced;
         let mut round = Round { fault: None, is_over: false, said: String::new(), told: Vec::new() };
         thread::scope(|scope| {
-            // The client whom the step is about.
+            // The client that the step is about.
             let early = ACCEPTING
                 .contains(&step)
                 .then(|| scope.spawn(move || be_served(address, early_of(step), 5, EARLY_MAX)));
@@ -486,8 +499,8 @@ impl Rounds<'_> {
                         true => ("write", &[][..]),
                         false => plausible::errors(self.transport, &call),
                     };
-                    // Who finds a frame in shared memory knows that its descriptors have come: a kernel that then says that
-                    // nothing is there is none.
+                    // The receiver of a frame in shared memory knows that its descriptors have arrived. A kernel never
+                    // reports EAGAIN then.
                     let knows_better = self.transport == Transport::Shm && step == "share" && name == "receive";
                     let is_next =
                         |error: &&i32| !tried.contains(&(name, **error)) && (**error != libc::EAGAIN || !knows_better);
@@ -504,7 +517,7 @@ impl Rounds<'_> {
                     round.is_over = true;
                 }
             }
-            assert!(at_mark || traced.go_to_mark(), "it ends: {}", watchdog.told());
+            assert!(at_mark || traced.go_to_mark(), "the role exited: {}", watchdog.told());
             let next = SERVER_STEPS.contains(&step).then(|| {
                 scope.spawn(move || {
                     let errors = early.map(|early| early.join().unwrap());
@@ -512,7 +525,7 @@ impl Rounds<'_> {
                     errors.unwrap_or_default()
                 })
             });
-            assert!(traced.go_to_mark(), "it ends afterwards: {}", watchdog.told());
+            assert!(traced.go_to_mark(), "the role exited after the step: {}", watchdog.told());
             round.told = next.map(|next| next.join().unwrap()).unwrap_or_default();
         });
         round.said = self.traced.child().line();
@@ -521,13 +534,13 @@ impl Rounds<'_> {
     }
 }
 
-/// Whether this is the write with which a runtime wakes itself, to an eventfd(2): its own affair, and a panic of its own when
-/// it fails.
+/// Returns true if this call is the write to an eventfd(2) with which a runtime wakes itself. Its failure makes the
+/// runtime panic and does not concern the library.
 fn wakes_a_runtime(call: &Call) -> bool {
     call.number == libc::SYS_write && call.arguments[2] == 8
 }
 
-/// Kills a process that stands still, so that whoever waits for it comes back.
+/// Kills a process that hangs, so that whoever waits for it returns.
 struct Watchdog {
     looks: mpsc::Sender<Option<(usize, usize)>>,
     told: mpsc::Receiver<String>,
@@ -544,7 +557,7 @@ impl Watchdog {
                     Ok(now) => last = now,
                     Err(mpsc::RecvTimeoutError::Disconnected) => return,
                     Err(mpsc::RecvTimeoutError::Timeout) => {
-                        let _ = tell.send(format!("killed, since it hangs after fault {last:?}"));
+                        let _ = tell.send(format!("killed because it hung after fault {last:?}"));
                         let _ = kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::KILL);
                         return;
                     }
@@ -559,6 +572,6 @@ impl Watchdog {
     }
 
     fn told(&self) -> String {
-        self.told.try_recv().unwrap_or_else(|_| "by itself".to_owned())
+        self.told.try_recv().unwrap_or_else(|_| "without being killed".to_owned())
     }
 }

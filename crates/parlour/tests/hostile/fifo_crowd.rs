@@ -1,4 +1,4 @@
-//! More clients than descriptors.
+//! Tests of a FIFO server with more clients than descriptors.
 
 use std::thread;
 use std::time::Duration;
@@ -36,7 +36,7 @@ fn clients_beyond_the_limit_of_descriptors_are_told_that_the_server_is_busy(tran
             Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
         }
     }
-    // Each takes two descriptors, and one is no use to anybody.
+    // Each client takes two descriptors. The fifth descriptor is not enough for another client.
     assert_eq!(connections.len(), 2, "of eight");
     let refused = server.ask("refused");
     assert!(refused.contains("out of descriptors"), "{refused}");

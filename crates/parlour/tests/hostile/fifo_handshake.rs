@@ -1,4 +1,4 @@
-//! The handshake, one step at a time.
+//! Tests of the FIFO handshake, one step at a time.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -18,16 +18,16 @@ trials! {
     the_pair_exists_before_the_request,
     the_client_removes_the_pair_before_it_acknowledges,
     the_pair_is_gone_after_the_handshake,
-    the_server_removes_the_pair_of_a_client_that_did_not,
-    the_server_opens_what_the_client_reads_first,
-    a_client_whose_second_fifo_is_missing_is_let_go,
+    the_server_removes_the_pair_that_a_client_has_not_removed,
+    the_server_opens_the_fifo_to_the_client_before_the_one_from_it,
+    a_client_whose_second_fifo_is_missing_is_dropped,
     an_acknowledgement_may_come_byte_by_byte,
     an_acknowledgement_and_the_first_messages_may_come_in_one_write,
     messages_that_follow_the_acknowledgement_in_any_pieces_arrive_whole,
     an_acknowledgement_with_a_wrong_nonce_is_refused,
     an_acknowledgement_that_is_junk_is_refused,
     each_client_gets_its_own_channel,
-    a_policy_that_says_no_is_heard_by_the_client,
+    a_client_that_the_policy_rejects_gets_an_immediate_refusal,
     an_answer_that_is_wrong_is_an_error(wrong in ANSWERS),
 }
 
@@ -48,7 +48,7 @@ fn serve(base: &Base) -> Driver {
     Driver::new(Server::bind(base.address(Transport::Fifo, "hand")).unwrap())
 }
 
-/// A raw client that was greeted and is about to acknowledge.
+/// Returns a hand-made client that has been greeted and has not acknowledged yet.
 fn ready(driver: &Driver) -> FifoClient {
     let mut client = FifoClient::greeted(driver.server.path());
     client.open_c2s();
@@ -68,10 +68,11 @@ fn the_pair_exists_before_the_request() {
         assert!(std::os::unix::fs::FileTypeExt::is_fifo(&fs::symlink_metadata(&path).unwrap().file_type()));
         assert_eq!(mode(&path), 0o600);
     }
-    // The client reads the one already, so this cannot fail; and it writes to the other only when it has been greeted.
+    // The client has opened one FIFO for reading, so opening it for writing succeeds. It opens the other for writing
+    // only when it has been greeted.
     let to_client = server.open_s2c(&id);
     let from_client = server.open_c2s(&id);
-    assert_eq!(rustix::io::read(&from_client, &mut [0; 1]), Ok(0), "nobody has it open for writing");
+    assert_eq!(rustix::io::read(&from_client, &mut [0; 1]), Ok(0), "no process has it open for writing");
     write(&to_client, id.hello().as_bytes());
     assert_eq!(format!("{}\n", line(&from_client)), id.ack());
     let mut connection = connecting.join().unwrap().unwrap();
@@ -110,7 +111,7 @@ fn the_pair_is_gone_after_the_handshake() {
     assert_eq!(base.files(), ["hand/", "hand/c/", "hand/fifo", "hand/lock"]);
 }
 
-fn the_server_removes_the_pair_of_a_client_that_did_not() {
+fn the_server_removes_the_pair_that_a_client_has_not_removed() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::greeted(driver.server.path());
@@ -120,10 +121,10 @@ fn the_server_removes_the_pair_of_a_client_that_did_not() {
     assert!(!client.has_files());
 }
 
-fn the_server_opens_what_the_client_reads_first() {
+fn the_server_opens_the_fifo_to_the_client_before_the_one_from_it() {
     let base = Base::new();
     let driver = serve(&base);
-    // Nobody reads the FIFO to the client, so the server learns from opening it that the client has gone.
+    // No process reads the FIFO to the client, so opening it tells the server that the client has disconnected.
     let client = FifoClient::new(driver.server.path());
     client.make_s2c();
     client.make_c2s();
@@ -131,11 +132,11 @@ fn the_server_opens_what_the_client_reads_first() {
     client.ask();
     let reason = driver.refused(1);
     assert!(reason.contains(&format!("pid {}", std::process::id())) && reason.contains("gone"), "{reason}");
-    assert_eq!(opened.drain(), 0, "the FIFO from the client was opened first");
-    assert!(!client.has_files(), "the pair of a client that has gone is removed");
+    assert_eq!(opened.drain(), 0, "the FIFO from the client was opened although the one to the client cannot be");
+    assert!(!client.has_files(), "the server removes the pair of a client that has disconnected");
 }
 
-fn a_client_whose_second_fifo_is_missing_is_let_go() {
+fn a_client_whose_second_fifo_is_missing_is_dropped() {
     let base = Base::new();
     let driver = serve(&base);
     let mut client = FifoClient::new(driver.server.path());
@@ -236,20 +237,20 @@ fn each_client_gets_its_own_channel() {
     }
 }
 
-fn a_policy_that_says_no_is_heard_by_the_client() {
+fn a_client_that_the_policy_rejects_gets_an_immediate_refusal() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "hand");
     let driver = Driver::new(ServerOptions::new().allow(|_| false).bind(&address).unwrap());
     let begin = Instant::now();
     let error = Connection::connect(&address).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "a refusal is not tried again");
+    assert!(begin.elapsed() < Duration::from_secs(2), "a refused client does not try again");
     let reason = driver.refused(1);
     assert!(reason.contains("may not connect"), "{reason}");
     assert_eq!(client_files(driver.server.path()), [""; 0]);
 }
 
-/// The name of the test, the answer to a request, and what the client makes of it.
+/// A test name, the answer to a request, and the kind of error that the client returns.
 type Answer = (&'static str, fn(&Id) -> Vec<u8>, ErrorKind);
 const ANSWERS: &[Answer] = &[
     ("for_another_nonce", |_| Id::new().hello().into_bytes(), ErrorKind::Protocol),
@@ -267,7 +268,7 @@ fn an_answer_that_is_wrong_is_an_error((_, answer, kind): Answer) {
     let server = FifoServer::new(&base, "hand");
     let begin = Instant::now();
     let connecting = connect_within(&server, Duration::from_millis(500));
-    // Those to whom it helps try again.
+    // The client tries again after the answers that permit it.
     while !connecting.is_finished() {
         if crate::support::wait::readable_within(&server.requests, Duration::from_millis(10)) {
             let id = server.request();

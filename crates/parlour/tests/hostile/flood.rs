@@ -1,4 +1,4 @@
-//! More descriptors than anybody asked for.
+//! Tests of peers that send more descriptors than allowed.
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -16,20 +16,20 @@ trials! {
         descriptors_that_are_not_allowed_never_arrive,
         one_descriptor_too_many_ends_the_connection_after_the_messages_before,
         descriptors_add_up_over_the_pieces_of_a_message,
-        messages_with_descriptors_in_one_read_keep_theirs,
-        the_kernel_sends_253_at_once_and_no_more,
-        descriptors_of_a_torn_message_are_closed_at_once,
-        descriptors_that_find_no_place_end_the_connection,
-        descriptors_that_nobody_receives_are_closed;
+        messages_in_one_read_keep_their_own_descriptors,
+        the_kernel_sends_at_most_253_descriptors_in_one_call,
+        descriptors_of_a_truncated_message_are_closed_immediately,
+        descriptors_that_exceed_the_process_limit_end_the_connection,
+        descriptors_that_are_never_received_are_closed;
 }
 
-/// Plays this case with a connection as this side, which allows so many descriptors for a message. At the end the
-/// process holds what it held.
+/// Runs this case with a connection of the library on `side`, which allows `fds_max` descriptors for a message. Checks
+/// that the process holds the same resources as before.
 fn flooded(transport: Transport, side: &str, fds_max: usize, case: impl FnOnce(Connection, Hand, &[BorrowedFd<'_>])) {
     let base = Base::new();
     let file = File::open("/proc/self/status").unwrap();
     let fds = vec![file.as_fd(); 254];
-    // What one connection makes for good, it has made then.
+    // This creates everything that the first connection of a process creates for good.
     drop(meet(&Base::new(), transport, side, fds_max));
     let before = Baseline::take();
     let (connection, hand) = meet(&base, transport, side, fds_max);
@@ -43,7 +43,7 @@ fn expect(connection: &mut Connection, bytes: &[u8], fds: usize) {
     assert_eq!(message.fds().len(), fds);
 }
 
-/// The connection gives this error, and goes on giving it.
+/// Checks that receiving returns this error, repeatedly.
 #[track_caller]
 fn expect_end(connection: &mut Connection, kind: ErrorKind, what: &str) {
     for _ in 0..2 {
@@ -97,7 +97,7 @@ fn descriptors_add_up_over_the_pieces_of_a_message(transport: Transport, side: &
     });
 }
 
-fn messages_with_descriptors_in_one_read_keep_theirs(transport: Transport, side: &str) {
+fn messages_in_one_read_keep_their_own_descriptors(transport: Transport, side: &str) {
     flooded(transport, side, 3, |mut connection, hand, fds| {
         for round in 0..30 {
             hand.send(b"some", &fds[..round % 4]).unwrap();
@@ -110,7 +110,7 @@ fn messages_with_descriptors_in_one_read_keep_theirs(transport: Transport, side:
     });
 }
 
-fn the_kernel_sends_253_at_once_and_no_more(transport: Transport, side: &str) {
+fn the_kernel_sends_at_most_253_descriptors_in_one_call(transport: Transport, side: &str) {
     flooded(transport, side, 253, |mut connection, hand, fds| {
         hand.send(b"all", &fds[..253]).unwrap();
         expect(&mut connection, b"all", 253);
@@ -118,23 +118,27 @@ fn the_kernel_sends_253_at_once_and_no_more(transport: Transport, side: &str) {
     });
 }
 
-fn descriptors_of_a_torn_message_are_closed_at_once(transport: Transport, side: &str) {
+fn descriptors_of_a_truncated_message_are_closed_immediately(transport: Transport, side: &str) {
     flooded(transport, side, 3, |mut connection, hand, fds| {
         let before = Baseline::take();
         hand.send_half(&[7; 3000], &fds[..3]);
         drop(hand);
         expect_end(&mut connection, ErrorKind::Truncated, "in the middle of a message");
-        assert_eq!(Baseline::take().descriptors.len(), before.descriptors.len() - 1, "only its own are left");
+        assert_eq!(
+            Baseline::take().descriptors.len(),
+            before.descriptors.len() - 1,
+            "only the descriptor of the connection is left"
+        );
     });
 }
 
-fn descriptors_that_find_no_place_end_the_connection(transport: Transport, side: &str) {
+fn descriptors_that_exceed_the_process_limit_end_the_connection(transport: Transport, side: &str) {
     flooded(transport, side, 10, |mut connection, hand, fds| {
         let before = Baseline::take();
         hand.send(b"before", &fds[..2]).unwrap();
         hand.send(b"five", &fds[..5]).unwrap();
         expect(&mut connection, b"before", 2);
-        // Room for two more, counted from the lowest number that is free.
+        // Leaves room for two more descriptors, counted from the lowest free number.
         let plenty = getrlimit(Resource::Nofile);
         let used = Baseline::take().descriptors;
         let limit = (0..).filter(|number| !used.contains_key(number)).nth(2).unwrap();
@@ -144,11 +148,11 @@ fn descriptors_that_find_no_place_end_the_connection(transport: Transport, side:
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
         assert!(error.to_string().contains("ulimit -n"), "{error}");
         expect_end(&mut connection, ErrorKind::Io, "no room for the descriptors");
-        assert_eq!(Baseline::take(), before, "not even the two that found a place");
+        assert_eq!(Baseline::take(), before, "the two descriptors that fitted are closed as well");
     });
 }
 
-fn descriptors_that_nobody_receives_are_closed(transport: Transport, side: &str) {
+fn descriptors_that_are_never_received_are_closed(transport: Transport, side: &str) {
     flooded(transport, side, 3, |connection, hand, fds| {
         for _ in 0..10 {
             hand.send(b"never", &fds[..3]).unwrap();

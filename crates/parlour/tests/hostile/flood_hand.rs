@@ -20,7 +20,8 @@ pub struct Hand {
     pub socket: OwnedFd,
 }
 
-/// A connection of the library as this side, with what it allows, and by hand what is at the other end.
+/// Returns a connection of the library on `side`, which allows `fds_max` descriptors for a message, and its hand-made
+/// peer.
 pub fn meet(base: &Base, transport: Transport, side: &str, fds_max: usize) -> (Connection, Hand) {
     let address = base.address(transport, "hall");
     let file = |path: &std::path::Path| SocketAddrUnix::new(path.join(transport.to_string())).unwrap();
@@ -50,12 +51,12 @@ fn socket(transport: Transport) -> OwnedFd {
 }
 
 impl Hand {
-    /// Sends a whole message, with descriptors from its beginning.
+    /// Sends a whole message, with descriptors attached to its first byte.
     pub fn send(&self, message: &[u8], fds: &[BorrowedFd<'_>]) -> Result<(), Errno> {
         self.send_raw(&self.on_the_wire(message), fds)
     }
 
-    /// A message in pieces, each with these descriptors.
+    /// Sends a message in pieces, each with these descriptors.
     pub fn send_in_pieces(&self, message: &[u8], pieces: usize, fds: &[BorrowedFd<'_>]) {
         let wire = frame(message);
         let raw = if self.transport == Transport::Packet { message } else { &wire };
@@ -71,7 +72,7 @@ impl Hand {
         }
     }
 
-    /// The first half of a message, with descriptors.
+    /// Sends the first half of a message, with descriptors.
     pub fn send_half(&self, message: &[u8], fds: &[BorrowedFd<'_>]) {
         let mut wire = self.on_the_wire(message);
         wire.truncate(wire.len() / 2);

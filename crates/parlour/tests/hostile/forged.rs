@@ -1,4 +1,4 @@
-//! Addresses that clients made up: nothing outside the server's own directory is looked at or removed.
+//! Tests of forged client addresses: the server opens, examines and removes nothing outside its own directory.
 
 use std::fs;
 use std::os::fd::OwnedFd;
@@ -18,9 +18,9 @@ trials! {
     a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays,
     a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays,
     a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed,
-    a_path_through_the_servers_own_directory_leads_nowhere_else,
-    an_abstract_address_is_like_none,
-    names_that_no_client_of_ours_has_are_like_none,
+    a_client_bound_below_the_directory_of_client_files_is_refused_and_its_file_stays,
+    a_client_bound_to_an_abstract_address_counts_as_unbound,
+    a_client_bound_under_a_name_that_the_library_does_not_make_counts_as_unbound,
     another_clients_file_does_not_vouch_for_a_client,
 }
 
@@ -38,7 +38,8 @@ fn assert_in(driver: &Driver, mut stream: &UnixStream) {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"in");
 }
 
-/// A client with this address is refused, and its file, or whatever leads there, is left as it is.
+/// Checks that a client with this address is refused, and that its file, and everything on the path to it, is
+/// unchanged.
 fn assert_refused_and_untouched(base: &Base, driver: &Driver, socket: OwnedFd, files: &[&Path]) {
     let before: Vec<_> = files.iter().map(|file| snapshot::tree(file)).collect();
     let count = driver.server.stats().refused;
@@ -60,11 +61,11 @@ fn a_client_that_is_bound_elsewhere_under_a_proper_name_is_refused_and_its_file_
         let file = own.join(id.sock());
         assert_refused_and_untouched(&base, &driver, unix::bound(&file, 0o700), &[&file]);
     }
-    // Not even a `c` of the same shape.
+    // A directory `c` elsewhere makes no difference.
     fs::create_dir_all(base.path().join("other/c")).unwrap();
     let file = base.path().join("other/c").join(Id::new().sock());
     assert_refused_and_untouched(&base, &driver, unix::bound(&file, 0o700), &[&file]);
-    // The victim of such a forgery: a live server's own socket.
+    // The victim of such a forgery is the socket of a live server.
     let victim = parlour::Server::bind(base.address(Transport::Unix, "victim")).unwrap();
     let before = snapshot::of(&victim.path().join("unix"));
     let file = victim.path().join(Id::new().sock());
@@ -77,12 +78,12 @@ fn a_client_that_is_bound_by_a_relative_path_is_refused_and_its_file_stays() {
     let base = Base::new();
     let driver = serve(&base);
     let name = Id::new().sock();
-    // As deep as needed to come out at the root.
+    // As many components as lead up to the root.
     let up: PathBuf = std::env::current_dir().unwrap().components().skip(1).map(|_| "..").collect();
     let path = up.join(base.path().strip_prefix("/").unwrap()).join(&name);
     let socket = unix::bound(&path, 0o700);
     assert_refused_and_untouched(&base, &driver, socket, &[&base.path().join(&name)]);
-    // One that would lead out of `c` if it were followed from there.
+    // A path that would lead out of `c` if the server resolved it there.
     let name = Id::new().sock();
     let path = base.path().join("guarded/c/../..").join(&name);
     assert_refused_and_untouched(&base, &driver, unix::bound(&path, 0o700), &[&base.path().join(&name)]);
@@ -96,7 +97,7 @@ fn a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays() {
     let _socket = unix::bound(&victim, 0o700);
     let inside = driver.server.path().join("c").join(id.sock());
     symlink(&victim, &inside).unwrap();
-    // Bound elsewhere under the same name.
+    // The client is bound elsewhere under the same file name.
     let own = base.path().join(id.sock());
     let socket = unix::bound(&own, 0o700);
     let before = (snapshot::of(&victim), snapshot::of(&own));
@@ -111,7 +112,7 @@ fn a_link_in_the_place_of_a_clients_file_is_removed_and_its_target_stays() {
 fn a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed() {
     let base = Base::new();
     let driver = serve(&base);
-    // Bound in one directory, which then leads to another that has a file of that name.
+    // The client is bound in one directory, whose path then leads to another directory with a file of that name.
     let (real, shown) = (base.path().join("real"), base.path().join("shown"));
     fs::create_dir(&real).unwrap();
     fs::create_dir(&shown).unwrap();
@@ -124,7 +125,7 @@ fn a_client_in_a_directory_that_was_swapped_is_refused_and_nothing_of_it_removed
     assert_refused_and_untouched(&base, &driver, socket, &[&real, &hidden, &shown]);
 }
 
-fn a_path_through_the_servers_own_directory_leads_nowhere_else() {
+fn a_client_bound_below_the_directory_of_client_files_is_refused_and_its_file_stays() {
     let base = Base::new();
     let driver = serve(&base);
     let deep = driver.server.path().join("c/deep");
@@ -135,7 +136,7 @@ fn a_path_through_the_servers_own_directory_leads_nowhere_else() {
     assert_refused_and_untouched(&base, &driver, unix::bound(&file, 0o700), &[&file]);
 }
 
-fn an_abstract_address_is_like_none() {
+fn a_client_bound_to_an_abstract_address_counts_as_unbound() {
     let base = Base::new();
     let driver = serve(&base);
     let id = Id::new();
@@ -145,7 +146,7 @@ fn an_abstract_address_is_like_none() {
     let socket = unix::socket();
     bind(&socket, &SocketAddrUnix::new_abstract_name(id.sock().as_bytes()).unwrap()).unwrap();
     assert_in(&driver, &unix::dial_with(socket, driver.server.path()));
-    // And one that the kernel chooses.
+    // The kernel chooses the second address (autobind).
     let socket = unix::socket();
     connect(&socket, &SocketAddrUnix::new(driver.server.path().join("unix")).unwrap()).unwrap();
     assert_in(&driver, &UnixStream::from(socket));
@@ -153,7 +154,7 @@ fn an_abstract_address_is_like_none() {
     assert_eq!(driver.server.stats().refused, 0);
 }
 
-fn names_that_no_client_of_ours_has_are_like_none() {
+fn a_client_bound_under_a_name_that_the_library_does_not_make_counts_as_unbound() {
     let base = Base::new();
     let driver = serve(&base);
     let (pid, nonce) = (std::process::id(), Id::new().nonce);
@@ -181,8 +182,7 @@ fn names_that_no_client_of_ours_has_are_like_none() {
     assert_eq!(driver.server.stats().refused, 0);
 }
 
-/// A file in `c/` that was bound by one client vouches for that one: here the name is used by a client of another
-/// process id.
+/// A file in `c/` vouches only for the client that bound it. Here a client with another process id uses its name.
 fn another_clients_file_does_not_vouch_for_a_client() {
     let base = Base::new();
     let options = ServerOptions::new().client_file(ClientFilePolicy::Require);

@@ -1,4 +1,4 @@
-//! Connections across a fork: one process goes on with it and the other lets go.
+//! Tests of connections across a fork: one process continues with the connection, and the other drops it.
 
 use std::io;
 
@@ -12,8 +12,8 @@ trials! {
     for transport in Transport::ALL =>
         a_connection_goes_on_in_the_process_when_the_other_drops_it(process in ["child", "parent"]),
         each_process_can_take_one_direction,
-        the_peer_sees_the_end_when_both_have_let_go,
-        what_was_fed_before_a_fork_is_sent_once_when_the_child_acts(
+        the_peer_sees_the_end_when_both_processes_have_dropped_the_connection,
+        a_message_fed_before_a_fork_is_sent_once_when_the_child_acts(
             acts in ["drops", "exits", "closes", "flushes", "goes-on"],
         );
 }
@@ -25,7 +25,7 @@ fn accept(arguments: &[String]) -> (Server, Connection) {
     (server, connection)
 }
 
-/// A pipe with which one process of a family waits for the other.
+/// A pipe on which one process of a family waits for the other.
 struct Gate(rustix::fd::OwnedFd, rustix::fd::OwnedFd);
 
 impl Gate {
@@ -43,17 +43,20 @@ impl Gate {
     }
 }
 
-/// `per-client ADDRESS WHO`: says `ready`, accepts one client, echoes one message and forks. `child` or `parent` goes
-/// on echoing while the other one drops the connection; with `halves` the parent sends what the lines of stdin say
-/// while the child prints what it receives; with `both` both hold the connection until they are told to let go. The
-/// other one having dropped it, or the fork, is announced by `forked`, the end by `ended`.
+/// `per-client ADDRESS WHO`: prints `ready`, accepts one client, echoes one message and forks.
+///
+/// - `child`, `parent`: this process continues to echo while the other one drops the connection.
+/// - `halves`: the parent sends the lines of stdin, while the child prints what it receives.
+/// - `both`: both processes hold the connection until they are told to drop it.
+///
+/// Prints `forked` after the fork, or when the other process has dropped the connection, and `ended` at the end.
 pub const PER_CLIENT: Role = Role { name: "per-client", play: per_client };
 
 fn per_client(arguments: &[String]) {
     let (server, mut connection) = accept(arguments);
     let message = connection.recv_timeout(DEADLINE).unwrap().unwrap();
     connection.send(&message).unwrap();
-    // Each process owns its copy from here on.
+    // From here on each process owns its copy of the connection.
     let mut connection = Some(connection);
     match arguments[1].as_str() {
         "child" => {
@@ -99,7 +102,7 @@ fn per_client(arguments: &[String]) {
             gate.open();
             join(child);
         }
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown argument {other:?}"),
     }
     drop(server);
     println!("ended");
@@ -148,21 +151,21 @@ fn each_process_can_take_one_direction(transport: Transport) {
     server.finish();
 }
 
-fn the_peer_sees_the_end_when_both_have_let_go(transport: Transport) {
+fn the_peer_sees_the_end_when_both_processes_have_dropped_the_connection(transport: Transport) {
     let base = Base::new();
     let (mut server, mut connection) = forked(&base, transport, "both");
     server.say("drop");
     server.expect("dropped");
     let error = connection.recv_timeout(std::time::Duration::from_millis(50)).unwrap_err();
-    assert_eq!(error.kind(), parlour::ErrorKind::TimedOut, "the child still holds it");
+    assert_eq!(error.kind(), parlour::ErrorKind::TimedOut, "the child still holds the connection");
     server.say("open the gate");
     server.expect("ended");
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
     server.finish();
 }
 
-/// `feed ADDRESS HOW`: says `ready`, accepts one client, feeds one message, forks, and sends the message from the
-/// parent by dropping the connection, while the child does with it what HOW says.
+/// `feed ADDRESS HOW`: prints `ready`, accepts one client, feeds one message and forks. The parent sends the message by
+/// closing or dropping the connection, while the child does with it what HOW says.
 pub const FEED: Role = Role { name: "feed", play: feed };
 
 fn feed(arguments: &[String]) {
@@ -198,7 +201,7 @@ fn feed(arguments: &[String]) {
     drop(server);
 }
 
-fn what_was_fed_before_a_fork_is_sent_once_when_the_child_acts(transport: Transport, acts: &str) {
+fn a_message_fed_before_a_fork_is_sent_once_when_the_child_acts(transport: Transport, acts: &str) {
     let base = Base::new();
     let address = base.address(transport, "family");
     let mut server = Child::spawn("feed", &[address.clone(), acts.to_owned()]);

@@ -1,4 +1,4 @@
-//! Children of a server keep neither its name nor its sockets.
+//! Tests that the child processes of a server keep neither its name nor its sockets.
 
 use std::fs;
 use std::io::{self, BufRead};
@@ -23,14 +23,16 @@ trials! {
     a_forked_child_that_does_act_leaves_the_parents_server_alone(act in ["accept", "drop", "close", "exit"]),
 }
 
-/// `parent ADDRESS`: takes the name over both transports and says `ready`. Then does what the lines say, and answers
-/// each:
+/// `parent ADDRESS`: takes the name over every transport and prints `ready`. Then executes the lines of stdin and
+/// answers each:
 ///
-/// - `fork`, `fork-twice`, `spawn`: a child that lives until stdin ends, or for a thousand seconds: its process id;
-/// - `child accept|drop|close|exit`: a child that does this with the server, and is waited for: `done`;
-/// - `child-binds ADDRESS`: a child that binds this, and is waited for: `bound` or the kind of the error;
-/// - `accept`: accepts a client and echoes one message: `accepted`;
-/// - `close`: closes the server and stays: `done`.
+/// - `fork`, `fork-twice`, `spawn`: creates a child that lives until stdin ends, or for a thousand seconds. Prints its
+///   process id.
+/// - `child accept|drop|close|exit`: creates a child that does this with the server, and waits for it. Prints `done`.
+/// - `child-binds ADDRESS`: creates a child that binds this address, and waits for it. Prints `bound` or the kind of
+///   the error.
+/// - `accept`: accepts a client and echoes one message. Prints `accepted`.
+/// - `close`: closes the server and continues. Prints `done`.
 pub const PARENT: Role = Role { name: "parent", play: parent };
 
 fn parent(arguments: &[String]) {
@@ -51,7 +53,7 @@ fn parent(arguments: &[String]) {
             }
             ("child", act) => {
                 let act = act.to_owned();
-                // The child gets the server itself, and the parent keeps it.
+                // The child takes the server itself; the parent's copy remains.
                 let child = fork(|| act_in_child(&act, server.take().unwrap()));
                 join(child);
                 println!("done");
@@ -73,12 +75,12 @@ fn parent(arguments: &[String]) {
                 server.take().unwrap().close().unwrap();
                 println!("done");
             }
-            (other, _) => panic!("what is {other:?}?"),
+            (other, _) => panic!("unknown line {other:?}"),
         }
     }
 }
 
-/// In a forked child: stays until the test ends the input that the whole family shares, and takes nothing out of it.
+/// In a forked child: waits until the test ends the input that the whole family shares, without reading from it.
 fn wait_for_the_end() {
     while !wait::ready(io::stdin(), PollFlags::empty(), DEADLINE) {}
 }
@@ -95,13 +97,13 @@ fn act_in_child(act: &str, server: Server) {
                 assert_eq!(error.kind(), ErrorKind::NameLost);
                 assert!(error.to_string().contains("forked child"), "{error}");
             }
-            // What it says about itself is still true of the parent.
+            // The accessors of the server still return what is true of the parent's.
             assert!(server.path().exists() && server.stats().refused == 0);
         }
         "drop" => drop(server),
         "close" => server.close().unwrap(),
         "exit" => std::process::exit(0),
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown act {other:?}"),
     }
 }
 
@@ -113,18 +115,18 @@ fn serve(base: &Base) -> (Child, PathBuf) {
 }
 
 fn is_alive(pid: u32) -> bool {
-    // A zombie is not.
+    // A zombie does not count as alive.
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     test_kill_process(Pid::from_raw(pid as i32).unwrap()).is_ok() && !stat.contains(") Z ")
 }
 
-/// What a process has open.
+/// Returns the paths of the files that a process has open.
 fn open_files(pid: u32) -> Vec<PathBuf> {
     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
     entries.filter_map(|entry| fs::read_link(entry.path()).ok()).collect()
 }
 
-/// Whether a child has neither the lock nor a listener of its parent.
+/// Returns true if a child has neither the lock nor a listener of its parent open.
 fn has_let_go(child: u32, parent: u32, path: &Path) -> bool {
     let is_socket = |file: &&PathBuf| file.to_string_lossy().starts_with("socket:");
     let sockets = |pid: u32| open_files(pid).iter().filter(is_socket).count();
@@ -132,7 +134,7 @@ fn has_let_go(child: u32, parent: u32, path: &Path) -> bool {
     !files.contains(&path.join("lock")) && !files.contains(&path.join("fifo")) && sockets(child) < sockets(parent)
 }
 
-/// A process that is not our child, killed at the end.
+/// A process that is not a child of this process. It is killed when this is dropped.
 struct Orphan(u32);
 
 impl Drop for Orphan {
@@ -141,7 +143,7 @@ impl Drop for Orphan {
     }
 }
 
-/// A process that a server makes, and how it is told to.
+/// The processes that a server creates, each with the line that makes it do so.
 const DESCENDANTS: [(&str, &str); 3] =
     [("a_forked_child", "fork"), ("a_grandchild", "fork-twice"), ("a_spawned_program", "spawn")];
 
@@ -150,10 +152,10 @@ fn descendant_that_outlives_the_server_does_not_keep_the_name((_, how): (&str, &
     let (mut parent, path) = serve(&base);
     let orphan = Orphan(parent.ask(how).parse().unwrap());
     assert_ne!(orphan.0, parent.pid());
-    // It lets go when it begins to run, which may be after the parent has gone on.
-    eventually("it has let go", || has_let_go(orphan.0, parent.pid(), &path));
+    // The child closes the descriptors when it first runs, which may be after the parent has continued.
+    eventually("the child has closed the server's descriptors", || has_let_go(orphan.0, parent.pid(), &path));
     parent.kill();
-    assert!(is_alive(orphan.0), "it must outlive the server for this test to mean anything");
+    assert!(is_alive(orphan.0), "the child must outlive the server, otherwise the test proves nothing");
     for &transport in Transport::ALL {
         let error = Connection::connect(base.address(transport, "family")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoServer, "{error}");
@@ -179,11 +181,11 @@ fn talk(base: &Base, server: &mut Child, transport: Transport) {
 fn a_forked_child_has_none_of_the_servers_files_open() {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
-    // A handshake is under way as well.
+    // A handshake is in progress as well.
     let _asking = FifoClient::asking(&path);
     let child: u32 = parent.ask("fork").parse().unwrap();
     let _orphan = Orphan(child);
-    eventually("it has let go", || has_let_go(child, parent.pid(), &path));
+    eventually("the child has closed the server's descriptors", || has_let_go(child, parent.pid(), &path));
     assert!(open_files(parent.pid()).contains(&path.join("lock")));
     assert!(open_files(parent.pid()).contains(&path.join("fifo")));
 }
@@ -218,13 +220,13 @@ fn a_servers_end_frees_the_name_while_a_forked_child_lives() {
     assert!(is_alive(orphan.0));
     drop(server);
     drop(parent);
-    eventually("it ends with its input", || !is_alive(orphan.0));
+    eventually("the child ends at the end of its input", || !is_alive(orphan.0));
 }
 
 fn a_forked_child_that_does_act_leaves_the_parents_server_alone(act: &str) {
     let base = Base::new();
     let (mut parent, path) = serve(&base);
-    // A client in mid-handshake, whose deadline and place belong to the parent.
+    // The handshake of this client is in progress. Its deadline and its slot belong to the parent.
     let mut asking = FifoClient::new(&path);
     asking.make_s2c();
     asking.make_c2s();

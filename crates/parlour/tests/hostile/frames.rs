@@ -1,4 +1,5 @@
-//! What comes in any pieces, at any pace and with any length in front, over the transports that have frames.
+//! Tests of frames that arrive in any pieces, at any pace and with any length in the header, over the transports that
+//! are byte streams.
 
 use std::os::fd::OwnedFd;
 use std::thread;
@@ -14,8 +15,8 @@ use crate::support::{Base, Child, DEADLINE, Role, SOON, data, trials};
 trials! {
     for transport in [Transport::Unix, Transport::Fifo] =>
         three_frames_arrive_the_same_wherever_they_are_split,
-        a_header_byte_by_byte_ends_at_the_deadline_of_who_waits,
-        a_header_and_nothing_behind_it_costs_no_memory,
+        a_header_sent_byte_by_byte_does_not_extend_the_receivers_deadline,
+        a_header_without_a_body_costs_no_memory,
         half_a_body_is_kept_until_the_rest_comes,
         every_length_up_to_the_limit_is_taken_and_none_beyond,
         junk_is_an_error_or_messages_and_nothing_else;
@@ -23,7 +24,7 @@ trials! {
 
 const MAX: usize = 1 << 20;
 
-/// A client made by hand: what it writes into, and the other end.
+/// A hand-made client, with the descriptors that it uses, and the server's end of its connection.
 struct Hand {
     raw: Vec<OwnedFd>,
     served: Connection,
@@ -42,7 +43,7 @@ impl Hand {
                 client.open_c2s();
                 client.unlink();
                 client.acknowledge();
-                // The end that reads stays open, or the connection would be one to nobody.
+                // The client keeps its reading end open. Otherwise the server would see a disconnected client.
                 vec![client.to_server.take().unwrap(), client.from_server.take().unwrap()]
             }
         };
@@ -65,7 +66,7 @@ fn three_frames_arrive_the_same_wherever_they_are_split(transport: Transport) {
     let mut hand = Hand::new(transport);
     for at in 0..=bytes.len() {
         hand.write(&bytes[..at]);
-        // What is there by now is read before the rest comes.
+        // Reads what has arrived before the rest is sent.
         let mut seen = Vec::new();
         while let Ok(Some(message)) = hand.served.try_recv() {
             seen.push(message.to_vec());
@@ -76,7 +77,7 @@ fn three_frames_arrive_the_same_wherever_they_are_split(transport: Transport) {
         }
         assert_eq!(seen, messages, "split at {at}");
     }
-    // And in the smallest pieces that there are.
+    // The smallest pieces are single bytes.
     for byte in &bytes {
         hand.write(&[*byte]);
         if hand.served.has_message() {
@@ -88,7 +89,7 @@ fn three_frames_arrive_the_same_wherever_they_are_split(transport: Transport) {
     }
 }
 
-fn a_header_byte_by_byte_ends_at_the_deadline_of_who_waits(transport: Transport) {
+fn a_header_sent_byte_by_byte_does_not_extend_the_receivers_deadline(transport: Transport) {
     let mut hand = Hand::new(transport);
     const PATIENCE: Duration = Duration::from_millis(200);
     let header = frame(&[7; 100]);
@@ -103,20 +104,20 @@ fn a_header_byte_by_byte_ends_at_the_deadline_of_who_waits(transport: Transport)
     assert_eq!(hand.served.recv_timeout(DEADLINE).unwrap().unwrap(), &[7; 100]);
 }
 
-/// What the process has in memory, in bytes.
+/// Returns the resident memory of this process in bytes.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
     statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
-fn a_header_and_nothing_behind_it_costs_no_memory(transport: Transport) {
+fn a_header_without_a_body_costs_no_memory(transport: Transport) {
     let mut child = Child::spawn("header-alone", &[transport.to_string()]);
     child.expect("nothing");
     child.finish();
 }
 
-/// `header-alone TRANSPORT`: many clients announce messages of the limit, in a process that does nothing else. Says `nothing`
-/// when that took none of the memory.
+/// `header-alone TRANSPORT`: many clients announce messages of the maximum length, in a process that does nothing else.
+/// Prints `nothing` if that allocated no memory for them.
 pub const HEADER_ALONE: Role = Role { name: "header-alone", play: headers_alone };
 
 fn headers_alone(arguments: &[String]) {
@@ -128,7 +129,7 @@ fn headers_alone(arguments: &[String]) {
         hand.write(&(MAX as u32).to_be_bytes());
         assert_eq!(hand.served.recv_timeout(Duration::from_millis(1)).unwrap_err().kind(), ErrorKind::TimedOut);
     }
-    // All of the lengths together are 64 MiB.
+    // All announced lengths together are 64 MiB.
     let grown = resident().saturating_sub(before);
     assert!(grown < HANDS * MAX / 8, "{grown} bytes for {HANDS} headers");
     println!("nothing");
@@ -181,7 +182,7 @@ fn junk_is_an_error_or_messages_and_nothing_else(transport: Transport) {
     for _ in 0..100 {
         let mut hand = Hand::new(transport);
         let length = rng.below(3000) as usize;
-        // Small first bytes, so that some of it is a message.
+        // Small first bytes make some of the frames valid.
         let junk: Vec<u8> = (0..length).map(|at| if at % 64 < 3 { 0 } else { rng.next() as u8 }).collect();
         hand.write(&junk);
         hand.raw.clear();

@@ -1,4 +1,5 @@
-//! Nobody reads, and what comes of sequences that are the same over every transport.
+//! Tests of channels that are full because neither side reads, and of sequences of messages that every transport
+//! delivers alike.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -12,17 +13,17 @@ use crate::by_hand::rng::{Rng, seed};
 use crate::support::{Base, DEADLINE, SOON, data, trials};
 
 trials! {
-    the_same_messages_come_out_whatever_the_transport;
+    every_transport_delivers_the_same_messages;
 
     for transport in Transport::ALL =>
-        when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost;
+        when_neither_side_reads_both_sends_time_out_at_their_deadline_and_nothing_is_lost;
 
     for transport in [Transport::Packet] =>
-        empty_cut_and_long_datagrams_are_told_apart,
+        empty_truncated_and_long_datagrams_are_told_apart,
         a_flood_of_one_byte_messages_arrives_whole;
 }
 
-/// (In this order, so that the base outlives the server.)
+/// A server and its base directory. (Fields are dropped in this order, so the base outlives the server.)
 struct Room {
     driver: Driver,
     _base: Base,
@@ -37,7 +38,7 @@ fn pair(transport: Transport) -> (Connection, Connection, Room) {
     (client, served, Room { driver, _base: base })
 }
 
-fn when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost(transport: Transport) {
+fn when_neither_side_reads_both_sends_time_out_at_their_deadline_and_nothing_is_lost(transport: Transport) {
     const LENGTH: usize = 50_000;
     const PATIENCE: Duration = Duration::from_millis(100);
     let (mut client, mut served, _room) = pair(transport);
@@ -48,19 +49,19 @@ fn when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost(t
             match connection.try_send(data::message(seed(sent[side]), LENGTH)) {
                 Ok(()) => sent[side] += 1,
                 Err(TrySendError::Full(message)) => {
-                    assert_eq!(message.to_vec(), data::message(seed(sent[side]), LENGTH), "it is returned");
+                    assert_eq!(message.to_vec(), data::message(seed(sent[side]), LENGTH), "the message is returned");
                     break;
                 }
                 Err(TrySendError::Failed(error)) => panic!("{error}"),
             }
-            assert!(sent[side] < 10_000, "it takes all");
+            assert!(sent[side] < 10_000, "the channel never becomes full");
         }
         let begin = Instant::now();
         let error = connection.send_timeout(data::message(seed(sent[side]), LENGTH), PATIENCE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         assert!(begin.elapsed() >= PATIENCE && begin.elapsed() < PATIENCE + SOON, "{:?}", begin.elapsed());
     }
-    // Both are full; who receives gets the other going.
+    // Both directions are full. Receiving on one side lets the other side continue.
     for count in 0..sent[1] {
         data::check(&client.recv_timeout(DEADLINE).unwrap().unwrap(), 1000 + count, LENGTH);
         let _ = served.try_flush();
@@ -71,8 +72,8 @@ fn when_nobody_reads_both_sides_are_told_at_their_deadline_and_nothing_is_lost(t
     }
 }
 
-/// Lengths and pauses by chance, the same for each.
-fn the_same_messages_come_out_whatever_the_transport() {
+/// The lengths, and the choice between sending and feeding, are random and the same for each transport.
+fn every_transport_delivers_the_same_messages() {
     let seed = seed();
     println!("same_sequence: PARLOUR_TEST_SEED={seed}");
     let mut heard: Vec<Vec<Vec<u8>>> = Vec::new();
@@ -106,7 +107,7 @@ fn the_same_messages_come_out_whatever_the_transport() {
     assert!(heard.iter().all(|one| *one == heard[0]), "seed {seed}");
 }
 
-fn empty_cut_and_long_datagrams_are_told_apart(transport: Transport) {
+fn empty_truncated_and_long_datagrams_are_told_apart(transport: Transport) {
     let (mut client, mut served, room) = pair(transport);
     for length in [0, 1, 100_000, 4 << 20, 0] {
         let receiving = std::thread::spawn(move || {
@@ -117,16 +118,17 @@ fn empty_cut_and_long_datagrams_are_told_apart(transport: Transport) {
         served = receiving.join().unwrap();
     }
     drop(client);
-    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None, "the end is none of them");
-    // By hand: of no bytes, which has not even the byte that tells what it is.
+    assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None, "end of file is not a message");
+    // An empty datagram, which lacks even its first byte.
     let (raw, mut served) = raw(&room);
     say(&raw, b"");
     match served.recv_timeout(DEADLINE) {
         Ok(None) => {}
         Err(error) => assert_eq!(error.kind(), ErrorKind::Protocol, "{error}"),
-        Ok(Some(message)) => panic!("a message: {message:?}"),
+        Ok(Some(message)) => panic!("received a message: {message:?}"),
     }
-    // A message that comes in two pieces and one whose second piece never comes: the first arrives, the other is cut short.
+    // One message in two pieces, and one whose second piece never arrives. The first is received, the second is
+    // truncated.
     let (raw, mut served) = self::raw(&room);
     for datagram in [&b"\x01hel"[..], b"\x00lo", b"\x01half"] {
         say(&raw, datagram);
@@ -136,7 +138,7 @@ fn empty_cut_and_long_datagrams_are_told_apart(transport: Transport) {
     for _ in 0..2 {
         assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Truncated);
     }
-    // One that the kernel cuts, because it is longer than any may be: an error, and never a part of it.
+    // A datagram that the kernel truncates, because it exceeds the maximum, is an error and never a partial message.
     let (raw, mut served) = self::raw(&room);
     set_socket_send_buffer_size_force(&raw, 8 << 20).or_else(|_| set_socket_send_buffer_size(&raw, 8 << 20)).unwrap();
     say(&raw, b"\x00whole");
@@ -149,16 +151,16 @@ fn empty_cut_and_long_datagrams_are_told_apart(transport: Transport) {
                 assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
             }
         }
-        // Who may not have a buffer as large cannot send it either.
+        // A user that may not have so large a send buffer cannot send such a datagram.
         Err(errno) => assert_eq!(errno, rustix::io::Errno::MSGSIZE),
     }
-    // And a first byte that means nothing.
+    // A first byte without a meaning.
     let (raw, mut served) = self::raw(&room);
     say(&raw, b"\x02what");
     assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
 }
 
-/// A client made by hand, and the server's end of its connection.
+/// Returns a hand-made client, and the server's end of its connection.
 fn raw(room: &Room) -> (OwnedFd, Connection) {
     let raw = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
     let address = SocketAddrUnix::new(room.driver.server.path().join("packet")).unwrap();

@@ -1,4 +1,5 @@
-//! The trials themselves: whatever one of them leaves behind is found, of every kind that is looked for.
+//! Tests of the test support: everything that a trial leaves behind is found, for every kind of resource that is
+//! checked.
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
@@ -15,7 +16,7 @@ use crate::by_hand::place::client_files;
 use crate::support::base::leaves_files;
 use crate::support::{Base, alone, trials};
 
-/// A thing that a trial leaves behind, how, and what is said of it.
+/// A leak of a trial: its name, the function that causes it, and the expected report.
 type Leak = (&'static str, fn(), &'static str);
 
 const LEAKS: &[Leak] = &[
@@ -32,13 +33,14 @@ const LEAKS: &[Leak] = &[
 ];
 
 trials! {
-    whatever_a_trial_leaves_behind_is_found,
+    everything_that_a_trial_leaves_behind_is_found,
     a_trial_that_leaves_leak_behind(leak in leaks()),
 }
 
 const LEAKY: &str = "a_trial_that_leaves_";
 
-/// Returns all of them in a process that is for one of them, and else none: they are no trials of the library.
+/// Returns all leaks in a process that runs one of them, and otherwise none, because they are not trials of the
+/// library.
 fn leaks() -> &'static [Leak] {
     if alone::wanted().is_some_and(|name| name.starts_with(LEAKY)) { LEAKS } else { &[] }
 }
@@ -47,7 +49,7 @@ fn a_trial_that_leaves_leak_behind((_, leak, _): Leak) {
     leak();
 }
 
-fn whatever_a_trial_leaves_behind_is_found() {
+fn everything_that_a_trial_leaves_behind_is_found() {
     thread::scope(|scope| {
         for (name, _, expected) in LEAKS {
             scope.spawn(move || {
@@ -75,7 +77,8 @@ fn running_thread() {
 fn mapping() {
     let memory = memfd_create("parlour-leak", MemfdFlags::CLOEXEC).unwrap();
     ftruncate(&memory, 4096).unwrap();
-    // SAFETY: the kernel chooses a place where nothing is, and nobody touches it.
+    // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping. No code
+    // accesses it.
     unsafe { mmap(ptr::null_mut(), 4096, ProtFlags::READ, MapFlags::SHARED, &memory, 0) }.unwrap();
 }
 
@@ -84,7 +87,7 @@ fn child() {
 }
 
 fn grandchild() {
-    // Its parent is gone at once; none of the descriptors are ours.
+    // The shell exits immediately. The grandchild inherits no output descriptor of this process.
     let mut shell = Command::new("sh");
     shell.args(["-c", "sleep 60 >/dev/null 2>&1 &"]);
     assert!(shell.status().unwrap().success());

@@ -1,4 +1,4 @@
-//! Servers that do not listen yet, do not listen any more, or have no room.
+//! Tests of servers that do not listen yet, no longer listen, or have a full backlog.
 
 use std::os::unix::net::UnixStream;
 use std::thread;
@@ -17,12 +17,12 @@ use crate::support::{Base, Child, DEADLINE, trials};
 trials! {
     a_client_that_comes_between_bind_and_listen_is_served,
     a_server_that_never_listens_is_given_up_at_the_deadline,
-    a_server_that_dies_between_bind_and_listen_is_no_server,
-    a_dead_servers_socket_is_no_server_at_once,
-    a_client_that_waits_for_room_is_served_when_there_is_some,
+    a_server_that_dies_between_bind_and_listen_is_reported_as_no_server,
+    a_dead_servers_socket_is_immediately_reported_as_no_server,
+    a_client_of_a_full_backlog_is_served_when_space_becomes_free,
     clients_in_the_backlog_of_a_server_that_closes_see_the_end,
-    a_full_backlog_is_busy_at_the_deadline_and_no_sooner,
-    a_full_backlog_of_a_real_server_is_busy_at_the_deadline,
+    a_full_backlog_is_reported_as_busy_at_the_deadline_and_not_earlier,
+    a_full_backlog_of_a_real_server_is_reported_as_busy_at_the_deadline,
 }
 
 const TIMEOUT: Duration = Duration::from_millis(300);
@@ -59,7 +59,7 @@ fn a_server_that_never_listens_is_given_up_at_the_deadline() {
     assert_eq!(client_files(place.path()), [""; 0]);
 }
 
-fn a_server_that_dies_between_bind_and_listen_is_no_server() {
+fn a_server_that_dies_between_bind_and_listen_is_reported_as_no_server() {
     let base = Base::new();
     let mut place = Place::held(&base, "slow");
     let socket = unix::bound_server(&place);
@@ -75,7 +75,7 @@ fn a_server_that_dies_between_bind_and_listen_is_no_server() {
     });
 }
 
-fn a_dead_servers_socket_is_no_server_at_once() {
+fn a_dead_servers_socket_is_immediately_reported_as_no_server() {
     let base = Base::new();
     let mut server = Child::spawn("hold", &[base.address(Transport::Unix, "slow")]);
     server.expect("ready");
@@ -88,7 +88,7 @@ fn a_dead_servers_socket_is_no_server_at_once() {
     assert_eq!(client_files(&base.name("slow")), [""; 0]);
 }
 
-/// Connects until there is no more room; gives what is in the queue.
+/// Connects until the backlog is full. Returns the connections in it.
 fn fill(path: &std::path::Path) -> Vec<UnixStream> {
     let mut queue = Vec::new();
     loop {
@@ -102,11 +102,11 @@ fn fill(path: &std::path::Path) -> Vec<UnixStream> {
     }
 }
 
-fn a_full_backlog_is_busy_at_the_deadline_and_no_sooner() {
+fn a_full_backlog_is_reported_as_busy_at_the_deadline_and_not_earlier() {
     full(false);
 }
 
-fn a_full_backlog_of_a_real_server_is_busy_at_the_deadline() {
+fn a_full_backlog_of_a_real_server_is_reported_as_busy_at_the_deadline() {
     full(true);
 }
 
@@ -116,7 +116,7 @@ fn full(real: bool) {
     let place = (!real).then(|| Place::held(&base, "slow"));
     let _listener = place.as_ref().map(|place| unix::listen_on(unix::bound_server(place), 3));
     let queue = fill(&base.name("slow"));
-    assert!((3..6).contains(&queue.len()), "{} wait", queue.len());
+    assert!((3..6).contains(&queue.len()), "{} clients wait", queue.len());
     let begin = Instant::now();
     let error = try_connect(&base, TIMEOUT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
@@ -125,14 +125,14 @@ fn full(real: bool) {
     drop(server);
 }
 
-fn a_client_that_waits_for_room_is_served_when_there_is_some() {
+fn a_client_of_a_full_backlog_is_served_when_space_becomes_free() {
     let base = Base::new();
     let server = ServerOptions::new().backlog(1).bind(base.address(Transport::Unix, "slow")).unwrap();
     let queue = fill(server.path());
     let watch = Watch::new(&server.path().join("c"));
     thread::scope(|scope| {
         let connecting = scope.spawn(|| try_connect(&base, DEADLINE));
-        // More than one attempt has been made by then.
+        // The client has made more than one attempt by then.
         assert!(watch.sees(4, DEADLINE));
         for _ in &queue {
             server.accept_timeout(DEADLINE).unwrap();

@@ -1,4 +1,4 @@
-//! The lock that makes a server the owner of its name.
+//! Tests of the lock that makes a server the owner of its name.
 
 use std::fs::File;
 
@@ -21,7 +21,7 @@ fn other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name() {
         drop(file);
         drop(File::open(server.path().join("lock")).unwrap());
     }
-    // Seen from another process as well.
+    // Another process sees the lock as well.
     let mut other = Child::spawn("serve", &[format!("address={address}")]);
     let said = other.line();
     assert!(said.starts_with("error name in use:"), "{said}");

@@ -1,4 +1,4 @@
-//! Memory that is not what it has to be.
+//! Tests of shared memory that is unsuitable or cannot be allocated.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -13,7 +13,7 @@ use crate::support::{Base, Child, Role, trials};
 
 trials! {
     memory_that_could_change_under_the_server_is_refused_before_it_is_mapped,
-    memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal,
+    memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal,
 }
 
 const WHOLE: usize = CONTROL + RING;
@@ -27,15 +27,15 @@ fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
         Some(OwnedFd::from(file))
     };
     let mut bad: Vec<(String, OwnedFd)> = vec![
-        ("one that is too small".to_owned(), memfd(WHOLE - 1, WHOLE - 1, ALL_SEALS)),
-        ("an empty one".to_owned(), memfd(0, 0, ALL_SEALS)),
-        ("one that is too large".to_owned(), memfd(WHOLE + 1, WHOLE + 1, ALL_SEALS)),
+        ("memory that is too small".to_owned(), memfd(WHOLE - 1, WHOLE - 1, ALL_SEALS)),
+        ("empty memory".to_owned(), memfd(0, 0, ALL_SEALS)),
+        ("memory that is too large".to_owned(), memfd(WHOLE + 1, WHOLE + 1, ALL_SEALS)),
         ("a sparse terabyte".to_owned(), memfd(1 << 40, 0, ALL_SEALS)),
-        ("one of nothing but holes".to_owned(), memfd(WHOLE, 0, ALL_SEALS)),
-        ("one whose end is a hole".to_owned(), memfd(WHOLE, WHOLE - 4096, ALL_SEALS)),
-        ("an unsealed one".to_owned(), memfd(WHOLE, WHOLE, SealFlags::empty())),
+        ("memory without any allocated page".to_owned(), memfd(WHOLE, 0, ALL_SEALS)),
+        ("memory whose last page is not allocated".to_owned(), memfd(WHOLE, WHOLE - 4096, ALL_SEALS)),
+        ("memory without seals".to_owned(), memfd(WHOLE, WHOLE, SealFlags::empty())),
         (
-            "one sealed by another seal".to_owned(),
+            "memory with F_SEAL_WRITE instead of F_SEAL_FUTURE_WRITE".to_owned(),
             memfd(WHOLE, WHOLE, (ALL_SEALS - SealFlags::FUTURE_WRITE) | SealFlags::WRITE),
         ),
         ("a pipe".to_owned(), rustix::pipe::pipe().unwrap().0),
@@ -43,7 +43,9 @@ fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
         ("a device".to_owned(), File::open("/dev/zero").unwrap().into()),
         ("a directory".to_owned(), File::open("/").unwrap().into()),
     ];
-    bad.extend(ALL_SEALS.iter().map(|seal| (format!("one without {seal:?}"), memfd(WHOLE, WHOLE, ALL_SEALS - seal))));
+    bad.extend(
+        ALL_SEALS.iter().map(|seal| (format!("memory without {seal:?}"), memfd(WHOLE, WHOLE, ALL_SEALS - seal))),
+    );
     bad.extend(regular("/var/tmp").map(|file| ("a file".to_owned(), file)));
     bad.extend(regular("/dev/shm").map(|file| ("a file in /dev/shm".to_owned(), file)));
     for (number, (what, descriptor)) in (1..).zip(&bad) {
@@ -55,12 +57,13 @@ fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
     }
     let socket = dial(driver.server.path());
     say(&socket, &hello(RING as u64), &[&good_memfd()]);
-    assert_eq!(hear(&socket).1.len(), 1, "and one that is right is taken");
+    assert_eq!(hear(&socket).1.len(), 1, "suitable memory is accepted");
 }
 
 pub const SMALL_FILES: Role = Role { name: "small-files", play: small_files };
 
-/// `small-files ADDRESS`: connects where no file may be large enough, and says what comes of it.
+/// `small-files ADDRESS`: connects while the limit on file sizes is too low for shared memory, and prints the transport
+/// or the error.
 fn small_files(arguments: &[String]) {
     let limit = Rlimit { current: Some(100_000), ..getrlimit(Resource::Fsize) };
     setrlimit(Resource::Fsize, limit).unwrap();
@@ -70,7 +73,7 @@ fn small_files(arguments: &[String]) {
     }
 }
 
-fn memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal() {
+fn memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal() {
     let base = Base::new();
     let options = ServerOptions::new().transports([Transport::Shm, Transport::Unix]);
     let driver = Driver::new(options.bind(base.name("hall").display().to_string()).unwrap());
@@ -78,7 +81,7 @@ fn memory_that_cannot_be_had_is_an_error_at_connecting_and_no_signal() {
     let said = child.line();
     assert!(said.starts_with(&format!("{}: cannot create shared memory", ErrorKind::Io)), "{said}");
     child.finish();
-    // Where another transport is on offer and none is demanded, it takes that.
+    // A client that demands no transport falls back to another one that the server offers.
     let mut child = Child::spawn("small-files", &[base.name("hall")]);
     child.expect("unix");
     child.finish();

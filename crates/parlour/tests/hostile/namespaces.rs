@@ -1,4 +1,5 @@
-//! Peers in namespaces of their own, whose numbers mean nothing here, and the reverse.
+//! Tests of peers in other user and PID namespaces, whose user and process ids mean nothing in the namespace of this
+//! process, and of the reverse.
 
 use std::collections::BTreeMap;
 use std::process::Command;
@@ -22,23 +23,23 @@ trials! {
         a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in unless why_not("--pid");
 }
 
-/// Why no namespace of this kind can be made here.
+/// Returns the reason why no namespace of this kind can be created here, if there is one.
 fn why_not(kind: &str) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("only root can make namespaces".to_owned());
+        return Some("creating namespaces requires root".to_owned());
     }
     static REASONS: Mutex<BTreeMap<String, Option<String>>> = Mutex::new(BTreeMap::new());
     let tried = || match Command::new("unshare").args([kind, "--fork", "true"]).output() {
-        Err(error) => Some(format!("unshare cannot be started: {error}")),
+        Err(error) => Some(format!("cannot start unshare: {error}")),
         Ok(output) if !output.status.success() => {
-            Some(format!("no such namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            Some(format!("cannot create such a namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Ok(_) => None,
     };
     REASONS.lock().unwrap().entry(kind.to_owned()).or_insert_with(tried).clone()
 }
 
-/// A role in namespaces of its own.
+/// Starts a role in namespaces of its own.
 fn inside(unshare: &[&str], role: &str, arguments: &[String]) -> Child {
     let role_command = Child::command(role, arguments);
     let mut command = Command::new("unshare");
@@ -48,11 +49,12 @@ fn inside(unshare: &[&str], role: &str, arguments: &[String]) -> Child {
 
 pub const TELL_UIDS: Role = Role { name: "tell-uids", play: tell_uids };
 
-/// The number that the kernel gives for a user who has none in a namespace; of a user of that name on most systems.
+/// The overflow user id: the kernel reports it for a user that a namespace does not map. On most systems the user
+/// `nobody` has the same id.
 const NOBODY: u32 = 65534;
 
-/// `tell-uids address=A mode=M allow=all|nobody`: says `ready`, and then of each client who it is: `uid X` or `unknown`;
-/// whether it is let in, it says by `in`.
+/// `tell-uids address=A mode=M allow=all|nobody`: prints `ready`, then `uid X` or `unknown` for each client, and `in`
+/// for each client that it admits.
 fn tell_uids(arguments: &[String]) {
     let words = Words(arguments);
     let mut options = words.server_options();
@@ -74,7 +76,7 @@ fn tell_uids(arguments: &[String]) {
     std::process::exit(0);
 }
 
-/// Inside, root is the only user that there is; all others have the number that stands for none.
+/// Inside the namespace only root is mapped. Every other user has the overflow id there.
 fn a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody(transport: Transport) {
     let base = Base::new();
     chmod(base.path(), 0o755);
@@ -95,7 +97,7 @@ fn a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nob
                 assert_eq!(client.ask("hello"), "hello");
             }
             _ => {
-                // It is not let in as nobody, whose number it has there.
+                // The client is not admitted as the user nobody, although it has that id in the namespace.
                 let said = if said.starts_with("connected") { client.ask("hello") } else { said };
                 assert!(
                     said == "end" || said.starts_with("error disconnected") || said.starts_with("error refused"),
@@ -106,7 +108,7 @@ fn a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nob
     }
 }
 
-/// Inside, the server's files and the server itself belong to nobody that is known.
+/// Inside the namespace, the server and its files belong to an unknown user.
 fn a_server_whose_user_the_clients_namespace_does_not_map_is_refused(transport: Transport) {
     let top = Base::new();
     chmod(top.path(), 0o755);
@@ -126,14 +128,14 @@ fn a_server_whose_user_the_clients_namespace_does_not_map_is_refused(transport: 
         let said = client.line();
         assert!(said.starts_with("error unsafe directory") || said.starts_with("error denied"), "{expected:?}: {said}");
     }
-    // Outside it can be reached.
+    // The server can be reached from outside the namespace.
     let mut client = Child::spawn("reach", &[format!("address={address}"), format!("server_uid={uid}")]);
     let said = client.line();
     assert!(said.starts_with("connected"), "{said}");
 }
 
-/// A client in a PID namespace of its own writes the number that it has there into the name of its file, and the kernel
-/// tells the server another one.
+/// A client in its own PID namespace puts its process id in that namespace into the name of its file. The kernel
+/// reports a different id to the server.
 fn a_client_in_a_pid_namespace_of_its_own_is_let_in(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "contained");
@@ -161,13 +163,13 @@ fn a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in(transport: Transpo
     server.say("accept");
     let connected = client.ask("connect");
     assert!(connected.starts_with("connected pid ") && !connected.starts_with("connected pid 1 "), "{connected}");
-    // The kernel has no number there for who is outside, so none is told.
+    // The kernel has no process id in the server's namespace for a client outside of it, so none is reported.
     let accepted = server.line();
     assert!(accepted.starts_with("accepted ") && !accepted.contains(&format!("pid {}", client.pid())), "{accepted}");
     client.say("send 100 7");
     assert!(client.line().starts_with("sent"));
     assert!(server.ask("recv").starts_with("message 100 "));
-    // Its owner's record says 1, which is nobody here; the name is held all the same.
+    // The owner's record says 1, which identifies no process of parlour here. The name is held nevertheless.
     let error = ServerOptions::new().bind(&address).unwrap_err();
     assert_eq!(error.kind(), parlour::ErrorKind::NameInUse, "{error}");
 }

@@ -1,5 +1,6 @@
-//! What comes over `packet` in any pieces, at any pace, with more of them than a message may have, and junk: the same as in
-//! [`frames`](super::frames), where the socket keeps datagrams apart.
+//! Tests of messages over `packet` that arrive in any pieces, at any pace, in more pieces than the length limit
+//! permits, and of junk. [`frames`](super::frames) has the same tests for byte streams; here the socket preserves the
+//! boundaries of datagrams.
 
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -14,15 +15,16 @@ use crate::support::{Base, DEADLINE, data, trials};
 trials! {
     for transport in [Transport::Packet] =>
         a_message_arrives_the_same_wherever_it_is_split,
-        a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits,
+        a_piece_without_its_rest_does_not_extend_the_receivers_deadline,
         every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond,
         junk_in_datagrams_is_an_error_or_messages_and_nothing_else;
 }
 
-/// Small, so that its pieces go through a socket at once.
+/// Small enough that the pieces of a message fit into a socket without blocking.
 const MAX: usize = 64 * 1024;
 
-/// A client made by hand, and the other end. (In this order, so that the base outlives the server.)
+/// A hand-made client, and the server's end of its connection. (Fields are dropped in this order, so the base outlives
+/// the server.)
 struct Hand {
     raw: OwnedFd,
     served: Connection,
@@ -41,7 +43,7 @@ impl Hand {
         Self { raw, served, _driver: driver, _base: base }
     }
 
-    /// A piece of a message, with more to come or not.
+    /// Sends a piece of a message; `more` says whether another piece follows.
     fn say(&self, more: bool, piece: &[u8]) {
         let datagram = [&[u8::from(more)], piece].concat();
         assert_eq!(send(&self.raw, &datagram, SendFlags::NOSIGNAL).unwrap(), datagram.len());
@@ -61,12 +63,12 @@ fn a_message_arrives_the_same_wherever_it_is_split(transport: Transport) {
     let message = b"a message in pieces";
     for at in 0..=message.len() {
         hand.say(true, &message[..at]);
-        // What is there by now is read before the rest comes.
+        // Reads what has arrived before the rest is sent.
         hand.nothing_yet(Duration::ZERO);
         hand.say(false, &message[at..]);
         hand.hears(message);
     }
-    // And in the smallest pieces that there are, with another message right behind.
+    // The smallest pieces are single bytes. An empty message follows immediately.
     for byte in message {
         hand.say(true, &[*byte]);
     }
@@ -76,7 +78,7 @@ fn a_message_arrives_the_same_wherever_it_is_split(transport: Transport) {
     hand.hears(b"");
 }
 
-fn a_piece_and_nothing_behind_it_ends_at_the_deadline_of_who_waits(transport: Transport) {
+fn a_piece_without_its_rest_does_not_extend_the_receivers_deadline(transport: Transport) {
     let mut hand = Hand::new(transport);
     for byte in b"slow" {
         hand.say(true, &[*byte]);
@@ -92,7 +94,7 @@ fn every_length_up_to_the_limit_is_taken_in_pieces_and_none_beyond(transport: Tr
     hand.say(true, piece);
     hand.say(false, piece);
     hand.hears(&[piece, piece].concat());
-    // One byte more is too much, whether the message ends with it or not.
+    // One byte more is too long, whether or not the message ends there.
     for more in [false, true] {
         let mut hand = Hand::new(transport);
         hand.say(true, piece);
@@ -112,13 +114,13 @@ fn junk_in_datagrams_is_an_error_or_messages_and_nothing_else(transport: Transpo
         let mut hand = Hand::new(transport);
         let mut sent = 0;
         for _ in 0..rng.below(8) {
-            // Small first bytes, so that some of it is a message.
+            // Small first bytes make some of the datagrams valid.
             let mut datagram: Vec<u8> = (0..rng.below(3000)).map(|_| rng.next() as u8).collect();
             if let Some(first) = datagram.first_mut() {
                 *first %= 3;
             }
             sent += datagram.len();
-            // It may have been ended by now.
+            // The server may have ended the connection by now.
             if send(&hand.raw, &datagram, SendFlags::NOSIGNAL).is_err() {
                 break;
             }

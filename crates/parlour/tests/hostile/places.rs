@@ -1,4 +1,5 @@
-//! Places in which somebody else could interfere: refused with the path, the owner and the mode, and left as they are.
+//! Tests of files and directories with which another user could interfere. They are refused with an error that names
+//! the path, the owner and the mode, and are left unchanged.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -16,12 +17,12 @@ use crate::support::{Base, trials};
 trials! {
     server::place_is_refused_and_left_as_it_is(place in PLACES) unless cannot_make(place.2),
     client::place_is_refused_and_left_as_it_is(place in CLIENT_PLACES) unless cannot_make(place.2),
-    a_base_below_a_sticky_directory_of_others_is_fine,
+    a_base_below_a_sticky_directory_that_others_may_write_is_accepted,
     a_link_on_the_way_to_the_base_is_refused_and_its_target_named,
-    a_lock_with_another_name_is_refused,
+    a_lock_with_a_second_hard_link_is_refused,
 }
 
-/// What stands in a place.
+/// The file that the test puts in a place.
 #[derive(Clone, Copy, Debug)]
 enum What {
     Directory(u32),
@@ -29,7 +30,7 @@ enum What {
     Link,
     Fifo(u32),
     Socket,
-    /// One that does nothing: that of `/dev/null`.
+    /// A device without effects: that of `/dev/null`.
     Device,
 }
 use What::{Device, Directory, Fifo, Link, Regular, Socket};
@@ -38,15 +39,15 @@ fn make_device(path: &Path) -> rustix::io::Result<()> {
     mknodat(CWD, path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, makedev(1, 3))
 }
 
-/// Why this cannot be put anywhere by this process, if it cannot.
+/// Returns the reason why this process cannot create such a file, if there is one.
 fn cannot_make(what: What) -> Option<String> {
     let Device = what else { return None };
     let top = Base::new();
-    make_device(&top.path().join("device")).err().map(|errno| format!("this process may not make devices: {errno}"))
+    make_device(&top.path().join("device")).err().map(|errno| format!("this process may not create devices: {errno}"))
 }
 
-/// The name of the test; the place relative to a directory of ours, where the name is `above/base/name`; what is there;
-/// and whether its mode belongs into the message.
+/// A test name; the place, relative to a directory of this user in which the name is `above/base/name`; the file in
+/// that place; and whether the error states its mode.
 type ServerPlace = (&'static str, &'static str, What, bool);
 
 const PLACES: &[ServerPlace] = &[
@@ -84,7 +85,7 @@ const PLACES: &[ServerPlace] = &[
     ("a_file_as_new_fifo", "above/base/name/fifo.new", Regular(0o600), true),
 ];
 
-/// Where a client looks: the name directory is one that is held.
+/// A place where a client looks. The name is held.
 type ClientPlace = (&'static str, &'static str, What);
 
 const CLIENT_PLACES: &[ClientPlace] = &[
@@ -105,7 +106,7 @@ const CLIENT_PLACES: &[ClientPlace] = &[
     ("a_device_as_fifo", "above/base/name/fifo", Device),
 ];
 
-/// Puts it there, with all directories above it. A link leads to a victim of the kind that was expected.
+/// Puts the file in its place and creates all directories above it. A link points to a victim of the expected kind.
 fn put(top: &Path, where_it_is: &str, what: What) {
     leaves_files();
     let path = top.join(where_it_is);
@@ -138,7 +139,7 @@ fn put(top: &Path, where_it_is: &str, what: What) {
                 "unix" => drop(unix::bound(&victim, 0o600)),
                 "fifo" => make_fifo_with(&victim, 0o600),
                 _ => {
-                    // What was there becomes the target.
+                    // The existing directory becomes the target.
                     match path.exists() {
                         true => fs::rename(&path, &victim).unwrap(),
                         false => fs::create_dir(&victim).unwrap(),
@@ -151,8 +152,8 @@ fn put(top: &Path, where_it_is: &str, what: What) {
     }
 }
 
-/// Everything below the top, but for what a server may make in its own directory on the way to finding the fault, and
-/// that directory's own times.
+/// Returns the state of everything below `top`, except for the files that a server may create in its own directory
+/// before it finds the fault, and the times of that directory.
 fn state(top: &Path) -> Vec<(PathBuf, snapshot::FileState)> {
     let name = top.join("above/base/name");
     let may_be_made = ["lock", "c"].map(|file| name.join(file));
@@ -160,7 +161,7 @@ fn state(top: &Path) -> Vec<(PathBuf, snapshot::FileState)> {
     snapshot::tree(top).into_iter().filter(|(path, _)| is_fixed(path)).collect()
 }
 
-/// A refusal names the path and the owner, and the mode where that is what is wrong.
+/// Checks that a refusal names the path and the owner, and the mode if the mode is the fault.
 fn assert_names(error: &Error, path: &Path, what: What, names_mode: bool) {
     assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
     let uid = rustix::process::geteuid().as_raw();
@@ -172,7 +173,7 @@ fn assert_names(error: &Error, path: &Path, what: What, names_mode: bool) {
         _ => String::new(),
     });
     for part in parts {
-        assert!(error.to_string().contains(&part), "{part:?} is not in {:?}", error.to_string());
+        assert!(error.to_string().contains(&part), "{part:?} is missing in {:?}", error.to_string());
     }
 }
 
@@ -198,7 +199,7 @@ mod server {
     }
 }
 
-/// The mode that was given to it.
+/// Returns the mode that the test gave to the file.
 fn mode_of(path: &Path, what: What) -> u32 {
     match what {
         Directory(mode) | Regular(mode) | Fifo(mode) => mode,
@@ -218,7 +219,7 @@ mod client {
         let place = Place::held_at(&name);
         let listener = (path != name.join("unix")).then(|| unix::listener(&place));
         put(top.path(), where_it_is, what);
-        // A FIFO that has a reader, so that opening it for writing would succeed.
+        // The FIFO has a reader, so that opening it for writing would succeed.
         let reading = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let _reader = matches!(what, Fifo(_)).then(|| open(&path, reading, Mode::empty()).unwrap());
         let before = snapshot::tree(top.path());
@@ -233,12 +234,12 @@ mod client {
         assert_eq!(snapshot::tree(top.path()), before);
         if let Some(listener) = listener {
             listener.set_nonblocking(true).unwrap();
-            assert!(listener.accept().is_err(), "the client has connected all the same");
+            assert!(listener.accept().is_err(), "the client has connected");
         }
     }
 }
 
-fn a_base_below_a_sticky_directory_of_others_is_fine() {
+fn a_base_below_a_sticky_directory_that_others_may_write_is_accepted() {
     let top = Base::new();
     put(top.path(), "above", Directory(0o1777));
     let server = ServerOptions::new().bind(top.path().join("above/base/name").to_str().unwrap()).unwrap();
@@ -261,7 +262,7 @@ fn a_link_on_the_way_to_the_base_is_refused_and_its_target_named() {
     assert_eq!(place::list(&top.path().join("real/base")), [""; 0]);
 }
 
-fn a_lock_with_another_name_is_refused() {
+fn a_lock_with_a_second_hard_link_is_refused() {
     let top = Base::new();
     put(top.path(), "above/base/name/lock", Regular(0o600));
     let lock = top.path().join("above/base/name/lock");

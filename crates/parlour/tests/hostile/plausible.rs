@@ -1,16 +1,16 @@
-//! What a system call may fail with at any time, though nothing is wrong with its arguments.
-#![allow(non_upper_case_globals, reason = "the libc crate spells the numbers of calls so")]
+//! The errors that a system call may return at any time although its arguments are valid.
+#![allow(non_upper_case_globals, reason = "the libc crate spells the numbers of system calls this way")]
 
 use parlour::Transport;
 
 use crate::by_hand::trace::Call;
 
-/// The name of this call and the errors that are plausible for it; none where it cannot fail, or where its failure is not
-/// the library's affair: memory for its own small things, threads, the clock.
+/// Returns the name of this call and the errors that are plausible for it. The list is empty for a call that cannot
+/// fail, and for one whose failure does not concern the library: allocation of small objects, threads, the clock.
 pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32]) {
-    #[allow(clippy::wildcard_imports, reason = "names of calls and errors, by the dozen")]
+    #[allow(clippy::wildcard_imports, reason = "dozens of names of system calls and errors")]
     use libc::*;
-    // A mapping of no file is memory for small things.
+    // A mapping without a file is memory of the allocator.
     let maps_nothing = call.arguments[4] as i32 == -1;
     match call.number {
         SYS_openat if call.arguments[2] as i32 & libc::O_CREAT != 0 => ("create", &[ENOSPC, EDQUOT, EROFS, EMFILE]),
@@ -44,17 +44,18 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_bind => ("bind", &[ENOSPC, EDQUOT, ENOMEM, EROFS, EACCES]),
         SYS_listen => ("listen", &[ENOMEM]),
         SYS_connect => ("connect", &[EAGAIN, ECONNREFUSED, ENOMEM, EINTR]),
-        // EAGAIN: another process that listens on it, too, was faster.
+        // EAGAIN: another process that listens on the same socket has accepted the client.
         SYS_accept4 | SYS_accept => ("accept", &[EMFILE, ENFILE, ENOMEM, ECONNABORTED, EINTR, EPERM, EAGAIN]),
         SYS_getsockopt => match call.arguments[2] as i32 {
-            // These are there, or were never asked for.
+            // These options always exist, or are never requested.
             SO_PEERCRED | SO_TYPE | SO_ERROR | SO_SNDBUF => ("getsockopt", &[]),
             _ => ("getsockopt", &[ENOBUFS, EMFILE, ENOPROTOOPT]),
         },
         SYS_setsockopt => ("setsockopt", &[ENOBUFS, ENOPROTOOPT]),
         SYS_getsockname | SYS_getpeername => ("getsockname", &[ENOBUFS]),
         SYS_shutdown => ("shutdown", &[ENOTCONN]),
-        // EAGAIN is said of a full socket alone, and whoever has a full one to read from is awake: shared memory builds on it.
+        // The kernel returns EAGAIN only for a full socket, and a peer that has a full socket to read from is awake.
+        // The shared memory transport relies on that.
         SYS_sendmsg | SYS_sendto if transport == Transport::Shm => {
             ("send", &[EINTR, ENOMEM, ENOBUFS, ETOOMANYREFS, EPIPE, ECONNRESET])
         }
@@ -76,19 +77,19 @@ pub fn errors(transport: Transport, call: &Call) -> (&'static str, &'static [i32
         SYS_inotify_add_watch => ("inotify_add_watch", &[ENOSPC, ENOMEM]),
         SYS_pidfd_open => ("pidfd_open", &[EMFILE, ENFILE, ENOMEM, ENOSYS]),
         SYS_getrandom => ("getrandom", &[EINTR]),
-        // It closes all the same.
+        // The kernel closes the descriptor nevertheless.
         SYS_close => ("close", &[EINTR]),
         _ => ("another", &[]),
     }
 }
 
-/// Whether this call does its work though it fails.
+/// Returns true if this call has its effect although it fails.
 pub fn is_made(call: &Call) -> bool {
     call.number == libc::SYS_close
 }
 
-/// Whether this call gives or takes bytes or clients by the descriptor that is its first argument. Then EAGAIN means that it
-/// is not ready, and will be.
+/// Returns true if this call transfers bytes or clients through the descriptor that is its first argument. EAGAIN then
+/// means that the descriptor is not ready now, and will be later.
 pub fn transfers(call: &Call) -> bool {
     #[allow(clippy::wildcard_imports, reason = "as above")]
     use libc::*;
@@ -97,7 +98,7 @@ pub fn transfers(call: &Call) -> bool {
     receives || sends
 }
 
-/// Whether nothing is wrong when this call fails with this error: the next try succeeds.
+/// Returns true if this error of this call is transient: the next try succeeds.
 pub fn passes(call: &Call, error: i32) -> bool {
     let looks = matches!(
         call.number,
@@ -110,7 +111,7 @@ pub fn passes(call: &Call, error: i32) -> bool {
     }
 }
 
-/// Whether a file may stay when this call fails.
+/// Returns true if a file may remain when this call fails.
 pub fn removes(call: &Call) -> bool {
     matches!(call.number, libc::SYS_unlinkat | libc::SYS_unlink)
 }

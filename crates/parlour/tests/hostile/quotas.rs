@@ -1,4 +1,4 @@
-//! One user takes all that it may have, and one more.
+//! Tests of one user that takes all connections that it may have, and tries to take one more.
 
 use parlour::{ServerOptions, Transport};
 
@@ -9,7 +9,7 @@ use crate::support::{Base, Child, eventually, trials};
 
 trials! {
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
-        a_user_with_all_its_connections_is_refused_and_another_is_served unless no_other_users();
+        a_user_at_its_connection_limit_is_refused_and_another_is_served unless no_other_users();
 }
 
 const QUOTA: usize = 3;
@@ -18,7 +18,7 @@ fn reach(address: &str, uid: u32) -> Child {
     Child::spawn("reach", &[format!("address={address}"), format!("uid={uid}"), "timeout_ms=500".to_owned()])
 }
 
-fn a_user_with_all_its_connections_is_refused_and_another_is_served(transport: Transport) {
+fn a_user_at_its_connection_limit_is_refused_and_another_is_served(transport: Transport) {
     let base = Base::new();
     chmod(base.path(), 0o755);
     let address = base.address(transport, "shop");
@@ -35,20 +35,20 @@ fn a_user_with_all_its_connections_is_refused_and_another_is_served(transport: T
     let mut surplus = reach(&address, greedy);
     let said = surplus.line();
     if said.starts_with("connected") {
-        // Where nobody needs to accept it is told by the end.
+        // Where connecting does not involve the server, the client sees end of file instead.
         let said = surplus.ask("me too");
         assert!(said == "end" || said.starts_with("error disconnected"), "{said}");
     } else {
         assert!(said.starts_with("error busy"), "{said}");
     }
-    eventually("it is counted", || driver.server.stats().refused > 0);
+    eventually("the refusal is counted", || driver.server.stats().refused > 0);
     let reason = driver.server.stats().last_refusal.unwrap().to_string();
     assert!(reason.contains(&greedy.to_string()), "{reason}");
     let mut other = reach(&address, modest);
     let said = other.line();
     assert!(said.starts_with("connected"), "{said}");
     assert_eq!(driver.client().peer().uid(), Some(modest));
-    // A place that was given up is one that can be had.
+    // A connection that has ended makes room for another.
     inside.pop();
     let mut again = reach(&address, greedy);
     let said = again.line();

@@ -1,4 +1,4 @@
-//! Many who want one name at once: never two have it.
+//! Tests of many servers that start under one name at the same time: the name never has two owners.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -16,15 +16,16 @@ use crate::by_hand::rng::{Rng, seed};
 use crate::support::{Base, Child, Role, trials, wait};
 
 trials! {
-    eight_starters_that_are_killed_at_random_are_never_two_owners,
-    of_two_servers_that_start_at_once_one_wins,
-    of_two_servers_that_start_at_once_in_a_new_directory_one_wins,
-    the_witness_of_these_tests_sees_two_owners,
+    eight_starters_that_are_killed_at_random_never_give_a_name_two_owners,
+    one_of_two_servers_that_start_at_the_same_time_wins,
+    one_of_two_servers_that_start_at_the_same_time_in_a_new_directory_wins,
+    the_race_witness_detects_two_owners,
 }
 
 pub const START: Role = Role { name: "start", play: start };
 
-/// An independent witness of who owns the name: a file that one process at a time can lock, with a count of owners.
+/// An independent witness of the owner of the name: a file that only one process at a time can lock, with a count of
+/// owners.
 struct Witness(File);
 
 impl Witness {
@@ -32,7 +33,7 @@ impl Witness {
         Self(File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap())
     }
 
-    /// Takes it and counts, or tells that somebody else has it.
+    /// Takes the lock and increments the count. Returns an error if another process has the lock.
     fn take(&self) -> Result<u64, String> {
         if !lock::take_witness(&self.0) {
             return Err("two owners: another process holds the witness".to_owned());
@@ -42,7 +43,7 @@ impl Witness {
         Ok(count)
     }
 
-    /// Gives it back, or tells that somebody else had it meanwhile.
+    /// Releases the lock. Returns an error if the count has changed in the meantime.
     fn give_back(&self, count: u64) -> Result<(), String> {
         let now = self.count();
         lock::release_witness(&self.0);
@@ -58,11 +59,12 @@ impl Witness {
     }
 }
 
-/// `start ADDRESS WITNESS SEED`: takes the name again and again until stdin ends, says nothing but what is wrong, and
-/// at times ends without closing.
+/// `start ADDRESS WITNESS SEED`: takes the name repeatedly until stdin ends, prints only errors, and sometimes exits
+/// without closing.
 fn start(arguments: &[String]) {
     let [address, witness, seed] = arguments else { panic!("start ADDRESS WITNESS SEED") };
-    // Before the name's lock, so that a kernel that closes descriptors one by one gives the witness up first.
+    // The witness is opened before the name's lock. A kernel that closes descriptors in order then releases the witness
+    // first.
     let witness = Witness::open(witness.as_ref());
     let mut rng = Rng::new(seed.parse().unwrap());
     let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
@@ -93,12 +95,12 @@ fn start(arguments: &[String]) {
     }
 }
 
-fn eight_starters_that_are_killed_at_random_are_never_two_owners() {
+fn eight_starters_that_are_killed_at_random_never_give_a_name_two_owners() {
     let base = Base::new();
     let address = base.name("wanted").display().to_string();
     let witness = base.path().join("witness");
     let seed = seed();
-    // Seen when the test fails.
+    // The output is shown if the test fails.
     println!("seed of eight_starters: PARLOUR_TEST_SEED={seed}");
     let mut rng = Rng::new(seed);
     let spawn = |rng: &mut Rng| {
@@ -132,8 +134,11 @@ fn eight_starters_that_are_killed_at_random_are_never_two_owners() {
     let mut owners = Vec::new();
     File::open(&witness).unwrap().read_to_end(&mut owners).unwrap();
     let owners = u64::from_be_bytes(owners[..].try_into().unwrap());
-    println!("eight_starters: {owners} owners in turn, {killed} killed, {ended} told to end");
-    assert!(owners > 50 && killed > 20 && ended > 5, "{owners} owners, {killed} killed, {ended} ended: no race");
+    println!("eight_starters: {owners} owners, {killed} killed, {ended} told to end");
+    assert!(
+        owners > 50 && killed > 20 && ended > 5,
+        "{owners} owners, {killed} killed, {ended} ended: too few for a race"
+    );
 
     let begin = Instant::now();
     let server = Server::bind(&address).unwrap();
@@ -142,16 +147,16 @@ fn eight_starters_that_are_killed_at_random_are_never_two_owners() {
     drop(server);
 }
 
-fn of_two_servers_that_start_at_once_one_wins() {
+fn one_of_two_servers_that_start_at_the_same_time_wins() {
     two_at_once(false);
 }
 
-fn of_two_servers_that_start_at_once_in_a_new_directory_one_wins() {
+fn one_of_two_servers_that_start_at_the_same_time_in_a_new_directory_wins() {
     two_at_once(true);
 }
 
-/// Two threads bind the same name at the same moment, and hold it until both have tried: ten thousand times, at many
-/// names side by side, since a server's end is mostly waiting for the kernel.
+/// Lets two threads bind the same name at the same moment and hold it until both have tried, ten thousand times. Many
+/// names are used in parallel, because closing a server mostly waits for the kernel.
 fn two_at_once(fresh: bool) {
     const NAMES: usize = 40;
     const ROUNDS: usize = 250;
@@ -165,7 +170,7 @@ fn two_at_once(fresh: bool) {
     });
 }
 
-/// Two who want one name.
+/// Two threads that compete for one name.
 struct Fight {
     path: PathBuf,
     barrier: Barrier,
@@ -186,13 +191,13 @@ impl Fight {
                 self.winners.fetch_add(1, Ordering::SeqCst);
             }
             self.barrier.wait();
-            // The other one waits at the barriers, so this fails only at the end.
+            // The other thread waits at the barriers, so errors are reported only at the end.
             match &server {
                 Err(error) if error.kind() != ErrorKind::NameInUse => wrong.push(format!("round {round}: {error:?}")),
                 _ => {}
             }
             if first && self.winners.swap(0, Ordering::SeqCst) != 1 {
-                wrong.push(format!("round {round}: not one winner"));
+                wrong.push(format!("round {round}: the number of winners is not one"));
             }
             drop(server);
             self.barrier.wait();
@@ -204,8 +209,8 @@ impl Fight {
     }
 }
 
-/// The race means nothing if its witness cannot tell.
-fn the_witness_of_these_tests_sees_two_owners() {
+/// The race proves nothing unless its witness detects two owners.
+fn the_race_witness_detects_two_owners() {
     let base = Base::new();
     let path = base.path().join("witness");
     let witness = Witness::open(&path);

@@ -1,4 +1,4 @@
-//! What may come out of the well-known FIFO: anybody of this user may write anything into it.
+//! Tests of the well-known FIFO, into which every process of the same user may write anything.
 
 use std::time::{Duration, Instant};
 
@@ -12,17 +12,17 @@ use crate::by_hand::{Driver, FifoClient, Id};
 use crate::support::{Base, Child, DEADLINE, trials};
 
 trials! {
-    a_line_fault_is_counted_and_costs_nobody_else(fault in BAD_LINES),
-    empty_lines_are_no_offence,
+    a_line_fault_is_counted_and_affects_no_other_client(fault in BAD_LINES),
+    empty_lines_are_not_counted_as_refusals,
     half_a_line_does_not_hide_the_honest_request_behind_it,
     a_request_in_pieces_is_put_together,
     a_replayed_request_is_counted_and_has_no_effect,
     a_request_that_is_repeated_during_its_handshake_has_no_effect,
     a_request_for_files_that_are_not_there_is_counted,
     a_new_server_does_not_see_requests_to_the_old_one,
-    a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner,
+    a_full_fifo_is_reported_as_busy_at_the_clients_deadline_and_not_earlier,
     open_connections_are_untouched_by_a_flood,
-    a_server_finds_its_feet_again_after_a_flood,
+    a_server_serves_again_after_a_flood,
 }
 
 fn serve(base: &Base) -> Driver {
@@ -35,14 +35,14 @@ fn assert_serves(base: &Base, driver: &Driver) {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"hello");
 }
 
-/// A request with its checksum made anew after this change.
+/// Returns a request to which `change` was applied, with a matching checksum.
 fn sealed(change: impl Fn(String) -> String) -> Vec<u8> {
     let request = String::from_utf8(Id::new().request()).unwrap();
     let body = change(request.rsplit_once(' ').unwrap().0.to_owned());
     format!("{body} {:08x}\n", crc32fast::hash(body.as_bytes())).into_bytes()
 }
 
-/// The name of the test, and the line.
+/// A test name, and a malformed line.
 type BadLine = (&'static str, fn() -> Vec<u8>);
 const BAD_LINES: &[BadLine] = &[
     ("of_junk", || b"hello\n".to_vec()),
@@ -54,8 +54,8 @@ const BAD_LINES: &[BadLine] = &[
         request
     }),
     ("longer_than_any_request", || [&vec![b'x'; 4000][..], b"\n"].concat()),
-    ("that_is_cut_short", || [&Id::new().request()[..40], b"\n"].concat()),
-    ("with_something_behind_it", || {
+    ("that_is_truncated", || [&Id::new().request()[..40], b"\n"].concat()),
+    ("with_trailing_text", || {
         let request = Id::new().request();
         [&request[..request.len() - 1], b" more\n"].concat()
     }),
@@ -63,14 +63,14 @@ const BAD_LINES: &[BadLine] = &[
     ("without_a_pid", || sealed(|body| body.replace(&format!(" {} ", std::process::id()), " "))),
     ("with_the_pid_0", || sealed(|body| body.replace(&format!(" {} ", std::process::id()), " 0 "))),
     ("with_a_negative_pid", || sealed(|body| body.replace(&format!(" {} ", std::process::id()), " -1 "))),
-    ("with_a_pid_beyond_all", || sealed(|body| body.replace(&format!(" {} ", std::process::id()), " 4294967297 "))),
+    ("with_a_pid_out_of_range", || sealed(|body| body.replace(&format!(" {} ", std::process::id()), " 4294967297 "))),
     ("with_a_path_for_a_nonce", || {
         sealed(|body| body.rsplit_once(' ').unwrap().0.to_owned() + " ../../../../etc/passwd")
     }),
     ("with_a_nonce_in_capitals", || sealed(|body| body[..9].to_owned() + &body[9..].to_uppercase() + "A")),
 ];
 
-fn a_line_fault_is_counted_and_costs_nobody_else((_, line): BadLine) {
+fn a_line_fault_is_counted_and_affects_no_other_client((_, line): BadLine) {
     let line = line();
     let base = Base::new();
     let driver = serve(&base);
@@ -83,7 +83,7 @@ fn a_line_fault_is_counted_and_costs_nobody_else((_, line): BadLine) {
     assert_eq!(driver.server.stats().refused, 3);
 }
 
-fn empty_lines_are_no_offence() {
+fn empty_lines_are_not_counted_as_refusals() {
     let base = Base::new();
     let driver = serve(&base);
     write_request(driver.server.path(), b"\n\n\n");
@@ -98,7 +98,7 @@ fn half_a_line_does_not_hide_the_honest_request_behind_it() {
         write_request(driver.server.path(), half);
         assert_serves(&base, &driver);
     }
-    // Once more, with an end of its own.
+    // The same junk, followed by a newline of its own.
     write_request(driver.server.path(), b"junk");
     write_request(driver.server.path(), b"\n");
     driver.refused(1);
@@ -150,7 +150,7 @@ fn a_request_that_is_repeated_during_its_handshake_has_no_effect() {
     client.acknowledge();
     let mut ours = driver.client();
     ours.send(b"once").unwrap();
-    assert_eq!(client.read(100), frame(b"once"), "it was greeted once");
+    assert_eq!(client.read(100), frame(b"once"), "the client was greeted once");
     assert_serves(&base, &driver);
     assert!(driver.is_idle());
     assert_eq!(driver.server.stats().refused, 0);
@@ -173,7 +173,7 @@ fn a_new_server_does_not_see_requests_to_the_old_one() {
     for clean in [false, true] {
         let mut old = Child::spawn("hold", std::slice::from_ref(&address));
         old.expect("ready");
-        // The client holds the old FIFO, and what it has written into it, alive.
+        // The client keeps the old FIFO open, and thereby what it has written into it.
         let holding = crate::by_hand::fifo_client::open_well_known(&base.name("desk"));
         let mut client = FifoClient::asking(&base.name("desk"));
         match clean {
@@ -181,11 +181,11 @@ fn a_new_server_does_not_see_requests_to_the_old_one() {
             false => old.kill(),
         }
         let driver = serve(&base);
-        assert!(!client.has_files(), "it belonged to the old server");
+        assert!(!client.has_files(), "the files belonged to the old server's client");
         assert_serves(&base, &driver);
         assert_eq!(driver.server.stats().refused, 0);
         assert!(!crate::support::wait::readable_within(client.from_server.as_ref().unwrap(), Duration::ZERO));
-        // Asking the new one works.
+        // The new server answers a new request.
         client.make_s2c();
         client.make_c2s();
         client.open_s2c();
@@ -204,7 +204,7 @@ fn assert_busy(base: &Base) {
     assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
 }
 
-fn a_full_fifo_makes_clients_busy_at_their_deadline_and_no_sooner() {
+fn a_full_fifo_is_reported_as_busy_at_the_clients_deadline_and_not_earlier() {
     let base = Base::new();
     let mut stopped = Child::spawn("hold", &[base.address(Transport::Fifo, "desk")]);
     stopped.expect("ready");
@@ -229,7 +229,7 @@ fn open_connections_are_untouched_by_a_flood() {
     assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"and back");
 }
 
-fn a_server_finds_its_feet_again_after_a_flood() {
+fn a_server_serves_again_after_a_flood() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Fifo, "desk")).unwrap();
     let _flooder = flood(server.path());

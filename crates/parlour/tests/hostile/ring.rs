@@ -1,4 +1,4 @@
-//! Peers that have shaken hands and then break the protocol.
+//! Tests of shared memory peers that complete the handshake and then violate the protocol.
 
 use std::os::unix::fs::FileExt;
 
@@ -13,8 +13,8 @@ trials! {
     a_head_out_of_range_ends_the_connection_as_a_protocol_error,
     a_tail_out_of_range_ends_the_connection_as_a_protocol_error,
     a_length_over_the_limit_is_refused_and_costs_nothing,
-    a_message_that_never_ends_is_truncated_when_its_sender_goes,
-    datagrams_that_nobody_asked_for_change_nothing,
+    an_incomplete_message_is_truncated_when_its_sender_disconnects,
+    unsolicited_datagrams_change_nothing,
     an_empty_datagram_is_the_end,
 }
 
@@ -36,7 +36,7 @@ fn a_head_out_of_range_ends_the_connection_as_a_protocol_error() {
     for value in wrong_values() {
         let (hand, mut served) = meet(|memory| put_word(memory, HEAD, value));
         for _ in 0..2 {
-            assert!(served.has_message(), "the error is there to be taken");
+            assert!(served.has_message(), "the error can be received");
             let received = served.try_recv();
             assert!(
                 matches!(&received, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::Protocol),
@@ -45,23 +45,23 @@ fn a_head_out_of_range_ends_the_connection_as_a_protocol_error() {
         }
         assert_eq!(served.recv().unwrap_err().kind(), ErrorKind::Protocol);
         assert_eq!(served.send(b"no more").unwrap_err().kind(), ErrorKind::Disconnected);
-        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the other side sees the end");
+        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the peer sees the end");
     }
 }
 
 fn a_tail_out_of_range_ends_the_connection_as_a_protocol_error() {
-    // A tail is looked at when there seems to be no room.
+    // A tail is read only when the ring seems to be full.
     for value in wrong_values().chain([RING as u64]) {
         let (hand, mut served) = meet(|memory| put_word(memory, TAIL, value));
         served.send(&[1; 1000]).unwrap();
         assert_eq!(served.send(&vec![1; 2 * RING]).unwrap_err().kind(), ErrorKind::Protocol, "{value}");
         assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected);
-        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the other side sees the end");
+        assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the peer sees the end");
     }
 }
 
 fn a_length_over_the_limit_is_refused_and_costs_nothing() {
-    // With the mark for descriptors and without.
+    // With the flag for descriptors, and without it.
     for length in [(16 << 20) + 1, i32::MAX as u32, 1 << 31 | 0x0100_0001, u32::MAX] {
         let (_hand, mut served) = meet(|memory| {
             memory.write_all_at(&length.to_be_bytes(), CONTROL as u64).unwrap();
@@ -72,7 +72,7 @@ fn a_length_over_the_limit_is_refused_and_costs_nothing() {
     }
 }
 
-fn a_message_that_never_ends_is_truncated_when_its_sender_goes() {
+fn an_incomplete_message_is_truncated_when_its_sender_disconnects() {
     for here in [1, 4, 100, 1003] {
         let (hand, mut served) = meet(|memory| {
             memory.write_all_at(&1000u32.to_be_bytes(), CONTROL as u64).unwrap();
@@ -85,7 +85,7 @@ fn a_message_that_never_ends_is_truncated_when_its_sender_goes() {
     }
 }
 
-fn datagrams_that_nobody_asked_for_change_nothing() {
+fn unsolicited_datagrams_change_nothing() {
     let (hand, mut served) = meet(|memory| {
         memory.write_all_at(b"\0\0\0\x05hello", CONTROL as u64).unwrap();
         put_word(memory, HEAD, 9);
@@ -97,12 +97,19 @@ fn datagrams_that_nobody_asked_for_change_nothing() {
     for _ in 0..10 {
         assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
     }
-    assert!(!wait::readable_within(served.recv_fd(), std::time::Duration::from_millis(20)), "they are gone");
+    assert!(
+        !wait::readable_within(served.recv_fd(), std::time::Duration::from_millis(20)),
+        "the datagrams have been read"
+    );
     served.send(b"back").unwrap();
     assert_eq!(hand.their_word(HEAD), 8);
     assert_eq!(hand.their_word(TAIL), 9);
     drop(hand);
-    assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected, "it did not read");
+    assert_eq!(
+        served.recv_timeout(DEADLINE).unwrap_err().kind(),
+        ErrorKind::Disconnected,
+        "the peer has not read everything"
+    );
 }
 
 fn an_empty_datagram_is_the_end() {

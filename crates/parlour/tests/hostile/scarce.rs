@@ -1,4 +1,4 @@
-//! More clients than descriptors, over every transport, of a server and of a hub.
+//! Tests of a server and a hub with more clients than descriptors, over every transport.
 
 use std::io::{self, BufRead};
 use std::thread;
@@ -19,8 +19,8 @@ trials! {
 
 pub const SCARCE_HUB: Role = Role { name: "scarce-hub", play: scarce_hub };
 
-/// `scarce-hub ADDRESS`: a hub that says `ready`, sends every message back, and answers `spare COUNT` and `plenty` as
-/// `scarce` does.
+/// `scarce-hub ADDRESS`: runs a hub that prints `ready`, echoes every message, and handles `spare COUNT` and `plenty`
+/// as `scarce` does.
 fn scarce_hub(arguments: &[String]) {
     let mut hub = Hub::bind(&arguments[0]).unwrap();
     println!("ready");
@@ -43,7 +43,7 @@ fn scarce_hub(arguments: &[String]) {
                 setrlimit(Resource::Nofile, Rlimit { current: Some(limit), ..plenty }).unwrap();
             }
             ("plenty", _) => setrlimit(Resource::Nofile, plenty).unwrap(),
-            (other, _) => panic!("what is {other:?}?"),
+            (other, _) => panic!("unknown line {other:?}"),
         }
         println!("{line}");
     }
@@ -54,7 +54,7 @@ fn echo(connection: &mut Connection) -> parlour::Result<bool> {
     Ok(connection.recv_timeout(DEADLINE)?.is_some_and(|message| message == b"still here"))
 }
 
-/// Servers and their roles.
+/// The kinds of server, with their roles.
 const KINDS: [(&str, &str); 2] = [("server", "scarce"), ("hub", "scarce-hub")];
 
 fn a_kind_with_three_descriptors_left_does_not_spin_and_keeps_its_clients(
@@ -83,7 +83,7 @@ fn a_kind_with_three_descriptors_left_does_not_spin_and_keeps_its_clients(
     for outcome in &crowd {
         match outcome {
             Ok((_, true)) => served += 1,
-            // It sees the end.
+            // The client sees end of file.
             Ok((_, false)) => {}
             Err(error) => {
                 let expected = [ErrorKind::Busy, ErrorKind::Disconnected];
@@ -91,7 +91,8 @@ fn a_kind_with_three_descriptors_left_does_not_spin_and_keeps_its_clients(
             }
         }
     }
-    // A handshake over shared memory takes several for a moment, so that a crowd may keep each other from all three.
+    // A handshake over shared memory takes several descriptors for a moment. A crowd may therefore prevent all three
+    // from being used.
     let least = if transport == Transport::Shm { 0 } else { 1 };
     assert!((least..=3).contains(&served), "{served} of fifty");
     let cost = cost::of_process(server.pid(), Duration::from_secs(1));

@@ -1,4 +1,4 @@
-//! Servers that stop or die in the middle of the handshake: the client learns it in time, and leaves nothing behind.
+//! Tests of servers that stop or die during the FIFO handshake. The client learns it in time and leaves nothing behind.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ use crate::support::{Base, Child, DEADLINE, trials, wait};
 
 trials! {
     a_server_that_is_stopped_keeps_its_name_and_its_clients_time_out,
-    a_server_that_is_killed_with_an_unread_request_is_no_server,
-    a_server_that_hangs_up_without_a_word_is_tried_again_until_the_deadline,
+    a_server_that_is_killed_with_an_unread_request_is_reported_as_no_server,
+    a_server_that_disconnects_without_an_answer_is_tried_again_until_the_deadline,
     a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline,
     a_server_that_dies_after_the_handshake_ends_the_connection,
     a_client_that_waits_is_served_by_the_replacement_of_a_killed_server,
-    a_fifo_without_a_reader_is_no_server,
-    a_server_that_dies_early_is_no_server(early in EARLY),
+    a_fifo_without_a_reader_is_reported_as_no_server,
+    a_server_that_dies_early_is_reported_as_no_server(early in EARLY),
     a_server_that_greets_and_dies_is_noticed,
 }
 
@@ -61,14 +61,14 @@ enum Step {
     Greeted,
 }
 
-/// Deaths of a server that come too early for its client.
+/// The points before the greeting at which a server dies.
 const EARLY: [(&str, Step); 3] = [
     ("before_it_opens_the_pair", Step::Asked),
     ("after_it_opened_one_fifo", Step::OpenedOne),
     ("after_it_opened_the_pair", Step::OpenedBoth),
 ];
 
-fn a_server_that_dies_early_is_no_server((_, step): (&str, Step)) {
+fn a_server_that_dies_early_is_reported_as_no_server((_, step): (&str, Step)) {
     dies_at(step);
 }
 
@@ -87,14 +87,14 @@ fn dies_at(step: Step) {
         if step == Step::Greeted {
             assert!(rustix::io::write(to_client.as_ref().unwrap(), id.hello().as_bytes()).is_ok());
         }
-        // As the kernel does for a process that is killed.
+        // The kernel closes the descriptors of a killed process in the same way.
         let begin = Instant::now();
         drop((server, to_client, from_client));
         let outcome = connecting.join().unwrap();
         assert!(begin.elapsed() < Duration::from_secs(2), "noticed after {:?}", begin.elapsed());
         match outcome {
             Err(error) => assert_eq!(error.kind(), ErrorKind::NoServer, "{error}"),
-            // It may have got its acknowledgement off before.
+            // The client may have sent its acknowledgement before the server died.
             Ok(mut connection) => {
                 assert_eq!(step, Step::Greeted);
                 assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
@@ -104,7 +104,7 @@ fn dies_at(step: Step) {
     assert_eq!(client_files(&base.name("frail")), [""; 0]);
 }
 
-fn a_server_that_is_killed_with_an_unread_request_is_no_server() {
+fn a_server_that_is_killed_with_an_unread_request_is_reported_as_no_server() {
     let base = Base::new();
     let mut server = Child::spawn("hold", &[base.address(Transport::Fifo, "frail")]);
     server.expect("ready");
@@ -120,7 +120,7 @@ fn a_server_that_is_killed_with_an_unread_request_is_no_server() {
     assert_eq!(client_files(&base.name("frail")), [""; 0]);
 }
 
-/// Answers every request in this way until the client has given up, and gives how often it asked.
+/// Answers every request with `fail` until the client has given up. Returns the number of requests.
 fn keep_failing(server: &FifoServer, base: &Base, fail: impl Fn(&crate::by_hand::Id)) -> u32 {
     let mut asked = 0;
     let begin = Instant::now();
@@ -140,11 +140,11 @@ fn keep_failing(server: &FifoServer, base: &Base, fail: impl Fn(&crate::by_hand:
     asked
 }
 
-fn a_server_that_hangs_up_without_a_word_is_tried_again_until_the_deadline() {
+fn a_server_that_disconnects_without_an_answer_is_tried_again_until_the_deadline() {
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
     let asked = keep_failing(&server, &base, |id| drop(server.open_s2c(id)));
-    assert!((2..200).contains(&asked), "it asked {asked} times");
+    assert!((2..200).contains(&asked), "the client asked {asked} times");
 }
 
 fn a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline() {
@@ -153,10 +153,10 @@ fn a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline() 
     let asked = keep_failing(&server, &base, |id| {
         let to_client = server.open_s2c(id);
         assert!(rustix::io::write(&to_client, id.hello().as_bytes()).is_ok());
-        // Until the client has seen it.
+        // Waits until the client has closed its end.
         wait::ready(&to_client, rustix::event::PollFlags::empty(), DEADLINE);
     });
-    assert!((2..200).contains(&asked), "it asked {asked} times");
+    assert!((2..200).contains(&asked), "the client asked {asked} times");
 }
 
 fn a_server_that_dies_after_the_handshake_ends_the_connection() {
@@ -195,7 +195,7 @@ fn a_client_that_waits_is_served_by_the_replacement_of_a_killed_server() {
     });
 }
 
-fn a_fifo_without_a_reader_is_no_server() {
+fn a_fifo_without_a_reader_is_reported_as_no_server() {
     let base = Base::new();
     let mut server = FifoServer::new(&base, "frail");
     let error = |base: &Base| connect(base, DEADLINE).unwrap_err();

@@ -1,4 +1,5 @@
-//! Every blocking call is interrupted, again and again, by signals whose handlers do not have it go on by itself.
+//! Tests in which every blocking call is interrupted repeatedly by signals whose handlers were installed without
+//! `SA_RESTART`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,15 +15,16 @@ trials! {
         a_storm_of_signals_changes_no_data;
 }
 
-/// How many signals each process gets, one about every millisecond; fewer where that takes too long.
+/// The number of signals that each process gets, about one every millisecond. Fewer are sent if [`STORM_MAX`] passes
+/// first.
 const SIGNALS: usize = 1500;
 const STORM_MAX: Duration = Duration::from_secs(4);
 
-/// How many must come for the test to mean something. On a machine that is busy many come together.
+/// The number of signals that must be handled for the test to prove something. On a busy machine many are merged.
 const SIGNALS_MIN: usize = 100;
 
-/// `storm-server ADDRESS`: says `ready`, accepts and echoes one client after the other in a thread that is signalled,
-/// and says how many signals came.
+/// `storm-server ADDRESS`: prints `ready`, accepts and echoes one client after the other in a thread that gets signals,
+/// and prints the number of signals.
 pub const SERVER: Role = Role {
     name: "storm-server",
     play: |arguments| {
@@ -40,8 +42,8 @@ pub const SERVER: Role = Role {
     },
 };
 
-/// `storm-client ADDRESS`: until the storm is over, connects in a thread that is signalled, and checks that everything
-/// comes back. Says how many signals came and how many conversations it had.
+/// `storm-client ADDRESS`: until the storm has ended, connects in a thread that gets signals, and checks every reply.
+/// Prints the number of signals and of conversations.
 pub const CLIENT: Role = Role {
     name: "storm-client",
     play: |arguments| {
@@ -62,8 +64,8 @@ pub const CLIENT: Role = Role {
     },
 };
 
-/// Does the work in a thread that gets [`SIGNALS`] signals; `then` is to make the work end. Gives how many signals
-/// came, for those that come together count as one, and what came of the work.
+/// Runs `work` in a thread that gets [`SIGNALS`] signals, then calls `then`, which makes the work end. Returns the
+/// number of handled signals, in which merged ones count once, and the result of the work.
 fn in_a_storm<T: Send + 'static>(
     work: impl FnOnce(Arc<AtomicBool>) -> T + Send + 'static,
     then: impl FnOnce(),
@@ -78,7 +80,7 @@ fn in_a_storm<T: Send + 'static>(
     let calm_at = Instant::now() + STORM_MAX;
     for kind in kinds.into_iter().cycle().take(SIGNALS).take_while(|_| Instant::now() < calm_at) {
         signals::send_to_thread(&worker, kind);
-        // The pace of the storm; nothing waits for it.
+        // Paces the signals. Nothing depends on this sleep.
         thread::sleep(Duration::from_millis(1));
     }
     is_over.store(true, Ordering::SeqCst);
@@ -87,7 +89,7 @@ fn in_a_storm<T: Send + 'static>(
     (signals::interruptions(), result)
 }
 
-/// The long messages fill the channel, so that sending sleeps as well.
+/// The long messages fill the channel, so that sending blocks as well.
 fn converse(address: &str) {
     let mut connection = Connection::connect(address).unwrap();
     for (seed, length) in [10, 300_000, 0, 4096, 1_000_000, 70_000].into_iter().enumerate() {
@@ -119,5 +121,5 @@ fn a_storm_of_signals_changes_no_data(transport: Transport) {
 
 fn count(line: &str, what: &str) -> usize {
     let number = line.strip_prefix(what).and_then(|number| number.trim().parse().ok());
-    number.unwrap_or_else(|| panic!("{line:?} says nothing about {what}"))
+    number.unwrap_or_else(|| panic!("{line:?} does not state the number of {what}"))
 }

@@ -1,4 +1,4 @@
-//! Clients that stop in the middle of the handshake.
+//! Tests of clients that stall during the FIFO handshake.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ trials! {
     a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody,
     a_client_that_stalls_within_its_acknowledgement_is_dropped_at_the_deadline,
     surplus_handshakes_are_told_that_the_server_is_busy,
-    an_honest_client_among_stalled_ones_is_busy_until_one_gives_up,
-    a_stalled_client_that_dies_frees_its_place_at_once,
+    an_honest_client_gets_busy_until_a_stalled_handshake_ends,
+    a_stalled_client_that_dies_frees_its_handshake_slot_immediately,
     only_handshakes_that_are_under_way_count_against_their_limit,
 }
 
@@ -35,7 +35,7 @@ fn a_stalled_client_is_dropped_at_the_deadline_and_delays_nobody() {
     let begin = Instant::now();
     let clients: Vec<_> = (0..3).map(|_| FifoClient::greeted(driver.server.path())).collect();
     let greeted = Instant::now();
-    // Honest ones come and go meanwhile.
+    // Honest clients connect in the meantime.
     let mut served = 0;
     while greeted.elapsed() < TIMEOUT / 2 {
         let mut theirs = connect(&base, TIMEOUT).unwrap();
@@ -85,7 +85,7 @@ fn surplus_handshakes_are_told_that_the_server_is_busy() {
     drop(held);
 }
 
-fn an_honest_client_among_stalled_ones_is_busy_until_one_gives_up() {
+fn an_honest_client_gets_busy_until_a_stalled_handshake_ends() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(2));
     let held: Vec<_> = (0..2).map(|_| FifoClient::greeted(driver.server.path())).collect();
@@ -93,18 +93,20 @@ fn an_honest_client_among_stalled_ones_is_busy_until_one_gives_up() {
     let error = connect(&base, TIMEOUT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     assert!((TIMEOUT..TIMEOUT * 4).contains(&begin.elapsed()), "{:?}", begin.elapsed());
-    // One that still tries when a place becomes free is served.
+    // A client that still tries when a handshake slot becomes free is served.
     thread::scope(|scope| {
         let refused = driver.server.stats().refused;
         let connecting = scope.spawn(|| connect(&base, crate::support::DEADLINE));
-        crate::support::eventually("it is told to wait", || driver.server.stats().refused > refused);
+        crate::support::eventually("the client is told that the server is busy", || {
+            driver.server.stats().refused > refused
+        });
         drop(held);
         connecting.join().unwrap().unwrap();
     });
     driver.client();
 }
 
-fn a_stalled_client_that_dies_frees_its_place_at_once() {
+fn a_stalled_client_that_dies_frees_its_handshake_slot_immediately() {
     let base = Base::new();
     let driver = serve(&base, ServerOptions::new().half_open_max(1));
     for count in 1..4 {

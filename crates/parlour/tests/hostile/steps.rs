@@ -1,4 +1,4 @@
-//! Servers that are interrupted, by others or for good, at every single system call of their start and their end.
+//! Tests of servers and clients that are killed, or meddled with, at every single system call of a step.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -28,18 +28,18 @@ trials! {
             unless cannot_trace();
 }
 
-/// More than any step has, but for those that send for long.
+/// More system calls than any step makes, except those that send for long.
 const CALLS_MAX: usize = 100;
 
-/// How long after the death of a peer the other side may go on believing in it.
+/// The longest time until a side notices the death of its peer.
 const NOTICED_WITHIN: Duration = Duration::from_secs(1);
 
 fn traced(base: &Base, step: &str) -> Traced {
     Traced::start("traced-server", &[base.name("step").display().to_string(), step.to_owned()])
 }
 
-/// What another process does while a server starts, in the directory of its name; and the server that it has there
-/// then.
+/// An action of another process in the directory of the name while a server starts. Returns the server that it leaves
+/// running there.
 type Meddler = fn(&Path) -> Option<Server>;
 const MEDDLERS: [(&str, Meddler); 5] = [
     ("another_server", bind),
@@ -56,7 +56,7 @@ const MEDDLERS: [(&str, Meddler); 5] = [
         bind(path)
     }),
     ("a_new_lock_and_another_server", |path| {
-        // As an older version might, or a person: while it holds the lock.
+        // An older version, or a person, might replace the lock while holding it.
         if let Ok(file) = File::options().read(true).write(true).open(path.join("lock")) {
             if !lock::take(&file) {
                 return None;
@@ -91,7 +91,7 @@ fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Me
     let (mut won, mut lost) = (0, 0);
     let calls = at_each_call(
         || {
-            // A dead name with everything that a server leaves.
+            // A dead name with everything that a killed server leaves.
             traced(&base, "start").let_go().kill();
             traced(&base, "start")
         },
@@ -103,7 +103,7 @@ fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Me
             let owner = match &other {
                 Some(_) => {
                     won += 1;
-                    assert!(said.starts_with("error name in use:"), "at call {number}, and there is another: {said}");
+                    assert!(said.starts_with("error name in use:"), "at call {number}, with another server: {said}");
                     std::process::id()
                 }
                 None => {
@@ -112,7 +112,7 @@ fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Me
                     pid
                 }
             };
-            // Over the transport that each of them offers, and that needs nobody to accept.
+            // Both servers offer this transport, and it connects without an accept.
             let connection = Connection::connect(format!("unix:{address}"))
                 .unwrap_or_else(|error| panic!("at call {number}: {error}"));
             assert_eq!(connection.peer().pid(), Some(owner), "at call {number}");
@@ -120,7 +120,7 @@ fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Me
             assert_eq!((error.kind(), error.holder().unwrap().pid), (ErrorKind::NameInUse, owner), "at call {number}");
         },
     );
-    println!("{calls} system calls: the other won {won} times, and not {lost} times");
+    println!("{calls} system calls: the other server won {won} times and lost {lost} times");
     assert!(calls > 20, "{calls} system calls");
 }
 
@@ -168,13 +168,13 @@ fn a_server_that_is_killed_at_any_system_call_of_accept_is_noticed_and_replaced(
                 assert!(expected.contains(&error.kind()), "at call {number}: {error:?}");
             }
         }
-        assert!(took < NOTICED_WITHIN, "at call {number} the client was told after {took:?}");
+        assert!(took < NOTICED_WITHIN, "at call {number} the client noticed it after {took:?}");
         assert_free(base.name("step").to_str().unwrap(), number);
     }
 }
 
-/// What a peer is heard to say that sends [`REPLIES`] and is killed: whole messages, in order, each once, and then the end,
-/// or that a message is torn. Gives the moment of the end.
+/// Checks what is received from a peer that sends [`REPLIES`] and is killed: whole messages, in order, each once, then
+/// end of file or an error about a truncated message. Returns the moment of the end.
 fn assert_whole_messages(mut connection: Connection, number: usize) -> Instant {
     let is_the_end = |error: &Error| matches!(error.kind(), ErrorKind::Truncated | ErrorKind::Disconnected);
     for &length in &REPLIES {
@@ -189,20 +189,21 @@ fn assert_whole_messages(mut connection: Connection, number: usize) -> Instant {
     }
     match connection.recv_timeout(DEADLINE) {
         Ok(None) => {}
-        Ok(Some(message)) => panic!("at call {number}: one more, of {} bytes", message.len()),
+        Ok(Some(message)) => panic!("at call {number}: an extra message of {} bytes", message.len()),
         Err(error) => assert!(is_the_end(&error), "at call {number}: {error:?}"),
     }
     Instant::now()
 }
 
-/// Kills the sender where this call begins, while the other side listens; `false` if there is no such call.
+/// Kills the sender at the start of this system call, while the peer receives. Returns `false` if there is no such
+/// call.
 fn kill_in_mid_sending(mut sender: Traced, listener: Connection, number: usize) -> bool {
     let listening = thread::spawn(move || assert_whole_messages(listener, number));
     let was_there = sender.go_to_call(number);
     sender.kill();
     let death = Instant::now();
     let noticed = listening.join().unwrap().saturating_duration_since(death);
-    assert!(noticed < NOTICED_WITHIN, "at call {number}: {noticed:?} after its death");
+    assert!(noticed < NOTICED_WITHIN, "at call {number}: noticed {noticed:?} after the death");
     was_there
 }
 
@@ -210,7 +211,7 @@ fn a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replac
     let base = Base::new();
     let address = base.address(transport, "step");
     for number in 0..CALLS_MAX {
-        // It asks while the server comes to its mark, and so beside it.
+        // The client sends its request while the server runs to its first mark.
         let client = thread::spawn({
             let address = address.clone();
             move || {

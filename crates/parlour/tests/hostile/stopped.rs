@@ -1,4 +1,4 @@
-//! A side that stands still at any of its system calls, as SIGSTOP leaves it.
+//! Tests of a side that is stopped at any of its system calls, as SIGSTOP does.
 
 use std::cell::RefCell;
 use std::thread;
@@ -16,8 +16,9 @@ trials! {
         a_client_that_is_stopped_at_any_system_call_of_step_delays_nobody_and_goes_on(
             step in ["connect", "send", "close"],
         ) unless cannot_trace(),
-        a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go unless cannot_trace(),
-        a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody unless cannot_trace(),
+        a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_dropped unless cannot_trace(),
+        a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_its_clients_time_out
+            unless cannot_trace(),
         a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on unless cannot_trace(),
         a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up
             unless cannot_trace();
@@ -36,13 +37,14 @@ fn a_client_that_is_stopped_at_any_system_call_of_step_delays_nobody_and_goes_on
             assert_eq!(outcome(&mut client), "done", "at call {number}");
         },
     );
-    // In shared memory sending and closing make few, or none while nobody sleeps.
+    // Over shared memory, sending and closing make few system calls, or none while no side sleeps.
     assert!(calls > if step == "connect" { 10 } else { 0 }, "{calls} system calls of {step}");
     server.finish();
 }
 
-/// Every handshake but those that need no answer.
-fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go(transport: Transport) {
+/// Stops a client at every system call of connecting. Covers every handshake except those in which the server takes no
+/// part.
+fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_dropped(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "strict");
     let options = ServerOptions::new().handshake_timeout(Duration::from_millis(30)).half_open_max(1);
@@ -50,7 +52,7 @@ fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go(tra
     let calls = at_each_call(
         || Traced::start("traced-client", &[&*address, "connect"]),
         |number, stopped| {
-            // There is one place for handshakes, and whoever has it gives it up.
+            // There is one handshake slot, and a stopped client loses it at its deadline.
             let begin = Instant::now();
             let mut connection = loop {
                 match ConnectOptions::new().timeout(DEADLINE).connect(&address) {
@@ -65,7 +67,7 @@ fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go(tra
             connection.send(b"me").unwrap();
             let served = loop {
                 let mut served = driver.client();
-                // Ours has sent by now; of the one who stands still nothing comes.
+                // This client has sent its message. The stopped one sends nothing.
                 if let Ok(Some(message)) = served.recv_timeout(Duration::from_millis(20)) {
                     break message;
                 }
@@ -77,14 +79,14 @@ fn a_client_that_is_stopped_for_longer_than_the_handshake_may_take_is_let_go(tra
     assert!(calls > 10, "{calls} system calls");
 }
 
-fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_holds_nobody(transport: Transport) {
+fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_its_clients_time_out(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "asleep");
     let path = base.name("asleep");
     let calls = at_each_call(
         || {
             let traced = Traced::start("traced-server", &[path.to_str().unwrap(), "accept"]);
-            // Its client comes as soon as it can.
+            // Its client connects as soon as it can.
             let address = address.clone();
             thread::spawn(move || {
                 let connected = ConnectOptions::new().timeout(DEADLINE).connect(address);
@@ -100,7 +102,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_hold
             let begin = Instant::now();
             let options = ConnectOptions::new().timeout(Duration::from_millis(30));
             let met = options.connect(&address).and_then(|mut connection: Connection| {
-                // Where nobody needs to accept it is connected all the same.
+                // Where connecting does not involve the server, the client is connected nevertheless.
                 connection.recv_timeout(Duration::from_millis(30))
             });
             let kind = met.unwrap_err().kind();
@@ -108,21 +110,22 @@ fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_hold
             assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
             let mut server = stopped.let_go();
             assert_eq!(outcome(&mut server), "done", "at call {number}");
-            // The next one has the name as soon as this one is gone.
+            // The next server has the name as soon as this one has ended.
             server.kill();
         },
     );
     assert!(calls > 5, "{calls} system calls");
 }
 
-/// No client of a server that stands still waits longer than it wants to, and afterwards it hears everything, once.
+/// No client of a stopped server waits past its deadline. When the server continues, the client receives every message
+/// once.
 fn a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_goes_on(transport: Transport) {
     let base = Base::new();
     let path = base.name("asleep");
     let clients = RefCell::new(Vec::new());
     let calls = at_each_call(
         || {
-            // It asks while the server comes to its mark, and listens beside it.
+            // The client sends its request while the server runs to its first mark, and receives in parallel.
             let address = base.address(transport, "asleep");
             clients.borrow_mut().push(thread::spawn(move || replies_heard(&address)));
             Traced::start("traced-server", &[path.to_str().unwrap(), "reply"])
@@ -144,7 +147,8 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_g
     }
 }
 
-/// The lengths of what a client hears that asks and looks again and again, never for longer than it wants to.
+/// Returns the lengths of the replies to a client that sends a request and receives with a short timeout until it has
+/// all. Checks that no receive takes longer than that.
 fn replies_heard(address: &str) -> Vec<usize> {
     const PATIENCE: Duration = Duration::from_millis(10);
     let mut client = ConnectOptions::new().wait_for_server(DEADLINE).connect(address).unwrap();
@@ -163,7 +167,7 @@ fn replies_heard(address: &str) -> Vec<usize> {
     heard
 }
 
-/// Whoever wants the name meanwhile gets it or is told who has it, and a client is told in time.
+/// A server that starts in the meantime gets the name or learns who holds it, and a client gets an answer in time.
 fn a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_given_it_up(transport: Transport) {
     let base = Base::new();
     let path = base.name("leaving");
@@ -178,7 +182,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_
                     assert_eq!(error.kind(), ErrorKind::NameInUse, "at call {number}: {error}");
                     let options = ConnectOptions::new().timeout(Duration::from_millis(30));
                     let met = options.connect(&address).and_then(|mut connection: Connection| {
-                        // Where nobody needs to accept it may be connected all the same.
+                        // Where connecting does not involve the server, the client may be connected nevertheless.
                         connection.recv_timeout(Duration::from_millis(30))
                     });
                     let expected = [ErrorKind::TimedOut, ErrorKind::Busy, ErrorKind::NoServer, ErrorKind::Disconnected];
@@ -193,7 +197,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_
             let mut server = stopped.let_go();
             assert_eq!(outcome(&mut server), "done", "at call {number}");
             server.finish();
-            // The end of the one leaves the files of the other alone.
+            // The end of one server leaves the files of the other unchanged.
             drop(next.unwrap_or_else(|| Server::bind(&address).unwrap()));
             assert_eq!(base.files(), ["leaving/", "leaving/c/", "leaving/lock"], "at call {number}");
         },

@@ -1,4 +1,5 @@
-//! A peer in shared memory that writes what it likes, while it is read; and one that wants to change what it may only read.
+//! Tests of a shared memory peer that writes arbitrary values while this side reads, and of one that tries to change
+//! memory that it may only read.
 #![allow(unsafe_code)]
 
 use std::os::fd::AsRawFd;
@@ -19,13 +20,13 @@ use crate::by_hand::shm::{ByHand, CONTROL, HEAD, RING, TAIL};
 use crate::support::{Base, trials};
 
 trials! {
-    positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else,
-    who_reads_the_memory_cannot_change_it_in_any_way,
+    positions_and_lengths_that_change_constantly_cause_only_errors,
+    the_reader_of_the_memory_cannot_change_it,
 }
 
 const WHOLE: usize = CONTROL + RING;
 
-/// The peer's own memory, writable.
+/// The peer's own memory, mapped writable.
 struct Scribble(*mut u8);
 
 // SAFETY: the memory is only accessed through atomics.
@@ -36,14 +37,14 @@ unsafe impl Sync for Scribble {}
 impl Scribble {
     fn of(file: &std::fs::File) -> Self {
         let both = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
         Self(unsafe { mmap(ptr::null_mut(), WHOLE, both, MapFlags::SHARED, file, 0) }.unwrap().cast())
     }
 
     fn put(&self, at: u64, value: u64) {
         assert!(at % 8 == 0 && (at as usize) < WHOLE);
         let place = self.0.wrapping_add(at as usize).cast::<AtomicU64>();
-        // SAFETY: the place is aligned and in the mapping, which lives as long as this does.
+        // SAFETY: the word is aligned and lies in the mapping, which lives as long as `self`.
         let word = unsafe { &*place };
         word.store(value, Ordering::Relaxed);
     }
@@ -51,12 +52,12 @@ impl Scribble {
 
 impl Drop for Scribble {
     fn drop(&mut self) {
-        // SAFETY: the mapping is this long, and nobody has a reference into it any more.
+        // SAFETY: the mapping has this length, and no reference into it is left.
         unsafe { munmap(self.0.cast(), WHOLE) }.unwrap();
     }
 }
 
-fn positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else() {
+fn positions_and_lengths_that_change_constantly_cause_only_errors() {
     let seed = seed();
     println!("storm: PARLOUR_TEST_SEED={seed}");
     let base = Base::new();
@@ -80,7 +81,7 @@ fn positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else() 
                 while !is_over.load(Ordering::Relaxed) {
                     let value = match rng.below(3) {
                         0 => edges[rng.below(edges.len() as u64) as usize],
-                        // Those that pass for a while.
+                        // Values that are valid for a while.
                         1 => rng.below(ring),
                         _ => rng.next(),
                     };
@@ -115,14 +116,14 @@ fn positions_and_lengths_that_change_all_the_time_are_errors_and_nothing_else() 
         drop((hand, served));
     }
     println!("storm: {ended} of {rounds} connections ended by an error");
-    assert!(ended > 0, "no storm");
-    // Others are served.
+    assert!(ended > 0, "no connection ended by an error: the storm was too weak");
+    // Other clients are served.
     let mut client = parlour::Connection::connect(base.address(Transport::Shm, "hall")).unwrap();
     client.send(b"and I").unwrap();
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"and I");
 }
 
-fn who_reads_the_memory_cannot_change_it_in_any_way() {
+fn the_reader_of_the_memory_cannot_change_it() {
     let base = Base::new();
     let options = ServerOptions::new().ring_size(RING);
     let driver = Driver::new(options.bind(base.address(Transport::Shm, "hall")).unwrap());
@@ -131,24 +132,24 @@ fn who_reads_the_memory_cannot_change_it_in_any_way() {
     served.send(b"the truth").unwrap();
     let theirs = &hand.theirs;
     let length = theirs.metadata().unwrap().len();
-    assert_eq!(rustix::io::pwrite(theirs, b"lie", CONTROL as u64), Err(Errno::PERM), "written to");
-    assert_eq!(ftruncate(theirs, 0), Err(Errno::PERM), "shortened");
-    assert_eq!(ftruncate(theirs, length + 1), Err(Errno::PERM), "lengthened");
+    assert_eq!(rustix::io::pwrite(theirs, b"lie", CONTROL as u64), Err(Errno::PERM), "pwrite");
+    assert_eq!(ftruncate(theirs, 0), Err(Errno::PERM), "truncate");
+    assert_eq!(ftruncate(theirs, length + 1), Err(Errno::PERM), "extend");
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    assert_eq!(fallocate(theirs, hole, 0, length), Err(Errno::PERM), "a hole");
-    // Another opening of the same memory has no more rights over it.
+    assert_eq!(fallocate(theirs, hole, 0, length), Err(Errno::PERM), "punch a hole");
+    // Opening the same memory again gives no further access.
     if let Ok(again) = open(format!("/proc/self/fd/{}", theirs.as_raw_fd()), OFlags::RDWR, rustix::fs::Mode::empty()) {
-        assert_eq!(rustix::io::pwrite(&again, b"lie", CONTROL as u64), Err(Errno::PERM), "opened again and written to");
-        // SAFETY: a new mapping at an address of the kernel's choice.
+        assert_eq!(rustix::io::pwrite(&again, b"lie", CONTROL as u64), Err(Errno::PERM), "reopen and pwrite");
+        // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
         let writable =
             unsafe { mmap(ptr::null_mut(), WHOLE, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED, &again, 0) };
-        assert_eq!(writable, Err(Errno::PERM), "opened again and mapped");
+        assert_eq!(writable, Err(Errno::PERM), "reopen and map writable");
     }
     // SAFETY: as above.
     let start = unsafe { mmap(ptr::null_mut(), WHOLE, ProtFlags::READ, MapFlags::SHARED, theirs, 0) }.unwrap();
     let both = rustix::mm::MprotectFlags::READ | rustix::mm::MprotectFlags::WRITE;
-    // SAFETY: the range is the mapping that was just made, and nobody has a reference into it.
-    assert_eq!(unsafe { rustix::mm::mprotect(start, WHOLE, both) }, Err(Errno::ACCESS), "mapped, and made writable");
+    // SAFETY: the range is the mapping that was created above, and no reference into it exists.
+    assert_eq!(unsafe { rustix::mm::mprotect(start, WHOLE, both) }, Err(Errno::ACCESS), "map and make writable");
     // SAFETY: as above.
     unsafe { munmap(start, WHOLE) }.unwrap();
     let mut bytes = [0; 13];

@@ -1,4 +1,4 @@
-//! More clients than descriptors.
+//! Tests of a `unix` server with more clients than descriptors.
 
 use std::io::Write;
 use std::os::unix::net::UnixStream;
@@ -22,11 +22,11 @@ fn crowd(path: &Path, count: usize) -> Vec<UnixStream> {
     (0..count).map(|_| unix::dial(path)).collect()
 }
 
-/// Whether the server answers on this connection; otherwise it has ended it.
+/// Returns true if the server answers on this connection, and false if it has ended it.
 fn is_served(mut stream: &UnixStream) -> bool {
-    // It may have been ended by now.
+    // The server may have ended the connection by now.
     let _ = stream.write_all(&frame(b"me too"));
-    assert!(wait::readable(stream), "neither an answer nor the end");
+    assert!(wait::readable(stream), "neither an answer nor end of file arrived");
     let mut bytes = [0; 100];
     match std::io::Read::read(&mut stream, &mut bytes) {
         Ok(0) => false,
@@ -38,11 +38,11 @@ fn is_served(mut stream: &UnixStream) -> bool {
     }
 }
 
-/// Returns a reason for that user: each time the library looks in `/proc` whether the id stands for nobody, which takes
-/// one of the descriptors that are counted.
+/// Returns a reason if this process runs as the user with the overflow id. For each such peer the library reads `/proc`
+/// to find out whether the id stands for an unknown user, and that takes one of the descriptors that the test counts.
 fn is_nobody() -> Option<&'static str> {
     let is_nobody = rustix::process::geteuid().as_raw() == 65534;
-    is_nobody.then_some("the user is the one that stands for unknown users")
+    is_nobody.then_some("the test runs as the user whose id stands for unknown users")
 }
 
 fn clients_beyond_the_limit_of_descriptors_see_the_end() {
@@ -57,9 +57,9 @@ fn clients_beyond_the_limit_of_descriptors_see_the_end() {
     let cost = cost::of_process(server.pid(), Duration::from_secs(1));
     assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");
     drop(crowd);
-    eventually("those who leave make room", || {
+    eventually("a client that disconnects makes room for another", || {
         let mut connection = Connection::connect(&address).unwrap();
-        // It may have been ended by now.
+        // The server may have ended the connection by now.
         let _ = connection.send(b"room");
         matches!(connection.recv_timeout(DEADLINE), Ok(Some(reply)) if reply == b"room")
     });
@@ -68,7 +68,7 @@ fn clients_beyond_the_limit_of_descriptors_see_the_end() {
 fn a_server_without_any_descriptor_left_does_not_spin_and_recovers() {
     let base = Base::new();
     let (mut server, address, mut early) = crowded(&base, Transport::Unix);
-    // Not even the descriptor that the server keeps back can be had again.
+    // Even the server's reserve descriptor cannot be reopened.
     server.ask("spare -3");
     let crowd = crowd(&base.name("crowd"), 20);
     let cost = cost::of_process(server.pid(), Duration::from_secs(1));
@@ -77,7 +77,7 @@ fn a_server_without_any_descriptor_left_does_not_spin_and_recovers() {
     assert_eq!(server.ask("accepted"), "1");
     server.ask("plenty");
     let served = crowd.iter().filter(|stream| is_served(stream)).count();
-    assert_eq!(served, 20, "those who waited");
+    assert_eq!(served, 20, "of the clients that waited");
     assert_echo(&mut Connection::connect(&address).unwrap());
     assert_echo(&mut early);
 }

@@ -1,4 +1,4 @@
-//! Several users: nobody serves, connects to or opens what is another's unless told so.
+//! Tests with several users: no user serves, connects to or opens what belongs to another user unless it is permitted.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -15,23 +15,23 @@ use crate::support::base::leaves_files;
 use crate::support::{Base, Child, Role, trials};
 
 trials! {
-    a_client_that_expects_another_user_refuses_our_own_server,
+    a_client_that_expects_another_user_refuses_a_server_of_its_own_user,
     another_users_base_is_refused_by_a_server unless no_other_users(),
     another_users_name_directory_is_refused_by_a_server unless no_other_users(),
     another_users_lock_is_refused_by_a_server unless no_other_users(),
     another_users_server_is_refused_before_a_byte_is_sent unless no_other_users(),
     a_squatter_in_a_shared_base_is_refused_by_uid unless no_other_users(),
-    a_socket_of_another_user_in_a_place_of_ours_is_refused unless no_other_users(),
-    a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word unless no_other_users(),
+    another_users_socket_in_a_directory_of_this_user_is_refused unless no_other_users(),
+    a_listener_of_another_user_than_the_sockets_owner_is_refused_by_its_peer_credentials unless no_other_users(),
     another_users_server_is_accepted_when_it_is_expected unless no_other_users(),
     roots_server_is_accepted_by_everybody unless no_other_users(),
     another_user_cannot_open_anything_of_a_private_server unless no_other_users(),
     another_user_cannot_connect_to_a_private_server unless no_other_users(),
     another_user_of_an_open_server_cannot_touch_anything_but_the_socket unless no_other_users(),
-    roots_client_needs_to_be_told_of_another_users_server unless no_other_users(),
+    roots_client_refuses_another_users_server_unless_it_is_expected unless no_other_users(),
 }
 
-/// A directory that every user may walk through, and in it one of each of these users.
+/// Returns new users, each with a home directory in `top`, which every user may search.
 fn homes<const N: usize>(top: &Base) -> [(u32, PathBuf); N] {
     chmod(top.path(), 0o755);
     std::array::from_fn(|number| {
@@ -47,7 +47,7 @@ fn child(role: &str, address: impl std::fmt::Display, uid: u32, more: &[String])
     Child::spawn(role, &[&words, more].concat())
 }
 
-/// An open server of this user in its home.
+/// Starts a server of this user, open to every user, in its home directory.
 fn open_server(uid: u32, home: &Path) -> (Child, String) {
     let address = home.join("open").display().to_string();
     let mut server = child("serve", &address, uid, &["mode=666".to_owned(), "on=unix,fifo".to_owned()]);
@@ -59,11 +59,11 @@ fn open_server(uid: u32, home: &Path) -> (Child, String) {
 fn assert_refused(said: &str, kind: &str, parts: &[&str]) {
     assert!(said.starts_with(&format!("error {kind}:")), "{said}");
     for part in parts {
-        assert!(said.contains(part), "{part:?} is not in {said:?}");
+        assert!(said.contains(part), "{part:?} is missing in {said:?}");
     }
 }
 
-fn a_client_that_expects_another_user_refuses_our_own_server() {
+fn a_client_that_expects_another_user_refuses_a_server_of_its_own_user() {
     let base = Base::new();
     let ours = rustix::process::geteuid().as_raw();
     for &transport in Transport::ALL {
@@ -75,7 +75,7 @@ fn a_client_that_expects_another_user_refuses_our_own_server() {
             assert!(error.to_string().contains(&part), "{error}");
         }
         assert!(server.try_accept().unwrap_err().is_empty());
-        assert_eq!(server.stats().refused, 0, "the server has not heard of it");
+        assert_eq!(server.stats().refused, 0, "the client did not contact the server");
     }
 }
 
@@ -113,7 +113,7 @@ fn another_users_name_directory_is_refused_by_a_server() {
         }
         assert_eq!(snapshot::tree(&name), before);
     }
-    // Nor does a server of that user take a name in a directory that root has made.
+    // A server of that user does not take a name in a directory that root has created either.
     let name = home.join("roots");
     fs::create_dir(&name).unwrap();
     chmod(&name, 0o755);
@@ -144,7 +144,7 @@ fn another_users_lock_is_refused_by_a_server() {
 fn another_users_server_is_refused_before_a_byte_is_sent() {
     let top = Base::new();
     let [(uid, home), (other, _)] = homes::<2>(&top);
-    // Made by hand, so that the least contact with it is seen.
+    // A hand-made server detects any contact.
     let place = Place::held_at(&home.join("squat"));
     chmod(place.path(), 0o755);
     let listener = unix::listener(&place);
@@ -160,17 +160,17 @@ fn another_users_server_is_refused_before_a_byte_is_sent() {
     let said = child("reach", format!("fifo:{}", place.path().display()), other, &[]).line();
     assert_refused(&said, "unsafe directory", &[&home_path]);
     listener.set_nonblocking(true).unwrap();
-    assert!(listener.accept().is_err(), "it has connected");
+    assert!(listener.accept().is_err(), "the client has connected");
 }
 
-/// In a base that belongs to root and that another user got a directory in, for instance by root's mistake.
+/// The base directory belongs to root, and another user has a directory in it, for instance by root's mistake.
 fn a_squatter_in_a_shared_base_is_refused_by_uid() {
     let top = Base::new();
     let [(squatter, _), (client, _)] = homes::<2>(&top);
     let shared = top.path().join("shared");
     fs::create_dir(&shared).unwrap();
     chmod(&shared, 0o1777);
-    // The server itself does not take part: it would refuse the base.
+    // The library's server is not used here: it would refuse the base directory.
     let place = Place::held_at(&shared.join("bank"));
     chmod(place.path(), 0o755);
     let listener = unix::listener(&place);
@@ -183,10 +183,10 @@ fn a_squatter_in_a_shared_base_is_refused_by_uid() {
         assert_refused(&said, "unsafe directory", &[place.path().to_str().unwrap(), &format!("uid {squatter}")]);
     }
     listener.set_nonblocking(true).unwrap();
-    assert!(listener.accept().is_err(), "it has connected");
+    assert!(listener.accept().is_err(), "the client has connected");
 }
 
-fn a_socket_of_another_user_in_a_place_of_ours_is_refused() {
+fn another_users_socket_in_a_directory_of_this_user_is_refused() {
     let base = Base::new();
     let place = Place::held(&base, "mixed");
     let listener = unix::listener(&place);
@@ -196,7 +196,7 @@ fn a_socket_of_another_user_in_a_place_of_ours_is_refused() {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(error.to_string().contains(&format!("uid {uid}")), "{error}");
     listener.set_nonblocking(true).unwrap();
-    assert!(listener.accept().is_err(), "it has connected");
+    assert!(listener.accept().is_err(), "the client has connected");
     assert_eq!(place_files(&place), [""; 0]);
 }
 
@@ -204,8 +204,8 @@ fn place_files(place: &Place) -> Vec<String> {
     crate::by_hand::place::client_files(place.path())
 }
 
-/// All files are those of the expected user, but the kernel says that root listens.
-fn a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word() {
+/// All files belong to the expected user, but the kernel reports that root listens.
+fn a_listener_of_another_user_than_the_sockets_owner_is_refused_by_its_peer_credentials() {
     let top = Base::new();
     let [(uid, home)] = homes::<1>(&top);
     let place = Place::held_at(&home.join("posing"));
@@ -216,7 +216,7 @@ fn a_listener_that_is_not_the_sockets_owner_is_refused_by_the_kernels_word() {
     let error = ConnectOptions::new().server_uid(uid).connect(place.path().to_str().unwrap()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
     assert!(error.to_string().contains("uid 0"), "{error}");
-    // It has learned that by connecting, and has sent nothing.
+    // The client had to connect to learn that, and has sent nothing.
     unix::assert_ended(&unix::accept(&listener));
 }
 
@@ -228,12 +228,12 @@ fn another_users_server_is_accepted_when_it_is_expected() {
     let said = client.line();
     assert!(said.starts_with("connected") && said.contains(&format!("uid {uid} (kernel)")), "{said}");
     assert_eq!(client.ask("hello"), "hello");
-    // A FIFO serves its own user only.
+    // A FIFO serves only its own user.
     let said = child("reach", format!("fifo:{address}"), other, &[format!("server_uid={uid}")]).line();
     assert!(said.starts_with("error denied") || said.starts_with("error unsupported"), "{said}");
 }
 
-fn roots_client_needs_to_be_told_of_another_users_server() {
+fn roots_client_refuses_another_users_server_unless_it_is_expected() {
     let top = Base::new();
     let [(uid, home)] = homes::<1>(&top);
     let (_server, address) = open_server(uid, &home);
@@ -264,8 +264,8 @@ fn roots_server_is_accepted_by_everybody() {
     assert_eq!(*seen.lock().unwrap(), [Some(other)]);
 }
 
-/// `try-open uid=UID PATH...`: says for each path what comes of opening it for reading and for writing, as error
-/// numbers, and of making a file in it.
+/// `try-open uid=UID PATH...`: prints, for each path, the error numbers of opening it for reading, opening it for
+/// writing, and creating a file in it; 0 for success.
 pub const TRY_OPEN: Role = Role { name: "try-open", play: try_open };
 
 fn try_open(arguments: &[String]) {
@@ -278,7 +278,7 @@ fn try_open(arguments: &[String]) {
     }
 }
 
-/// Everything that a server and its clients have in the directory of a name.
+/// Returns everything that a server and its clients have in the directory of a name.
 fn all_files(path: &Path) -> Vec<String> {
     let mut client = FifoClient::new(path);
     client.make_s2c();
@@ -290,7 +290,7 @@ fn all_files(path: &Path) -> Vec<String> {
 
 fn another_user_cannot_open_anything_of_a_private_server() {
     let base = Base::new();
-    // Also when nothing above protects it.
+    // No directory above protects the name either.
     chmod(base.path(), 0o755);
     let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     let server = options.bind(base.name("private").to_str().unwrap()).unwrap();
@@ -298,7 +298,7 @@ fn another_user_cannot_open_anything_of_a_private_server() {
     assert_eq!(files.len(), 6 + Transport::ALL.len(), "{files:?}");
     let mut other = Child::spawn("try-open", &[&[format!("uid={}", new_uid())], &files[..]].concat());
     for file in &files {
-        // That one cannot write to a directory is said before anything else.
+        // EISDIR precedes EACCES when a directory is opened for writing.
         let write = if Path::new(file) == server.path() { libc::EISDIR } else { libc::EACCES };
         assert_eq!(other.line(), format!("{0} {write} {0}", libc::EACCES), "{file}");
     }
@@ -315,7 +315,7 @@ fn another_user_of_an_open_server_cannot_touch_anything_but_the_socket() {
         let said = other.line();
         let name = Path::new(file).strip_prefix(server.path()).unwrap().to_str().unwrap();
         let expected = match name {
-            // It may be listed and walked through, and not be changed.
+            // The directory may be listed and searched, but not changed.
             "" => format!("0 {} {}", libc::EISDIR, libc::EACCES),
             "packet" | "shm" | "unix" => format!("{0} {0} {1}", libc::ENXIO, libc::ENOTDIR),
             "c" => format!("{0} {1} {0}", libc::EACCES, libc::EISDIR),

@@ -87,7 +87,7 @@ pub(super) fn explain(error: &io::Error) -> String {
         Some(errno @ (Errno::MFILE | Errno::NFILE)) => out_of_descriptors(errno),
         Some(errno @ Errno::TOOMANYREFS) => {
             format!(
-                "this user is out of descriptors that may be on their flavor ({errno}); raise its limit (ulimit -n)"
+                "this user is out of descriptors that may be on their way ({errno}); raise its limit (ulimit -n)"
             )
         }
         _ => error.to_string(),

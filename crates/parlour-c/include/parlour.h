@@ -676,8 +676,7 @@ parlour_status parlour_server_options_half_open_max(parlour_server_options *opti
 parlour_status parlour_server_options_backlog(parlour_server_options *options, uint32_t count);
 
 /**
- * Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0. A negative
- * number is no limit.
+ * Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0.
  */
 parlour_status parlour_server_options_handshake_timeout(parlour_server_options *options, int64_t ms);
 

@@ -205,8 +205,7 @@ pub unsafe extern "C" fn parlour_server_options_backlog(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.backlog(count)) }
 }
 
-/// Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0. A negative
-/// number is no limit.
+/// Sets the time that a client may take for its handshake, in milliseconds. Default 5000; more than 0.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_handshake_timeout(
     options: *mut parlour_server_options,

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, SystemTime};
 
-use parlour::{Connection, Server, Transport};
+use parlour::{Connection, Server, ServerOptions, Transport};
 use support::{Base, Child, eventually, trials};
 
 trials! {
@@ -22,6 +22,9 @@ trials! {
 
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
         a_client_that_sees_the_base_read_only_connects_without_a_file unless why_not_unshared("--mount");
+
+    for transport in Transport::ALL =>
+        the_longest_handshake_timeout_is_no_timeout;
 
     for transport in [Transport::Packet, Transport::Unix, Transport::Fifo] =>
         a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next unless why_not_injected();
@@ -161,4 +164,17 @@ fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transpor
     assert!(server.line().contains("3000000"), "the first message is whole");
     assert!(client.line().starts_with("sent"));
     assert!(server.ask("recv").contains("10"), "and so is the next");
+}
+
+/// The deadline of a handshake was computed with an addition that panics on overflow.
+fn the_longest_handshake_timeout_is_no_timeout(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "patient");
+    let server = ServerOptions::new().handshake_timeout(Duration::MAX).bind(&address).unwrap();
+    std::thread::scope(|scope| {
+        let client = scope.spawn(|| Connection::connect(&address).unwrap());
+        let mut served = server.accept_timeout(support::DEADLINE).unwrap();
+        client.join().unwrap().send(b"hello").unwrap();
+        assert_eq!(served.recv_timeout(support::DEADLINE).unwrap().unwrap(), b"hello");
+    });
 }

@@ -86,9 +86,7 @@ pub(super) fn explain(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(errno @ (Errno::MFILE | Errno::NFILE)) => out_of_descriptors(errno),
         Some(errno @ Errno::TOOMANYREFS) => {
-            format!(
-                "this user is out of descriptors that may be on their way ({errno}); raise its limit (ulimit -n)"
-            )
+            format!("this user is out of descriptors that may be on their way ({errno}); raise its limit (ulimit -n)")
         }
         _ => error.to_string(),
     }

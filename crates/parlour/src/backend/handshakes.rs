@@ -22,7 +22,8 @@ pub(super) struct Handshakes<H> {
 
 struct Pending<H> {
     handshake: H,
-    deadline: Instant,
+    /// `None` if the timeout is longer than the clock can express.
+    deadline: Option<Instant>,
 }
 
 /// A free slot. See [`Handshakes::vacant`].
@@ -51,7 +52,7 @@ impl<H: AsFd> Handshakes<H> {
 
     /// Begins a handshake in a free slot.
     pub(super) fn insert(&mut self, vacant: &Vacant, handshake: H) {
-        let deadline = Instant::now() + self.timeout;
+        let deadline = Instant::now().checked_add(self.timeout);
         if let Some(slot) = self.slot(vacant.0) {
             *slot = Some(Pending { handshake, deadline });
         }
@@ -77,14 +78,15 @@ impl<H: AsFd> Handshakes<H> {
 
     /// Returns the earliest deadline.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.slots.iter().flatten().map(|pending| pending.deadline).min()
+        self.slots.iter().flatten().filter_map(|pending| pending.deadline).min()
     }
 
     /// Takes out the handshakes that are late. A handshake whose answer arrived in time is not late, even if it is read
     /// after the deadline.
     pub(super) fn take_late(&mut self, now: Instant) -> Vec<H> {
         let is_late = |pending: &mut Pending<H>| {
-            pending.deadline <= now && !poll_now(pending.handshake.as_fd(), PollFlags::IN).contains(PollFlags::IN)
+            pending.deadline.is_some_and(|deadline| deadline <= now)
+                && !poll_now(pending.handshake.as_fd(), PollFlags::IN).contains(PollFlags::IN)
         };
         let late = self.slots.iter_mut().filter_map(|slot| slot.take_if(is_late));
         late.map(|pending| pending.handshake).collect()

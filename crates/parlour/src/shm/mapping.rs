@@ -257,11 +257,16 @@ impl Memory for Mapped<'_> {
 
 /// Copies bytes that the peer may be changing, if it breaks the protocol.
 ///
-/// An honest peer does not change the bytes until this side publishes that it has taken them. For a hostile peer it
-/// suffices that each byte of the copy has some value that does not change afterwards. A copy by the processor
-/// guarantees that: only the copy depends on the source, no reference to the source is ever created, and no decision
-/// depends on the bytes before they are private. The compiler must not read the source again instead of the copy.
-/// Therefore this function is never inlined, and the source escapes to code that the compiler cannot analyse.
+/// An honest peer does not change the bytes until this side publishes that it has taken them. A hostile peer may change
+/// them during the copy. By the letter of the memory model of Rust (and C++) such a copy is a data race, and therefore
+/// undefined behaviour: no atomic type exists for a copy of many bytes, and a copy byte by byte through `AtomicU8` would
+/// be many times slower. The following measures keep the race from mattering in practice:
+///
+/// - The copy is a call that is not inlined, of a pointer that the compiler knows nothing about, so it cannot be split,
+///   repeated or moved. The compiler fence behind it keeps later code from being moved before it.
+/// - The destination is private memory. All parsing works on this copy, so no byte is read twice and no check can be
+///   outdated.
+/// - Bytes may be torn in any way. Every value that they form is checked as input from an untrusted peer.
 ///
 /// # Safety
 ///

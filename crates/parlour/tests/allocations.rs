@@ -95,8 +95,8 @@ trials! {
 
     for transport in Transport::ALL =>
         how_and_receiving_length_bytes_allocates_nothing(how in SENDS, length in LENGTHS),
-        tasks_that_exchange_length_bytes_allocate_none_for_them(length in LENGTHS_OF_TASKS),
-        releasing_a_server_touches_no_memory,
+        tasks_that_exchange_length_bytes_allocate_nothing_for_messages(length in LENGTHS_OF_TASKS),
+        releasing_a_server_does_not_use_the_allocator,
         sending_and_receiving_values_allocates_nothing;
 }
 
@@ -172,7 +172,7 @@ fn how_and_receiving_length_bytes_allocates_nothing(transport: Transport, (_, se
 
 /// A task lends the connection its buffers for each poll, and the caller's memory has to come back from there. (A runtime has
 /// a few allocations of its own, where a task gives way.)
-fn tasks_that_exchange_length_bytes_allocate_none_for_them(transport: Transport, length: usize) {
+fn tasks_that_exchange_length_bytes_allocate_nothing_for_messages(transport: Transport, length: usize) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -206,7 +206,7 @@ fn tasks_that_exchange_length_bytes_allocate_none_for_them(transport: Transport,
 }
 
 /// With files of clients that are to be removed, and on a path that is longer than what fits on the stack.
-fn releasing_a_server_touches_no_memory(transport: Transport) {
+fn releasing_a_server_does_not_use_the_allocator(transport: Transport) {
     let base = Base::new();
     let deep = base.path().join("d".repeat(200)).join("e".repeat(100));
     std::fs::create_dir_all(&deep).unwrap();

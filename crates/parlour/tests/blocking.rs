@@ -1,4 +1,4 @@
-//! The blocking API fulfils the contract of [`conformance`] over every transport.
+//! The contract of [`conformance`], checked for the blocking API over every transport.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,7 +6,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test fails by panicking, and a child reports to its test on stdout"
 )]
 
 mod conformance;
@@ -14,9 +14,9 @@ mod support;
 
 use std::process::ExitCode;
 
-use conformance::api::Way;
+use conformance::api::Api;
 
-const WAY: Way = Way::Blocking;
+const API: Api = Api::Blocking;
 
 fn main() -> ExitCode {
     support::run(conformance::ROLES, conformance::FILES)

@@ -18,11 +18,11 @@ use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Tran
 use support::{Base, DEADLINE, trials};
 
 trials! {
-    a_subscriber_hears_of_a_refusal_with_the_reason,
-    a_subscriber_hears_why_a_client_falls_back_to_another_transport;
+    a_refusal_is_traced_with_its_reason,
+    a_fallback_to_another_transport_is_traced_with_its_reason;
 
     for transport in Transport::ALL =>
-        a_subscriber_hears_of_names_handshakes_and_disconnects;
+        names_handshakes_and_disconnects_are_traced;
 }
 
 fn main() -> ExitCode {
@@ -66,7 +66,7 @@ fn listen(log: &Log) -> tracing::subscriber::DefaultGuard {
     tracing::subscriber::set_default(subscriber)
 }
 
-fn a_subscriber_hears_of_names_handshakes_and_disconnects(transport: Transport) {
+fn names_handshakes_and_disconnects_are_traced(transport: Transport) {
     let base = Base::new();
     let log = Log::default();
     let _guard = listen(&log);
@@ -86,7 +86,7 @@ fn a_subscriber_hears_of_names_handshakes_and_disconnects(transport: Transport) 
     log.assert_has(&["INFO", "name released", "heard"]);
 }
 
-fn a_subscriber_hears_of_a_refusal_with_the_reason() {
+fn a_refusal_is_traced_with_its_reason() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "strict");
     let log = Log::default();
@@ -103,7 +103,7 @@ fn a_subscriber_hears_of_a_refusal_with_the_reason() {
     log.assert_has(&["WARN", "client refused", "it may not connect"]);
 }
 
-fn a_subscriber_hears_why_a_client_falls_back_to_another_transport() {
+fn a_fallback_to_another_transport_is_traced_with_its_reason() {
     let base = Base::new();
     let address = base.name("busy").display().to_string();
     let _server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();

@@ -15,9 +15,9 @@ mod support;
 
 use std::process::ExitCode;
 
-use conformance::api::Way;
+use conformance::api::Api;
 
-const WAY: Way = Way::Hub;
+const API: Api = Api::Hub;
 
 fn main() -> ExitCode {
     support::run(conformance::ROLES, conformance::FILES)

@@ -26,10 +26,10 @@ trials! {
     python::messages_of_every_size_are_received unless no_python(),
     python::pickled_objects_come_back unless no_python(),
     socat::a_frame_made_by_printf_is_answered unless no_socat(),
-    socat::a_client_without_a_file_is_shut_out_where_files_are_required unless no_socat(),
+    socat::a_client_without_a_file_is_refused_where_files_are_required unless no_socat(),
     bytes::a_frame_is_four_bytes_of_length_and_the_message,
-    bytes::frames_may_come_in_any_pieces,
-    bytes::an_end_inside_a_frame_is_truncated,
+    bytes::frames_may_arrive_in_any_pieces,
+    bytes::end_of_file_inside_a_frame_is_truncated,
     bytes::a_length_over_the_limit_ends_the_connection,
 }
 
@@ -151,7 +151,7 @@ mod socat {
         assert_eq!(room.server.stats().refused, 0);
     }
 
-    pub fn a_client_without_a_file_is_shut_out_where_files_are_required() {
+    pub fn a_client_without_a_file_is_refused_where_files_are_required() {
         let room = Room::with(&ServerOptions::new().client_file(ClientFilePolicy::Require));
         let mut client = start(&room);
         eventually("it is refused", || {
@@ -199,7 +199,7 @@ mod bytes {
         assert!(reading.join().unwrap() == expected, "something else is on the wire");
     }
 
-    pub fn frames_may_come_in_any_pieces() {
+    pub fn frames_may_arrive_in_any_pieces() {
         let room = Room::new();
         let bytes = b"\0\0\0\x03one\0\0\0\0\0\0\0\x05three";
         for piece in 1..=bytes.len() {
@@ -215,7 +215,7 @@ mod bytes {
         }
     }
 
-    pub fn an_end_inside_a_frame_is_truncated() {
+    pub fn end_of_file_inside_a_frame_is_truncated() {
         let room = Room::new();
         let bytes = b"\0\0\0\x05hello";
         for cut in 1..bytes.len() {

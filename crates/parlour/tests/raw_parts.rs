@@ -20,13 +20,13 @@ use support::{Base, DEADLINE, trials};
 trials! {
     a_connection_over_unix_is_one_socket,
     a_connection_over_fifo_is_two_fifos,
-    the_place_is_kept_until_it_is_given_back;
+    a_connection_counts_against_the_limit_until_its_guard_is_dropped;
 
     for transport in [Transport::Packet, Transport::Shm] =>
-        a_connection_that_cannot_be_taken_apart_comes_back_as_it_was;
+        a_connection_that_cannot_be_taken_apart_is_returned_unchanged;
 
     for transport in [Transport::Unix, Transport::Fifo] =>
-        bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost;
+        a_connection_with_buffered_bytes_is_returned_and_loses_none;
 }
 
 fn main() -> ExitCode {
@@ -76,7 +76,7 @@ fn a_connection_over_fifo_is_two_fifos() {
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
 }
 
-fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was(transport: Transport) {
+fn a_connection_that_cannot_be_taken_apart_is_returned_unchanged(transport: Transport) {
     let base = Base::new();
     let (_server, mut client, served) = pair(&base, transport);
     let back = served.into_raw_parts().unwrap_err();
@@ -86,7 +86,7 @@ fn a_connection_that_cannot_be_taken_apart_comes_back_as_it_was(transport: Trans
     assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"still here");
 }
 
-fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost(transport: Transport) {
+fn a_connection_with_buffered_bytes_is_returned_and_loses_none(transport: Transport) {
     let base = Base::new();
     let (_server, mut client, mut served) = pair(&base, transport);
     client.send(b"one").unwrap();
@@ -101,7 +101,7 @@ fn bytes_that_were_received_ahead_or_wait_to_be_sent_are_not_lost(transport: Tra
     served.into_raw_parts().expect("nothing is in it any more");
 }
 
-fn the_place_is_kept_until_it_is_given_back() {
+fn a_connection_counts_against_the_limit_until_its_guard_is_dropped() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "room");
     let server = ServerOptions::new().connections_max(1).bind(&address).unwrap();

@@ -17,11 +17,11 @@ use parlour::{Connection, Server, ServerOptions, Transport};
 use support::{Base, Child, eventually, trials};
 
 trials! {
-    a_client_that_waited_for_a_busy_server_is_let_in,
-    a_server_that_cannot_look_at_its_files_keeps_its_name unless why_not_injected();
+    a_client_that_waited_for_a_busy_server_is_accepted,
+    a_server_that_cannot_check_its_files_keeps_its_name unless why_not_injected();
 
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
-        a_client_that_sees_the_base_read_only_connects_without_a_file unless why_not_unshared("--mount");
+        a_client_with_a_read_only_base_connects_without_a_file unless why_not_unshared("--mount");
 
     for transport in Transport::ALL =>
         the_longest_handshake_timeout_is_no_timeout;
@@ -35,7 +35,7 @@ fn main() -> ExitCode {
 }
 
 /// Each look at the lock fails as if there were no memory. A server looks at its files when a client comes, once a second.
-fn a_server_that_cannot_look_at_its_files_keeps_its_name() {
+fn a_server_that_cannot_check_its_files_keeps_its_name() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "kept");
     let role = Child::command("server", &[&address]);
@@ -75,7 +75,7 @@ fn client_with_an_old_file(server: &Server, base: &Base, age: Duration) -> Conne
 }
 
 /// The server last looked at its queue when it was bound, so whoever is in it can have waited since then.
-fn a_client_that_waited_for_a_busy_server_is_let_in() {
+fn a_client_that_waited_for_a_busy_server_is_accepted() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Unix, "busy")).unwrap();
     let bound_at = std::time::Instant::now();
@@ -104,7 +104,7 @@ fn why_not_unshared(kind: &str) -> Option<String> {
 }
 
 /// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.
-fn a_client_that_sees_the_base_read_only_connects_without_a_file(transport: Transport) {
+fn a_client_with_a_read_only_base_connects_without_a_file(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "mounted");
     let mut server = Child::spawn("server", &[&address]);

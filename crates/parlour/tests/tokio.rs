@@ -28,9 +28,9 @@ mod waiting;
 
 use std::process::ExitCode;
 
-use conformance::api::Way;
+use conformance::api::Api;
 
-const WAY: Way = Way::Tokio;
+const API: Api = Api::Tokio;
 
 fn main() -> ExitCode {
     let own = [cancel::trials, runtimes::trials, serve::trials, streams::trials, typed::trials, waiting::trials];

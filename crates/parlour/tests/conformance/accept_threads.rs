@@ -56,6 +56,6 @@ fn several_threads_accept_on_one_server(setting: Setting) {
         server.shutdown_handle().shutdown();
         let mut served: Vec<usize> = accepting.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         served.sort_unstable();
-        assert_eq!(served, (0..CLIENTS).collect::<Vec<_>>(), "each client was accepted by one thread");
+        assert_eq!(served, (0..CLIENTS).collect::<Vec<_>>(), "exactly one thread accepts each client");
     });
 }

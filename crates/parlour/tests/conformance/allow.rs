@@ -10,11 +10,11 @@ use crate::support::{Base, DEADLINE, eventually, trials};
 
 trials! {
     for setting in settings() =>
-        a_client_that_the_policy_refuses_is_told_or_ended,
+        a_client_that_the_policy_refuses_gets_an_error_or_end_of_file,
         a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on;
 }
 
-fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
+fn a_client_that_the_policy_refuses_gets_an_error_or_end_of_file(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let asked: Arc<Mutex<Vec<Peer>>> = Arc::default();
@@ -46,7 +46,7 @@ fn a_client_that_the_policy_refuses_is_told_or_ended(setting: Setting) {
         assert_eq!(server.stats().refused, 1);
 
         let asked = asked.lock().unwrap();
-        assert_eq!(asked.len(), 2, "once for each client");
+        assert_eq!(asked.len(), 2, "the policy is called once for each client");
         for peer in &*asked {
             assert_eq!(peer.pid(), Some(std::process::id()));
             assert_eq!(peer.uid(), Some(rustix::process::geteuid().as_raw()));
@@ -70,7 +70,7 @@ fn a_panic_in_the_policy_comes_out_of_accept_and_the_server_goes_on(setting: Set
         let unlucky = scope.spawn(greeting);
         let panic = catch_unwind(AssertUnwindSafe(|| server.accept())).unwrap_err();
         assert_eq!(panic.downcast_ref::<&str>(), Some(&"the policy's own"));
-        // The first one may come again, and then it is let in as well; one of the two is enough.
+        // The first client retries, so the server may accept it as well. One greeted client is enough.
         let next = scope.spawn(greeting);
         server.accept_timeout(DEADLINE).unwrap().send(b"welcome").unwrap();
         drop(server);

@@ -4,13 +4,13 @@ use parlour::{ErrorKind, ServerOptions, Transport};
 
 use super::SHUT;
 use super::api::{Setting, echo, settings};
-use super::link::{ShutDownAtEnd, meet};
+use super::link::{ShutDownAtEnd, connect_pair};
 use crate::support::{Base, data, trials};
 
 trials! {
     for setting in settings() =>
         a_server_of_every_transport_serves_this_one unless setting.is_a_hub(SHUT),
-        a_client_that_demands_no_transport_takes_what_is_on_offer;
+        a_client_without_a_transport_uses_the_one_that_the_server_offers;
 }
 
 fn a_server_of_every_transport_serves_this_one(setting: Setting) {
@@ -37,11 +37,12 @@ fn a_server_of_every_transport_serves_this_one(setting: Setting) {
     });
 }
 
-fn a_client_that_demands_no_transport_takes_what_is_on_offer(setting: Setting) {
+fn a_client_without_a_transport_uses_the_one_that_the_server_offers(setting: Setting) {
     let transport = setting.transport;
     let base = Base::new();
     let server = setting.bind(setting.address(&base, "room")).unwrap();
-    let (client, served) = meet(setting, &server, &base.name("room").display().to_string(), &Default::default());
+    let (client, served) =
+        connect_pair(setting, &server, &base.name("room").display().to_string(), &Default::default());
     assert_eq!((client.transport(), served.transport()), (transport, transport));
     for other in Transport::ALL.iter().copied().filter(|&other| other != transport) {
         let error = setting.connect(base.address(other, "room")).unwrap_err();

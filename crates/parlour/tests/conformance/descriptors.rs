@@ -15,15 +15,15 @@ use crate::support::{DEADLINE, data, kernel_refuses_descriptors, trials};
 
 trials! {
     for setting in settings() =>
-        descriptors_arrive_with_their_message_and_no_other unless setting.is_a_hub(NO_FDS),
-        descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
-        more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
-        descriptors_that_nobody_takes_are_closed unless setting.is_a_hub(NO_FDS),
+        descriptors_arrive_with_their_own_message unless setting.is_a_hub(NO_FDS),
+        descriptors_that_the_peer_does_not_allow_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
+        more_descriptors_than_one_message_can_carry_are_refused_and_nothing_is_sent unless setting.is_a_hub(NO_FDS),
+        descriptors_that_the_receiver_does_not_take_are_closed unless setting.is_a_hub(NO_FDS),
         a_full_channel_takes_neither_message_nor_descriptors unless setting.is_a_hub(NO_FDS);
 }
 
-/// Both ends of a connection over which descriptors may be sent, each way in turn; `None` where the transport carries none,
-/// which is shown then.
+/// Runs the scenario for both directions of a connection that allows descriptors. If the transport carries no
+/// descriptors, this checks that sending one fails instead.
 fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     for client_sends in [true, false] {
         let (client, served) =
@@ -42,7 +42,7 @@ fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     }
 }
 
-/// Descriptors that can be told from all others, wherever they arrive.
+/// Returns eventfds with these numbers plus one as their counters, so that a receiver can identify each.
 fn numbered(numbers: std::ops::Range<u32>) -> Vec<OwnedFd> {
     numbers.map(|number| eventfd(number + 1, EventfdFlags::NONBLOCK).unwrap()).collect()
 }
@@ -53,7 +53,8 @@ fn number_of(fd: &OwnedFd) -> u32 {
     u32::try_from(u64::from_ne_bytes(bytes)).unwrap() - 1
 }
 
-/// Its first end reads the end of the data as soon as nobody has the second any more.
+/// Returns the read end of a pipe and its write end. The read end reaches end of file when every copy of the write end
+/// is closed.
 fn pipe() -> (File, OwnedFd) {
     let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
     (reader.into(), writer)
@@ -63,8 +64,8 @@ fn borrowed(fds: &[OwnedFd]) -> Vec<BorrowedFd<'_>> {
     fds.iter().map(AsFd::as_fd).collect()
 }
 
-fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
-    /// Messages with none, with some and with as many as there can be; short, long and empty ones; sent one by one, and fed.
+fn descriptors_arrive_with_their_own_message(setting: Setting) {
+    /// Messages with no, some and the maximum number of descriptors; short, long and empty messages; sent and fed.
     const CASES: [(usize, u32); 9] =
         [(0, 1), (100, 0), (3, 2), (70_000, 1), (0, 0), (5000, 3), (2_000_000, 2), (1, 253), (90, 0)];
     each_way(setting, |mut sender, mut receiver| {
@@ -88,7 +89,7 @@ fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
                 let message = receiver.recv_timeout(DEADLINE).unwrap().expect("a message");
                 data::check(&message, seed, length);
                 let numbers: Vec<_> = message.fds().iter().map(number_of).collect();
-                assert_eq!(numbers, (next..next + count).collect::<Vec<_>>(), "of message {seed}");
+                assert_eq!(numbers, (next..next + count).collect::<Vec<_>>(), "descriptors of message {seed}");
                 for fd in message.into_fds() {
                     assert!(fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
                 }
@@ -99,7 +100,7 @@ fn descriptors_arrive_with_their_message_and_no_other(setting: Setting) {
     });
 }
 
-fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
+fn descriptors_that_the_peer_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
     for client_sends in [true, false] {
         let (client, served) = Link::new(setting).ends();
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
@@ -124,7 +125,7 @@ fn descriptors_that_the_other_side_does_not_allow_are_refused_and_nothing_is_sen
     }
 }
 
-fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent(setting: Setting) {
+fn more_descriptors_than_one_message_can_carry_are_refused_and_nothing_is_sent(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let fds = numbered(0..254);
         let error = sender.send(Payload::new(b"with").fds(&borrowed(&fds))).unwrap_err();
@@ -136,13 +137,13 @@ fn more_descriptors_than_go_with_one_message_are_refused_and_nothing_is_sent(set
     });
 }
 
-/// The end of a pipe tells whether anybody has the other one.
-fn descriptors_that_nobody_takes_are_closed(setting: Setting) {
+/// End of file on the read end of a pipe shows that every copy of the write end is closed.
+fn descriptors_that_the_receiver_does_not_take_are_closed(setting: Setting) {
     let ways: [fn(Connection); 4] = [
-        // Received, and dropped with the message.
+        // Received, and dropped together with the message.
         |mut receiver| drop(receiver.recv().unwrap()),
         |mut receiver| drop(receiver.recv().unwrap().expect("a message").into_vec()),
-        // Received without them.
+        // Received by a call that does not return descriptors.
         |mut receiver| assert!(receiver.recv_into(&mut Vec::new()).unwrap().is_some()),
         // Never received.
         drop,
@@ -166,13 +167,13 @@ fn a_full_channel_takes_neither_message_nor_descriptors(setting: Setting) {
             count += 1;
         }
         let (mut reader, writer) = pipe();
-        // A rest of a message may be kept, and then it goes first; this one does not in any case.
+        // The channel may buffer the rest of an earlier message. That rest goes first, so this send never starts.
         let error =
             sender.send_timeout(Payload::new(b"late").fds(&[writer.as_fd()]), Duration::from_millis(5)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
         drop(writer);
         let mut rest = Vec::new();
-        assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0, "nobody has the other end");
+        assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0, "every copy of the write end is closed");
 
         let fds = numbered(7..8);
         thread::scope(|scope| {

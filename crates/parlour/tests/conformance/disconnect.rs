@@ -1,16 +1,16 @@
 use parlour::ErrorKind;
 
 use super::api::{Connection, Setting, settings};
-use super::link::{assert_nobody_reads, each_way};
+use super::link::{assert_disconnected, each_way};
 use crate::support::{Base, Child, data, trials};
 
-const CHILDREN: &str = "all of its processes are children, and those are blocking";
+const CHILDREN: &str = "both sides are child processes, which use the blocking API";
 
 trials! {
     for setting in settings() =>
         closing_ends_both_directions_after_the_last_message,
         closing_with_messages_unread_loses_nothing_that_was_sent,
-        sending_to_a_peer_that_has_gone_raises_no_signal unless setting.is_not_blocking(CHILDREN);
+        sending_to_a_disconnected_peer_raises_no_signal unless setting.is_not_blocking(CHILDREN);
 }
 
 fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
@@ -25,15 +25,15 @@ fn closing_ends_both_directions_after_the_last_message(setting: Setting) {
                 data::check(&second.recv().unwrap().expect("a message"), number, 100);
             }
             assert_eq!(second.recv().unwrap(), None);
-            assert_eq!(second.recv().unwrap(), None, "the end stays");
-            assert!(second.has_message(), "the end is here already");
-            assert_nobody_reads(|| second.send(b"anybody?"));
+            assert_eq!(second.recv().unwrap(), None, "end of file is permanent");
+            assert!(second.has_message(), "recv would return end of file without blocking");
+            assert_disconnected(|| second.send(b"too late"));
         });
     }
 }
 
-/// What is lost by that are the messages of the side that was not heard, and no others. A transport that can tell so
-/// calls it `Disconnected`, for another it is the end.
+/// Only the unread messages of the other side are lost. A transport that detects this reports `Disconnected`; the
+/// others report end of file.
 fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting) {
     each_way(setting, |mut first, mut second| {
         second.send(b"never read").unwrap();
@@ -49,12 +49,12 @@ fn closing_with_messages_unread_loses_nothing_that_was_sent(setting: Setting) {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}"),
             }
         }
-        assert_nobody_reads(|| second.send(b"anybody?"));
+        assert_disconnected(|| second.send(b"too late"));
     });
 }
 
-/// In processes where SIGPIPE kills, as it does in every program that is not written in Rust.
-fn sending_to_a_peer_that_has_gone_raises_no_signal(setting: Setting) {
+/// The processes use the default disposition of SIGPIPE, which terminates them, as in programs not written in Rust.
+fn sending_to_a_disconnected_peer_raises_no_signal(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let mut server = Child::spawn("server", &[&address]);
@@ -77,7 +77,7 @@ fn sending_to_a_peer_that_has_gone_raises_no_signal(setting: Setting) {
             let answer = sender.ask("flush");
             assert!(answer.starts_with("error disconnected: "), "{who_sends}: {answer}");
         }
-        assert_eq!(sender.ask("sigpipe"), "kills", "the disposition is the host's");
+        assert_eq!(sender.ask("sigpipe"), "kills", "the disposition of SIGPIPE is unchanged");
     }
     server.finish();
 }

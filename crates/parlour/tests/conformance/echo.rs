@@ -9,7 +9,7 @@ trials! {
         every_message_comes_back_from_another_process;
 }
 
-/// Lengths around each size that matters to a framing, a pipe, a page or a buffer.
+/// Lengths around the boundaries of frames, pipes, pages and buffers.
 const LENGTHS: [usize; 17] =
     [0, 1, 3, 4, 5, 255, 256, 4095, 4096, 4097, 65_531, 65_532, 65_533, 65_535, 65_536, 65_537, 300_000];
 

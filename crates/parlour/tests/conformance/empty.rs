@@ -19,6 +19,6 @@ fn an_empty_message_is_not_the_end(setting: Setting) {
             assert_eq!(receiver.recv().unwrap().expect("a message"), expected);
         }
         assert_eq!(receiver.recv().unwrap(), None);
-        assert_eq!(receiver.recv().unwrap(), None, "the end stays");
+        assert_eq!(receiver.recv().unwrap(), None, "end of file is permanent");
     });
 }

@@ -6,16 +6,16 @@ use super::link::each_way;
 use crate::support::wait::Sleeper;
 use crate::support::{DEADLINE, data, trials};
 
-const BOUNDED: &str = "what waits in a hub is bounded, fed or not";
+const BOUNDED: &str = "the write buffer of a hub is bounded, also for fed messages";
 
 trials! {
     for setting in settings() =>
         fed_messages_arrive_apart_and_in_order,
-        receiving_sends_what_was_fed_before_it_sleeps,
-        feeding_past_64_kib_sends_by_itself,
+        receiving_sends_fed_messages_before_it_blocks,
+        feeding_more_than_64_kib_sends_without_a_flush,
         a_long_message_is_fed_without_waiting_for_others_and_overtakes_none,
-        every_way_to_end_sends_what_was_fed,
-        closing_waits_until_what_was_fed_is_sent unless setting.is_a_hub(BOUNDED);
+        every_way_to_close_sends_fed_messages,
+        closing_waits_until_fed_messages_are_sent unless setting.is_a_hub(BOUNDED);
 }
 
 fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
@@ -23,11 +23,11 @@ fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
         for number in 0..100 {
             sender.feed(data::message(number, number % 5)).unwrap();
         }
-        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "they wait for each other");
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "fed messages are buffered until a flush");
         sender.send(data::message(100, 10)).unwrap();
         sender.feed(data::message(101, 11)).unwrap();
         sender.flush().unwrap();
-        assert!(sender.try_flush().is_ok(), "nothing is left");
+        assert!(sender.try_flush().is_ok(), "the write buffer is empty");
         for number in 0..100 {
             data::check(&receiver.recv().unwrap().expect("a message"), number, number % 5);
         }
@@ -36,7 +36,7 @@ fn fed_messages_arrive_apart_and_in_order(setting: Setting) {
     });
 }
 
-fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
+fn receiving_sends_fed_messages_before_it_blocks(setting: Setting) {
     let calls: [fn(&mut Connection) -> Vec<u8>; 3] = [
         |end| end.recv().unwrap().expect("a reply").into_vec(),
         |end| end.recv_timeout(DEADLINE).unwrap().expect("a reply").into_vec(),
@@ -60,24 +60,24 @@ fn receiving_sends_what_was_fed_before_it_sleeps(setting: Setting) {
     }
 }
 
-/// Nobody flushes, and the receiver gets what is over 64 KiB all the same.
-fn feeding_past_64_kib_sends_by_itself(setting: Setting) {
+/// The sender does not flush. The receiver still gets everything beyond the last 64 KiB.
+fn feeding_more_than_64_kib_sends_without_a_flush(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let length = 100;
         for number in 0..600 {
             sender.feed(data::message(number, length)).unwrap();
         }
-        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "62,400 bytes wait for more");
+        assert!(matches!(receiver.try_recv(), Err(TryRecvError::Empty)), "62,400 bytes stay in the buffer");
         thread::scope(|scope| {
             let (all_received, is_over) = mpsc::channel::<()>();
             scope.spawn(move || {
                 for number in 600..2000 {
                     sender.feed(data::message(number, length)).unwrap();
                 }
-                // Until then, so that its end sends nothing.
+                // Keeps the sender open, because closing it would flush.
                 let _ = is_over.recv();
             });
-            // At most 64 KiB are left.
+            // At most 64 KiB stay in the buffer.
             for number in 0..2000 - 64 * 1024 / length {
                 data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, length);
             }
@@ -106,10 +106,10 @@ fn a_long_message_is_fed_without_waiting_for_others_and_overtakes_none(setting: 
     });
 }
 
-fn every_way_to_end_sends_what_was_fed(setting: Setting) {
+fn every_way_to_close_sends_fed_messages(setting: Setting) {
     let ends: [fn(Connection); 5] = [
         |end| end.close().unwrap(),
-        // There is room.
+        // The channel has space, so dropping sends the fed messages.
         drop,
         |mut end| end.finish().unwrap(),
         |end| drop(end.split().0),
@@ -132,7 +132,7 @@ fn every_way_to_end_sends_what_was_fed(setting: Setting) {
     }
 }
 
-fn closing_waits_until_what_was_fed_is_sent(setting: Setting) {
+fn closing_waits_until_fed_messages_are_sent(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let mut count = 0;
         while sender.try_send(data::message(count, 3001)).is_ok() {

@@ -10,21 +10,21 @@ use crate::support::{data, trials};
 trials! {
     for setting in settings() =>
         when_both_directions_are_full_every_message_arrives_once,
-        when_both_directions_are_full_receiving_is_enough,
+        when_both_directions_are_full_receiving_also_sends,
         a_send_that_times_out_has_sent_nothing_or_keeps_the_rest,
-        a_send_to_a_full_channel_goes_on_when_the_peer_reads;
+        a_send_to_a_full_channel_continues_when_the_peer_reads;
 }
 
-/// No multiples of a page, and some that no kernel takes as a whole when there is little room, so that the channel is
-/// full in the middle of a message.
+/// Lengths that are not multiples of a page. No kernel takes the longer ones whole when little space is left, so the
+/// channel becomes full in the middle of a message.
 fn length_of(number: usize) -> usize {
     [3001, 40_009, 700, 100_003][number % 4]
 }
 
 const SHORT: Duration = Duration::from_millis(20);
 
-/// Sends without waiting until the channel is full, then with a deadline. Gives how many messages, numbered from 0, are
-/// on their way.
+/// Sends without blocking until the channel is full, then with a deadline. Returns the number of accepted messages,
+/// which are numbered from 0.
 fn fill(end: &mut Connection) -> usize {
     let mut count = 0;
     loop {
@@ -37,10 +37,10 @@ fn fill(end: &mut Connection) -> usize {
             }
             Err(TrySendError::Failed(error)) => panic!("{error}"),
         }
-        assert!(count < 1_000_000, "the channel has no bound");
+        assert!(count < 1_000_000, "the channel is unbounded");
     }
     if !end.capabilities().boundaries {
-        assert!(end.try_flush().unwrap_err().is_full(), "the rest of a message is kept");
+        assert!(end.try_flush().unwrap_err().is_full(), "the rest of a partially written message is buffered");
     }
     for _ in 0..3 {
         let before = Instant::now();
@@ -48,7 +48,7 @@ fn fill(end: &mut Connection) -> usize {
             Ok(()) => count += 1,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TimedOut);
-                assert!(before.elapsed() >= SHORT, "it gave up after {:?}", before.elapsed());
+                assert!(before.elapsed() >= SHORT, "the send timed out after {:?}", before.elapsed());
             }
         }
     }
@@ -75,8 +75,8 @@ fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
     });
 }
 
-/// Nobody flushes: what was kept goes out while each side waits for what the other kept.
-fn when_both_directions_are_full_receiving_is_enough(setting: Setting) {
+/// Neither side flushes. Each side sends its buffered rest while it waits in `recv`.
+fn when_both_directions_are_full_receiving_also_sends(setting: Setting) {
     let (mut client, mut served) = Link::new(setting).ends();
     let (from_client, from_server) = (fill(&mut client), fill(&mut served));
     thread::scope(|scope| {
@@ -102,7 +102,7 @@ fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting) {
             }
         }
         if sender.try_flush().is_err() {
-            // While a rest is kept nothing may come before it.
+            // No message may overtake the buffered rest of an earlier one.
             assert!(sender.try_send(b"x").unwrap_err().is_full());
             assert_eq!(sender.send_timeout(b"x", SHORT).unwrap_err().kind(), ErrorKind::TimedOut);
         }
@@ -119,7 +119,7 @@ fn a_send_that_times_out_has_sent_nothing_or_keeps_the_rest(setting: Setting) {
     });
 }
 
-fn a_send_to_a_full_channel_goes_on_when_the_peer_reads(setting: Setting) {
+fn a_send_to_a_full_channel_continues_when_the_peer_reads(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let count = fill(&mut sender);
         thread::scope(|scope| {

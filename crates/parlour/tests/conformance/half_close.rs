@@ -21,10 +21,10 @@ fn finish_ends_one_direction_and_leaves_the_other(setting: Setting) {
         assert_eq!(first.feed(b"too late").unwrap_err().kind(), ErrorKind::Disconnected);
         assert!(matches!(first.try_send(b"too late"), Err(TrySendError::Failed(_))));
 
-        data::check(&second.recv().unwrap().expect("what came before"), 1, 1000);
-        assert_eq!(second.recv().unwrap().expect("what was fed"), b"fed");
+        data::check(&second.recv().unwrap().expect("the message that was sent before finish"), 1, 1000);
+        assert_eq!(second.recv().unwrap().expect("the fed message"), b"fed");
         assert_eq!(second.recv().unwrap(), None);
-        assert_eq!(second.recv().unwrap(), None, "the end stays");
+        assert_eq!(second.recv().unwrap(), None, "end of file is permanent");
 
         for number in 0..100 {
             second.send(data::message(number, 500)).unwrap();

@@ -29,8 +29,8 @@ fn large_messages_pass_each_way(setting: Setting) {
     });
 }
 
-/// A receiver may expect a message to be as long as the one before it, and must not mind when it is not; nor may it matter
-/// how many short ones came first.
+/// A receiver may expect a message to be as long as the one before it. A wrong expectation, or any number of short
+/// messages before a long one, must not matter.
 fn long_messages_pass_whatever_came_before_them(setting: Setting) {
     const AFTER: [usize; 16] =
         [20_000, 20_000, 20_000, 5, 20_000, 19_999, 20_001, 0, 65_536, 65_536, 70_000, 70_000, 4, MIB, MIB, 30_000];

@@ -11,7 +11,7 @@ trials! {
 
 const LONGEST: usize = 70_000;
 
-/// Both directions at once, one of them from the longest to the shortest.
+/// Both directions run at the same time, one of them from the longest to the shortest message.
 fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     thread::scope(|scope| {
@@ -21,10 +21,10 @@ fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
             scope.spawn(move || {
                 let mut message = Vec::new();
                 for length in lengths() {
-                    assert!(receiver.recv_into(&mut message).unwrap().is_some(), "it ends before length {length}");
+                    assert!(receiver.recv_into(&mut message).unwrap().is_some(), "end of file before length {length}");
                     data::check(&message, length, length);
                 }
-                assert!(receiver.recv_into(&mut message).unwrap().is_none(), "it goes on after the last length");
+                assert!(receiver.recv_into(&mut message).unwrap().is_none(), "a message after the last length");
             });
         }
     });

@@ -12,8 +12,8 @@ use crate::support::{data, trials};
 trials! {
     for setting in settings() =>
         a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent,
-        the_limit_is_16_mib_unless_told_otherwise,
-        a_receiver_with_a_lower_limit_refuses_and_stays_so unless setting.is_a_hub(ENDS);
+        the_limit_is_16_mib_by_default,
+        a_receiver_with_a_lower_limit_fails_permanently unless setting.is_a_hub(ENDS);
 }
 
 fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(setting: Setting) {
@@ -24,7 +24,7 @@ fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(
     }
 }
 
-fn the_limit_is_16_mib_unless_told_otherwise(setting: Setting) {
+fn the_limit_is_16_mib_by_default(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     refuses_one_byte_more(client, served, 16 << 20);
 }
@@ -44,7 +44,7 @@ fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: 
             "{refused:?}",
         );
     }
-    // The first message that each side gets is one that was sent afterwards.
+    // The refused messages left no trace: the first message that each side receives was sent afterwards.
     thread::scope(|scope| {
         for (mut sender, mut receiver) in directions(client, served) {
             scope.spawn(move || sender.send(data::message(1, limit)).unwrap());
@@ -56,7 +56,7 @@ fn refuses_one_byte_more(mut client: Connection, mut served: Connection, limit: 
     });
 }
 
-fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
+fn a_receiver_with_a_lower_limit_fails_permanently(setting: Setting) {
     let low = 1000;
     for limits in [(low, 100_000), (100_000, low)] {
         let options = (ServerOptions::new().message_max(limits.0), ConnectOptions::new().message_max(limits.1));
@@ -66,7 +66,7 @@ fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
         sender.send(data::message(2, low + 1)).unwrap();
         sender.send(data::message(3, 3)).unwrap();
 
-        data::check(&receiver.recv().unwrap().expect("what came before"), 1, low);
+        data::check(&receiver.recv().unwrap().expect("the message before the long one"), 1, low);
         for _ in 0..3 {
             assert_eq!(receiver.recv().unwrap_err().kind(), ErrorKind::MessageTooLong);
             let failed = receiver.try_recv();
@@ -74,9 +74,9 @@ fn a_receiver_with_a_lower_limit_refuses_and_stays_so(setting: Setting) {
                 matches!(&failed, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::MessageTooLong),
                 "{failed:?}",
             );
-            assert!(receiver.has_message(), "the error is there to be taken, without waiting");
+            assert!(receiver.has_message(), "recv would return the error without blocking");
         }
-        receiver.send(b"the other direction goes on").unwrap();
-        assert_eq!(sender.recv().unwrap().expect("a message"), b"the other direction goes on");
+        receiver.send(b"the other direction works").unwrap();
+        assert_eq!(sender.recv().unwrap().expect("a message"), b"the other direction works");
     }
 }

@@ -8,19 +8,19 @@ use super::api::{Server, Setting, settings};
 use super::link::ShutDownAtEnd;
 use crate::support::{Base, DEADLINE, eventually, trials};
 
-const PLACES: &str = "in a hub the place of a client that has gone is free at once; hub/limits.rs has the limits";
+const PLACES: &str = "a hub frees the slot of a client when it leaves; hub/limits.rs tests its limits";
 
 trials! {
     for setting in settings() =>
         a_client_beyond_connections_max_is_turned_away unless setting.is_a_hub(PLACES),
-        a_client_beyond_its_users_connections_is_turned_away unless setting.is_a_hub(PLACES);
+        a_client_beyond_connections_per_uid_max_is_turned_away unless setting.is_a_hub(PLACES);
 }
 
 fn a_client_beyond_connections_max_is_turned_away(setting: Setting) {
     turns_the_third_away(setting, &ServerOptions::new().connections_max(2), "all 2 connections are taken");
 }
 
-fn a_client_beyond_its_users_connections_is_turned_away(setting: Setting) {
+fn a_client_beyond_connections_per_uid_max_is_turned_away(setting: Setting) {
     let options = ServerOptions::new().connections_per_uid_max(2);
     turns_the_third_away(setting, &options, "its user has all 2 connections");
 }
@@ -38,16 +38,16 @@ fn turns_the_third_away(setting: Setting, options: &ServerOptions, reason: &str)
         });
         let come = || {
             let client = setting.connect(&address).unwrap();
-            (client, accepted.recv_timeout(DEADLINE).expect("it is let in"))
+            (client, accepted.recv_timeout(DEADLINE).expect("the server accepts the client"))
         };
         let (mut first, mut first_served) = come();
         let (second, second_served) = come();
 
         is_turned_away(setting, &server, &address, reason);
-        first.send(b"those inside are not disturbed").unwrap();
-        assert_eq!(first_served.recv().unwrap().expect("a message"), b"those inside are not disturbed");
+        first.send(b"accepted clients are not affected").unwrap();
+        assert_eq!(first_served.recv().unwrap().expect("a message"), b"accepted clients are not affected");
 
-        // The place is taken until the server has let go of both halves.
+        // The slot is free only after the server has dropped both halves.
         let (sender, receiver) = second_served.split();
         drop((second, sender));
         is_turned_away(setting, &server, &address, reason);
@@ -59,11 +59,11 @@ fn turns_the_third_away(setting: Setting, options: &ServerOptions, reason: &str)
 
         server.shutdown_handle().shutdown();
         serving.join().unwrap();
-        assert!(accepted.try_recv().is_err(), "nobody else was let in");
+        assert!(accepted.try_recv().is_err(), "the server accepted another client");
     });
 }
 
-/// Connects, which must come to nothing, and looks at what the server says about it.
+/// Connects, checks that the server rejects the connection, and checks the statistics of the server.
 fn is_turned_away(setting: Setting, server: &Server, address: &str, reason: &str) {
     let before = server.stats().refused;
     match setting.connect_with(&ConnectOptions::new().timeout(Duration::from_millis(200)), address) {

@@ -1,4 +1,4 @@
-//! Both ends of a connection in one process, for scenarios that need no more.
+//! Both ends of a connection in one process, and connections with a child process.
 
 use std::thread;
 use std::time::Instant;
@@ -8,7 +8,7 @@ use parlour::{ConnectOptions, ErrorKind, ServerOptions, ShutdownHandle};
 use super::api::{Connection, Receiver, Sender, Server, Setting};
 use crate::support::{Base, Child, DEADLINE, SOON};
 
-/// A server and one of its connections, both ends. (The base is last, so that it outlives the rest.)
+/// A server and both ends of one of its connections. The base is the last field, so it is dropped last.
 pub struct Link {
     pub client: Connection,
     /// The server's end.
@@ -27,19 +27,24 @@ impl Link {
         let base = Base::new();
         let address = setting.address(&base, "room");
         let server = setting.bind_with(server, &address).unwrap();
-        let (client, served) = meet(setting, &server, &address, client);
+        let (client, served) = connect_pair(setting, &server, &address, client);
         assert_eq!((client.transport(), served.transport()), (setting.transport, setting.transport));
         Self { client, served, server, address, base }
     }
 
-    /// The two ends, with the server gone.
+    /// Returns both ends and drops the server.
     pub fn ends(self) -> (Connection, Connection) {
         (self.client, self.served)
     }
 }
 
-/// One more connection of a server: the client's end and its own.
-pub fn meet(setting: Setting, server: &Server, address: &str, options: &ConnectOptions) -> (Connection, Connection) {
+/// Connects a new client to the server. Returns the end of the client and the end of the server.
+pub fn connect_pair(
+    setting: Setting,
+    server: &Server,
+    address: &str,
+    options: &ConnectOptions,
+) -> (Connection, Connection) {
     thread::scope(|scope| {
         let client = scope.spawn(|| setting.connect_with(options, address).unwrap());
         let served = server.accept_timeout(DEADLINE).unwrap();
@@ -47,11 +52,11 @@ pub fn meet(setting: Setting, server: &Server, address: &str, options: &ConnectO
     })
 }
 
-/// Plays a scene twice, each time with a new connection: with the client as its first part, and with the server.
+/// Runs the scenario twice, each time with a new connection. The first argument is the client, then the server.
 pub fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     for client_is_first in [true, false] {
         let (client, served) = Link::new(setting).ends();
-        let _told = Told(if client_is_first { "the client" } else { "the server" });
+        let _note = PanicNote(if client_is_first { "the client" } else { "the server" });
         match client_is_first {
             true => scene(client, served),
             false => scene(served, client),
@@ -59,40 +64,40 @@ pub fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     }
 }
 
-/// Says in a panic who played the first part.
-struct Told(&'static str);
+/// Prints which side was the first argument of the scenario if the thread panics.
+struct PanicNote(&'static str);
 
-impl Drop for Told {
+impl Drop for PanicNote {
     fn drop(&mut self) {
         if thread::panicking() {
-            eprintln!("({} played the first part)", self.0);
+            eprintln!("(the first argument of the scenario was {})", self.0);
         }
     }
 }
 
-/// The two directions of a connection, each with its sender and its receiver.
+/// Splits a connection into its two directions, each with its sender and its receiver.
 pub fn directions(client: Connection, served: Connection) -> [(Sender, Receiver); 2] {
     let (to_server, from_server) = client.split();
     let (to_client, from_client) = served.split();
     [(to_server, from_client), (to_client, from_server)]
 }
 
-/// A connection of this process with a child that is told what to do; see [`roles`](crate::support::roles).
+/// A connection of this process with a child process that executes commands; see [`roles`](crate::support::roles).
 pub struct WithChild {
     pub connection: Connection,
     pub child: Child,
     pub room: Room,
 }
 
-/// Where they met.
+/// The server side of [`WithChild`].
 pub struct Room {
-    /// Of this process, when the child is a client.
+    /// The server of this process, if the child is a client.
     pub server: Option<Server>,
     pub address: String,
     pub base: Base,
 }
 
-/// What the child of [`WithChild`] can be.
+/// The roles that the child of [`WithChild`] can have.
 pub const CHILD_ROLES: [&str; 2] = ["client", "server"];
 
 impl WithChild {
@@ -118,23 +123,24 @@ impl WithChild {
     }
 }
 
-/// Sends until that fails, which must be soon and for good, with `Disconnected`.
+/// Sends until that fails with `Disconnected`, which must happen within [`SOON`] and permanently.
 ///
-/// It would be at once if this were the only scenario: a process that another one starts at this very moment has copies
-/// of all descriptors until its execve(2), and the end comes when the last copy is closed.
-pub fn assert_nobody_reads(mut send: impl FnMut() -> super::api::Result<()>) {
+/// The first send may succeed because other scenarios run at the same time: a child process that another thread has
+/// just forked holds copies of all descriptors until its execve(2), and the peer is disconnected when the last copy is
+/// closed.
+pub fn assert_disconnected(mut send: impl FnMut() -> super::api::Result<()>) {
     let deadline = Instant::now() + SOON;
     let error = loop {
         match send() {
             Err(error) => break error,
-            Ok(()) => assert!(Instant::now() < deadline, "it goes on sending to nobody"),
+            Ok(()) => assert!(Instant::now() < deadline, "sending to a disconnected peer still succeeds"),
         }
     };
     assert_eq!(error.kind(), ErrorKind::Disconnected);
-    assert_eq!(send().unwrap_err().kind(), ErrorKind::Disconnected, "the end stays");
+    assert_eq!(send().unwrap_err().kind(), ErrorKind::Disconnected, "the error is permanent");
 }
 
-/// Has a server's threads come back when a scenario ends, also when it ends in a panic.
+/// Shuts a server down when it is dropped, so that its threads return even if the scenario panics.
 pub struct ShutDownAtEnd(pub ShutdownHandle);
 
 impl Drop for ShutDownAtEnd {

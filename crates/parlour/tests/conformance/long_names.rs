@@ -12,7 +12,7 @@ trials! {
         a_name_of_64_bytes_works_in_a_base_of_any_length;
 }
 
-/// A socket's address has 108 bytes.
+/// The path in a socket address has at most 108 bytes.
 fn a_name_of_64_bytes_works_in_a_base_of_any_length(setting: Setting) {
     let base = Base::new();
     let mut deep = base.path().to_owned();

@@ -6,14 +6,14 @@ use crate::support::{Base, Child, Role, data, roles, trials};
 
 trials! {
     for setting in settings() =>
-        many_clients_at_once_have_each_their_own_conversation;
+        many_clients_at_once_each_get_their_own_replies;
 }
 
 const THREADS: usize = 32;
 const PROCESSES: usize = 4;
 const MESSAGES: usize = 100;
 
-/// `chatter ADDRESS SEED`: says `done` when each of its messages has come back.
+/// `chatter ADDRESS SEED`: prints `done` when each of its messages was echoed.
 pub const CHATTER: Role = Role {
     name: "chatter",
     play: |arguments| {
@@ -24,7 +24,7 @@ pub const CHATTER: Role = Role {
     },
 };
 
-fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
+fn many_clients_at_once_each_get_their_own_replies(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();
@@ -63,7 +63,7 @@ fn many_clients_at_once_have_each_their_own_conversation(setting: Setting) {
     assert_eq!(server.stats().refused, 0);
 }
 
-/// Sends messages that no other client sends, a few on their way at once, and checks that they come back.
+/// Sends messages that no other client sends, with several in flight, and checks that each is echoed.
 fn chat(mut connection: Connection, seed: usize) {
     const AHEAD: usize = 3;
     let message = |number| (seed * MESSAGES + number, (seed * 31 + number * 257) % 9_000);

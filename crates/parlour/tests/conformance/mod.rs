@@ -1,7 +1,8 @@
-//! The contract that every transport fulfils, one scenario per function, one concept per file.
+//! The contract of every transport: one scenario per function, one concept per file.
 //!
-//! A scenario knows its transport and its API only as a parameter, and asks the connection's capabilities where
-//! transports may differ. Where it is not about an API, the declaration of its file says why.
+//! A scenario gets its transport and its API as a parameter. Where transports may differ, the scenario checks the
+//! capabilities of the connection. Where a scenario does not apply to an API, the declaration in its file gives the
+//! reason.
 
 mod accept_threads;
 mod allow;
@@ -40,10 +41,10 @@ mod waiting;
 
 use crate::support::{File, Role};
 
-/// The roles of the children of scenarios.
+/// The roles of the child processes of the scenarios.
 pub const ROLES: &[Role] = &[many_clients::CHATTER, shared::FAN_OUT];
 
-/// Every scenario, with the API that this executable is for (`crate::WAY`).
+/// All scenarios. They run with the API of this test executable (`crate::API`).
 pub const FILES: &[File] = &[
     echo::trials,
     order::trials,
@@ -78,6 +79,6 @@ pub const FILES: &[File] = &[
     shared::trials,
 ];
 
-const ENDS: &str = "a hub ends its connections when it ends, and a client that breaks a rule in both directions";
-const NO_FDS: &str = "a hub receives descriptors and sends none";
-const SHUT: &str = "a hub that is told to shut down hears nobody any more";
+const ENDS: &str = "a hub closes its connections with itself, and a failed connection in both directions";
+const NO_FDS: &str = "a hub receives descriptors but does not send them";
+const SHUT: &str = "a hub that was shut down reports no further events";

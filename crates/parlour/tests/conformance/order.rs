@@ -22,15 +22,15 @@ fn ten_thousand_messages_arrive_in_order(setting: Setting) {
             });
             let mut message = Vec::new();
             for number in 0..COUNT {
-                assert!(receiver.recv_into(&mut message).unwrap().is_some(), "it ends before message {number}");
+                assert!(receiver.recv_into(&mut message).unwrap().is_some(), "end of file before message {number}");
                 data::check(&message, number, length_of(number));
             }
-            assert!(receiver.recv_into(&mut message).unwrap().is_none(), "it goes on after the last message");
+            assert!(receiver.recv_into(&mut message).unwrap().is_none(), "a message after the last one");
         });
     });
 }
 
-/// Mostly short, now and then more than fits anywhere.
+/// Mostly short, but every 500th message is longer than any buffer.
 fn length_of(number: usize) -> usize {
     match number % 500 {
         499 => 100_000,

@@ -9,16 +9,16 @@ use super::api::{Setting, settings};
 use super::link;
 use crate::support::{Base, DEADLINE, data, trials, wait};
 
-const A_LOOP: &str = "a loop of the user's own over descriptors";
+const A_LOOP: &str = "poll loops over descriptors are tested with the blocking API";
 
 trials! {
     for setting in settings() =>
         a_loop_with_try_recv_misses_no_message_and_does_not_spin unless setting.is_not_blocking(A_LOOP),
         a_descriptor_is_quiet_when_there_is_nothing_to_receive unless setting.is_not_blocking(A_LOOP),
-        has_message_tells_of_what_no_descriptor_will_announce unless setting.is_not_blocking(A_LOOP),
+        has_message_reports_messages_that_recv_fd_does_not_show unless setting.is_not_blocking(A_LOOP),
         a_loop_with_try_send_gets_everything_through unless setting.is_not_blocking(A_LOOP),
-        the_sending_descriptor_shows_that_the_peer_reads_no_more unless setting.is_not_blocking(A_LOOP),
-        who_has_finished_has_no_sending_descriptor unless setting.is_not_blocking(A_LOOP),
+        send_fd_shows_that_the_peer_no_longer_receives unless setting.is_not_blocking(A_LOOP),
+        a_finished_connection_has_no_send_fd unless setting.is_not_blocking(A_LOOP),
         a_server_in_a_poll_loop_misses_no_client_and_does_not_spin unless setting.is_not_blocking(A_LOOP);
 }
 
@@ -36,14 +36,14 @@ fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     link::each_way(setting, |first, second| scene(first.into_blocking(), second.into_blocking()));
 }
 
-/// A loop that sleeps in poll(2), and takes all there is when it wakes up.
+/// A loop that sleeps in poll(2), and receives all messages when it wakes up.
 fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
             scope.spawn(move || {
                 for number in 0..MESSAGES {
                     let message = data::message(number, length_of(number));
-                    // Bursts of every size, so that one read brings many messages, one, or part of one.
+                    // Bursts of all sizes, so that one read returns many messages, one message, or part of one.
                     match (number * number) % 11 {
                         0..7 => sender.feed(message).unwrap(),
                         _ => sender.send(message).unwrap(),
@@ -62,7 +62,7 @@ fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
                         }
                         Ok(None) => break 'receiving,
                         Err(TryRecvError::Empty) => {
-                            assert!(!had_message, "it said that there was a message");
+                            assert!(!had_message, "has_message was true, but try_recv would block");
                             break;
                         }
                         Err(TryRecvError::Failed(error)) => panic!("{error}"),
@@ -72,8 +72,8 @@ fn a_loop_with_try_recv_misses_no_message_and_does_not_spin(setting: Setting) {
                 wakes += 1;
             }
             assert_eq!(number, MESSAGES);
-            // A long message may take a wake-up for each part of it that comes.
-            assert!(wakes < 2 * MESSAGES, "it woke up {wakes} times for {MESSAGES} messages");
+            // Each part of a long message may cost a wake-up.
+            assert!(wakes < 2 * MESSAGES, "{wakes} wake-ups for {MESSAGES} messages");
         });
     });
 }
@@ -91,7 +91,7 @@ fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) {
         assert_eq!(receiver.recv().unwrap().expect("a message"), b"one");
         assert!(is_quiet(&mut receiver));
 
-        // Part of a message is nothing to wake up for once it has been taken in.
+        // After part of a message was read, the descriptor must be quiet.
         sender.try_send(data::message(1, 4 << 20)).unwrap();
         if sender.try_flush().is_err() {
             while matches!(receiver.try_recv(), Err(TryRecvError::Empty))
@@ -102,7 +102,7 @@ fn a_descriptor_is_quiet_when_there_is_nothing_to_receive(setting: Setting) {
     });
 }
 
-fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
+fn has_message_reports_messages_that_recv_fd_does_not_show(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         for number in 0..3 {
             sender.feed(data::message(number, 10)).unwrap();
@@ -111,14 +111,14 @@ fn has_message_tells_of_what_no_descriptor_will_announce(setting: Setting) {
         data::check(&receiver.recv().unwrap().expect("a message"), 0, 10);
         for number in 1..3 {
             let announced = wait::readable_within(receiver.recv_fd(), Duration::ZERO);
-            assert!(receiver.has_message() || announced, "message {number} would be slept over");
+            assert!(receiver.has_message() || announced, "poll would not return for message {number}");
             data::check(&receiver.recv().unwrap().expect("a message"), number, 10);
         }
         assert!(!receiver.has_message());
     });
 }
 
-/// The same for sending: a loop that sleeps until the channel has room.
+/// A loop that sleeps in poll(2) until the channel has space.
 fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {
@@ -140,40 +140,40 @@ fn a_loop_with_try_send_gets_everything_through(setting: Setting) {
                         Err(TrySendError::Failed(error)) => panic!("{error}"),
                     }
                 }
-                let writable = sender.send_fd().expect("it has not finished");
+                let writable = sender.send_fd().expect("the connection is not finished");
                 assert!(wait::ready(writable, PollFlags::OUT, DEADLINE), "stuck at message {number}");
                 wakes += 1;
             }
-            assert!(wakes < 2 * MESSAGES, "it woke up {wakes} times for {MESSAGES} messages");
+            assert!(wakes < 2 * MESSAGES, "{wakes} wake-ups for {MESSAGES} messages");
             drop(sender);
         });
     });
 }
 
-fn the_sending_descriptor_shows_that_the_peer_reads_no_more(setting: Setting) {
+fn send_fd_shows_that_the_peer_no_longer_receives(setting: Setting) {
     each_way(setting, |sender, receiver| {
         let gone = PollFlags::ERR | PollFlags::HUP;
-        let fd = sender.send_fd().expect("it has not finished");
-        assert!(!wait::ready(fd, PollFlags::empty(), QUIET), "the peer is there");
+        let fd = sender.send_fd().expect("the connection is not finished");
+        assert!(!wait::ready(fd, PollFlags::empty(), QUIET), "the peer is connected");
         drop(receiver);
         assert!(wait::ready(fd, gone, DEADLINE));
     });
 }
 
-fn who_has_finished_has_no_sending_descriptor(setting: Setting) {
+fn a_finished_connection_has_no_send_fd(setting: Setting) {
     each_way(setting, |mut first, _second| {
         first.finish().unwrap();
-        assert!(first.send_fd().is_none(), "there is nothing to wait for");
+        assert!(first.send_fd().is_none(), "a finished connection has no descriptor to wait for");
     });
 }
 
-/// One thread serves everybody and sleeps in poll(2) only.
+/// One thread serves all clients and sleeps only in poll(2).
 fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) {
     const CLIENTS: usize = 20;
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = Server::bind(&address).unwrap();
-    assert!(!wait::readable_within(&server, QUIET), "nobody has come");
+    assert!(!wait::readable_within(&server, QUIET), "no client has connected");
     thread::scope(|scope| {
         for number in 0..CLIENTS {
             let address = &address;
@@ -187,7 +187,7 @@ fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) 
         let deadline = Instant::now() + DEADLINE;
         let (mut clients, mut served, mut wakes) = (Vec::new(), 0, 0);
         while served < CLIENTS {
-            assert!(Instant::now() < deadline, "{served} were served, {} are here", clients.len());
+            assert!(Instant::now() < deadline, "{served} clients were served, {} are connected", clients.len());
             while let Ok(client) = server.try_accept() {
                 clients.push(client);
             }
@@ -202,12 +202,12 @@ fn a_server_in_a_poll_loop_misses_no_client_and_does_not_spin(setting: Setting) 
             });
             if served < CLIENTS {
                 let fds = std::iter::once(server.as_fd()).chain(clients.iter().map(|client| client.recv_fd()));
-                assert!(wait::any_readable(fds), "{served} were served, {} are here", clients.len());
+                assert!(wait::any_readable(fds), "{served} clients were served, {} are connected", clients.len());
                 wakes += 1;
             }
         }
-        assert!(wakes < 20 * CLIENTS, "it woke up {wakes} times for {CLIENTS} clients");
+        assert!(wakes < 20 * CLIENTS, "{wakes} wake-ups for {CLIENTS} clients");
     });
     assert!(server.try_accept().unwrap_err().is_empty());
-    assert!(!wait::readable_within(&server, QUIET), "everybody has gone");
+    assert!(!wait::readable_within(&server, QUIET), "no client is left");
 }

@@ -11,8 +11,8 @@ use crate::support::{Base, SOON, data, trials};
 trials! {
     for setting in settings() =>
         closing_a_server_removes_its_files_and_leaves_its_connections unless setting.is_a_hub(ENDS),
-        a_client_in_the_queue_of_a_server_that_goes_never_hangs unless setting.is_a_hub(ENDS),
-        a_name_can_be_taken_and_given_up_many_times;
+        a_client_in_the_queue_of_a_dropped_server_does_not_hang unless setting.is_a_hub(ENDS),
+        a_name_can_be_taken_and_released_many_times;
 }
 
 fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Setting) {
@@ -33,35 +33,35 @@ fn closing_a_server_removes_its_files_and_leaves_its_connections(setting: Settin
         }
         client.finish().unwrap();
         assert_eq!(served.recv().unwrap(), None);
-        // And the name is free.
+        // The name is free.
         setting.bind(&address).unwrap().close().unwrap();
     }
 }
 
-/// Nobody accepts the client, and then the server goes.
-fn a_client_in_the_queue_of_a_server_that_goes_never_hangs(setting: Setting) {
+/// The server never accepts the client, and then is dropped.
+fn a_client_in_the_queue_of_a_dropped_server_does_not_hang(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind(&address).unwrap();
     thread::scope(|scope| {
         let client = scope.spawn(|| {
-            // Refused, or let into the queue and then told of the end.
+            // The client is either rejected, or it enters the queue and then reads end of file.
             let end = setting.connect(&address).and_then(|mut connection| connection.recv());
             (end, Instant::now())
         });
-        assert!(server.has_somebody(), "somebody has come");
+        assert!(server.wait_readable(), "a client has connected");
         let dropped = Instant::now();
         drop(server);
         let (end, at) = client.join().unwrap();
         assert!(!matches!(end, Ok(Some(_))), "{end:?}");
         let took = at.saturating_duration_since(dropped);
-        assert!(took < SOON, "{end:?} came after {took:?}");
+        assert!(took < SOON, "the client got {end:?} after {took:?}");
     });
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
 }
 
-/// A server that is bound again and again serves each time, and leaves no more behind than the first time.
-fn a_name_can_be_taken_and_given_up_many_times(setting: Setting) {
+/// A server that is bound repeatedly works each time and leaves the same files behind.
+fn a_name_can_be_taken_and_released_many_times(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for round in 0..30 {

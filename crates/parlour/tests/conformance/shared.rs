@@ -13,20 +13,20 @@ use crate::support::{Base, Child, DEADLINE, Role, data, trials};
 
 trials! {
     for setting in settings() =>
-        a_shared_block_is_read_where_it_is unless setting.is_a_hub(NO_FDS),
+        a_shared_block_arrives_without_a_copy unless setting.is_a_hub(NO_FDS),
         a_full_channel_takes_neither_message_nor_block unless setting.is_a_hub(NO_FDS),
-        a_block_goes_behind_all_that_waits_and_once,
-        a_sender_of_blocks_that_waits_uses_no_time,
+        a_block_is_sent_once_and_after_all_buffered_messages,
+        a_waiting_sender_of_blocks_uses_no_cpu_time,
         one_block_goes_to_many_clients_and_is_never_copied;
 }
 
-/// Which memory it is, whatever the descriptor.
+/// Identifies the memory of a block independently of the descriptor: device and inode.
 fn identity(block: &SharedBytes) -> (u64, u64) {
     let stat = fstat(block.as_fd()).unwrap();
     (stat.st_dev, stat.st_ino)
 }
 
-fn a_shared_block_is_read_where_it_is(setting: Setting) {
+fn a_shared_block_arrives_without_a_copy(setting: Setting) {
     for client_sends in [true, false] {
         let (client, served) =
             Link::with(setting, &ServerOptions::new().fds_max(2), &ConnectOptions::new().fds_max(2)).ends();
@@ -40,7 +40,7 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
             continue;
         }
         let (other, third) = (SharedBytes::new(data::message(2, 70_001)).unwrap(), SharedBytes::new(b"").unwrap());
-        // Several under way, and messages without any between them.
+        // Several messages with blocks in flight, and messages without blocks between them.
         sender.send(Payload::new(b"one").shared(&[&block])).unwrap();
         sender.feed(b"none").unwrap();
         sender.send(Payload::new(b"two").shared(&[&other, &third])).unwrap();
@@ -61,9 +61,9 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
                 assert_eq!(identity(block), identity(sent));
                 assert_eq!(block[..], sent[..]);
             }
-            assert!(message.fds().is_empty(), "they were taken");
+            assert!(message.fds().is_empty(), "take_shared left a descriptor");
         }
-        // What is received can be sent on.
+        // A received block can be sent again.
         sender.send(Payload::new(b"there").shared(&[&block])).unwrap();
         let mut message = receiver.recv().unwrap().expect("a message");
         receiver.send(Payload::new(b"and back").shared(&[&message.take_shared().unwrap()[0]])).unwrap();
@@ -72,14 +72,14 @@ fn a_shared_block_is_read_where_it_is(setting: Setting) {
     }
 }
 
-/// Both ends, of which the first may send blocks; `None` where the transport carries none.
+/// Returns both ends, of which the first may send blocks, or `None` if the transport does not carry blocks.
 fn ends(setting: Setting) -> Option<(Connection, Connection)> {
     let options = ConnectOptions::new().fds_max(1);
     let (sender, receiver) = Link::with(setting, &ServerOptions::new().fds_max(1), &options).ends();
     sender.capabilities().zero_copy.then_some((sender, receiver))
 }
 
-/// Sends until no more is taken, and says how many that were.
+/// Sends until the channel is full. Returns the number of messages.
 fn fill(sender: &mut Connection) -> usize {
     let mut count = 0;
     while sender.try_send(data::message(count, 3001)).is_ok() {
@@ -118,8 +118,8 @@ fn a_full_channel_takes_neither_message_nor_block(setting: Setting) {
     assert_eq!(receiver.recv().unwrap(), None);
 }
 
-/// What was fed is more than there is room for at once.
-fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
+/// The fed messages do not fit into the channel at once.
+fn a_block_is_sent_once_and_after_all_buffered_messages(setting: Setting) {
     let Some((mut sender, mut receiver)) = ends(setting) else { return };
     let blocks: Vec<_> = (0..20u8).map(|number| SharedBytes::new(&[number]).unwrap()).collect();
     for block in &blocks {
@@ -138,25 +138,25 @@ fn a_block_goes_behind_all_that_waits_and_once(setting: Setting) {
     assert_eq!(receiver.recv().unwrap(), None);
 }
 
-/// How long this thread has run.
+/// Returns the CPU time of this thread.
 fn thread_time() -> Duration {
     rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime).try_into().unwrap()
 }
 
-/// Short messages, so that it is the descriptors of which there are too many under way.
-fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
+/// The messages are short, so the number of descriptors in flight is what limits the sender.
+fn a_waiting_sender_of_blocks_uses_no_cpu_time(setting: Setting) {
     let Some((mut sender, mut receiver)) = ends(setting) else { return };
     let block = SharedBytes::new(b"block").unwrap();
     let mut count = 0;
     loop {
-        assert!(count < 10_000, "it takes any number");
+        assert!(count < 10_000, "the number of blocks in flight is unbounded");
         let before = thread_time();
         match sender.send_timeout(Payload::new(b"one more").shared(&[&block]), Duration::from_millis(500)) {
             Ok(()) => count += 1,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
                 let used = thread_time() - before;
-                assert!(used < Duration::from_millis(100), "it waited for half a second and used {used:?} of it");
+                assert!(used < Duration::from_millis(100), "a wait of half a second used {used:?} of CPU time");
                 break;
             }
         }
@@ -166,8 +166,8 @@ fn a_sender_of_blocks_that_waits_uses_no_time(setting: Setting) {
     }
 }
 
-/// `fan-out TRANSPORT`: one block of 64 MiB for eight clients, all of them in this process, which says how much memory of
-/// its own that took it.
+/// `fan-out TRANSPORT`: sends one block of 64 MiB to eight clients, all of them in this process, and prints by how
+/// many KiB its private memory grew.
 pub const FAN_OUT: Role = Role { name: "fan-out", play: fan_out };
 
 const LARGE: usize = 64 << 20;
@@ -186,7 +186,7 @@ fn fan_out(arguments: &[String]) {
             })
         })
         .collect();
-    // Built in place: the only memory is the block's own.
+    // Built in place, so the block is the only memory that is used.
     let block = SharedBytes::build(LARGE, |bytes| bytes.iter_mut().step_by(4096).for_each(|byte| *byte = 7)).unwrap();
     let before = kib_of("RssAnon:");
     let mut received = Vec::new();
@@ -202,7 +202,7 @@ fn fan_out(arguments: &[String]) {
     println!("{}", kib_of("RssAnon:").saturating_sub(before));
 }
 
-/// A line of `/proc/self/status`.
+/// Returns the number in a line of `/proc/self/status`.
 fn kib_of(what: &str) -> usize {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(what)).unwrap();
@@ -215,6 +215,6 @@ fn one_block_goes_to_many_clients_and_is_never_copied(setting: Setting) {
     }
     let mut child = Child::spawn("fan-out", &[setting.transport.to_string()]);
     let kib: usize = child.line().parse().unwrap();
-    assert!(kib < 8 << 10, "eight clients took {kib} KiB of memory of their own");
+    assert!(kib < 8 << 10, "eight clients used {kib} KiB of private memory");
     child.finish();
 }

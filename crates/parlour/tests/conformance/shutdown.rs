@@ -13,8 +13,8 @@ use crate::support::{Base, DEADLINE, trials};
 trials! {
     for setting in settings() =>
         shutdown_ends_a_blocked_accept,
-        shutdown_never_comes_too_early,
-        shutdown_holds_for_every_thread_every_call_and_for_good unless setting.is_a_hub(SHUT),
+        shutdown_at_any_moment_ends_accept,
+        shutdown_is_permanent_and_ends_every_call_in_every_thread unless setting.is_a_hub(SHUT),
         incoming_ends_at_shutdown,
         incoming_ends_after_an_error;
 }
@@ -28,13 +28,13 @@ fn shutdown_ends_a_blocked_accept(setting: Setting) {
         let sleeper = Sleeper::start(move || server.accept().unwrap_err().kind());
         handle.shutdown();
         assert_eq!(sleeper.result().0, ErrorKind::Shutdown);
-        // The server is gone, and the handle still harmless.
+        // The server is dropped. The handle must still be harmless.
         handle.shutdown();
     }
 }
 
-/// At no particular moment.
-fn shutdown_never_comes_too_early(setting: Setting) {
+/// The call of `shutdown` races with the start of `accept`.
+fn shutdown_at_any_moment_ends_accept(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     for _ in 0..100 {
@@ -46,7 +46,7 @@ fn shutdown_never_comes_too_early(setting: Setting) {
     }
 }
 
-fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting) {
+fn shutdown_is_permanent_and_ends_every_call_in_every_thread(setting: Setting) {
     let Link { mut client, mut served, server, base: _base, .. } = Link::new(setting);
     let handle = server.shutdown_handle();
     thread::scope(|scope| {
@@ -63,10 +63,10 @@ fn shutdown_holds_for_every_thread_every_call_and_for_good(setting: Setting) {
         assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::Shutdown);
         assert_eq!(server.try_accept().unwrap_err().kind(), ErrorKind::Shutdown);
         assert!(server.incoming().next().is_none());
-        assert!(server.has_somebody(), "a poll loop is told as well");
+        assert!(server.wait_readable(), "the descriptor is readable after a shutdown");
     }
-    client.send(b"open connections go on").unwrap();
-    assert_eq!(served.recv().unwrap().expect("a message"), b"open connections go on");
+    client.send(b"open connections continue").unwrap();
+    assert_eq!(served.recv().unwrap().expect("a message"), b"open connections continue");
 }
 
 fn incoming_ends_at_shutdown(setting: Setting) {
@@ -79,7 +79,7 @@ fn incoming_ends_at_shutdown(setting: Setting) {
         let serving = scope.spawn(|| {
             let mut incoming = server.incoming();
             let count = incoming.by_ref().map(|connection| connection.unwrap().close().unwrap()).count();
-            assert!(incoming.next().is_none(), "the end stays");
+            assert!(incoming.next().is_none(), "the end is permanent");
             count
         });
         for _ in 0..3 {
@@ -91,7 +91,7 @@ fn incoming_ends_at_shutdown(setting: Setting) {
     });
 }
 
-/// The server's files are removed by somebody else, so that nobody finds it any more.
+/// Another process removes the files of the server, so that clients cannot find it any more.
 fn incoming_ends_after_an_error(setting: Setting) {
     let base = Base::new();
     let server = setting.bind(setting.address(&base, "room")).unwrap();
@@ -99,5 +99,5 @@ fn incoming_ends_after_an_error(setting: Setting) {
     let mut incoming = server.incoming();
     let error = incoming.next().expect("the error is an item").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NameLost);
-    assert!(incoming.next().is_none(), "once");
+    assert!(incoming.next().is_none(), "the error is reported once");
 }

@@ -3,11 +3,11 @@ use std::thread;
 use parlour::ErrorKind;
 
 use super::api::{Setting, settings};
-use super::link::{Link, assert_nobody_reads, directions, each_way};
+use super::link::{Link, assert_disconnected, directions, each_way};
 use crate::support::wait::Sleeper;
 use crate::support::{data, trials};
 
-const HALVES: &str = "a hub has no half of a connection that could go alone";
+const HALVES: &str = "a hub has no separate halves";
 
 trials! {
     for setting in settings() =>
@@ -33,7 +33,7 @@ fn the_halves_work_in_two_threads(setting: Setting) {
                 for number in 0..count {
                     data::check(&receiver.recv().unwrap().expect("a message"), number, number);
                 }
-                assert_eq!(receiver.recv().unwrap(), None, "its sender was dropped");
+                assert_eq!(receiver.recv().unwrap(), None, "the sender was dropped");
             });
         }
     });
@@ -51,7 +51,7 @@ fn dropping_the_sender_ends_only_its_direction(setting: Setting) {
             data::check(&receiver.recv().unwrap().expect("a message"), number, 1000);
         }
         drop(receiver);
-        assert_nobody_reads(|| second.send(b"anybody?"));
+        assert_disconnected(|| second.send(b"too late"));
     });
 }
 
@@ -59,7 +59,7 @@ fn dropping_the_receiver_ends_only_its_direction(setting: Setting) {
     each_way(setting, |first, mut second| {
         let (mut sender, receiver) = first.split();
         drop(receiver);
-        assert_nobody_reads(|| second.send(b"anybody?"));
+        assert_disconnected(|| second.send(b"too late"));
         for number in 0..100 {
             sender.send(data::message(number, 1000)).unwrap();
             data::check(&second.recv().unwrap().expect("a message"), number, 1000);
@@ -90,7 +90,7 @@ fn dropping_the_sender_does_not_disturb_a_receiver_that_waits(setting: Setting) 
         let sleeper = Sleeper::start(move || receiver.recv().unwrap());
         drop(sender);
         assert_eq!(second.recv().unwrap(), None);
-        second.send(b"for whoever waits").unwrap();
-        assert_eq!(sleeper.result().0.expect("a message"), b"for whoever waits");
+        second.send(b"for the waiting receiver").unwrap();
+        assert_eq!(sleeper.result().0.expect("a message"), b"for the waiting receiver");
     });
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
 use super::api::{Setting, TryRecvError, settings};
-use super::link::{Link, each_way, meet};
+use super::link::{Link, connect_pair, each_way};
 use crate::support::{Base, DEADLINE, SOON, data, trials};
 
 trials! {
@@ -12,8 +12,8 @@ trials! {
         receiving_gives_up_at_its_deadline,
         accepting_gives_up_at_its_deadline_and_loses_no_client,
         the_part_of_a_message_that_came_before_the_deadline_is_kept,
-        a_deadline_of_one_half_does_not_touch_the_other,
-        a_server_that_never_accepts_holds_nobody_past_the_deadline;
+        a_deadline_of_one_half_does_not_affect_the_other,
+        a_server_that_never_accepts_delays_no_client_past_its_deadline;
 }
 
 const SHORT: Duration = Duration::from_millis(50);
@@ -26,8 +26,8 @@ fn receiving_gives_up_at_its_deadline(setting: Setting) {
 
         second.send(b"in time").unwrap();
         assert_eq!(first.recv_timeout(Duration::MAX).unwrap().expect("a message"), b"in time");
-        second.send(b"at once").unwrap();
-        assert_eq!(first.recv_timeout(Duration::ZERO).unwrap().expect("a message"), b"at once");
+        second.send(b"immediately").unwrap();
+        assert_eq!(first.recv_timeout(Duration::ZERO).unwrap().expect("a message"), b"immediately");
         drop(second);
         assert_eq!(first.recv_timeout(DEADLINE).unwrap(), None);
         assert_eq!(first.recv_timeout(Duration::ZERO).unwrap(), None);
@@ -45,17 +45,17 @@ fn accepting_gives_up_at_its_deadline_and_loses_no_client(setting: Setting) {
     assert_eq!(server.accept_timeout(Duration::ZERO).unwrap_err().kind(), ErrorKind::TimedOut);
     assert!(server.try_accept().unwrap_err().is_empty());
 
-    let (_client, _served) = meet(setting, &server, &address, &Default::default());
+    let (_client, _served) = connect_pair(setting, &server, &address, &Default::default());
     let (_client, _served) = thread::scope(|scope| {
         let client = scope.spawn(|| setting.connect(&address).unwrap());
-        // However short the turns are, the client gets through in the end.
+        // However short the timeouts are, the client is accepted in the end.
         let deadline = Instant::now() + DEADLINE;
         let served = loop {
             match server.accept_timeout(Duration::from_micros(10)) {
                 Ok(served) => break served,
                 Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
             }
-            assert!(Instant::now() < deadline, "the client does not get through");
+            assert!(Instant::now() < deadline, "the client was not accepted");
         };
         (client.join().unwrap(), served)
     });
@@ -65,13 +65,13 @@ fn gives_up_in_time(call: impl FnOnce() -> ErrorKind) {
     let before = Instant::now();
     assert_eq!(call(), ErrorKind::TimedOut);
     let took = before.elapsed();
-    assert!((SHORT..SOON).contains(&took), "it gave up after {took:?}");
+    assert!((SHORT..SOON).contains(&took), "the call timed out after {took:?}");
 }
 
 fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting) {
     let length = 4 << 20;
     each_way(setting, |mut sender, mut receiver| {
-        // Takes what the channel takes at once, and keeps the rest.
+        // Writes as much as the channel takes and buffers the rest.
         let sent = sender.try_send(data::message(1, length)).is_ok();
         if sender.try_flush().is_ok() {
             return;
@@ -84,22 +84,22 @@ fn the_part_of_a_message_that_came_before_the_deadline_is_kept(setting: Setting)
         }
         thread::scope(|scope| {
             scope.spawn(|| sender.flush().unwrap());
-            // In as many turns as it takes.
+            // Any number of timeouts may occur before the message is complete.
             let deadline = Instant::now() + DEADLINE;
             let message = loop {
                 match receiver.recv_timeout(Duration::from_micros(100)) {
                     Ok(message) => break message,
                     Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut),
                 }
-                assert!(Instant::now() < deadline, "the message does not get through");
+                assert!(Instant::now() < deadline, "the message did not arrive");
             };
             data::check(&message.expect("a message"), 1, length);
         });
     });
 }
 
-/// One thread waits for a message that does not come, another sends: a deadline of one half is none of the other.
-fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
+/// One thread waits for a message that does not arrive while another thread sends without a deadline.
+fn a_deadline_of_one_half_does_not_affect_the_other(setting: Setting) {
     let (client, served) = Link::new(setting).ends();
     let (mut to_server, mut from_server) = client.split();
     let (_to_client, mut from_client) = served.split();
@@ -112,8 +112,8 @@ fn a_deadline_of_one_half_does_not_touch_the_other(setting: Setting) {
     });
 }
 
-/// Whether a client gets into a queue or not, its deadline holds.
-fn a_server_that_never_accepts_holds_nobody_past_the_deadline(setting: Setting) {
+/// The deadline holds whether or not the client fits into the queue.
+fn a_server_that_never_accepts_delays_no_client_past_its_deadline(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
     let server = setting.bind_with(&ServerOptions::new().backlog(1), &address).unwrap();
@@ -127,7 +127,7 @@ fn a_server_that_never_accepts_holds_nobody_past_the_deadline(setting: Setting) 
             }
             Err(error) => assert!(matches!(error.kind(), ErrorKind::Busy | ErrorKind::TimedOut), "{error}"),
         }
-        assert!((SHORT..SOON).contains(&before.elapsed()), "it took {:?}", before.elapsed());
+        assert!((SHORT..SOON).contains(&before.elapsed()), "the client returned after {:?}", before.elapsed());
     }
     drop(server);
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);

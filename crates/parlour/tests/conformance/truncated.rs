@@ -11,7 +11,7 @@ trials! {
         a_message_torn_by_the_death_of_the_peer_wakes_its_receiver;
 }
 
-/// The child sends without waiting until the channel is full, so that the rest of a message is left with it, and is
+/// The child sends without blocking until the channel is full, so that it buffers the rest of a message. Then it is
 /// killed.
 fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
     let length = 100_003;
@@ -31,11 +31,11 @@ fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
             whole += 1;
         };
         match torn {
-            // Where the kernel keeps messages apart it takes them whole.
-            None => assert_eq!((whole, connection.capabilities().boundaries), (begun, true), "a {role} died"),
+            // A kernel that preserves message boundaries takes each message whole.
+            None => assert_eq!((whole, connection.capabilities().boundaries), (begun, true), "the {role} died"),
             Some(kind) => {
-                assert_eq!((kind, whole), (ErrorKind::Truncated, begun - 1), "a {role} died");
-                assert!(connection.has_message(), "the error stays, and there is nothing to wait for");
+                assert_eq!((kind, whole), (ErrorKind::Truncated, begun - 1), "the {role} died");
+                assert!(connection.has_message(), "the error is permanent, and recv would not block");
                 let again = connection.try_recv();
                 assert!(
                     matches!(&again, Err(TryRecvError::Failed(error)) if error.kind() == ErrorKind::Truncated),
@@ -46,7 +46,7 @@ fn a_message_torn_by_the_death_of_the_peer_is_truncated(setting: Setting) {
     }
 }
 
-/// The same while this side sleeps, with a part of the message here already.
+/// This side sleeps in `recv` when the child is killed, and part of the message has already arrived.
 fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(setting: Setting) {
     let length = 4 << 20;
     for role in CHILD_ROLES {
@@ -56,6 +56,6 @@ fn a_message_torn_by_the_death_of_the_peer_wakes_its_receiver(setting: Setting) 
         }
         let sleeper = Sleeper::start(move || connection.recv().unwrap_err().kind());
         child.kill();
-        assert_eq!(sleeper.result().0, ErrorKind::Truncated, "a {role} died");
+        assert_eq!(sleeper.result().0, ErrorKind::Truncated, "the {role} died");
     }
 }

@@ -12,7 +12,7 @@ trials! {
 }
 
 fn a_message_in_parts_arrives_as_one(setting: Setting) {
-    // Parts beyond what one system call takes, empty ones among them, and parts beyond what a channel holds.
+    // More parts than one system call takes, with empty parts among them, and parts that are longer than the channel.
     let cases = [(0, 0), (1, 0), (1, 100), (2, 3), (40, 1), (40, 1000), (40, 0), (1500, 3), (3, 500_000)];
     each_way(setting, |mut sender, mut receiver| {
         thread::scope(|scope| {

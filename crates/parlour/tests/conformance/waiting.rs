@@ -10,30 +10,30 @@ use crate::support::{Base, Child, DEADLINE, SOON, trials};
 
 trials! {
     for setting in settings() =>
-        without_a_server_connecting_fails_at_once,
+        without_a_server_connecting_fails_immediately,
         waiting_for_a_server_ends_at_its_deadline,
         a_client_waits_for_a_server_that_starts_later,
-        a_client_waits_where_not_even_the_base_exists,
+        a_client_waits_although_the_base_does_not_exist,
         a_client_waits_while_its_server_restarts,
         a_client_waits_while_a_killed_server_is_replaced;
 }
 
-fn without_a_server_connecting_fails_at_once(setting: Setting) {
+fn without_a_server_connecting_fails_immediately(setting: Setting) {
     let base = Base::new();
     let address = setting.address(&base, "room");
-    let assert_nobody = |what: &str| {
+    let assert_no_server = |what: &str| {
         let before = Instant::now();
         let error = setting.connect(&address).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoServer, "{what}: {error}");
-        assert!(before.elapsed() < SOON, "{what}: after {:?}", before.elapsed());
+        assert!(before.elapsed() < SOON, "{what}: the call failed after {:?}", before.elapsed());
     };
-    assert_nobody("there never was one");
+    assert_no_server("before the first server");
     setting.bind(&address).unwrap().close().unwrap();
-    assert_nobody("it was closed");
+    assert_no_server("after close");
     let mut server = Child::spawn("hold", &[&address]);
     server.expect("ready");
     server.kill();
-    assert_nobody("it was killed");
+    assert_no_server("after a kill");
 
     let missing = format!("{}:{}", setting.transport, base.path().join("no/such/base/room").display());
     assert_eq!(setting.connect(missing).unwrap_err().kind(), ErrorKind::NoServer);
@@ -48,7 +48,7 @@ fn waiting_for_a_server_ends_at_its_deadline(setting: Setting) {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoServer);
     let took = before.elapsed();
-    assert!((patience..SOON).contains(&took), "it gave up after {took:?}");
+    assert!((patience..SOON).contains(&took), "the call failed after {took:?}");
 }
 
 fn a_client_waits_for_a_server_that_starts_later(setting: Setting) {
@@ -57,7 +57,7 @@ fn a_client_waits_for_a_server_that_starts_later(setting: Setting) {
     a_waiting_client_finds(setting, &address, || setting.bind(&address).unwrap());
 }
 
-fn a_client_waits_where_not_even_the_base_exists(setting: Setting) {
+fn a_client_waits_although_the_base_does_not_exist(setting: Setting) {
     let base = Base::new();
     let address = format!("{}:{}", setting.transport, base.path().join("above/base/room").display());
     a_waiting_client_finds(setting, &address, || {
@@ -87,7 +87,7 @@ fn a_client_waits_while_a_killed_server_is_replaced(setting: Setting) {
     }
 }
 
-/// Starts a client, starts the server when the client sleeps, and has them talk.
+/// Starts a client, calls `start` when the client sleeps, and exchanges messages with it.
 fn a_waiting_client_finds(setting: Setting, address: &str, start: impl FnOnce() -> Server) -> Server {
     let waiting = Sleeper::start({
         let address = address.to_owned();

@@ -13,16 +13,16 @@ use crate::support::baseline::Baseline;
 use crate::support::{Child, Role, data, trials};
 
 trials! {
-    a_block_has_the_bytes_that_it_was_made_of,
-    nobody_can_change_a_block,
-    what_is_not_a_sealed_memory_file_is_no_block,
+    a_block_has_the_bytes_that_it_was_built_from,
+    no_process_can_change_a_block,
+    only_a_sealed_memory_file_is_accepted_as_a_block,
     a_block_with_holes_is_refused_whatever_its_size,
     a_block_can_be_built_while_the_process_forks,
 }
 
 const SEALS: SealFlags = SealFlags::WRITE.union(SealFlags::SHRINK).union(SealFlags::GROW).union(SealFlags::SEAL);
 
-fn a_block_has_the_bytes_that_it_was_made_of() {
+fn a_block_has_the_bytes_that_it_was_built_from() {
     for length in [0, 1, 4095, 4096, 4097, 1 << 20] {
         let bytes = data::message(length, length);
         let copied = SharedBytes::new(bytes).unwrap();
@@ -41,7 +41,7 @@ fn a_block_has_the_bytes_that_it_was_made_of() {
 }
 
 /// Not even who made it, or whoever has the descriptor.
-fn nobody_can_change_a_block() {
+fn no_process_can_change_a_block() {
     let block = SharedBytes::new(&[7; 8192]).unwrap();
     let file = File::from(block.as_fd().try_clone_to_owned().unwrap());
     assert!(file.write_at(b"x", 0).is_err());
@@ -80,7 +80,7 @@ fn refuse(memfd: OwnedFd, why: &str) {
     assert!(error.to_string().contains(why), "{error}, not {why}");
 }
 
-fn what_is_not_a_sealed_memory_file_is_no_block() {
+fn only_a_sealed_memory_file_is_accepted_as_a_block() {
     SharedBytes::try_from(memory(4096, 4096, SEALS)).unwrap();
     for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
         refuse(memory(4096, 4096, SEALS - missing), "not sealed");

@@ -15,7 +15,7 @@ use crate::by_hand::{Driver, FifoClient, snapshot, unix};
 use crate::support::{Base, trials};
 
 trials! {
-    file_as_which_is_refused_and_left_as_it_is(file in LEFT, which in PAIR) unless foreign(file),
+    file_as_which_is_refused_and_left_unchanged(file in LEFT, which in PAIR) unless foreign(file),
     file_as_which_is_refused_and_removed(file in REMOVED, which in PAIR) unless foreign(file),
     a_pair_of_a_directory_and_nothing_is_refused,
 }
@@ -62,7 +62,7 @@ fn foreign((name, ..): Wrong) -> Option<String> {
     if name.starts_with("another_users") { no_other_users() } else { None }
 }
 
-fn file_as_which_is_refused_and_left_as_it_is(file: Wrong, which: &str) {
+fn file_as_which_is_refused_and_left_unchanged(file: Wrong, which: &str) {
     refused(file, which, false);
 }
 

@@ -11,9 +11,9 @@ use crate::support::{Base, Child, trials};
 
 trials! {
     the_server_holds_its_fifo_open_for_reading_and_writing,
-    there_is_no_end_of_file_when_the_last_client_leaves,
+    accept_sees_no_end_of_file_when_the_last_client_leaves,
     a_server_whose_last_client_has_left_does_not_spin,
-    a_server_that_nobody_has_called_does_not_spin,
+    a_server_without_clients_does_not_spin,
 }
 
 /// The access modes of a process's descriptors of this file, from `/proc`.
@@ -45,7 +45,7 @@ fn the_server_holds_its_fifo_open_for_reading_and_writing() {
     assert_eq!(access_modes(server.pid(), &base.name("open").join("fifo")), expected);
 }
 
-fn there_is_no_end_of_file_when_the_last_client_leaves() {
+fn accept_sees_no_end_of_file_when_the_last_client_leaves() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "patient");
     let server = Server::bind(&address).unwrap();
@@ -79,7 +79,7 @@ fn a_server_whose_last_client_has_left_does_not_spin() {
     driver.client();
 }
 
-fn a_server_that_nobody_has_called_does_not_spin() {
+fn a_server_without_clients_does_not_spin() {
     let base = Base::new();
     assert_cheap(&Driver::new(Server::bind(base.address(Transport::Fifo, "quiet")).unwrap()));
 }

@@ -11,9 +11,9 @@ use crate::by_hand::Driver;
 use crate::support::{Base, DEADLINE, data, trials};
 
 trials! {
-    a_send_into_little_room_ends_with_its_time,
-    a_send_into_little_room_ends_with_its_time_without_yields,
-    a_send_that_waits_for_more_than_little_room_sleeps,
+    a_send_into_little_room_ends_at_its_deadline,
+    a_send_into_little_room_ends_at_its_deadline_without_yields,
+    a_send_that_waits_for_more_room_sleeps,
     a_long_message_makes_its_fifo_larger_and_a_short_one_does_not unless no_fifo_may_be_so_large(),
 }
 
@@ -48,15 +48,15 @@ fn in_time(spin_limit: u32) {
     }
 }
 
-fn a_send_into_little_room_ends_with_its_time() {
+fn a_send_into_little_room_ends_at_its_deadline() {
     in_time(40);
 }
 
-fn a_send_into_little_room_ends_with_its_time_without_yields() {
+fn a_send_into_little_room_ends_at_its_deadline_without_yields() {
     in_time(0);
 }
 
-fn a_send_that_waits_for_more_than_little_room_sleeps() {
+fn a_send_that_waits_for_more_room_sleeps() {
     const WAIT: Duration = Duration::from_millis(500);
     let base = Base::new();
     let (_driver, mut client) = with_little_room(&base, 0);

@@ -9,9 +9,9 @@ use crate::support::{Base, Child, Role, trials};
 
 trials! {
     a_client_that_holds_its_fifo_is_verified,
-    the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more,
-    the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more,
-    a_client_sees_the_servers_owner_and_what_it_says_about_itself,
+    the_pid_of_a_client_that_names_another_process_is_only_a_claim,
+    the_pid_of_a_client_that_names_the_server_is_only_a_claim,
+    a_client_sees_the_owner_and_the_claimed_pid_of_the_server,
 }
 
 /// `claim PATH PID`: connects under this process id, says `in`, and stays.
@@ -44,11 +44,11 @@ fn a_client_that_holds_its_fifo_is_verified() {
     assert_eq!((peer.gid(), peer.gid_provenance()), (None, Provenance::Unknown));
 }
 
-fn the_pid_of_a_client_that_names_another_process_is_its_claim_and_no_more() {
+fn the_pid_of_a_client_that_names_another_process_is_only_a_claim() {
     claims(1);
 }
 
-fn the_pid_of_a_client_that_names_the_server_is_its_claim_and_no_more() {
+fn the_pid_of_a_client_that_names_the_server_is_only_a_claim() {
     claims(std::process::id());
 }
 
@@ -63,7 +63,7 @@ fn claims(pid: u32) {
     assert_eq!((peer.pid(), peer.pid_provenance()), (Some(pid), Provenance::Claim), "{peer}");
 }
 
-fn a_client_sees_the_servers_owner_and_what_it_says_about_itself() {
+fn a_client_sees_the_owner_and_the_claimed_pid_of_the_server() {
     let base = Base::new();
     let address = base.address(Transport::Fifo, "who");
     let mut server = Child::spawn("echo-server", std::slice::from_ref(&address));

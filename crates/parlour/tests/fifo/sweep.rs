@@ -12,8 +12,8 @@ use crate::by_hand::{Driver, FifoClient, unix};
 use crate::support::{Base, Child, Role, trials};
 
 trials! {
-    pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept,
-    a_client_that_was_killed_after_it_asked_leaves_nothing_at_once,
+    files_of_clients_that_were_killed_before_their_request_are_swept,
+    files_of_a_client_that_was_killed_after_its_request_are_removed_immediately,
 }
 
 /// The steps of a client, in order.
@@ -62,7 +62,7 @@ fn assert_serves(base: &Base, driver: &Driver) {
 
 /// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that
 /// such files are left alone. It waits for what happens in the directory.
-fn pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept() {
+fn files_of_clients_that_were_killed_before_their_request_are_swept() {
     let base = Base::new();
     let driver = serve(&base);
     let path = driver.server.path().to_owned();
@@ -92,7 +92,7 @@ fn pairs_and_sockets_of_clients_that_were_killed_before_they_asked_are_swept() {
     assert_serves(&base, &driver);
 }
 
-fn a_client_that_was_killed_after_it_asked_leaves_nothing_at_once() {
+fn files_of_a_client_that_was_killed_after_its_request_are_removed_immediately() {
     let base = Base::new();
     let driver = serve(&base);
     let path = driver.server.path().to_owned();

@@ -15,12 +15,12 @@ use crate::support::baseline::Baseline;
 use crate::support::{Base, Child, DEADLINE, Role, kernel_refuses_descriptors, trials, wait};
 
 trials! {
-    a_marked_message_has_the_descriptors_that_came_before_it,
+    a_marked_message_gets_the_descriptors_that_were_sent_before_it,
     a_marked_message_without_descriptors_ends_the_connection,
     more_descriptors_than_allowed_end_the_connection_after_the_messages_before,
     descriptors_that_are_not_allowed_never_arrive,
-    without_room_for_a_message_its_descriptors_stay_here,
-    without_room_for_what_was_fed_before_descriptors_stay_here,
+    without_room_for_a_message_its_descriptors_are_not_sent,
+    without_room_for_fed_messages_later_descriptors_are_not_sent,
     descriptors_that_belong_to_no_message_end_the_connection,
 }
 
@@ -105,7 +105,7 @@ fn stray(_: &[String]) {
     println!("ended");
 }
 
-fn a_marked_message_has_the_descriptors_that_came_before_it() {
+fn a_marked_message_gets_the_descriptors_that_were_sent_before_it() {
     let (_hand, mut served) = meet(3, b"\x80\0\0\x03one\0\0\0\x03two", &[2]);
     for (bytes, fds) in [(b"one", 2), (b"two", 0)] {
         let message = served.recv_timeout(DEADLINE).unwrap().unwrap();
@@ -140,11 +140,11 @@ fn descriptors_that_are_not_allowed_never_arrive() {
     }
 }
 
-fn without_room_for_a_message_its_descriptors_stay_here() {
+fn without_room_for_a_message_its_descriptors_are_not_sent() {
     without_room(0, 0);
 }
 
-fn without_room_for_what_was_fed_before_descriptors_stay_here() {
+fn without_room_for_fed_messages_later_descriptors_are_not_sent() {
     without_room(10, 100);
 }
 

@@ -8,7 +8,7 @@ use crate::fork::{fork, join};
 use crate::support::{Base, Child, DEADLINE, Role, data, trials};
 
 trials! {
-    a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it,
+    a_connection_works_in_a_forked_child_and_its_parent_when_the_other_drops_it,
 }
 
 pub const FORKS: Role = Role { name: "forks", play: forks };
@@ -35,7 +35,7 @@ fn forks(arguments: &[String]) {
     let _ = std::io::stdin().lock().lines().next();
 }
 
-fn a_connection_goes_on_in_a_forked_child_and_in_its_parent_when_the_other_drops_it() {
+fn a_connection_works_in_a_forked_child_and_its_parent_when_the_other_drops_it() {
     let base = Base::new();
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("echo-server", &[&address]);

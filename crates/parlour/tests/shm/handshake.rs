@@ -11,15 +11,15 @@ use crate::support::baseline::Baseline;
 use crate::support::{Base, Child, DEADLINE, trials};
 
 trials! {
-    a_client_made_by_hand_is_greeted,
-    a_bad_hello_is_refused_and_disturbs_nobody,
-    a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept,
-    a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody,
-    surplus_handshakes_are_told_that_the_server_is_busy,
-    a_silent_client_that_goes_frees_its_place_at_once,
+    a_hand_written_client_is_greeted,
+    a_bad_hello_is_refused_and_affects_no_other_client,
+    a_hello_without_exactly_one_descriptor_is_refused_and_none_is_kept,
+    a_silent_client_is_dropped_at_the_deadline_and_delays_no_other,
+    surplus_handshakes_are_refused_as_busy,
+    a_silent_client_that_disconnects_frees_its_slot_immediately,
     a_server_out_of_descriptors_turns_clients_away_and_recovers,
-    a_client_that_may_fall_back_does_so_before_its_time_is_over,
-    a_client_that_cannot_fall_back_waits_for_all_of_its_time,
+    a_client_that_can_fall_back_does_so_before_its_timeout,
+    a_client_that_cannot_fall_back_waits_for_its_whole_timeout,
     each_side_chooses_the_size_of_its_own_ring,
 }
 
@@ -38,7 +38,7 @@ fn assert_serves(base: &Base, driver: &Driver) {
     assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"served");
 }
 
-fn a_client_made_by_hand_is_greeted() {
+fn a_hand_written_client_is_greeted() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().ring_size(1 << 17));
     let socket = dial(driver.server.path());
@@ -50,7 +50,7 @@ fn a_client_made_by_hand_is_greeted() {
     assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
 }
 
-fn a_bad_hello_is_refused_and_disturbs_nobody() {
+fn a_bad_hello_is_refused_and_affects_no_other_client() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new());
     let good = hello(RING as u64);
@@ -80,7 +80,7 @@ fn a_bad_hello_is_refused_and_disturbs_nobody() {
     assert_serves(&base, &driver);
 }
 
-fn a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept() {
+fn a_hello_without_exactly_one_descriptor_is_refused_and_none_is_kept() {
     let base = Base::new();
     let mut server = Child::spawn("scarce", &[&base.address(Transport::Shm, "hall")]);
     server.expect("ready");
@@ -101,7 +101,7 @@ fn a_hello_with_another_number_of_descriptors_is_refused_and_none_is_kept() {
 }
 
 /// Nobody accepts, and whoever connects to a packet socket need not be accepted.
-fn a_client_that_may_fall_back_does_so_before_its_time_is_over() {
+fn a_client_that_can_fall_back_does_so_before_its_timeout() {
     let base = Base::new();
     let address = base.name("hall").display().to_string();
     let server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
@@ -117,7 +117,7 @@ fn a_client_that_may_fall_back_does_so_before_its_time_is_over() {
     assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock", "hall/packet", "hall/shm"]);
 }
 
-fn a_client_that_cannot_fall_back_waits_for_all_of_its_time() {
+fn a_client_that_cannot_fall_back_waits_for_its_whole_timeout() {
     let base = Base::new();
     let _server = ServerOptions::new().bind(base.address(Transport::Shm, "hall")).unwrap();
     let begin = Instant::now();
@@ -129,7 +129,7 @@ fn a_client_that_cannot_fall_back_waits_for_all_of_its_time() {
 
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-fn a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody() {
+fn a_silent_client_is_dropped_at_the_deadline_and_delays_no_other() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().handshake_timeout(TIMEOUT));
     let begin = Instant::now();
@@ -149,7 +149,7 @@ fn a_client_that_says_nothing_is_dropped_at_the_deadline_and_delays_nobody() {
     assert!(reason.contains("did not say hello in time"), "{reason}");
 }
 
-fn surplus_handshakes_are_told_that_the_server_is_busy() {
+fn surplus_handshakes_are_refused_as_busy() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().half_open_max(2));
     let _silent = [dial(driver.server.path()), dial(driver.server.path())];
@@ -164,7 +164,7 @@ fn surplus_handshakes_are_told_that_the_server_is_busy() {
     }
 }
 
-fn a_silent_client_that_goes_frees_its_place_at_once() {
+fn a_silent_client_that_disconnects_frees_its_slot_immediately() {
     let base = Base::new();
     let driver = serve(&base, &ServerOptions::new().half_open_max(1));
     for number in 1..10 {

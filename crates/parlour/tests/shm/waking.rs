@@ -11,9 +11,9 @@ use crate::support::{Base, Child, data, trials};
 
 trials! {
     no_wake_up_is_lost_between_sides_that_sleep_at_once,
-    a_stream_through_the_smallest_ring_wakes_whoever_sleeps,
+    a_stream_through_the_smallest_ring_wakes_both_sides,
     an_idle_connection_sleeps,
-    sending_to_a_peer_that_closed_fails_at_once,
+    sending_to_a_peer_that_closed_fails_immediately,
 }
 
 fn pair(server: &ServerOptions, client: &ConnectOptions) -> (Connection, Connection) {
@@ -39,7 +39,7 @@ fn no_wake_up_is_lost_between_sides_that_sleep_at_once() {
     });
 }
 
-fn a_stream_through_the_smallest_ring_wakes_whoever_sleeps() {
+fn a_stream_through_the_smallest_ring_wakes_both_sides() {
     let small =
         (ServerOptions::new().spin_limit(0).ring_size(1 << 16), ConnectOptions::new().spin_limit(0).ring_size(1 << 16));
     let (mut client, mut served) = pair(&small.0, &small.1);
@@ -70,7 +70,7 @@ fn an_idle_connection_sleeps() {
 }
 
 /// Although it is not receiving, and so has not noticed.
-fn sending_to_a_peer_that_closed_fails_at_once() {
+fn sending_to_a_peer_that_closed_fails_immediately() {
     let (mut client, served) = pair(&ServerOptions::new(), &ConnectOptions::new());
     client.send(b"one").unwrap();
     drop(served);

@@ -17,15 +17,15 @@ use crate::by_hand::{Driver, Id, Place, cost, snapshot, unix};
 use crate::support::{Base, trials};
 
 trials! {
-    the_clients_file_carries_its_pid_and_has_mode_0700,
+    the_file_of_a_client_has_its_pid_in_the_name_and_mode_0700,
     the_server_removes_the_clients_file_and_the_client_does_not,
     a_client_that_cannot_connect_leaves_no_file,
-    a_client_that_is_told_not_to_binds_no_file,
+    a_client_with_client_file_false_binds_no_file,
     a_proper_file_is_accepted_under_each_policy,
-    a_client_without_a_file_is_welcome_unless_one_is_required,
+    a_client_without_a_file_is_accepted_unless_one_is_required,
     required_files_must_be_proper,
-    ignored_files_are_removed_and_not_looked_at,
-    a_file_of_eight_seconds_is_not_too_old,
+    ignored_files_are_removed_and_not_checked,
+    a_file_that_is_eight_seconds_old_is_accepted,
     an_idle_server_refuses_a_file_that_is_too_old,
     time_spent_in_the_queue_of_a_busy_server_does_not_count,
     a_refused_client_does_not_keep_others_out,
@@ -47,7 +47,7 @@ fn assert_in(driver: &Driver, mut stream: &UnixStream) {
     assert_eq!(driver.client().recv().unwrap().unwrap(), b"let me in");
 }
 
-fn the_clients_file_carries_its_pid_and_has_mode_0700() {
+fn the_file_of_a_client_has_its_pid_in_the_name_and_mode_0700() {
     let base = Base::new();
     let place = Place::held(&base, "door");
     let listener = unix::listener(&place);
@@ -102,7 +102,7 @@ fn a_client_that_cannot_connect_leaves_no_file() {
     assert_eq!(client_files(place.path()), [""; 0]);
 }
 
-fn a_client_that_is_told_not_to_binds_no_file() {
+fn a_client_with_client_file_false_binds_no_file() {
     let base = Base::new();
     let place = Place::held(&base, "door");
     let listener = unix::listener(&place);
@@ -125,7 +125,7 @@ fn a_proper_file_is_accepted_under_each_policy() {
     }
 }
 
-fn a_client_without_a_file_is_welcome_unless_one_is_required() {
+fn a_client_without_a_file_is_accepted_unless_one_is_required() {
     for policy in [ClientFilePolicy::Check, ClientFilePolicy::Ignore] {
         let base = Base::new();
         let driver = serve(&base, policy);
@@ -164,7 +164,7 @@ fn required_files_must_be_proper() {
     assert_serves(&base, &driver);
 }
 
-fn ignored_files_are_removed_and_not_looked_at() {
+fn ignored_files_are_removed_and_not_checked() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Ignore);
     let path = driver.server.path();
@@ -186,7 +186,7 @@ fn set_age(file: &Path, seconds: i64) {
     utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
 }
 
-fn a_file_of_eight_seconds_is_not_too_old() {
+fn a_file_that_is_eight_seconds_old_is_accepted() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Require);
     let file = driver.server.path().join("c").join(Id::new().sock());

@@ -11,20 +11,20 @@ use crate::support::wait::readable_within;
 use crate::support::{Base, Child, DEADLINE, trials};
 
 trials! {
-    both_sides_know_each_other_by_the_kernels_word,
-    a_pidfd_tells_of_the_peers_end,
-    the_policy_is_asked_about_the_kernels_credentials,
-    a_policy_that_says_no_ends_the_connection,
-    an_unbound_client_of_another_user_is_welcome_where_others_are unless no_other_users(),
-    another_user_is_refused_by_a_policy_and_our_own_are_not unless no_other_users(),
-    a_required_file_shuts_other_users_out unless no_other_users(),
+    both_sides_get_peer_credentials_from_the_kernel,
+    a_pidfd_shows_that_the_peer_has_exited,
+    the_policy_is_called_with_the_credentials_of_the_kernel,
+    a_policy_that_returns_false_ends_the_connection,
+    an_unbound_client_of_another_user_is_accepted_where_the_mode_allows_it unless no_other_users(),
+    a_policy_decides_about_other_users_and_about_the_own_user unless no_other_users(),
+    a_required_file_excludes_other_users unless no_other_users(),
 }
 
 fn own() -> (Option<u32>, Option<u32>) {
     (Some(rustix::process::geteuid().as_raw()), Some(rustix::process::getegid().as_raw()))
 }
 
-fn both_sides_know_each_other_by_the_kernels_word() {
+fn both_sides_get_peer_credentials_from_the_kernel() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let mut server = Child::spawn("server", std::slice::from_ref(&address));
@@ -40,7 +40,7 @@ fn both_sides_know_each_other_by_the_kernels_word() {
     assert!(connection.capabilities().credentials);
 }
 
-fn a_pidfd_tells_of_the_peers_end() {
+fn a_pidfd_shows_that_the_peer_has_exited() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let driver = Driver::new(Server::bind(&address).unwrap());
@@ -58,7 +58,7 @@ fn a_pidfd_tells_of_the_peers_end() {
     assert!(readable_within(&pidfd, DEADLINE));
 }
 
-fn the_policy_is_asked_about_the_kernels_credentials() {
+fn the_policy_is_called_with_the_credentials_of_the_kernel() {
     let base = Base::new();
     let seen = Arc::new(Mutex::new(Vec::new()));
     let options = ServerOptions::new().allow({
@@ -75,7 +75,7 @@ fn the_policy_is_asked_about_the_kernels_credentials() {
     assert_eq!(connection.peer().pid(), Some(std::process::id()));
 }
 
-fn a_policy_that_says_no_ends_the_connection() {
+fn a_policy_that_returns_false_ends_the_connection() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "who");
     let driver = Driver::new(ServerOptions::new().allow(|_| false).bind(&address).unwrap());
@@ -101,7 +101,7 @@ fn foreigner(base: &Base, uid: u32) -> Child {
     Child::spawn("reach", &[format!("address={}", base.name("open").display()), format!("uid={uid}")])
 }
 
-fn an_unbound_client_of_another_user_is_welcome_where_others_are() {
+fn an_unbound_client_of_another_user_is_accepted_where_the_mode_allows_it() {
     let base = open_base();
     let driver = Driver::new(ServerOptions::new().mode(0o666).bind(base.name("open").to_str().unwrap()).unwrap());
     let uid = new_uid();
@@ -117,7 +117,7 @@ fn an_unbound_client_of_another_user_is_welcome_where_others_are() {
     assert_eq!(driver.server.stats().refused, 0);
 }
 
-fn another_user_is_refused_by_a_policy_and_our_own_are_not() {
+fn a_policy_decides_about_other_users_and_about_the_own_user() {
     let base = open_base();
     let (friend, stranger) = (new_uid(), new_uid());
     let options = ServerOptions::new().mode(0o666).allow(move |peer| peer.uid() == Some(friend));
@@ -137,7 +137,7 @@ fn another_user_is_refused_by_a_policy_and_our_own_are_not() {
     driver.refused(2);
 }
 
-fn a_required_file_shuts_other_users_out() {
+fn a_required_file_excludes_other_users() {
     let base = open_base();
     let options = ServerOptions::new().mode(0o666).client_file(parlour::ClientFilePolicy::Require);
     let driver = Driver::new(options.bind(base.name("open").to_str().unwrap()).unwrap());

@@ -8,7 +8,7 @@ use parlour::{Capabilities, Message, Payload, Peer, Transport};
 
 use super::error::Error;
 use super::hub::HubConnection;
-use super::{Receiver, Result, Sender, TryRecvError, TrySendError, at_once, block_on, block_on_for};
+use super::{Receiver, Result, Sender, TryRecvError, TrySendError, block_on, block_on_for, from_try_recv};
 
 #[derive(Debug)]
 pub enum Connection {
@@ -26,7 +26,8 @@ impl Connection {
         }
     }
 
-    /// Sends as [`parlour::Connection::send_timeout`] does: `Ok` if the message is on its way, although its rest may be kept.
+    /// Sends as [`parlour::Connection::send_timeout`] does: returns `Ok` if the message was accepted, although its
+    /// rest may still be buffered.
     pub fn send_timeout<'a>(&mut self, payload: impl Into<Payload<'a>>, timeout: Duration) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_timeout(payload, timeout)?),
@@ -99,7 +100,7 @@ impl Connection {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_timeout(timeout)?),
-            Self::Tokio(connection) if timeout.is_zero() => at_once(connection.try_recv()),
+            Self::Tokio(connection) if timeout.is_zero() => from_try_recv(connection.try_recv()),
             Self::Tokio(connection) => Ok(block_on_for(timeout, connection.recv()).ok_or(Error::TimedOut)??),
             Self::Hub(connection) => connection.recv(Some(timeout)),
         }
@@ -186,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// For a scenario of the blocking API alone.
+    /// Returns the blocking connection, for scenarios that run with the blocking API only.
     pub fn into_blocking(self) -> parlour::Connection {
         match self {
             Self::Blocking(connection) => connection,
@@ -196,7 +197,7 @@ impl Connection {
     }
 }
 
-/// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.
+/// Echoes every message until end of file. A disconnected peer is not an error.
 pub fn echo(mut connection: Connection) {
     let mut message = Vec::new();
     while let Ok(Some(_)) = connection.recv_into(&mut message) {

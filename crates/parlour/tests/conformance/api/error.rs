@@ -1,4 +1,4 @@
-//! What the APIs say when something fails.
+//! The errors of all APIs.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum Error {
     Parlour(parlour::Error),
-    /// The deadline has passed, where not the library but this front has set it.
+    /// The deadline of this front has expired. The library did not set it.
     TimedOut,
-    /// What the library has said, to be said again.
-    Told(ErrorKind, String),
+    /// The kind and text of an error that the hub's thread reported, which can be returned repeatedly.
+    Reported(ErrorKind, String),
 }
 
 impl Error {
@@ -20,14 +20,14 @@ impl Error {
         match self {
             Self::Parlour(error) => error.kind(),
             Self::TimedOut => ErrorKind::TimedOut,
-            Self::Told(kind, _) => *kind,
+            Self::Reported(kind, _) => *kind,
         }
     }
 
     pub fn holder(&self) -> Option<&Owner> {
         match self {
             Self::Parlour(error) => error.holder(),
-            Self::TimedOut | Self::Told(..) => None,
+            Self::TimedOut | Self::Reported(..) => None,
         }
     }
 }
@@ -36,8 +36,8 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Parlour(error) => error.fmt(f),
-            Self::TimedOut => f.write_str("not before the deadline"),
-            Self::Told(_, text) => f.write_str(text),
+            Self::TimedOut => f.write_str("the deadline has expired"),
+            Self::Reported(_, text) => f.write_str(text),
         }
     }
 }
@@ -59,10 +59,10 @@ impl TryRecvError {
         matches!(self, Self::Empty)
     }
 
-    /// Returns the kind of a failure.
+    /// Returns the kind of a failure. Panics if the call would have blocked.
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Empty => panic!("nothing had arrived"),
+            Self::Empty => panic!("the call would have blocked"),
             Self::Failed(error) => error.kind(),
         }
     }

@@ -6,7 +6,7 @@ use parlour::{Message, Payload, Peer, Transport};
 
 use super::error::Error;
 use super::hub::HubConnection;
-use super::{Result, at_once, block_on, block_on_for};
+use super::{Result, block_on, block_on_for, from_try_recv};
 
 #[derive(Debug)]
 pub enum Sender {
@@ -90,7 +90,7 @@ impl Receiver {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_timeout(timeout)?),
-            Self::Tokio(receiver) if timeout.is_zero() => at_once(receiver.try_recv()),
+            Self::Tokio(receiver) if timeout.is_zero() => from_try_recv(receiver.try_recv()),
             Self::Tokio(receiver) => Ok(block_on_for(timeout, receiver.recv()).ok_or(Error::TimedOut)??),
             Self::Hub(receiver) => receiver.recv(Some(timeout)),
         }

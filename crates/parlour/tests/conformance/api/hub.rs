@@ -1,6 +1,6 @@
-//! A hub behind the same front. A thread of its own serves all clients; what a scenario calls on the server's end of a
-//! connection is done there, between two events, and what it waits for is what that thread is told. The hub is asked for events
-//! only while somebody waits for one, so that scenarios can be about a side that does not receive.
+//! A hub behind the common front. A dedicated thread runs the hub and serves all clients. Calls on the server's end of
+//! a connection are executed by that thread between two events. The thread polls the hub only while a call waits for
+//! an event, so that scenarios can test a side that does not receive.
 
 use std::any::Any;
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -20,10 +20,10 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 use super::error::Error;
 use super::{Connection, Result, TryRecvError, TrySendError};
 
-/// As much as a connection gathers by itself.
+/// As much as a connection of the other APIs buffers for `feed`.
 const UNSENT_MAX: usize = 64 * 1024;
 
-/// What one side puts in and the other waits for.
+/// A queue between the hub's thread and the calls of a scenario.
 struct Queue<T> {
     items: Mutex<VecDeque<T>>,
     changed: Condvar,
@@ -41,7 +41,7 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
-    /// Waits until `look` finds something, or the deadline has passed.
+    /// Waits until `look` returns a value or the deadline expires.
     fn wait<R>(&self, deadline: Option<Instant>, mut look: impl FnMut(&mut VecDeque<T>) -> Option<R>) -> Option<R> {
         let mut items = self.items.lock().unwrap();
         loop {
@@ -57,40 +57,40 @@ impl<T> Queue<T> {
     }
 }
 
-/// What waits at the server's door.
+/// A result of `accept`.
 enum Arrival {
     Client(HubConnection),
     Failed(ErrorKind, String),
     Panic(Box<dyn Any + Send>),
 }
 
-/// What has come from one client.
+/// An item that one client sent.
 enum Item {
     Message(Message),
-    /// It sends no more: in order, or with an error. The last item, which stays.
+    /// The client has finished, or failed with this error. The last item, which is never removed.
     End(Option<(ErrorKind, String)>),
 }
 
-/// What the hub's thread has in its hands.
+/// The state of the hub's thread.
 struct Served {
     hub: Hub,
-    is_shut: bool,
-    /// Nobody accepts any more.
+    is_shut_down: bool,
+    /// The server front was dropped, so new clients are disconnected.
     is_closed: bool,
-    door: Arc<Queue<Arrival>>,
-    /// Makes the front of a connection.
+    arrivals: Arc<Queue<Arrival>>,
+    /// Creates the front of a connection.
     join: Join,
     clients: HashMap<Client, Arc<Queue<Item>>>,
-    /// Those that have left without all that was sent to them.
-    missed: HashSet<Client>,
-    waiting: Vec<Waiting>,
+    /// Clients that left before all messages to them were written.
+    failed_clients: HashSet<Client>,
+    pending: Vec<PendingSend>,
 }
 
-/// A call that waits until the system has what is sent.
-struct Waiting {
+/// A call that waits until the kernel has taken its message.
+struct PendingSend {
     number: u64,
     client: Client,
-    /// What the hub has not taken yet.
+    /// The message, until the hub has accepted it.
     message: Option<Vec<u8>>,
     done: mpsc::Sender<Result<()>>,
 }
@@ -98,43 +98,43 @@ struct Waiting {
 type Command = Box<dyn FnOnce(&mut Served) + Send>;
 type Join = Box<dyn Fn(&Hub, Client, Peer, Arc<Queue<Item>>) -> Option<HubConnection> + Send>;
 
-/// The thread, and the way to it. It ends with the last of those who have this.
+/// The handle of the hub's thread. The thread ends when the last handle is dropped.
 struct Driver {
     commands: Mutex<Option<mpsc::Sender<Command>>>,
     wake: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
     shutdown: ShutdownHandle,
-    door: Arc<Queue<Arrival>>,
-    /// How many calls wait for something to happen.
-    demand: Arc<AtomicUsize>,
+    arrivals: Arc<Queue<Arrival>>,
+    /// The number of calls that wait for an event.
+    waiters: Arc<AtomicUsize>,
 }
 
-/// A call that waits for something to happen.
-struct Demand<'a>(&'a AtomicUsize);
+/// A call that waits for an event.
+struct Waiter<'a>(&'a AtomicUsize);
 
-impl Drop for Demand<'_> {
+impl Drop for Waiter<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Driver {
-    fn demand(&self) -> Demand<'_> {
-        self.demand.fetch_add(1, Ordering::SeqCst);
+    fn poll_events(&self) -> Waiter<'_> {
+        self.waiters.fetch_add(1, Ordering::SeqCst);
         rustix::io::write(&*self.wake, &1u64.to_ne_bytes()).unwrap();
-        Demand(&self.demand)
+        Waiter(&self.waiters)
     }
 
-    /// Does something in the hub's thread, and waits for what comes of it.
+    /// Executes `work` in the hub's thread and returns its result.
     fn run<R: Send + 'static>(&self, work: impl FnOnce(&mut Served) -> R + Send + 'static) -> R {
-        let (tell, told) = mpsc::channel();
-        self.post(move |served| drop(tell.send(work(served))));
-        told.recv().expect("the hub's thread lives")
+        let (reply, result) = mpsc::channel();
+        self.post(move |served| drop(reply.send(work(served))));
+        result.recv().expect("the hub's thread runs")
     }
 
     fn post(&self, work: impl FnOnce(&mut Served) + Send + 'static) {
         if let Some(commands) = &*self.commands.lock().unwrap() {
-            // It has ended only after a panic, which shows elsewhere.
+            // The thread has ended only if it panicked, which another call reports.
             let _ = commands.send(Box::new(work));
         }
         rustix::io::write(&*self.wake, &1u64.to_ne_bytes()).unwrap();
@@ -151,7 +151,7 @@ impl Drop for Driver {
     }
 }
 
-/// The server that a hub is.
+/// The server front of a hub.
 pub struct HubServer {
     driver: Arc<Driver>,
     name: String,
@@ -168,7 +168,7 @@ impl HubServer {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap());
         let (send, receive) = mpsc::channel();
         let shutdown = hub.shutdown_handle();
-        let (door, demand) = (Arc::new(Queue::default()), Arc::default());
+        let (arrivals, waiters) = (Arc::new(Queue::default()), Arc::default());
         let driver = Arc::new_cyclic(|driver| {
             let driver: Weak<Driver> = Weak::clone(driver);
             let join = move |hub: &Hub, client, peer, inbox| {
@@ -179,28 +179,28 @@ impl HubServer {
             };
             let served = Served {
                 hub,
-                is_shut: false,
+                is_shut_down: false,
                 is_closed: false,
-                door: Arc::clone(&door),
+                arrivals: Arc::clone(&arrivals),
                 join: Box::new(join),
                 clients: HashMap::new(),
-                missed: HashSet::new(),
-                waiting: Vec::new(),
+                failed_clients: HashSet::new(),
+                pending: Vec::new(),
             };
-            let (awake, demanded) = (Arc::clone(&wake), Arc::clone(&demand));
-            let thread = thread::spawn(move || serve(served, &awake, &receive, &demanded));
-            Driver { commands: Mutex::new(Some(send)), wake, thread: Some(thread), shutdown, door, demand }
+            let (awake, waiter_count) = (Arc::clone(&wake), Arc::clone(&waiters));
+            let thread = thread::spawn(move || serve(served, &awake, &receive, &waiter_count));
+            Driver { commands: Mutex::new(Some(send)), wake, thread: Some(thread), shutdown, arrivals, waiters }
         });
         Ok(Self { driver, name, path, transports })
     }
 
     pub fn accept(&self, timeout: Option<Duration>) -> Result<HubConnection> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let _demand = self.driver.demand();
-        // What is there is taken in, however short the time is.
-        self.driver.run(Served::hear_all);
-        let arrival = self.driver.door.wait(deadline, |arrivals| {
-            // As with a server, that it is told to shut down goes before who is there.
+        let _waiter = self.driver.poll_events();
+        // Events that have occurred are processed even if the timeout is zero.
+        self.driver.run(Served::process_events);
+        let arrival = self.driver.arrivals.wait(deadline, |arrivals| {
+            // As in a server, a shutdown takes precedence over waiting clients.
             let shut = arrivals.iter().position(|arrival| matches!(arrival, Arrival::Failed(ErrorKind::Shutdown, _)));
             match shut.map(|place| &arrivals[place]) {
                 Some(Arrival::Failed(kind, text)) => Some(Arrival::Failed(*kind, text.clone())),
@@ -209,7 +209,7 @@ impl HubServer {
         });
         match arrival {
             Some(Arrival::Client(connection)) => Ok(connection),
-            Some(Arrival::Failed(kind, text)) => Err(Error::Told(kind, text)),
+            Some(Arrival::Failed(kind, text)) => Err(Error::Reported(kind, text)),
             Some(Arrival::Panic(panic)) => resume_unwind(panic),
             None => Err(Error::TimedOut),
         }
@@ -235,20 +235,20 @@ impl HubServer {
         self.transports.clone()
     }
 
-    /// Waits until somebody is at the door.
-    pub fn has_somebody(&self) -> bool {
+    /// Waits until `accept` would not block.
+    pub fn wait_readable(&self) -> bool {
         let deadline = Instant::now() + crate::support::DEADLINE;
-        let _demand = self.driver.demand();
-        self.driver.door.wait(Some(deadline), |arrivals| (!arrivals.is_empty()).then_some(())).is_some()
+        let _waiter = self.driver.poll_events();
+        self.driver.arrivals.wait(Some(deadline), |arrivals| (!arrivals.is_empty()).then_some(())).is_some()
     }
 }
 
 impl Drop for HubServer {
     fn drop(&mut self) {
-        // Who was not accepted by now never will be.
+        // Clients that were not accepted by now never are.
         self.driver.run(|served| {
             served.is_closed = true;
-            served.door.items.lock().unwrap().clear();
+            served.arrivals.items.lock().unwrap().clear();
         });
     }
 }
@@ -259,10 +259,10 @@ impl fmt::Debug for HubServer {
     }
 }
 
-/// Serves until nobody gives commands any more.
-fn serve(mut served: Served, wake: &OwnedFd, commands: &mpsc::Receiver<Command>, demand: &AtomicUsize) {
+/// Runs the hub until all handles are dropped.
+fn serve(mut served: Served, wake: &OwnedFd, commands: &mpsc::Receiver<Command>, waiters: &AtomicUsize) {
     loop {
-        // Woken first, so that a command that comes now wakes again.
+        // The wake-up is reset before the commands are read, so a command that arrives now wakes the thread again.
         let _ = rustix::io::read(wake, &mut [0; 8]);
         loop {
             match commands.try_recv() {
@@ -271,13 +271,13 @@ fn serve(mut served: Served, wake: &OwnedFd, commands: &mpsc::Receiver<Command>,
                 Err(mpsc::TryRecvError::Disconnected) => return,
             }
         }
-        if demand.load(Ordering::SeqCst) > 0 || !served.waiting.is_empty() {
-            served.hear_all();
+        if waiters.load(Ordering::SeqCst) > 0 || !served.pending.is_empty() {
+            served.process_events();
         }
-        let waiting = std::mem::take(&mut served.waiting);
-        served.waiting = waiting.into_iter().filter_map(|waiting| served.retry(waiting)).collect();
+        let pending = std::mem::take(&mut served.pending);
+        served.pending = pending.into_iter().filter_map(|pending| served.retry(pending)).collect();
         let mut fds = vec![PollFd::new(wake, PollFlags::IN)];
-        if !served.is_shut && (demand.load(Ordering::SeqCst) > 0 || !served.waiting.is_empty()) {
+        if !served.is_shut_down && (waiters.load(Ordering::SeqCst) > 0 || !served.pending.is_empty()) {
             fds.push(PollFd::new(&served.hub, PollFlags::IN));
         }
         match poll(&mut fds, None) {
@@ -288,42 +288,42 @@ fn serve(mut served: Served, wake: &OwnedFd, commands: &mpsc::Receiver<Command>,
 }
 
 impl Served {
-    /// Takes in all that has happened.
-    fn hear_all(&mut self) {
-        while !self.is_shut {
+    /// Processes all events that have occurred.
+    fn process_events(&mut self) {
+        while !self.is_shut_down {
             match catch_unwind(AssertUnwindSafe(|| self.hub.try_next_event())) {
                 Ok(Ok(Event::Joined(client, _))) if self.is_closed => self.hub.disconnect(client).unwrap(),
                 Ok(Ok(Event::Joined(client, peer))) => {
                     let inbox = Arc::new(Queue::default());
                     self.clients.insert(client, Arc::clone(&inbox));
                     if let Some(connection) = (self.join)(&self.hub, client, peer, inbox) {
-                        self.door.push(Arrival::Client(connection));
+                        self.arrivals.push(Arrival::Client(connection));
                     }
                 }
-                Ok(Ok(event)) => self.hear(event),
+                Ok(Ok(event)) => self.process_event(event),
                 Ok(Err(parlour::TryRecvError::Empty)) => return,
                 Ok(Err(parlour::TryRecvError::Failed(error))) => {
-                    self.is_shut = error.kind() == ErrorKind::Shutdown;
-                    // Nobody is heard any more, and whoever waits for somebody has to know.
-                    if self.is_shut {
+                    self.is_shut_down = error.kind() == ErrorKind::Shutdown;
+                    // No client is read any more, so receivers that wait must get the error.
+                    if self.is_shut_down {
                         let end = || Item::End(Some((error.kind(), error.to_string())));
                         self.clients.values().for_each(|inbox| inbox.push(end()));
                     }
-                    self.door.push(Arrival::Failed(error.kind(), error.to_string()));
+                    self.arrivals.push(Arrival::Failed(error.kind(), error.to_string()));
                 }
-                Err(panic) => self.door.push(Arrival::Panic(panic)),
+                Err(panic) => self.arrivals.push(Arrival::Panic(panic)),
             }
         }
     }
 
-    fn hear(&mut self, event: Event) {
+    fn process_event(&mut self, event: Event) {
         let (client, item) = match event {
             Event::Message(client, message) => (client, Item::Message(message)),
             Event::Finished(client) => (client, Item::End(None)),
             Event::Left(client, why) => {
                 let Some(inbox) = self.clients.remove(&client) else { return };
                 if matches!(why, DisconnectReason::Failed(_)) {
-                    self.missed.insert(client);
+                    self.failed_clients.insert(client);
                 }
                 inbox.push(Item::End(match why {
                     DisconnectReason::Failed(error) => Some((error.kind(), error.to_string())),
@@ -338,8 +338,8 @@ impl Served {
         }
     }
 
-    /// Sends, if there is room.
-    fn offer(&mut self, client: Client, message: &[u8]) -> Result<bool> {
+    /// Sends a message if the write buffer has space. Returns `false` if it has not.
+    fn try_send(&mut self, client: Client, message: &[u8]) -> Result<bool> {
         if !self.clients.contains_key(&client) {
             return Err(gone());
         }
@@ -350,33 +350,33 @@ impl Served {
         }
     }
 
-    /// Gives it back when it has to wait on.
-    fn retry(&mut self, mut waiting: Waiting) -> Option<Waiting> {
-        let client = waiting.client;
-        let offered = match &waiting.message {
-            Some(message) => self.offer(client, message),
-            None if self.missed.contains(&client) => Err(gone()),
+    /// Continues a pending send. Returns it if it is still pending.
+    fn retry(&mut self, mut pending: PendingSend) -> Option<PendingSend> {
+        let client = pending.client;
+        let sent = match &pending.message {
+            Some(message) => self.try_send(client, message),
+            None if self.failed_clients.contains(&client) => Err(gone()),
             None => Ok(true),
         };
-        let outcome = offered.map(|taken| {
+        let outcome = sent.map(|taken| {
             if taken {
-                waiting.message = None;
+                pending.message = None;
                 self.hub.flush().unwrap();
             }
             taken && self.hub.write_buffer_len(client) == 0
         });
         match outcome {
-            Ok(false) => return Some(waiting),
-            // Who called may have given up.
-            Ok(true) => drop(waiting.done.send(Ok(()))),
-            Err(error) => drop(waiting.done.send(Err(error))),
+            Ok(false) => return Some(pending),
+            // The caller may have given up.
+            Ok(true) => drop(pending.done.send(Ok(()))),
+            Err(error) => drop(pending.done.send(Err(error))),
         }
         None
     }
 }
 
 fn gone() -> Error {
-    Error::Told(ErrorKind::Disconnected, "it has left".to_owned())
+    Error::Reported(ErrorKind::Disconnected, "the client has left".to_owned())
 }
 
 /// The server's end of a connection in a hub.
@@ -391,7 +391,7 @@ pub struct HubConnection {
     end: End,
 }
 
-/// What it ends when it is dropped.
+/// The action when a [`HubConnection`] is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
     Both,
@@ -408,14 +408,14 @@ impl HubConnection {
     pub fn try_send<'a>(&self, payload: Payload<'a>) -> Result<(), TrySendError<Payload<'a>>> {
         self.check_finished().map_err(TrySendError::Failed)?;
         let (client, bytes) = (self.client, payload.to_vec());
-        let offered = self.driver.run(move |served| {
-            // Whether it has room is an event, too.
-            served.hear_all();
-            let offered = served.offer(client, &bytes);
+        let sent = self.driver.run(move |served| {
+            // Free space is reported by an event as well.
+            served.process_events();
+            let sent = served.try_send(client, &bytes);
             served.hub.flush().unwrap();
-            offered
+            sent
         });
-        match offered {
+        match sent {
             Ok(true) => Ok(()),
             Ok(false) => Err(TrySendError::Full(payload)),
             Err(error) => Err(TrySendError::Failed(error)),
@@ -426,14 +426,14 @@ impl HubConnection {
         self.wait(None, None)
     }
 
-    /// Takes a message to go with others, if there is room and it is not too long for that.
+    /// Buffers a message if the write buffer has space and the message is not too long for it. Otherwise sends it.
     pub fn feed(&self, payload: Payload<'_>) -> Result<()> {
         if payload.len() > UNSENT_MAX {
             return self.send(payload, None);
         }
         self.check_finished()?;
         let (client, bytes) = (self.client, payload.to_vec());
-        match self.driver.run(move |served| served.offer(client, &bytes))? {
+        match self.driver.run(move |served| served.try_send(client, &bytes))? {
             true => Ok(()),
             false => self.send(payload, None),
         }
@@ -451,28 +451,28 @@ impl HubConnection {
         let (done, is_done) = mpsc::channel();
         let client = self.client;
         let number = self.driver.run(move |served| {
-            // That a client has gone is an event.
-            served.hear_all();
-            let number = served.waiting.iter().map(|waiting| waiting.number + 1).max().unwrap_or(0);
-            let waiting = served.retry(Waiting { number, client, message, done });
-            served.waiting.extend(waiting);
+            // The disconnect of a client is reported by an event.
+            served.process_events();
+            let number = served.pending.iter().map(|pending| pending.number + 1).max().unwrap_or(0);
+            let pending = served.retry(PendingSend { number, client, message, done });
+            served.pending.extend(pending);
             number
         });
         match timeout {
-            None => is_done.recv().expect("the hub's thread lives"),
+            None => is_done.recv().expect("the hub's thread runs"),
             Some(timeout) => match is_done.recv_timeout(timeout) {
                 Ok(result) => result,
                 Err(_) => {
                     let given_up = self.driver.run(move |served| {
-                        let place = served.waiting.iter().position(|waiting| waiting.number == number)?;
-                        Some(served.waiting.swap_remove(place))
+                        let place = served.pending.iter().position(|pending| pending.number == number)?;
+                        Some(served.pending.swap_remove(place))
                     });
                     match given_up {
-                        // The hub keeps it, so it is on its way.
-                        Some(Waiting { message: None, .. }) => Ok(()),
+                        // The hub has accepted the message, so it will be written.
+                        Some(PendingSend { message: None, .. }) => Ok(()),
                         Some(_) => Err(Error::TimedOut),
-                        // It was done at this very moment.
-                        None => is_done.recv().expect("it was done"),
+                        // The send completed concurrently.
+                        None => is_done.recv().expect("the send completed"),
                     }
                 }
             },
@@ -481,12 +481,12 @@ impl HubConnection {
 
     pub fn recv(&self, timeout: Option<Duration>) -> Result<Option<Message>> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let _demand = self.driver.demand();
-        // What is there is taken in, however short the time is.
-        self.driver.run(Served::hear_all);
+        let _waiter = self.driver.poll_events();
+        // Events that have occurred are processed even if the timeout is zero.
+        self.driver.run(Served::process_events);
         let taken = self.inbox.wait(deadline, |items| match items.front()? {
             Item::End(None) => Some(Ok(None)),
-            Item::End(Some((kind, text))) => Some(Err(Error::Told(*kind, text.clone()))),
+            Item::End(Some((kind, text))) => Some(Err(Error::Reported(*kind, text.clone()))),
             Item::Message(_) => match items.pop_front() {
                 Some(Item::Message(message)) => Some(Ok(Some(message))),
                 _ => None,
@@ -507,10 +507,14 @@ impl HubConnection {
         !self.inbox.items.lock().unwrap().is_empty()
     }
 
-    /// To a hub this is sending to a client that is going, which does nothing.
+    /// Returns an error after `finish`. The hub itself ignores a message to a client that it is closing.
     fn check_finished(&self) -> Result<()> {
         let finished = self.finished.load(Ordering::SeqCst);
-        if finished { Err(Error::Told(ErrorKind::Disconnected, "this side has finished".to_owned())) } else { Ok(()) }
+        if finished {
+            Err(Error::Reported(ErrorKind::Disconnected, "this side has finished".to_owned()))
+        } else {
+            Ok(())
+        }
     }
 
     pub fn finish(&self) -> Result<()> {
@@ -520,7 +524,7 @@ impl HubConnection {
         self.flush()
     }
 
-    /// The half that sends, and this one, which receives on.
+    /// Splits the connection into the sending half and the receiving half.
     pub fn split(mut self) -> (Self, Self) {
         self.end = End::Nothing;
         let sender = Self {

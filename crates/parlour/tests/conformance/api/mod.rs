@@ -1,7 +1,7 @@
-//! The APIs that the contract holds for, behind one front with the methods of the blocking API: so each scenario is written
-//! once, and runs with every API over every transport.
+//! One front with the methods of the blocking API over all APIs of the library. Each scenario is written once and runs
+//! with every API over every transport.
 //!
-//! Children of a scenario are always blocking, whatever the API at this end is.
+//! The child processes of a scenario always use the blocking API.
 
 mod connection;
 mod error;
@@ -27,15 +27,15 @@ pub use server::Server;
 
 /// An API of the library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
+pub enum Api {
     Blocking,
-    /// Each call is a future that a thread of its own blocks on, with tasks and threads as the scenarios have them.
+    /// The async API. Each call blocks the calling thread on a future.
     Tokio,
-    /// The server is a hub, and its end of each connection is served by it. Its clients are blocking.
+    /// The server is a hub, which serves its end of each connection. The clients use the blocking API.
     Hub,
 }
 
-/// The runtime behind [`Way::Tokio`]. It goes at the end of the trial, when no task may be left in it.
+/// Returns the runtime of [`Api::Tokio`]. It is dropped at the end of the trial, when no task may be left.
 fn runtime() -> Arc<Runtime> {
     static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
     let start = || {
@@ -52,29 +52,30 @@ fn block_on<F: Future>(future: F) -> F::Output {
     runtime().block_on(future)
 }
 
-/// What a timeout means to the blocking API. `None` when it has passed.
+/// Applies a timeout as the blocking API does. Returns `None` when it has expired.
 fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
     block_on(async { tokio::time::timeout(timeout, future).await.ok() })
 }
 
-/// What no time at all means: polled once, a future is polled before the runtime may have noticed what has come.
-fn at_once(received: std::result::Result<Option<Message>, parlour::TryRecvError>) -> Result<Option<Message>> {
+/// Converts the result of `try_recv`, which stands in for a timeout of zero: a future that is polled only once may be
+/// pending because the runtime has not yet reported the event.
+fn from_try_recv(received: std::result::Result<Option<Message>, parlour::TryRecvError>) -> Result<Option<Message>> {
     received.map_err(|error| match error {
         parlour::TryRecvError::Empty => Error::TimedOut,
         parlour::TryRecvError::Failed(error) => error.into(),
     })
 }
 
-/// What a scenario runs with.
+/// The parameters of a scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Setting {
     pub transport: Transport,
-    pub way: Way,
+    pub api: Api,
 }
 
-/// Returns the API of this executable over every transport.
+/// Returns the API of this test executable with each transport.
 pub fn settings() -> Vec<Setting> {
-    Transport::ALL.iter().map(|&transport| Setting { transport, way: crate::WAY }).collect()
+    Transport::ALL.iter().map(|&transport| Setting { transport, api: crate::API }).collect()
 }
 
 impl Value for Setting {
@@ -84,17 +85,17 @@ impl Value for Setting {
 }
 
 impl Setting {
-    /// Returns this reason where it is a hub.
+    /// Returns the reason if the API is the hub.
     pub fn is_a_hub(self, reason: &str) -> Option<&str> {
-        (self.way == Way::Hub).then_some(reason)
+        (self.api == Api::Hub).then_some(reason)
     }
 
-    /// Returns this reason where it is not the blocking API.
+    /// Returns the reason if the API is not the blocking one.
     pub fn is_not_blocking(self, reason: &str) -> Option<&str> {
-        (self.way != Way::Blocking).then_some(reason)
+        (self.api != Api::Blocking).then_some(reason)
     }
 
-    /// The address of a name in this base, over the transport.
+    /// Returns the address of a name in this base over the transport.
     pub fn address(self, base: &Base, name: &str) -> String {
         base.address(self.transport, name)
     }
@@ -104,14 +105,14 @@ impl Setting {
     }
 
     pub fn bind_with(self, options: &ServerOptions, address: impl AsRef<str>) -> Result<Server> {
-        match self.way {
-            Way::Blocking => Ok(Server::Blocking(options.bind(address)?)),
-            Way::Tokio => {
+        match self.api {
+            Api::Blocking => Ok(Server::Blocking(options.bind(address)?)),
+            Api::Tokio => {
                 let runtime = runtime();
                 let _inside = runtime.enter();
                 Ok(Server::Tokio(options.bind_tokio(address)?))
             }
-            Way::Hub => Ok(Server::Hub(hub::HubServer::bind(options, address.as_ref())?)),
+            Api::Hub => Ok(Server::Hub(hub::HubServer::bind(options, address.as_ref())?)),
         }
     }
 
@@ -120,9 +121,9 @@ impl Setting {
     }
 
     pub fn connect_with(self, options: &ConnectOptions, address: impl AsRef<str>) -> Result<Connection> {
-        match self.way {
-            Way::Blocking | Way::Hub => Ok(Connection::Blocking(options.connect(address)?)),
-            Way::Tokio => Ok(Connection::Tokio(block_on(options.connect_tokio(address))?)),
+        match self.api {
+            Api::Blocking | Api::Hub => Ok(Connection::Blocking(options.connect(address)?)),
+            Api::Tokio => Ok(Connection::Tokio(block_on(options.connect_tokio(address))?)),
         }
     }
 }

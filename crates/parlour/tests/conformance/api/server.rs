@@ -53,7 +53,7 @@ impl Server {
         }
     }
 
-    /// The clients as they come, as the API has them.
+    /// Returns the iterator or stream over new clients that the API has.
     pub fn incoming(&self) -> Box<dyn Iterator<Item = Result<Connection>> + '_> {
         match self {
             Self::Blocking(server) => {
@@ -83,12 +83,12 @@ impl Server {
         }
     }
 
-    /// Waits until there is something to do for `accept`; `false` when nothing is for long.
-    pub fn has_somebody(&self) -> bool {
+    /// Waits until `accept` would not block. Returns `false` if that takes longer than the deadline.
+    pub fn wait_readable(&self) -> bool {
         match self {
             Self::Blocking(server) => wait::readable(server),
             Self::Tokio(server) => wait::readable(server),
-            Self::Hub(server) => server.has_somebody(),
+            Self::Hub(server) => server.wait_readable(),
         }
     }
 
@@ -104,7 +104,7 @@ impl Server {
         match self {
             Self::Blocking(server) => Ok(server.close()?),
             Self::Tokio(server) => Ok(server.close()?),
-            // It ends with the last of its connections.
+            // A hub closes when the last of its connections is dropped.
             Self::Hub(server) => {
                 drop(server);
                 Ok(())

@@ -21,15 +21,15 @@ type Leak = (&'static str, fn(), &'static str);
 
 const LEAKS: &[Leak] = &[
     ("nothing", || drop(room()), ""),
-    ("a_descriptor", descriptor, "does not hold what it held"),
-    ("a_thread", running_thread, "does not hold what it held"),
-    ("a_mapping", mapping, "does not hold what it held"),
-    ("a_child", child, "does not hold what it held"),
-    ("a_child_of_a_child", grandchild, "processes of the trial are left"),
+    ("a_descriptor", descriptor, "the resources of process"),
+    ("a_thread", running_thread, "the resources of process"),
+    ("a_mapping", mapping, "the resources of process"),
+    ("a_child", child, "the resources of process"),
+    ("a_child_of_a_child", grandchild, "the trial left processes"),
     ("a_file_of_a_client", file_of_a_client, "files are left"),
     ("a_socket", socket, "files are left"),
     ("a_file_that_no_server_removes", foreign_file, "files are left"),
-    ("a_server", server, "somebody still has the name"),
+    ("a_server", server, "is still held"),
 ];
 
 trials! {

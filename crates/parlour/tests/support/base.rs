@@ -1,4 +1,4 @@
-//! A directory of names for one test.
+//! A temporary directory of names for one test.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -13,11 +13,11 @@ use tempfile::TempDir;
 use super::alone;
 use super::wait::eventually_some;
 
-/// Whether somebody in this trial could not clear up after itself.
+/// Set when a process of this trial could not clean up after itself.
 static LEAVES_FILES: AtomicBool = AtomicBool::new(false);
 
-/// From now on files may be left in the bases of this trial, for the next server to remove: somebody was killed, or makes
-/// files by hand.
+/// Allows files in the bases of this trial to be left over for the next server to remove. Called when a process is
+/// killed or a test creates files itself.
 pub fn leaves_files() {
     LEAVES_FILES.store(true, Ordering::Relaxed);
 }
@@ -25,14 +25,14 @@ pub fn leaves_files() {
 /// A private base directory (0700), removed at the end. Addresses in it are absolute, so neither the environment nor
 /// the bases of this machine matter.
 ///
-/// At the end of the trial everybody in it has gone, so of each name there must be its directory with an empty `c/` and
-/// the lock, and nothing else. Where somebody [was killed](leaves_files) that must be so as soon as another server has
-/// been there.
+/// At the end of the trial all servers and clients have gone. Each name must then consist of its directory with an
+/// empty `c/` and the lock, and nothing else. If a process [was killed](leaves_files), this must hold after another
+/// server has taken and released the name.
 #[derive(Debug)]
 pub struct Base {
     directory: Option<TempDir>,
     is_checked: bool,
-    /// What nobody of ours has made, in the directories of names, and nobody may remove.
+    /// Files of the test in the directories of names. No server may remove them.
     foreign: Mutex<Vec<PathBuf>>,
 }
 
@@ -43,7 +43,7 @@ impl Base {
         Self { directory: Some(directory.unwrap()), is_checked: true, foreign: Mutex::default() }
     }
 
-    /// For a test that puts files there which nobody may touch, and says itself what must stay.
+    /// Creates a base that is not checked at the end, for a test that puts foreign files there and checks them itself.
     pub fn with_foreign_files() -> Self {
         let mut base = Self::new();
         base.is_checked = false;
@@ -54,17 +54,18 @@ impl Base {
         self.directory.as_ref().unwrap().path()
     }
 
-    /// `fifo:/tmp/parlour-test-x/name`.
+    /// Returns an address like `fifo:/tmp/parlour-test-x/name`.
     pub fn address(&self, transport: Transport, name: &str) -> String {
         format!("{transport}:{}", self.name(name).display())
     }
 
-    /// `/tmp/parlour-test-x/name`: the directory of a name, and its address without a transport.
+    /// Returns the directory of a name, like `/tmp/parlour-test-x/name`, which is also its address without a
+    /// transport.
     pub fn name(&self, name: &str) -> PathBuf {
         self.path().join(name)
     }
 
-    /// Everything in here as sorted paths relative to the base, directories with a slash at the end.
+    /// Returns all files in the base as sorted relative paths; directories end in a slash.
     pub fn files(&self) -> Vec<String> {
         let mut files = Vec::new();
         list(self.path(), "", &mut files);
@@ -72,7 +73,7 @@ impl Base {
         files
     }
 
-    /// The test has put this into the directory of a name, and it must be there to the end.
+    /// Registers a file that the test has put into the directory of a name. It must exist at the end.
     pub fn keeps(&self, path: &Path) {
         self.foreign.lock().unwrap().push(path.to_owned());
     }
@@ -85,16 +86,16 @@ impl Drop for Base {
             return;
         }
         let foreign = std::mem::take(&mut *self.foreign.lock().unwrap());
-        // When the trial is over everybody has gone, in whatever order.
+        // At the end of the trial all servers and clients are gone, in whatever order they were dropped.
         alone::at_end(move || assert_clean(directory.path(), foreign));
     }
 }
 
-/// Fails unless of each name in this directory there is what stays of it.
+/// Panics unless each name in this directory consists of the files that remain of a name.
 fn assert_clean(directory: &Path, foreign: Vec<PathBuf>) {
     for path in foreign.into_iter().rev() {
         let removed = if path.is_dir() { fs::remove_dir(&path) } else { fs::remove_file(&path) };
-        removed.unwrap_or_else(|error| panic!("{} was to stay: {error}", path.display()));
+        removed.unwrap_or_else(|error| panic!("{} should have been left alone: {error}", path.display()));
     }
     let mut names = Vec::new();
     find_names(directory, &mut names);
@@ -111,24 +112,23 @@ fn assert_clean(directory: &Path, foreign: Vec<PathBuf>) {
     }
 }
 
-/// The next server of this name comes and goes, over every transport; `false` where the test has put something that keeps
-/// it away.
+/// Binds and closes a server of this name over every transport. Returns `false` if a file of the test makes that fail.
 fn serve_once(name: &Path) -> bool {
     let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
-    // A process that was killed may hold the name for another moment.
+    // The kernel may release the lock of a killed process with a delay.
     let bound = eventually_some(|| match options.bind(name.to_str().unwrap()) {
         Err(error) if error.kind() == ErrorKind::NameInUse => None,
         bound => Some(bound),
     });
-    match bound.unwrap_or_else(|| panic!("somebody still has the name {}", name.display())) {
+    match bound.unwrap_or_else(|| panic!("the name {} is still held", name.display())) {
         Ok(server) => server.close().unwrap(),
         Err(error) if error.kind() == ErrorKind::UnsafeDirectory => return false,
-        Err(error) => panic!("when all have gone: {error}"),
+        Err(error) => panic!("bind after the trial: {error}"),
     }
     true
 }
 
-/// The directories of names in this one. A name has had a server, or it has nothing.
+/// Collects the directories of names below this directory. A directory is one if it has a lock.
 fn find_names(directory: &Path, names: &mut Vec<PathBuf>) {
     let Ok(entries) = fs::read_dir(directory) else { return };
     if directory.join("lock").is_file() {
@@ -149,7 +149,7 @@ fn files_of(name: &Path) -> Vec<String> {
 }
 
 fn list(directory: &Path, prefix: &str, files: &mut Vec<String>) {
-    // What goes while we look is not there.
+    // A file that is removed during the walk is ignored.
     let Ok(entries) = fs::read_dir(directory) else { return };
     for entry in entries.flatten() {
         let shown = format!("{prefix}{}", entry.file_name().to_string_lossy());

@@ -1,4 +1,4 @@
-//! What a process holds, to be compared before and after: nothing may leak.
+//! A snapshot of the resources of a process, to detect leaks.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,32 +8,32 @@ use super::wait::eventually_some;
 
 /// The descriptors, threads, children, and mappings of files and shared memory of one process.
 ///
-/// Each trial has a process [of its own](super::alone), in which this is compared. What a trial does in between it can
-/// compare itself.
+/// Each trial has its [own process](super::alone), which is compared at the end. A trial can also compare snapshots
+/// itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Baseline {
     /// Number and target of each open descriptor, as `/proc` shows it.
     pub descriptors: BTreeMap<i32, PathBuf>,
     pub threads: usize,
     pub children: Vec<u32>,
-    /// How many mappings of each file, and of shared memory. The rest is the allocator's and the stacks of threads, which
-    /// the C library keeps for the next ones.
+    /// The number of mappings of each file and of shared memory. Other mappings belong to the allocator and to stacks
+    /// of threads, which the C library caches.
     pub maps: BTreeMap<String, usize>,
 }
 
 impl Baseline {
-    /// Of this process.
+    /// Takes a snapshot of this process.
     pub fn take() -> Self {
         Self::of(std::process::id())
     }
 
-    /// Of another process of this user.
+    /// Takes a snapshot of another process of this user.
     pub fn of(pid: u32) -> Self {
         let process = PathBuf::from(format!("/proc/{pid}"));
         let mut descriptors = BTreeMap::new();
         for entry in fs::read_dir(process.join("fd")).unwrap().flatten() {
             let number = entry.file_name().to_string_lossy().parse().unwrap();
-            // The one with which we look at ourselves is gone by now or leads back here.
+            // The descriptor of this listing is either closed by now or refers to the listing.
             match fs::read_link(entry.path()) {
                 Ok(target) if !is_listing(&target, pid) => drop(descriptors.insert(number, target)),
                 _ => {}
@@ -54,24 +54,24 @@ impl Baseline {
         Self { descriptors, threads: tasks.len(), children, maps }
     }
 
-    /// Waits until the process holds what it held, and fails with the difference when it goes on holding more or less.
-    /// Descriptors count by what they are, not by their numbers.
+    /// Waits until the process holds the resources of this snapshot. Panics with the difference if that does not
+    /// happen before the deadline. Descriptors are compared by their targets, not by their numbers.
     #[track_caller]
     pub fn assert_restored(&self, pid: u32) {
         self.wait_until_restored(pid).unwrap_or_else(|wrong| panic!("{wrong}"));
     }
 
-    /// [`assert_restored`](Self::assert_restored), with the difference as an error.
+    /// Like [`assert_restored`](Self::assert_restored), but returns the difference as an error.
     pub fn wait_until_restored(&self, pid: u32) -> Result<(), String> {
         let mut now = Self::of(pid);
         let restored = eventually_some(|| {
             now = Self::of(pid);
             now.is_like(self).then_some(())
         });
-        restored.ok_or_else(|| format!("process {pid} does not hold what it held\nbefore: {self:#?}\nnow: {now:#?}"))
+        restored.ok_or_else(|| format!("the resources of process {pid} differ\nbefore: {self:#?}\nnow: {now:#?}"))
     }
 
-    /// Whether this is as much of everything.
+    /// Returns true if both snapshots have the same resources.
     pub fn is_like(&self, other: &Self) -> bool {
         self.kinds() == other.kinds()
             && self.threads == other.threads
@@ -79,14 +79,14 @@ impl Baseline {
             && self.maps == other.maps
     }
 
-    /// How many descriptors of each kind: a path, or `socket:`, `pipe:`, `anon_inode:[eventpoll]`.
+    /// Counts the descriptors of each kind: a path, or `socket:`, `pipe:`, `anon_inode:[eventpoll]`.
     fn kinds(&self) -> BTreeMap<String, usize> {
         let mut kinds = BTreeMap::new();
         for target in self.descriptors.values() {
             let text = target.to_string_lossy();
             let kind = match text.split_once(":[") {
                 Some((kind @ ("socket" | "pipe"), _)) => kind.to_owned(),
-                // What has lost its name had one that nobody else has.
+                // The name of a deleted file was unique, so it is not compared.
                 _ if text.ends_with(" (deleted)") => "deleted".to_owned(),
                 _ => text.into_owned(),
             };
@@ -96,13 +96,13 @@ impl Baseline {
     }
 }
 
-/// `/proc/PID/fd` itself, which is open while it is listed.
+/// Returns true for the descriptor of `/proc/PID/fd` itself, which is open during the listing.
 fn is_listing(target: &Path, pid: u32) -> bool {
     target == Path::new(&format!("/proc/{pid}/fd"))
 }
 
-/// What a line of `/proc/PID/maps` maps: a file, or memory that is shared; what has lost its name had one that nobody else
-/// has.
+/// Returns the file or shared memory that a line of `/proc/PID/maps` maps. The name of a deleted file was unique, so
+/// it is not returned.
 fn mapped(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
     let shared = words.nth(1)?.ends_with('s');

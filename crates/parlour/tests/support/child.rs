@@ -1,4 +1,4 @@
-//! Child processes that play a role, and never outlive their test.
+//! Child processes that play a role and never outlive their test.
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -10,36 +10,36 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use super::base::leaves_files;
 use super::{DEADLINE, ROLE, wait};
 
-/// A child process with which the test talks by lines. It is killed and reaped when this is dropped, and it ends by
-/// itself when its stdin ends, so that it goes when the test process is killed.
+/// A child process that exchanges lines with the test. It is killed and reaped on drop. It also exits when its stdin
+/// reaches end of file, so it exits when the test process is killed.
 #[derive(Debug)]
 pub struct Child {
     process: process::Child,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
-    /// What was read of stdout and not given out as lines yet.
+    /// Bytes that were read from stdout and not returned as lines yet.
     read: Vec<u8>,
     what: String,
 }
 
 impl Child {
-    /// This executable in a [role](super::roles).
+    /// Starts this executable in a [role](super::roles).
     pub fn spawn<A: AsRef<OsStr>>(role: &str, arguments: &[A]) -> Self {
         Self::start(&mut Self::command(role, arguments))
     }
 
-    /// The command for [`start`](Self::start), for a child that differs in more than its arguments.
+    /// Returns the command for [`start`](Self::start), for a child that needs more than arguments.
     pub fn command<A: AsRef<OsStr>>(role: &str, arguments: &[A]) -> Command {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(arguments).env(ROLE, role);
         command
     }
 
-    /// Any program, with stdin and stdout in our hands.
+    /// Starts any program with stdin and stdout as pipes to this process.
     pub fn start(command: &mut Command) -> Self {
         let what = format!("{command:?}");
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut process = spawned.unwrap_or_else(|error| panic!("{what} cannot be started: {error}"));
+        let mut process = spawned.unwrap_or_else(|error| panic!("start {what}: {error}"));
         let (stdin, stdout) = (process.stdin.take(), process.stdout.take().unwrap());
         Self { process, stdin, stdout, read: Vec::new(), what }
     }
@@ -55,24 +55,24 @@ impl Child {
 
     /// Writes bytes to the child.
     pub fn write(&mut self, bytes: &[u8]) {
-        let stdin = self.stdin.as_mut().expect("its input has not ended");
-        stdin.write_all(bytes).unwrap_or_else(|error| panic!("{} hears nothing: {error}", self.what));
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin.write_all(bytes).unwrap_or_else(|error| panic!("write to {}: {error}", self.what));
     }
 
-    /// Ends the child's stdin. A role ends by that.
+    /// Closes the child's stdin, which ends a role.
     pub fn end_input(&mut self) {
         self.stdin = None;
     }
 
-    /// The next line of the child, without its newline; fails when none comes in time.
+    /// Returns the next line of the child without its newline. Panics if none arrives before the deadline.
     pub fn line(&mut self) -> String {
         self.next_line().unwrap_or_else(|| {
             let status = self.wait();
-            panic!("{} ended ({status}) where a line was expected", self.what)
+            panic!("{} exited ({status}) before it printed the expected line", self.what)
         })
     }
 
-    /// The next line, or `None` at the end of its stdout.
+    /// Returns the next line, or `None` at end of file.
     pub fn next_line(&mut self) -> Option<String> {
         loop {
             if let Some(end) = self.read.iter().position(|&c| c == b'\n') {
@@ -87,33 +87,33 @@ impl Child {
         }
     }
 
-    /// All that comes until the end of its stdout.
+    /// Returns all output until end of file.
     pub fn rest(&mut self) -> Vec<u8> {
         while self.read_some() > 0 {}
         std::mem::take(&mut self.read)
     }
 
-    /// Exactly this many bytes of its stdout, fewer only at its end.
+    /// Returns exactly this many bytes of stdout, or fewer at end of file.
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
         while self.read.len() < count && self.read_some() > 0 {}
         self.read.drain(..count.min(self.read.len())).collect()
     }
 
     fn read_some(&mut self) -> usize {
-        assert!(wait::readable(&self.stdout), "{} said nothing for {DEADLINE:?}", self.what);
+        assert!(wait::readable(&self.stdout), "{} printed nothing for {DEADLINE:?}", self.what);
         let mut buffer = [0; 4096];
         let count = self.stdout.read(&mut buffer).unwrap();
         self.read.extend_from_slice(&buffer[..count]);
         count
     }
 
-    /// Fails unless the next line is this one.
+    /// Panics unless the next line equals `line`.
     pub fn expect(&mut self, line: &str) {
         let said = self.line();
         assert_eq!(said, line, "{}", self.what);
     }
 
-    /// Says a line and gives the answer.
+    /// Writes a line and returns the answer.
     pub fn ask(&mut self, line: &str) -> String {
         self.say(line);
         self.line()
@@ -123,33 +123,33 @@ impl Child {
         if signal == Signal::KILL {
             leaves_files();
         }
-        // A child that was not reaped keeps its number, so this is nobody else.
+        // The pid of a child that is not reaped yet cannot be reused.
         kill_process(Pid::from_child(&self.process), signal).unwrap();
     }
 
-    /// SIGKILL, and back when the process is gone.
+    /// Sends SIGKILL and waits for the exit.
     pub fn kill(&mut self) {
         leaves_files();
         self.process.kill().unwrap();
         self.process.wait().unwrap();
     }
 
-    /// Waits for the end of the child; fails when it does not come in time.
+    /// Waits for the exit of the child. Panics at the deadline.
     pub fn wait(&mut self) -> ExitStatus {
         if let Ok(Some(status)) = self.process.try_wait() {
             return status;
         }
         let pidfd = pidfd_open(Pid::from_child(&self.process), PidfdFlags::empty()).unwrap();
-        assert!(wait::readable(&pidfd), "{} did not end within {DEADLINE:?}", self.what);
+        assert!(wait::readable(&pidfd), "{} did not exit within {DEADLINE:?}", self.what);
         self.process.wait().unwrap()
     }
 
-    /// Ends the child's stdin and waits; fails unless it ends well.
+    /// Closes the child's stdin and waits. Panics unless it exits with success.
     pub fn finish(&mut self) {
         self.end_input();
         let status = self.wait();
         let signal = status.signal().map(|signal| format!(", signal {signal}")).unwrap_or_default();
-        assert!(status.success(), "{} ended with {status}{signal}", self.what);
+        assert!(status.success(), "{} exited with {status}{signal}", self.what);
     }
 }
 

@@ -1,41 +1,41 @@
-//! Messages whose content tells which they are.
+//! Messages whose content identifies them.
 
 use std::sync::OnceLock;
 
-/// The longest message that [`message`] gives.
+/// The longest message that [`message`] returns.
 pub const LEN_MAX: usize = 16 * 1024 * 1024 + 1;
 
-/// Different seeds begin at different places of the same bytes, this many apart at most.
+/// The start of a message in the table is below this offset and depends on the seed.
 const OFFSETS: usize = 65_521;
 
-/// The message of this length and seed. It is a slice of a table, so that making and comparing one costs no more than
-/// memcmp(3), also in a debug build.
+/// Returns the message of this seed and length. It is a slice of a table, so creating and comparing messages costs no
+/// more than memcmp(3), also in a debug build.
 pub fn message(seed: usize, length: usize) -> &'static [u8] {
-    assert!(length <= LEN_MAX, "messages of up to {LEN_MAX} bytes can be had");
+    assert!(length <= LEN_MAX, "the longest message has {LEN_MAX} bytes");
     let start = seed.wrapping_mul(7919) % OFFSETS;
     &table(start + length)[start..start + length]
 }
 
-/// Fails unless `bytes` are exactly [`message`] of this seed and length.
+/// Panics unless `bytes` equals [`message`] of this seed and length.
 #[track_caller]
 pub fn check(bytes: &[u8], seed: usize, length: usize) {
     let expected = message(seed, length);
     if bytes != expected {
         let place = bytes.iter().zip(expected).position(|(one, other)| one != other);
         panic!(
-            "message {seed} has {} bytes of {length}, the first wrong one at {place:?}: {:02x?}",
+            "message {seed} has {} of {length} bytes, the first difference is at {place:?}: {:02x?}",
             bytes.len(),
             &bytes[..bytes.len().min(16)],
         );
     }
 }
 
-/// What the roles say of a message that they received: `message LENGTH CRC`.
+/// Returns the line that the roles print for a received message: `message LENGTH CRC`.
 pub fn said(bytes: &[u8]) -> String {
     format!("message {} {:08x}", bytes.len(), crc32fast::hash(bytes))
 }
 
-/// Bytes without a period that a shift, a repetition or a hole could hide in. Most tests need few of them.
+/// Returns random bytes, which have no period that could hide a shift, a repetition or a hole. Most tests need few.
 fn table(needed: usize) -> &'static [u8] {
     static SMALL: OnceLock<Vec<u8>> = OnceLock::new();
     static LARGE: OnceLock<Vec<u8>> = OnceLock::new();
@@ -46,7 +46,7 @@ fn table(needed: usize) -> &'static [u8] {
     }
 }
 
-/// xorshift64*, eight bytes a step.
+/// Generates bytes by xorshift64*, eight at a time.
 fn random(length: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(length + 8);
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;

@@ -1,17 +1,17 @@
-//! The one way to declare trials: [`trials!`] lists functions, and each trial has the name of its function.
+//! Declaration of trials: [`trials!`] lists functions, and each trial is named after its function.
 
 use libtest_mimic::Trial;
 use parlour::Transport;
 
 use super::{alone, trial_deadline};
 
-/// Declares the trials of a file: makes its `pub fn trials() -> Vec<Trial>`.
+/// Declares the trials of a file. Defines `pub fn trials() -> Vec<Trial>`.
 ///
 /// ```ignore
 /// trials! {
 ///     a_held_name_is_refused,
 ///     bases_come_in_order unless no_other_users(),
-///     a_server_that_is_killed_in_its_step_hinders_nobody(step in ["start", "close"]);
+///     a_server_that_is_killed_in_its_step_blocks_no_other(step in ["start", "close"]);
 ///
 ///     for transport in Transport::ALL =>
 ///         a_live_name_cannot_be_taken,
@@ -22,17 +22,17 @@ use super::{alone, trial_deadline};
 /// }
 /// ```
 ///
-/// - A function alone is one trial. The path of a function is a name as well: `python::objects_come_back`.
-/// - Behind `for` stand values that each function of the list takes as its first arguments. They stand in front of the
+/// - A function alone is one trial. The path of a function is also accepted: `python::objects_come_back`.
+/// - After `for` stand values that each function of the list takes as its first arguments. They are a prefix of the
 ///   name: `unix::client::junk_is_an_error`.
-/// - In parentheses stand values that this function takes as its last arguments. Each stands in the name where the
-///   function has the name of the argument: `a_server_that_is_killed_in_its_close_hinders_nobody`.
-/// - Behind `unless` stands the reason why the trial cannot run here, an `Option`. It may use all of these values. With a
-///   reason the trial is listed as skipped. The process of a trial does not ask again.
+/// - In parentheses stand values that this function takes as its last arguments. Each replaces the name of the
+///   argument in the name of the function: `a_server_that_is_killed_in_its_close_blocks_no_other`.
+/// - After `unless` stands an `Option` with the reason why the trial cannot run here. The expression may use all of
+///   these values. With a reason the trial is listed as skipped. The process of a trial does not evaluate it again.
 ///
-/// Values are in a slice, an array or a vector, and each is a [`Value`]. A `;` ends a list.
+/// Values are in a slice, an array or a vector, and each implements [`Value`]. A `;` ends a list.
 macro_rules! trials {
-    // A list, with the values in front of its names.
+    // A list, with the values that are a prefix of its names.
     (@lists $out:ident) => {};
     (@lists $out:ident ;) => {};
     (@lists $out:ident for $($first:ident in $firsts:expr),+ => $($rest:tt)+) => {
@@ -54,7 +54,7 @@ macro_rules! trials {
         )+
         $crate::support::trials!(@lists $out $($rest)*);
     };
-    // A function, with the values that are left to choose, and the names of those that are chosen.
+    // A function, with the values that remain to be iterated, and the variables of those that are bound.
     (@trials $out:ident [($first:ident $values:expr) $($more:tt)*] $lasts:tt [$($chosen:ident)*] $($rest:tt)+) => {
         for $first in $crate::support::declare::each(&$values) {
             $crate::support::trials!(@trials $out [$($more)*] $lasts [$($chosen)* $first] $($rest)+);
@@ -85,17 +85,17 @@ macro_rules! trials {
 }
 pub(crate) use trials;
 
-/// The trials of a file.
+/// The function that returns the trials of a file.
 pub type File = fn() -> Vec<Trial>;
 
-/// Makes the trials of all these files.
+/// Returns the trials of all these files.
 pub fn all(files: &[File]) -> Vec<Trial> {
     files.iter().flat_map(|trials| trials()).collect()
 }
 
-/// Something that trials are repeated with.
+/// A value that trials are repeated with.
 pub trait Value {
-    /// Returns what tells it from the others in the name of a trial.
+    /// Returns the word that identifies this value in the name of a trial.
     fn word(&self) -> String;
 }
 
@@ -117,7 +117,7 @@ impl Value for Transport {
     }
 }
 
-/// A word, and what belongs to it.
+/// A word with additional data.
 impl<A> Value for (&str, A) {
     fn word(&self) -> String {
         self.0.word()
@@ -136,22 +136,22 @@ impl<A, B, C> Value for (&str, A, B, C) {
     }
 }
 
-/// Gives each of these values.
+/// Iterates over these values.
 pub fn each<T: Copy>(values: &[T]) -> impl Iterator<Item = T> {
     values.iter().copied()
 }
 
-/// Makes the name of a trial: the path of its function behind the `firsts`, with each of the `lasts` in its place.
+/// Returns the name of a trial: the `firsts`, then the path of its function with each of the `lasts` in its place.
 ///
 /// # Panics
 ///
-/// If the function does not have the name of one of the `lasts` as a word.
+/// Panics if the name of one of the `lasts` is not a word of the function's name.
 pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) -> String {
     let (function, modules) = path.split_last().unwrap();
     let mut words: Vec<String> = function.split('_').map(str::to_owned).collect();
     for (name, value) in lasts {
         let place = words.iter().position(|word| word == name);
-        words[place.unwrap_or_else(|| panic!("{function} does not say where {name} stands"))] = value.word();
+        words[place.unwrap_or_else(|| panic!("no word of {function} is {name}"))] = value.word();
     }
     let firsts = firsts.iter().map(|value| value.word());
     firsts
@@ -161,10 +161,10 @@ pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) 
         .join("::")
 }
 
-/// Makes a trial that fails when it panics, takes too long, or leaves anything behind; see [`alone`]. With a reason it is
-/// listed as ignored instead.
+/// Creates a trial that fails if it panics, takes too long, or leaks; see [`alone`]. With a reason it is listed as
+/// ignored instead.
 pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl FnOnce() + Send + 'static) -> Trial {
-    // The process that started this one for one trial has asked before.
+    // The parent of the process of a trial has evaluated the reason already.
     let reason = if alone::wanted().is_some() { None } else { reason() };
     match reason {
         None => alone::trial(trial_deadline(), name, test),

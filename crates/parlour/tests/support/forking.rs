@@ -1,4 +1,4 @@
-//! Forking a role, which has one thread.
+//! Fork of a single-threaded role.
 #![allow(unsafe_code)]
 
 use std::fs;
@@ -6,10 +6,11 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process;
 
-/// Forks; the child does this and ends without returning, well unless it panics. Gives the child's process id.
+/// Forks. The child calls the closure and exits, with success unless the closure panics. Returns the child's process
+/// id.
 pub fn fork(child: impl FnOnce()) -> u32 {
-    assert_eq!(fs::read_dir("/proc/self/task").unwrap().count(), 1, "only a process with one thread may fork here");
-    // SAFETY: the process has one thread, so the child has all of it and no lock is held by nobody.
+    assert_eq!(fs::read_dir("/proc/self/task").unwrap().count(), 1, "the process must be single-threaded to fork");
+    // SAFETY: the process is single-threaded, so no lock can be held by a thread that does not exist in the child.
     match unsafe { libc::fork() } {
         -1 => panic!("fork: {}", io::Error::last_os_error()),
         0 => {
@@ -20,10 +21,10 @@ pub fn fork(child: impl FnOnce()) -> u32 {
     }
 }
 
-/// Waits for a child of this process and fails unless it ended well.
+/// Waits for a child of this process. Panics unless it exited with success.
 pub fn join(pid: u32) {
     let mut status = 0;
-    // SAFETY: the status lives through the call.
+    // SAFETY: `status` is valid for writes during the call.
     let waited = unsafe { libc::waitpid(pid as libc::pid_t, &raw mut status, 0) };
     assert_eq!(waited, pid as libc::pid_t, "{}", io::Error::last_os_error());
     assert_eq!(status, 0, "the forked child failed");

@@ -1,5 +1,9 @@
-//! A service manager as socket activation knows it: it makes the sockets, keeps them, and hands them over.
-#![allow(unsafe_code, clippy::multiple_unsafe_ops_per_block, reason = "descriptors get their numbers before the exec")]
+//! A service manager for socket activation: it creates the sockets, keeps them open, and passes them to a program.
+#![allow(
+    unsafe_code,
+    clippy::multiple_unsafe_ops_per_block,
+    reason = "the descriptors are renumbered between fork and exec"
+)]
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -10,17 +14,17 @@ use std::process::Command;
 
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
 
-/// The first number of those handed over.
+/// The number of the first descriptor that is passed.
 const FIRST: RawFd = 3;
 
-/// What a socket unit makes, with the name of each.
+/// The sockets of a socket unit, each with its name.
 #[derive(Debug, Default)]
 pub struct Manager {
     descriptors: Vec<(String, OwnedFd)>,
 }
 
 impl Manager {
-    /// The sockets of a name, as `ListenStream=` and `ListenSequentialPacket=` make them.
+    /// Creates the sockets of a name as `ListenStream=` and `ListenSequentialPacket=` do.
     pub fn of_name(directory: &Path, transports: &[&str]) -> Self {
         let mut manager = Self::default();
         manager.add_name(directory, transports, "parlour");
@@ -34,20 +38,20 @@ impl Manager {
         }
     }
 
-    /// A listening socket anywhere.
+    /// Adds a listening socket at any path.
     pub fn add_listening(&mut self, path: &Path, kind: SocketType, fd_name: &str) {
         let socket = bound(path, kind);
         listen(&socket, 100).unwrap();
         self.add(socket, fd_name);
     }
 
-    /// Anything.
+    /// Adds any descriptor.
     pub fn add(&mut self, descriptor: impl Into<OwnedFd>, fd_name: &str) {
         self.descriptors.push((fd_name.to_owned(), descriptor.into()));
     }
 
-    /// The same program, started with all of them. It is run through a shell, which knows its number before it becomes
-    /// the program.
+    /// Returns a command that runs the program with all descriptors passed. A shell runs it, because `LISTEN_PID` must
+    /// be the process id of the program, which the shell knows before its exec.
     pub fn hand_over(&self, program: &Command) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", "LISTEN_PID=$$ exec \"$0\" \"$@\""]).arg(program.get_program()).args(program.get_args());
@@ -60,12 +64,12 @@ impl Manager {
         let names: Vec<&str> = self.descriptors.iter().map(|(name, _)| &**name).collect();
         command.env("LISTEN_FDS", names.len().to_string()).env("LISTEN_FDNAMES", names.join(":"));
         let descriptors: Vec<RawFd> = self.descriptors.iter().map(|(_, descriptor)| descriptor.as_raw_fd()).collect();
-        // SAFETY: between fork and exec it makes system calls that are safe there, and nothing else. The numbers are open
-        // until `self` is dropped; in the child nobody else uses those from `FIRST` on (the standard library's own
-        // pipe tells of a failed exec by its end as well).
+        // SAFETY: between fork and exec the closure makes only async-signal-safe system calls. The descriptors are
+        // open until `self` is dropped. In the child nothing else uses the numbers from `FIRST` on, except the pipe of
+        // the standard library for a failed exec, whose end of file has the same effect.
         unsafe {
             command.pre_exec(move || {
-                // Out of the way of each other first.
+                // Duplicates to high numbers first, so that no descriptor overwrites another.
                 let mut far = [-1; 16];
                 for (place, &number) in far.iter_mut().zip(&descriptors) {
                     *place = libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 100);
@@ -82,11 +86,11 @@ impl Manager {
     }
 }
 
-/// A socket that is bound there and does not listen; directories on the way are made with the mode that systemd uses.
+/// Binds a socket that does not listen. Creates the directories of the path with the mode that systemd uses.
 pub fn bound(path: &Path, kind: SocketType) -> OwnedFd {
     let directory = path.parent().unwrap();
     DirBuilder::new().recursive(true).mode(0o755).create(directory).unwrap();
-    // Whatever the umask is.
+    // The mode must not depend on the umask.
     if fs::metadata(directory).unwrap().permissions().mode() & 0o777 != 0o755 {
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
     }

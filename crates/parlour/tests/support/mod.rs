@@ -1,8 +1,8 @@
-//! Shared by the integration tests: the way to declare trials, private directories of names, child processes that play
-//! a role, and messages whose content can be checked.
+//! Code shared by the integration tests: declaration of trials, private directories of names, child processes that
+//! play a role, and messages whose content can be checked.
 //!
-//! Each test executable is its own child process: started with [`ROLE`] in the environment, it plays that role instead
-//! of running tests. So no test forks a process that has threads, and each child is one that the test can kill.
+//! Each test executable is also its own child process: with [`ROLE`] in the environment it plays that role instead of
+//! running tests. So no test forks a process that has threads, and a test can kill each child.
 #![allow(
     dead_code,
     unused_imports,
@@ -13,7 +13,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "each test executable uses its part, and a test says what is wrong by panicking"
+    reason = "each test executable uses only a part, and a test fails by panicking"
 )]
 
 pub mod alone;
@@ -38,19 +38,19 @@ pub(crate) use declare::trials;
 pub use roles::Role;
 pub use wait::{eventually, within};
 
-/// No single wait takes longer: what has not happened by then has failed.
+/// The deadline of every single wait. An event that has not occurred by then counts as missing.
 pub const DEADLINE: Duration = Duration::from_secs(10);
 
-/// What happens at once is done by then, also on a machine that is busy with other things. Shorter than every time-out
-/// of the library, so that none of them can pass for it.
+/// The deadline of events that occur immediately, also on a busy machine. It is shorter than every timeout of the
+/// library, so that none of them is mistaken for an immediate event.
 pub const SOON: Duration = Duration::from_secs(3);
 
-/// Returns for how many seconds the chaos goes on over each transport.
+/// Returns the duration of the chaos tests over each transport, in seconds.
 pub fn chaos_seconds() -> u64 {
     std::env::var("PARLOUR_CHAOS_SECONDS").map_or(5, |seconds| seconds.parse().unwrap())
 }
 
-/// Returns what no trial takes longer than, whatever it waits for, also on a machine that is busy with other things.
+/// Returns the deadline of a trial, whatever it waits for, also on a busy machine.
 pub fn trial_deadline() -> Duration {
     Duration::from_secs(120 + chaos_seconds())
 }
@@ -58,25 +58,26 @@ pub fn trial_deadline() -> Duration {
 /// The environment variable that makes a child process of this executable play a role.
 pub const ROLE: &str = "PARLOUR_TEST_ROLE";
 
-/// Whether this kernel is at least that version.
+/// Returns true if the kernel has at least this version.
 pub fn kernel_is(major: u32, minor: u32) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
     let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().unwrap());
     (numbers.next().unwrap(), numbers.next().unwrap()) >= (major, minor)
 }
 
-/// Whether the kernel refuses descriptors for who takes none (`SO_PASSRIGHTS`); else only the receiver can tell.
+/// Returns true if the kernel rejects descriptors to a socket that accepts none (`SO_PASSRIGHTS`). Otherwise only the
+/// receiver can detect them.
 pub fn kernel_refuses_descriptors() -> bool {
     kernel_is(6, 16)
 }
 
-/// Runs the trials of these files, or in a child one of these roles or of those of [`roles`]: the `main` of a test
-/// executable.
+/// The `main` of a test executable: runs the trials of these files, or in a child process one of these roles or one of
+/// [`roles`].
 pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
     if let Ok(name) = std::env::var(ROLE) {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let role = own_roles.iter().chain(roles::ALL).find(|role| role.name == name);
-        (role.unwrap_or_else(|| panic!("there is no role {name:?}")).play)(&arguments);
+        (role.unwrap_or_else(|| panic!("no role has the name {name:?}")).play)(&arguments);
         return ExitCode::SUCCESS;
     }
     if let Some(name) = alone::wanted() {
@@ -85,7 +86,7 @@ pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
 }
 
-/// Returns the error of a call that must have failed, and not for want of anything to return.
+/// Returns the error of a call that must have failed. Panics if it succeeded or would have blocked.
 #[track_caller]
 pub fn failure<T: std::fmt::Debug>(result: Result<T, parlour::TryRecvError>) -> parlour::Error {
     match result {

@@ -1,4 +1,4 @@
-//! What a child process can be told to be. All of them end when their stdin ends.
+//! The roles of child processes. Each exits when its stdin reaches end of file.
 
 use std::io::{self, BufRead};
 use std::thread;
@@ -8,14 +8,14 @@ use parlour::{ConnectOptions, Connection, Server, TrySendError};
 
 use super::{DEADLINE, data, signals};
 
-/// A role and the function that plays it with the arguments of the process.
+/// A role: its name, and the function that plays it with the arguments of the process.
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
     pub name: &'static str,
     pub play: fn(&[String]),
 }
 
-/// The roles that every test executable has.
+/// The roles of every test executable.
 pub const ALL: &[Role] = &[
     Role { name: "echo-server", play: echo_server },
     Role { name: "hold", play: hold },
@@ -23,8 +23,7 @@ pub const ALL: &[Role] = &[
     Role { name: "client", play: client },
 ];
 
-/// `echo-server ADDRESS`: says `ready`, and sends every message of every client back, each client in a thread of its
-/// own.
+/// `echo-server ADDRESS`: prints `ready` and echoes every message of every client, with one thread for each client.
 fn echo_server(arguments: &[String]) {
     let server = Server::bind(&arguments[0]).unwrap();
     println!("ready");
@@ -41,7 +40,7 @@ fn echo_server(arguments: &[String]) {
     serving.join().unwrap();
 }
 
-/// Sends every message back until the end, and then ends. That the other side has gone is no reason to complain.
+/// Echoes every message until end of file. A disconnected peer is not an error.
 pub fn echo(mut connection: Connection) {
     let mut message = Vec::new();
     while let Ok(Some(_)) = connection.recv_into(&mut message) {
@@ -51,14 +50,14 @@ pub fn echo(mut connection: Connection) {
     }
 }
 
-/// `hold ADDRESS`: takes the name, says `ready`, and accepts nobody.
+/// `hold ADDRESS`: takes the name, prints `ready`, and accepts no client.
 fn hold(arguments: &[String]) {
     let _server = Server::bind(&arguments[0]).unwrap();
     println!("ready");
     until_end_of_input();
 }
 
-/// `server ADDRESS`: takes the name, says `ready`, and does what it is told; see [`obey`].
+/// `server ADDRESS`: takes the name, prints `ready`, and executes commands; see [`obey`].
 fn server(arguments: &[String]) {
     let mut hands = Hands { address: arguments[0].clone(), server: None, connection: None };
     hands.server = Some(Server::bind(&hands.address).unwrap());
@@ -66,36 +65,36 @@ fn server(arguments: &[String]) {
     obey(hands);
 }
 
-/// `client ADDRESS`: does what it is told; see [`obey`].
+/// `client ADDRESS`: executes commands; see [`obey`].
 fn client(arguments: &[String]) {
     obey(Hands { address: arguments[0].clone(), server: None, connection: None });
 }
 
-/// What a driven process holds.
+/// The state of a process that executes commands.
 struct Hands {
     address: String,
     server: Option<Server>,
     connection: Option<Connection>,
 }
 
-/// Does what the lines of stdin say, and answers each with one line:
+/// Executes the commands in the lines of stdin and answers each with one line:
 ///
 /// | line | answer |
 /// |---|---|
-/// | `connect`, `connect-wait` (for a server) | `connected PEER` |
+/// | `connect`, `connect-wait` (waits for a server) | `connected PEER` |
 /// | `accept` | `accepted PEER` |
 /// | `send LENGTH [SEED]` | `sent` |
 /// | `try-send LENGTH [SEED]` | `sent` or `full` |
 /// | `feed LENGTH [SEED]` | `fed` |
-/// | `fill LENGTH`: `try-send` with seeds 0, 1, … until it is full | `filled COUNT` |
+/// | `fill LENGTH`: `try-send` with seeds 0, 1, … until the channel is full | `filled COUNT` |
 /// | `recv` | `message LENGTH CRC` (see [`data::said`]) or `end` |
 /// | `flush`, `finish`, `close` (the connection), `close-server` | `done` |
-/// | `sigpipe-kills` (from now on) | `done` |
-/// | `sigpipe`: what it does | `kills` or `does not kill` |
+/// | `sigpipe-kills`: restores the default disposition of SIGPIPE | `done` |
+/// | `sigpipe`: queries the disposition | `kills` or `does not kill` |
 /// | `pid` | the process id |
-/// | `quit`: ends without closing anything | none |
+/// | `quit`: exits without closing anything | none |
 ///
-/// Any of them may answer `error KIND: TEXT`.
+/// Each may answer `error KIND: TEXT` instead.
 fn obey(mut hands: Hands) {
     for line in io::stdin().lock().lines() {
         let line = line.unwrap();
@@ -162,12 +161,12 @@ impl Hands {
             "sigpipe" => Ok(if signals::sigpipe_kills() { "kills" } else { "does not kill" }.to_owned()),
             "pid" => Ok(std::process::id().to_string()),
             "quit" => std::process::exit(0),
-            other => panic!("what is {other:?}?"),
+            other => panic!("unknown command {other:?}"),
         }
     }
 
     fn connection(&mut self) -> &mut Connection {
-        self.connection.as_mut().expect("it is connected")
+        self.connection.as_mut().expect("the role is connected")
     }
 }
 
@@ -175,7 +174,7 @@ fn done() -> String {
     "done".to_owned()
 }
 
-/// Waits for the end of stdin.
+/// Waits for end of file on stdin.
 pub fn until_end_of_input() {
     io::copy(&mut io::stdin().lock(), &mut io::sink()).unwrap();
 }

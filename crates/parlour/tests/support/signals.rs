@@ -1,4 +1,4 @@
-//! Signals in child processes: what a host program may do with them, and parlour must live with.
+//! Signal dispositions and handlers in child processes, as a host program may set them.
 #![allow(unsafe_code)]
 
 use std::mem;
@@ -7,46 +7,46 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
-/// Sets SIGPIPE back to what a C program starts with: it kills. The runtime of Rust ignores it.
+/// Restores the default disposition of SIGPIPE, which terminates the process. The Rust runtime ignores SIGPIPE.
 pub fn let_sigpipe_kill() {
-    // SAFETY: SIG_DFL is a valid disposition and no handler is installed; only roles call this, as their first step.
+    // SAFETY: SIG_DFL is a valid disposition and no handler is installed. Only roles call this, as their first step.
     let before = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     assert_ne!(before, libc::SIG_ERR);
 }
 
-/// Whether SIGPIPE still has that disposition.
+/// Returns true if SIGPIPE has its default disposition.
 pub fn sigpipe_kills() -> bool {
-    // SAFETY: zero bytes are a valid `sigaction`, which is plain data for the kernel to fill.
+    // SAFETY: `sigaction` is plain data that the kernel fills, and all zeros are a valid value.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    // SAFETY: with no new action this only fills `action`, which lives until it returns.
+    // SAFETY: without a new action the call only fills `action`, which is valid for writes.
     let result = unsafe { libc::sigaction(libc::SIGPIPE, ptr::null(), &mut action) };
     assert_eq!(result, 0);
     action.sa_sigaction == libc::SIG_DFL
 }
 
-/// How often a signal of [`interrupt_on`] was handled.
+/// The number of signals that the handler of [`interrupt_on`] has handled.
 static INTERRUPTIONS: AtomicUsize = AtomicUsize::new(0);
 
 pub fn interruptions() -> usize {
     INTERRUPTIONS.load(Ordering::SeqCst)
 }
 
-/// Has this signal interrupt system calls and do nothing else but count: a handler without `SA_RESTART`.
+/// Installs a handler that interrupts system calls (without `SA_RESTART`) and only counts.
 pub fn interrupt_on(signal: i32) {
     extern "C" fn count(_: i32) {
         INTERRUPTIONS.fetch_add(1, Ordering::SeqCst);
     }
-    // SAFETY: zero bytes are a valid `sigaction`: no flags, so no SA_RESTART, and an empty mask.
+    // SAFETY: all zeros are a valid `sigaction`: no flags, so no SA_RESTART, and an empty mask.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = count as extern "C" fn(i32) as usize;
-    // SAFETY: the handler is a function for the whole life of the process, and an atomic addition is async-signal-safe.
+    // SAFETY: the handler is a function and never becomes invalid, and an atomic addition is async-signal-safe.
     let result = unsafe { libc::sigaction(signal, &action, ptr::null_mut()) };
     assert_eq!(result, 0);
 }
 
 /// Sends a signal to one thread of this process.
 pub fn send_to_thread<T>(thread: &JoinHandle<T>, signal: i32) {
-    // SAFETY: a thread that has ended and was not joined still has a valid `pthread_t`, and the handle proves that it
+    // SAFETY: a thread that has exited and was not joined still has a valid `pthread_t`, and the handle proves that it
     // was not joined.
     let result = unsafe { libc::pthread_kill(thread.as_pthread_t(), signal) };
     assert!(result == 0 || result == libc::ESRCH);

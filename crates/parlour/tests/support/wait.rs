@@ -1,4 +1,4 @@
-//! Waiting, never without a deadline.
+//! Waiting with a deadline.
 
 use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -13,22 +13,22 @@ use rustix::io::Errno;
 
 use super::DEADLINE;
 
-/// Waits until something can be read, or the end of it; `false` when nothing came before [`DEADLINE`].
+/// Waits until the descriptor is readable or at end of file. Returns `false` at [`DEADLINE`].
 pub fn readable(fd: impl AsFd) -> bool {
     readable_within(fd, DEADLINE)
 }
 
-/// [`readable`] with a deadline of one's own.
+/// Like [`readable`], with the given timeout.
 pub fn readable_within(fd: impl AsFd, timeout: Duration) -> bool {
     ready(fd, PollFlags::IN, timeout)
 }
 
-/// Waits until one of several can be read; `false` when none can before [`DEADLINE`].
+/// Waits until one of several descriptors is readable. Returns `false` at [`DEADLINE`].
 pub fn any_readable<'a>(fds: impl Iterator<Item = BorrowedFd<'a>>) -> bool {
     any_ready(&mut fds.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)).collect::<Vec<_>>(), DEADLINE)
 }
 
-/// Waits for events of one descriptor; `false` when none came in time.
+/// Waits for events of one descriptor. Returns `false` after the timeout.
 pub fn ready(fd: impl AsFd, events: PollFlags, timeout: Duration) -> bool {
     any_ready(&mut [PollFd::new(&fd, events)], timeout)
 }
@@ -45,14 +45,14 @@ fn any_ready(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
     }
 }
 
-/// Waits for something that no descriptor announces; fails when it is not so by [`DEADLINE`].
+/// Polls until a condition that no descriptor reports holds. Panics at [`DEADLINE`].
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let place = Location::caller();
-    assert!(eventually_some(|| holds().then_some(())).is_some(), "{place}: not within {DEADLINE:?}: {what}");
+    assert!(eventually_some(|| holds().then_some(())).is_some(), "{place}: still not true after {DEADLINE:?}: {what}");
 }
 
-/// [`eventually`] for something that brings a value; `None` at the deadline.
+/// Like [`eventually`], for a condition with a value. Returns `None` at the deadline.
 pub fn eventually_some<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + DEADLINE;
     loop {
@@ -64,63 +64,63 @@ pub fn eventually_some<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
     }
 }
 
-/// Runs this in a thread of its own and gives what came of it, or at the deadline says that it hangs and leaves it
-/// behind.
+/// Runs `work` in its own thread. Returns an error with the text of its panic, or with a notice that it hangs, in
+/// which case the thread keeps running.
 pub fn within(deadline: Duration, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), String> {
     let (done, is_done) = mpsc::channel();
     let worker = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        // Sent when it is dropped, in a panic as well.
+        // Dropped when the work returns or panics.
         let _done: mpsc::Sender<()> = done;
         work();
     });
     let worker = worker.map_err(|error| error.to_string())?;
     match is_done.recv_timeout(deadline) {
-        Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("it hangs: not done after {deadline:?}")),
+        Err(mpsc::RecvTimeoutError::Timeout) => Err(format!("the work hangs: not done after {deadline:?}")),
         _ => worker.join().map_err(|panic| text_of(&*panic)),
     }
 }
 
-/// What a panic said.
+/// Returns the text of a panic.
 pub fn text_of(panic: &(dyn std::any::Any + Send)) -> String {
     match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
         (Some(text), _) => (*text).to_owned(),
         (_, Some(text)) => text.clone(),
-        _ => "it panicked".to_owned(),
+        _ => "a panic without a text".to_owned(),
     }
 }
 
-/// Work in a thread of its own that sleeps in the kernel: it has called what blocks.
+/// Work in its own thread that sleeps in the kernel, that is, in its blocking call.
 pub struct Sleeper<T> {
     result: mpsc::Receiver<(thread::Result<T>, Instant)>,
 }
 
 impl<T: Send + 'static> Sleeper<T> {
-    /// Starts the work, and comes back when it sleeps or is done.
+    /// Starts the work. Returns when the thread sleeps or the work is done.
     pub fn start(work: impl FnOnce() -> T + Send + 'static) -> Self {
         let (tell, told) = mpsc::channel();
         let (give, result) = mpsc::channel();
         thread::spawn(move || {
             tell.send(Path::new("/proc").join(fs::read_link("/proc/thread-self").unwrap())).unwrap();
             let result = panic::catch_unwind(AssertUnwindSafe(work));
-            // Nobody wants it when the test has failed elsewhere.
+            // The receiver is gone if the test has failed elsewhere.
             let _ = give.send((result, Instant::now()));
         });
         let thread = told.recv().unwrap();
         eventually("the thread sleeps", || match fs::read_to_string(thread.join("stat")) {
-            // The name, in parentheses, may hold anything; the state is the first field behind it.
+            // The name is in parentheses and may contain any character. The state is the first field after it.
             Ok(stat) => stat.rsplit_once(") ").is_some_and(|(_, fields)| fields.starts_with('S')),
             Err(_) => true,
         });
         Self { result }
     }
 
-    /// What came of the work, and when; fails when it sleeps on until [`DEADLINE`].
+    /// Returns the result of the work and its time. Panics if the thread still sleeps at [`DEADLINE`].
     #[track_caller]
     pub fn result(self) -> (T, Instant) {
         match self.result.recv_timeout(DEADLINE) {
             Ok((Ok(value), at)) => (value, at),
             Ok((Err(panic), _)) => panic::resume_unwind(panic),
-            Err(_) => panic!("it sleeps on"),
+            Err(_) => panic!("the thread still sleeps"),
         }
     }
 }

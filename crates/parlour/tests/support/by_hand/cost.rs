@@ -1,4 +1,4 @@
-//! What waiting costs: a thread that waits wakes up rarely and uses no time.
+//! The cost of waiting: a thread that waits wakes up rarely and uses no CPU time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,27 +9,27 @@ use rustix::process::Signal;
 
 use crate::support::{Child, eventually};
 
-/// How often threads have gone to sleep, and how long they have run.
+/// The number of times that threads have gone to sleep, and their CPU time.
 #[derive(Clone, Copy, Debug)]
 pub struct Cost {
     pub sleeps: u64,
     pub ran: Duration,
 }
 
-/// The calling thread, as `/proc` knows it.
+/// Returns the directory of the calling thread in `/proc`.
 pub fn this_thread() -> PathBuf {
     Path::new("/proc").join(fs::read_link("/proc/thread-self").unwrap())
 }
 
-/// Waits until this thread sleeps, so that what comes next must wake it.
+/// Waits until this thread sleeps, so that the next event must wake it.
 pub fn until_asleep(task: &Path) {
     eventually("the thread sleeps", || is_in_state(task, 'S'));
 }
 
-/// Stops a child, and comes back when all of its threads stand still.
+/// Sends SIGSTOP to a child and waits until all of its threads are stopped.
 pub fn stop(child: &Child) {
     child.signal(Signal::STOP);
-    eventually("the child stands still", || {
+    eventually("all threads of the child are stopped", || {
         fs::read_dir(format!("/proc/{}/task", child.pid()))
             .unwrap()
             .flatten()
@@ -45,18 +45,18 @@ fn is_in_state(task: &Path, state: char) -> bool {
 fn of_task(task: &Path) -> Cost {
     let status = fs::read_to_string(task.join("status")).unwrap_or_default();
     let sleeps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-    // Nanoseconds on a processor, nanoseconds waiting for one, and time slices.
+    // schedstat: nanoseconds on a CPU, nanoseconds waiting for one, and the number of time slices.
     let schedule = fs::read_to_string(task.join("schedstat")).unwrap_or_default();
     let ran = schedule.split_ascii_whitespace().next().map_or(0, |ran| ran.parse().unwrap());
     Cost { sleeps: sleeps.map_or(0, |count| count.trim().parse().unwrap()), ran: Duration::from_nanos(ran) }
 }
 
-/// What a thread did in this time.
+/// Measures a thread for this time.
 pub fn of_thread(task: &Path, time: Duration) -> Cost {
     measure(&[task.to_owned()], time)
 }
 
-/// What the threads of a process did in this time.
+/// Measures all threads of a process for this time.
 pub fn of_process(pid: u32, time: Duration) -> Cost {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let tasks: Vec<PathBuf> = tasks.map(|entry| entry.unwrap().path()).collect();
@@ -70,7 +70,7 @@ fn measure(tasks: &[PathBuf], time: Duration) -> Cost {
     };
     let begin = Instant::now();
     let before = total();
-    // This is what is measured, and nothing is synchronised by it.
+    // This sleep is the period of the measurement and synchronises nothing.
     thread::sleep(time);
     let after = total();
     let scale = time.as_secs_f64() / begin.elapsed().as_secs_f64();

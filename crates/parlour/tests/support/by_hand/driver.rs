@@ -1,4 +1,4 @@
-//! A server that is kept going by a thread, with its clients handed on.
+//! A server that a thread drives, with a queue of its clients.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
@@ -9,13 +9,13 @@ use parlour::{Connection, ErrorKind, Server, ServerStats};
 use super::cost;
 use crate::support::{DEADLINE, eventually};
 
-/// Accepts in a thread until it is dropped.
+/// Runs `accept` in a thread until it is dropped.
 #[derive(Debug)]
 pub struct Driver {
     pub server: Arc<Server>,
     clients: Receiver<Connection>,
     thread: Option<JoinHandle<()>>,
-    /// The thread that accepts, in `/proc`.
+    /// The directory of the accepting thread in `/proc`.
     pub task: std::path::PathBuf,
 }
 
@@ -30,7 +30,7 @@ impl Driver {
                 started.send(cost::this_thread()).unwrap();
                 loop {
                     match server.accept() {
-                        // Nobody need want it.
+                        // The queue is closed if the test has dropped the driver.
                         Ok(client) => drop(connected.send(client)),
                         Err(error) if error.kind() == ErrorKind::Shutdown => return,
                         Err(error) => panic!("{error}"),
@@ -41,27 +41,27 @@ impl Driver {
         Self { server, clients, thread: Some(thread), task: task.recv().unwrap() }
     }
 
-    /// The next client that was let in.
+    /// Returns the next accepted client.
     pub fn client(&self) -> Connection {
-        self.clients.recv_timeout(DEADLINE).expect("a client comes")
+        self.clients.recv_timeout(DEADLINE).expect("a client was accepted")
     }
 
-    /// Whether no client that was let in waits to be taken.
+    /// Returns true if no accepted client is in the queue.
     pub fn is_idle(&self) -> bool {
         self.clients.try_recv().is_err()
     }
 
-    /// Waits until exactly so many clients were refused, and gives the last reason.
+    /// Waits until exactly this many clients were refused. Returns the last reason.
     pub fn refused(&self, count: u64) -> String {
         refused(&self.server, count)
     }
 }
 
-/// Waits until exactly so many clients of this server were refused, and gives the last reason.
+/// Waits until exactly this many clients of this server were refused. Returns the last reason.
 #[track_caller]
 pub fn refused(server: &Server, count: u64) -> String {
     let refusals = || -> ServerStats { server.stats() };
-    eventually(&format!("{count} are refused, and not {:?}", refusals()), || refusals().refused >= count);
+    eventually(&format!("{count} clients are refused; now {:?}", refusals()), || refusals().refused >= count);
     let refusals = refusals();
     assert_eq!(refusals.refused, count, "{refusals:?}");
     refusals.last_refusal.map_or_else(String::new, |last| last.to_string())
@@ -72,7 +72,7 @@ impl Drop for Driver {
         self.server.shutdown_handle().shutdown();
         let ended = self.thread.take().unwrap().join();
         if !std::thread::panicking() {
-            ended.expect("the accepting thread ends well");
+            ended.expect("the accepting thread did not panic");
         }
     }
 }

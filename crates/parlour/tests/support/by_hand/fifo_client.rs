@@ -1,4 +1,5 @@
-//! A client over FIFOs that does one step at a time, and may stop at each.
+//! A client of the FIFO transport that makes one system call or step of its handshake at a time, and may stop after
+//! each.
 
 use std::fs;
 use std::io::Write;
@@ -18,7 +19,7 @@ const COMMON: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CL
 
 #[derive(Debug)]
 pub struct FifoClient {
-    /// The directory of the name.
+    /// The directory of the server's name.
     path: PathBuf,
     pub id: Id,
     pub from_server: Option<OwnedFd>,
@@ -26,7 +27,7 @@ pub struct FifoClient {
 }
 
 impl FifoClient {
-    /// A client that has done nothing yet.
+    /// Creates a client that has not made any system call yet.
     pub fn new(path: &Path) -> Self {
         Self::with_id(path, Id::new())
     }
@@ -35,7 +36,7 @@ impl FifoClient {
         Self { path: path.to_owned(), id, from_server: None, to_server: None }
     }
 
-    /// A client that has made its pair and waits for the server's answer to its request.
+    /// Creates a client that has created both FIFOs with mkfifo(2), opened `s2c` for reading, and written its request.
     pub fn asking(path: &Path) -> Self {
         let mut client = Self::new(path);
         client.make_s2c();
@@ -45,7 +46,8 @@ impl FifoClient {
         client
     }
 
-    /// A client that has been greeted and has not acknowledged that.
+    /// Like [`asking`](Self::asking); the client has also read the server's `hello`, but not opened `c2s` or written
+    /// `ack`.
     pub fn greeted(path: &Path) -> Self {
         let mut client = Self::asking(path);
         client.expect_hello();
@@ -76,7 +78,7 @@ impl FifoClient {
         write_request(&self.path, &self.id.request());
     }
 
-    /// The next bytes from the server up to and including a newline; `None` at the end.
+    /// Reads the next line from the server, with its newline. Returns `None` at end of file.
     pub fn answer(&mut self) -> Option<String> {
         let mut line = Vec::new();
         while line.last() != Some(&b'\n') {
@@ -105,18 +107,18 @@ impl FifoClient {
         self.write(self.id.ack().as_bytes());
     }
 
-    /// Writes to the server; fails unless all of it is taken at once.
+    /// Writes to the server. Panics unless one non-blocking write(2) takes all bytes.
     pub fn write(&self, bytes: &[u8]) {
         let count = rustix::io::write(self.to_server.as_ref().unwrap(), bytes).unwrap();
         assert_eq!(count, bytes.len());
     }
 
-    /// Up to this many bytes from the server, waiting for the first; empty at the end.
+    /// Waits for bytes from the server and reads at most `count`. Returns an empty vector at end of file.
     pub fn read(&mut self, count: usize) -> Vec<u8> {
         let mut bytes = vec![0; count];
         let from_server = self.from_server.as_ref().unwrap();
         loop {
-            assert!(wait::readable(from_server), "the server does not answer");
+            assert!(wait::readable(from_server), "the server did not answer");
             match rustix::io::read(from_server, &mut bytes) {
                 Ok(count) => {
                     bytes.truncate(count);
@@ -128,7 +130,7 @@ impl FifoClient {
         }
     }
 
-    /// Whether the server lets go of this client by then.
+    /// Returns true if the server closes the FIFO of this client within the timeout.
     pub fn is_dropped_within(&self, timeout: Duration) -> bool {
         wait::ready(self.from_server.as_ref().unwrap(), PollFlags::empty(), timeout)
     }
@@ -137,13 +139,13 @@ impl FifoClient {
         assert!(self.is_dropped_within(DEADLINE), "the server still holds this client");
     }
 
-    /// Whether a file of the pair has a name.
+    /// Returns true if one of the two FIFOs still has its name in `c/`.
     pub fn has_files(&self) -> bool {
         [self.s2c(), self.c2s()].iter().any(|path| fs::symlink_metadata(path).is_ok())
     }
 }
 
-/// A FIFO of exactly mode 0600.
+/// Creates a FIFO with exactly mode 0600, whatever the umask is.
 pub fn make_fifo(path: &Path) {
     leaves_files();
     make_fifo_with(path, 0o600);
@@ -154,19 +156,19 @@ pub fn make_fifo_with(path: &Path, mode: u32) {
     super::place::chmod(path, mode);
 }
 
-/// Opens the well-known FIFO of a server for writing.
+/// Opens `fifo`, the well-known FIFO of a server, for writing.
 pub fn open_well_known(path: &Path) -> OwnedFd {
     open(path.join("fifo"), OFlags::WRONLY | COMMON, Mode::empty()).unwrap()
 }
 
-/// Writes these bytes into the well-known FIFO of a server, in one piece.
+/// Writes these bytes into the well-known FIFO of a server with one write(2).
 pub fn write_request(path: &Path, bytes: &[u8]) {
     let fifo = open_well_known(path);
     assert!(wait::ready(fifo.as_fd(), PollFlags::OUT, DEADLINE));
     assert_eq!(rustix::io::write(&fifo, bytes), Ok(bytes.len()));
 }
 
-/// Writes bytes until the well-known FIFO of a server takes no more; gives the write end, which keeps it full.
+/// Fills the well-known FIFO of a server until write(2) would block. Returns the write end.
 pub fn flood(path: &Path) -> OwnedFd {
     let fifo = open_well_known(path);
     for piece in [4096, 1] {

@@ -1,4 +1,5 @@
-//! A server over FIFOs that does one step at a time, and may stop at each.
+//! A server of the FIFO transport that makes one system call or step of the handshake at a time, and may stop after
+//! each.
 
 use std::os::fd::OwnedFd;
 use std::path::Path;
@@ -34,30 +35,30 @@ impl FifoServer {
         self.place.path()
     }
 
-    /// Waits for a client's request.
+    /// Waits for the request line of a client and parses it.
     pub fn request(&self) -> Id {
         Id::parse_request(&line(&self.requests))
     }
 
-    /// Opens the FIFO that the client reads.
+    /// Opens the FIFO from the server to the client for writing.
     pub fn open_s2c(&self, id: &Id) -> OwnedFd {
         open(self.place.clients().join(id.s2c()), OFlags::WRONLY | COMMON, Mode::empty()).unwrap()
     }
 
-    /// Opens the FIFO that the client writes.
+    /// Opens the FIFO from the client to the server for reading.
     pub fn open_c2s(&self, id: &Id) -> OwnedFd {
         open(self.place.clients().join(id.c2s()), OFlags::RDONLY | COMMON, Mode::empty()).unwrap()
     }
 }
 
-/// Reads a line and not a byte more, waiting for it; without its newline.
+/// Waits for a line and reads exactly that line. Returns it without its newline.
 pub fn line(fd: &OwnedFd) -> String {
     let mut line = Vec::new();
     loop {
         let mut byte = [0];
-        assert!(wait::readable(fd), "nobody writes");
+        assert!(wait::readable(fd), "the client did not write");
         match rustix::io::read(fd, &mut byte) {
-            Ok(0) => panic!("it ended after {:?}", String::from_utf8_lossy(&line)),
+            Ok(0) => panic!("end of file after {:?}", String::from_utf8_lossy(&line)),
             Ok(_) if byte[0] == b'\n' => return String::from_utf8(line).unwrap(),
             Ok(_) => line.push(byte[0]),
             Err(Errno::AGAIN | Errno::INTR) => {}

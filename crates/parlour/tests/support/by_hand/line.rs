@@ -1,7 +1,7 @@
-//! The lines and frames of the protocol, spelled out here a second time, so that a change of the library's own spelling
-//! is noticed.
+//! The file names, handshake lines and frames of the wire protocol, written a second time, so that a test fails when
+//! the library changes them.
 
-/// What a client's files and lines carry.
+/// The process id and the nonce in a client's file names and handshake lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Id {
     pub pid: u32,
@@ -9,12 +9,12 @@ pub struct Id {
 }
 
 impl Id {
-    /// A new one of this process.
+    /// Creates an id with a random nonce for this process.
     pub fn new() -> Self {
         Self::of(std::process::id())
     }
 
-    /// A new one that claims to be of another process.
+    /// Creates an id with a random nonce that claims another process id.
     pub fn of(pid: u32) -> Self {
         let mut bytes = [0; 16];
         let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty()).unwrap();
@@ -40,7 +40,7 @@ impl Id {
         format!("{body} {checksum:08x}\n").into_bytes()
     }
 
-    /// Reads a request; fails unless it is spelled as [`request`](Self::request) spells it.
+    /// Parses a request line. Panics unless [`request`](Self::request) encodes the result to the same bytes.
     pub fn parse_request(line: &str) -> Self {
         let words: Vec<&str> = line.split(' ').collect();
         assert_eq!((words.len(), words[0]), (4, "parlour1"), "{line:?}");
@@ -62,7 +62,7 @@ impl Id {
     }
 }
 
-/// A message as it is on the wire.
+/// Encodes a frame: the length as four bytes in big-endian order, then the message.
 pub fn frame(message: &[u8]) -> Vec<u8> {
     let length = u32::try_from(message.len()).unwrap();
     [&length.to_be_bytes()[..], message].concat()

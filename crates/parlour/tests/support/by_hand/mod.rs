@@ -1,5 +1,5 @@
-//! Both sides of the protocol made by hand, step by step, and what else it takes to look closely: a name directory
-//! without the library, locks, other users, snapshots of files, and what a thread costs.
+//! Both sides of the wire protocol, written without the library, one step at a time. Also tools for close inspection:
+//! name directories made without the library, locks, other users, snapshots of files, and the cost of threads.
 #![allow(
     dead_code,
     unused_imports,
@@ -10,7 +10,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "each test executable uses its part, and a test says what is wrong by panicking"
+    reason = "each test executable uses only a part, and a test fails by panicking"
 )]
 
 pub mod cost;

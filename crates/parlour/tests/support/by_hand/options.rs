@@ -1,4 +1,4 @@
-//! Arguments of roles: `key=value` words.
+//! Arguments of roles as `key=value` words.
 
 use std::time::Duration;
 
@@ -27,7 +27,7 @@ impl Words<'_> {
         self.find("address").expect("address=")
     }
 
-    /// `uid=` and `umask=`: who this process becomes and which bits it takes away.
+    /// Applies `uid=` and `umask=`: changes the user and the umask of this process.
     pub fn become_whom_they_say(&self) {
         if let Some(uid) = self.number("uid") {
             user::become_user(uid);
@@ -37,7 +37,7 @@ impl Words<'_> {
         }
     }
 
-    /// `on=unix,fifo`, `mode=666`, `group=GID`, `handshake_ms=`, `half_open_max=`.
+    /// Returns server options from `on=unix,fifo`, `mode=666`, `group=GID` and `handshake_ms=`.
     pub fn server_options(&self) -> ServerOptions {
         let mut options = ServerOptions::new();
         if let Some(on) = self.find("on") {
@@ -55,7 +55,7 @@ impl Words<'_> {
         options
     }
 
-    /// `server_uid=UID`, `timeout_ms=`.
+    /// Returns connect options from `server_uid=UID` and `timeout_ms=`.
     pub fn connect_options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new();
         if let Some(uid) = self.number("server_uid") {

@@ -1,4 +1,4 @@
-//! The directory of a name, made without the library.
+//! The directory of a name, created without the library.
 
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
@@ -8,7 +8,7 @@ use super::lock;
 use crate::support::Base;
 use crate::support::base::leaves_files;
 
-/// A name that is held by hand: its directory, `c/` and the lock, and nothing that listens.
+/// A name whose directory, `c/` and `lock` were created with the system calls of a server. Nothing listens on it.
 #[derive(Debug)]
 pub struct Place {
     path: PathBuf,
@@ -16,7 +16,7 @@ pub struct Place {
 }
 
 impl Place {
-    /// Makes the directory and holds its lock.
+    /// Creates the directory and takes its lock.
     pub fn held(base: &Base, name: &str) -> Self {
         Self::held_at(&base.name(name))
     }
@@ -29,7 +29,7 @@ impl Place {
         place
     }
 
-    /// Makes the directory, whose lock nobody holds.
+    /// Creates the directory without taking its lock, as if the server had died.
     pub fn dead_at(path: &Path) -> Self {
         leaves_files();
         for directory in [path, &path.join("c")] {
@@ -49,13 +49,13 @@ impl Place {
         self.path.join("c")
     }
 
-    /// Gives the lock up, as the kernel does for a process that has died.
+    /// Releases the lock, as the kernel does when a process dies.
     pub fn die(&mut self) {
         self.lock = None;
     }
 }
 
-/// What is in a directory, sorted.
+/// Returns the sorted names in a directory.
 pub fn list(directory: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -63,12 +63,12 @@ pub fn list(directory: &Path) -> Vec<String> {
     names
 }
 
-/// What is in the `c/` of a name.
+/// Returns the sorted names in the `c/` of a name.
 pub fn client_files(name_directory: &Path) -> Vec<String> {
     list(&name_directory.join("c"))
 }
 
-/// The permission bits of a file, which is not followed.
+/// Returns the permission bits of a file without following symbolic links.
 pub fn mode(path: &Path) -> u32 {
     fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).permissions().mode()
         & 0o7777

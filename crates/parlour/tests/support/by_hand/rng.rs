@@ -1,14 +1,14 @@
-//! Chance that can be repeated: the seed is printed when a test with it fails.
+//! Reproducible randomness. Tests print the seed when they fail.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// xorshift64*.
+/// The xorshift64* generator.
 #[derive(Debug)]
 pub struct Rng(u64);
 
 impl Rng {
     pub fn new(seed: u64) -> Self {
-        // The generator has no use for 0.
+        // The state must not be 0.
         Self(seed ^ 0x9E37_79B9_7F4A_7C15 | 1)
     }
 
@@ -19,18 +19,18 @@ impl Rng {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 16
     }
 
-    /// A number below `end`.
+    /// Returns a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    /// True once in so many times.
+    /// Returns true with a probability of one in `times`.
     pub fn one_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
 
-/// The seed in `PARLOUR_TEST_SEED`, or a new one.
+/// Returns the seed in `PARLOUR_TEST_SEED`, or one from the clock.
 pub fn seed() -> u64 {
     match std::env::var("PARLOUR_TEST_SEED") {
         Ok(seed) => seed.parse().unwrap(),

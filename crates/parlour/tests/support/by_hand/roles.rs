@@ -1,4 +1,4 @@
-//! Roles whose process may be another user's, with another umask and with options.
+//! Roles whose process may run as another user, with another umask and with options.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -13,8 +13,8 @@ use crate::support::{DEADLINE, Role};
 pub const SERVE: Role = Role { name: "serve", play: serve };
 pub const REACH: Role = Role { name: "reach", play: reach };
 
-/// `serve address=A [uid= umask= on= mode= group= ...]`: says `ready PATH` or `error KIND: TEXT`, and sends every
-/// message back. Then `umask` is answered with the process's umask; at the end of stdin the server is closed.
+/// `serve address=A [uid= umask= on= mode= group= ...]`: prints `ready PATH` or `error KIND: TEXT`, and echoes every
+/// message. The command `umask` prints the umask of the process. The server is closed at end of file on stdin.
 fn serve(arguments: &[String]) {
     let words = Words(arguments);
     words.become_whom_they_say();
@@ -39,7 +39,7 @@ fn serve(arguments: &[String]) {
                 rustix::process::umask(umask);
                 println!("{:04o}", umask.bits());
             }
-            other => panic!("what is {other:?}?"),
+            other => panic!("unknown command {other:?}"),
         }
     }
     server.shutdown_handle().shutdown();
@@ -47,8 +47,8 @@ fn serve(arguments: &[String]) {
     Arc::into_inner(server).unwrap().close().unwrap();
 }
 
-/// `reach address=A [uid= umask= server_uid= timeout_ms=]`: says `connected PEER` or `error KIND: TEXT`. Then each line
-/// is sent as a message, and the reply printed, or `end`.
+/// `reach address=A [uid= umask= server_uid= timeout_ms=]`: prints `connected PEER` or `error KIND: TEXT`. Then it
+/// sends each line as a message and prints the reply, or `end`.
 fn reach(arguments: &[String]) {
     let words = Words(arguments);
     words.become_whom_they_say();
@@ -60,7 +60,7 @@ fn reach(arguments: &[String]) {
     talk(connection);
 }
 
-/// Sends each line of stdin and prints the reply.
+/// Sends each line of stdin as a message and prints the reply.
 pub fn talk(mut connection: Connection) {
     for line in io::stdin().lock().lines() {
         let exchanged = connection.send(line.unwrap().as_bytes()).and_then(|()| connection.recv_timeout(DEADLINE));

@@ -1,4 +1,4 @@
-//! A server that runs out of descriptors.
+//! A server that runs out of file descriptors (`EMFILE`).
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use crate::support::{Base, Child, DEADLINE, Role};
 
 pub const SCARCE: Role = Role { name: "scarce", play: scarce };
 
-/// `scarce ADDRESS`: says `ready` and sends every message of every client back. Each line is answered with one:
+/// `scarce ADDRESS`: prints `ready` and echoes every message of every client. It answers each command with one line:
 ///
-/// - `spare COUNT`: so many more descriptors can be had from now on; below 0 the limit is that far below what is in
-///   use: `spare COUNT`;
-/// - `plenty`: takes the limit away: `plenty`;
-/// - `accepted`: how many clients were let in;
-/// - `refused`: how many were not, and why not the last.
+/// - `spare COUNT`: sets `RLIMIT_NOFILE` so that this many more descriptors can be opened. A negative number puts the
+///   limit that far below the lowest free descriptor number. Answers `spare COUNT`.
+/// - `plenty`: restores the original limit. Answers `plenty`.
+/// - `accepted`: answers the number of accepted clients.
+/// - `refused`: answers the number of refused clients and the last reason.
 fn scarce(arguments: &[String]) {
     let server = Arc::new(Server::bind(&arguments[0]).unwrap());
     let accepted = Arc::new(AtomicUsize::new(0));
@@ -57,32 +57,33 @@ fn scarce(arguments: &[String]) {
                     refused.last_refusal.map_or_else(String::new, |last| last.to_string())
                 );
             }
-            (other, _) => panic!("what is {other:?}?"),
+            (other, _) => panic!("unknown command {other:?}"),
         }
     }
     server.shutdown_handle().shutdown();
     serving.join().unwrap();
 }
 
-/// The limit under which so many new descriptors can be had, each of which gets the lowest number that is free.
+/// Returns the limit under which this many descriptors can be opened. The kernel assigns the lowest free number to
+/// each.
 pub fn limit_for(spare: i64) -> u64 {
     let used = Baseline::take().descriptors;
     let free = (0..).filter(|number| !used.contains_key(number));
     let limit = match usize::try_from(spare) {
-        // The first one that must not be had.
+        // The first number that must not be assigned.
         Ok(spare) => free.clone().nth(spare),
         Err(_) => free.clone().next().map(|first| first + i32::try_from(spare).unwrap()),
     };
     u64::try_from(limit.unwrap()).unwrap()
 }
 
-/// A `scarce` server of the name `crowd`, its address, and a client that is in.
+/// Starts a `scarce` server with the name `crowd`. Returns it, its address, and an accepted client.
 pub fn crowded(base: &Base, transport: Transport) -> (Child, String, Connection) {
     let address = base.address(transport, "crowd");
     let mut server = Child::spawn("scarce", std::slice::from_ref(&address));
     server.expect("ready");
     let mut early = Connection::connect(&address).unwrap();
-    // From here on the server opens nothing by itself.
+    // After this exchange the server opens no descriptors on its own.
     assert_echo(&mut early);
     (server, address, early)
 }

@@ -1,4 +1,5 @@
-//! A client made by hand: a socket, a greeting and a memfd.
+//! A client of the `shm` transport written with system calls: a SEQPACKET socket, the hello of docs/wire.md, and a
+//! memfd.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -21,7 +22,7 @@ pub const RING: usize = 64 * 1024;
 pub const ALL_SEALS: SealFlags =
     SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
 
-/// A hello, as docs/wire.md has it.
+/// Encodes a hello: `parlour1`, kind 1, reason 0, layout 1, features 0, and the ring size in big-endian order.
 pub fn hello(ring: u64) -> [u8; 24] {
     let mut bytes = *b"parlour1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
     bytes[16..].copy_from_slice(&ring.to_be_bytes());
@@ -38,7 +39,7 @@ pub fn memfd(length: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
     memfd
 }
 
-/// Memory as it has to be.
+/// Creates memory that a server accepts: the right size, allocated, and with all required seals.
 pub fn good_memfd() -> OwnedFd {
     memfd(CONTROL + RING, CONTROL + RING, ALL_SEALS)
 }
@@ -63,9 +64,9 @@ pub fn try_say(socket: &OwnedFd, bytes: &[u8], descriptors: &[&OwnedFd]) -> Resu
     sendmsg(socket, &[IoSlice::new(bytes)], &mut control, SendFlags::NOSIGNAL)
 }
 
-/// The next datagram and what came with it; empty at the end.
+/// Receives the next datagram with its descriptors. The bytes are empty at end of file.
 pub fn hear(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
-    assert!(wait::readable(socket), "nothing is said for {DEADLINE:?}");
+    assert!(wait::readable(socket), "no datagram arrived within {DEADLINE:?}");
     let mut bytes = [0; 100];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(4))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -84,19 +85,19 @@ pub fn hear(socket: &OwnedFd) -> (Vec<u8>, Vec<OwnedFd>) {
     (bytes[..received.bytes].to_vec(), descriptors)
 }
 
-/// The server ends the socket, with or without a refusal.
+/// Checks that the server closes the socket, with or without a refusal, and sends no memory.
 #[track_caller]
 pub fn assert_refused(socket: &OwnedFd) {
     let (said, descriptors) = hear(socket);
-    assert!(descriptors.is_empty(), "memory for one who is refused");
+    assert!(descriptors.is_empty(), "a refusal came with a descriptor");
     if !said.is_empty() {
-        assert_eq!(said[..9], *b"parlour1\x02", "a refusal");
+        assert_eq!(said[..9], *b"parlour1\x02", "the datagram is a refusal");
         assert_eq!(hear(socket).0, b"");
     }
-    assert!(wait::ready(socket, PollFlags::empty(), DEADLINE), "it is hung up");
+    assert!(wait::ready(socket, PollFlags::empty(), DEADLINE), "the socket is hung up");
 }
 
-/// A client that has shaken hands.
+/// A client that has completed the handshake.
 pub struct ByHand {
     pub socket: OwnedFd,
     pub theirs: std::fs::File,
@@ -106,7 +107,7 @@ pub const HEAD: u64 = 0;
 pub const TAIL: u64 = 128;
 
 impl ByHand {
-    /// A client whose memory holds what `fill` puts there, and does not change afterwards.
+    /// Connects a client whose memory has the content that `fill` writes, and does not change afterwards.
     pub fn connect(path: &Path, fill: impl FnOnce(&std::fs::File)) -> Self {
         let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
         let length = (CONTROL + RING) as u64;

@@ -1,11 +1,11 @@
-//! What files are, to be compared before and after: what is refused must not be changed.
+//! Snapshots of files, to check that a refused file was not changed.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// Everything about a file that somebody could change, but for the time of the last look.
+/// All attributes of a file except its access time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileState {
     id: (u64, u64),
@@ -19,7 +19,7 @@ pub struct FileState {
     target: Option<PathBuf>,
 }
 
-/// The state of one file, which is not followed.
+/// Returns the state of one file without following symbolic links.
 pub fn of(path: &Path) -> FileState {
     let metadata = fs::symlink_metadata(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     FileState {
@@ -35,7 +35,7 @@ pub fn of(path: &Path) -> FileState {
     }
 }
 
-/// The state of a file or directory and of everything in it.
+/// Returns the states of a file or directory and of everything below it.
 pub fn tree(path: &Path) -> BTreeMap<PathBuf, FileState> {
     let mut states = BTreeMap::from([(path.to_owned(), of(path))]);
     if fs::symlink_metadata(path).unwrap().is_dir() {

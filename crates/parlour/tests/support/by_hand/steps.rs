@@ -1,4 +1,4 @@
-//! Roles that are traced, and what must hold wherever they are interrupted.
+//! Roles that are traced with ptrace(2), and the checks that must hold at whichever system call they are interrupted.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,9 @@ use crate::support::{Base, Child, DEADLINE, Role, eventually};
 pub const SERVER: Role = Role { name: "traced-server", play: server };
 pub const CLIENT: Role = Role { name: "traced-client", play: client };
 
-/// `traced-server ADDRESS start|accept|reply|close`: takes the name over every transport, accepts a client (but for
-/// `start`), hears it and answers (for `reply`), and closes (for `close`). The step that is named stands between two
-/// marks, and then it says `done` or the error.
+/// `traced-server ADDRESS start|accept|reply|close`: takes the name over every transport (`start`), accepts a client
+/// (`accept`), receives a message and replies (`reply`), or closes (`close`). The named step runs between two marks.
+/// Then the role prints `done` or the error.
 fn server(arguments: &[String]) {
     let step = arguments[1].as_str();
     let bind = || ServerOptions::new().transports(Transport::ALL.iter().copied()).bind(&arguments[0]);
@@ -45,15 +45,15 @@ fn server(arguments: &[String]) {
             let server = bind().unwrap();
             marked(|| server.close());
         }
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown step {other:?}"),
     }
 }
 
-/// The lengths of what is answered and sent: one that goes in one piece, and one that is longer than what a channel holds.
+/// The lengths of sent messages: one that fits into the channel, and one that is longer than the channel.
 pub const REPLIES: [usize; 2] = [100, 2_000_000];
 
-/// `traced-client ADDRESS connect|send|close`: connects, sends or closes with something left to send between two marks,
-/// and says `done` or the error.
+/// `traced-client ADDRESS connect|send|close`: connects, sends, or closes with a fed message between two marks. Then
+/// it prints `done` or the error.
 fn client(arguments: &[String]) {
     let connect = || Connection::connect(&arguments[0]);
     match arguments[1].as_str() {
@@ -72,11 +72,11 @@ fn client(arguments: &[String]) {
             connection.feed(b"x").unwrap();
             marked(|| connection.close());
         }
-        other => panic!("what is {other:?}?"),
+        other => panic!("unknown step {other:?}"),
     }
 }
 
-/// A step between two marks, of which it says `done` or the error.
+/// Runs a step between two marks and prints `done` or the error.
 pub fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     mark();
     let outcome = step();
@@ -93,11 +93,11 @@ pub fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
     }
 }
 
-/// How many calls of a step are tried, at most: more than any has but for those that send for long.
+/// The maximum number of system calls of a step that are tried. Only steps that send long messages make more.
 const CALLS_MAX: usize = 150;
 
-/// Does this once for each system call between the marks of a role, with the child standing at it. Gives how many there
-/// were.
+/// Calls `act` once for each system call between the marks of a role, with the child stopped before that call. Returns
+/// the number of system calls.
 pub fn at_each_call(start: impl Fn() -> Traced, mut act: impl FnMut(usize, Traced)) -> usize {
     for number in 0..CALLS_MAX {
         let mut traced = start();
@@ -110,14 +110,14 @@ pub fn at_each_call(start: impl Fn() -> Traced, mut act: impl FnMut(usize, Trace
     CALLS_MAX
 }
 
-/// Clients over this transport are killed during this step.
+/// Kills clients over this transport at each system call of this step, and checks that the server is not affected.
 pub fn a_client_that_is_killed_at_any_system_call_of_step_harms_nobody(transport: Transport, step: &str) {
     let base = Base::new();
     let address = base.address(transport, "tough");
     let mut server = Child::spawn("serve", &[format!("address={address}")]);
     assert!(server.line().starts_with("ready"));
     assert_served(&address, 0);
-    // The thread of that client has ended, and its connection with it.
+    // The thread of that client has exited and dropped its connection.
     eventually("the server is idle", || Baseline::of(server.pid()).threads == 2);
     let before = Baseline::of(server.pid());
     let calls = at_each_call(
@@ -128,17 +128,17 @@ pub fn a_client_that_is_killed_at_any_system_call_of_step_harms_nobody(transport
         },
     );
     println!("{transport}: {calls} system calls of {step}");
-    // In shared memory sending and closing make few, or none while nobody sleeps.
+    // Over `shm`, sending and closing make few system calls, or none if no peer sleeps.
     assert!(calls > if step == "connect" { 10 } else { 0 }, "{calls} system calls");
-    // Nothing of them is left in the server.
+    // The server holds no resources of the killed clients.
     before.assert_restored(server.pid());
-    // What they left in the directory is bounded, and goes with the server at the latest.
+    // The number of files that they left is bounded, and the server removes them when it closes at the latest.
     assert!(client_files(&base.name("tough")).len() <= 2 * calls);
     server.finish();
     assert_eq!(client_files(&base.name("tough")), [""; 0]);
 }
 
-/// Another client is served without delay.
+/// Checks that another client is served without delay.
 pub fn assert_served(address: &str, number: usize) {
     let begin = Instant::now();
     let mut connection = ConnectOptions::new().timeout(DEADLINE).connect(address).unwrap();
@@ -147,7 +147,7 @@ pub fn assert_served(address: &str, number: usize) {
     assert!(begin.elapsed() < Duration::from_secs(3), "at call {number}: {:?}", begin.elapsed());
 }
 
-/// Fails unless a server of ours can take the name at once and is found there.
+/// Checks that a new server can take the name immediately and that clients find it.
 pub fn assert_free(address: &str, number: usize) {
     let begin = Instant::now();
     let server = Server::bind(address).unwrap_or_else(|error| panic!("at call {number}: {error}"));
@@ -157,7 +157,7 @@ pub fn assert_free(address: &str, number: usize) {
     drop(server);
 }
 
-/// Waits for a child's last word.
+/// Returns the last line of a child.
 pub fn outcome(child: &mut Child) -> String {
     let said = child.line();
     assert!(said == "done" || said.starts_with("error "), "{said}");

@@ -1,8 +1,8 @@
-//! A child that is stopped at any of its system calls, by ptrace(2), so that what happens between two of them can be
-//! tried out instead of hoped for.
+//! A child that is stopped at its system calls with ptrace(2), so that a test can act between any two of them
+//! deterministically.
 //!
-//! The role marks the part that matters by [`mark`] before and behind it. All calls of one [`Traced`] must be made by
-//! the thread that started it.
+//! The role marks the relevant part by calling [`mark`] before and after it. All methods of a [`Traced`] must be
+//! called in the thread that started it.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeMap;
@@ -16,16 +16,16 @@ use rustix::process::{Signal, getpid, kill_process};
 
 use crate::support::Child;
 
-/// Not in the `libc` crate for every target.
+/// The `libc` crate does not define these options for every target.
 const O_TRACESYSGOOD: usize = 1;
 const O_EXITKILL: usize = 0x10_0000;
 
-/// For roles: the part that matters begins or ends here.
+/// Marks the begin or end of the relevant part of a role with a SIGSTOP.
 pub fn mark() {
     kill_process(getpid(), Signal::STOP).unwrap();
 }
 
-/// Where the registers of a traced process are that matter for a call: `struct user_regs_struct` of x86_64.
+/// The offsets of the registers of a system call in `struct user_regs_struct` of x86_64.
 mod registers {
     pub const NUMBER: usize = 15 * 8;
     pub const RESULT: usize = 10 * 8;
@@ -33,7 +33,7 @@ mod registers {
     pub const STACK: usize = 19 * 8;
 }
 
-/// A system call.
+/// A system call: its number and its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
     pub number: i64,
@@ -45,19 +45,19 @@ pub struct Traced {
     child: Child,
     pid: libc::pid_t,
     place: Place,
-    /// The descriptors that announce themselves to an epoll(7) instance of the child's once each time (`EPOLLET`), of those
-    /// that were registered on the way to where it stands.
+    /// The descriptors that are registered edge-triggered (`EPOLLET`) with an epoll(7) instance of the child, among
+    /// those that were registered between the first mark and the current stop.
     watched: BTreeMap<u64, Watched>,
 }
 
-/// How a descriptor is registered: with which instance, and the `struct epoll_event`.
+/// The registration of a descriptor: the epoll instance and the `struct epoll_event`.
 #[derive(Clone, Copy, Debug)]
 struct Watched {
     epoll: u64,
     event: [u64; 2],
 }
 
-/// Where the child stands.
+/// The position of the child.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     AtMark,
@@ -65,16 +65,16 @@ enum Place {
     Ended,
 }
 
-/// Why the child has stopped.
+/// The reason why the child has stopped.
 #[derive(Debug, PartialEq, Eq)]
 enum Stop {
-    /// At the beginning or the end of a system call.
+    /// At entry to or exit from a system call.
     Call,
     Signal(i32),
     Ended,
 }
 
-/// Why no child can be traced here, if none can.
+/// Returns the reason why no child can be traced here, if there is one.
 pub fn cannot_trace() -> Option<String> {
     static REASON: OnceLock<Option<String>> = OnceLock::new();
     let tried = || {
@@ -87,22 +87,22 @@ pub fn cannot_trace() -> Option<String> {
                 let _ = child.wait();
                 None
             }
-            Err(error) => Some(format!("no child can be traced here: {error}")),
+            Err(error) => Some(format!("ptrace(2) does not work here: {error}")),
         }
     };
     REASON.get_or_init(tried).clone()
 }
 
-/// Why no system call can be made to fail here, if none can.
+/// Returns the reason why system calls cannot be made to fail here, if there is one.
 pub fn cannot_inject() -> Option<String> {
     if cfg!(not(target_arch = "x86_64")) {
-        return Some("the registers of this processor are not known to the tests".to_owned());
+        return Some("the tests know only the registers of x86_64".to_owned());
     }
     cannot_trace()
 }
 
 fn trace_me() -> io::Result<()> {
-    // SAFETY: this request has no arguments.
+    // SAFETY: PTRACE_TRACEME ignores its other arguments.
     match unsafe { libc::ptrace(libc::PTRACE_TRACEME, 0, ptr::null_mut::<u8>(), ptr::null_mut::<u8>()) } {
         -1 => Err(io::Error::last_os_error()),
         _ => Ok(()),
@@ -110,15 +110,15 @@ fn trace_me() -> io::Result<()> {
 }
 
 impl Traced {
-    /// Starts a child in a role and comes back when it stands at its first mark.
+    /// Starts a child in a role and runs it to its first mark.
     pub fn start<A: AsRef<OsStr>>(role: &str, arguments: &[A]) -> Self {
         let mut command = Child::command(role, arguments);
-        // SAFETY: the closure makes one system call and allocates nothing.
+        // SAFETY: the closure makes one async-signal-safe system call and allocates nothing.
         unsafe { command.pre_exec(trace_me) };
         let child = Child::start(&mut command);
         let pid = child.pid() as libc::pid_t;
         let mut traced = Self { child, pid, place: Place::AtMark, watched: BTreeMap::new() };
-        assert_eq!(traced.wait(), Stop::Signal(libc::SIGTRAP), "the child stops when it has begun its program");
+        assert_eq!(traced.wait(), Stop::Signal(libc::SIGTRAP), "the child stops after its exec");
         traced.request(libc::PTRACE_SETOPTIONS, O_TRACESYSGOOD | O_EXITKILL);
         traced.run_to_mark();
         traced
@@ -128,7 +128,7 @@ impl Traced {
         &mut self.child
     }
 
-    /// Goes on to where this system call begins, counted from 0 at the first mark; `false` when the next mark comes
+    /// Runs to the entry of this system call, counted from 0 at the first mark. Returns `false` if the next mark comes
     /// first.
     pub fn go_to_call(&mut self, number: usize) -> bool {
         let mut stops = 0;
@@ -138,7 +138,7 @@ impl Traced {
             self.request(libc::PTRACE_SYSCALL, signal);
             signal = 0;
             match self.wait() {
-                // Beginnings and ends take turns.
+                // Entry and exit stops alternate.
                 Stop::Call if stops == 2 * number => {
                     self.place = Place::AtCall;
                     return true;
@@ -162,7 +162,7 @@ impl Traced {
         }
     }
 
-    /// The call at whose beginning it stands: its number, and its arguments.
+    /// Returns the system call at whose entry the child is stopped.
     pub fn call(&self) -> Call {
         assert_eq!(self.place, Place::AtCall);
         self.peek_call()
@@ -172,7 +172,8 @@ impl Traced {
         Call { number: self.peek(registers::NUMBER) as i64, arguments: registers::ARGUMENTS.map(|at| self.peek(at)) }
     }
 
-    /// Has the call at whose beginning it stands fail with this error. It is not made, unless `made` says so.
+    /// Makes the system call at whose entry the child is stopped fail with this error. The call is executed only if
+    /// `made` is true.
     pub fn fail(&mut self, error: i32, made: bool) {
         assert_eq!(self.place, Place::AtCall);
         if !made {
@@ -183,16 +184,16 @@ impl Traced {
         }
     }
 
-    /// Has the call at whose beginning it stands, which reads or writes its first argument, fail with `EAGAIN`, and the
-    /// descriptor be ready the moment after. One that is looked at is found ready; one that announces itself once does so
-    /// again, as that of a kernel does that had nothing to give when it was asked, and has it now: instead of the call, the
-    /// child registers it anew in the same way.
+    /// Makes the system call at whose entry the child is stopped, which reads or writes its first argument, fail with
+    /// `EAGAIN`, as if the descriptor became ready just after the call. A level-triggered poll finds the descriptor
+    /// ready. An edge-triggered registration must report the new edge: instead of the call, the child executes
+    /// `EPOLL_CTL_MOD` with the same event, which re-arms it.
     pub fn fail_for_now(&mut self) {
         let descriptor = self.call().arguments[0];
         let Some(&Watched { epoll, event }) = self.watched.get(&descriptor) else {
             return self.fail(libc::EAGAIN, false);
         };
-        /// What lies behind the top of a stack may be in use, but not further than this.
+        /// The ABI allows the child to use this many bytes below the stack pointer.
         const RED_ZONE: u64 = 128;
         let place = (self.peek(registers::STACK) - RED_ZONE - size_of_val(&event) as u64) & !15;
         for (at, word) in (place..).step_by(8).zip(event) {
@@ -205,7 +206,7 @@ impl Traced {
             self.poke(register, argument as i64);
         }
         if self.finish_call() {
-            assert_eq!(self.peek(registers::RESULT) as i64, 0, "it cannot be registered anew");
+            assert_eq!(self.peek(registers::RESULT) as i64, 0, "the child could not re-arm the descriptor");
             for (register, argument) in registers::ARGUMENTS.into_iter().zip(before) {
                 self.poke(register, argument as i64);
             }
@@ -213,14 +214,14 @@ impl Traced {
         }
     }
 
-    /// Goes on from the beginning of a call to its end; `false` when the child ends instead.
+    /// Runs from the entry of a call to its exit. Returns `false` if the child exits instead.
     fn finish_call(&mut self) -> bool {
         let mut signals = Vec::new();
         loop {
             self.request(libc::PTRACE_SYSCALL, 0);
             match self.wait() {
                 Stop::Call => break,
-                // They are for later.
+                // Collected for the assertion below, and not delivered.
                 Stop::Signal(signal) => signals.push(signal),
                 Stop::Ended => {
                     self.place = Place::Ended;
@@ -228,11 +229,11 @@ impl Traced {
                 }
             }
         }
-        assert!(signals.is_empty(), "nobody sends signals here: {signals:?}");
+        assert!(signals.is_empty(), "unexpected signals: {signals:?}");
         true
     }
 
-    /// Keeps `watched` what it is, by the call that is about to be made.
+    /// Updates `watched` for the call that is about to be executed.
     fn note_what_is_watched(&mut self) {
         let Call { number, arguments: [first, operation, descriptor, event, ..] } = self.peek_call();
         match (number, operation as i32) {
@@ -248,14 +249,15 @@ impl Traced {
         }
     }
 
-    /// Goes on to the next mark; `false` when the child ends instead.
+    /// Runs to the next mark. Returns `false` if the child exits instead.
     pub fn go_to_mark(&mut self) -> bool {
         self.run_to_mark();
         self.place == Place::AtMark
     }
 
     fn peek(&self, register: usize) -> u64 {
-        // SAFETY: this request takes an offset and gives what is there, or -1, which no call here has.
+        // SAFETY: PTRACE_PEEKUSER takes an offset and returns the word there, or -1 on an error, which does not occur
+        // for these offsets.
         let word = unsafe {
             let offset = ptr::without_provenance_mut::<u8>(register);
             libc::ptrace(libc::PTRACE_PEEKUSER, self.pid, offset, ptr::null_mut::<u8>())
@@ -264,7 +266,7 @@ impl Traced {
     }
 
     fn poke(&self, register: usize, value: i64) {
-        // SAFETY: this request takes an offset and a number.
+        // SAFETY: PTRACE_POKEUSER takes an offset and a number.
         let result = unsafe {
             let offset = ptr::without_provenance_mut::<u8>(register);
             libc::ptrace(libc::PTRACE_POKEUSER, self.pid, offset, ptr::without_provenance_mut::<u8>(value as usize))
@@ -273,7 +275,8 @@ impl Traced {
     }
 
     fn peek_memory(&self, address: u64) -> u64 {
-        // SAFETY: this request takes an address of the child's and gives the word there; of a wrong one it gives -1.
+        // SAFETY: PTRACE_PEEKDATA takes an address in the child and returns the word there, or -1 for an invalid
+        // address.
         let word = unsafe {
             let address = ptr::without_provenance_mut::<u8>(address as usize);
             libc::ptrace(libc::PTRACE_PEEKDATA, self.pid, address, ptr::null_mut::<u8>())
@@ -282,7 +285,7 @@ impl Traced {
     }
 
     fn poke_memory(&self, address: u64, word: u64) {
-        // SAFETY: this request takes an address of the child's and a word; it is the child's memory that changes.
+        // SAFETY: PTRACE_POKEDATA takes an address in the child and a word. It changes only the child's memory.
         let result = unsafe {
             let address = ptr::without_provenance_mut::<u8>(address as usize);
             libc::ptrace(libc::PTRACE_POKEDATA, self.pid, address, ptr::without_provenance_mut::<u8>(word as usize))
@@ -303,7 +306,7 @@ impl Traced {
         }
     }
 
-    /// Lets it do the rest of the part, and go on untraced.
+    /// Runs to the end of the relevant part, then detaches, so that the child continues untraced.
     pub fn let_go(mut self) -> Child {
         if self.place == Place::AtCall {
             self.run_to_mark();
@@ -314,13 +317,13 @@ impl Traced {
         self.child
     }
 
-    /// SIGKILL, where it stands.
+    /// Sends SIGKILL where the child is stopped.
     pub fn kill(mut self) {
         self.child.kill();
     }
 
     fn request(&self, request: libc::c_uint, data: usize) {
-        // SAFETY: the requests that are made here take a number, and no address.
+        // SAFETY: the requests that are made here take a number and no address.
         let result =
             unsafe { libc::ptrace(request, self.pid, ptr::null_mut::<u8>(), ptr::without_provenance_mut::<u8>(data)) };
         assert_eq!(result, 0, "ptrace {request}: {}", io::Error::last_os_error());
@@ -329,7 +332,7 @@ impl Traced {
     fn wait(&self) -> Stop {
         let mut status = 0;
         loop {
-            // SAFETY: the status lives through the call.
+            // SAFETY: `status` is valid for writes during the call.
             let waited = unsafe { libc::waitpid(self.pid, &raw mut status, libc::__WALL) };
             if waited == self.pid {
                 break;

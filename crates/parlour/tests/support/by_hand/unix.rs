@@ -1,4 +1,4 @@
-//! Clients over UNIX sockets that bind what and where they like, and servers that listen when they like.
+//! UNIX socket clients with full control over bind(2), and servers with full control over listen(2) and accept(2).
 
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,17 +13,17 @@ use super::{Id, Place};
 use crate::support::base::leaves_files;
 use crate::support::{DEADLINE, wait};
 
-/// A stream socket of its own.
+/// Creates an unbound stream socket.
 pub fn socket() -> OwnedFd {
     socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap()
 }
 
-/// Connects without a file of one's own.
+/// Connects to a server without binding a client file.
 pub fn dial(path: &Path) -> UnixStream {
     UnixStream::connect(path.join("unix")).unwrap()
 }
 
-/// A socket that is bound to this path with exactly this mode.
+/// Creates a socket that is bound to this path with exactly this mode.
 pub fn bound(path: &Path, mode: u32) -> OwnedFd {
     leaves_files();
     let socket = socket();
@@ -39,26 +39,26 @@ pub fn dial_with(socket: OwnedFd, path: &Path) -> UnixStream {
     UnixStream::from(socket)
 }
 
-/// Connects as a client of ours does: with a proper file of its own. Gives that file's path too.
+/// Connects as a client of the library does: with a client file in `c/`. Also returns the path of that file.
 pub fn dial_bound(path: &Path) -> (UnixStream, PathBuf) {
     let file = path.join("c").join(Id::new().sock());
     (dial_with(bound(&file, 0o700), path), file)
 }
 
-/// Whether the other side ends this connection without having sent anything.
+/// Checks that the other side closes the connection without having sent anything.
 #[track_caller]
 pub fn assert_ended(mut stream: &UnixStream) {
     assert!(wait::readable(stream), "the connection is still open after {DEADLINE:?}");
     let mut byte = [0];
     match stream.read(&mut byte) {
         Ok(0) => {}
-        // It was closed before it had read all that was sent.
+        // The server closed the socket before it had read all bytes.
         Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {}
-        other => panic!("{other:?}, not the end"),
+        other => panic!("expected end of file, got {other:?}"),
     }
 }
 
-/// A socket that is bound as the one of a server and does not listen yet.
+/// Creates a socket that is bound to the path of a server's socket and does not listen yet.
 pub fn bound_server(place: &Place) -> OwnedFd {
     bound(&place.path().join("unix"), 0o600)
 }
@@ -68,13 +68,13 @@ pub fn listen_on(socket: OwnedFd, backlog: i32) -> UnixListener {
     UnixListener::from(socket)
 }
 
-/// A server that accepts when the test does.
+/// Creates a listening socket that accepts only when the test calls [`accept`].
 pub fn listener(place: &Place) -> UnixListener {
     listen_on(bound_server(place), 128)
 }
 
-/// Accepts; fails when nobody comes.
+/// Accepts a client. Panics if none connects before the deadline.
 pub fn accept(listener: &UnixListener) -> UnixStream {
-    assert!(wait::readable(listener.as_fd()), "nobody has come");
+    assert!(wait::readable(listener.as_fd()), "no client has connected");
     listener.accept().unwrap().0
 }

@@ -1,4 +1,4 @@
-//! Waiting for something to happen in a directory.
+//! Waiting for changes in a directory with inotify(7).
 
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::support::wait;
 
-/// Tells what appears in a directory and what goes.
+/// Reports files that are created in a directory, removed, or moved in or out.
 #[derive(Debug)]
 pub struct Watch {
     inotify: OwnedFd,
@@ -21,7 +21,7 @@ impl Watch {
         Self::of(directory, WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_TO | WatchFlags::MOVED_FROM)
     }
 
-    /// Tells whenever this file is opened.
+    /// Reports each time that this file is opened.
     pub fn of_opening(file: &Path) -> Self {
         Self::of(file, WatchFlags::OPEN)
     }
@@ -32,7 +32,7 @@ impl Watch {
         Self { inotify }
     }
 
-    /// Waits until `holds`, which is looked at after each event; `false` when it does not in time.
+    /// Waits until `holds` returns true. It is called after each event. Returns `false` after the timeout.
     pub fn until(&self, timeout: Duration, mut holds: impl FnMut() -> bool) -> bool {
         let deadline = Instant::now() + timeout;
         while !holds() {
@@ -45,7 +45,7 @@ impl Watch {
         true
     }
 
-    /// Waits for so many events; `false` when they do not come in time.
+    /// Waits for this many events. Returns `false` after the timeout.
     pub fn sees(&self, count: usize, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         let mut seen = self.drain();
@@ -58,14 +58,14 @@ impl Watch {
         true
     }
 
-    /// How many events there were since the last time.
+    /// Returns the number of events since the last call.
     pub fn drain(&self) -> usize {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         let mut count = 0;
         loop {
             match reader.next() {
-                // The kernel's notice that the file is gone was not asked for.
+                // The kernel sends this event unasked when the watched file is gone.
                 Ok(event) if event.events().contains(ReadFlags::IGNORED) => {}
                 Ok(_) => count += 1,
                 Err(Errno::AGAIN) => return count,

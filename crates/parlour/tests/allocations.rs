@@ -1,12 +1,12 @@
-//! Messages cost no memory of their own: sending and receiving into a `Vec` that is used again allocates nothing, nor do
-//! values; and giving a name up in a signal handler touches no memory.
-#![allow(unsafe_code, reason = "an allocator is unsafe")]
+//! Sending and receiving with a reused `Vec` allocates no memory, nor does exchanging values. Releasing a server,
+//! which a signal handler may do, does not use the allocator.
+#![allow(unsafe_code, reason = "the trait GlobalAlloc is unsafe")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
@@ -20,7 +20,7 @@ use std::thread;
 use parlour::{Connection, Payload, Server, ServerOptions, Transport, TryRecvError};
 use support::{Base, data, trials};
 
-/// How often each thread calls the allocator for memory, and for how many bytes, and how often it gives some back.
+/// Counts the allocations of each thread, their bytes, and the deallocations.
 struct Counting;
 
 #[global_allocator]
@@ -41,38 +41,39 @@ fn count_one(bytes: usize) {
     BYTES.set(BYTES.get().wrapping_add(bytes));
 }
 
-// SAFETY: every call goes to the system's allocator as it comes; the counter is a plain cell that allocates nothing.
+// SAFETY: every call is forwarded to the system's allocator unchanged. The counters are plain cells that allocate
+// nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count_one(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc`.
+        // SAFETY: the caller upholds the contract of `alloc`.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         count_one(layout.size());
-        // SAFETY: the caller keeps the contract of `alloc_zeroed`.
+        // SAFETY: the caller upholds the contract of `alloc_zeroed`.
         unsafe { System.alloc_zeroed(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
         count_one(new_size);
-        // SAFETY: the caller keeps the contract of `realloc`, and the memory came from the same allocator.
+        // SAFETY: the caller upholds the contract of `realloc`, and the memory came from the same allocator.
         unsafe { System.realloc(memory, layout, new_size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
         FREES.set(FREES.get() + 1);
-        // SAFETY: the caller keeps the contract of `dealloc`, and the memory came from the same allocator.
+        // SAFETY: the caller upholds the contract of `dealloc`, and the memory came from the same allocator.
         unsafe { System.dealloc(memory, layout) }
     }
 }
 
-/// Rounds after which everything has the size that it keeps, and rounds that are counted.
+/// The number of rounds until all buffers have their final size, and the number of rounds that are counted.
 const WARM_UP: usize = 20;
 const COUNTED: usize = 200;
 
-/// How a message is sent, with the name of the test.
+/// The name of a test, and its way to send a message.
 type Send = (&'static str, fn(&mut Connection, &[u8]));
 
 const SENDS: [Send; 3] = [
@@ -110,7 +111,7 @@ fn an_allocation_is_counted() {
     assert_eq!((allocations() - before.0, FREES.get() - before.1), (1, 1));
 }
 
-/// Values that hold no memory of their own, with every way to send and to receive.
+/// The values own no heap memory. All ways to send and to receive are used.
 fn sending_and_receiving_values_allocates_nothing(transport: Transport) {
     type Value = (u64, [[u32; 32]; 32], Option<bool>);
     let value: Value = (1 << 40, [[1 << 30; 32]; 32], Some(true));
@@ -142,7 +143,7 @@ fn sending_and_receiving_values_allocates_nothing(transport: Transport) {
             };
             assert_eq!(received, Some(value));
         });
-        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of client and server");
+        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of the client and the server");
     });
 }
 
@@ -166,12 +167,12 @@ fn how_and_receiving_length_bytes_allocates_nothing(transport: Transport, (_, se
             assert!(client.recv_into(&mut reply).unwrap().is_some());
             data::check(&reply, 0, length);
         });
-        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of client and server");
+        assert_eq!((of_client, serving.join().unwrap()), (0, 0), "allocations of the client and the server");
     });
 }
 
-/// A task lends the connection its buffers for each poll, and the caller's memory has to come back from there. (A runtime has
-/// a few allocations of its own, where a task gives way.)
+/// A task lends its buffers to the connection for each poll, and the caller's memory must be returned. (A runtime
+/// itself makes a few allocations where a task yields.)
 fn tasks_that_exchange_length_bytes_allocate_nothing_for_messages(transport: Transport, length: usize) {
     let base = Base::new();
     let address = base.address(transport, "room");
@@ -201,11 +202,14 @@ fn tasks_that_exchange_length_bytes_allocate_nothing_for_messages(transport: Tra
         });
         let most = COUNTED * length.min(1024) / 2;
         let both = [of_client_task, serving.join().unwrap()];
-        assert!(both.iter().all(|&(_, bytes)| bytes < most), "allocations and bytes of client and server: {both:?}");
+        assert!(
+            both.iter().all(|&(_, bytes)| bytes < most),
+            "allocations and bytes of the client and the server: {both:?}"
+        );
     });
 }
 
-/// With files of clients that are to be removed, and on a path that is longer than what fits on the stack.
+/// The server has client files to remove, and its path is longer than the stack buffer for paths.
 fn releasing_a_server_does_not_use_the_allocator(transport: Transport) {
     let base = Base::new();
     let deep = base.path().join("d".repeat(200)).join("e".repeat(100));
@@ -218,17 +222,18 @@ fn releasing_a_server_does_not_use_the_allocator(transport: Transport) {
     }
     let before = (allocations(), FREES.get());
     server.release().unwrap();
-    assert_eq!((allocations() - before.0, FREES.get() - before.1), (0, 0), "allocations and frees");
-    assert_eq!(std::fs::read_dir(server.path().join("c")).unwrap().count(), 0, "files of clients");
+    assert_eq!((allocations() - before.0, FREES.get() - before.1), (0, 0), "allocations and deallocations");
+    assert_eq!(std::fs::read_dir(server.path().join("c")).unwrap().count(), 0, "files in c/");
     assert!(!server.path().join(transport.to_string()).exists());
 }
 
-/// How many allocations [`COUNTED`] rounds make in this thread after [`WARM_UP`] others.
+/// Returns the number of allocations in this thread during [`COUNTED`] rounds, after [`WARM_UP`] others.
 fn rounds(round: impl FnMut()) -> usize {
     allocated_in_rounds(round).0
 }
 
-/// The same, and for how many bytes.
+/// Returns the number of allocations and their bytes in this thread during [`COUNTED`] rounds, after [`WARM_UP`]
+/// others.
 fn allocated_in_rounds(mut round: impl FnMut()) -> (usize, usize) {
     (0..WARM_UP).for_each(|_| round());
     let before = (allocations(), BYTES.get());

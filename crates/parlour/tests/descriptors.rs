@@ -1,4 +1,4 @@
-//! Blocks of memory that do not change, and what is none.
+//! Shared blocks: immutable memory files, and descriptors that are rejected as blocks.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

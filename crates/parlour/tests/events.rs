@@ -1,10 +1,10 @@
-//! What a `tracing` subscriber of the host hears.
+//! The events that a `tracing` subscriber of the host receives.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
     support::run(&[], &[trials])
 }
 
-/// The lines that a subscriber wrote.
+/// The output of a subscriber.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
 
@@ -41,7 +41,7 @@ impl Log {
     fn assert_has(&self, words: &[&str]) {
         let text = self.text();
         let found = text.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        assert!(found, "no line has {words:?}:\n{text}");
+        assert!(found, "no line contains {words:?}:\n{text}");
     }
 }
 
@@ -94,9 +94,9 @@ fn a_refusal_is_traced_with_its_reason() {
     let server = ServerOptions::new().allow(|_| false).bind(&address).unwrap();
     let client =
         std::thread::spawn(move || ConnectOptions::new().timeout(DEADLINE).connect(address).map(drop).unwrap_err());
-    // ServerStats do not end a wait, so somebody has to accept until the client has its answer.
+    // The server handles the client only while `accept` runs, so it must run until the client has its answer.
     while !client.is_finished() {
-        let error = server.accept_timeout(Duration::from_millis(10)).expect_err("nobody may come in");
+        let error = server.accept_timeout(Duration::from_millis(10)).expect_err("the policy rejects every client");
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
     assert_eq!(client.join().unwrap().kind(), ErrorKind::Refused);
@@ -109,7 +109,7 @@ fn a_fallback_to_another_transport_is_traced_with_its_reason() {
     let _server = ServerOptions::new().transports([Transport::Shm, Transport::Packet]).bind(&address).unwrap();
     let log = Log::default();
     let _guard = listen(&log);
-    // Nobody accepts; who connects to a packet socket need not be accepted.
+    // The server never accepts. A client of `packet` connects to the kernel's queue without that.
     let connection = ConnectOptions::new().timeout(Duration::from_millis(500)).connect(&address).unwrap();
     assert_eq!(connection.transport(), Transport::Packet);
     log.assert_has(&["INFO", "falling back", "shm", "does not answer"]);

@@ -1,5 +1,5 @@
-//! The FIFO transport: the files of its clients, who they are, and what is swept. (Its handshake, step by step, is in
-//! `hostile.rs`.)
+//! The FIFO transport: client files, peer identity, and removal of stale files. (`hostile.rs` tests its handshake step
+//! by step.)
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use by_hand::roles::{REACH, SERVE};
 
 const FILES: &[support::File] = &[
-    // The one that takes ten seconds comes first.
+    // The file with the trial of ten seconds is first.
     sweep::trials,
     client_files::trials,
     idle::trials,

@@ -1,10 +1,10 @@
-//! Programs that nobody here wrote speak with a `unix` server: Python's standard library, socat(1), and bytes by hand.
+//! Foreign programs talk to a `unix` server: Python's standard library, socat(1), and sockets with hand-written bytes.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
@@ -18,7 +18,7 @@ use std::thread;
 use parlour::{ClientFilePolicy, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
 use support::{Base, Child, DEADLINE, data, eventually, roles, trials};
 
-/// Around the sizes at which Python sends header and body apart, and at which buffers here end.
+/// Sizes around the one at which Python sends header and body separately, and around the sizes of parlour's buffers.
 const SIZES: [usize; 10] = [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537, 1 << 20, 5];
 
 trials! {
@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     support::run(&[], &[trials])
 }
 
-/// Why a program cannot be used here, if it cannot.
+/// Returns the reason why a program cannot be used here, if there is one.
 fn missing(program: &str, arguments: &[&str]) -> Option<String> {
     let status = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
     (!status.is_ok_and(|status| status.success())).then(|| format!("{program} is not installed"))
@@ -51,7 +51,7 @@ fn no_socat() -> Option<String> {
     missing("socat", &["-V"])
 }
 
-/// A server in a base of its own.
+/// A server in its own base.
 struct Room {
     server: Server,
     _base: Base,
@@ -67,7 +67,7 @@ impl Room {
         Self { server: options.bind(base.address(Transport::Unix, "room")).unwrap(), _base: base }
     }
 
-    /// The socket, which is all that the others need to know.
+    /// Returns the path of the socket, which is all that a foreign client needs.
     fn socket(&self) -> String {
         self.server.path().join("unix").display().to_string()
     }
@@ -107,7 +107,7 @@ mod python {
             served.send(data::message(seed, size)).unwrap();
             client.expect(&data::said(data::message(seed, size)));
         }
-        // Many in one write.
+        // Several messages in one write.
         for number in 0..100 {
             served.feed(data::message(number, number)).unwrap();
         }
@@ -131,7 +131,8 @@ mod python {
 mod socat {
     use super::*;
 
-    /// As one would type it: `-t` is how long socat waits for the answer after its input has ended.
+    /// Runs the command line that a user would type. With `-t`, socat waits for the answer after end of file on its
+    /// input.
     fn start(room: &Room) -> Child {
         let line = r#"printf '\000\000\000\005hello' | socat -t 10 - UNIX-CONNECT:"$1""#;
         Child::start(Command::new("sh").args(["-c", line, "sh"]).arg(room.socket()).stderr(Stdio::null()))
@@ -143,7 +144,7 @@ mod socat {
         let mut served = room.accept();
         assert_eq!(served.peer().uid(), Some(rustix::process::geteuid().as_raw()));
         assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
-        assert_eq!(served.recv().unwrap(), None, "its input has ended");
+        assert_eq!(served.recv().unwrap(), None, "socat has reached end of file");
         served.send(b"hello, you").unwrap();
         served.close().unwrap();
         assert_eq!(client.rest(), b"\0\0\0\x0ahello, you");
@@ -154,7 +155,7 @@ mod socat {
     pub fn a_client_without_a_file_is_refused_where_files_are_required() {
         let room = Room::with(&ServerOptions::new().client_file(ClientFilePolicy::Require));
         let mut client = start(&room);
-        eventually("it is refused", || {
+        eventually("the client is refused", || {
             assert!(room.server.try_accept().unwrap_err().is_empty());
             room.server.stats().refused == 1
         });
@@ -184,7 +185,7 @@ mod bytes {
         stream.shutdown(Shutdown::Write).unwrap();
         assert_eq!(served.recv().unwrap(), None);
 
-        // There is no greeting, and nothing but frames.
+        // The wire carries frames only, without a greeting.
         served.send(b"").unwrap();
         served.send(b"one").unwrap();
         served.feed(b"two").unwrap();
@@ -196,7 +197,7 @@ mod bytes {
         });
         served.close().unwrap();
         let expected = [b"\0\0\0\0\0\0\0\x03one\0\0\0\x03two\0\x01\x02\x03", data::message(0, 0x0001_0203)].concat();
-        assert!(reading.join().unwrap() == expected, "something else is on the wire");
+        assert!(reading.join().unwrap() == expected, "the bytes on the wire differ");
     }
 
     pub fn frames_may_arrive_in_any_pieces() {

@@ -1,10 +1,10 @@
-//! A connection that is taken apart: what comes out, and what it keeps.
+//! Taking a connection apart into descriptors, and what a connection that cannot be taken apart keeps.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
@@ -44,7 +44,7 @@ fn pair(base: &Base, transport: Transport) -> (Server, Connection, Connection) {
 fn exchange(reader: &mut impl Read, writer: &mut impl Write, other: &mut Connection) {
     other.send(b"first").unwrap();
     let mut frame = [0; 9];
-    // It is there already: on FIFOs and sockets a write is visible at once.
+    // The frame can be read already, because a write to a FIFO or a socket is visible immediately.
     reader.read_exact(&mut frame).unwrap();
     assert_eq!(&frame, b"\0\0\0\x05first");
     writer.write_all(b"\0\0\0\x02ok").unwrap();
@@ -56,7 +56,7 @@ fn a_connection_over_unix_is_one_socket() {
     let (_server, mut client, served) = pair(&base, Transport::Unix);
     let pid = served.peer().pid();
     let RawParts { fds: RawFds::Unix(socket), peer, .. } = served.into_raw_parts().unwrap() else {
-        panic!("no socket")
+        panic!("the connection has no UNIX socket")
     };
     assert_eq!((peer.pid(), peer.pid()), (pid, Some(std::process::id())));
     let mut socket = UnixStream::from(socket);
@@ -70,7 +70,7 @@ fn a_connection_over_fifo_is_two_fifos() {
     let base = Base::new();
     let (_server, client, mut served) = pair(&base, Transport::Fifo);
     let RawParts { fds: RawFds::Fifo { recv, send }, .. } = client.into_raw_parts().unwrap() else {
-        panic!("no FIFOs")
+        panic!("the connection has no FIFOs")
     };
     exchange(&mut File::from(recv), &mut File::from(send), &mut served);
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None);
@@ -98,7 +98,7 @@ fn a_connection_with_buffered_bytes_is_returned_and_loses_none(transport: Transp
     let mut served = *served.into_raw_parts().unwrap_err().connection;
     served.flush().unwrap();
     assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"three");
-    served.into_raw_parts().expect("nothing is in it any more");
+    served.into_raw_parts().expect("all buffers are empty");
 }
 
 fn a_connection_counts_against_the_limit_until_its_guard_is_dropped() {

@@ -1,10 +1,10 @@
-//! One test for each bug that was found, which failed before it was mended. Those that fit a suite are there.
+//! One test for each bug that was found and fits no other suite. Each failed before the bug was fixed.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking"
+    reason = "a test fails by panicking"
 )]
 
 mod support;
@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     support::run(&[], &[trials])
 }
 
-/// Each look at the lock fails as if there were no memory. A server looks at its files when a client comes, once a second.
+/// Every stat(2) of the lock fails with `ENOMEM`. A server checks its files when a client connects, at most once a
+/// second.
 fn a_server_that_cannot_check_its_files_keeps_its_name() {
     let base = Base::new();
     let address = base.address(Transport::Unix, "kept");
@@ -48,7 +49,7 @@ fn a_server_that_cannot_check_its_files_keeps_its_name() {
     server.expect("ready");
     let calls = || std::fs::read_to_string(base.path().join("calls")).unwrap();
     let mut clients = Vec::new();
-    eventually("a look has failed", || {
+    eventually("a check has failed", || {
         clients.push(Connection::connect(&address).unwrap());
         assert!(server.ask("accept").starts_with("accepted "), "{}", calls());
         calls().contains("ENOMEM")
@@ -59,7 +60,7 @@ fn a_server_that_cannot_check_its_files_keeps_its_name() {
     assert!(server.ask("recv").contains("10"));
 }
 
-/// Makes the file of the only client in the queue this much older, and gives that client.
+/// Connects a client, changes the age of its file, which must be the only one in `c/`, and returns the client.
 fn client_with_an_old_file(server: &Server, base: &Base, age: Duration) -> Connection {
     let client = Connection::connect(base.address(Transport::Unix, "busy")).unwrap();
     let files: Vec<_> =
@@ -74,36 +75,34 @@ fn client_with_an_old_file(server: &Server, base: &Base, age: Duration) -> Conne
     client
 }
 
-/// The server last looked at its queue when it was bound, so whoever is in it can have waited since then.
+/// The server last checked its queue when it was bound, so a client in it may have waited since then.
 fn a_client_that_waited_for_a_busy_server_is_accepted() {
     let base = Base::new();
     let server = Server::bind(base.address(Transport::Unix, "busy")).unwrap();
     let bound_at = std::time::Instant::now();
     let mut client = client_with_an_old_file(&server, &base, Duration::from_secs(8));
-    eventually("three seconds have passed in which the server did something else", || {
-        bound_at.elapsed() > Duration::from_secs(3)
-    });
+    eventually("the server was busy for three seconds", || bound_at.elapsed() > Duration::from_secs(3));
     let mut accepted = server.accept_timeout(support::DEADLINE).unwrap();
     client.send(b"still here").unwrap();
     assert_eq!(accepted.recv().unwrap().unwrap(), b"still here");
     assert_eq!(server.stats().refused, 0, "{:?}", server.stats());
 }
 
-/// Why no namespace of this kind can be made here.
+/// Returns the reason why unshare(1) cannot create such a namespace here, if there is one.
 fn why_not_unshared(kind: &str) -> Option<String> {
     if !rustix::process::geteuid().is_root() {
-        return Some("only root can make namespaces".to_owned());
+        return Some("only root can create namespaces".to_owned());
     }
     match Command::new("unshare").args([kind, "--fork", "true"]).output() {
-        Err(error) => Some(format!("unshare cannot be started: {error}")),
+        Err(error) => Some(format!("start unshare: {error}")),
         Ok(output) if !output.status.success() => {
-            Some(format!("no such namespace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            Some(format!("this kind of namespace is not available: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Ok(_) => None,
     }
 }
 
-/// A container sees the base through a mount that it cannot write to; sockets can be connected to all the same.
+/// A container sees the base through a read-only mount. Sockets can be connected nevertheless.
 fn a_client_with_a_read_only_base_connects_without_a_file(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "mounted");
@@ -124,19 +123,19 @@ fn a_client_with_a_read_only_base_connects_without_a_file(transport: Transport) 
     assert!(server.ask("recv").starts_with("message 100 "));
 }
 
-/// Why a system call cannot be made to fail here.
+/// Returns the reason why strace(1) cannot make system calls fail here, if there is one.
 fn why_not_injected() -> Option<String> {
     let tried = Command::new("strace").args(["-o", "/dev/null", "-e", "trace=none", "true"]).output();
     match tried {
-        Err(error) => Some(format!("strace cannot be started: {error}")),
+        Err(error) => Some(format!("start strace: {error}")),
         Ok(output) if !output.status.success() => {
-            Some(format!("strace cannot trace here: {}", String::from_utf8_lossy(&output.stderr).trim()))
+            Some(format!("strace does not work here: {}", String::from_utf8_lossy(&output.stderr).trim()))
         }
         Ok(_) => None,
     }
 }
 
-/// The kernel takes a part of a message, and then fails one call. What follows must not become part of that message.
+/// The kernel takes part of a message and then fails one call. The next message must not become part of that message.
 fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transport: Transport) {
     let (call, which) = match transport {
         Transport::Packet => ("sendmsg", 2),
@@ -150,7 +149,7 @@ fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transpor
     let role = Child::command("client", &[&address]);
     let mut traced = Command::new("strace");
     traced.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:error=ENOMEM:when={which}")]);
-    // What a FIFO is not lent is written to it.
+    // Without vmsplice(2), the pages of a long message are written to the FIFO.
     traced.args(["-e", "inject=vmsplice:error=ENOSYS"]);
     traced.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
     let mut client = Child::start(&mut traced);
@@ -158,12 +157,12 @@ fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transpor
     assert!(server.ask("accept").starts_with("accepted "));
     assert!(client.line().starts_with("connected "));
     client.say("send 3000000 1");
-    assert!(client.line().starts_with("sent"), "the message was begun, so it is on its way");
+    assert!(client.line().starts_with("sent"), "the message was partially written, so its rest is buffered");
     client.say("send 10 2");
     server.say("recv");
     assert!(server.line().contains("3000000"), "the first message is whole");
     assert!(client.line().starts_with("sent"));
-    assert!(server.ask("recv").contains("10"), "and so is the next");
+    assert!(server.ask("recv").contains("10"), "the second message is whole");
 }
 
 /// The deadline of a handshake was computed with an addition that panics on overflow.

@@ -1,5 +1,5 @@
-//! The transport over shared memory: its handshake made by hand, memory that is not what it has to be, peers that break the
-//! protocol, and what is left when somebody is killed.
+//! The transport over shared memory: its handshake with a hand-written peer, unsuitable memory, peers that break the
+//! protocol, and cleanup after a peer was killed.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

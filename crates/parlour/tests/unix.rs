@@ -1,5 +1,4 @@
-//! The UNIX transport: the client's own file and what the server makes of it, the kernel's word on who is there, and
-//! what happens when there is no room.
+//! The UNIX transport: the client file and the server's checks of it, and peer credentials from the kernel.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,

@@ -1,4 +1,4 @@
-//! What is said to be a shared block, and what a block is.
+//! The properties of a shared block, and the descriptors that are rejected as blocks.
 
 use std::fs::File;
 use std::io::Write;
@@ -27,7 +27,7 @@ fn a_block_has_the_bytes_that_it_was_built_from() {
         let bytes = data::message(length, length);
         let copied = SharedBytes::new(bytes).unwrap();
         let built = SharedBytes::build(length, |place| {
-            assert!(place.iter().all(|&byte| byte == 0), "zeros at first");
+            assert!(place.iter().all(|&byte| byte == 0), "the memory is zeroed");
             place.copy_from_slice(bytes);
         })
         .unwrap();
@@ -35,12 +35,12 @@ fn a_block_has_the_bytes_that_it_was_built_from() {
             assert_eq!(block[..], *bytes);
             let again = SharedBytes::try_from(block.as_fd().try_clone_to_owned().unwrap()).unwrap();
             drop(block);
-            assert_eq!(again.clone()[..], *bytes, "the memory lives as long as one handle");
+            assert_eq!(again.clone()[..], *bytes, "the memory exists as long as one handle");
         }
     }
 }
 
-/// Not even who made it, or whoever has the descriptor.
+/// Not even the process that built the block, or any other with its descriptor.
 fn no_process_can_change_a_block() {
     let block = SharedBytes::new(&[7; 8192]).unwrap();
     let file = File::from(block.as_fd().try_clone_to_owned().unwrap());
@@ -49,10 +49,10 @@ fn no_process_can_change_a_block() {
     assert!(file.set_len(4096).is_err() && file.set_len(10_000).is_err());
     let hole = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     assert!(fallocate(&file, hole, 0, 4096).is_err());
-    assert!(fcntl_add_seals(&file, SealFlags::FUTURE_WRITE).is_err(), "not even seals");
+    assert!(fcntl_add_seals(&file, SealFlags::FUTURE_WRITE).is_err(), "no seal can be added");
     let writable =
         File::options().write(true).open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&file)));
-    assert!(writable.and_then(|file| file.write_at(b"x", 0)).is_err(), "nor by another way to it");
+    assert!(writable.and_then(|file| file.write_at(b"x", 0)).is_err(), "reopening by /proc does not give write access");
     assert!(!can_be_mapped_writable(&file));
     assert_eq!(block[..], [7; 8192]);
 }
@@ -60,7 +60,7 @@ fn no_process_can_change_a_block() {
 #[allow(unsafe_code)]
 fn can_be_mapped_writable(file: &File) -> bool {
     let writable = ProtFlags::READ | ProtFlags::WRITE;
-    // SAFETY: a new mapping at an address of the kernel's choice.
+    // SAFETY: this creates a new mapping at an address that the kernel chooses.
     unsafe { rustix::mm::mmap(std::ptr::null_mut(), 4096, writable, MapFlags::SHARED, file, 0) }.is_ok()
 }
 
@@ -77,7 +77,7 @@ fn memory(length: u64, allocated: u64, seals: SealFlags) -> OwnedFd {
 fn refuse(memfd: OwnedFd, why: &str) {
     let error = SharedBytes::try_from(memfd).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol, "{error}");
-    assert!(error.to_string().contains(why), "{error}, not {why}");
+    assert!(error.to_string().contains(why), "the error {error:?} does not contain {why:?}");
 }
 
 fn only_a_sealed_memory_file_is_accepted_as_a_block() {
@@ -85,7 +85,7 @@ fn only_a_sealed_memory_file_is_accepted_as_a_block() {
     for missing in [SealFlags::WRITE, SealFlags::SHRINK, SealFlags::GROW, SealFlags::SEAL] {
         refuse(memory(4096, 4096, SEALS - missing), "not sealed");
     }
-    // Nobody may map it writable any more, and somebody may have before.
+    // No process can map this memory writable any more, but an older writable mapping may exist.
     refuse(memory(4096, 4096, (SEALS - SealFlags::WRITE) | SealFlags::FUTURE_WRITE), "not sealed");
     refuse(memory(4096, 4096, SealFlags::empty()), "not sealed");
 
@@ -95,7 +95,7 @@ fn only_a_sealed_memory_file_is_accepted_as_a_block() {
     refuse(File::open(&path).unwrap().into(), "memory file");
     let mut in_memory = tempfile::tempfile_in("/dev/shm").unwrap();
     in_memory.write_all(&[7; 4096]).unwrap();
-    // A file of a tmpfs has a seal of its own, against all others.
+    // A file on tmpfs has the seal F_SEAL_SEAL, which prevents other seals.
     refuse(in_memory.into(), "not sealed");
     let (reader, _writer) = rustix::pipe::pipe().unwrap();
     refuse(reader, "memory file");
@@ -104,14 +104,14 @@ fn only_a_sealed_memory_file_is_accepted_as_a_block() {
     refuse(std::os::unix::net::UnixStream::pair().unwrap().0.into(), "memory file");
 }
 
-/// A hole is filled when it is read, at the reader's cost, and by a signal if there is no memory.
+/// Reading a hole allocates a page at the reader's cost, and raises a signal if there is no memory.
 fn a_block_with_holes_is_refused_whatever_its_size() {
     for (length, allocated) in [(4096, 0), (1 << 20, 4096), (1 << 40, 0), (1 << 40, 1 << 20)] {
         refuse(memory(length, allocated, SEALS), "not allocated");
     }
 }
 
-/// `forked-while-building`: a child of a fork is alive while a block is sealed. Says `built`.
+/// `forked-while-building`: a forked child exists while a block is sealed. Prints `built`.
 fn a_block_can_be_built_while_the_process_forks() {
     let mut child = Child::spawn("forked-while-building", &["-"]);
     child.expect("built");
@@ -125,7 +125,7 @@ fn forked(_: &[String]) {
     let mut sleeper = None;
     let block = SharedBytes::build(100_000, |place| {
         place.fill(7);
-        // It has copies of all mappings that a child gets, until it is killed.
+        // Until it is killed, the child has copies of all mappings that a child inherits.
         sleeper = Some(fork_and_sleep());
         place[0] = 8;
     })
@@ -141,13 +141,13 @@ fn forked(_: &[String]) {
 
 #[allow(unsafe_code)]
 fn fork_and_sleep() -> rustix::process::Pid {
-    // SAFETY: the child calls nothing but async-signal-safe functions until it is killed, or its time is over.
+    // SAFETY: the child calls only async-signal-safe functions until it is killed or its alarm expires.
     match unsafe { libc::fork() } {
         0 => {
-            // SAFETY: alarm(2) has no conditions.
+            // SAFETY: alarm(2) has no preconditions.
             unsafe { libc::alarm(30) };
             loop {
-                // SAFETY: nor has pause(2).
+                // SAFETY: pause(2) has no preconditions.
                 unsafe { libc::pause() };
             }
         }

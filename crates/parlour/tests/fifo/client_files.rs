@@ -1,5 +1,5 @@
-//! Files in `c/` that are not what a client of ours makes: refused, never written to, and removed only if they are
-//! FIFOs.
+//! Files in `c/` that the library's client does not create. The server refuses their clients, never writes to them,
+//! and removes only FIFOs.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -22,8 +22,8 @@ trials! {
 
 const PAIR: [&str; 2] = ["s2c", "c2s"];
 
-/// The name of the test, a part of the reason that is given, and how to make the file at this path, with another path
-/// beside the directory.
+/// A name for the test, part of the refusal's reason, and a function that creates the file at the first path. It may
+/// also create a file at the second path, which is outside of the directory.
 type Wrong = (&'static str, &'static str, fn(&Path, &Path));
 
 const LEFT: &[Wrong] = &[
@@ -84,7 +84,7 @@ fn refused((_, because, make): Wrong, which: &str, removed: bool) {
         }
     }
     make(&wrong, &beside);
-    // Both ends of a FIFO are open, so that opening one cannot fail for want of the other.
+    // Both ends of the FIFO are open, so opening one end cannot fail because the other is missing.
     let both = OFlags::RDWR | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let is_fifo = std::os::unix::fs::FileTypeExt::is_fifo(&fs::symlink_metadata(&wrong).unwrap().file_type());
     let opened = is_fifo.then(|| open(&wrong, both, Mode::empty()).unwrap());
@@ -101,12 +101,16 @@ fn refused((_, because, make): Wrong, which: &str, removed: bool) {
     }
     if let Some(opened) = opened {
         if which == "s2c" {
-            assert_eq!(rustix::io::read(&opened, &mut [0; 100]), Err(rustix::io::Errno::AGAIN), "it was written to");
+            assert_eq!(
+                rustix::io::read(&opened, &mut [0; 100]),
+                Err(rustix::io::Errno::AGAIN),
+                "the server wrote to the FIFO"
+            );
         }
     }
     if which == "c2s" {
         client.assert_dropped();
-        assert!(fs::symlink_metadata(client.s2c()).is_err(), "its other half is removed");
+        assert!(fs::symlink_metadata(client.s2c()).is_err(), "the server removes the other FIFO of the pair");
     }
     Connection::connect(base.address(Transport::Fifo, "door")).unwrap();
     driver.client();

@@ -1,4 +1,4 @@
-//! A server without clients waits, and costs nothing.
+//! A server without clients waits in the kernel and uses no CPU time.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ trials! {
     a_server_without_clients_does_not_spin,
 }
 
-/// The access modes of a process's descriptors of this file, from `/proc`.
+/// Returns the access modes of a process's descriptors of this file, from `/proc`.
 fn access_modes(pid: u32, path: &Path) -> Vec<u32> {
     let process = Path::new("/proc").join(pid.to_string());
     let mut modes: Vec<u32> = fs::read_dir(process.join("fd"))
@@ -55,7 +55,7 @@ fn accept_sees_no_end_of_file_when_the_last_client_leaves() {
             let ours = server.accept_timeout(crate::support::DEADLINE).unwrap();
             drop((connecting.join().unwrap(), ours));
         });
-        // The last one has left.
+        // The last client has left.
         assert!(server.try_accept().unwrap_err().is_empty());
         let error = server.accept_timeout(Duration::from_millis(50)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
@@ -64,7 +64,7 @@ fn accept_sees_no_end_of_file_when_the_last_client_leaves() {
 
 fn assert_cheap(driver: &Driver) {
     let cost = cost::of_thread(&driver.task, Duration::from_secs(1));
-    assert!(cost.sleeps < 20 && cost.ran < Duration::from_millis(50), "in a second: {cost:?}");
+    assert!(cost.sleeps < 20 && cost.ran < Duration::from_millis(50), "cost of one second: {cost:?}");
 }
 
 fn a_server_whose_last_client_has_left_does_not_spin() {

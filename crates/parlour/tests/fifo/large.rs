@@ -1,4 +1,4 @@
-//! A FIFO holds 64 KiB, and more when long messages go through it.
+//! The capacity of a FIFO: 64 KiB at first, and more when long messages are sent.
 
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,13 @@ trials! {
 
 const PAGE: usize = 4096;
 
-/// A client whose FIFO has room for a few pages: enough to be announced, and too little to lend it any. Nobody reads.
+/// Returns a client whose FIFO has two free pages: enough for POLLOUT, and too little for vmsplice(2). The server does
+/// not read.
 fn with_little_room(base: &Base, spin_limit: u32) -> (Driver, Connection) {
     let address = base.address(Transport::Fifo, "little");
     let driver = Driver::new(Server::bind(&address).unwrap());
     let mut client = ConnectOptions::new().spin_limit(spin_limit).connect(&address).unwrap();
-    // Whole pages, with the header, so that a page less in the FIFO is a page more of room.
+    // Each frame fills whole pages including its header, so a page less in the FIFO is a page more of free space.
     let frame = |pages: usize| data::message(1, pages * PAGE - 4);
     client.send(frame(10)).unwrap();
     let room = fcntl_getpipe_size(client.send_fd().unwrap()).unwrap();
@@ -43,7 +44,7 @@ fn in_time(spin_limit: u32) {
     let base = Base::new();
     for timeout in [Duration::ZERO, Duration::from_micros(1), Duration::from_millis(20)] {
         let (_driver, mut client) = with_little_room(&base, spin_limit);
-        // (It takes the room, and the rest is kept.)
+        // The send fills the free space, and the rest is buffered.
         client.send_timeout(data::message(3, 100_000), timeout).unwrap();
     }
 }
@@ -68,14 +69,14 @@ fn a_send_that_waits_for_more_room_sleeps() {
     client.send_timeout(data::message(3, 100_000), WAIT).unwrap();
     assert!(begin.elapsed() >= WAIT);
     let used = used() - before;
-    assert!(used < WAIT / 10, "{used:?} of processor time while it waited");
+    assert!(used < WAIT / 10, "the wait used {used:?} of CPU time");
 }
 
-/// Returns a reason where no FIFO can have as much room as a long message takes.
+/// Returns the reason why no FIFO can have the capacity for a long message here, if there is one.
 fn no_fifo_may_be_so_large() -> Option<&'static str> {
     match std::fs::read_to_string("/proc/sys/fs/pipe-max-size").map(|max| max.trim().parse::<usize>()) {
         Ok(Ok(max)) if max >= 256 << 10 => None,
-        _ => Some("no FIFO may be so large here"),
+        _ => Some("/proc/sys/fs/pipe-max-size is below 256 KiB"),
     }
 }
 
@@ -89,9 +90,9 @@ fn a_long_message_makes_its_fifo_larger_and_a_short_one_does_not() {
     let before = room(&client);
     client.send(data::message(1, 10_000)).unwrap();
     assert_eq!(room(&client), before);
-    // All of it goes at once, although nobody reads.
+    // The whole message fits into the FIFO, although the server does not read.
     client.try_send(data::message(2, 200_000)).unwrap();
-    assert!(client.try_flush().is_ok(), "nothing waits");
+    assert!(client.try_flush().is_ok(), "the write buffer is empty");
     assert!(room(&client) >= 256 << 10);
     assert_eq!(*server.recv_timeout(DEADLINE).unwrap().unwrap(), *data::message(1, 10_000));
     assert_eq!(*server.recv_timeout(DEADLINE).unwrap().unwrap(), *data::message(2, 200_000));

@@ -1,4 +1,4 @@
-//! Who the other side is, and what vouches for that.
+//! The identity of the peer, and what vouches for it.
 
 use std::io::Read;
 
@@ -14,7 +14,7 @@ trials! {
     a_client_sees_the_owner_and_the_claimed_pid_of_the_server,
 }
 
-/// `claim PATH PID`: connects under this process id, says `in`, and stays.
+/// `claim PATH PID`: connects with this process id in its request, prints `in`, and stays.
 pub const CLAIM: Role = Role { name: "claim", play: claim };
 
 fn claim(arguments: &[String]) {

@@ -1,4 +1,4 @@
-//! What clients leave that are killed while they connect.
+//! The files of clients that are killed while they connect.
 
 use std::fs;
 use std::io::Read;
@@ -16,10 +16,10 @@ trials! {
     files_of_a_client_that_was_killed_after_its_request_are_removed_immediately,
 }
 
-/// The steps of a client, in order.
+/// The steps of a client's handshake, in order.
 const STEPS: [&str; 8] = ["s2c", "c2s", "open-s2c", "ask", "hello", "open-c2s", "unlink", "acknowledge"];
 
-/// `step PATH STEP`: connects up to this step, says `done`, and stays there.
+/// `step PATH STEP`: executes the handshake up to this step, prints `done`, and stays.
 pub const STEP: Role = Role { name: "step", play: step };
 
 fn step(arguments: &[String]) {
@@ -60,8 +60,8 @@ fn assert_serves(base: &Base, driver: &Driver) {
     }
 }
 
-/// The age of a file is when it was made or changed, which only the clock moves on; so this takes the ten seconds that
-/// such files are left alone. It waits for what happens in the directory.
+/// A file's age is the time since its creation or change, which a test cannot set. The server leaves files alone for
+/// ten seconds, so this test takes that long. It waits for events in the directory.
 fn files_of_clients_that_were_killed_before_their_request_are_swept() {
     let base = Base::new();
     let driver = serve(&base);
@@ -69,25 +69,25 @@ fn files_of_clients_that_were_killed_before_their_request_are_swept() {
     for step in &STEPS[..3] {
         stopped_at(&driver, step).kill();
     }
-    // A client over UNIX sockets that was killed between bind and connect.
+    // A client over UNIX sockets that was killed between bind(2) and connect(2).
     let socket = path.join("c").join(crate::by_hand::Id::new().sock());
     drop(unix::bound(&socket, 0o700));
-    // One that lives and takes its time, and something that is none of ours.
+    // A client that is alive and slow, and a foreign file.
     let slow = stopped_at(&driver, "open-s2c");
     fs::write(path.join("c/notes"), "mine").unwrap();
     base.keeps(&path.join("c/notes"));
     let left = client_files(&path);
     assert_eq!(left.len(), 1 + 2 + 2 + 1 + 2 + 1, "{left:?}");
 
-    // Others go on connecting; the server looks after its directory on the way.
+    // Other clients connect, and the server sweeps its directory meanwhile.
     let watch = Watch::new(&path.join("c"));
     assert_serves(&base, &driver);
     let of_slow = format!("{}-", slow.pid());
     let stays = |file: &String| file.starts_with(&of_slow) || file == "notes";
     let only_those = || client_files(&path).iter().all(stays);
-    assert!(!only_those(), "they are left alone at first");
-    assert!(watch.until(Duration::from_secs(25), only_those), "still there: {:?}", client_files(&path));
-    assert_eq!(client_files(&path).len(), 3, "what is in use, or is none of ours, stays");
+    assert!(!only_those(), "the server leaves recent files alone");
+    assert!(watch.until(Duration::from_secs(25), only_those), "files are left: {:?}", client_files(&path));
+    assert_eq!(client_files(&path).len(), 3, "files in use and foreign files stay");
     assert_eq!(driver.server.stats().refused, 0);
     assert_serves(&base, &driver);
 }
@@ -100,8 +100,8 @@ fn files_of_a_client_that_was_killed_after_its_request_are_removed_immediately()
     for step in &STEPS[3..] {
         let mut client = stopped_at(&driver, step);
         if *step == "ask" {
-            // Until the server has opened the pair, in whatever order the two are scheduled.
-            crate::support::eventually("the server answers", || {
+            // Waits until the server has opened both FIFOs, so that the result does not depend on scheduling.
+            crate::support::eventually("the server has opened both FIFOs", || {
                 let opened = |pid: u32| {
                     let entries = fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
                     entries.flatten().filter_map(|entry| fs::read_link(entry.path()).ok()).collect::<Vec<_>>()

@@ -1,8 +1,8 @@
-"""A client of a `unix` server with nothing but Python's standard library.
+"""A client of a `unix` server that uses only Python's standard library.
 
-    client.py echo SOCKET SIZE...     sends messages of these sizes and checks that each comes back
-    client.py listen SOCKET           says `message LENGTH CRC` of each message, and `end` at the end
-    client.py objects SOCKET          sends pickled objects and checks that each comes back
+    client.py echo SOCKET SIZE...     sends messages of these sizes and checks that each is echoed
+    client.py listen SOCKET           prints `message LENGTH CRC` for each message, and `end` at end of file
+    client.py objects SOCKET          sends pickled objects and checks that each is echoed
 """
 
 import random

@@ -1,4 +1,4 @@
-//! Descriptors that do not fit the messages in the ring.
+//! Descriptors that do not match the messages in the ring.
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -28,7 +28,7 @@ fn null() -> OwnedFd {
     File::open("/dev/null").unwrap().into()
 }
 
-/// A client with these bytes in its ring, that has sent so many descriptors with each of some datagrams.
+/// Connects a client that has these bytes in its ring and has sent datagrams with these numbers of descriptors.
 fn meet(fds_max: usize, bytes: &[u8], datagrams: &[usize]) -> (ByHand, Connection) {
     let base = Base::new();
     let options = ServerOptions::new().ring_size(RING).fds_max(fds_max);
@@ -54,7 +54,8 @@ fn expect_end(mut served: Connection, kind: ErrorKind, what: &str) {
     }
 }
 
-/// The ring is full to the last byte, and the peer says that it has taken `taken` of them.
+/// Fills the ring of the server to the last byte, while the peer reports that it has consumed `taken` bytes. Then
+/// sends of a descriptor must time out without sending the descriptor.
 fn without_room(taken: u64, fed: usize) {
     let base = Base::new();
     let options = ServerOptions::new().ring_size(RING);
@@ -73,11 +74,12 @@ fn without_room(taken: u64, fed: usize) {
         assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     }
     while wait::ready(&hand.socket, PollFlags::IN, Duration::ZERO) {
-        assert!(hear(&hand.socket).1.is_empty(), "a descriptor is here, and its message is not");
+        assert!(hear(&hand.socket).1.is_empty(), "a descriptor was sent before its message");
     }
 }
 
-/// `stray`: a peer sends descriptors and no messages. Says `ended` when the connection has, and nothing is left of them.
+/// `stray`: a peer sends descriptors without messages. Prints `ended` when the connection has failed and all of them
+/// are closed.
 pub const STRAY: Role = Role { name: "stray", play: stray };
 
 fn stray(_: &[String]) {
@@ -85,7 +87,7 @@ fn stray(_: &[String]) {
     let fd = null();
     let before = Baseline::take();
     for round in 0.. {
-        assert!(round < 1000, "it goes on taking descriptors");
+        assert!(round < 1000, "the connection accepts any number of descriptors");
         match try_say(&hand.socket, b"x", &[&fd, &fd]) {
             Ok(_) => {}
             Err(errno) => panic!("{errno} in round {round}"),
@@ -100,7 +102,7 @@ fn stray(_: &[String]) {
             Ok(message) => panic!("{message:?}"),
         }
     }
-    assert!(served.has_message(), "the error stays to be taken");
+    assert!(served.has_message(), "the error is permanent");
     assert_eq!(Baseline::take(), before);
     println!("ended");
 }
@@ -132,7 +134,7 @@ fn descriptors_that_are_not_allowed_never_arrive() {
             assert_eq!(served.recv().unwrap().unwrap(), b"one");
             assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)));
         }
-        // Closed when they are met.
+        // This kernel delivers the descriptors, and the receiver closes them.
         Ok(_) => {
             assert!(!kernel_refuses_descriptors());
             assert_eq!(served.recv().unwrap().unwrap(), b"one");

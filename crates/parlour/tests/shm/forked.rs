@@ -1,4 +1,4 @@
-//! A forked child has the same memory and the same socket.
+//! A forked child shares the memory and the socket of a connection.
 
 use std::io::BufRead;
 
@@ -13,7 +13,7 @@ trials! {
 
 pub const FORKS: Role = Role { name: "forks", play: forks };
 
-/// `forks ADDRESS`: connects, and has a child drop the connection, then a child go on with it.
+/// `forks ADDRESS`: connects. Forked children drop the connection, then a forked child uses it.
 fn forks(arguments: &[String]) {
     let mut connection = Connection::connect(&arguments[0]).unwrap();
     let echo = |connection: &mut Connection, length: usize| {

@@ -1,4 +1,4 @@
-//! Greetings that are none, and clients that say nothing.
+//! Invalid greetings, silent clients, and limits on handshakes.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ fn connect(base: &Base) -> parlour::Result<Connection> {
     ConnectOptions::new().timeout(Duration::from_millis(700)).connect(base.address(Transport::Shm, "hall"))
 }
 
-/// Somebody else is served.
+/// Checks that another client is served.
 fn assert_serves(base: &Base, driver: &Driver) {
     let mut theirs = connect(base).unwrap();
     driver.client().send(b"served").unwrap();
@@ -63,7 +63,7 @@ fn a_bad_hello_is_refused_and_affects_no_other_client() {
         bytes[place] ^= 0xff;
         bad.push(bytes.to_vec());
     }
-    // One of servers, without memory as theirs is.
+    // A refusal, which only servers send and which comes without memory.
     let mut refusal = hello(0);
     refusal[8..10].copy_from_slice(&[2, 1]);
     for (number, bytes) in (1..).zip(&bad) {
@@ -76,7 +76,7 @@ fn a_bad_hello_is_refused_and_affects_no_other_client() {
     let socket = dial(driver.server.path());
     say(&socket, &refusal, &[]);
     assert_refused(&socket);
-    assert!(driver.is_idle(), "nobody was let in");
+    assert!(driver.is_idle(), "no client was accepted");
     assert_serves(&base, &driver);
 }
 
@@ -84,7 +84,7 @@ fn a_hello_without_exactly_one_descriptor_is_refused_and_none_is_kept() {
     let base = Base::new();
     let mut server = Child::spawn("scarce", &[&base.address(Transport::Shm, "hall")]);
     server.expect("ready");
-    // It answers when the thread that accepts has been started.
+    // The server answers after its accepting thread was started.
     assert_eq!(server.ask("accepted"), "0");
     let before = Baseline::of(server.pid());
     let memfds: Vec<OwnedFd> = (0..253).map(|_| memfd(CONTROL + RING, 0, ALL_SEALS)).collect();
@@ -100,7 +100,7 @@ fn a_hello_without_exactly_one_descriptor_is_refused_and_none_is_kept() {
     server.finish();
 }
 
-/// Nobody accepts, and whoever connects to a packet socket need not be accepted.
+/// The server does not accept. A client of `packet` connects to the kernel's queue without that.
 fn a_client_that_can_fall_back_does_so_before_its_timeout() {
     let base = Base::new();
     let address = base.name("hall").display().to_string();
@@ -109,9 +109,9 @@ fn a_client_that_can_fall_back_does_so_before_its_timeout() {
     let mut client = ConnectOptions::new().timeout(DEADLINE).connect(&address).unwrap();
     let took = begin.elapsed();
     assert_eq!(client.transport(), Transport::Packet);
-    assert!((DEADLINE / 10..DEADLINE / 2).contains(&took), "it fell back after {took:?}");
+    assert!((DEADLINE / 10..DEADLINE / 2).contains(&took), "the client fell back after {took:?}");
     client.send(b"here").unwrap();
-    // The one who gave up is none.
+    // The abandoned `shm` handshake does not count as a client.
     let mut served = server.accept_timeout(DEADLINE).unwrap();
     assert_eq!(served.recv().unwrap().unwrap(), b"here");
     assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock", "hall/packet", "hall/shm"]);
@@ -124,7 +124,7 @@ fn a_client_that_cannot_fall_back_waits_for_its_whole_timeout() {
     let options = ConnectOptions::new().timeout(TIMEOUT);
     let error = options.connect(base.name("hall").display().to_string()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
-    assert!(begin.elapsed() >= TIMEOUT, "it gave up after {:?}", begin.elapsed());
+    assert!(begin.elapsed() >= TIMEOUT, "the client gave up after {:?}", begin.elapsed());
 }
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -157,7 +157,8 @@ fn surplus_handshakes_are_refused_as_busy() {
     assert_refused(&third);
     let reason = driver.refused(1);
     assert!(reason.contains("2 handshakes are under way"), "{reason}");
-    // One that says hello before the server looks takes no place; one that is slower is told, and comes again.
+    // A client whose hello arrives before the server checks the socket takes no slot. A slower client is refused as
+    // busy and may retry.
     match connect(&base) {
         Ok(_) => drop(driver.client()),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
@@ -189,9 +190,9 @@ fn a_server_out_of_descriptors_turns_clients_away_and_recovers() {
     for spare in ["0", "1"] {
         server.ask(&format!("spare {spare}"));
         let error = ConnectOptions::new().timeout(Duration::from_millis(200)).connect(&address).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Busy, "{spare} to spare: {error}");
+        assert_eq!(error.kind(), ErrorKind::Busy, "{spare} spare descriptors: {error}");
         echo(&mut early);
-        // It needs some to see what it has.
+        // The role needs spare descriptors to list its own.
         server.ask("plenty");
     }
     echo(&mut Connection::connect(&address).unwrap());

@@ -1,4 +1,4 @@
-//! What is left when somebody is killed: nothing.
+//! Nothing is left after a peer was killed.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -16,7 +16,7 @@ trials! {
 
 pub const STREAM: Role = Role { name: "stream", play: stream };
 
-/// `stream ADDRESS`: connects, says `streaming` and sends without end.
+/// `stream ADDRESS`: connects, prints `streaming`, and sends messages without end.
 fn stream(arguments: &[String]) {
     let mut connection = Connection::connect(&arguments[0]).unwrap();
     println!("streaming");
@@ -29,7 +29,7 @@ fn stream(arguments: &[String]) {
 
 fn shared_memory() -> BTreeSet<String> {
     let Ok(entries) = fs::read_dir("/dev/shm") else { return BTreeSet::new() };
-    // Other tests may have files of their own there.
+    // Other programs may have files in /dev/shm.
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     names.filter(|name| name.contains("parlour")).collect()
 }
@@ -48,9 +48,9 @@ fn nothing_is_left_of_a_server_that_is_killed_in_mid_stream() {
     let _ = client.try_send(data::message(0, 1 << 20));
     server.kill();
     while let Ok(Some(_)) = client.recv_timeout(DEADLINE) {}
-    assert!(client.send(b"anybody?").is_err());
+    assert!(client.send(b"too late").is_err());
     assert_eq!(shared_memory(), before);
-    // The name is free, and the next server removes the socket of the dead one.
+    // The name is free, and the next server removes the socket of the dead server.
     Server::bind(&address).unwrap().close().unwrap();
     assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock"]);
 }
@@ -61,7 +61,7 @@ fn nothing_is_left_of_a_client_that_is_killed_in_mid_stream() {
     let address = base.address(Transport::Shm, "hall");
     let mut server = Child::spawn("echo-server", &[&address]);
     server.expect("ready");
-    // All of its threads but those of clients to come are there when it has answered.
+    // When the server has answered, all of its threads except those of later clients exist.
     let mut early = Connection::connect(&address).unwrap();
     early.send(b"hello").unwrap();
     assert_eq!(early.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");

@@ -1,4 +1,4 @@
-//! Sleepers and how they are woken.
+//! Wake-ups of sleeping peers.
 
 use std::thread;
 use std::time::Duration;
@@ -65,11 +65,11 @@ fn an_idle_connection_sleeps() {
     client.send(b"hello").unwrap();
     assert_eq!(client.recv().unwrap().unwrap(), b"hello");
     let cost = cost::of_process(server.pid(), Duration::from_millis(500));
-    assert!(cost.sleeps < 10 && cost.ran < Duration::from_millis(20), "in half a second: {cost:?}");
+    assert!(cost.sleeps < 10 && cost.ran < Duration::from_millis(20), "cost of half a second: {cost:?}");
     server.finish();
 }
 
-/// Although it is not receiving, and so has not noticed.
+/// The sender is not receiving, so it has not read end of file.
 fn sending_to_a_peer_that_closed_fails_immediately() {
     let (mut client, served) = pair(&ServerOptions::new(), &ConnectOptions::new());
     client.send(b"one").unwrap();

@@ -1,4 +1,4 @@
-//! The client's own socket file: what it is, who removes it, and when it is refused.
+//! The client's socket file: its properties, its removal by the server, and the reasons for refusing it.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -51,7 +51,7 @@ fn the_file_of_a_client_has_its_pid_in_the_name_and_mode_0700() {
     let base = Base::new();
     let place = Place::held(&base, "door");
     let listener = unix::listener(&place);
-    // Connecting needs no accept, so the file can be looked at in between.
+    // A client connects without being accepted, so the file can be inspected before the server removes it.
     let connection = Connection::connect(place.path().to_str().unwrap()).unwrap();
     let files = client_files(place.path());
     assert_eq!(files.len(), 1, "{files:?}");
@@ -65,10 +65,10 @@ fn the_file_of_a_client_has_its_pid_in_the_name_and_mode_0700() {
 
     let (stream, address) = listener.accept().unwrap();
     assert_eq!(address.as_pathname().unwrap().file_name().unwrap().to_str().unwrap(), files[0]);
-    // Another client has another nonce.
+    // Another client has a different nonce.
     let _second = Connection::connect(place.path().to_str().unwrap()).unwrap();
     assert_eq!(client_files(place.path()).len(), 2);
-    // It is not the client's to remove, not at its end either.
+    // The client does not remove its file, not even when it closes the connection.
     drop((connection, stream));
     assert_eq!(client_files(place.path()).len(), 2);
 }
@@ -77,11 +77,11 @@ fn the_server_removes_the_clients_file_and_the_client_does_not() {
     let base = Base::new();
     let server = parlour::Server::bind(base.address(Transport::Unix, "door")).unwrap();
     let connection = Connection::connect(base.address(Transport::Unix, "door")).unwrap();
-    assert_eq!(client_files(server.path()).len(), 1, "the client does not remove it");
+    assert_eq!(client_files(server.path()).len(), 1, "the client leaves its file alone");
     let accepted = server.accept_timeout(crate::support::DEADLINE).unwrap();
-    assert_eq!(client_files(server.path()), [""; 0], "the server does");
+    assert_eq!(client_files(server.path()), [""; 0], "the server removes the file");
     drop((connection, accepted));
-    // Nor does the client when it goes before it is accepted.
+    // A client that disconnects before it is accepted does not remove its file either.
     drop(Connection::connect(base.address(Transport::Unix, "door")).unwrap());
     assert_eq!(client_files(server.path()).len(), 1);
     server.accept_timeout(crate::support::DEADLINE).unwrap();
@@ -92,7 +92,7 @@ fn the_server_removes_the_clients_file_and_the_client_does_not() {
 fn a_client_that_cannot_connect_leaves_no_file() {
     let base = Base::new();
     let mut place = Place::held(&base, "door");
-    // Bound and not listening.
+    // The socket is bound but does not listen.
     let _socket = unix::bound_server(&place);
     let options = ConnectOptions::new().timeout(Duration::from_millis(50));
     assert!(options.connect(place.path().to_str().unwrap()).is_err());
@@ -130,7 +130,7 @@ fn a_client_without_a_file_is_accepted_unless_one_is_required() {
         let base = Base::new();
         let driver = serve(&base, policy);
         assert_in(&driver, &unix::dial(driver.server.path()));
-        // Bound elsewhere, under a name that no client of ours has, is as good as unbound.
+        // A client that is bound outside of `c/`, under a name that the library does not use, counts as unbound.
         let elsewhere = base.path().join("my.socket");
         assert_in(&driver, &unix::dial_with(unix::bound(&elsewhere, 0o755), driver.server.path()));
         assert!(elsewhere.exists());
@@ -178,7 +178,7 @@ fn ignored_files_are_removed_and_not_checked() {
     assert_eq!(driver.server.stats().refused, 0);
 }
 
-/// Makes a file this many seconds old by its time of modification; negative: from the future.
+/// Sets the modification time of a file to this many seconds ago. A negative number is in the future.
 fn set_age(file: &Path, seconds: i64) {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
     let then = Timespec { tv_sec: now - seconds, tv_nsec: 0 };
@@ -195,7 +195,7 @@ fn a_file_that_is_eight_seconds_old_is_accepted() {
     assert_in(&driver, &unix::dial_with(socket, driver.server.path()));
 }
 
-/// How long a server is idle or busy, which is what these two tests are about.
+/// How long the server of these two tests is idle or busy.
 const A_WHILE: Duration = Duration::from_secs(4);
 
 fn an_idle_server_refuses_a_file_that_is_too_old() {
@@ -203,7 +203,7 @@ fn an_idle_server_refuses_a_file_that_is_too_old() {
     let driver = serve(&base, ClientFilePolicy::Check);
     cost::until_asleep(&driver.task);
     std::thread::sleep(A_WHILE);
-    // It came a moment ago, so it made this file long before it connected.
+    // The client connects to an idle server, so its file was old before it connected.
     let file = driver.server.path().join("c").join(Id::new().sock());
     let socket = unix::bound(&file, 0o700);
     set_age(&file, 12);
@@ -223,7 +223,7 @@ fn time_spent_in_the_queue_of_a_busy_server_does_not_count() {
     };
     let (waited, old) = (dial(8), dial(60));
     std::thread::sleep(A_WHILE);
-    // By now the file of the first is twelve seconds old, and four of them are the server's.
+    // By now the file of the first client is twelve seconds old, and the server was busy for four of them.
     server.accept_timeout(crate::support::DEADLINE).unwrap();
     assert!(server.try_accept().unwrap_err().is_empty());
     let refusals = server.stats();
@@ -233,14 +233,14 @@ fn time_spent_in_the_queue_of_a_busy_server_does_not_count() {
     drop(waited);
 }
 
-/// Puts something else into the file's place.
+/// Replaces the file.
 fn replace(file: &Path, make: impl FnOnce(&Path)) {
     fs::remove_file(file).unwrap();
     make(file);
 }
 
-/// The name of the test, the reason that is given, and what happens to a proper file before the client connects. What
-/// is there in the end is removed.
+/// A name for the test, the reason of the refusal, and a change to a correct file before the client connects. The
+/// server removes the changed file.
 type BadFile = (&'static str, &'static str, fn(&Path));
 const BAD_FILES: &[BadFile] = &[
     ("is_thirteen_seconds_old", "s old; 10 are allowed", |file| set_age(file, 13)),
@@ -277,7 +277,7 @@ fn a_client_whose_file_fault_is_refused_and_the_file_removed((_, reason, spoil):
         let said = driver.refused(1);
         assert!(said.contains(reason), "{said}");
         assert!(said.contains(&format!("pid {} (kernel)", std::process::id())), "{said}");
-        assert!(fs::symlink_metadata(&file).is_err(), "it is still there");
+        assert!(fs::symlink_metadata(&file).is_err(), "the file still exists");
         assert!(driver.is_idle());
         assert_serves(&base, &driver);
         assert_eq!(driver.server.stats().refused, 1);
@@ -288,14 +288,14 @@ fn a_refused_client_does_not_keep_others_out() {
     let base = Base::new();
     let driver = serve(&base, ClientFilePolicy::Check);
     let path = driver.server.path().to_owned();
-    // Another process's id in the name.
+    // The name has the id of another process.
     let other = path.join("c").join(Id::of(1).sock());
     let refused = unix::dial_with(unix::bound(&other, 0o700), &path);
     unix::assert_ended(&refused);
     let said = driver.refused(1);
     assert!(said.contains(&format!("its file says pid 1, the kernel says {}", std::process::id())), "{said}");
     assert!(!other.exists());
-    // A directory cannot be removed as a file is; it stays, and the client is refused.
+    // A directory cannot be removed with unlink(2). It stays, and the client is refused.
     let directory = path.join("c").join(Id::new().sock());
     let socket = unix::bound(&directory, 0o700);
     replace(&directory, |path| fs::create_dir(path).unwrap());

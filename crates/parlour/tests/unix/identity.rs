@@ -1,4 +1,4 @@
-//! Who the other side is: the kernel says.
+//! Peer credentials from the kernel.
 
 use std::sync::{Arc, Mutex};
 
@@ -49,7 +49,7 @@ fn a_pidfd_shows_that_the_peer_has_exited() {
     let connection = driver.client();
     let pidfd = match connection.peer_pidfd() {
         Ok(pidfd) => pidfd,
-        // Before Linux 6.5.
+        // The option needs Linux 6.5.
         Err(error) if error.raw_os_error() == Some(libc::ENOPROTOOPT) => return,
         Err(error) => panic!("{error}"),
     };
@@ -123,7 +123,7 @@ fn a_policy_decides_about_other_users_and_about_the_own_user() {
     let options = ServerOptions::new().mode(0o666).allow(move |peer| peer.uid() == Some(friend));
     let driver = Driver::new(options.bind(base.name("open").to_str().unwrap()).unwrap());
     let mut client = foreigner(&base, stranger);
-    assert!(client.line().starts_with("connected"), "on this transport a refusal shows as the end");
+    assert!(client.line().starts_with("connected"), "over this transport a refused client reads end of file");
     let said = client.ask("hello");
     assert!(said == "end" || said.starts_with("error disconnected"), "{said}");
     let reason = driver.refused(1);
@@ -131,7 +131,7 @@ fn a_policy_decides_about_other_users_and_about_the_own_user() {
     let mut client = foreigner(&base, friend);
     assert!(client.line().starts_with("connected"));
     assert_eq!(driver.client().peer().uid(), Some(friend));
-    // A policy replaces the rule for our own user, too.
+    // A policy replaces the default rule, so this process's own user is rejected too.
     let outcome = ConnectOptions::new().connect(base.name("open").to_str().unwrap());
     drop(outcome);
     driver.refused(2);

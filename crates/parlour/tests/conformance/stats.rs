@@ -3,7 +3,7 @@
 use parlour::{RefusalReason, ServerOptions};
 
 use super::api::{Setting, settings};
-use super::link::{Link, meet};
+use super::link::{Link, connect_pair};
 use crate::support::{DEADLINE, eventually, trials};
 
 trials! {
@@ -15,7 +15,7 @@ trials! {
 fn a_server_counts_accepted_and_open_connections(setting: Setting) {
     let Link { client, served, server, address, base: _base } = Link::new(setting);
     assert_eq!((server.stats().accepted, server.stats().open), (1, 1));
-    let (second, second_served) = meet(setting, &server, &address, &Default::default());
+    let (second, second_served) = connect_pair(setting, &server, &address, &Default::default());
     assert_eq!((server.stats().accepted, server.stats().open), (2, 2));
     drop((client, served));
     eventually("the first connection is not counted any more", || server.stats().open == 1);

@@ -6,13 +6,17 @@ use std::time::Duration;
 
 use parlour::{Capabilities, Message, Payload, Peer, Transport};
 
+#[cfg(feature = "tokio")]
 use super::error::Error;
 use super::hub::HubConnection;
-use super::{Receiver, Result, Sender, TryRecvError, TrySendError, block_on, block_on_for, from_try_recv};
+#[cfg(feature = "tokio")]
+use super::tasks::{block_on, block_on_for, from_try_recv};
+use super::{Receiver, Result, Sender, TryRecvError, TrySendError};
 
 #[derive(Debug)]
 pub enum Connection {
     Blocking(parlour::Connection),
+    #[cfg(feature = "tokio")]
     Tokio(parlour::tokio::Connection),
     Hub(HubConnection),
 }
@@ -21,6 +25,7 @@ impl Connection {
     pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send(payload)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.send(payload.into()))?),
             Self::Hub(connection) => connection.send(payload.into(), None),
         }
@@ -31,6 +36,7 @@ impl Connection {
     pub fn send_timeout<'a>(&mut self, payload: impl Into<Payload<'a>>, timeout: Duration) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.send_timeout(payload, timeout)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => {
                 let before = connection.messages_taken();
                 match block_on_for(timeout, connection.send(payload.into())) {
@@ -46,6 +52,7 @@ impl Connection {
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_send(payload)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(connection.try_send(payload)?),
             Self::Hub(connection) => connection.try_send(payload.into()),
         }
@@ -54,6 +61,7 @@ impl Connection {
     pub fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.feed(payload)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.feed(payload.into()))?),
             Self::Hub(connection) => connection.feed(payload.into()),
         }
@@ -62,6 +70,7 @@ impl Connection {
     pub fn flush(&mut self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.flush()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.flush())?),
             Self::Hub(connection) => connection.flush(),
         }
@@ -70,6 +79,7 @@ impl Connection {
     pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_flush()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(connection.try_flush()?),
             Self::Hub(connection) => connection.try_flush().then_some(()).ok_or(TrySendError::Full(())),
         }
@@ -78,6 +88,7 @@ impl Connection {
     pub fn recv(&mut self) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.recv())?),
             Self::Hub(connection) => connection.recv(None),
         }
@@ -86,6 +97,7 @@ impl Connection {
     pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<Option<usize>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_into(message)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.recv_into(message))?),
             Self::Hub(connection) => match connection.recv(None)? {
                 Some(received) => {
@@ -100,7 +112,9 @@ impl Connection {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(connection) => Ok(connection.recv_timeout(timeout)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) if timeout.is_zero() => from_try_recv(connection.try_recv()),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on_for(timeout, connection.recv()).ok_or(Error::TimedOut)??),
             Self::Hub(connection) => connection.recv(Some(timeout)),
         }
@@ -109,6 +123,7 @@ impl Connection {
     pub fn try_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
         match self {
             Self::Blocking(connection) => Ok(connection.try_recv()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(connection.try_recv()?),
             Self::Hub(connection) => connection.try_recv(),
         }
@@ -117,6 +132,7 @@ impl Connection {
     pub fn has_message(&self) -> bool {
         match self {
             Self::Blocking(connection) => connection.has_message(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => connection.has_message(),
             Self::Hub(connection) => connection.has_message(),
         }
@@ -125,6 +141,7 @@ impl Connection {
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.finish()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.finish())?),
             Self::Hub(connection) => connection.finish(),
         }
@@ -136,6 +153,7 @@ impl Connection {
                 let (sender, receiver) = connection.split();
                 (Sender::Blocking(sender), Receiver::Blocking(receiver))
             }
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => {
                 let (sender, receiver) = connection.split();
                 (Sender::Tokio(sender), Receiver::Tokio(receiver))
@@ -150,6 +168,7 @@ impl Connection {
     pub fn close(self) -> Result<()> {
         match self {
             Self::Blocking(connection) => Ok(connection.close()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.close())?),
             Self::Hub(connection) => connection.close(),
         }
@@ -158,6 +177,7 @@ impl Connection {
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Blocking(connection) => connection.peer(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => connection.peer(),
             Self::Hub(connection) => connection.peer(),
         }
@@ -166,6 +186,7 @@ impl Connection {
     pub fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Blocking(connection) => connection.peer_pidfd(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => connection.peer_pidfd(),
             Self::Hub(connection) => panic!("{connection:?} has no pidfd"),
         }
@@ -174,6 +195,7 @@ impl Connection {
     pub fn transport(&self) -> Transport {
         match self {
             Self::Blocking(connection) => connection.transport(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => connection.transport(),
             Self::Hub(connection) => connection.transport(),
         }
@@ -182,6 +204,7 @@ impl Connection {
     pub fn capabilities(&self) -> Capabilities {
         match self {
             Self::Blocking(connection) => connection.capabilities(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => connection.capabilities(),
             Self::Hub(connection) => connection.capabilities(),
         }
@@ -191,6 +214,7 @@ impl Connection {
     pub fn into_blocking(self) -> parlour::Connection {
         match self {
             Self::Blocking(connection) => connection,
+            #[cfg(feature = "tokio")]
             Self::Tokio(connection) => panic!("{connection:?} is not blocking"),
             Self::Hub(connection) => panic!("{connection:?} is not blocking"),
         }

@@ -4,13 +4,17 @@ use std::time::Duration;
 
 use parlour::{Message, Payload, Peer, Transport};
 
+use super::Result;
+#[cfg(feature = "tokio")]
 use super::error::Error;
 use super::hub::HubConnection;
-use super::{Result, block_on, block_on_for, from_try_recv};
+#[cfg(feature = "tokio")]
+use super::tasks::{block_on, block_on_for, from_try_recv};
 
 #[derive(Debug)]
 pub enum Sender {
     Blocking(parlour::Sender),
+    #[cfg(feature = "tokio")]
     Tokio(parlour::tokio::Sender),
     Hub(HubConnection),
 }
@@ -19,6 +23,7 @@ impl Sender {
     pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         match self {
             Self::Blocking(sender) => Ok(sender.send(payload)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(sender) => Ok(block_on(sender.send(payload.into()))?),
             Self::Hub(sender) => sender.send(payload.into(), None),
         }
@@ -27,6 +32,7 @@ impl Sender {
     pub fn flush(&mut self) -> Result<()> {
         match self {
             Self::Blocking(sender) => Ok(sender.flush()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(sender) => Ok(block_on(sender.flush())?),
             Self::Hub(sender) => sender.flush(),
         }
@@ -35,6 +41,7 @@ impl Sender {
     pub fn finish(&mut self) -> Result<()> {
         match self {
             Self::Blocking(sender) => Ok(sender.finish()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(sender) => Ok(block_on(sender.finish())?),
             Self::Hub(sender) => sender.finish(),
         }
@@ -43,6 +50,7 @@ impl Sender {
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Blocking(sender) => sender.peer(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(sender) => sender.peer(),
             Self::Hub(sender) => sender.peer(),
         }
@@ -51,6 +59,7 @@ impl Sender {
     pub fn transport(&self) -> Transport {
         match self {
             Self::Blocking(sender) => sender.transport(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(sender) => sender.transport(),
             Self::Hub(sender) => sender.transport(),
         }
@@ -60,6 +69,7 @@ impl Sender {
 #[derive(Debug)]
 pub enum Receiver {
     Blocking(parlour::Receiver),
+    #[cfg(feature = "tokio")]
     Tokio(parlour::tokio::Receiver),
     Hub(HubConnection),
 }
@@ -68,6 +78,7 @@ impl Receiver {
     pub fn recv(&mut self) -> Result<Option<Message>> {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) => Ok(block_on(receiver.recv())?),
             Self::Hub(receiver) => receiver.recv(None),
         }
@@ -76,6 +87,7 @@ impl Receiver {
     pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<Option<usize>> {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_into(message)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) => Ok(block_on(receiver.recv_into(message))?),
             Self::Hub(receiver) => match receiver.recv(None)? {
                 Some(received) => {
@@ -90,7 +102,9 @@ impl Receiver {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Message>> {
         match self {
             Self::Blocking(receiver) => Ok(receiver.recv_timeout(timeout)?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) if timeout.is_zero() => from_try_recv(receiver.try_recv()),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) => Ok(block_on_for(timeout, receiver.recv()).ok_or(Error::TimedOut)??),
             Self::Hub(receiver) => receiver.recv(Some(timeout)),
         }
@@ -99,6 +113,7 @@ impl Receiver {
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Blocking(receiver) => receiver.peer(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) => receiver.peer(),
             Self::Hub(receiver) => receiver.peer(),
         }
@@ -107,6 +122,7 @@ impl Receiver {
     pub fn transport(&self) -> Transport {
         match self {
             Self::Blocking(receiver) => receiver.transport(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(receiver) => receiver.transport(),
             Self::Hub(receiver) => receiver.transport(),
         }

@@ -8,19 +8,15 @@ mod error;
 mod halves;
 mod hub;
 mod server;
+#[cfg(feature = "tokio")]
+mod tasks;
 
-use std::future::Future;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use parlour::{ConnectOptions, ServerOptions, Transport};
 
-use parlour::{ConnectOptions, Message, ServerOptions, Transport};
-use tokio::runtime::{Builder, Runtime};
-
+use crate::support::Base;
 use crate::support::declare::Value;
-use crate::support::{Base, alone, eventually};
 
 pub use connection::{Connection, echo};
-use error::Error;
 pub use error::{Result, TryRecvError, TrySendError};
 pub use halves::{Receiver, Sender};
 pub use server::Server;
@@ -35,36 +31,8 @@ pub enum Api {
     Hub,
 }
 
-/// Returns the runtime of [`Api::Tokio`]. It is dropped at the end of the trial, when no task may be left.
-fn runtime() -> Arc<Runtime> {
-    static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
-    let start = || {
-        alone::at_end(|| {
-            let runtime = RUNTIME.lock().unwrap().take().unwrap();
-            eventually("no task is left", || runtime.metrics().num_alive_tasks() == 0);
-        });
-        Arc::new(Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap())
-    };
-    Arc::clone(RUNTIME.lock().unwrap().get_or_insert_with(start))
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    runtime().block_on(future)
-}
-
-/// Applies a timeout as the blocking API does. Returns `None` when it has expired.
-fn block_on_for<F: Future>(timeout: Duration, future: F) -> Option<F::Output> {
-    block_on(async { tokio::time::timeout(timeout, future).await.ok() })
-}
-
-/// Converts the result of `try_recv`, which stands in for a timeout of zero: a future that is polled only once may be
-/// pending because the runtime has not yet reported the event.
-fn from_try_recv(received: std::result::Result<Option<Message>, parlour::TryRecvError>) -> Result<Option<Message>> {
-    received.map_err(|error| match error {
-        parlour::TryRecvError::Empty => Error::TimedOut,
-        parlour::TryRecvError::Failed(error) => error.into(),
-    })
-}
+#[cfg(not(feature = "tokio"))]
+const WITHOUT_TOKIO: &str = "these tests are built without the feature `tokio`";
 
 /// The parameters of a scenario.
 #[derive(Clone, Copy, Debug)]
@@ -107,11 +75,14 @@ impl Setting {
     pub fn bind_with(self, options: &ServerOptions, address: impl AsRef<str>) -> Result<Server> {
         match self.api {
             Api::Blocking => Ok(Server::Blocking(options.bind(address)?)),
+            #[cfg(feature = "tokio")]
             Api::Tokio => {
-                let runtime = runtime();
+                let runtime = tasks::runtime();
                 let _inside = runtime.enter();
                 Ok(Server::Tokio(options.bind_tokio(address)?))
             }
+            #[cfg(not(feature = "tokio"))]
+            Api::Tokio => panic!("{WITHOUT_TOKIO}"),
             Api::Hub => Ok(Server::Hub(hub::HubServer::bind(options, address.as_ref())?)),
         }
     }
@@ -123,7 +94,10 @@ impl Setting {
     pub fn connect_with(self, options: &ConnectOptions, address: impl AsRef<str>) -> Result<Connection> {
         match self.api {
             Api::Blocking | Api::Hub => Ok(Connection::Blocking(options.connect(address)?)),
-            Api::Tokio => Ok(Connection::Tokio(block_on(options.connect_tokio(address))?)),
+            #[cfg(feature = "tokio")]
+            Api::Tokio => Ok(Connection::Tokio(tasks::block_on(options.connect_tokio(address))?)),
+            #[cfg(not(feature = "tokio"))]
+            Api::Tokio => panic!("{WITHOUT_TOKIO}"),
         }
     }
 }

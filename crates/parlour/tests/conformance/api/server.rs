@@ -3,17 +3,21 @@
 use std::path::Path;
 use std::time::Duration;
 
+#[cfg(feature = "tokio")]
 use futures_util::StreamExt;
 use parlour::{ErrorKind, ServerStats, ShutdownHandle, Transport};
 
 use super::error::Error;
 use super::hub::HubServer;
-use super::{Connection, Result, TryRecvError, block_on, block_on_for, runtime};
+#[cfg(feature = "tokio")]
+use super::tasks::{block_on, block_on_for, runtime};
+use super::{Connection, Result, TryRecvError};
 use crate::support::wait;
 
 #[derive(Debug)]
 pub enum Server {
     Blocking(parlour::Server),
+    #[cfg(feature = "tokio")]
     Tokio(parlour::tokio::Server),
     Hub(HubServer),
 }
@@ -22,6 +26,7 @@ impl Server {
     pub fn accept(&self) -> Result<Connection> {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.accept()?)),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => Ok(Connection::Tokio(block_on(server.accept())?)),
             Self::Hub(server) => Ok(server.accept(None)?.into()),
         }
@@ -30,6 +35,7 @@ impl Server {
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Connection> {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.accept_timeout(timeout)?)),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => {
                 Ok(Connection::Tokio(block_on_for(timeout, server.accept()).ok_or(Error::TimedOut)??))
             }
@@ -40,6 +46,7 @@ impl Server {
     pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
         match self {
             Self::Blocking(server) => Ok(Connection::Blocking(server.try_accept()?)),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => {
                 let runtime = runtime();
                 let _inside = runtime.enter();
@@ -59,6 +66,7 @@ impl Server {
             Self::Blocking(server) => {
                 Box::new(server.incoming().map(|connection| Ok(Connection::Blocking(connection?))))
             }
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => {
                 let mut incoming = server.incoming();
                 let next = move || Some(block_on(incoming.next())?.map(Connection::Tokio).map_err(Error::from));
@@ -87,6 +95,7 @@ impl Server {
     pub fn wait_readable(&self) -> bool {
         match self {
             Self::Blocking(server) => wait::readable(server),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => wait::readable(server),
             Self::Hub(server) => server.wait_readable(),
         }
@@ -95,6 +104,7 @@ impl Server {
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         match self {
             Self::Blocking(server) => server.shutdown_handle(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.shutdown_handle(),
             Self::Hub(server) => server.shutdown_handle(),
         }
@@ -103,6 +113,7 @@ impl Server {
     pub fn close(self) -> Result<()> {
         match self {
             Self::Blocking(server) => Ok(server.close()?),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => Ok(server.close()?),
             // A hub closes when the last of its connections is dropped.
             Self::Hub(server) => {
@@ -115,6 +126,7 @@ impl Server {
     pub fn name(&self) -> &str {
         match self {
             Self::Blocking(server) => server.name(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.name(),
             Self::Hub(server) => server.name(),
         }
@@ -123,6 +135,7 @@ impl Server {
     pub fn path(&self) -> &Path {
         match self {
             Self::Blocking(server) => server.path(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.path(),
             Self::Hub(server) => server.path(),
         }
@@ -131,6 +144,7 @@ impl Server {
     pub fn transports(&self) -> Vec<Transport> {
         match self {
             Self::Blocking(server) => server.transports().to_vec(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.transports().to_vec(),
             Self::Hub(server) => server.transports(),
         }
@@ -139,6 +153,7 @@ impl Server {
     pub fn stats(&self) -> ServerStats {
         match self {
             Self::Blocking(server) => server.stats(),
+            #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.stats(),
             Self::Hub(server) => server.stats(),
         }

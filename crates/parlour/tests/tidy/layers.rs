@@ -24,7 +24,7 @@ const LAYERS: &[&[&str]] = &[
 /// Returns the index of the layer of a file.
 fn layer(path: &str) -> Option<usize> {
     let is_in = |part: &&str| path == *part || (part.ends_with('/') && path.starts_with(part));
-    LAYERS.iter().position(|layer| layer.iter().any(|part| is_in(part)))
+    LAYERS.iter().position(|layer| layer.iter().any(is_in))
 }
 
 /// Returns the imports of files in higher layers, and the files that belong to no layer.

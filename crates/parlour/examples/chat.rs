@@ -1,4 +1,4 @@
-//! A chat room in one thread, without async: each line of one client is sent to all others.
+//! A chat room in one thread, without async. Each line of a client is sent to all others.
 //!
 //! Try it with `parlour connect chat` in several terminals.
 

@@ -10,7 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     eprintln!("server: {}, over {}", connection.peer(), connection.transport());
     for line in std::io::stdin().lock().lines() {
         connection.send(line?.as_bytes())?;
-        let reply = connection.recv_timeout(Duration::from_secs(5))?.ok_or("the server has gone")?;
+        let reply = connection.recv_timeout(Duration::from_secs(5))?.ok_or("the server disconnected")?;
         std::io::stdout().write_all(&reply)?;
         println!();
     }

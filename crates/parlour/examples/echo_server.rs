@@ -1,4 +1,4 @@
-//! Sends every message back. `cargo run --example echo_server`, then `cargo run --example echo_client`.
+//! Sends every message back. Run `cargo run --example echo_server`, then `cargo run --example echo_client`.
 
 use parlour::Server;
 

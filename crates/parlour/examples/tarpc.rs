@@ -1,6 +1,6 @@
-//! Remote procedure calls by name, with [tarpc](https://docs.rs/tarpc): `cargo run --example tarpc`.
+//! Remote procedure calls by name, with [tarpc](https://docs.rs/tarpc). Run it with `cargo run --example tarpc`.
 //!
-//! A connection of values is a stream and a sink, which is all that an RPC crate asks of its transport.
+//! A typed connection is a stream and a sink, which is all that an RPC crate needs as its transport.
 
 use futures_util::StreamExt;
 use parlour::tokio::{Connection, Server};
@@ -22,7 +22,7 @@ impl Greeter for Polite {
     }
 }
 
-/// Every call is a task of its own, so that a slow one holds up nobody.
+/// Serves one client. The calls run concurrently, so a slow one does not delay the others.
 async fn serve(connection: Connection) {
     let calls = connection.typed::<Response<GreeterResponse>, ClientMessage<GreeterRequest>>();
     BaseChannel::with_defaults(calls).execute(Polite.serve()).for_each_concurrent(None, |call| call).await;
@@ -44,6 +44,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     drop(client);
     stop.shutdown();
-    println!("{} conversation finished", serving.await??.finished);
+    println!("{} connection finished", serving.await??.finished);
     Ok(())
 }

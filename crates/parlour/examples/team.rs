@@ -1,4 +1,4 @@
-//! Many clients at once, with a thread for each: each line of one client is sent to all others.
+//! A server with a thread for each client. Each line of a client is sent to all others.
 //!
 //! Try it with `parlour connect team` in several terminals.
 

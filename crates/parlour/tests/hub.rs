@@ -1,4 +1,4 @@
-//! The hub: a server and all its clients in one thread.
+//! The hub: a server that serves all of its clients in one thread.
 #![allow(
     unreachable_pub,
     clippy::unwrap_used,
@@ -6,7 +6,7 @@
     clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
 #[path = "support/by_hand/mod.rs"]

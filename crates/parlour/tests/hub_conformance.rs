@@ -1,5 +1,5 @@
-//! The hub fulfils the contract of [`conformance`] over every transport: it serves the server's side of each scenario, and
-//! the client's side is blocking.
+//! The hub fulfils the contract of [`conformance`] over every transport. It serves the server's side of each scenario;
+//! the client's side uses the blocking API.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,7 +7,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
 mod conformance;

@@ -1,4 +1,5 @@
-//! The API for tokio fulfils the contract of [`conformance`] over every transport; and what tasks expect beyond that.
+//! The API for tokio: it fulfils the contract of [`conformance`] over every transport, and the tests of its own add
+//! requirements of tasks.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,7 +7,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
 #[path = "tokio/cancel.rs"]

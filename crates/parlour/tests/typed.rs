@@ -6,7 +6,7 @@
     clippy::print_stdout,
     clippy::print_stderr,
     unreachable_pub,
-    reason = "a test says what is wrong by panicking, and a child talks with its test over stdout"
+    reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
 mod support;
@@ -48,13 +48,13 @@ trials! {
     for transport in Transport::ALL =>
         values_of_two_types_pass_each_way,
         the_halves_work_in_two_threads,
-        fed_values_go_together_and_before_receiving_sleeps,
-        a_value_that_found_no_room_is_handed_back,
-        receiving_without_waiting_tells_empty_from_the_end,
+        buffered_values_are_written_together_and_before_receiving_sleeps,
+        a_value_that_does_not_fit_is_returned,
+        try_recv_distinguishes_empty_from_the_end,
         receiving_gives_up_at_its_deadline,
-        a_message_that_is_no_value_is_told_apart_and_passed_over,
-        bytes_behind_a_value_are_an_error,
-        a_hostile_message_is_one_error_and_no_more,
+        a_message_that_is_not_a_value_is_an_error_and_is_skipped,
+        bytes_after_a_value_are_an_error,
+        a_hostile_message_causes_one_error_only,
         a_value_over_the_limit_is_refused_with_nothing_sent,
         a_value_that_cannot_be_encoded_is_refused_with_nothing_sent,
         bytes_and_values_take_turns_on_one_connection;
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     support::run(&[], &[trials])
 }
 
-/// Both ends of a connection, as bytes.
+/// Returns both ends of a connection, which transfer bytes.
 fn ends(transport: Transport, options: &ConnectOptions) -> (Connection, Connection, Base) {
     let base = Base::new();
     let address = base.address(transport, "room");
@@ -153,13 +153,13 @@ fn the_halves_work_in_two_threads(transport: Transport) {
     });
 }
 
-fn fed_values_go_together_and_before_receiving_sleeps(transport: Transport) {
+fn buffered_values_are_written_together_and_before_receiving_sleeps(transport: Transport) {
     let (mut client, mut served, _base) = typed_ends(transport);
     client.feed(&Request::Add(1, 2)).unwrap();
     client.feed(&Request::Stop).unwrap();
-    assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)), "they wait for each other");
+    assert!(matches!(served.try_recv(), Err(TryRecvError::Empty)), "buffered values are not written yet");
     client.flush().unwrap();
-    assert!(client.try_flush().is_ok(), "nothing is left");
+    assert!(client.try_flush().is_ok(), "the buffer is empty");
     assert_eq!(served.recv().unwrap(), Some(Request::Add(1, 2)));
     assert_eq!(served.recv().unwrap(), Some(Request::Stop));
     thread::scope(|scope| {
@@ -172,7 +172,7 @@ fn fed_values_go_together_and_before_receiving_sleeps(transport: Transport) {
     });
 }
 
-fn a_value_that_found_no_room_is_handed_back(transport: Transport) {
+fn a_value_that_does_not_fit_is_returned(transport: Transport) {
     let (mut client, mut served, _base) = typed_ends(transport);
     let request = |number| Request::Repeat { text: "x".repeat(3000), times: number };
     let mut sent = 0;
@@ -187,7 +187,7 @@ fn a_value_that_found_no_room_is_handed_back(transport: Transport) {
     let error = client.send_timeout(&returned, Duration::ZERO).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
     for number in 0..sent {
-        // The rest of the last one may have been kept.
+        // The rest of the last value may have been kept.
         let flushed = client.try_flush();
         assert!(!matches!(flushed, Err(TrySendError::Failed(_))), "{flushed:?}");
         assert_eq!(served.recv().unwrap(), Some(request(number)));
@@ -196,7 +196,7 @@ fn a_value_that_found_no_room_is_handed_back(transport: Transport) {
     assert_eq!(served.recv().unwrap(), Some(Request::Stop));
 }
 
-fn receiving_without_waiting_tells_empty_from_the_end(transport: Transport) {
+fn try_recv_distinguishes_empty_from_the_end(transport: Transport) {
     let (mut client, served, _base) = typed_ends(transport);
     assert!(matches!(client.try_recv(), Err(TryRecvError::Empty)));
     served.close().unwrap();
@@ -216,7 +216,7 @@ fn receiving_gives_up_at_its_deadline(transport: Transport) {
     assert_eq!(client.recv().unwrap(), Some(answer(1, &Request::Stop)));
 }
 
-fn a_message_that_is_no_value_is_told_apart_and_passed_over(transport: Transport) {
+fn a_message_that_is_not_a_value_is_an_error_and_is_skipped(transport: Transport) {
     let (mut client, served, _base) = ends(transport, &ConnectOptions::new());
     let mut served: Served = served.typed();
     let proper = postcard_of(&Request::Add(1, 2));
@@ -227,21 +227,21 @@ fn a_message_that_is_no_value_is_told_apart_and_passed_over(transport: Transport
     let error = served.recv().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Encoding);
     let told = error.to_string();
-    for part in ["cannot decode a message from 'room'", "message 2, of 3 bytes, is not one typed::Request: "] {
+    for part in ["cannot decode a message from 'room'", "message 2 (3 bytes) is not a valid typed::Request: "] {
         assert!(told.contains(part), "{told}");
     }
     assert_eq!(served.recv().unwrap(), Some(Request::Add(1, 2)));
-    // Whichever call comes upon it, and across a split.
+    // The count of messages goes on in the other receiving calls, and after a split.
     let (_sender, mut receiver) = served.split();
     let error = receiver.recv_timeout(DEADLINE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Encoding);
-    assert!(error.to_string().contains("message 4, of 0 bytes"), "{error}");
+    assert!(error.to_string().contains("message 4 (0 bytes)"), "{error}");
     assert_eq!(receiver.recv().unwrap(), Some(Request::Add(1, 2)));
     client.send(&[9]).unwrap();
     support::eventually("the sixth message", || match receiver.try_recv() {
         Err(TryRecvError::Empty) => false,
         Err(TryRecvError::Failed(error)) => {
-            assert!(error.to_string().contains("message 6, of 1 bytes"), "{error}");
+            assert!(error.to_string().contains("message 6 (1 bytes)"), "{error}");
             true
         }
         other => panic!("{other:?}"),
@@ -250,7 +250,7 @@ fn a_message_that_is_no_value_is_told_apart_and_passed_over(transport: Transport
     assert_eq!(receiver.recv().unwrap(), None);
 }
 
-fn bytes_behind_a_value_are_an_error(transport: Transport) {
+fn bytes_after_a_value_are_an_error(transport: Transport) {
     let (mut client, served, _base) = ends(transport, &ConnectOptions::new());
     let mut served: Served = served.typed();
     let mut message = postcard_of(&Request::Stop);
@@ -259,10 +259,10 @@ fn bytes_behind_a_value_are_an_error(transport: Transport) {
     client.send(&message).unwrap();
     assert_eq!(served.recv().unwrap(), Some(Request::Stop));
     let error = served.recv().unwrap_err();
-    assert!(error.to_string().contains("1 bytes are left over behind it"), "{error}");
+    assert!(error.to_string().contains("1 bytes follow the end of the value"), "{error}");
 }
 
-fn a_hostile_message_is_one_error_and_no_more(transport: Transport) {
+fn a_hostile_message_causes_one_error_only(transport: Transport) {
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     enum Nested {
         List(Vec<Nested>),
@@ -287,11 +287,11 @@ fn a_value_over_the_limit_is_refused_with_nothing_sent(transport: Transport) {
     let (client, served, _base) = ends(transport, &ConnectOptions::new().message_max(1000));
     let (mut client, mut served): (Client, Served) = (client.typed(), served.typed());
     let request = |length: usize| Request::Repeat { text: "x".repeat(length), times: 1 };
-    // One byte for the variant, two for the length, one for the number.
+    // The encoding has one byte for the variant, two for the length, and one for the number.
     client.send(&request(996)).unwrap();
     let error = client.send(&request(997)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::MessageTooLong);
-    assert!(error.to_string().contains("typed::Request; as a message it has more than the 1000 bytes"), "{error}");
+    assert!(error.to_string().contains("typed::Request: the encoded value exceeds the limit of 1000 bytes"), "{error}");
     client.send(&Request::Stop).unwrap();
     assert_eq!(served.recv().unwrap(), Some(request(996)));
     assert_eq!(served.recv().unwrap(), Some(Request::Stop));
@@ -329,7 +329,7 @@ fn bytes_and_values_take_turns_on_one_connection(transport: Transport) {
     assert_eq!(served.recv().unwrap().unwrap(), b"bye");
 }
 
-/// As any program writes it.
+/// Encodes a value as any other program does.
 fn postcard_of<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_stdvec(value).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What a hub tells: who came, what they said, who went and why.
+//! The events of a hub, and the handles of its clients.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -9,16 +9,17 @@ use crate::error::Error;
 use crate::message::Message;
 use crate::peer::Peer;
 
-/// One client of a [`Hub`](super::Hub): a number that is never given to another, in the order in which they came, from 1.
+/// A handle of one client of a [`Hub`](super::Hub). Its number is unique within the hub: clients are numbered from 1 in
+/// the order in which they connected, and a number is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Client {
     pub(super) number: u64,
-    /// Where its connection is kept.
-    pub(super) place: u32,
+    /// The slot of its connection in the table.
+    pub(super) slot: u32,
 }
 
 impl Client {
-    /// The number, for what cannot hold a `Client` itself.
+    /// Returns the number of the client, for places that cannot hold a `Client`.
     #[must_use]
     pub fn number(self) -> u64 {
         self.number
@@ -51,48 +52,50 @@ impl ExactSizeIterator for Clients {}
 
 impl FusedIterator for Clients {}
 
-/// An event of a hub. Each client causes one `Joined`, then its messages, and one `Left`.
+/// An event of a hub. Each client that was admitted causes one `Joined`, then its messages, and one `Left`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A client has connected and was let in.
+    /// A client has connected and was admitted.
     Joined(Client, Peer),
     /// A client has sent a message.
     Message(Client, Message),
-    /// A client sends no more, after all its messages, and still receives. Its connection stays until it goes, or until
-    /// [`Hub::finish`](super::Hub::finish) or [`Hub::disconnect`](super::Hub::disconnect): call one of them when there is
-    /// nothing more to be sent to it. (A client that is just closing may show this right before `Left`.)
+    /// A client has ended sending (half-close), after all of its messages. It still receives. Its connection stays open
+    /// until the client disconnects, or until [`Hub::finish`](super::Hub::finish) or
+    /// [`Hub::disconnect`](super::Hub::disconnect) is called: call one of them when there is nothing more to send to
+    /// the client. A client that is closing its connection may cause this event right before `Left`.
     Finished(Client),
-    /// A client's connection has ended, after all its messages but in the cases where [`Why`] says otherwise.
+    /// A client's connection has ended, after all of its messages except where [`DisconnectReason`] says otherwise.
     Left(Client, DisconnectReason),
-    /// A client was turned away before it joined.
+    /// A client was refused before it joined.
     Refused(Refusal),
 }
 
-/// Why a client has left.
+/// The reason why a client has left.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum DisconnectReason {
-    /// It has closed its connection, or its process has ended, or both sides have finished.
+    /// The client has closed its connection, or its process has ended, or both sides have finished sending.
     Closed,
-    /// [`Hub::disconnect`](super::Hub::disconnect) was called. What it had sent by then is lost if it was not received.
+    /// [`Hub::disconnect`](super::Hub::disconnect) was called. Messages of the client that were not received by then
+    /// are lost.
     Disconnected,
-    /// It did not take what was sent to it: more than [`write_buffer_max`](super::HubOptions::write_buffer_max) would have waited, and
-    /// [`slow_client_policy`](super::HubOptions::slow_client_policy) says that it is disconnected then. What it had sent is lost if it was not
-    /// received.
+    /// The client did not keep up: more than [`write_buffer_max`](super::HubOptions::write_buffer_max) bytes would have
+    /// been buffered for it, and the [`slow_client_policy`](super::HubOptions::slow_client_policy) disconnects such a
+    /// client. Messages of the client that were not received by then are lost.
     Slow,
-    /// Its connection has failed: its end came without its having read all that was sent to it
-    /// ([`Disconnected`](crate::ErrorKind::Disconnected)), or in the middle of a message
-    /// ([`Truncated`](crate::ErrorKind::Truncated)), or it broke a rule.
+    /// The connection has failed. The client closed it without reading all that was sent to it
+    /// ([`Disconnected`](crate::ErrorKind::Disconnected)), or disconnected mid-message
+    /// ([`Truncated`](crate::ErrorKind::Truncated)), or violated the protocol.
     Failed(Error),
 }
 
 impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => f.write_str("it closed the connection"),
-            Self::Disconnected => f.write_str("it was disconnected"),
-            Self::Slow => f.write_str("it was disconnected because it did not keep up"),
+            Self::Closed => f.write_str("the client closed the connection"),
+            Self::Disconnected => f.write_str("the server disconnected the client"),
+            Self::Slow => f.write_str("the server disconnected the client because it did not keep up"),
             Self::Failed(error) => error.fmt(f),
         }
     }

@@ -1,4 +1,4 @@
-//! One client of a hub: its connection, and how far each direction of it has come.
+//! A client of a hub: its connection, and the state of each direction.
 
 use rustix::event::PollFlags;
 
@@ -14,32 +14,34 @@ use crate::transport::Transport;
 use crate::wait::poll_now;
 use crate::wire::frame::HEADER_LEN;
 
-/// How much is gathered for one client before it is written. Measured: beyond 64 KiB per write nothing is gained.
-const GATHERED_MAX: usize = 64 * 1024;
+/// The number of bytes that are buffered for one client before they are written. Measured: writes of more than 64 KiB
+/// gain nothing.
+const WRITE_BATCH_MAX: usize = 64 * 1024;
 
-/// A client is not read from while more than this waits for it: who does not take its answers must not ask for more. So
-/// what an honest client causes to be sent to it, however fast it asks, waits in its own hands and not here.
-const ANSWERED_MAX: usize = GATHERED_MAX;
+/// A client is not read from while more than this is buffered for it. A client that does not read its replies thereby
+/// cannot send further requests, and whatever an honest client causes to be sent to it, however fast it sends requests,
+/// waits on the client's side and not in the hub.
+const READ_PAUSE_THRESHOLD: usize = WRITE_BATCH_MAX;
 
-/// Small: there may be ten thousand of them.
+/// A client. Its size matters: a hub may have ten thousand clients.
 pub(super) struct Member {
     pub(super) number: u64,
     pub(super) peer: Peer,
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
-    /// Gives the place among the server's connections back.
+    /// Returns the client's share of the server's connection limit when it is dropped.
     _permit: Option<Permit>,
-    /// The user knows of it.
+    /// The caller has received the event `Joined`.
     pub(super) has_joined: bool,
-    /// There may be something to receive.
+    /// A receive may make progress.
     pub(super) is_readable: bool,
-    /// The kernel has announced the end of what it sends.
+    /// The kernel has reported the end of the client's sending direction.
     pub(super) is_ending: bool,
-    /// It is among those that wait for their turn.
+    /// The client is in the queue of ready clients.
     pub(super) is_ready: bool,
-    /// It is among those for which something is to be written.
+    /// The client is in the list of clients with unwritten data.
     pub(super) is_dirty: bool,
-    /// The channel takes no more; the descriptor announces when it does.
+    /// The channel is full. Its descriptor reports when it is writable again.
     pub(super) is_full: bool,
     pub(super) closed: Closed,
 }
@@ -47,22 +49,23 @@ pub(super) struct Member {
 /// The half-close state of a client's connection.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Closed {
-    /// The client has ended what it sends.
+    /// The client has finished sending.
     pub(super) read: bool,
-    /// The hub sends nothing more, once the write buffer is empty.
+    /// The hub has finished sending, once the write buffer is empty.
     pub(super) write: bool,
-    /// The client receives nothing more, and did not receive all that was sent to it.
+    /// The client does not receive any more, and did not receive all that was sent to it.
     pub(super) peer: bool,
 }
 
-/// What became of something to be sent.
+/// The outcome of sending a message to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Offered {
-    Taken,
-    /// There is no room for it.
+pub(super) enum SendOutcome {
+    /// The message was sent or buffered.
+    Accepted,
+    /// The write buffer has no room for the message.
     Full,
-    /// There is nobody to receive it.
-    Lost,
+    /// The client does not receive any more.
+    Gone,
 }
 
 impl Member {
@@ -75,7 +78,7 @@ impl Member {
             outgoing,
             _permit: permit,
             has_joined: false,
-            // It may have sent before it was watched.
+            // The client may have sent before it was registered.
             is_readable: true,
             is_ending: false,
             is_ready: false,
@@ -89,29 +92,30 @@ impl Member {
         self.incoming.transport()
     }
 
-    /// Bytes that wait to be sent.
-    pub(super) fn unsent(&self) -> usize {
+    /// Returns the number of buffered bytes.
+    pub(super) fn write_buffer_len(&self) -> usize {
         self.outgoing.pending()
     }
 
-    /// Whether anything more can be sent to it.
-    pub(super) fn receives(&self) -> bool {
+    /// Returns true if the client receives messages and the hub has not finished sending to it.
+    pub(super) fn is_open_for_sending(&self) -> bool {
         !self.closed.peer && !self.closed.write
     }
 
-    /// Whether it is to be read from.
+    /// Returns true if the client is to be read from.
     pub(super) fn wants_turn(&self, write_buffer_max: usize) -> bool {
-        self.is_readable && self.unsent() <= ANSWERED_MAX.min(write_buffer_max)
+        self.is_readable && self.write_buffer_len() <= READ_PAUSE_THRESHOLD.min(write_buffer_max)
     }
 
     /// Notes that nothing more can be received until the descriptor shows it.
     pub(super) fn end_readable(&mut self, pool: &mut BufferPool) {
         self.is_readable = false;
         self.is_ready = false;
-        self.rest(pool);
+        self.release_buffers(pool);
     }
 
-    /// Receives the next message into `out`. Returns [`Received::Closed`] from the end of what the client sends on.
+    /// Receives the next message into `out`. Returns [`Received::Closed`] at the end of the client's sending direction
+    /// and from then on.
     pub(super) fn recv(&mut self, out: &mut Message, pool: &mut BufferPool) -> Result<Received, Fault> {
         if self.closed.read {
             return Ok(Received::Closed);
@@ -127,71 +131,74 @@ impl Member {
         }
     }
 
-    /// Whether it is known that there is nothing more to hear until something is announced: a look that can be spared.
+    /// Returns true if a receive is known to return nothing until the descriptor is reported again. The caller then
+    /// saves that receive.
     pub(super) fn is_exhausted(&self) -> bool {
         !self.is_ending && self.incoming.is_exhausted()
     }
 
     /// Returns true if both directions have ended, given that the incoming one has.
-    pub(super) fn is_gone(&self) -> bool {
+    pub(super) fn is_closed(&self) -> bool {
         let Some(fd) = self.outgoing.fd() else { return true };
         self.closed.peer || poll_now(fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
     }
 
-    /// What is wrong with an end between messages.
-    pub(super) fn fault_at_the_end(&self) -> Option<Fault> {
-        (self.closed.peer || self.unsent() > 0).then_some(Fault::Reset)
+    /// Returns the fault of a connection that ended between two messages: the client has not received all that was sent
+    /// to it.
+    pub(super) fn close_fault(&self) -> Option<Fault> {
+        (self.closed.peer || self.write_buffer_len() > 0).then_some(Fault::Reset)
     }
 
-    /// Takes a message to be sent, if it can be written or may be buffered.
-    pub(super) fn offer(
+    /// Sends a message, or buffers it if `write_buffer_max` allows that.
+    pub(super) fn try_send_or_buffer(
         &mut self,
         payload: &Payload<'_>,
         write_buffer_max: usize,
         pool: &mut BufferPool,
-    ) -> Result<Offered, Fault> {
-        if !self.receives() {
-            return Ok(Offered::Lost);
+    ) -> Result<SendOutcome, Fault> {
+        if !self.is_open_for_sending() {
+            return Ok(SendOutcome::Gone);
         }
         let parts = payload.parts();
         let needed = HEADER_LEN + payload.len();
-        let may_wait = |unsent: usize, max: usize| unsent == 0 || unsent.saturating_add(needed) <= max;
-        if needed <= GATHERED_MAX && may_wait(self.unsent(), write_buffer_max.min(GATHERED_MAX)) {
+        let fits = |buffered: usize, max: usize| buffered == 0 || buffered.saturating_add(needed) <= max;
+        if needed <= WRITE_BATCH_MAX && fits(self.write_buffer_len(), write_buffer_max.min(WRITE_BATCH_MAX)) {
             self.outgoing.acquire(pool);
-            return self.outgoing.feed(parts).map(|()| Offered::Taken);
+            return self.outgoing.feed(parts).map(|()| SendOutcome::Accepted);
         }
         let mut sent = 0;
-        if !self.is_full && self.push(|outgoing| outgoing.try_send(parts, &[], &mut sent))? {
-            return Ok(Offered::Taken);
+        if !self.is_full && self.write_until_full(|outgoing| outgoing.try_send(parts, &[], &mut sent))? {
+            return Ok(SendOutcome::Accepted);
         }
         if self.closed.peer {
-            return Ok(Offered::Lost);
+            return Ok(SendOutcome::Gone);
         }
         if sent > 0 {
-            // A part of a message cannot be taken back. Everything before it was written.
+            // A message of which a part was sent cannot be taken back. Everything before it was written.
             self.outgoing.keep_rest(parts, sent);
-        } else if may_wait(self.unsent(), write_buffer_max) {
+        } else if fits(self.write_buffer_len(), write_buffer_max) {
             self.outgoing.feed(parts)?;
         } else {
-            return Ok(Offered::Full);
+            return Ok(SendOutcome::Full);
         }
-        Ok(Offered::Taken)
+        Ok(SendOutcome::Accepted)
     }
 
-    /// Writes what waits; `false` when some of it has to wait on.
+    /// Writes what is buffered. Returns false if some of it stays buffered.
     pub(super) fn flush(&mut self, pool: &mut BufferPool) -> Result<bool, Fault> {
-        let all = self.unsent() == 0 || self.push(Outgoing::try_flush)?;
+        let all = self.write_buffer_len() == 0 || self.write_until_full(Outgoing::try_flush)?;
         if all {
             self.outgoing.release(pool);
         }
         Ok(all)
     }
 
-    /// Writes until all is written or the channel is full, or the client receives no more.
-    fn push(&mut self, mut write: impl FnMut(&mut Outgoing) -> Result<bool, Fault>) -> Result<bool, Fault> {
+    /// Writes until all is written, the channel is full, or the client does not receive any more. Returns true if all
+    /// was written.
+    fn write_until_full(&mut self, mut write: impl FnMut(&mut Outgoing) -> Result<bool, Fault>) -> Result<bool, Fault> {
         loop {
             let outcome = match write(&mut self.outgoing) {
-                // It has to announce that it has room.
+                // Arms the descriptor, so that it reports when the channel has room.
                 Ok(false) => self.outgoing.prepare_to_wait().map(|again| if again { None } else { Some(false) }),
                 outcome => outcome.map(Some),
             };
@@ -201,7 +208,7 @@ impl Member {
                     self.is_full = !all;
                     return Ok(all);
                 }
-                // It may have sent something before it went, which is still to be received.
+                // The client may have sent something before it disconnected, which is still received.
                 Err(Fault::Disconnected) => {
                     self.closed.peer = true;
                     self.is_full = false;
@@ -214,25 +221,25 @@ impl Member {
         }
     }
 
-    /// Sends no more, once what waits is gone.
+    /// Ends sending, once what is buffered was written.
     pub(super) fn finish(&mut self) {
         self.closed.write = true;
     }
 
-    /// Whether the sending direction is to be ended now.
-    pub(super) fn is_to_end_sending(&self) -> bool {
-        self.closed.write && self.unsent() == 0 && self.outgoing.fd().is_some()
+    /// Returns true if the sending direction is to be ended now.
+    pub(super) fn should_end_sending(&self) -> bool {
+        self.closed.write && self.write_buffer_len() == 0 && self.outgoing.fd().is_some()
     }
 
-    /// Ends the sending direction; `true` when that was the last.
+    /// Ends the sending direction. Returns true if the client has ended the other one.
     pub(super) fn end_sending(&mut self) -> bool {
-        // A client that has gone by now has ended both.
+        // The call fails only if the client has disconnected, which ends both directions.
         let _ = self.outgoing.finish();
         self.closed.read
     }
 
-    /// Gives back what is not needed until its next turn.
-    pub(super) fn rest(&mut self, pool: &mut BufferPool) {
+    /// Returns the receive buffer to the pool until the next turn.
+    pub(super) fn release_buffers(&mut self, pool: &mut BufferPool) {
         self.incoming.release(pool);
     }
 }
@@ -243,7 +250,7 @@ mod tests {
 
     #[test]
     fn a_client_takes_little_memory() {
-        // With what its descriptors take besides (32, or 64 with shared memory) it stays below 256.
+        // With its descriptors (32 bytes, or 64 with shared memory) a client stays below 256 bytes.
         assert!(size_of::<Option<Member>>() <= 176, "{} bytes", size_of::<Option<Member>>());
     }
 }

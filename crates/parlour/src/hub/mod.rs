@@ -1,4 +1,4 @@
-//! A server and all its clients in one thread: neither threads nor async.
+//! A server that serves all of its clients in one thread, without async.
 //!
 //! ```no_run
 //! use parlour::hub::{Event, Hub};
@@ -61,53 +61,56 @@ const SEND: Operation = Operation::Send;
 const RECV: Operation = Operation::Receive;
 const WAIT: Operation = Operation::NextEvent;
 
-/// How long at most something waits to be sent while messages come without pause.
-const GATHERED_FOR: Duration = Duration::from_millis(1);
+/// The longest time that a message stays buffered while messages arrive without pause.
+const WRITE_DELAY_MAX: Duration = Duration::from_millis(1);
 
-/// How long [`Hub::close`] waits for clients to take what was sent to them: as long as a handshake may take.
+/// The time that [`Hub::close`] waits for clients to receive what was sent to them: as long as a handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Holds a name and serves all clients that come, in the thread that calls it.
+/// A server that serves all of its clients in the thread that calls it.
 ///
-/// [`next_event`](Hub::next_event) waits for the next thing that happens: a client has joined, has sent a message, has left.
-/// [`send`](Hub::send) and [`broadcast`](Hub::broadcast) answer. Messages arrive as over a
-/// [`Connection`](crate::Connection), which is what clients have at the other end.
+/// [`next_event`](Hub::next_event) waits for the next event: a client has joined, has sent a message, or has left.
+/// [`send`](Hub::send) and [`broadcast`](Hub::broadcast) send to clients. The peer of each client is an ordinary
+/// [`Connection`](crate::Connection), and messages arrive with the same guarantees.
 ///
 /// # Fairness
 ///
-/// Clients take turns: a client that sends without pause is heard up to 16 messages, or 64 KiB, at a time, and then the next
-/// one that has something to say. Newcomers are let in a few at a time in between, so neither a flood of clients nor a
-/// flood of messages keeps the other out.
+/// Clients take turns. A client that sends without pause has up to 16 messages or 64 KiB received at a time; then the
+/// next client that has sent something gets its turn. A few new clients are accepted in between. Neither a flood of
+/// clients nor a flood of messages therefore excludes the other one.
 ///
 /// # Sending
 ///
-/// `send` gathers: messages for one client go out together, at the latest when 64 KiB have come together, when the hub has
-/// nothing else to do, or, while messages come without pause, a millisecond later. [`flush`](Hub::flush) sends at once.
+/// `send` buffers. Messages for one client are written together: when 64 KiB are buffered, when the hub has nothing
+/// else to do, or, while messages arrive without pause, after a millisecond. [`flush`](Hub::flush) writes immediately.
 ///
-/// What the system does not take for a client waits in the hub, up to [`write_buffer_max`](HubOptions::write_buffer_max). What happens to
-/// a client for which more would wait is a choice, [`SlowClientPolicy`]. A client for which more than 64 KiB wait is not read from
-/// until it has taken them, so that who asks faster than it takes the answers is held up, alone, and is not slow.
+/// Messages that the kernel does not accept stay buffered in the hub, up to
+/// [`write_buffer_max`](HubOptions::write_buffer_max) bytes per client. The [`SlowClientPolicy`] decides about a client
+/// for which more would be buffered. The hub does not read from a client for which more than 64 KiB (or
+/// `write_buffer_max`, if that is less) are buffered. A client that sends requests faster than it receives the replies
+/// is therefore slowed down, alone, and does not count as slow.
 ///
 /// # Poll loops
 ///
-/// [`as_fd`](AsFd::as_fd) gives one descriptor, for waiting only, that is readable when
-/// [`try_next_event`](Hub::try_next_event) has something to do. Call that until it gives `None` before each wait, also after
-/// sending something: it writes what is to be written.
+/// [`as_fd`](AsFd::as_fd) returns a descriptor that is readable when [`try_next_event`](Hub::try_next_event) has
+/// something to do. It is for waiting only. Before each wait, call `try_next_event` until it returns
+/// [`Empty`](TryRecvError::Empty), also after sending: the call writes buffered messages.
 ///
 /// # Shutdown and fork
 ///
-/// The [`shutdown_handle`](Hub::shutdown_handle) makes `next_event` return [`Shutdown`](ErrorKind::Shutdown), also while the
-/// hub waits for a slow client; then [`close`](Hub::close). In a forked child the hub is dead: its calls fail with
-/// [`NameLost`](ErrorKind::NameLost), and dropping it there leaves the parent's name and connections alone.
+/// The [`shutdown_handle`](Hub::shutdown_handle) makes `next_event` return [`Shutdown`](ErrorKind::Shutdown), also
+/// while the hub waits for a slow client. Then call [`close`](Hub::close). In a forked child the hub cannot be used:
+/// its calls fail with [`NameLost`](ErrorKind::NameLost), and dropping it there does not affect the parent's name and
+/// connections.
 ///
 /// # Memory
 ///
-/// An idle client costs less than 256 bytes, and over `shm` its rings besides; buffers are lent to those who are in the middle
-/// of a message.
+/// An idle client takes less than 256 bytes, and over `shm` its rings in addition. Buffers belong to a pool and are
+/// lent to clients that are in the middle of a message.
 ///
 /// # Examples
 ///
-/// A chat server; see also `examples/chat.rs`.
+/// A chat server. See also `examples/chat.rs`.
 ///
 /// ```no_run
 /// use parlour::hub::{Event, Hub};
@@ -128,14 +131,14 @@ pub struct Hub {
     watch: Watch,
     members: Table,
     pool: BufferPool,
-    /// What has happened and was not told yet.
+    /// Events that were not returned yet.
     events: VecDeque<Event>,
-    /// Those who have, or may have, something to say, by their places in the order of their turns.
+    /// Slots of the clients that may have sent something, in the order of their turns.
     ready: VecDeque<u32>,
     quantum: Quantum,
-    /// Those for whom something is to be written, by their places.
+    /// Slots of the clients with data to be written.
     dirty: Vec<u32>,
-    /// Since when the first of them waits.
+    /// The time at which the first client was added to `dirty`.
     dirty_since: Option<Instant>,
     message_max: usize,
     write_buffer_max: usize,
@@ -151,7 +154,7 @@ impl HubOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`ServerOptions::bind`].
+    /// Those of [`ServerOptions::bind`](crate::ServerOptions::bind).
     pub fn bind(&self, address: impl AsRef<str>) -> Result<Hub> {
         Hub::bind_with(address.as_ref(), self)
     }
@@ -160,7 +163,7 @@ impl HubOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`ServerOptions::bind_listen_fds`].
+    /// Those of [`ServerOptions::bind_listen_fds`](crate::ServerOptions::bind_listen_fds).
     pub fn bind_listen_fds(&self, fd_name: Option<&str>) -> Result<Hub> {
         Hub::over(self.server.bind_listen_fds(fd_name)?, self)
     }
@@ -180,9 +183,9 @@ impl Hub {
         Self::over(options.server.bind(address)?, options)
     }
 
-    /// Serves whoever comes to this server, which these options have made.
+    /// Creates a hub over a server that was bound with these options.
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
-        let HubOptions { server: of_server, write_buffer_max, slow_client_policy } = options;
+        let HubOptions { server: server_options, write_buffer_max, slow_client_policy } = options;
         server.admission().keep_refusals();
         let watch =
             Watch::new(server.as_fd()).map_err(|errno| Error::io(Operation::Bind, &**server.display_name(), errno))?;
@@ -195,10 +198,10 @@ impl Hub {
             quantum: Quantum::default(),
             dirty: Vec::new(),
             dirty_since: None,
-            message_max: of_server.message_max,
+            message_max: server_options.message_max,
             write_buffer_max: *write_buffer_max,
             slow_client_policy: *slow_client_policy,
-            spin_limit: of_server.spin_limit,
+            spin_limit: server_options.spin_limit,
             backoff: Backoff::new(),
             shutdown: server.shutdown_handle(),
             process: Process::current(),
@@ -206,16 +209,17 @@ impl Hub {
         })
     }
 
-    /// Blocks until something happens, and says what.
+    /// Returns the next event. Blocks until there is one.
     ///
     /// # Errors
     ///
-    /// None of them ends a connection, and the call may be repeated.
+    /// No error ends a connection, and the call may be repeated.
     ///
-    /// - [`ErrorKind::Shutdown`]: somebody used the [`shutdown_handle`](Hub::shutdown_handle); every later call says so, too.
-    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that new clients no longer find it; those
-    ///   that are here go on. Or this is a forked child.
-    /// - [`ErrorKind::Io`]: the system said no.
+    /// - [`ErrorKind::Shutdown`]: the [`shutdown_handle`](Hub::shutdown_handle) was used. Every later call fails, too.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that new clients no longer find it.
+    ///   The connected clients go on. Or this is a forked child.
+    /// - [`ErrorKind::Io`]: a system call failed.
+    ///
     pub fn next_event(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.event_until(Deadline::NEVER)? {
@@ -231,7 +235,7 @@ impl Hub {
     /// Those of [`next_event`](Hub::next_event), and [`ErrorKind::TimedOut`].
     pub fn next_event_timeout(&mut self, timeout: Duration) -> Result<Event> {
         self.event_until(Deadline::after(timeout))?.ok_or_else(|| {
-            let detail = "nothing happened before the deadline";
+            let detail = "no event occurred before the deadline";
             Error::new(ErrorKind::TimedOut, WAIT, &**self.server.display_name(), detail)
         })
     }
@@ -258,43 +262,44 @@ impl Hub {
         Clients(clients.into_iter())
     }
 
-    /// Who a client is; `None` when it has gone.
+    /// Returns the identity of a client, or `None` if it has left.
     #[must_use]
     pub fn peer(&self, client: Client) -> Option<&Peer> {
         self.members.get(client).map(|member| &member.peer)
     }
 
-    /// The transport over which a client came; `None` when it has gone.
+    /// Returns the transport of a client, or `None` if it has left.
     #[must_use]
     pub fn transport(&self, client: Client) -> Option<Transport> {
         self.members.get(client).map(Member::transport)
     }
 
-    /// What the connection of a client can do; `None` when it has gone.
+    /// Returns the capabilities of a client's connection, or `None` if it has left.
     #[must_use]
     pub fn capabilities(&self, client: Client) -> Option<Capabilities> {
         Some(self.transport(client)?.capabilities(self.message_max))
     }
 
-    /// How many bytes wait in the hub to be sent to a client, four for each message included; 0 when it has gone.
+    /// Returns the number of bytes that are buffered for a client, including four for each message. Returns 0 if the
+    /// client has left.
     #[must_use]
     pub fn write_buffer_len(&self, client: Client) -> usize {
-        self.members.get(client).map_or(0, Member::unsent)
+        self.members.get(client).map_or(0, Member::write_buffer_len)
     }
 
-    /// A handle with which any thread can make [`next_event`](Hub::next_event) return.
+    /// Returns a handle with which any thread can make [`next_event`](Hub::next_event) return.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         self.shutdown.clone()
     }
 
-    /// The bare name.
+    /// Returns the name without directory and transport.
     #[must_use]
     pub fn name(&self) -> &str {
         self.server.name()
     }
 
-    /// The name's directory, in which clients find the server.
+    /// Returns the directory of the name, in which clients find the server.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.server.path()
@@ -306,32 +311,33 @@ impl Hub {
         self.server.transports()
     }
 
-    /// Returns the counts of clients: accepted, connected, and refused. In a flood they include refusals for which there
-    /// was no [`Event::Refused`].
+    /// Returns the counts of clients: accepted, connected, and refused. In a flood the refusals include some for which
+    /// there was no [`Event::Refused`].
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.server.stats()
     }
 
-    /// Gives the name up and ends every connection, after what was sent has gone: waits for that, up to 5 seconds. Dropping
-    /// the hub does the same without waiting.
+    /// Releases the name and ends every connection. Waits until buffered messages were written, up to 5 seconds.
+    /// Dropping the hub does the same without waiting.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::TimedOut`]: some clients have not taken all that was sent to them, and it is lost.
-    /// - [`ErrorKind::Io`]: a file of the server cannot be removed; the name is free all the same.
+    /// - [`ErrorKind::TimedOut`]: some clients have not received all that was sent to them, and those messages are
+    ///   lost.
+    /// - [`ErrorKind::Io`]: a file of the server cannot be removed. The name is released all the same.
     pub fn close(self) -> Result<()> {
         self.close_timeout(CLOSE_TIMEOUT)
     }
 
-    /// [`close`](Hub::close) that waits up to `timeout`.
+    /// Closes the hub as [`close`](Hub::close) does, and waits up to `timeout`.
     ///
     /// # Errors
     ///
-    /// Those of `close`.
+    /// Those of [`close`](Hub::close).
     pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
         self.check_process(Operation::Close)?;
-        // The name first: the next server need not wait for slow clients of this one.
+        // Release the name first, so that the next server does not have to wait for slow clients of this one.
         let closed = self.server.give_up();
         let deadline = Deadline::after(timeout);
         let flushed = loop {
@@ -339,17 +345,17 @@ impl Hub {
             let mut fds: Vec<PollFd<'_>> = self
                 .members
                 .iter()
-                .filter(|(_, member)| member.unsent() > 0)
+                .filter(|(_, member)| member.write_buffer_len() > 0)
                 .filter_map(|(_, member)| member.outgoing.fd())
                 .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::OUT))
                 .collect();
             if fds.is_empty() {
                 break Ok(());
             }
-            if !wait(&mut fds, deadline).map_err(|error| self.failed(Operation::Close, error))? {
-                let late = fds.len();
-                let bytes: usize = self.members.iter().map(|(_, member)| member.unsent()).sum();
-                let detail = format!("{bytes} bytes for {late} clients that do not receive are lost");
+            if !wait(&mut fds, deadline).map_err(|error| self.io_error(Operation::Close, error))? {
+                let count = fds.len();
+                let bytes: usize = self.members.iter().map(|(_, member)| member.write_buffer_len()).sum();
+                let detail = format!("{bytes} bytes for {count} clients were not written in time and are lost");
                 break Err(Error::new(ErrorKind::TimedOut, Operation::Close, &**self.server.display_name(), detail));
             }
         };
@@ -360,7 +366,7 @@ impl Hub {
         if !self.process.is_before_fork() {
             return Ok(());
         }
-        let detail = "this is a forked child, and the hub stayed with the parent";
+        let detail = "this is a forked child, and the hub belongs to the parent";
         Err(Error::new(ErrorKind::NameLost, operation, &**self.server.display_name(), detail)
             .next("serve in the parent, or bind after the fork"))
     }
@@ -369,11 +375,11 @@ impl Hub {
         if !self.shutdown.is_asked() {
             return Ok(());
         }
-        let detail = "the hub was told to shut down";
+        let detail = "the hub is shutting down";
         Err(Error::new(ErrorKind::Shutdown, operation, &**self.server.display_name(), detail))
     }
 
-    fn failed(&self, operation: Operation, error: impl Into<std::io::Error>) -> Error {
+    fn io_error(&self, operation: Operation, error: impl Into<std::io::Error>) -> Error {
         Error::io(operation, &**self.server.display_name(), error)
     }
 }
@@ -386,15 +392,15 @@ impl AsFd for Hub {
 
 impl Drop for Hub {
     fn drop(&mut self) {
-        // In a forked child what waits is a copy, and what is watched is the parent's.
+        // In a forked child the buffered messages are a copy, and the epoll instance belongs to the parent.
         if !self.process.is_current() {
             return;
         }
         self.flush_all();
         for (_, member) in self.members.iter() {
             self.watch.remove(&member.incoming, &member.outgoing);
-            if member.unsent() > 0 {
-                let bytes = member.unsent();
+            if member.write_buffer_len() > 0 {
+                let bytes = member.write_buffer_len();
                 tracing::warn!(server = %self.server.display_name(), peer = %member.peer, bytes, "messages lost: the hub was dropped");
             }
         }

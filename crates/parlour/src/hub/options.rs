@@ -1,30 +1,34 @@
-//! How a hub is to be.
+//! The options of a hub.
 
 use std::time::Duration;
 
 use crate::options::ServerOptions;
 
-/// How many bytes may wait for one client. Several times what the kernel holds for it besides, so that a client must be
-/// late by more than a burst to be called slow; and little enough that many slow ones do no harm.
-const UNSENT_MAX: usize = 1024 * 1024;
+/// The default limit of the bytes that are buffered for one client. It is several times what the kernel buffers in
+/// addition, so that a client counts as slow only if it is late by more than a burst. It is small enough that many slow
+/// clients do no harm.
+const WRITE_BUFFER_MAX_DEFAULT: usize = 1024 * 1024;
 
-/// What happens when more than [`write_buffer_max`](HubOptions::write_buffer_max) would wait to be sent to a client.
+/// The policy for a client for which more than [`write_buffer_max`](HubOptions::write_buffer_max) bytes would be
+/// buffered.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SlowClientPolicy {
-    /// The client is disconnected, and [`DisconnectReason::Slow`](super::DisconnectReason::Slow) says so. The default: nobody is held up by somebody
-    /// else's client.
+    /// Disconnects the client, with [`DisconnectReason::Slow`](super::DisconnectReason::Slow). This is the default,
+    /// because a slow client then never delays the other ones.
     #[default]
     Disconnect,
-    /// The message is refused: [`Hub::send`](super::Hub::send) is an error of the kind [`Busy`](crate::ErrorKind::Busy), and
-    /// [`Hub::broadcast`](super::Hub::broadcast) gives the clients that did not get it.
+    /// Refuses the message. [`Hub::send`](super::Hub::send) returns an error of the kind
+    /// [`Busy`](crate::ErrorKind::Busy), and [`Hub::broadcast`](super::Hub::broadcast) returns the clients that did not
+    /// get the message.
     Refuse,
-    /// The hub waits until there is room, and nobody else is served meanwhile. A client that makes none for this long is
-    /// disconnected as with `Disconnect`; so a client that sends without ever receiving cannot hold the hub for good.
+    /// Blocks until the message fits. No other client is served meanwhile. If the message does not fit within this
+    /// time, the client is disconnected as with `Disconnect`, so a client that sends without ever receiving cannot
+    /// block the hub forever.
     Wait(Duration),
 }
 
-/// How a [`Hub`](super::Hub) is to be. Every setter says its default and its unit.
+/// Options of a [`Hub`](super::Hub). Every setter documents its default and its unit.
 ///
 /// ```no_run
 /// use parlour::ServerOptions;
@@ -47,40 +51,41 @@ impl Default for HubOptions {
     fn default() -> Self {
         Self {
             server: ServerOptions::default(),
-            write_buffer_max: UNSENT_MAX,
+            write_buffer_max: WRITE_BUFFER_MAX_DEFAULT,
             slow_client_policy: SlowClientPolicy::default(),
         }
     }
 }
 
 impl HubOptions {
-    /// The defaults.
+    /// Returns the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Everything about the server: who may come, how many, over what. Default: [`ServerOptions::default`].
+    /// Sets the options of the server: the clients that it admits, its limits and its transports. Default:
+    /// [`ServerOptions::default`].
     ///
-    /// [`spin_limit`](ServerOptions::spin_limit) is how often the hub looks again before it sleeps.
+    /// [`spin_limit`](ServerOptions::spin_limit) is the number of times that the hub polls before it sleeps.
     #[must_use]
     pub fn server(mut self, options: ServerOptions) -> Self {
         self.server = options;
         self
     }
 
-    /// How many bytes may wait to be sent to one client, beyond what the kernel holds for it, four for each message included.
-    /// Default 1 MiB.
+    /// Sets the maximum number of bytes that the hub buffers for one client, in addition to what the kernel buffers.
+    /// Each message counts four bytes more than its length. Default: 1 MiB.
     ///
-    /// A message for which nothing else waits is always taken, so that every message that is not too long can be sent to a
-    /// client that keeps up; with 0, one at a time waits.
+    /// A message for which nothing else is buffered is always accepted. Every message up to the length limit can
+    /// therefore be sent to a client that keeps up. With 0, one message at a time is buffered.
     #[must_use]
     pub fn write_buffer_max(mut self, bytes: usize) -> Self {
         self.write_buffer_max = bytes;
         self
     }
 
-    /// What happens to a client for which more would wait. Default: it is disconnected.
+    /// Sets the policy for a client for which more bytes would be buffered. Default: [`SlowClientPolicy::Disconnect`].
     #[must_use]
     pub fn slow_client_policy(mut self, what: SlowClientPolicy) -> Self {
         self.slow_client_policy = what;

@@ -1,11 +1,11 @@
-//! The turn of a client: how much it may send before the next client is served.
+//! The quantum of a client: the amount that it may send before the next client is served.
 
-/// How much one client may say before the next one has its turn: so many messages, or so many bytes. Enough to gain from
-/// what one read brings, and little enough that thousands are heard within milliseconds.
+/// The limits of one turn, in messages and in bytes. They are large enough to benefit from all that one read returns,
+/// and small enough that thousands of clients are served within milliseconds.
 const TURN_MESSAGES: usize = 16;
 const TURN_BYTES: usize = 64 * 1024;
 
-/// How far the turn of the first one has come, and how many turns are left until the hub looks up.
+/// The progress of the turn of the first ready client, and the number of turns that are left until the hub polls again.
 #[derive(Debug, Default)]
 pub(super) struct Quantum {
     messages: usize,
@@ -14,7 +14,7 @@ pub(super) struct Quantum {
 }
 
 impl Quantum {
-    /// Whether the turn is over with this message.
+    /// Counts a message of this many bytes. Returns true if it ends the turn.
     pub(super) fn is_over_after(&mut self, bytes: usize) -> bool {
         self.messages += 1;
         self.bytes += bytes;

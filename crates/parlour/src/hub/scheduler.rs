@@ -1,4 +1,4 @@
-//! Who is heard next: clients take turns, and newcomers come in between.
+//! The scheduler of a hub: clients take turns, and new clients are accepted in between.
 
 use std::os::fd::AsFd;
 
@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use super::event::{Client, DisconnectReason, Event};
 use super::member::Member;
-use super::{GATHERED_FOR, Hub, RECV, WAIT};
+use super::{Hub, RECV, WAIT, WRITE_DELAY_MAX};
 use crate::admission::RefusalReason;
 use crate::backend::fault::Fault;
 use crate::endpoint::{error_of, other_side};
@@ -15,53 +15,53 @@ use crate::error::{ErrorKind, Result};
 use crate::message::{Message, Received};
 use crate::wait::{Deadline, wait_for};
 
-/// When everybody who is known to have something to say has had a turn, and at the latest after so many turns, the hub looks
-/// who else has, writes what waits to be sent, and lets some newcomers in; so many each time.
+/// The hub polls again, writes buffered messages and accepts new clients when every ready client has had a turn, at the
+/// latest after this many turns. `ACCEPTS_MAX` is the number of clients that it accepts each time.
 const TURNS_MAX: usize = 16;
-const ADMITTED_MAX: usize = 16;
+const ACCEPTS_MAX: usize = 16;
 
 impl Hub {
     /// Returns the next event, or `None` at the deadline.
     pub(super) fn event_until(&mut self, deadline: Deadline) -> Result<Option<Event>> {
         self.check_process(WAIT)?;
-        if self.dirty_since.is_some_and(|since| since.elapsed() >= GATHERED_FOR) {
+        if self.dirty_since.is_some_and(|since| since.elapsed() >= WRITE_DELAY_MAX) {
             self.flush_dirty();
         }
         let mut budget = None;
         let mut in_time = true;
-        let mut looked_for_the_last_time = false;
+        let mut has_polled_last = false;
         loop {
             self.check_shutdown(WAIT)?;
-            if let Some(event) = self.next_ready() {
+            if let Some(event) = self.next_ready_event() {
                 return Ok(Some(event));
             }
             self.flush_dirty();
-            let more_is_here = !self.events.is_empty() || !self.ready.is_empty();
-            match (more_is_here, looked_for_the_last_time) {
+            let has_more = !self.events.is_empty() || !self.ready.is_empty();
+            match (has_more, has_polled_last) {
                 (true, true) => self.quantum.left = TURNS_MAX,
                 (true, false) => drop(self.poll_events()?),
                 (false, true) => return Ok(None),
                 (false, false) => {
-                    // What is there at the deadline is still taken, and what comes afterwards is not waited for: somebody
-                    // who sends a byte at a time must not keep the call.
-                    looked_for_the_last_time = !in_time || deadline.is_over();
-                    if self.poll_events()? || looked_for_the_last_time {
+                    // Data that has arrived by the deadline is still received. Data that arrives later is not waited
+                    // for, so that a client that sends one byte at a time does not keep the call.
+                    has_polled_last = !in_time || deadline.is_over();
+                    if self.poll_events()? || has_polled_last {
                         continue;
                     }
-                    // Only now: most events are here already, and are no wait.
+                    // The back-off begins here, because most events are available without waiting.
                     let budget = budget.get_or_insert_with(|| self.backoff.begin(self.spin_limit));
                     if self.backoff.spin_once(budget) {
                         continue;
                     }
                     let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);
-                    in_time = woken.map_err(|error| self.failed(WAIT, error))?;
+                    in_time = woken.map_err(|error| self.io_error(WAIT, error))?;
                 }
             }
         }
     }
 
-    /// The next thing to tell, of what is here.
-    fn next_ready(&mut self) -> Option<Event> {
+    /// Returns the next event that is available.
+    fn next_ready_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 if let Event::Joined(client, _) = event {
@@ -74,14 +74,14 @@ impl Hub {
             if self.quantum.left == 0 {
                 return None;
             }
-            let client = self.members.client_at(*self.ready.front()?);
+            let client = self.members.client_in(*self.ready.front()?);
             let Some((client, member)) = client.and_then(|client| Some((client, self.members.get_mut(client)?))) else {
                 self.end_turn();
                 continue;
             };
             if !member.wants_turn(self.write_buffer_max) {
                 member.is_ready = false;
-                member.rest(&mut self.pool);
+                member.release_buffers(&mut self.pool);
                 self.end_turn();
                 continue;
             }
@@ -93,16 +93,16 @@ impl Hub {
                         member.end_readable(&mut self.pool);
                         self.end_turn();
                     } else if self.quantum.is_over_after(message.len()) {
-                        member.rest(&mut self.pool);
-                        self.ready.push_back(client.place);
+                        member.release_buffers(&mut self.pool);
+                        self.ready.push_back(client.slot);
                         self.end_turn();
                     }
                     return Some(Event::Message(client, message));
                 }
-                Ok(Received::Closed) if member.is_gone() => {
-                    member.rest(&mut self.pool);
-                    let fault = member.fault_at_the_end();
-                    self.end(client, fault);
+                Ok(Received::Closed) if member.is_closed() => {
+                    member.release_buffers(&mut self.pool);
+                    let fault = member.close_fault();
+                    self.end_connection(client, fault);
                 }
                 Ok(Received::Empty | Received::Closed) => {
                     let just_closed = member.closed.read && !was_closed;
@@ -113,60 +113,61 @@ impl Hub {
                     }
                 }
                 Err(fault) => {
-                    member.rest(&mut self.pool);
-                    self.end(client, Some(fault));
+                    member.release_buffers(&mut self.pool);
+                    self.end_connection(client, Some(fault));
                 }
             }
         }
     }
 
-    /// Takes the first one out of those that are ready.
+    /// Removes the first client from the queue of ready clients.
     fn end_turn(&mut self) {
         self.ready.pop_front();
         self.quantum.next();
     }
 
-    /// Finds out who has something to say, who can take more, and who wants to come in. `false`: nothing has changed.
+    /// Polls for clients that can be read from or written to, and for new clients. Returns false if nothing has
+    /// changed.
     fn poll_events(&mut self) -> Result<bool> {
-        let announced = self.watch.announced().map_err(|errno| self.failed(WAIT, errno))?;
-        let mut found = false;
-        let mut of_server = false;
-        for announced in announced {
-            found = true;
-            let Some(place) = announced.place else {
-                of_server = true;
+        let batch = self.watch.poll().map_err(|errno| self.io_error(WAIT, errno))?;
+        let mut has_changed = false;
+        let mut server_is_ready = false;
+        for readiness in batch {
+            has_changed = true;
+            let Some(slot) = readiness.slot else {
+                server_is_ready = true;
                 continue;
             };
-            let Some(client) = self.members.client_at(place) else { continue };
-            // Of one that is no more.
-            if client.number as u32 != announced.number {
+            let Some(client) = self.members.client_in(slot) else { continue };
+            // The event belongs to an earlier client of this slot.
+            if client.number as u32 != readiness.number {
                 continue;
             }
-            if announced.sending {
-                self.has_room(client);
+            if readiness.writable {
+                self.mark_writable(client);
             }
-            if announced.receiving {
+            if readiness.readable {
                 self.mark_readable(client);
             }
-            if announced.ended {
-                self.is_ending(client);
+            if readiness.closed {
+                self.mark_ending(client);
             }
         }
         self.quantum.left = self.ready.len().clamp(1, TURNS_MAX);
-        if of_server {
-            self.admit().inspect_err(|error| {
-                // That is so for good, and told once: those that are here go on.
+        if server_is_ready {
+            self.accept_clients().inspect_err(|error| {
+                // The name stays lost. The error is returned once, and the connected clients go on.
                 if error.kind() == ErrorKind::NameLost {
                     self.watch.remove_server(self.server.as_fd());
                 }
             })?;
         }
-        Ok(found)
+        Ok(has_changed)
     }
 
-    /// Lets some of those in who wait for it.
-    fn admit(&mut self) -> Result<()> {
-        for _ in 0..ADMITTED_MAX {
+    /// Accepts some of the clients that wait.
+    fn accept_clients(&mut self) -> Result<()> {
+        for _ in 0..ACCEPTS_MAX {
             let admitted = self.server.try_accept_link();
             while let Some(refusal) = self.server.admission().untold_refusal() {
                 self.events.push_back(Event::Refused(refusal));
@@ -175,7 +176,7 @@ impl Hub {
             let client = self.members.insert(|number| Member::new(number, link));
             let Some(member) = self.members.get(client) else { continue };
             if let Err(errno) = self.watch.add(client, &member.incoming, &member.outgoing) {
-                self.turn_away(client, errno);
+                self.refuse_unwatched(client, errno);
                 continue;
             }
             self.events.push_back(Event::Joined(client, member.peer.clone()));
@@ -184,10 +185,10 @@ impl Hub {
         Ok(())
     }
 
-    /// A client that was let in and cannot be kept: the system has no room to watch it.
-    fn turn_away(&mut self, client: Client, errno: Errno) {
+    /// Refuses a client that was admitted and cannot be registered with epoll, for want of kernel resources.
+    fn refuse_unwatched(&mut self, client: Client, errno: Errno) {
         let Some(member) = self.members.remove(client) else { return };
-        let detail = format!("it cannot be watched: {errno}");
+        let detail = format!("the kernel cannot watch its descriptor: {errno}");
         self.server.admission().refuse(member.transport(), Some(member.peer.clone()), RefusalReason::System, detail);
         drop(member);
         if let Some(refusal) = self.server.admission().untold_refusal() {
@@ -195,25 +196,26 @@ impl Hub {
         }
     }
 
-    /// A client may be read from, now or when it has taken what waits for it.
+    /// Notes that a client can be read from. It gets a turn now, or when enough of its buffered data was written.
     pub(super) fn mark_readable(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_readable = true;
         if !member.is_ready && member.wants_turn(self.write_buffer_max) {
             member.is_ready = true;
-            self.ready.push_back(client.place);
+            self.ready.push_back(client.slot);
         }
     }
 
-    /// The end of what a client sends is there, and is to be looked for behind it.
-    fn is_ending(&mut self, client: Client) {
+    /// Notes that the kernel has reported the end of a client's sending direction. The end has to be received behind
+    /// the messages.
+    fn mark_ending(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_ending = true;
         self.mark_readable(client);
     }
 
-    /// The connection of a client has ended.
-    pub(super) fn end(&mut self, client: Client, fault: Option<Fault>) {
+    /// Ends the connection of a client, because of `fault` or because both sides have closed it.
+    pub(super) fn end_connection(&mut self, client: Client, fault: Option<Fault>) {
         let Some(member) = self.members.get(client) else { return };
         let why = match fault {
             None => DisconnectReason::Closed,
@@ -224,27 +226,27 @@ impl Hub {
                 self.message_max,
             )),
         };
-        self.leave(client, why);
+        self.remove_client(client, why);
     }
 
-    /// Lets go of a client, and has it told.
-    pub(super) fn leave(&mut self, client: Client, why: DisconnectReason) {
+    /// Removes a client, and queues the event `Left`.
+    pub(super) fn remove_client(&mut self, client: Client, why: DisconnectReason) {
         let Some(member) = self.members.remove(client) else { return };
-        let (server, bytes) = (self.server.display_name(), member.unsent());
+        let (server, bytes) = (self.server.display_name(), member.write_buffer_len());
         tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %why, "disconnected");
         if bytes > 0 {
-            tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the client has left");
+            tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the connection ended");
         }
         self.watch.remove(&member.incoming, &member.outgoing);
-        // The next one in its place does not inherit its turn.
+        // The next client of this slot must not inherit its turn.
         if member.is_ready {
             match self.ready.front() {
-                Some(&first) if first == client.place => self.end_turn(),
-                _ => self.ready.retain(|&place| place != client.place),
+                Some(&first) if first == client.slot => self.end_turn(),
+                _ => self.ready.retain(|&slot| slot != client.slot),
             }
         }
         if member.is_dirty {
-            self.dirty.retain(|&place| place != client.place);
+            self.dirty.retain(|&slot| slot != client.slot);
         }
         self.events.push_back(Event::Left(client, why));
     }

@@ -1,4 +1,4 @@
-//! What is sent to clients, and what happens when they do not take it.
+//! Sending to clients, and the policy for slow ones.
 
 use std::mem;
 use std::time::Instant;
@@ -6,7 +6,7 @@ use std::time::Instant;
 use rustix::event::{PollFd, PollFlags};
 
 use super::event::{Client, DisconnectReason};
-use super::member::Offered;
+use super::member::SendOutcome;
 use super::options::SlowClientPolicy;
 use super::{Hub, SEND};
 use crate::backend::fault::Fault;
@@ -16,106 +16,107 @@ use crate::payload::Payload;
 use crate::wait::{Deadline, wait};
 
 impl Hub {
-    /// Sends one message to a client. Where it does not fit, [`SlowClientPolicy`] decides.
+    /// Sends one message to a client. If it does not fit into the write buffer, the [`SlowClientPolicy`] decides.
     ///
-    /// Sending to a client that has gone, or is going, does nothing: whether it went a moment before or a moment after this
-    /// call makes no difference to what it received, [`Left`](super::Event::Left) tells of it in either case, and no server should end
-    /// because one client did. Ids are never used again, so nobody else gets it.
+    /// Sending to a client that has left, or is about to leave, does nothing and is not an error. The client misses the
+    /// message in either case, [`Left`](super::Event::Left) reports its end, and no server should stop because one
+    /// client disconnected. Numbers are never reused, so no other client receives the message.
     ///
     /// # Errors
     ///
-    /// Nothing of the message is sent then.
+    /// Nothing of the message was sent.
     ///
-    /// - [`ErrorKind::MessageTooLong`].
+    /// - [`ErrorKind::MessageTooLong`]: the message is longer than the limit.
     /// - [`ErrorKind::Unsupported`]: the payload has descriptors or shared memory, which a hub does not send.
-    /// - [`ErrorKind::Busy`]: no room, with [`SlowClientPolicy::Refuse`].
-    /// - [`ErrorKind::Shutdown`]: asked for while waiting, with [`SlowClientPolicy::Wait`].
+    /// - [`ErrorKind::Busy`]: the write buffer is full, with [`SlowClientPolicy::Refuse`].
+    /// - [`ErrorKind::Shutdown`]: the shutdown handle was used while the call waited, with [`SlowClientPolicy::Wait`].
     /// - [`ErrorKind::NameLost`]: this is a forked child.
     pub fn send<'a>(&mut self, client: Client, payload: impl Into<Payload<'a>>) -> Result<()> {
         let payload = payload.into();
         self.check_process(SEND)?;
         self.check(&payload)?;
         match self.send_one(client, &payload)? {
-            Offered::Taken | Offered::Lost => Ok(()),
-            Offered::Full => {
-                let detail = format!("client {client} has not taken what was sent to it before");
+            SendOutcome::Accepted | SendOutcome::Gone => Ok(()),
+            SendOutcome::Full => {
+                let detail = format!("the write buffer of client {client} is full");
                 Err(Error::new(ErrorKind::Busy, SEND, &**self.server.display_name(), detail)
-                    .next("send it again later, or disconnect the client"))
+                    .next("send again later, or disconnect the client"))
             }
         }
     }
 
-    /// Sends one message to every client that has joined, and gives those that did not get it: none but with
-    /// [`SlowClientPolicy::Refuse`].
+    /// Sends one message to every client that has joined. Returns the clients that did not get it, which happens only
+    /// with [`SlowClientPolicy::Refuse`].
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Hub::send) but `Busy`. After [`Shutdown`](ErrorKind::Shutdown) some have it and some have not.
+    /// Those of [`send`](Hub::send), except [`Busy`](ErrorKind::Busy). After [`Shutdown`](ErrorKind::Shutdown) some
+    /// clients have the message and some do not.
     pub fn broadcast<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<Vec<Client>> {
         let payload = payload.into();
         self.check_process(SEND)?;
         self.check(&payload)?;
         let mut missed = Vec::new();
         for client in self.clients() {
-            if self.send_one(client, &payload)? == Offered::Full {
+            if self.send_one(client, &payload)? == SendOutcome::Full {
                 missed.push(client);
             }
         }
         Ok(missed)
     }
 
-    fn send_one(&mut self, client: Client, payload: &Payload<'_>) -> Result<Offered> {
+    fn send_one(&mut self, client: Client, payload: &Payload<'_>) -> Result<SendOutcome> {
         let mut deadline = None;
         loop {
-            let Some(member) = self.members.get_mut(client) else { return Ok(Offered::Lost) };
-            let offered = match member.offer(payload, self.write_buffer_max, &mut self.pool) {
-                Ok(offered) => offered,
+            let Some(member) = self.members.get_mut(client) else { return Ok(SendOutcome::Gone) };
+            let outcome = match member.try_send_or_buffer(payload, self.write_buffer_max, &mut self.pool) {
+                Ok(outcome) => outcome,
                 Err(fault) => {
-                    self.end(client, Some(fault));
-                    return Ok(Offered::Lost);
+                    self.end_connection(client, Some(fault));
+                    return Ok(SendOutcome::Gone);
                 }
             };
-            match (offered, self.slow_client_policy) {
-                (Offered::Taken, _) => {
+            match (outcome, self.slow_client_policy) {
+                (SendOutcome::Accepted, _) => {
                     self.mark_dirty(client);
-                    return Ok(Offered::Taken);
+                    return Ok(SendOutcome::Accepted);
                 }
-                (Offered::Lost, _) => {
-                    // Its end is to be heard, where that was just found out.
-                    self.after_writing(client);
-                    return Ok(Offered::Lost);
+                (SendOutcome::Gone, _) => {
+                    // The end of a client that was just found to be gone has to be received.
+                    self.after_write(client);
+                    return Ok(SendOutcome::Gone);
                 }
-                (Offered::Full, SlowClientPolicy::Refuse) => return Ok(Offered::Full),
-                (Offered::Full, SlowClientPolicy::Wait(timeout)) => {
+                (SendOutcome::Full, SlowClientPolicy::Refuse) => return Ok(SendOutcome::Full),
+                (SendOutcome::Full, SlowClientPolicy::Wait(timeout)) => {
                     let deadline = *deadline.get_or_insert_with(|| Deadline::after(timeout));
                     if self.wait_for_room(client, deadline)? {
                         continue;
                     }
                 }
-                (Offered::Full, SlowClientPolicy::Disconnect) => {}
+                (SendOutcome::Full, SlowClientPolicy::Disconnect) => {}
             }
-            self.leave(client, DisconnectReason::Slow);
-            return Ok(Offered::Lost);
+            self.remove_client(client, DisconnectReason::Slow);
+            return Ok(SendOutcome::Gone);
         }
     }
 
-    /// Waits until a client takes something; `false` at the deadline.
+    /// Waits until a client can be written to. Returns false at the deadline.
     fn wait_for_room(&mut self, client: Client, deadline: Deadline) -> Result<bool> {
-        // It may be that the client waits for what another one is about to be told.
+        // The client may wait for something that another client does after it has received its messages.
         self.flush_dirty();
         let Some(fd) = self.members.get(client).and_then(|member| member.outgoing.fd()) else { return Ok(true) };
         let mut fds = [
             PollFd::from_borrowed_fd(fd, PollFlags::OUT),
             PollFd::from_borrowed_fd(self.shutdown.as_fd(), PollFlags::IN),
         ];
-        let ready = wait(&mut fds, deadline).map_err(|error| self.failed(SEND, error))?;
+        let ready = wait(&mut fds, deadline).map_err(|error| self.io_error(SEND, error))?;
         self.check_shutdown(SEND)?;
-        self.has_room(client);
+        self.mark_writable(client);
         Ok(ready)
     }
 
-    /// Writes what waits to be sent, as far as the system takes it. [`next_event`](Hub::next_event) does it by itself; this
-    /// is for a program that is about to do something that takes long.
+    /// Writes buffered messages of all clients without blocking. [`next_event`](Hub::next_event) does so by itself;
+    /// call this before doing something that takes long.
     ///
     /// # Errors
     ///
@@ -126,10 +127,10 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends sending to a client, after what was sent before: it receives `None` after the last message. What it sends is
-    /// still received; it leaves when it has finished, too.
+    /// Ends sending to a client (half-close), after what was sent before: the client receives `None` after the last
+    /// message. Messages of the client are still received. It leaves when it has finished, too.
     ///
-    /// Nothing happens if it has gone, as with [`send`](Hub::send).
+    /// Does nothing if the client has left, as [`send`](Hub::send) does.
     ///
     /// # Errors
     ///
@@ -138,18 +139,19 @@ impl Hub {
         self.check_process(SEND)?;
         if let Some(member) = self.members.get_mut(client) {
             member.finish();
-            if member.unsent() == 0 {
-                self.after_writing(client);
+            if member.write_buffer_len() == 0 {
+                self.after_write(client);
             }
         }
         Ok(())
     }
 
-    /// Ends the connection of a client. What was sent to it before goes out as far as the system takes it at once, and the
-    /// rest is lost: [`write_buffer_len`](Hub::write_buffer_len) tells how much waits, and [`finish`](Hub::finish) loses nothing.
-    /// [`Left`](super::Event::Left) follows, and no message of it any more.
+    /// Ends the connection of a client. Buffered messages are written as far as that is possible without blocking, and
+    /// the rest is lost. [`write_buffer_len`](Hub::write_buffer_len) returns how much is buffered;
+    /// [`finish`](Hub::finish) loses nothing. [`Left`](super::Event::Left) follows, and no further message of the
+    /// client.
     ///
-    /// Nothing happens if it has gone, as with [`send`](Hub::send).
+    /// Does nothing if the client has left, as [`send`](Hub::send) does.
     ///
     /// # Errors
     ///
@@ -157,59 +159,59 @@ impl Hub {
     pub fn disconnect(&mut self, client: Client) -> Result<()> {
         self.check_process(SEND)?;
         self.flush_one(client);
-        self.leave(client, DisconnectReason::Disconnected);
+        self.remove_client(client, DisconnectReason::Disconnected);
         Ok(())
     }
 
-    /// What waits for a client may be written on.
-    pub(super) fn has_room(&mut self, client: Client) {
+    /// Notes that a client can be written to.
+    pub(super) fn mark_writable(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_full = false;
-        if member.unsent() > 0 {
+        if member.write_buffer_len() > 0 {
             self.mark_dirty(client);
         }
     }
 
-    /// Notes that something is to be written for a client.
+    /// Notes that data is to be written to a client.
     fn mark_dirty(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         if !member.is_dirty && !member.is_full {
             member.is_dirty = true;
-            self.dirty.push(client.place);
+            self.dirty.push(client.slot);
             self.dirty_since.get_or_insert_with(Instant::now);
         }
     }
 
-    /// Writes what waits, as far as the system takes it.
+    /// Writes to all clients that were noted, without blocking.
     pub(super) fn flush_dirty(&mut self) {
         self.dirty_since = None;
-        let mut fed = mem::take(&mut self.dirty);
-        for place in fed.drain(..) {
-            if let Some(client) = self.members.client_at(place) {
+        let mut dirty = mem::take(&mut self.dirty);
+        for slot in dirty.drain(..) {
+            if let Some(client) = self.members.client_in(slot) {
                 self.flush_one(client);
             }
         }
-        // Nobody is noted while they are written to. The memory is used again.
-        self.dirty = fed;
+        // No client is noted during the loop. The list's memory is reused.
+        self.dirty = dirty;
     }
 
     fn flush_one(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_dirty = false;
         match member.flush(&mut self.pool) {
-            Ok(_) => self.after_writing(client),
-            Err(fault) => self.end(client, Some(fault)),
+            Ok(_) => self.after_write(client),
+            Err(fault) => self.end_connection(client, Some(fault)),
         }
     }
 
-    /// Goes on with what had to wait until something was written.
-    fn after_writing(&mut self, client: Client) {
+    /// Continues with what had to wait until buffered data was written.
+    fn after_write(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
-        if member.is_to_end_sending() {
+        if member.should_end_sending() {
             self.watch.remove_outgoing(&member.incoming, &member.outgoing);
             if member.end_sending() {
-                let fault = member.fault_at_the_end();
-                return self.end(client, fault);
+                let fault = member.close_fault();
+                return self.end_connection(client, fault);
             }
         }
         if member.is_readable {
@@ -217,11 +219,11 @@ impl Hub {
         }
     }
 
-    /// Writes what waits for anybody, as far as the system takes it.
+    /// Writes to all clients with buffered data, without blocking.
     pub(super) fn flush_all(&mut self) {
-        for member in self.members.iter_mut().filter(|member| member.unsent() > 0) {
+        for member in self.members.iter_mut().filter(|member| member.write_buffer_len() > 0) {
             if let Err(fault) = member.flush(&mut self.pool) {
-                tracing::debug!(peer = %member.peer, ?fault, "cannot be sent to");
+                tracing::debug!(peer = %member.peer, ?fault, "sending failed");
                 member.outgoing.discard();
             }
         }
@@ -231,7 +233,7 @@ impl Hub {
     fn check(&self, payload: &Payload<'_>) -> Result<()> {
         let server = || self.server.display_name().to_string();
         if payload.attached().count() > 0 {
-            let detail = "a hub sends no descriptors and no shared memory";
+            let detail = "a hub does not send descriptors or shared memory";
             return Err(
                 Error::new(ErrorKind::Unsupported, SEND, server(), detail).next("send bytes, or serve with a Server")
             );

@@ -1,15 +1,15 @@
-//! The clients of a hub, found by their place at once, and small when there are many.
+//! The table of a hub's clients: constant-time lookup by slot, and little memory for many clients.
 
 use super::event::Client;
 use super::member::Member;
 
-/// How many clients lie together in memory.
+/// The number of clients per block of memory.
 const BLOCK: usize = 64;
 
-/// Places are used again, numbers never are.
+/// A table of clients. Slots are reused; numbers are not.
 ///
-/// In blocks: one allocation for each client would cost more than one for many, and a table in one piece would need twice
-/// the memory while it grows, and after.
+/// The table is allocated in blocks. One allocation per client would cost more than one for many clients. A single
+/// array would need twice the memory while it grows, and afterwards.
 #[derive(Default)]
 pub(super) struct Table {
     blocks: Vec<Vec<Option<Member>>>,
@@ -18,20 +18,20 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// Keeps a client, which is made for its number.
+    /// Inserts the client that `make` creates for its number, and returns its handle.
     pub(super) fn insert(&mut self, make: impl FnOnce(u64) -> Member) -> Client {
         self.last_number += 1;
         let member = make(self.last_number);
-        let place = match self.free.pop() {
-            Some(place) => {
-                if let Some(free) = self.place_mut(place) {
+        let slot = match self.free.pop() {
+            Some(slot) => {
+                if let Some(free) = self.slot_mut(slot) {
                     *free = Some(member);
                 }
-                place
+                slot
             }
             None => self.append(member),
         };
-        Client { number: self.last_number, place }
+        Client { number: self.last_number, slot }
     }
 
     fn append(&mut self, member: Member) -> u32 {
@@ -45,42 +45,41 @@ impl Table {
     }
 
     pub(super) fn remove(&mut self, client: Client) -> Option<Member> {
-        let member = self.place_mut(client.place)?.take_if(|member| member.number == client.number)?;
-        self.free.push(client.place);
+        let member = self.slot_mut(client.slot)?.take_if(|member| member.number == client.number)?;
+        self.free.push(client.slot);
         Some(member)
     }
 
     pub(super) fn get(&self, client: Client) -> Option<&Member> {
-        self.at(client.place).filter(|member| member.number == client.number)
+        self.at(client.slot).filter(|member| member.number == client.number)
     }
 
     pub(super) fn get_mut(&mut self, client: Client) -> Option<&mut Member> {
-        self.place_mut(client.place)?.as_mut().filter(|member| member.number == client.number)
+        self.slot_mut(client.slot)?.as_mut().filter(|member| member.number == client.number)
     }
 
-    /// Who is there now.
-    pub(super) fn client_at(&self, place: u32) -> Option<Client> {
-        self.at(place).map(|member| Client { number: member.number, place })
+    /// Returns the client that occupies a slot.
+    pub(super) fn client_in(&self, slot: u32) -> Option<Client> {
+        self.at(slot).map(|member| Client { number: member.number, slot })
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (Client, &Member)> {
-        let places = self.blocks.iter().flatten().zip(0..);
-        places.filter_map(|(member, place)| {
-            member.as_ref().map(|member| (Client { number: member.number, place }, member))
-        })
+        let slots = self.blocks.iter().flatten().zip(0..);
+        slots
+            .filter_map(|(member, slot)| member.as_ref().map(|member| (Client { number: member.number, slot }, member)))
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Member> {
         self.blocks.iter_mut().flatten().flatten()
     }
 
-    fn at(&self, place: u32) -> Option<&Member> {
-        let place = place as usize;
-        self.blocks.get(place / BLOCK)?.get(place % BLOCK)?.as_ref()
+    fn at(&self, slot: u32) -> Option<&Member> {
+        let slot = slot as usize;
+        self.blocks.get(slot / BLOCK)?.get(slot % BLOCK)?.as_ref()
     }
 
-    fn place_mut(&mut self, place: u32) -> Option<&mut Option<Member>> {
-        let place = place as usize;
-        self.blocks.get_mut(place / BLOCK)?.get_mut(place % BLOCK)
+    fn slot_mut(&mut self, slot: u32) -> Option<&mut Option<Member>> {
+        let slot = slot as usize;
+        self.blocks.get_mut(slot / BLOCK)?.get_mut(slot % BLOCK)
     }
 }

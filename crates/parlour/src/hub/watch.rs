@@ -1,13 +1,15 @@
-//! One descriptor for all connections of a hub and for its server.
+//! The epoll(7) instance of a hub, over its connections and its server.
 //!
-//! Implementation notes: epoll(7), edge-triggered for connections. Each is registered once, for reading and for writing, and
-//! announces itself when something has *become* possible. So a connection costs no system call but those that move its
-//! bytes: level-triggered, each one that is full, or that is not read from because its client does not read, would have to be
-//! registered anew each time, or would keep the hub awake. The price is that the hub itself remembers who is not yet
-//! exhausted, which it does anyway, to give each its turn. And what is left registered after its end (a FIFO whose pipe has
-//! broken is closed at once, and a forked child may hold it open) can announce itself a few times and not for ever.
+//! Implementation notes: connections are edge-triggered. Each is registered once, for reading and for writing, and is
+//! reported when it *becomes* ready. A connection therefore costs no system calls besides those that move its bytes.
+//! With level-triggered registrations, a connection that is full, or that is not read from because its client does not
+//! read, would have to be registered anew each time, or would keep the hub awake. The price is that the hub itself
+//! remembers which connections may still be ready. It does so anyway, to give each client its turn. An edge-triggered
+//! descriptor that stays registered after its end (a FIFO whose pipe has broken is closed immediately, and a forked
+//! child may hold it open) is reported a few times and not forever.
 //!
-//! The server is level-triggered: it accepts a few clients at a time, and the rest keep it ready.
+//! The server is level-triggered: the hub accepts a few clients at a time, and the remaining ones keep the server
+//! ready.
 
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -19,22 +21,22 @@ use rustix::io::Errno;
 use super::event::Client;
 use crate::backend::halves::{Incoming, Outgoing};
 
-/// How many announcements are taken at once; the others are reported the next time.
+/// The maximum number of events that one call of epoll_wait(2) returns. The next call reports the others.
 const BATCH: usize = 64;
 
-/// The place of no client.
+/// The slot number that stands for the server.
 const SERVER: u32 = u32::MAX;
 
-/// What has become possible.
-pub(super) struct Announced {
-    /// `None`: the server has something to do. The rest of the number is not known, so it has to be looked at.
-    pub(super) place: Option<u32>,
-    /// The lower half of the client's number, which tells it from those that had its place before.
+/// The readiness of one registered descriptor, as epoll reported it.
+pub(super) struct Readiness {
+    /// The slot of the client. `None` means that the server is ready; the number has no meaning then.
+    pub(super) slot: Option<u32>,
+    /// The lower half of the client's number, which tells the client from earlier clients of the same slot.
     pub(super) number: u32,
-    pub(super) receiving: bool,
-    pub(super) sending: bool,
-    /// The client sends no more than what is here.
-    pub(super) ended: bool,
+    pub(super) readable: bool,
+    pub(super) writable: bool,
+    /// The client has ended its sending direction, or the connection has ended. Received data may still be buffered.
+    pub(super) closed: bool,
 }
 
 #[derive(Debug)]
@@ -49,15 +51,15 @@ impl Watch {
         Ok(Self { epoll })
     }
 
-    /// Watches both directions of a connection.
+    /// Registers both directions of a connection.
     pub(super) fn add(&self, client: Client, incoming: &Incoming, outgoing: &Outgoing) -> Result<(), Errno> {
-        let data = EventData::new_u64(u64::from(client.place) << 32 | client.number & u64::from(u32::MAX));
+        let data = EventData::new_u64(u64::from(client.slot) << 32 | client.number & u64::from(u32::MAX));
         let reading = incoming.fd();
         match outgoing.fd() {
             Some(writing) if writing.as_raw_fd() != reading.as_raw_fd() => {
                 epoll::add(&self.epoll, reading, data, EventFlags::IN | EventFlags::RDHUP | EventFlags::ET)?;
                 epoll::add(&self.epoll, writing, data, EventFlags::OUT | EventFlags::ET)
-                    .inspect_err(|_| self.forget(reading))
+                    .inspect_err(|_| self.delete(reading))
             }
             _ => {
                 let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT | EventFlags::ET;
@@ -66,41 +68,41 @@ impl Watch {
         }
     }
 
-    /// Watches it no more. To be called before it is closed, and never by a forked child, which shares the epoll instance:
-    /// that is the parent's.
+    /// Removes both directions of a connection. Call this before the descriptors are closed. A forked child must not
+    /// call it: the child shares the epoll instance, which belongs to the parent.
     pub(super) fn remove(&self, incoming: &Incoming, outgoing: &Outgoing) {
-        self.forget(incoming.fd());
+        self.delete(incoming.fd());
         self.remove_outgoing(incoming, outgoing);
     }
 
-    /// Watches the sending direction no more, where that has a descriptor of its own.
+    /// Removes the sending direction of a connection, if it has a descriptor of its own.
     pub(super) fn remove_outgoing(&self, incoming: &Incoming, outgoing: &Outgoing) {
         if let Some(writing) = outgoing.fd() {
             if writing.as_raw_fd() != incoming.fd().as_raw_fd() {
-                self.forget(writing);
+                self.delete(writing);
             }
         }
     }
 
-    /// Does not watch the server any more.
+    /// Removes the server.
     pub(super) fn remove_server(&self, server: BorrowedFd<'_>) {
-        self.forget(server);
+        self.delete(server);
     }
 
-    fn forget(&self, fd: BorrowedFd<'_>) {
-        // The only errors are of a descriptor that is not there, and then there is nothing to do.
+    fn delete(&self, fd: BorrowedFd<'_>) {
+        // epoll_ctl(2) fails only if the descriptor is not registered.
         let _ = epoll::delete(&self.epoll, fd);
     }
 
-    /// What has been announced, a batch of it, without waiting.
-    pub(super) fn announced(&self) -> Result<impl Iterator<Item = Announced> + use<>, Errno> {
+    /// Returns the descriptors that have become ready, up to one batch, without waiting.
+    pub(super) fn poll(&self) -> Result<impl Iterator<Item = Readiness> + use<>, Errno> {
         let mut batch = [MaybeUninit::uninit(); BATCH];
         let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut found = [None; BATCH];
         let count = match epoll::wait(&self.epoll, &mut batch, Some(&no_wait)) {
             Ok((events, _)) => {
-                for (place, event) in found.iter_mut().zip(events.iter()) {
-                    *place = Some((event.data.u64(), event.flags));
+                for (slot, event) in found.iter_mut().zip(events.iter()) {
+                    *slot = Some((event.data.u64(), event.flags));
                 }
                 events.len()
             }
@@ -108,15 +110,15 @@ impl Watch {
             Err(errno) => return Err(errno),
         };
         Ok(found.into_iter().take(count).flatten().map(|(data, flags)| {
-            let place = (data >> 32) as u32;
-            // The end of either side concerns both directions.
-            let ended = EventFlags::HUP | EventFlags::ERR;
-            Announced {
-                place: (place != SERVER).then_some(place),
+            let slot = (data >> 32) as u32;
+            // A hang-up or an error concerns both directions.
+            let hang_up = EventFlags::HUP | EventFlags::ERR;
+            Readiness {
+                slot: (slot != SERVER).then_some(slot),
                 number: data as u32,
-                receiving: flags.intersects(EventFlags::IN | ended),
-                sending: flags.intersects(EventFlags::OUT | ended),
-                ended: flags.intersects(EventFlags::RDHUP | ended),
+                readable: flags.intersects(EventFlags::IN | hang_up),
+                writable: flags.intersects(EventFlags::OUT | hang_up),
+                closed: flags.intersects(EventFlags::RDHUP | hang_up),
             }
         }))
     }

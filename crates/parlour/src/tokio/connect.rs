@@ -1,4 +1,4 @@
-//! Connecting, a step at a time.
+//! Connecting as a task.
 
 use std::future::poll_fn;
 
@@ -16,16 +16,17 @@ impl ConnectOptions {
     ///
     /// # Errors
     ///
-    /// Those of [`connect`](ConnectOptions::connect), and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime.
+    /// Those of [`connect`](ConnectOptions::connect), and [`Unsupported`](crate::ErrorKind::Unsupported) outside of a
+    /// runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes it leaves nothing behind. The server may see a client that has gone.
+    /// If the future is dropped before it completes, nothing is left behind. The server may accept a client that has
+    /// disconnected.
     pub async fn connect_tokio(&self, address: impl AsRef<str>) -> Result<Connection> {
         let mut connecting = Connecting::new(address.as_ref(), self)?;
         loop {
-            // Who connects without end, to a server that lets everybody in, gives way to others too.
+            // A task that connects in a loop, to a server that admits every client, gives way to other tasks.
             poll_fn(poll_proceed).await.made_progress();
             if let Some(connection) = connecting.step()? {
                 return Connection::from_blocking(connection);

@@ -1,4 +1,4 @@
-//! A private two-way channel of messages.
+//! A private two-way channel of messages, for tasks.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -22,45 +22,48 @@ use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
 use crate::transport::{Capabilities, Transport};
 
-/// A private two-way channel of messages with one peer, for tasks. The blocking one is [`crate::Connection`].
+/// A private two-way channel of messages with one peer, for tasks. [`crate::Connection`] is the blocking one.
 ///
-/// Messages arrive whole, in order, at most once. `send` is done when the kernel has the message, which says nothing
-/// about the peer having read it; a full channel makes it wait, so a peer that does not read holds its sender up and
-/// nothing grows. The other side's end is `None` from `recv`, after everything that it sent.
+/// Messages arrive whole, in order and at most once. [`send`](Connection::send) completes when the kernel, or the
+/// shared memory, has the message; the peer may not have read it yet. A full channel makes `send` wait (backpressure),
+/// so a peer that does not read slows its sender down, and no buffer grows. [`recv`](Connection::recv) returns `None`
+/// at the end of the stream, after everything that the peer sent.
 ///
-/// Both directions are independent: [`split`](Connection::split) gives one to each of two tasks. Dropping the
-/// connection ends both; [`close`](Connection::close) does so after what was fed is sent.
+/// The two directions are independent: [`split`](Connection::split) gives one to each of two tasks. Dropping the
+/// connection ends both; [`close`](Connection::close) writes all buffered messages before.
 ///
-/// It is a [`Stream`] of messages and a [`Sink`] for anything that is bytes, as its [`Receiver`] and its [`Sender`] are.
+/// A connection is a [`Stream`] of messages, and a [`Sink`] for values that are `AsRef<[u8]>`. So are its [`Receiver`]
+/// and its [`Sender`].
 pub struct Connection {
     sender: Sender,
     receiver: Receiver,
 }
 
-/// A connection that the runtime cannot watch, of which the half is left that says whose it was.
+/// A connection that could not be registered with the runtime. The half identifies the peer.
 pub(super) struct Unwatched {
     pub(super) half: Box<crate::receiver::Receiver>,
     pub(super) error: io::Error,
 }
 
 impl Connection {
-    /// Takes over a connection of the blocking API, for the runtime that is current.
+    /// Converts a connection of the blocking API, for the current runtime.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime; [`ErrorKind::Io`](crate::ErrorKind::Io)
-    /// when the system cannot watch its descriptors.
+    /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there is no current runtime.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the kernel cannot watch the connection's descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
         Self::watched(connection).map_err(|unwatched| {
             registration_error(Operation::Convert, unwatched.half.common().object(), unwatched.error)
         })
     }
 
-    /// [`from_blocking`](Self::from_blocking), with what is left of a connection that cannot be watched.
+    /// Converts a connection as [`from_blocking`](Self::from_blocking) does. On failure, returns a half of the
+    /// connection with the error.
     pub(super) fn watched(connection: crate::connection::Connection) -> Result<Self, Unwatched> {
         let (sender, mut receiver) = connection.into_halves();
-        // A descriptor is registered once: a socket for both directions. Of a pair of FIFOs the one that is written to is
-        // registered when there is something to wait for, which is not often.
+        // Each descriptor is registered once, a socket for both directions. Of a pair of FIFOs, the one for writing is
+        // registered only when there is something to wait for, which is rare.
         let interest = match receiver.transport() {
             Transport::Fifo => Interest::READABLE,
             Transport::Shm | Transport::Packet | Transport::Unix => Interest::READABLE | Interest::WRITABLE,
@@ -71,16 +74,18 @@ impl Connection {
         }
     }
 
-    /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See [`crate::Connection::connect`].
+    /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See
+    /// [`crate::Connection::connect`].
     ///
     /// # Errors
     ///
-    /// Those of [`crate::Connection::connect`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a
-    /// runtime.
+    /// Those of [`crate::Connection::connect`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside
+    /// of a runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes it leaves nothing behind. The server may see a client that has gone.
+    /// If the future is dropped before it completes, nothing is left behind. The server may accept a client that has
+    /// disconnected.
     #[doc(alias = "connect_to")]
     pub async fn connect(address: impl AsRef<str>) -> Result<Self> {
         ConnectOptions::default().connect_tokio(address).await
@@ -92,8 +97,8 @@ impl Connection {
     ///
     /// Nothing of the message was sent.
     ///
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has more
-    ///   than 253 descriptors. The connection is as before.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has
+    ///   more than 253 descriptors. The connection is as before.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more. No signal is
     ///   raised.
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
@@ -102,8 +107,9 @@ impl Connection {
     /// # Cancel safety
     ///
     /// If the future is dropped before it completes, the message is sent or nothing of it is, and
-    /// [`messages_taken`](Connection::messages_taken) shows which. The rest of a message of which a part was sent is kept.
-    /// It goes out before anything else: with the next `send` or `flush`, or while this connection waits in `recv`.
+    /// [`messages_taken`](Connection::messages_taken) shows which. The rest of a message of which a part was sent is
+    /// kept. It goes out before anything else: with the next `send` or `flush`, or while this connection waits in
+    /// `recv`.
     #[doc(alias = "send_info")]
     pub fn send<'a>(&'a mut self, payload: impl Into<Payload<'a>>) -> impl Future<Output = Result<()>> + Send {
         Sending::new(&mut self.sender, self.receiver.of_both(), payload.into())
@@ -113,8 +119,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
-    /// of [`send`](Connection::send).
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the
+    /// errors of [`send`](Connection::send).
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         self.sender.try_send(payload)
     }
@@ -129,7 +135,7 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send`](Connection::send).
+    /// Same as [`send`](Connection::send).
     pub async fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         self.sender.feed_or_send(self.receiver.of_both(), payload.into()).await
     }
@@ -142,8 +148,8 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with the
-    /// next call that sends.
+    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with
+    /// the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
@@ -158,14 +164,14 @@ impl Connection {
         self.sender.try_flush()
     }
 
-    /// Receives one message. Waits until a whole message has arrived. Returns `None` at the end of the stream: the peer has
-    /// ended this direction, and all of its messages were received.
+    /// Receives one message. Waits until a whole message has arrived. Returns `None` at the end of the stream: the peer
+    /// has ended this direction, and all of its messages were received.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this side
-    ///   sent. This replaces `None` where the transport can tell. See [`crate::Connection::recv`].
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
+    ///   side sent. This replaces `None` where the transport can tell. See [`crate::Connection::recv`].
     /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the peer announced more bytes than the limit.
     ///   Nothing was allocated, and this direction has ended.
     ///
@@ -182,8 +188,8 @@ impl Connection {
         .await
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
-    /// stream. See [`crate::Receiver::recv_into`].
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of
+    /// the stream. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -191,7 +197,7 @@ impl Connection {
     ///
     /// # Cancel safety
     ///
-    /// That of [`recv`](Connection::recv).
+    /// Same as [`recv`](Connection::recv).
     pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
         poll_fn(|cx| poll_into(bytes, |message| self.poll_recv(cx, message))).await
     }
@@ -230,26 +236,29 @@ impl Connection {
     fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
         let received = self.receiver.poll_recv(cx, out);
         if received.is_pending() && self.sender.has_fed() {
-            // What cannot be sent is no reason not to receive; the next send tells.
+            // An error of sending does not keep this side from receiving. The next send returns it.
             let _ = self.sender.poll_flush_fed(self.receiver.of_both(), cx);
         }
         received
     }
 
-    /// Ends sending, after what was fed is sent; the peer receives `None` after the last message. Receiving goes on.
+    /// Writes all buffered messages, then ends sending (half-close): the peer receives `None` after the last message.
+    /// Receiving goes on.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when the peer has gone before.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, sending goes on, and what was not sent stays as with [`flush`](Connection::flush).
+    /// If the future is dropped before it completes, sending goes on, and what was not written stays buffered as with
+    /// [`flush`](Connection::flush).
     pub async fn finish(&mut self) -> Result<()> {
         poll_fn(|cx| self.sender.poll_finish(self.receiver.of_both(), cx)).await
     }
 
-    /// The two directions, for two tasks. From now on, dropping one ends its direction and leaves the other.
+    /// Splits the connection into its two directions, for two tasks. From then on, dropping one half ends its direction
+    /// and leaves the other one open.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, receiver } = self;
@@ -258,35 +267,37 @@ impl Connection {
         (sender, receiver)
     }
 
-    /// Sends what was fed, and ends the connection. Dropping it does the same without waiting: then what a full channel
-    /// does not take at once is lost.
+    /// Writes all buffered messages, and ends the connection. Waits while the channel is full.
+    ///
+    /// Dropping the connection does the same without waiting; buffered messages that a full channel does not take are
+    /// then lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected) when something was still to be sent and the peer has
-    /// gone.
+    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has
+    /// disconnected.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes it ends the connection, as dropping that does.
+    /// If the future is dropped before it completes, the connection is ended as if it were dropped.
     #[doc(alias = "disconnect_from")]
     pub async fn close(mut self) -> Result<()> {
         poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
 
-    /// How many messages this side has taken; see [`Sender::messages_taken`].
+    /// Returns the number of messages that this side has taken. See [`Sender::messages_taken`].
     #[must_use]
     pub fn messages_taken(&self) -> u64 {
         self.sender.messages_taken()
     }
 
-    /// Who is at the other end.
+    /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
         self.receiver.peer()
     }
 
-    /// A descriptor of the peer's process, for watching its life without the risk that its number is given to another.
+    /// Returns a pidfd of the peer's process. See [`crate::Connection::peer_pidfd`].
     ///
     /// # Errors
     ///
@@ -299,13 +310,13 @@ impl Connection {
         self.receiver.peer_pidfd()
     }
 
-    /// The transport that was chosen.
+    /// Returns the transport of this connection.
     #[must_use]
     pub fn transport(&self) -> Transport {
         self.receiver.transport()
     }
 
-    /// What this connection can do.
+    /// Returns the capabilities of this connection.
     #[must_use]
     pub fn capabilities(&self) -> Capabilities {
         self.receiver.capabilities()
@@ -319,7 +330,7 @@ impl Stream for Connection {
         let Self { sender, receiver } = self.get_mut();
         let item = receiver.poll_item(cx);
         if item.is_pending() && sender.has_fed() {
-            // As in `recv`.
+            // The peer may wait for the buffered messages, as in `recv`.
             let _ = sender.poll_flush_fed(receiver.of_both(), cx);
         }
         item

@@ -1,5 +1,5 @@
-//! The API for tasks of a [tokio](https://docs.rs/tokio) runtime: the same names and the same meanings as in the blocking API,
-//! with `async` where that one blocks.
+//! The API for tasks of a [tokio](https://docs.rs/tokio) runtime. It has the names and the meanings of the blocking
+//! API, with `async` where that one blocks.
 //!
 //! ```
 //! use parlour::tokio::{Connection, Server};
@@ -26,44 +26,48 @@
 //! # }
 //! ```
 //!
-//! Options are those of the blocking API: [`ServerOptions::bind_tokio`](crate::ServerOptions::bind_tokio) and
-//! [`ConnectOptions::connect_tokio`](crate::ConnectOptions::connect_tokio). What was made otherwise is taken over with
-//! [`Server::from_blocking`] and [`Connection::from_blocking`]. Both ends need not be of the same API.
+//! The options are those of the blocking API: [`ServerOptions::bind_tokio`](crate::ServerOptions::bind_tokio) and
+//! [`ConnectOptions::connect_tokio`](crate::ConnectOptions::connect_tokio). [`Server::from_blocking`] and
+//! [`Connection::from_blocking`] convert servers and connections of the blocking API. The two ends of a connection may
+//! use different APIs.
 //!
-//! # How it waits
+//! # Implementation
 //!
-//! By readiness: each descriptor is registered once with the runtime, and a task that waits is woken when something has come.
-//! No thread is started, nothing polls in a loop, and an idle connection costs nothing. It works on the current-thread and
-//! on the multi-thread runtime, with or without timers. What always has something to do (a peer that never stops sending)
-//! gives way to other tasks when its budget is used up, [`coop`](::tokio::task::coop).
+//! Waiting is readiness-based. Each descriptor is registered once with the runtime, and a waiting task is woken when
+//! its descriptor becomes ready. No thread is started, nothing polls in a loop, and an idle connection costs no
+//! processor time. The API works on the current-thread and on the multi-thread runtime, with or without timers. A task
+//! that always has something to do (for example because a peer never stops sending) gives way to other tasks when its
+//! budget is used up. See [`coop`](::tokio::task::coop).
 //!
-//! An idle connection holds no buffer: those that are needed while bytes are waiting come from a handful that each thread
-//! of the runtime keeps, and go back there. With its task, which [`serve`](Server::serve) starts, it takes less than 1 KiB of
-//! memory (over `shm`, the two rings besides).
+//! An idle connection holds no buffer. Buffers are lent while bytes are waiting, from a small pool of each thread of
+//! the runtime. An idle connection with its task, as [`serve`](Server::serve) starts it, takes less than 1 KiB of
+//! memory (over `shm`, the two rings in addition).
 //!
 //! # Timeouts and cancellation
 //!
-//! There are no timeouts of its own: wrap a call in `tokio::time::timeout`. Every future here may be dropped
-//! at any time, and no message is lost, doubled or torn by that; each method says what it means under "Cancel safety".
-//! [`messages_taken`](Connection::messages_taken) tells whether the message of a `send` that was dropped is on its way.
+//! There are no variants with a timeout: wrap a call in `tokio::time::timeout`. Every future of this module may be
+//! dropped at any time. No message is lost, duplicated or torn by that; each method documents the consequences under
+//! "Cancel safety". [`messages_taken`](Connection::messages_taken) shows whether the message of a dropped `send` is on
+//! its way.
 //!
-//! To receive only what is there already, call [`try_recv`](Connection::try_recv): a future that is polled just once, as
-//! under a timeout of zero, may be polled before the runtime has noticed what has come.
+//! To receive only what has arrived already, call [`try_recv`](Connection::try_recv). A future that is polled just
+//! once, as under a timeout of zero, may be polled before the runtime has noticed new data.
 //!
 //! # Streams and sinks
 //!
-//! [`Incoming`] is a [`Stream`](futures_core::Stream) of connections. A [`Connection`] is a `Stream` of messages and a
-//! [`Sink`](futures_sink::Sink) for anything that is bytes, and so are its halves. With the feature `serde`,
-//! `Connection::typed` makes it a stream and a sink of your own types, over which RPC crates run as they are.
+//! [`Incoming`] is a [`Stream`](futures_core::Stream) of connections. A [`Connection`] is a `Stream` of messages, and a
+//! [`Sink`](futures_sink::Sink) for values that are `AsRef<[u8]>`. So are its halves. With the feature `serde`,
+//! `Connection::typed` converts it into a stream and a sink of the caller's types, over which RPC crates run unchanged.
 //!
 //! # Errors
 //!
-//! Every method may give, besides its own errors, [`ErrorKind::Io`](crate::ErrorKind::Io) when the runtime is shutting down.
-//! What registers a descriptor gives [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime.
+//! Besides its own errors, every method may return [`ErrorKind::Io`](crate::ErrorKind::Io) when the runtime is shutting
+//! down. Methods that register a descriptor return [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of
+//! a runtime.
 //!
 //! # Panics
 //!
-//! Only in a runtime that was built without I/O (`enable_io`), where tokio itself does.
+//! The methods panic only in a runtime that was built without I/O (`enable_io`), because tokio panics there.
 
 mod buffers;
 mod connect;

@@ -18,21 +18,23 @@ use crate::transport::{Capabilities, Transport};
 
 const RECV: Operation = Operation::Receive;
 
-/// The receiving half of a [`Connection`](super::Connection). Dropping it ends this direction: the peer's sends fail.
+/// The receiving half of a [`Connection`](super::Connection).
 ///
-/// As a [`Stream`] it gives messages until the end; an error is an item, and the end as well.
+/// Dropping it ends this direction: the peer's sends fail.
+///
+/// As a [`Stream`] it yields messages until the end of the stream. An error is an item, and ends it too.
 pub struct Receiver {
     half: crate::receiver::Receiver,
-    /// (After the half: what it ends, it ends while it is registered.)
+    /// Declared after `half`, so that the half ends what it has to end while the descriptor is registered.
     readiness: Registered,
     stream_has_ended: bool,
 }
 
-/// Where the registration of a descriptor is kept.
+/// The owner of a descriptor's registration.
 enum Registered {
-    /// Here: both halves are together, or only this one uses it.
+    /// This half: both halves are together, or only this one uses the descriptor.
     Here(Readiness),
-    /// Shared with the other half.
+    /// Both halves share it.
     Apart(Arc<Readiness>),
 }
 
@@ -50,12 +52,13 @@ impl Receiver {
         Self { half, readiness: Registered::Here(readiness), stream_has_ended: false }
     }
 
-    /// The registration of the socket that both halves use; of a FIFO each half has its own.
+    /// Returns the registration of the socket that both halves use, or `None` over `fifo`, where each half has its own
+    /// descriptor.
     pub(super) fn of_both(&self) -> Option<&Readiness> {
         (self.transport() != Transport::Fifo).then(|| self.readiness.get())
     }
 
-    /// From now on it lives apart. Gives the other half's share in the registration.
+    /// Detaches this half from the other one. Returns the other half's reference to the registration.
     pub(super) fn detach(mut self) -> (Self, Option<Arc<Readiness>>) {
         self.half.incoming.detach();
         let is_of_both = self.of_both().is_some();
@@ -90,8 +93,8 @@ impl Receiver {
         .await
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
-    /// stream. See [`crate::Receiver::recv_into`].
+    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of
+    /// the stream. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -99,7 +102,7 @@ impl Receiver {
     ///
     /// # Cancel safety
     ///
-    /// That of [`recv`](Receiver::recv).
+    /// Same as [`recv`](Receiver::recv).
     pub async fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
         poll_fn(|cx| poll_into(bytes, |message| self.poll_recv(cx, message))).await
     }
@@ -160,11 +163,11 @@ impl Receiver {
                 budget.made_progress();
                 return Poll::Ready(Ok(Received::Message));
             }
-            // Before the try, so that what comes after it wakes this task.
+            // Polled before the attempt, so that data that arrives after the attempt wakes this task.
             let readable = match readiness.poll_readable(cx) {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),
                 Poll::Pending if half.incoming.needs_syscall() => return Poll::Pending,
-                // What comes through shared memory is announced only to who has said that it waits.
+                // A peer signals data in shared memory only if this side has announced that it waits.
                 Poll::Pending => None,
             };
             let (received, is_exhausted) = buffers::with(|pool| {
@@ -177,7 +180,8 @@ impl Receiver {
             let received = received?;
             if received != Received::Empty {
                 budget.made_progress();
-                // What is known to be over need not be found out by a look. (An end that was announced stays so.)
+                // The descriptor is known to have no more data, so clearing its readiness saves a read that would
+                // block. A reported end of file stays reported.
                 if let Some(mut ready) = readable.filter(|_| is_exhausted) {
                     ready.clear_ready();
                 }
@@ -188,7 +192,7 @@ impl Receiver {
                 continue;
             }
             let Some(mut ready) = readable else { return Poll::Pending };
-            // It was ready before the try, and the try says that this is over.
+            // The descriptor was ready before the attempt, and the attempt has shown that this is over.
             ready.clear_ready();
             budget.made_progress();
             if readiness.poll_readable(cx).is_pending() {
@@ -210,7 +214,7 @@ impl Receiver {
         self.half.common().debug(f, what)
     }
 
-    /// The next item of a stream.
+    /// Polls for the next item of the stream.
     pub(super) fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message>>> {
         if self.stream_has_ended {
             return Poll::Ready(None);
@@ -219,7 +223,7 @@ impl Receiver {
         let item = match ready!(self.poll_recv(cx, &mut message)) {
             Ok(Received::Message) => return Poll::Ready(Some(Ok(message))),
             Ok(Received::Closed | Received::Empty) => None,
-            // It would be the same error for ever.
+            // Every further receive would return the same error.
             Err(error) => Some(Err(error)),
         };
         self.stream_has_ended = true;

@@ -19,14 +19,17 @@ use crate::transport::Transport;
 
 const SEND: Operation = Operation::Send;
 
-/// The sending half of a [`Connection`](super::Connection). Dropping it ends this direction: the peer receives `None` after
-/// the last message.
+/// The sending half of a [`Connection`](super::Connection).
 ///
-/// As a [`Sink`] it takes messages as [`feed`](Sender::feed) does, and closing it is [`finish`](Sender::finish).
+/// Dropping it ends this direction: the peer receives `None` after the last message.
+///
+/// As a [`Sink`] it buffers messages as [`feed`](Sender::feed) does, and closing the sink does what
+/// [`finish`](Sender::finish) does.
 pub struct Sender {
     half: crate::sender::Sender,
-    /// `None` while the halves are together, once the descriptor is closed, and as long as one that only this half has was
-    /// not waited for. (After the half: what it ends, it ends while it is registered.)
+    /// `None` while the halves are together, after the descriptor was closed, and until a descriptor that only this
+    /// half has is waited for. It is declared after `half`, so that the half ends what it has to end while the
+    /// descriptor is registered.
     readiness: Option<Arc<Readiness>>,
     taken: u64,
 }
@@ -36,7 +39,8 @@ impl Sender {
         Self { half, readiness: None, taken: 0 }
     }
 
-    /// From now on it lives apart, with its share in the registration of the socket, if that is what it sends on.
+    /// Detaches this half from the other one. Keeps a reference to the registration of the socket, if this half sends
+    /// on that.
     pub(super) fn detach(&mut self, readiness: Option<Arc<Readiness>>) {
         self.half.detach();
         if self.half.send_fd().is_some() && readiness.is_some() {
@@ -62,9 +66,9 @@ impl Sender {
     /// # Cancel safety
     ///
     /// If the future is dropped before it completes, the message is sent or nothing of it is, and
-    /// [`messages_taken`](Sender::messages_taken) shows which. The rest of a message of which a part was sent is kept. It
-    /// goes out before anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection) waits
-    /// in `recv`.
+    /// [`messages_taken`](Sender::messages_taken) shows which. The rest of a message of which a part was sent is kept.
+    /// It goes out before anything else: with the next `send` or `flush`, or while a [`Connection`](super::Connection)
+    /// waits in `recv`.
     #[doc(alias = "send_info")]
     pub fn send<'a>(&'a mut self, payload: impl Into<Payload<'a>>) -> impl Future<Output = Result<()>> + Send {
         Sending::new(self, None, payload.into())
@@ -74,8 +78,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
-    /// of [`send`](Sender::send).
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the
+    /// errors of [`send`](Sender::send).
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         let result = self.half.try_send(payload);
         self.taken += u64::from(result.is_ok());
@@ -85,8 +89,8 @@ impl Sender {
 
     /// Buffers a message, to be written together with the next ones. See [`crate::Sender::feed`].
     ///
-    /// The buffer is written when it holds 64 KiB, with the next [`send`](Sender::send), or by [`flush`](Sender::flush).
-    /// Waits only when it has to write.
+    /// The buffer is written when it holds 64 KiB, with the next [`send`](Sender::send), or by
+    /// [`flush`](Sender::flush). Waits only when it has to write.
     ///
     /// # Errors
     ///
@@ -94,7 +98,8 @@ impl Sender {
     ///
     /// # Cancel safety
     ///
-    /// That of [`send`](Sender::send). A message that was buffered counts in [`messages_taken`](Sender::messages_taken).
+    /// Same as [`send`](Sender::send). A message that was buffered counts in
+    /// [`messages_taken`](Sender::messages_taken).
     pub async fn feed<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
         self.feed_or_send(None, payload.into()).await
     }
@@ -115,8 +120,8 @@ impl Sender {
     ///
     /// # Cancel safety
     ///
-    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with the
-    /// next call that sends.
+    /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with
+    /// the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
         poll_fn(|cx| self.poll_flush_fed(None, cx)).await
     }
@@ -146,8 +151,8 @@ impl Sender {
         poll_fn(|cx| self.poll_finish(None, cx)).await
     }
 
-    /// Returns the number of messages that this half has taken since the connection was made: those that are on their way,
-    /// and those that are buffered. The peer may not have received them.
+    /// Returns the number of messages that this half has taken since the connection was made: those that are on their
+    /// way, and those that are buffered. The peer may not have received them.
     ///
     /// The number shows the outcome of a `send` whose future was dropped, for example by a timeout:
     ///
@@ -179,17 +184,17 @@ impl Sender {
         self.half.transport()
     }
 
-    /// Waits until less than 64 KiB wait to be sent.
+    /// Waits until less than 64 KiB are buffered.
     pub(super) fn poll_room(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         if !self.half.has_room() {
             return self.poll_flush_fed(shared, cx);
         }
-        // Who feeds without end never waits, and others want to run.
+        // A task that buffers in a loop never waits otherwise, and would starve other tasks.
         ready!(poll_proceed(cx)).made_progress();
         Poll::Ready(Ok(()))
     }
 
-    /// Takes a message to go with the next ones. How many that may be, [`poll_room`](Self::poll_room) bounds.
+    /// Buffers a message. [`poll_room`](Self::poll_room) limits how many are buffered.
     pub(super) fn start(&mut self, payload: &Payload<'_>) -> Result<()> {
         if self.half.outgoing().pending() == 0 {
             buffers::with(|pool| self.half.outgoing().acquire(pool));
@@ -210,8 +215,8 @@ impl Sender {
         Poll::Ready(result)
     }
 
-    /// Lets `work` go on until it is done, and wait for room in between: by our own registration, or by that of the
-    /// connection that both halves share.
+    /// Calls `work` until it is done, and waits for space in between: by the registration of this half, or by the one
+    /// of the connection, which both halves share.
     fn poll_until(
         &mut self,
         shared: Option<&Readiness>,
@@ -232,7 +237,7 @@ impl Sender {
         let Self { half, readiness, .. } = self;
         loop {
             let budget = ready!(poll_proceed(cx));
-            // Before the try, so that room that comes after it wakes this task.
+            // Polled before the attempt, so that space that becomes available after the attempt wakes this task.
             let writable = match shared.or(readiness.as_deref()).map(|readiness| readiness.poll_writable(cx)) {
                 Some(Poll::Ready(ready)) => Some(ready.map_err(|error| half.common().io(SEND, error))?),
                 Some(Poll::Pending) | None => None,
@@ -252,7 +257,7 @@ impl Sender {
                 *readiness = Some(Arc::new(registered.map_err(|error| half.common().io(SEND, error))?));
                 continue;
             };
-            // It was ready before the try, and the try says that this is over.
+            // The descriptor was ready before the attempt, and the attempt has shown that this is over.
             ready.clear_ready();
             budget.made_progress();
             if shared.or(readiness.as_deref()).is_some_and(|readiness| readiness.poll_writable(cx).is_pending()) {
@@ -261,17 +266,18 @@ impl Sender {
         }
     }
 
-    /// Lets go of what is needed only while there is something to do.
+    /// Releases resources that are needed only while data is buffered.
     fn rest(&mut self) {
         buffers::with(|pool| self.half.outgoing().release(pool));
         if self.half.send_fd().is_none() {
-            // A descriptor that only this direction has ends it by being closed.
+            // Closing the descriptor of a direction ends that direction.
             self.readiness = None;
         }
     }
 }
 
-/// A message that is being sent. This is one future, and not several nested ones, because a task holds it while it waits.
+/// A message that is being sent. This is one future, and not several nested ones, because a task holds it while it
+/// waits.
 pub(super) struct Sending<'a> {
     sender: &'a mut Sender,
     shared: Option<&'a Readiness>,
@@ -298,7 +304,7 @@ impl Future for Sending<'_> {
             Ok(()) => Ok(()),
             Err(error) => sender.half.keep_rest(payload.parts(), *sent, error),
         };
-        // From here on nothing is left to be kept.
+        // Nothing is left to keep when this future is dropped.
         *sent = 0;
         sender.taken += u64::from(result.is_ok());
         Poll::Ready(result)
@@ -320,7 +326,7 @@ impl Drop for Sending<'_> {
 impl<M: AsRef<[u8]>> Sink<M> for Sender {
     type Error = Error;
 
-    /// Ready when less than 64 KiB wait to be sent.
+    /// Returns ready when less than 64 KiB are buffered.
     fn poll_ready(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         self.get_mut().poll_room(None, cx)
     }

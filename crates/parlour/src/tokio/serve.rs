@@ -1,4 +1,4 @@
-//! Serving everybody, and ending gracefully.
+//! Serving every client in a task, and graceful shutdown.
 
 use std::future::{Future, poll_fn};
 use std::io;
@@ -16,15 +16,15 @@ use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::wait::Deadline;
 
-/// How the conversations of a server ended. See [`Server::serve`].
+/// The numbers of connections that [`Server::serve`] has served, by the way in which their handlers ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Served {
-    /// They came to their end.
+    /// Connections whose handler returned.
     pub finished: u64,
-    /// They were still under way when the time of grace was over, and were ended.
+    /// Connections whose handler was still running at the end of the grace period, and was aborted.
     pub ended: u64,
-    /// Their handler panicked.
+    /// Connections whose handler panicked.
     pub panicked: u64,
 }
 
@@ -40,20 +40,22 @@ impl Served {
 
 impl Server {
     /// Serves every client in a task of its own, until `shutdown` completes or the
-    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then it ends gracefully: it gives the name up and accepts
-    /// nobody any more, lets the conversations that are under way go on for `grace`, and ends those that are left.
+    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: releases the name, accepts no
+    /// further client, lets the running handlers go on for the `grace` period, and aborts those that still run.
     ///
-    /// The outcome says how many came to their end and how many were ended.
+    /// Returns how many handlers returned, were aborted, and panicked.
     ///
     /// # Errors
     ///
-    /// Those of [`accept`](Server::accept) but `Shutdown`, and [`ErrorKind::Io`] when the name's files cannot be removed. The
-    /// conversations have had their time of grace by then, and are over. [`ErrorKind::Io`] also when the system has no timer
-    /// for that time: then they were ended without it.
+    /// Those of [`accept`](Server::accept), except [`ErrorKind::Shutdown`]. The handlers have had their grace period by
+    /// then, and have ended.
+    ///
+    /// [`ErrorKind::Io`]: the files of the name cannot be removed. The handlers have had their grace period, too. Or
+    /// the kernel has no timer for the grace period; then the handlers were aborted without one.
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes it ends every conversation at once.
+    /// If the future is dropped before it completes, every handler is aborted immediately.
     ///
     /// # Examples
     ///
@@ -98,7 +100,7 @@ impl Server {
         let mut tasks = ConnectionTasks::default();
         let begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
         let accepting = self.accept_until(shutdown, begin).await;
-        // Nobody comes any more: who tries learns at once that there is no server.
+        // Clients that connect from now on learn immediately that there is no server.
         let closing = self.close();
         let grace = Waiting::until(Deadline::after(grace));
         if let Ok(grace) = &grace {
@@ -109,7 +111,7 @@ impl Server {
             })
             .await;
         }
-        // (At once where the time cannot be measured. Whatever happens, none outlives this.)
+        // Without a timer this happens immediately. No task outlives this function.
         tasks.abort();
         tasks.finish().await;
         accepting.and(closing)?;
@@ -117,7 +119,7 @@ impl Server {
         Ok(tasks.served)
     }
 
-    /// Accepts until it is told to stop.
+    /// Accepts clients until `shutdown` completes or the shutdown handle is used.
     async fn accept_until(&self, shutdown: impl Future<Output = ()>, mut begin: impl FnMut(Connection)) -> Result<()> {
         let mut shutdown = pin!(shutdown);
         loop {
@@ -136,24 +138,24 @@ impl Server {
     }
 }
 
-/// The tasks that serve, ended when this is dropped. A plain list takes an eighth of the memory of a `JoinSet`, and nobody
-/// needs to know at once that a task is done.
+/// The tasks that serve connections. They are aborted when this value is dropped. A plain list takes an eighth of the
+/// memory of a `JoinSet`, and the end of a task need not be noticed immediately.
 #[derive(Default)]
 struct ConnectionTasks {
     tasks: Vec<JoinHandle<()>>,
-    /// At how many to look which are done. Until then those keep their memory.
+    /// The number of tasks at which finished ones are removed. Until then, finished tasks keep their memory.
     look_at: usize,
     served: Served,
 }
 
-/// How many tasks are kept before anybody looks.
+/// The number of tasks below which finished ones are not removed.
 const LOOK_AT_MIN: usize = 64;
 
 impl ConnectionTasks {
     fn begin(&mut self, task: JoinHandle<()>) {
         if self.tasks.len() >= self.look_at {
             self.take_those_done();
-            // So that looking costs little for each task, and those that are done are a fifth at most.
+            // Keeps the cost per task low, and finished tasks at a fifth of the list at most.
             self.look_at = LOOK_AT_MIN.max(self.tasks.len() + self.tasks.len() / 4);
         }
         self.tasks.push(task);
@@ -171,7 +173,7 @@ impl ConnectionTasks {
         });
     }
 
-    /// Waits until all are done. When its future is dropped it can be called again.
+    /// Waits until all tasks have ended. May be called again after its future was dropped.
     async fn finish(&mut self) {
         while let Some(task) = self.tasks.last_mut() {
             let result = task.await;

@@ -1,4 +1,4 @@
-//! A server: a name that is held, and the clients that come.
+//! A server that accepts clients in tasks.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -23,7 +23,7 @@ use crate::sys::readiness::{Readiness, Ready};
 use crate::transport::Transport;
 
 impl ServerOptions {
-    /// Takes the name and listens, for tasks of the tokio runtime that is current. See [`Server::bind`].
+    /// Binds the name and listens, in the current tokio runtime. See [`Server::bind`].
     ///
     /// # Errors
     ///
@@ -33,35 +33,36 @@ impl ServerOptions {
     }
 }
 
-/// Holds a name; clients that know the name connect. For tasks; the blocking one is [`crate::Server`].
+/// A server that holds a name, by which clients connect. [`crate::Server`] is the blocking one.
 ///
-/// Every method takes `&self`, and any number of tasks may accept at once. Dropping the server, like
-/// [`close`](Server::close), removes its files and gives the name up; connections that are open go on.
+/// Every method takes `&self`, and any number of tasks may accept at once. Dropping the server removes its files and
+/// releases the name, as [`close`](Server::close) does. Open connections go on.
 ///
-/// All work is done inside the accepting calls: handshakes move on, and clients are let in or turned away, while a task is
-/// in one of them. So accept in a task of its own, or let [`serve`](Server::serve) do it.
+/// All work is done inside of the accepting calls: handshakes make progress, and clients are admitted or refused, only
+/// while a task waits in one of them. Accept in a task of its own, or let [`serve`](Server::serve) do so.
 pub struct Server {
-    /// (Dropped first: it removes its descriptor from the runtime while it is open.)
+    /// Declared and dropped first: it deregisters the descriptor while that is open.
     readiness: Readiness,
     blocking: crate::server::Server,
 }
 
 impl Server {
-    /// Takes over a server of the blocking API, for the runtime that is current.
+    /// Converts a server of the blocking API, for the current runtime.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unsupported`] outside of a runtime; [`ErrorKind::Io`] when the system cannot watch its descriptor.
+    /// - [`ErrorKind::Unsupported`]: there is no current runtime.
+    /// - [`ErrorKind::Io`]: the kernel cannot watch the server's descriptor.
     pub fn from_blocking(server: crate::server::Server) -> Result<Self> {
         let readiness = Readiness::register(server.shared_fd(), Interest::READABLE)
             .map_err(|error| registration_error(Operation::Accept, format!("'{}'", server.name()), error))?;
         Ok(Self { readiness, blocking: server })
     }
 
-    /// Takes the name of `address` and listens, with the defaults of [`ServerOptions`]. See [`crate::Server::bind`].
+    /// Binds the name of `address` and listens, with the defaults of [`ServerOptions`]. See [`crate::Server::bind`].
     ///
-    /// It looks at directories and makes files, and does not wait for anybody. (Where two servers are started for the same
-    /// name at the same moment it may take some milliseconds.)
+    /// The call uses the file system and does not wait for other processes. It may take some milliseconds if two
+    /// servers bind the same name at the same moment.
     ///
     /// # Errors
     ///
@@ -71,8 +72,8 @@ impl Server {
         ServerOptions::default().bind_tokio(address)
     }
 
-    /// Waits until a client has connected and was let in. Clients that are refused do not end the wait; see
-    /// [`refused`](Server::refused).
+    /// Accepts a client. Waits until one has connected and was admitted. Clients that are refused do not end the wait;
+    /// see [`stats`](Server::stats).
     ///
     /// # Errors
     ///
@@ -80,7 +81,8 @@ impl Server {
     ///
     /// # Cancel safety
     ///
-    /// Dropped before it completes, it has accepted nobody: who was on the way in goes on with the next call.
+    /// If the future is dropped before it completes, no client was accepted. Handshakes that have begun go on with the
+    /// next call.
     #[doc(alias = "accept_client")]
     pub async fn accept(&self) -> Result<Connection> {
         let mut seen: Option<Ready<'_>> = None;
@@ -94,7 +96,7 @@ impl Server {
                 }
                 Step::Yield => {}
                 Step::Idle => {
-                    // What the runtime saw before is over.
+                    // The readiness that the runtime saw before is over.
                     if let Some(mut ready) = seen.take() {
                         ready.clear_ready();
                     }
@@ -104,7 +106,7 @@ impl Server {
         }
     }
 
-    /// Waits for the runtime to see that there is something to do, or not, if it has seen that before.
+    /// Waits until the runtime reports readiness. Returns immediately if it has reported that before.
     async fn readable(&self) -> Result<Ready<'_>> {
         let mut readable = pin!(self.readiness.readable());
         let mut has_waited = false;
@@ -134,7 +136,8 @@ impl Server {
         }
     }
 
-    /// A client that was let in, for the runtime. One that the system has no room to watch is turned away: the others go on.
+    /// Registers an admitted client with the runtime. Refuses the client if the kernel has no resources to watch it;
+    /// the other ones are not affected.
     fn watched(&self, connection: crate::connection::Connection) -> Result<Option<Connection>> {
         match Connection::watched(connection) {
             Ok(connection) => Ok(Some(connection)),
@@ -142,7 +145,7 @@ impl Server {
                 Err(registration_error(Operation::Convert, half.common().object(), error))
             }
             Err(Unwatched { half, error }) => {
-                let detail = format!("it cannot be watched: {error}");
+                let detail = format!("the kernel cannot watch its descriptor: {error}");
                 let peer = Some(half.peer().clone());
                 self.blocking.admission().refuse(half.transport(), peer, RefusalReason::System, detail);
                 Ok(None)
@@ -150,36 +153,36 @@ impl Server {
         }
     }
 
-    /// The clients as they come, as a [`Stream`]. Ends at shutdown; any other error is an item, and ends it too.
+    /// Returns a [`Stream`] of accepted connections. It ends at shutdown. Any other error is an item, and ends it too.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, accepting: None, ended: false }
     }
 
-    /// A handle with which any task or thread can make `accept` return.
+    /// Returns a handle with which any task or thread can make [`accept`](Server::accept) return.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         self.blocking.shutdown_handle()
     }
 
-    /// Removes the server's files and gives the name up. Connections that are open go on; clients that were not
-    /// accepted yet are disconnected.
+    /// Removes the server's files and releases the name. Open connections go on. Clients that were not accepted yet are
+    /// disconnected.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`] when a file cannot be removed; the name is free all the same.
+    /// [`ErrorKind::Io`]: a file cannot be removed. The name is released all the same.
     #[doc(alias = "destroy_server")]
     pub fn close(self) -> Result<()> {
         self.blocking.close()
     }
 
-    /// The bare name.
+    /// Returns the name without directory and transport.
     #[must_use]
     pub fn name(&self) -> &str {
         self.blocking.name()
     }
 
-    /// The name's directory, in which clients find the server.
+    /// Returns the directory of the name, in which clients find the server.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.blocking.path()
@@ -210,9 +213,9 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The clients of a server as they come. See [`Server::incoming`].
+/// A stream of accepted connections. See [`Server::incoming`].
 ///
-/// It may be dropped at any time; no client is lost by that.
+/// Dropping it at any time loses no client.
 pub struct Incoming<'a> {
     server: &'a Server,
     accepting: Option<Pin<Box<dyn Future<Output = Result<Connection>> + Send + 'a>>>,

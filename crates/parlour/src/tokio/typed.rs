@@ -1,4 +1,4 @@
-//! Values of the user's own types as messages, for tasks.
+//! Messages that are serialised values of the caller's types, for tasks.
 
 use std::fmt;
 use std::pin::Pin;
@@ -16,16 +16,16 @@ use crate::error::{Error, Result, TryRecvError, TrySendError};
 use crate::typed::codec::{Decoder, Encoder, encode};
 
 impl Connection {
-    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
-    /// [`Typed`].
+    /// Converts this connection into one of values. It sends values of the type `S` and receives values of the type
+    /// `R`. See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default() }
     }
 }
 
-/// A [`Connection`] that sends values of the type `S` and receives values of the type `R`. The blocking one,
-/// [`crate::Typed`], documents the format and its bounds.
+/// A [`Connection`] that sends values of the type `S` and receives values of the type `R`. [`crate::Typed`], the
+/// blocking one, documents the format and its limits.
 ///
 /// It is a [`Stream`] of values and a [`Sink`] for values, so RPC crates run over it: the example `tarpc` shows one. A
 /// message that is not a value is an item of the stream, an error of the kind [`Encoding`](crate::ErrorKind::Encoding),
@@ -37,7 +37,7 @@ pub struct Typed<S: ?Sized, R> {
 }
 
 impl<S: ?Sized, R> Typed<S, R> {
-    /// Ends sending after what is buffered. See [`Connection::finish`].
+    /// Writes all buffered values, then ends sending. See [`Connection::finish`].
     ///
     /// # Errors
     ///
@@ -45,7 +45,7 @@ impl<S: ?Sized, R> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::finish`].
+    /// Same as [`Connection::finish`].
     pub async fn finish(&mut self) -> Result<()> {
         self.connection.finish().await
     }
@@ -58,7 +58,7 @@ impl<S: ?Sized, R> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::close`].
+    /// Same as [`Connection::close`].
     pub async fn close(self) -> Result<()> {
         self.connection.close().await
     }
@@ -94,7 +94,7 @@ impl<S: Serialize + ?Sized, R> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::send`].
+    /// Same as [`Connection::send`].
     pub async fn send(&mut self, value: &S) -> Result<()> {
         let Self { connection, encoder, .. } = self;
         let message = encode(encoder, value, connection.common())?;
@@ -121,7 +121,7 @@ impl<S: Serialize + ?Sized, R> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::send`].
+    /// Same as [`Connection::send`].
     pub async fn feed(&mut self, value: &S) -> Result<()> {
         let Self { connection, encoder, .. } = self;
         let message = encode(encoder, value, connection.common())?;
@@ -136,7 +136,7 @@ impl<S: Serialize + ?Sized, R> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::flush`].
+    /// Same as [`Connection::flush`].
     pub async fn flush(&mut self) -> Result<()> {
         self.connection.flush().await
     }
@@ -183,7 +183,7 @@ impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Connection::recv`].
+    /// Same as [`Connection::recv`].
     pub async fn recv(&mut self) -> Result<Option<R>> {
         let Some(message) = self.connection.recv().await? else { return Ok(None) };
         self.decoder.decode(&message, self.connection.common()).map(Some)
@@ -220,7 +220,7 @@ pub struct TypedSender<S: ?Sized> {
 }
 
 impl<S: ?Sized> TypedSender<S> {
-    /// Ends this direction after what is buffered. See [`Sender::finish`].
+    /// Writes all buffered values, then ends this direction. See [`Sender::finish`].
     ///
     /// # Errors
     ///
@@ -228,18 +228,18 @@ impl<S: ?Sized> TypedSender<S> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Sender::finish`].
+    /// Same as [`Sender::finish`].
     pub async fn finish(&mut self) -> Result<()> {
         self.sender.finish().await
     }
 
-    /// Returns the half of bytes, for its peer and transport.
+    /// Returns the half that transfers bytes, for its peer and transport.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// Returns the half of bytes, to send bytes from now on.
+    /// Returns the sending half, to send bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Sender {
         self.sender
@@ -256,7 +256,7 @@ impl<S: Serialize + ?Sized> TypedSender<S> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Sender::send`].
+    /// Same as [`Sender::send`].
     pub async fn send(&mut self, value: &S) -> Result<()> {
         let Self { sender, encoder, .. } = self;
         let message = encode(encoder, value, sender.common())?;
@@ -283,7 +283,7 @@ impl<S: Serialize + ?Sized> TypedSender<S> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Sender::send`].
+    /// Same as [`Sender::send`].
     pub async fn feed(&mut self, value: &S) -> Result<()> {
         let Self { sender, encoder, .. } = self;
         let message = encode(encoder, value, sender.common())?;
@@ -298,7 +298,7 @@ impl<S: Serialize + ?Sized> TypedSender<S> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Sender::flush`].
+    /// Same as [`Sender::flush`].
     pub async fn flush(&mut self) -> Result<()> {
         self.sender.flush().await
     }
@@ -344,13 +344,13 @@ pub struct TypedReceiver<R> {
 }
 
 impl<R> TypedReceiver<R> {
-    /// Returns the half of bytes, for its peer and transport.
+    /// Returns the half that transfers bytes, for its peer and transport.
     #[must_use]
     pub fn receiver(&self) -> &Receiver {
         &self.receiver
     }
 
-    /// Returns the half of bytes, to receive bytes from now on.
+    /// Returns the receiving half, to receive bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Receiver {
         self.receiver
@@ -367,7 +367,7 @@ impl<R: DeserializeOwned> TypedReceiver<R> {
     ///
     /// # Cancel safety
     ///
-    /// That of [`Receiver::recv`].
+    /// Same as [`Receiver::recv`].
     pub async fn recv(&mut self) -> Result<Option<R>> {
         let Some(message) = self.receiver.recv().await? else { return Ok(None) };
         self.decoder.decode(&message, self.receiver.common()).map(Some)

@@ -1,4 +1,4 @@
-//! Waiting for several descriptors or for a time, for what happens once and not with each message.
+//! Waiting for several descriptors or for a deadline, in operations that happen once and not with each message.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -16,8 +16,9 @@ use crate::sys::readiness::Readiness;
 use crate::sys::shared_fd::SharedFd;
 use crate::wait::{Deadline, WaitSet};
 
-/// One descriptor, registered with the runtime, that is readable when what is waited for has happened: an epoll(7) instance
-/// over the descriptors and a timerfd. So the runtime needs no timers, and the descriptors need not be given away.
+/// One descriptor, registered with the runtime, that is readable when one of several descriptors is ready or a deadline
+/// has passed: an epoll(7) instance over the descriptors and a timerfd. The runtime therefore needs no timers, and the
+/// caller keeps its descriptors.
 pub(super) struct Waiting {
     readiness: Readiness,
     epoll: Arc<SharedFd>,
@@ -25,11 +26,11 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// `waits` must stay open as long as this lives.
+    /// Registers the descriptors of `waits`. They must stay open while this value exists.
     pub(super) fn new(waits: &WaitSet<'_>) -> io::Result<Self> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
         for &(fd, flags) in &waits.events {
-            // Errors and hang-ups are reported in any case.
+            // epoll reports errors and hang-ups in any case.
             let flags = if flags.contains(PollFlags::IN) { EventFlags::IN } else { EventFlags::empty() };
             epoll::add(&epoll, fd, EventData::new_u64(0), flags)?;
         }
@@ -41,16 +42,17 @@ impl Waiting {
         Ok(Self { readiness: Readiness::register(epoll.clone(), Interest::READABLE)?, epoll, _timer: timer })
     }
 
-    /// For a time alone.
+    /// Creates one that waits for a deadline only.
     pub(super) fn until(deadline: Deadline) -> io::Result<Self> {
         Self::new(&WaitSet::until(deadline))
     }
 
-    /// Back when it has happened. May be called again after its future was dropped.
+    /// Waits until a descriptor is ready or the deadline has passed. May be called again after its future was dropped.
     pub(super) async fn wait(&self) -> io::Result<()> {
         while !self.has_happened()? {
             let mut ready = self.readiness.readable().await?;
-            // What the runtime saw may be over; then it is to tell of what comes next.
+            // The readiness that the runtime saw may be over. It is then cleared, so that the runtime reports the next
+            // one.
             if self.has_happened()? {
                 break;
             }
@@ -72,11 +74,11 @@ impl Waiting {
     }
 }
 
-/// A timer that fires then; none for never.
+/// Returns a timer that fires at the deadline, or `None` if that is never.
 fn timer(deadline: Deadline) -> io::Result<Option<OwnedFd>> {
     let Some(left) = deadline.left() else { return Ok(None) };
     let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
-    // A timer that is set to nothing is not set.
+    // A value of zero would disarm the timer.
     let left = left.max(Duration::from_nanos(1));
     let it_value = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
     let never = Timespec { tv_sec: 0, tv_nsec: 0 };

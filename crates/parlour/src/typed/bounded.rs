@@ -1,23 +1,23 @@
-//! Bounds what a message can make a deserializer do: how deep values nest, and how many elements they have.
+//! Limits on the nesting depth and the number of elements of a value that is deserialised.
 //!
-//! A message of a few bytes may announce 2^60 elements that take no bytes each, and one of some kilobytes may nest an
-//! option in an option until the stack is used up. Neither is in the format's hands, so this stands between the format
-//! and the type: every value that holds others, and every element, passes here.
+//! A message of a few bytes may announce 2^60 elements that take no bytes each. A message of some kilobytes may nest
+//! options until the stack is exhausted. The format limits neither, so the wrappers of this module stand between the
+//! format and the type. Every value that contains others, and every element, passes through them.
 
 use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, VariantAccess, Visitor};
 
-/// How deep values may nest: structs, enums, options, sequences and maps count one each. Far more than messages have,
-/// and little enough for the stack of a thread.
+/// The maximum nesting depth of values. Structs, enums, options, sequences and maps count one level each. The limit is
+/// far higher than messages need, and low enough for the stack of a thread.
 pub(super) const LEVELS_MAX: usize = 128;
 
-/// How many elements a message may have beyond one for each of its bytes. Only elements that take no bytes, such as
-/// `()`, need this.
+/// The number of elements that a message may have in addition to one for each of its bytes. Only elements that take no
+/// bytes, such as `()`, need this.
 pub(super) const ELEMENTS_BEYOND_BYTES: usize = 65_536;
 
-/// What one message may still make us do.
+/// The remaining budget of one message.
 pub(super) struct Budget {
     levels: Cell<usize>,
     elements: Cell<usize>,
@@ -33,12 +33,12 @@ impl Budget {
         }
     }
 
-    /// The same deserializer, within this budget.
+    /// Wraps a deserializer, so that it spends this budget.
     pub(super) fn bound<D>(&self, inner: D) -> Bounded<'_, D> {
         Bounded { inner, budget: self }
     }
 
-    /// Which limit ended the decoding, if one did.
+    /// Returns the error text of the limit that ended the decoding, or `None`.
     pub(super) fn exceeded(&self) -> Option<&'static str> {
         self.exceeded.get()
     }
@@ -48,10 +48,10 @@ impl Budget {
         E::custom(why)
     }
 
-    /// Goes one level down for as long as `visit` runs.
+    /// Enters one nesting level while `visit` runs.
     fn nested<T, E: Error>(&self, visit: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         let left = self.levels.get();
-        let Some(below) = left.checked_sub(1) else { return Err(self.refuse("its values are nested too deeply")) };
+        let Some(below) = left.checked_sub(1) else { return Err(self.refuse("the values are nested too deeply")) };
         self.levels.set(below);
         let value = visit();
         self.levels.set(left);
@@ -64,18 +64,18 @@ impl Budget {
                 self.elements.set(left);
                 Ok(())
             }
-            None => Err(self.refuse("it has more elements than it can have")),
+            None => Err(self.refuse("the message has too many elements for its length")),
         }
     }
 }
 
-/// A deserializer, or an access of one, whose values pass a [`Budget`].
+/// A deserializer, or one of its access objects, whose values spend a [`Budget`].
 pub(super) struct Bounded<'a, D> {
     inner: D,
     budget: &'a Budget,
 }
 
-/// Values without others in them: there is nothing to bound.
+/// Forwards methods for values that contain no others, so that no limit applies.
 macro_rules! forward {
     ($($method:ident)+) => {
         $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
@@ -100,7 +100,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         self.inner.deserialize_unit_struct(name, visitor)
     }
 
-    // These decide by what is there, so anything may be in them.
+    // The input decides about the type of these, so they may contain anything.
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_any(Inside { visitor, budget: self.budget, counted: true })
@@ -110,7 +110,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         self.inner.deserialize_ignored_any(Inside { visitor, budget: self.budget, counted: true })
     }
 
-    // The message says how many elements these have.
+    // The message determines the number of elements.
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_seq(Inside { visitor, budget: self.budget, counted: true })
@@ -120,7 +120,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
         self.inner.deserialize_map(Inside { visitor, budget: self.budget, counted: true })
     }
 
-    // The type says what is in these.
+    // The type determines the number of elements.
 
     fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
         self.inner.deserialize_option(Inside { visitor, budget: self.budget, counted: false })
@@ -166,15 +166,15 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Bounded<'_, D> {
     }
 }
 
-/// A visitor of what has values in it.
+/// A visitor of a value that contains others.
 struct Inside<'a, V> {
     visitor: V,
     budget: &'a Budget,
-    /// Its elements are as many as the message says.
+    /// The message determines the number of elements, so they are counted.
     counted: bool,
 }
 
-/// What a deserializer may call that decides by what is there.
+/// Forwards the methods that a self-describing deserializer may call.
 macro_rules! pass {
     ($($method:ident($value:ty))+) => {
         $(fn $method<E: Error>(self, value: $value) -> Result<V::Value, E> {
@@ -242,7 +242,8 @@ impl<A> Elements<'_, A> {
         if self.counted { self.budget.take_element() } else { Ok(()) }
     }
 
-    /// Types make room for as many elements as are announced; more than these cannot come.
+    /// Caps the size hint. Types reserve memory for the announced number of elements, and no more elements than the
+    /// budget allows can follow.
     fn expected(&self, announced: Option<usize>) -> Option<usize> {
         announced.map(|count| if self.counted { count.min(self.budget.elements.get()) } else { count })
     }
@@ -284,7 +285,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Elements<'_, A> {
     }
 }
 
-/// What makes a value of what stands next.
+/// A seed whose value spends the budget.
 struct Seed<'a, T> {
     seed: T,
     budget: &'a Budget,

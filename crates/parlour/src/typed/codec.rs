@@ -1,6 +1,7 @@
-//! Values as bytes, by [postcard](https://postcard.jamesmunns.com/wire-format), and what can be wrong with either.
+//! Encoding and decoding of values with [postcard](https://postcard.jamesmunns.com/wire-format), and the errors of
+//! both.
 //!
-//! Neither half of this knows how the bytes travel, so that every API over a connection can use it.
+//! This module does not depend on how the bytes travel, so every API over a connection can use it.
 
 use std::any::type_name;
 use std::fmt;
@@ -14,7 +15,8 @@ use super::bounded::Budget;
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Operation, Result};
 
-/// Makes messages of values, all in the same buffer: it grows to the longest message, and then nothing is allocated.
+/// An encoder of values. All messages use the same buffer, which grows to the length of the longest one; after that
+/// nothing is allocated.
 pub(crate) struct Encoder<S: ?Sized> {
     buffer: Vec<u8>,
     _sent: PhantomData<fn(&S)>,
@@ -27,28 +29,28 @@ impl<S: ?Sized> Default for Encoder<S> {
 }
 
 impl<S: Serialize + ?Sized> Encoder<S> {
-    /// The message that says `value`, of at most `message_max` bytes.
+    /// Returns the message for `value`, of at most `message_max` bytes.
     pub(crate) fn encode(&mut self, value: &S, message_max: usize, common: &Common) -> Result<&[u8]> {
         self.buffer.clear();
         let storage = Limited { buffer: &mut self.buffer, max: message_max };
         match postcard::serialize_with_flavor(value, storage) {
             Ok(()) => Ok(&self.buffer),
             Err(postcard::Error::SerializeBufferFull) => {
-                let detail = format!("as a message it has more than the {message_max} bytes that are allowed");
+                let detail = format!("the encoded value exceeds the limit of {message_max} bytes");
                 Err(cannot_encode::<S>(ErrorKind::MessageTooLong, detail, common)
                     .next("send it in parts, or raise message_max on both sides"))
             }
             Err(reason) => Err(cannot_encode::<S>(ErrorKind::Encoding, reason.to_string(), common)
-                .next("nothing was sent; see what its Serialize does")),
+                .next("nothing was sent; check the type's implementation of Serialize")),
         }
     }
 }
 
 fn cannot_encode<S: ?Sized>(kind: ErrorKind, reason: String, common: &Common) -> Error {
-    common.error(kind, Operation::Encode, format!("the value is a {}; {reason}", type_name::<S>()))
+    common.error(kind, Operation::Encode, format!("value of type {}: {reason}", type_name::<S>()))
 }
 
-/// A buffer that is used again, and that ends where a message has to.
+/// A reused buffer that does not grow beyond the maximum length of a message.
 struct Limited<'a> {
     buffer: &'a mut Vec<u8>,
     max: usize,
@@ -74,7 +76,7 @@ impl Flavor for Limited<'_> {
     }
 }
 
-/// Makes values of messages, and counts the messages.
+/// A decoder of values. It counts the messages, for error texts.
 pub(crate) struct Decoder<R> {
     number: u64,
     _received: PhantomData<fn() -> R>,
@@ -87,24 +89,24 @@ impl<R> Default for Decoder<R> {
 }
 
 impl<R: DeserializeOwned> Decoder<R> {
-    /// The value that this message, the next one, says.
+    /// Returns the value of the next message.
     pub(crate) fn decode(&mut self, message: &[u8], common: &Common) -> Result<R> {
         self.number += 1;
         decode(message).map_err(|reason| {
             let (number, length, wanted) = (self.number, message.len(), type_name::<R>());
-            let detail = format!("message {number}, of {length} bytes, is not one {wanted}: {reason}");
+            let detail = format!("message {number} ({length} bytes) is not a valid {wanted}: {reason}");
             common
                 .error(ErrorKind::Encoding, Operation::Decode, detail)
-                .next("the next message can be received; see that both sides mean the same types")
+                .next("receive the next message, and check that both sides use the same types")
         })
     }
 }
 
-/// Why a message says no value.
+/// The reason why a message is not a valid value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Undecodable {
     Postcard(postcard::Error),
-    /// Over a limit of [`Budget`].
+    /// The value exceeds a limit of [`Budget`].
     TooMuch(&'static str),
     /// The value ends before the message does.
     Surplus {
@@ -117,12 +119,12 @@ impl fmt::Display for Undecodable {
         match self {
             Self::Postcard(reason) => reason.fmt(f),
             Self::TooMuch(what) => f.write_str(what),
-            Self::Surplus { bytes } => write!(f, "{bytes} bytes are left over behind it"),
+            Self::Surplus { bytes } => write!(f, "{bytes} bytes follow the end of the value"),
         }
     }
 }
 
-/// Encodes a value as a message of the connection whose state this is.
+/// Encodes a value as a message of the connection that `common` belongs to.
 pub(crate) fn encode<'a, S: Serialize + ?Sized>(
     encoder: &'a mut Encoder<S>,
     value: &S,
@@ -131,7 +133,8 @@ pub(crate) fn encode<'a, S: Serialize + ?Sized>(
     encoder.encode(value, common.message_max, common)
 }
 
-/// Makes an iterator of a function that receives. It ends with `None` or with an error that ends the connection.
+/// Returns an iterator that calls a receiving function. It ends after `None` or after an error that ends the
+/// connection.
 pub(super) fn values<R>(mut next: impl FnMut() -> Option<Result<R>>) -> impl Iterator<Item = Result<R>> {
     let mut ended = false;
     std::iter::from_fn(move || {
@@ -145,7 +148,7 @@ pub(super) fn values<R>(mut next: impl FnMut() -> Option<Result<R>>) -> impl Ite
     })
 }
 
-/// The value that is said by all of these bytes.
+/// Returns the value that all of these bytes encode.
 pub(crate) fn decode<T: DeserializeOwned>(message: &[u8]) -> Result<T, Undecodable> {
     let budget = Budget::for_message(message.len());
     let mut deserializer = postcard::Deserializer::from_bytes(message);
@@ -174,7 +177,7 @@ mod tests {
         postcard::to_stdvec(value).unwrap()
     }
 
-    /// A length that no message has, as postcard writes it.
+    /// Encodes a length prefix that no message can satisfy.
     fn claimed(length: u64) -> Vec<u8> {
         encode(&length)
     }
@@ -195,7 +198,7 @@ mod tests {
     struct Nothing;
 
     #[test]
-    fn a_length_that_no_message_has_is_refused_before_anything_is_allocated() {
+    fn an_impossible_length_is_refused_before_anything_is_allocated() {
         let no_end = Undecodable::Postcard(postcard::Error::DeserializeUnexpectedEnd);
         for length in [1 << 60, u64::MAX, 1 << 32] {
             let message = claimed(length);
@@ -207,7 +210,7 @@ mod tests {
         }
     }
 
-    /// Believes what is announced.
+    /// A type that reserves memory for as many elements as the size hint says.
     #[derive(Debug, PartialEq)]
     struct Greedy(Vec<(u8, u8)>);
 
@@ -236,8 +239,8 @@ mod tests {
     #[test]
     fn elements_without_bytes_are_bounded_over_the_whole_message() {
         for length in [1 << 60, u64::MAX] {
-            // They would come for years.
-            let too_many = Undecodable::TooMuch("it has more elements than it can have");
+            // Without the limit, decoding would take years.
+            let too_many = Undecodable::TooMuch("the message has too many elements for its length");
             assert_eq!(decode::<Vec<()>>(&claimed(length)), Err(too_many.clone()));
             assert_eq!(decode::<Vec<Nothing>>(&claimed(length)), Err(too_many.clone()));
             assert_eq!(decode::<BTreeMap<(), ()>>(&claimed(length)), Err(too_many));
@@ -259,19 +262,19 @@ mod tests {
     #[test]
     fn nesting_is_bounded_so_that_no_message_exhausts_the_stack() {
         let nest = |levels| (0..levels).fold(Node(None), |node, _| Node(Some(Box::new(node))));
-        // A node is two levels: the newtype, and the option in it.
+        // A node takes two levels: the newtype, and the option in it.
         let deepest = LEVELS_MAX / 2 - 1;
-        // With the stack of a thread, which is less than that of a program.
+        // The test decodes in a thread, whose stack is smaller than that of the main thread.
         let decoded = move |levels| thread::spawn(move || decode::<Node>(&encode(&nest(levels)))).join().unwrap();
         assert_eq!(decoded(deepest), Ok(nest(deepest)));
-        assert_eq!(decoded(deepest + 1), Err(Undecodable::TooMuch("its values are nested too deeply")));
-        assert_eq!(decode::<Node>(&[1; 1 << 20]), Err(Undecodable::TooMuch("its values are nested too deeply")));
+        assert_eq!(decoded(deepest + 1), Err(Undecodable::TooMuch("the values are nested too deeply")));
+        assert_eq!(decode::<Node>(&[1; 1 << 20]), Err(Undecodable::TooMuch("the values are nested too deeply")));
         let named = [3, 0, 1].repeat(1 << 20);
-        assert_eq!(decode::<Tree>(&named), Err(Undecodable::TooMuch("its values are nested too deeply")));
+        assert_eq!(decode::<Tree>(&named), Err(Undecodable::TooMuch("the values are nested too deeply")));
     }
 
     #[test]
-    fn what_is_left_over_is_told() {
+    fn bytes_after_the_value_are_an_error() {
         assert_eq!(decode::<u8>(&[1, 2, 3]), Err(Undecodable::Surplus { bytes: 2 }));
         assert_eq!(decode::<()>(&[1]), Err(Undecodable::Surplus { bytes: 1 }));
         assert_eq!(decode::<()>(&[]), Ok(()));
@@ -289,7 +292,7 @@ mod tests {
         })
     }
 
-    /// One of everything that serde has.
+    /// A struct with one value of every kind that serde has.
     #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
     struct All {
         bools: (bool, bool),
@@ -338,13 +341,13 @@ mod tests {
 
         #[test]
         fn hostile_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            // With one limit more or less, the answer is postcard's own.
+            // Except for the limits, the result is the same as postcard's own.
             match (decode::<Tree>(&bytes), postcard::take_from_bytes::<Tree>(&bytes)) {
                 (Ok(tree), Ok((same, rest))) => prop_assert!(tree == same && rest.is_empty()),
                 (Err(Undecodable::Surplus { bytes }), Ok((_, rest))) => prop_assert_eq!(bytes, rest.len()),
                 (Err(Undecodable::Postcard(reason)), Err(same)) => prop_assert_eq!(reason, same),
                 (Err(Undecodable::TooMuch(_)), _) => {}
-                (ours, theirs) => prop_assert!(false, "{ours:?} and {theirs:?}"),
+                (ours, theirs) => prop_assert!(false, "parlour returned {ours:?}, and postcard returned {theirs:?}"),
             }
         }
     }

@@ -34,12 +34,13 @@ impl<S: Serialize + ?Sized> TypedSender<S> {
         self.sender.send(message)
     }
 
-    /// Sends one value, and gives up after `timeout`. See [`Connection::send_timeout`](crate::Connection::send_timeout).
+    /// Sends one value, and gives up after `timeout`. See
+    /// [`Connection::send_timeout`](crate::Connection::send_timeout).
     ///
     /// # Errors
     ///
-    /// Those of [`send`](TypedSender::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value was
-    /// sent.
+    /// Those of [`send`](TypedSender::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the
+    /// value was sent.
     pub fn send_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
         let message = encode(&mut self.encoder, value, self.sender.common())?;
         self.sender.send_timeout(message, timeout)
@@ -127,13 +128,13 @@ impl<S: ?Sized> TypedSender<S> {
         self.sender.finish_timeout(timeout)
     }
 
-    /// Returns the half of bytes, for its peer, transport and descriptor.
+    /// Returns the half that transfers bytes, for its peer, transport and descriptor.
     #[must_use]
     pub fn sender(&self) -> &Sender {
         &self.sender
     }
 
-    /// Returns the half of bytes, to send bytes from now on.
+    /// Returns the sending half, to send bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Sender {
         self.sender
@@ -160,8 +161,8 @@ impl<R: DeserializeOwned> TypedReceiver<R> {
     ///
     /// # Errors
     ///
-    /// Those of [`Receiver::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a value of
-    /// this type. The next message can be received.
+    /// Those of [`Receiver::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a value
+    /// of this type. The next message can be received.
     pub fn recv(&mut self) -> Result<Option<R>> {
         self.recv_until(Deadline::NEVER)
     }
@@ -195,8 +196,8 @@ impl<R: DeserializeOwned> TypedReceiver<R> {
         }
     }
 
-    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item; an
-    /// error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
+    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item;
+    /// an error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
     pub fn iter(&mut self) -> impl Iterator<Item = Result<R>> {
         values(move || self.recv().transpose())
     }
@@ -217,13 +218,13 @@ impl<R> TypedReceiver<R> {
         Self { receiver, decoder, message }
     }
 
-    /// Returns the half of bytes, for its peer, transport and descriptor.
+    /// Returns the half that transfers bytes, for its peer, transport and descriptor.
     #[must_use]
     pub fn receiver(&self) -> &Receiver {
         &self.receiver
     }
 
-    /// Returns the half of bytes, to receive bytes from now on.
+    /// Returns the receiving half, to receive bytes from now on.
     #[must_use]
     pub fn into_inner(self) -> Receiver {
         self.receiver

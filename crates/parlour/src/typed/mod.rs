@@ -1,4 +1,4 @@
-//! Values of the user's own types as messages.
+//! Messages that are serialised values of the caller's types.
 
 mod bounded;
 pub(crate) mod codec;
@@ -19,8 +19,8 @@ use crate::message::{Message, Received};
 use crate::wait::Deadline;
 
 impl Connection {
-    /// Makes this connection one of values: it sends values of the type `S` and receives values of the type `R`. See
-    /// [`Typed`].
+    /// Converts this connection into one of values. It sends values of the type `S` and receives values of the type
+    /// `R`. See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
         Typed {
@@ -34,16 +34,17 @@ impl Connection {
 
 /// A [`Connection`] that sends values of the type `S` and receives values of the type `R`.
 ///
-/// One value is one message, in the format of [postcard](https://postcard.jamesmunns.com/wire-format): small, fast, and
-/// without names of types or fields. Both sides must therefore agree on the types: the `S` of one side is the `R` of the
-/// other. A format that grows over time should be an `enum` that gets new variants only at its end.
+/// One value is one message, in the format of [postcard](https://postcard.jamesmunns.com/wire-format). The format is
+/// small and fast, and contains no names of types or fields. Both sides must therefore agree on the types: the `S` of
+/// one side is the `R` of the other. A format that changes over time should be an `enum` that gets new variants only at
+/// its end.
 ///
 /// # Decoding errors
 ///
-/// A message that is not a value of the type is an error of the kind [`Encoding`](crate::ErrorKind::Encoding). The error
-/// states the number of the message, counted from 1 since [`typed`](Connection::typed) was called, its length, the
-/// expected type and the reason. The message has been taken out of the channel, and **the connection goes on**: the next
-/// receive returns the next message. Bytes behind the end of a value are such an error, too.
+/// A message that is not a value of the type is an error of the kind [`Encoding`](crate::ErrorKind::Encoding). The
+/// error states the number of the message, counted from 1 since [`typed`](Connection::typed) was called, its length,
+/// the expected type and the reason. The message has been taken out of the channel, and **the connection goes on**: the
+/// next receive returns the next message. Bytes after the end of a value are such an error, too.
 ///
 /// No message makes the decoder allocate memory for elements that are only announced, or exhaust the stack. Values may
 /// nest 128 levels deep (a struct, enum, option, sequence or map is one level, so a linked list is not a good message).
@@ -53,8 +54,8 @@ impl Connection {
 ///
 /// # Buffers
 ///
-/// Values are encoded into one buffer and received into another. Both are kept and grow to the longest message, so that
-/// eventually only the values themselves allocate.
+/// Values are encoded into one buffer and received into another. Both are kept and grow to the length of the longest
+/// message. After that, only the values themselves allocate.
 ///
 /// # Examples
 ///
@@ -107,19 +108,20 @@ impl<S: Serialize + ?Sized, R> Typed<S, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be encoded.
-    /// Nothing was sent then, and the connection is as before.
+    /// Those of [`Connection::send`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the value cannot be
+    /// encoded. Nothing was sent then, and the connection is as before.
     pub fn send(&mut self, value: &S) -> Result<()> {
         let message = encode(&mut self.encoder, value, self.connection.common())?;
         self.connection.send(message)
     }
 
-    /// Sends one value, and gives up after `timeout`. See [`Connection::send_timeout`](crate::Connection::send_timeout).
+    /// Sends one value, and gives up after `timeout`. See
+    /// [`Connection::send_timeout`](crate::Connection::send_timeout).
     ///
     /// # Errors
     ///
-    /// Those of [`send`](Typed::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value was
-    /// sent.
+    /// Those of [`send`](Typed::send), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): nothing of the value
+    /// was sent.
     pub fn send_timeout(&mut self, value: &S, timeout: Duration) -> Result<()> {
         let message = encode(&mut self.encoder, value, self.connection.common())?;
         self.connection.send_timeout(message, timeout)
@@ -162,8 +164,8 @@ impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
     ///
     /// # Errors
     ///
-    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a value of
-    /// this type. The next message can be received.
+    /// Those of [`Connection::recv`], and [`ErrorKind::Encoding`](crate::ErrorKind::Encoding): the message is not a
+    /// value of this type. The next message can be received.
     pub fn recv(&mut self) -> Result<Option<R>> {
         self.recv_until(Deadline::NEVER)
     }
@@ -197,8 +199,8 @@ impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
         }
     }
 
-    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item; an
-    /// error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
+    /// Returns an iterator over the values that blocks for each. It ends at the end of the stream. An error is an item;
+    /// an error of another kind than [`Encoding`](crate::ErrorKind::Encoding) is the last one.
     pub fn iter(&mut self) -> impl Iterator<Item = Result<R>> {
         values(move || self.recv().transpose())
     }

@@ -1,4 +1,4 @@
-//! The end of a hub.
+//! Closing and dropping a hub.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -11,15 +11,15 @@ use crate::support::{DEADLINE, data, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        closing_sends_what_was_sent_and_ends_every_connection,
+        closing_writes_buffered_messages_and_ends_every_connection,
         closing_waits_for_clients_to_receive,
-        closing_gives_the_name_up_before_it_waits,
-        closing_gives_up_at_its_deadline_and_says_what_is_lost,
-        dropping_sends_what_there_is_room_for,
+        closing_releases_the_name_before_it_waits,
+        closing_gives_up_at_its_deadline_and_reports_what_is_lost,
+        dropping_writes_what_the_channels_take,
         dropping_does_not_wait;
 }
 
-fn closing_sends_what_was_sent_and_ends_every_connection(transport: Transport) {
+fn closing_writes_buffered_messages_and_ends_every_connection(transport: Transport) {
     let mut room = Room::new(transport);
     let mut connections: Vec<Connection> = (0..5).map(|_| room.join().1).collect();
     room.hub.broadcast(b"goodbye").unwrap();
@@ -31,7 +31,7 @@ fn closing_sends_what_was_sent_and_ends_every_connection(transport: Transport) {
     Server::bind(&room.address).unwrap();
 }
 
-/// More than the system takes waits for two clients, and for a third one nothing.
+/// Returns a hub with more data for two clients than the kernel takes, and none for a third client.
 fn with_much_to_send(transport: Transport) -> (Room, Vec<Connection>) {
     let server = ServerOptions::new().ring_size(64 * 1024);
     let mut room = Room::with(transport, &HubOptions::from(server).write_buffer_max(10_000_000));
@@ -63,7 +63,7 @@ fn closing_waits_for_clients_to_receive(transport: Transport) {
     });
 }
 
-fn closing_gives_the_name_up_before_it_waits(transport: Transport) {
+fn closing_releases_the_name_before_it_waits(transport: Transport) {
     let (room, connections) = with_much_to_send(transport);
     let Room { hub, address, base } = room;
     thread::scope(|scope| {
@@ -75,7 +75,7 @@ fn closing_gives_the_name_up_before_it_waits(transport: Transport) {
     drop(base);
 }
 
-fn closing_gives_up_at_its_deadline_and_says_what_is_lost(transport: Transport) {
+fn closing_gives_up_at_its_deadline_and_reports_what_is_lost(transport: Transport) {
     let (room, connections) = with_much_to_send(transport);
     let timeout = Duration::from_millis(100);
     let begin = Instant::now();
@@ -87,7 +87,7 @@ fn closing_gives_up_at_its_deadline_and_says_what_is_lost(transport: Transport) 
     drop(connections);
 }
 
-fn dropping_sends_what_there_is_room_for(transport: Transport) {
+fn dropping_writes_what_the_channels_take(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for number in 0..10 {

@@ -1,4 +1,4 @@
-//! More clients than descriptors.
+//! Hubs with more clients than descriptors.
 
 use std::io::{self, BufRead};
 use std::sync::Arc;
@@ -15,17 +15,19 @@ use crate::support::{Base, Child, DEADLINE, Role, eventually, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        clients_beyond_the_limit_of_descriptors_are_turned_away_and_disturb_nobody,
+        clients_beyond_the_limit_of_descriptors_are_refused_and_do_not_disturb_others,
         without_any_descriptor_left_the_hub_does_not_spin_and_recovers,
-        a_hub_that_cannot_be_bound_for_want_of_descriptors_says_how_to_have_more;
+        a_bind_error_for_want_of_descriptors_names_the_limit_to_raise;
 }
 
-/// `scarce-hub ADDRESS`: says `ready` and echoes. Each line is answered with one:
+/// `scarce-hub ADDRESS`: prints `ready` and echoes. Each line of its input is a command, which it answers with one
+/// line:
 ///
-/// - `spare COUNT`: so many more descriptors can be had from now on; below 0 the limit is that far below what is in use;
-/// - `plenty`: takes the limit away;
-/// - `refused`: how many clients there is an event for, and the reason of the last;
-/// - `bind`: makes another hub, and says what came of it.
+/// - `spare COUNT`: sets the limit so that this many more descriptors can be opened; a negative count sets the limit
+///   that far below the number of descriptors in use;
+/// - `plenty`: restores the original limit;
+/// - `refused`: prints the number of events `Refused`;
+/// - `bind`: binds another hub, and prints the outcome.
 pub const HUB: Role = Role { name: "scarce-hub", play: scarce_hub };
 
 fn scarce_hub(arguments: &[String]) {
@@ -39,7 +41,7 @@ fn scarce_hub(arguments: &[String]) {
                 Event::Message(client, message) => hub.send(client, &message).unwrap(),
                 Event::Finished(client) => hub.finish(client).unwrap(),
                 Event::Refused(refusal) => {
-                    // One that has given up meanwhile took its file along.
+                    // A client that has given up meanwhile has removed its file.
                     let is_gone = refusal.detail.contains("it has no file of its own");
                     let says_what_helps = ["out of descriptors", "ulimit -n"].map(|text| refusal.detail.contains(text));
                     assert!(is_gone || says_what_helps == [true; 2], "{refusal}");
@@ -67,7 +69,7 @@ fn scarce_hub(arguments: &[String]) {
                 Ok(_) => println!("bound"),
                 Err(error) => println!("{error}"),
             },
-            (other, _) => panic!("what is {other:?}?"),
+            (other, _) => panic!("unknown command {other:?}"),
         }
     }
 }
@@ -77,18 +79,18 @@ fn spawn(base: &Base, transport: Transport) -> (Child, String, Connection) {
     let mut hub = Child::spawn("scarce-hub", std::slice::from_ref(&address));
     hub.expect("ready");
     let mut early = Connection::connect(&address).unwrap();
-    // From here on the hub opens nothing by itself.
+    // From here on the hub does not open descriptors by itself.
     assert_echo(&mut early);
     (hub, address, early)
 }
 
 fn assert_echo(connection: &mut Connection) {
-    assert!(is_served(connection), "it is not served");
+    assert!(is_served(connection), "the client is not served");
 }
 
-/// Whether the hub answers on this connection; otherwise it has ended it.
+/// Returns true if the hub answers on this connection. Otherwise the hub has ended the connection.
 fn is_served(connection: &mut Connection) -> bool {
-    // It may have been ended by now.
+    // The hub may have ended the connection by now.
     let _ = connection.send(b"still here");
     match connection.recv_timeout(DEADLINE) {
         Ok(Some(reply)) => reply == b"still here",
@@ -100,7 +102,7 @@ fn is_served(connection: &mut Connection) -> bool {
     }
 }
 
-/// Fifty clients at once: those who were let in as far as they can tell.
+/// Connects fifty clients at once. Returns those that were admitted, as far as a client can tell.
 fn crowd(address: &str) -> Vec<Connection> {
     let options = ConnectOptions::new().timeout(Duration::from_millis(1500));
     thread::scope(|scope| {
@@ -120,23 +122,23 @@ fn crowd(address: &str) -> Vec<Connection> {
 
 fn assert_asleep(hub: &Child) {
     let cost = cost::of_process(hub.pid(), Duration::from_secs(1));
-    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(150), "in a second: {cost:?}");
+    assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(150), "cost of one second: {cost:?}");
 }
 
-fn clients_beyond_the_limit_of_descriptors_are_turned_away_and_disturb_nobody(transport: Transport) {
+fn clients_beyond_the_limit_of_descriptors_are_refused_and_do_not_disturb_others(transport: Transport) {
     let base = Base::new();
     let (mut hub, address, mut early) = spawn(&base, transport);
     hub.ask("spare 8");
     let mut crowd = crowd(&address);
     let served = crowd.iter_mut().filter_map(|connection| is_served(connection).then_some(())).count();
-    assert!((1..=8).contains(&served), "{served} of fifty are served");
+    assert!((1..=8).contains(&served), "{served} of 50 clients are served");
     assert_echo(&mut early);
     let refused: usize = hub.ask("refused").parse().unwrap();
-    assert!(refused >= 50 - 8, "{refused} were refused, as far as the hub tells");
+    assert!(refused >= 50 - 8, "the hub reported {refused} refusals");
     assert_asleep(&hub);
     assert_echo(&mut early);
     drop(crowd);
-    eventually("those who leave make room", || {
+    eventually("clients that leave make room", || {
         Connection::connect(&address).is_ok_and(|mut connection| is_served(&mut connection))
     });
 }
@@ -144,7 +146,8 @@ fn clients_beyond_the_limit_of_descriptors_are_turned_away_and_disturb_nobody(tr
 fn without_any_descriptor_left_the_hub_does_not_spin_and_recovers(transport: Transport) {
     let base = Base::new();
     let (mut hub, address, mut early) = spawn(&base, transport);
-    // Not even the descriptor that the server keeps back can be had again: behind it are two of the hub's and of `early`.
+    // Not even the reserve descriptor of the server can be opened again: two descriptors of the hub and those of
+    // `early` have higher numbers.
     hub.ask("spare -6");
     thread::scope(|scope| {
         let coming = scope.spawn(|| crowd(&address));
@@ -157,7 +160,7 @@ fn without_any_descriptor_left_the_hub_does_not_spin_and_recovers(transport: Tra
     assert_echo(&mut Connection::connect(&address).unwrap());
 }
 
-fn a_hub_that_cannot_be_bound_for_want_of_descriptors_says_how_to_have_more(transport: Transport) {
+fn a_bind_error_for_want_of_descriptors_names_the_limit_to_raise(transport: Transport) {
     let base = Base::new();
     let (mut hub, _, mut early) = spawn(&base, transport);
     for spare in [-3, 0, 1, 2, 4, 6, 8, 10] {
@@ -165,7 +168,7 @@ fn a_hub_that_cannot_be_bound_for_want_of_descriptors_says_how_to_have_more(tran
         let said = hub.ask("bind");
         assert!(said.contains("ulimit -n") || said == "bound", "with {spare} to spare: {said}");
         assert!(spare > 4 || said != "bound", "with {spare} to spare");
-        // It takes some to see how many there are.
+        // Counting the open descriptors needs descriptors.
         hub.ask("plenty");
     }
     assert_eq!(hub.ask("bind"), "bound");

@@ -1,4 +1,4 @@
-//! What is told, and in which order.
+//! The events of a hub, and their order.
 
 use std::os::fd::AsFd;
 
@@ -10,24 +10,24 @@ use crate::support::{DEADLINE, data, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        a_client_joins_speaks_and_leaves,
+        a_client_joins_sends_and_leaves,
         every_message_comes_before_the_end,
         every_message_of_a_killed_client_comes_before_the_end,
-        a_message_torn_by_the_death_of_its_client_ends_that_client_alone,
-        a_message_that_is_too_long_ends_its_client_alone,
+        a_message_truncated_by_a_killed_client_disconnects_only_that_client,
+        a_message_that_is_too_long_disconnects_only_its_client,
         a_client_that_has_finished_still_receives,
-        a_client_that_was_finished_is_still_heard,
-        finishing_waits_until_everything_is_sent,
-        a_client_that_goes_after_it_has_finished_leaves,
-        a_client_that_receives_no_more_is_still_heard,
+        the_hub_still_receives_after_it_has_finished,
+        finishing_waits_until_everything_was_written,
+        a_client_that_disconnects_after_it_has_finished_leaves,
+        a_client_that_does_not_receive_any_more_is_still_received_from,
         disconnecting_ends_a_client_after_what_was_sent_to_it,
-        a_number_is_never_used_again,
+        a_client_number_is_never_reused,
         clients_are_those_that_have_joined_and_not_left,
-        descriptors_come_with_their_message_where_they_are_allowed,
-        a_client_can_do_what_its_transport_can;
+        descriptors_arrive_with_their_message_where_they_are_allowed,
+        a_client_has_the_capabilities_of_its_transport;
 }
 
-fn a_client_joins_speaks_and_leaves(transport: Transport) {
+fn a_client_joins_sends_and_leaves(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     let peer = room.hub.peer(client).unwrap();
@@ -64,7 +64,7 @@ fn every_message_of_a_killed_client_comes_before_the_end(transport: Transport) {
     let (client, mut child) = room.join_child();
     let filled = child.ask("fill 1000");
     child.kill();
-    // The last one may have gone in part.
+    // The last message may have been sent in part.
     let count: usize = filled.strip_prefix("filled ").unwrap().parse().unwrap();
     for number in 0..count - 1 {
         data::check(&room.message(client), number, 1000);
@@ -79,7 +79,7 @@ fn every_message_of_a_killed_client_comes_before_the_end(transport: Transport) {
     }
 }
 
-fn a_message_torn_by_the_death_of_its_client_ends_that_client_alone(transport: Transport) {
+fn a_message_truncated_by_a_killed_client_disconnects_only_that_client(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut child) = room.join_child();
     let (other, mut connection) = room.join();
@@ -90,7 +90,7 @@ fn a_message_torn_by_the_death_of_its_client_ends_that_client_alone(transport: T
     assert_eq!(room.message(other), b"still here");
 }
 
-fn a_message_that_is_too_long_ends_its_client_alone(transport: Transport) {
+fn a_message_that_is_too_long_disconnects_only_its_client(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().message_max(1000).into());
     let (client, mut connection) = room.join();
     let (other, mut others) = room.join();
@@ -126,7 +126,7 @@ fn a_client_that_has_finished_still_receives(transport: Transport) {
     room.assert_quiet();
 }
 
-fn a_client_that_was_finished_is_still_heard(transport: Transport) {
+fn the_hub_still_receives_after_it_has_finished(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     room.hub.send(client, b"the last").unwrap();
@@ -141,12 +141,12 @@ fn a_client_that_was_finished_is_still_heard(transport: Transport) {
     assert!(matches!(room.left(client), DisconnectReason::Closed));
 }
 
-fn finishing_waits_until_everything_is_sent(transport: Transport) {
+fn finishing_waits_until_everything_was_written(transport: Transport) {
     const LENGTH: usize = 16_000_000;
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     room.hub.send(client, data::message(7, LENGTH)).unwrap();
-    assert!(room.hub.write_buffer_len(client) > 0, "the system does not take all of it");
+    assert!(room.hub.write_buffer_len(client) > 0, "the kernel does not take the whole message");
     room.hub.finish(client).unwrap();
     let reading = std::thread::spawn(move || {
         data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 7, LENGTH);
@@ -156,7 +156,7 @@ fn finishing_waits_until_everything_is_sent(transport: Transport) {
     reading.join().unwrap();
 }
 
-fn a_client_that_goes_after_it_has_finished_leaves(transport: Transport) {
+fn a_client_that_disconnects_after_it_has_finished_leaves(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     connection.finish().unwrap();
@@ -167,19 +167,19 @@ fn a_client_that_goes_after_it_has_finished_leaves(transport: Transport) {
     room.assert_quiet();
 }
 
-fn a_client_that_receives_no_more_is_still_heard(transport: Transport) {
+fn a_client_that_does_not_receive_any_more_is_still_received_from(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, connection) = room.join();
     let (mut sender, receiver) = connection.split();
     drop(receiver);
     for number in 0..3 {
-        room.hub.send(client, b"nobody hears this").unwrap();
+        room.hub.send(client, b"not received").unwrap();
         room.assert_quiet();
         sender.send(data::message(number, 100)).unwrap();
         data::check(&room.message(client), number, 100);
     }
     drop(sender);
-    // Something that was sent was not received, and it says so, where the transport can tell.
+    // The end of the client reports that something was not received, where the transport can tell.
     match room.left(client) {
         DisconnectReason::Failed(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
         why => panic!("{why:?}"),
@@ -189,12 +189,12 @@ fn a_client_that_receives_no_more_is_still_heard(transport: Transport) {
 fn disconnecting_ends_a_client_after_what_was_sent_to_it(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
-    connection.send(b"never heard").unwrap();
+    connection.send(b"not received").unwrap();
     room.hub.send(client, b"goodbye").unwrap();
     room.hub.disconnect(client).unwrap();
     assert!(matches!(room.left(client), DisconnectReason::Disconnected));
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"goodbye");
-    // What it sent was not received, which it is told where the transport can.
+    // The client sees that its message was not received, where the transport can tell.
     match connection.recv_timeout(DEADLINE) {
         Ok(end) => assert_eq!(end, None),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Disconnected),
@@ -203,14 +203,14 @@ fn disconnecting_ends_a_client_after_what_was_sent_to_it(transport: Transport) {
     room.assert_quiet();
 }
 
-fn a_number_is_never_used_again(transport: Transport) {
+fn a_client_number_is_never_reused(transport: Transport) {
     let mut room = Room::new(transport);
     let mut seen = Vec::new();
     for _ in 0..5 {
         let (client, connection) = room.join();
         assert!(seen.last().is_none_or(|last| *last < client), "{client} after {seen:?}");
         for &gone in &seen {
-            room.hub.send(gone, b"for somebody who has gone").unwrap();
+            room.hub.send(gone, b"for a client that has left").unwrap();
             room.hub.finish(gone).unwrap();
             room.hub.disconnect(gone).unwrap();
             assert_eq!((room.hub.peer(gone), room.hub.write_buffer_len(gone)), (None, 0));
@@ -236,7 +236,7 @@ fn clients_are_those_that_have_joined_and_not_left(transport: Transport) {
     assert_eq!(room.hub.clients().collect::<Vec<_>>(), [second, third, fourth]);
 }
 
-fn descriptors_come_with_their_message_where_they_are_allowed(transport: Transport) {
+fn descriptors_arrive_with_their_message_where_they_are_allowed(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().fds_max(2).into());
     let (client, mut connection) = room.join();
     let (reader, writer) = rustix::pipe::pipe().unwrap();
@@ -254,11 +254,11 @@ fn descriptors_come_with_their_message_where_they_are_allowed(transport: Transpo
     let [fd] = <[_; 1]>::try_from(message.take_fds()).unwrap();
     assert_eq!(rustix::io::write(fd, b"x"), Ok(1));
     assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(1));
-    assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(0), "it was the last copy");
+    assert_eq!(rustix::io::read(&reader, &mut [0; 2]), Ok(0), "the descriptor was the last copy");
     room.closed(client);
 }
 
-fn a_client_can_do_what_its_transport_can(transport: Transport) {
+fn a_client_has_the_capabilities_of_its_transport(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().message_max(1000).into());
     let (client, connection) = room.join_with(&ConnectOptions::new().message_max(1000));
     assert_eq!(room.hub.capabilities(client), Some(connection.capabilities()));

@@ -1,4 +1,4 @@
-//! Nobody keeps the others out.
+//! Fairness: no client and no flood of clients excludes the other ones.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,39 +11,39 @@ use crate::support::{DEADLINE, data, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        a_client_that_sends_without_pause_is_heard_in_turn_with_the_others,
-        a_client_that_sends_large_messages_is_heard_in_turn_with_the_others,
-        a_newcomer_is_let_in_while_others_send_without_pause,
-        an_answer_goes_out_while_others_send_without_pause,
-        many_messages_that_came_at_once_are_handed_out_one_by_one,
-        what_comes_while_the_messages_of_one_read_are_handed_out_is_heard,
-        what_lies_behind_a_long_message_is_heard,
-        a_crowd_of_newcomers_does_not_keep_messages_waiting unless has_no_queue(transport);
+        a_client_that_sends_without_pause_takes_turns_with_the_others,
+        a_client_that_sends_large_messages_takes_turns_with_the_others,
+        a_new_client_is_accepted_while_others_send_without_pause,
+        a_reply_is_written_while_others_send_without_pause,
+        messages_that_arrived_together_are_returned_one_by_one,
+        a_message_that_arrives_during_a_turn_is_received,
+        a_message_behind_a_long_one_is_received,
+        a_crowd_of_new_clients_does_not_delay_messages unless has_no_queue(transport);
 }
 
-/// Sends until its channel is full and goes on when it is not; ends when the hub does.
+/// Sends without pause until the hub ends the connection or the test is over.
 fn flood(mut connection: Connection, length: usize, is_over: &AtomicBool) {
     let message = vec![b'f'; length];
     while !is_over.load(Ordering::SeqCst) && connection.send(&message).is_ok() {}
 }
 
-/// Fills a channel.
+/// Sends until the channel is full.
 fn fill(connection: &mut Connection, length: usize) {
     let message = vec![b'f'; length];
     while connection.try_send(&message).is_ok() {}
 }
 
-fn a_client_that_sends_without_pause_is_heard_in_turn_with_the_others(transport: Transport) {
+fn a_client_that_sends_without_pause_takes_turns_with_the_others(transport: Transport) {
     in_turn(transport, 100, 16);
 }
 
-fn a_client_that_sends_large_messages_is_heard_in_turn_with_the_others(transport: Transport) {
-    // Two of them are a turn.
+fn a_client_that_sends_large_messages_takes_turns_with_the_others(transport: Transport) {
+    // Two messages are a turn.
     in_turn(transport, 40_000, 2);
 }
 
-/// The hub learns of what comes once, and so it has to know whether a read has left something.
-fn what_lies_behind_a_long_message_is_heard(transport: Transport) {
+/// The descriptor is edge-triggered, so the hub has to know whether a read has left data.
+fn a_message_behind_a_long_one_is_received(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for length in [5_000, 65_531, 65_532, 65_533, 69_628, 69_629, 5_000, 65_536, 5_000, 130_000] {
@@ -55,8 +55,8 @@ fn what_lies_behind_a_long_message_is_heard(transport: Transport) {
     }
 }
 
-/// Between two of them the hub looks who has something to say, more often than there are messages in a turn.
-fn what_comes_while_the_messages_of_one_read_are_handed_out_is_heard(transport: Transport) {
+/// The hub polls between the messages of one read, more often than there are messages in a turn.
+fn a_message_that_arrives_during_a_turn_is_received(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for together in 2..40u8 {
@@ -70,11 +70,11 @@ fn what_comes_while_the_messages_of_one_read_are_handed_out_is_heard(transport: 
                 connection.send(b"late").unwrap();
             }
         }
-        assert_eq!(room.message(client), b"late"[..], "after {together} that came together");
+        assert_eq!(room.message(client), b"late"[..], "after {together} messages that arrived together");
     }
 }
 
-/// Two clients have more to say than can be heard at once, and then a third one says a word.
+/// Two clients have sent more than one turn allows, and then a third client sends one message.
 fn in_turn(transport: Transport, length: usize, turn: usize) {
     let mut room = Room::new(transport);
     let (_, mut first) = room.join();
@@ -85,7 +85,7 @@ fn in_turn(transport: Transport, length: usize, turn: usize) {
     let mut heard: Vec<Client> = Vec::new();
     let mut hear = |room: &mut Room| match room.event() {
         Event::Message(client, message) if client == quiet => {
-            assert_eq!(message, b"a word");
+            assert_eq!(message, b"one message");
             false
         }
         Event::Message(client, _) => {
@@ -95,10 +95,10 @@ fn in_turn(transport: Transport, length: usize, turn: usize) {
         other => panic!("{other:?}"),
     };
     assert!(hear(&mut room));
-    third.send(b"a word").unwrap();
-    // Each of those who were known had a turn by then, and perhaps began another.
-    assert!((0..=4 * turn).any(|_| !hear(&mut room)), "not heard after {} others", 4 * turn);
-    // And the two go on in turn, where a channel holds enough for that.
+    third.send(b"one message").unwrap();
+    // Each ready client had a turn by then, and may have begun another one.
+    assert!((0..=4 * turn).any(|_| !hear(&mut room)), "not received after {} messages of others", 4 * turn);
+    // The two clients go on taking turns, where a channel holds enough for that.
     if turn > 2 {
         (0..4 * turn).for_each(|_| assert!(hear(&mut room)));
     }
@@ -106,7 +106,7 @@ fn in_turn(transport: Transport, length: usize, turn: usize) {
     assert!(longest <= turn, "{longest} in a row: {heard:?}");
 }
 
-fn a_newcomer_is_let_in_while_others_send_without_pause(transport: Transport) {
+fn a_new_client_is_accepted_while_others_send_without_pause(transport: Transport) {
     let mut room = Room::new(transport);
     let (flooding, first) = room.join();
     let is_over = AtomicBool::new(false);
@@ -121,14 +121,14 @@ fn a_newcomer_is_let_in_while_others_send_without_pause(transport: Transport) {
                 Event::Joined(..) => break,
                 other => panic!("{other:?}"),
             }
-            assert!(heard < 3_000_000, "nobody is let in");
+            assert!(heard < 3_000_000, "the new client is not accepted");
         }
         is_over.store(true, Ordering::SeqCst);
         hub.disconnect(flooding).unwrap();
     });
 }
 
-fn an_answer_goes_out_while_others_send_without_pause(transport: Transport) {
+fn a_reply_is_written_while_others_send_without_pause(transport: Transport) {
     let mut room = Room::new(transport);
     let (flooding, first) = room.join();
     let (_, mut second) = room.join();
@@ -156,7 +156,7 @@ fn an_answer_goes_out_while_others_send_without_pause(transport: Transport) {
     });
 }
 
-fn many_messages_that_came_at_once_are_handed_out_one_by_one(transport: Transport) {
+fn messages_that_arrived_together_are_returned_one_by_one(transport: Transport) {
     const MESSAGES: u32 = 2000;
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
@@ -175,19 +175,19 @@ fn many_messages_that_came_at_once_are_handed_out_one_by_one(transport: Transpor
 fn has_no_queue(transport: Transport) -> Option<&'static str> {
     match transport {
         Transport::Unix | Transport::Packet => None,
-        _ => Some("its clients do not wait in a queue of the system"),
+        _ => Some("its clients do not wait in a queue of the kernel"),
     }
 }
 
-/// Many wait to be let in, and somebody who is in already speaks.
-fn a_crowd_of_newcomers_does_not_keep_messages_waiting(transport: Transport) {
+/// Many clients wait to be accepted while a connected client sends a message.
+fn a_crowd_of_new_clients_does_not_delay_messages(transport: Transport) {
     const CROWD: usize = 300;
     let options = ServerOptions::new().spin_limit(0);
     let mut room = Room::with(transport, &HubOptions::from(options));
     let (client, mut connection) = room.join();
     room.assert_quiet();
     let crowd: Vec<Connection> = (0..CROWD).map(|_| Connection::connect(&room.address).unwrap()).collect();
-    connection.send(b"a word").unwrap();
+    connection.send(b"one message").unwrap();
     let mut joined = 0;
     loop {
         match room.event() {
@@ -196,7 +196,7 @@ fn a_crowd_of_newcomers_does_not_keep_messages_waiting(transport: Transport) {
             other => panic!("{other:?}"),
         }
     }
-    assert!(joined <= 32, "{joined} came in before a word was heard");
+    assert!(joined <= 32, "{joined} clients joined before the message was received");
     for _ in joined..CROWD {
         assert!(matches!(room.event(), Event::Joined(..)));
     }

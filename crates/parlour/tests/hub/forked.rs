@@ -1,4 +1,4 @@
-//! A process that has a hub and forks.
+//! A process with a hub that forks.
 
 use parlour::hub::{Event, Hub};
 use parlour::{Connection, ErrorKind, Transport};
@@ -14,8 +14,8 @@ trials! {
         a_forked_child_cannot_use_the_hub_and_does_not_disturb_it;
 }
 
-/// `hub ADDRESS`: says `ready`, hears a first message, and forks a child that tries to use the hub and drops it. Then it
-/// echoes until everybody has left, and ends.
+/// `hub ADDRESS`: prints `ready`, receives a first message, and forks a child that tries to use the hub and drops it.
+/// Then the process echoes until every client has left, and ends.
 pub const HUB: Role = Role { name: "hub", play: hub };
 
 fn hub(arguments: &[String]) {
@@ -44,11 +44,11 @@ fn hub(arguments: &[String]) {
         assert!(errors.iter().all(|error| error.kind() == ErrorKind::NameLost), "{errors:?}");
         drop(hub);
         tell(&done);
-        // While the parent serves, the child lives.
+        // The child lives while the parent serves.
         assert!(wait::readable(&may_end));
     });
     let mut hub = hub.unwrap();
-    assert!(wait::readable(&child_is_done), "the child has tried everything");
+    assert!(wait::readable(&child_is_done), "the child has tried every call");
     let mut inside = 1;
     while inside > 0 {
         match event(&mut hub) {
@@ -85,7 +85,7 @@ fn a_forked_child_cannot_use_the_hub_and_does_not_disturb_it(transport: Transpor
     let mut third = Connection::connect(&address).unwrap();
     third.send(b"new").unwrap();
     assert_eq!(third.recv_timeout(DEADLINE).unwrap().unwrap(), b"new");
-    assert!(!first.has_message(), "what was sent before the fork came once");
+    assert!(!first.has_message(), "the message that was sent before the fork arrived once");
     drop((first, second, third));
     serving.expect("done");
     serving.finish();

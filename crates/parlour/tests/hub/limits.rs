@@ -1,5 +1,5 @@
-//! Each limit at its edge: the last that fits passes, one more is refused, and both sides hear why, as far as the transport
-//! can tell; when one has left, the next passes.
+//! Limits at their edge: the last client that fits is admitted, and one more is refused. Both sides see the reason, as
+//! far as the transport can tell it. When a client has left, the next one is admitted.
 
 use std::thread;
 use std::time::Duration;
@@ -15,24 +15,24 @@ use crate::support::{Base, Child, DEADLINE, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        connections_in_all_are_limited,
-        connections_of_a_user_are_limited,
-        who_is_not_allowed_is_refused_and_both_sides_hear_why,
-        a_client_whose_message_is_too_long_sees_the_end,
-        handshakes_under_way_are_limited unless has_no_handshake(transport),
-        a_lost_name_is_told_once_although_a_handshake_runs_out unless has_no_handshake(transport),
-        clients_that_wait_are_limited unless has_no_queue(transport),
-        one_user_does_not_take_the_connections_of_another unless serves_one_user(transport);
+        the_total_number_of_connections_is_limited,
+        the_number_of_connections_of_a_user_is_limited,
+        a_client_that_the_policy_rejects_is_refused_and_both_sides_see_the_reason,
+        a_client_whose_message_is_too_long_receives_the_end,
+        the_number_of_pending_handshakes_is_limited unless has_no_handshake(transport),
+        a_lost_name_is_reported_once_even_if_a_handshake_times_out unless has_no_handshake(transport),
+        the_number_of_waiting_clients_is_limited unless has_no_queue(transport),
+        one_user_cannot_use_up_the_connections_of_another unless serves_one_user(transport);
 }
 
-/// Comes and is turned away: what the hub tells of it, and what the client was told.
+/// Connects a client that is refused. Returns the hub's event, and the error or the outcome that the client saw.
 fn turned_away(room: &mut Room) -> (Refusal, String) {
     let address = room.address.clone();
     let coming = thread::spawn(move || {
         let options = ConnectOptions::new().timeout(Duration::from_millis(300));
         match options.connect(&address) {
             Err(error) => error.to_string(),
-            // On a transport without a handshake the end is all that can be said.
+            // A transport without a handshake can only show the end of the stream.
             Ok(mut connection) => format!("{:?}", connection.recv_timeout(DEADLINE)),
         }
     });
@@ -44,13 +44,14 @@ fn turned_away(room: &mut Room) -> (Refusal, String) {
             Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
         }
     }
-    // A client that is told to come again does so until its time is over, and then takes its file with it.
+    // A client that may retry does so until its timeout, and then removes its file.
     let expected = |reason: &str| reason == refusals[0].detail || reason == "it has no file of its own";
     assert!(refusals.iter().all(|refusal| expected(&refusal.detail)), "{refusals:?}");
     (refusals.swap_remove(0), coming.join().unwrap())
 }
 
-/// What a client is told: `busy` or `refused` where it can be told, and else the end.
+/// Checks the outcome that a client saw: the reason where the transport can tell it, and otherwise the end of the
+/// stream.
 fn assert_told(transport: Transport, told: &str, why: &str) {
     match transport {
         Transport::Shm | Transport::Fifo => assert!(told.contains(why), "{told}"),
@@ -71,13 +72,13 @@ fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
         assert_eq!(refusal.peer.unwrap().uid(), Some(rustix::process::geteuid().as_raw()));
         assert!(room.hub.stats().refused > before);
         assert_told(transport, &told, ALL_TAKEN);
-        // When one has left, the next one passes.
+        // When a client has left, the next one is admitted.
         let (client, connection) = inside.remove(0);
         drop(connection);
         room.closed(client);
         inside.push(room.join());
     }
-    // The hub's own disconnecting makes room, too.
+    // Disconnecting a client makes room, too.
     let (client, _connection) = inside.remove(0);
     room.hub.disconnect(client).unwrap();
     room.left(client);
@@ -85,11 +86,11 @@ fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
     assert_eq!(room.hub.clients().len(), 2);
 }
 
-fn connections_in_all_are_limited(transport: Transport) {
+fn the_total_number_of_connections_is_limited(transport: Transport) {
     at_most_two(transport, ServerOptions::new().connections_max(2), "all 2 connections are taken");
 }
 
-fn connections_of_a_user_are_limited(transport: Transport) {
+fn the_number_of_connections_of_a_user_is_limited(transport: Transport) {
     at_most_two(transport, ServerOptions::new().connections_per_uid_max(2), "its user has all 2 connections");
 }
 
@@ -100,7 +101,7 @@ fn serves_one_user(transport: Transport) -> Option<String> {
     }
 }
 
-fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
+fn one_user_cannot_use_up_the_connections_of_another(transport: Transport) {
     let server = ServerOptions::new().connections_per_uid_max(1).connections_max(2).mode(0o666);
     let base = Base::new();
     chmod(base.path(), 0o755);
@@ -111,7 +112,7 @@ fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
     let (refusal, told) = turned_away(&mut room);
     assert!(refusal.detail.contains("its user has all 1 connections"), "{refusal}");
     assert_told(transport, &told, ALL_TAKEN);
-    // Somebody else has a place of its own.
+    // Another user has connections of its own.
     let uid = new_uid();
     let arguments = [format!("address={}", room.address), format!("uid={uid}"), "server_uid=0".to_owned()];
     let mut other = Child::spawn("reach", &arguments);
@@ -123,20 +124,20 @@ fn one_user_does_not_take_the_connections_of_another(transport: Transport) {
         other => panic!("{other:?}"),
     };
     assert!(other.line().starts_with("connected "));
-    // And now all are taken, whoever comes.
+    // Now all connections are taken, for every user.
     let (refusal, _) = turned_away(&mut room);
     assert!(refusal.detail.contains("all 2 connections are taken"), "{refusal}");
     assert_eq!(room.hub.clients().collect::<Vec<_>>(), [ours, theirs]);
 }
 
-fn who_is_not_allowed_is_refused_and_both_sides_hear_why(transport: Transport) {
+fn a_client_that_the_policy_rejects_is_refused_and_both_sides_see_the_reason(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().allow(|_| false).into());
     let (refusal, told) = turned_away(&mut room);
     assert_eq!(refusal.detail.split(": ").last(), Some("it may not connect"), "{refusal}");
     assert_told(transport, &told, "policy does not let us in");
 }
 
-fn a_client_whose_message_is_too_long_sees_the_end(transport: Transport) {
+fn a_client_whose_message_is_too_long_receives_the_end(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().message_max(100).into());
     let (client, mut connection) = room.join();
     connection.send(&[1; 100]).unwrap();
@@ -149,7 +150,7 @@ fn a_client_whose_message_is_too_long_sees_the_end(transport: Transport) {
     }
 }
 
-/// A client that has begun its handshake and does not go on.
+/// A client that has begun its handshake and does not continue it.
 enum HalfOpen {
     Fifo(#[allow(dead_code, reason = "held")] FifoClient),
     Shm(#[allow(dead_code, reason = "held")] rustix::fd::OwnedFd),
@@ -171,15 +172,16 @@ fn begin(transport: Transport, room: &mut Room) -> HalfOpen {
 fn has_no_handshake(transport: Transport) -> Option<&'static str> {
     match transport {
         Transport::Shm | Transport::Fifo => None,
-        _ => Some("it has no handshake that could be under way"),
+        _ => Some("it has no handshake"),
     }
 }
 
-fn handshakes_under_way_are_limited(transport: Transport) {
+fn the_number_of_pending_handshakes_is_limited(transport: Transport) {
     let options = ServerOptions::new().half_open_max(2);
     let mut room = Room::with(transport, &options.into());
     let mut stalled: Vec<HalfOpen> = (0..2).map(|_| begin(transport, &mut room)).collect();
-    // An honest `shm` client says hello at once and needs no place in the table; one that does not is turned away.
+    // An honest `shm` client sends its hello immediately and needs no entry in the table of handshakes. A client that
+    // does not is refused.
     if transport == Transport::Shm {
         let surplus = hand::dial(room.hub.path());
         match room.event() {
@@ -197,15 +199,15 @@ fn handshakes_under_way_are_limited(transport: Transport) {
         Event::Refused(refusal) => assert!(refusal.detail.contains("went away during the handshake"), "{refusal}"),
         other => panic!("{other:?}"),
     }
-    // There is a place again: for one who stalls, and then for one who does not.
+    // The table has room again, for a client that stalls and then for one that does not.
     stalled.push(begin(transport, &mut room));
     stalled.pop();
     assert!(matches!(room.event(), Event::Refused(_)));
     room.join();
 }
 
-/// The server has a deadline to keep, and nobody who keeps it.
-fn a_lost_name_is_told_once_although_a_handshake_runs_out(transport: Transport) {
+/// The handshake's deadline passes after the hub has stopped watching the server.
+fn a_lost_name_is_reported_once_even_if_a_handshake_times_out(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().handshake_timeout(Duration::from_millis(200)).into());
     let _stalled = begin(transport, &mut room);
     std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
@@ -220,7 +222,7 @@ fn has_no_queue(transport: Transport) -> Option<&'static str> {
     }
 }
 
-fn clients_that_wait_are_limited(transport: Transport) {
+fn the_number_of_waiting_clients_is_limited(transport: Transport) {
     const BACKLOG: u32 = 2;
     let mut room = Room::with(transport, &ServerOptions::new().backlog(BACKLOG).into());
     let options = ConnectOptions::new().timeout(Duration::from_millis(100));
@@ -232,7 +234,7 @@ fn clients_that_wait_are_limited(transport: Transport) {
                 Err(error) => break error,
             }
         };
-        // The kernel takes one more than it is told.
+        // The kernel queues one more client than the backlog says.
         assert_eq!(waiting.len(), BACKLOG as usize + 1);
         assert_eq!(error.kind(), ErrorKind::Busy);
         assert!(error.to_string().contains("its queue of waiting clients is full"), "{error}");
@@ -240,12 +242,12 @@ fn clients_that_wait_are_limited(transport: Transport) {
         for _ in &waiting {
             assert!(matches!(room.event(), Event::Joined(..)));
         }
-        // Those who were let in have left the queue.
+        // Accepted clients have left the queue.
         for (client, connection) in room.hub.clients().zip(waiting) {
             drop(connection);
             room.closed(client);
         }
     }
-    // Nobody was refused by us.
+    // The server itself refused no client.
     assert_eq!(room.hub.stats().refused, 0);
 }

@@ -1,4 +1,4 @@
-//! A hub and the means to bring clients to it.
+//! A hub, and helpers that connect clients to it.
 
 use std::thread;
 
@@ -7,7 +7,7 @@ use parlour::{ConnectOptions, Connection, ErrorKind, Message, Transport, TryRecv
 
 use crate::support::{Base, Child, DEADLINE};
 
-/// (The base is last, so that it outlives the hub.)
+/// The base is declared last, so that it outlives the hub.
 pub struct Room {
     pub hub: Hub,
     pub address: String,
@@ -25,7 +25,7 @@ impl Room {
         Self { hub: options.bind(&address).unwrap(), address, base }
     }
 
-    /// Brings a client in, with nothing else going on: both ends.
+    /// Connects a client while nothing else happens. Returns both ends.
     pub fn join(&mut self) -> (Client, Connection) {
         self.join_with(&ConnectOptions::new())
     }
@@ -40,7 +40,7 @@ impl Room {
         })
     }
 
-    /// Brings a child process in; see [`roles`](crate::support::roles).
+    /// Connects a child process. See [`roles`](crate::support::roles).
     pub fn join_child(&mut self) -> (Client, Child) {
         let mut child = Child::spawn("client", &[&self.address]);
         child.say("connect");
@@ -54,7 +54,7 @@ impl Room {
         event(&mut self.hub)
     }
 
-    /// The next event, which must be a message of this client.
+    /// Returns the next event, which must be a message of this client.
     #[track_caller]
     pub fn message(&mut self, from: Client) -> Message {
         match self.event() {
@@ -63,7 +63,7 @@ impl Room {
         }
     }
 
-    /// The next event, which must be the end of this client.
+    /// Returns the reason of the next event, which must be the end of this client.
     #[track_caller]
     pub fn left(&mut self, who: Client) -> DisconnectReason {
         match self.event() {
@@ -72,7 +72,8 @@ impl Room {
         }
     }
 
-    /// As [`left`](Self::left), of a client that closes: one end of a pair of FIFOs may be seen before the other.
+    /// Checks that the next event is the end of a client that closes its connection, as [`left`](Self::left) does. One
+    /// end of a pair of FIFOs may be seen before the other one, so `Finished` may come first.
     #[track_caller]
     pub fn closed(&mut self, who: Client) {
         match self.event() {
@@ -82,7 +83,7 @@ impl Room {
         }
     }
 
-    /// Fails if there is anything to be told.
+    /// Fails if there is an event.
     #[track_caller]
     pub fn assert_quiet(&mut self) {
         let event = self.hub.try_next_event();
@@ -90,22 +91,22 @@ impl Room {
     }
 }
 
-/// The next event; fails when none comes in time.
+/// Returns the next event. Fails if there is none in time.
 #[track_caller]
 pub fn event(hub: &mut Hub) -> Event {
-    hub.next_event_timeout(DEADLINE).expect("something happens")
+    hub.next_event_timeout(DEADLINE).expect("an event")
 }
 
-/// The next event, which must be a newcomer.
+/// Returns the client of the next event, which must be `Joined`.
 #[track_caller]
 pub fn joined(hub: &mut Hub) -> Client {
     match event(hub) {
         Event::Joined(client, _) => client,
-        other => panic!("nobody joins: {other:?}"),
+        other => panic!("not a new client: {other:?}"),
     }
 }
 
-/// Serves everybody by sending each message back, until the hub is told to shut down; gives those who left and why.
+/// Echoes messages of every client until the hub is shut down. Returns the clients that have left, and the reasons.
 pub fn echo(hub: &mut Hub) -> Vec<(Client, DisconnectReason)> {
     let mut left = Vec::new();
     loop {
@@ -122,11 +123,11 @@ pub fn echo(hub: &mut Hub) -> Vec<(Client, DisconnectReason)> {
     }
 }
 
-/// The kind of failure with which a client left.
+/// Returns the kind of the error with which a client left.
 #[track_caller]
 pub fn failure(why: DisconnectReason) -> ErrorKind {
     match why {
         DisconnectReason::Failed(error) => error.kind(),
-        other => panic!("it has not failed: {other:?}"),
+        other => panic!("the connection has not failed: {other:?}"),
     }
 }

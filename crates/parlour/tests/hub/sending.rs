@@ -1,4 +1,4 @@
-//! What is sent, when, and to whom.
+//! Sending: the moment of writing, and the receivers.
 
 use std::thread;
 
@@ -10,24 +10,24 @@ use crate::support::{DEADLINE, data, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        what_is_sent_is_gathered_and_goes_before_the_hub_sleeps,
-        what_is_sent_goes_by_itself_when_64_kib_have_come_together,
-        flushing_sends_at_once,
-        a_broadcast_reaches_everybody_who_has_joined,
-        sending_to_a_client_that_has_gone_does_nothing,
+        messages_are_buffered_and_written_before_the_hub_sleeps,
+        buffered_messages_are_written_when_they_reach_64_kib,
+        flushing_writes_immediately,
+        a_broadcast_reaches_every_client_that_has_joined,
+        sending_to_a_client_that_has_left_does_nothing,
         a_message_that_is_too_long_is_an_error_and_nothing_is_sent,
         every_length_is_sent_whole_and_in_order,
-        who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow;
+        a_client_that_sends_requests_faster_than_it_reads_replies_is_delayed_and_not_slow;
 }
 
-fn what_is_sent_is_gathered_and_goes_before_the_hub_sleeps(transport: Transport) {
+fn messages_are_buffered_and_written_before_the_hub_sleeps(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for number in 0..10 {
         room.hub.send(client, data::message(number, 100)).unwrap();
     }
     assert_eq!(room.hub.write_buffer_len(client), 10 * 104);
-    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
+    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing was written yet");
     room.assert_quiet();
     assert_eq!(room.hub.write_buffer_len(client), 0);
     for number in 0..10 {
@@ -35,14 +35,14 @@ fn what_is_sent_is_gathered_and_goes_before_the_hub_sleeps(transport: Transport)
     }
 }
 
-fn what_is_sent_goes_by_itself_when_64_kib_have_come_together(transport: Transport) {
+fn buffered_messages_are_written_when_they_reach_64_kib(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     for number in 0..64 {
         room.hub.send(client, data::message(number, 1020)).unwrap();
     }
     assert_eq!(room.hub.write_buffer_len(client), 64 * 1024);
-    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing has gone yet");
+    assert!(matches!(connection.try_recv(), Err(TryRecvError::Empty)), "nothing was written yet");
     room.hub.send(client, data::message(64, 1020)).unwrap();
     assert!(room.hub.write_buffer_len(client) < 64 * 1024);
     data::check(&connection.try_recv().unwrap().unwrap(), 0, 1020);
@@ -52,7 +52,7 @@ fn what_is_sent_goes_by_itself_when_64_kib_have_come_together(transport: Transpo
     }
 }
 
-fn flushing_sends_at_once(transport: Transport) {
+fn flushing_writes_immediately(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     room.hub.send(client, b"now").unwrap();
@@ -61,7 +61,7 @@ fn flushing_sends_at_once(transport: Transport) {
     assert_eq!(connection.try_recv().unwrap().unwrap(), b"now");
 }
 
-fn a_broadcast_reaches_everybody_who_has_joined(transport: Transport) {
+fn a_broadcast_reaches_every_client_that_has_joined(transport: Transport) {
     let mut room = Room::new(transport);
     let (gone, leaving) = room.join();
     let mut connections: Vec<_> = (0..5).map(|_| room.join().1).collect();
@@ -79,14 +79,14 @@ fn a_broadcast_reaches_everybody_who_has_joined(transport: Transport) {
     assert!(connections.iter().all(|connection| !connection.has_message()));
 }
 
-fn sending_to_a_client_that_has_gone_does_nothing(transport: Transport) {
+fn sending_to_a_client_that_has_left_does_nothing(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, connection) = room.join();
     drop(connection);
-    // Whether the hub has found out or not makes no difference to the caller.
+    // The caller sees no difference before and after the hub notices the end.
     for _ in 0..3 {
         room.hub.send(client, data::message(1, 100_000)).unwrap();
-        room.hub.broadcast(b"anybody?").unwrap();
+        room.hub.broadcast(b"broadcast").unwrap();
     }
     loop {
         match room.event() {
@@ -114,7 +114,7 @@ fn a_message_that_is_too_long_is_an_error_and_nothing_is_sent(transport: Transpo
 
 fn every_length_is_sent_whole_and_in_order(transport: Transport) {
     let lengths = [0, 1, 3, 65_531, 65_532, 65_533, 0, 70_000, 1_000_000, 5_000_000, 7, 16 * 1024 * 1024];
-    // All of them wait at once.
+    // All messages are buffered at the same time.
     let mut room = Room::with(transport, &HubOptions::new().write_buffer_max(64 * 1024 * 1024));
     let (client, mut connection) = room.join();
     for (number, &length) in lengths.iter().enumerate() {
@@ -129,8 +129,8 @@ fn every_length_is_sent_whole_and_in_order(transport: Transport) {
     reading.join().unwrap();
 }
 
-/// With room for little, and much more on its way.
-fn who_asks_faster_than_it_takes_the_answers_is_held_up_and_not_slow(transport: Transport) {
+/// The write buffer holds a small part of what is sent.
+fn a_client_that_sends_requests_faster_than_it_reads_replies_is_delayed_and_not_slow(transport: Transport) {
     const MESSAGES: usize = 300;
     const LENGTH: usize = 50_000;
     for slow_client_policy in [SlowClientPolicy::Disconnect, SlowClientPolicy::Refuse] {

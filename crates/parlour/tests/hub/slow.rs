@@ -1,4 +1,4 @@
-//! Clients that do not take what is sent to them.
+//! Clients that do not receive what is sent to them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -12,26 +12,26 @@ use crate::support::{DEADLINE, data, trials};
 
 trials! {
     for transport in Transport::ALL =>
-        no_more_waits_than_the_limit_and_exactly_that_much,
-        a_message_for_which_nothing_else_waits_is_always_taken,
-        a_slow_client_is_disconnected_and_that_is_told,
+        the_write_buffer_holds_exactly_its_limit,
+        a_message_for_an_empty_write_buffer_is_always_accepted,
+        a_slow_client_is_disconnected_and_that_is_reported,
         a_message_for_a_slow_client_is_refused_until_it_receives,
-        a_broadcast_says_who_did_not_get_it,
+        a_broadcast_returns_the_clients_that_did_not_get_it,
         the_hub_waits_for_a_slow_client_and_nothing_is_lost,
-        the_hub_waits_for_a_slow_client_no_longer_than_it_is_told,
+        the_hub_waits_for_a_slow_client_no_longer_than_its_timeout,
         shutdown_ends_the_wait_for_a_slow_client,
-        a_client_that_sends_without_ever_receiving_holds_nobody_up;
+        a_client_that_sends_without_ever_receiving_does_not_block_others;
 }
 
-const UNSENT_MAX: usize = 100_000;
+const WRITE_BUFFER_MAX: usize = 100_000;
 
 fn options(slow_client_policy: SlowClientPolicy) -> HubOptions {
-    // As little memory as possible, so that it is full soon.
+    // The smallest rings, so that they are full soon.
     let server = ServerOptions::new().ring_size(64 * 1024);
-    HubOptions::from(server).write_buffer_max(UNSENT_MAX).slow_client_policy(slow_client_policy)
+    HubOptions::from(server).write_buffer_max(WRITE_BUFFER_MAX).slow_client_policy(slow_client_policy)
 }
 
-/// Sends messages until one is refused; how many were taken.
+/// Sends messages until one is refused. Returns how many were accepted.
 fn fill(room: &mut Room, client: Client, length: usize) -> usize {
     let mut count = 0;
     loop {
@@ -39,11 +39,11 @@ fn fill(room: &mut Room, client: Client, length: usize) -> usize {
             Ok(()) => count += 1,
             Err(error) => {
                 assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
-                assert!(error.to_string().contains(&format!("client {client} has not taken")), "{error}");
+                assert!(error.to_string().contains(&format!("write buffer of client {client} is full")), "{error}");
                 return count;
             }
         }
-        assert!(count < 1_000_000, "it is never full");
+        assert!(count < 1_000_000, "the write buffer is never full");
     }
 }
 
@@ -53,23 +53,23 @@ fn receive(connection: &mut Connection, count: usize, length: usize) {
     }
 }
 
-fn no_more_waits_than_the_limit_and_exactly_that_much(transport: Transport) {
+fn the_write_buffer_holds_exactly_its_limit(transport: Transport) {
     let mut room = Room::with(transport, &options(SlowClientPolicy::Refuse));
     let (client, mut connection) = room.join();
     let mut count = 0;
-    while room.hub.write_buffer_len(client) + 2 * 1004 <= UNSENT_MAX {
+    while room.hub.write_buffer_len(client) + 2 * 1004 <= WRITE_BUFFER_MAX {
         room.hub.send(client, data::message(count, 1000)).unwrap();
         count += 1;
     }
-    // The last one that fits, to the byte: each message takes four for its length.
-    let fits = UNSENT_MAX - room.hub.write_buffer_len(client) - 4;
+    // The longest message that still fits. Each message takes four bytes for its length.
+    let fits = WRITE_BUFFER_MAX - room.hub.write_buffer_len(client) - 4;
     assert_eq!(room.hub.send(client, data::message(1, fits + 1)).unwrap_err().kind(), ErrorKind::Busy);
     room.hub.send(client, data::message(2, fits)).unwrap();
-    assert_eq!(room.hub.write_buffer_len(client), UNSENT_MAX);
+    assert_eq!(room.hub.write_buffer_len(client), WRITE_BUFFER_MAX);
     assert_eq!(room.hub.send(client, b"").unwrap_err().kind(), ErrorKind::Busy);
-    // When some are received, the next passes.
+    // When the client has received some messages, the next one fits.
     let mut received = 0;
-    while room.hub.write_buffer_len(client) > UNSENT_MAX - 4 {
+    while room.hub.write_buffer_len(client) > WRITE_BUFFER_MAX - 4 {
         data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), received, 1000);
         received += 1;
         room.assert_quiet();
@@ -90,7 +90,7 @@ fn no_more_waits_than_the_limit_and_exactly_that_much(transport: Transport) {
     });
 }
 
-fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) {
+fn a_message_for_an_empty_write_buffer_is_always_accepted(transport: Transport) {
     const LONG: usize = 16_000_000;
     for write_buffer_max in [0, 10] {
         let mut room = Room::with(
@@ -99,7 +99,7 @@ fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) 
         );
         let (client, mut connection) = room.join();
         room.hub.send(client, data::message(1, LONG)).unwrap();
-        assert!(room.hub.write_buffer_len(client) > 0, "the system does not take all of it");
+        assert!(room.hub.write_buffer_len(client) > 0, "the kernel does not take the whole message");
         assert_eq!(room.hub.send(client, b"one more").unwrap_err().kind(), ErrorKind::Busy);
         let reading = thread::spawn(move || {
             data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), 1, LONG);
@@ -115,7 +115,7 @@ fn a_message_for_which_nothing_else_waits_is_always_taken(transport: Transport) 
     }
 }
 
-fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
+fn a_slow_client_is_disconnected_and_that_is_reported(transport: Transport) {
     let mut room = Room::with(transport, &options(SlowClientPolicy::Disconnect));
     let (slow, mut stopped) = room.join();
     let (other, mut connection) = room.join();
@@ -123,19 +123,19 @@ fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
     let why = loop {
         assert_eq!(room.hub.broadcast(data::message(sent, 1000)).unwrap(), []);
         sent += 1;
-        // The other one keeps up.
+        // The other client keeps up.
         room.hub.flush().unwrap();
         let event = room.hub.try_next_event();
         data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), sent - 1, 1000);
         match event {
-            Err(TryRecvError::Empty) => assert!(sent < 1_000_000, "nobody is ever slow"),
+            Err(TryRecvError::Empty) => assert!(sent < 1_000_000, "the client never counts as slow"),
             Ok(Event::Left(client, why)) if client == slow => break why,
             other => panic!("{other:?}"),
         }
     };
     assert!(matches!(why, DisconnectReason::Slow), "{why:?}");
     assert_eq!(room.hub.clients().collect::<Vec<_>>(), [other]);
-    // It has what the system had taken, and then the end.
+    // The client receives what the kernel had buffered, and then the end.
     let mut received = 0;
     let end = loop {
         match stopped.recv_timeout(DEADLINE) {
@@ -145,7 +145,7 @@ fn a_slow_client_is_disconnected_and_that_is_told(transport: Transport) {
         received += 1;
     };
     assert!(received > 0 && received < sent);
-    // The last one may have gone in part.
+    // The last message may have been sent in part.
     match end {
         Ok(end) => assert_eq!(end, None),
         Err(error) => assert_eq!(error.kind(), ErrorKind::Truncated),
@@ -160,7 +160,7 @@ fn a_message_for_a_slow_client_is_refused_until_it_receives(transport: Transport
     room.hub.send(other, b"not disturbed").unwrap();
     room.assert_quiet();
     assert_eq!(others.recv_timeout(DEADLINE).unwrap().unwrap(), b"not disturbed");
-    // All that was taken is received, with the hub at work.
+    // Every accepted message is received while the hub runs.
     let hub = &mut room.hub;
     let shutdown = hub.shutdown_handle();
     thread::scope(|scope| {
@@ -175,7 +175,7 @@ fn a_message_for_a_slow_client_is_refused_until_it_receives(transport: Transport
     });
 }
 
-fn a_broadcast_says_who_did_not_get_it(transport: Transport) {
+fn a_broadcast_returns_the_clients_that_did_not_get_it(transport: Transport) {
     let mut room = Room::with(transport, &options(SlowClientPolicy::Refuse));
     let (first, mut one) = room.join();
     let (slow, _stopped) = room.join();
@@ -194,28 +194,28 @@ fn the_hub_waits_for_a_slow_client_and_nothing_is_lost(transport: Transport) {
     let mut room = Room::with(transport, &options(SlowClientPolicy::Wait(DEADLINE)));
     let (client, mut connection) = room.join();
     let (other, mut others) = room.join();
-    // What another one is to be told is not held up.
+    // A message for another client is not delayed.
     room.hub.send(other, b"before the wait").unwrap();
     let hub = &mut room.hub;
     thread::scope(|scope| {
         scope.spawn(move || {
             assert_eq!(others.recv_timeout(DEADLINE).unwrap().unwrap(), b"before the wait");
-            // Only now: so it was sent while the hub waited.
+            // The client receives only now, so the message was sent while the hub waited.
             receive(&mut connection, MESSAGES, 3000);
             (connection, others)
         });
         for number in 0..MESSAGES {
             hub.send(client, data::message(number, 3000)).unwrap();
-            assert!(hub.write_buffer_len(client) <= UNSENT_MAX);
+            assert!(hub.write_buffer_len(client) <= WRITE_BUFFER_MAX);
         }
         while hub.write_buffer_len(client) > 0 {
-            // They may go as soon as they have everything.
+            // The clients may disconnect as soon as they have everything.
             drop(hub.next_event_timeout(Duration::from_millis(10)));
         }
     });
 }
 
-fn the_hub_waits_for_a_slow_client_no_longer_than_it_is_told(transport: Transport) {
+fn the_hub_waits_for_a_slow_client_no_longer_than_its_timeout(transport: Transport) {
     let timeout = Duration::from_millis(200);
     let mut room = Room::with(transport, &options(SlowClientPolicy::Wait(timeout)));
     let (client, _stopped) = room.join();
@@ -224,7 +224,7 @@ fn the_hub_waits_for_a_slow_client_no_longer_than_it_is_told(transport: Transpor
     while room.hub.peer(client).is_some() {
         room.hub.send(client, &[1; 10_000]).unwrap();
         sent += 1;
-        assert!(sent < 100_000, "it waits for ever or never");
+        assert!(sent < 100_000, "the client is never disconnected");
     }
     assert!(begin.elapsed() >= timeout && begin.elapsed() < DEADLINE, "{:?}", begin.elapsed());
     assert!(matches!(room.left(client), DisconnectReason::Slow));
@@ -245,12 +245,12 @@ fn shutdown_ends_the_wait_for_a_slow_client(transport: Transport) {
     shutdown.shutdown();
     let ((error, room), _) = waiting.result();
     assert_eq!(error.kind(), ErrorKind::Shutdown);
-    assert_eq!(room.hub.clients().collect::<Vec<_>>(), [client], "it was not the client's fault");
+    assert_eq!(room.hub.clients().collect::<Vec<_>>(), [client], "shutdown does not disconnect the client");
     drop(stopped);
 }
 
-/// Whatever becomes of it, the others are served.
-fn a_client_that_sends_without_ever_receiving_holds_nobody_up(transport: Transport) {
+/// The other clients are served, whatever the policy does with the slow one.
+fn a_client_that_sends_without_ever_receiving_does_not_block_others(transport: Transport) {
     for slow_client_policy in
         [SlowClientPolicy::Disconnect, SlowClientPolicy::Refuse, SlowClientPolicy::Wait(Duration::from_millis(300))]
     {
@@ -261,7 +261,7 @@ fn a_client_that_sends_without_ever_receiving_holds_nobody_up(transport: Transpo
         let shutdown = hub.shutdown_handle();
         thread::scope(|scope| {
             scope.spawn(move || {
-                // Until it is held up for good, or disconnected.
+                // Send until the hub stops reading from this client, or disconnects it.
                 let message = [b'x'; 5000];
                 while flooding.send_timeout(&message, Duration::from_millis(700)).is_ok() {}
                 for number in 0..20 {

@@ -1,4 +1,4 @@
-//! Waiting for events, with and without a deadline, in a loop of one's own, and ending it.
+//! Waiting for events, with and without a deadline and in a poll loop, and shutdown.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,11 +15,11 @@ trials! {
     for transport in Transport::ALL =>
         waiting_ends_at_the_deadline,
         a_hub_with_idle_clients_sleeps,
-        a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call,
-        a_loop_of_ones_own_misses_nothing_and_does_not_spin,
-        shutdown_ends_a_blocked_wait_and_every_later_one,
-        shutdown_is_told_while_messages_come_without_pause,
-        a_name_that_is_lost_is_told_once_and_those_inside_go_on;
+        a_client_that_sends_a_byte_at_a_time_does_not_extend_the_timeout,
+        a_poll_loop_misses_nothing_and_does_not_spin,
+        shutdown_ends_a_blocked_call_and_every_later_one,
+        shutdown_is_reported_while_messages_arrive_without_pause,
+        a_lost_name_is_reported_once_and_connected_clients_go_on;
 }
 
 fn waiting_ends_at_the_deadline(transport: Transport) {
@@ -34,7 +34,7 @@ fn waiting_ends_at_the_deadline(transport: Transport) {
 fn a_hub_with_idle_clients_sleeps(transport: Transport) {
     let mut room = Room::new(transport);
     let mut connections: Vec<_> = (0..10).map(|_| room.join().1).collect();
-    // One has finished, one is full and does not receive, one has sent half a message.
+    // One client has finished, and the channel of another one is full.
     connections[0].finish().unwrap();
     assert!(matches!(room.event(), Event::Finished(_)));
     let full = room.hub.clients().nth(1).unwrap();
@@ -53,18 +53,18 @@ fn a_hub_with_idle_clients_sleeps(transport: Transport) {
         cost::until_asleep(&task);
         let cost = cost::of_thread(&task, Duration::from_millis(500));
         shutdown.shutdown();
-        assert!(cost.sleeps <= 5 && cost.ran < Duration::from_millis(20), "in half a second: {cost:?}");
+        assert!(cost.sleeps <= 5 && cost.ran < Duration::from_millis(20), "cost of half a second: {cost:?}");
     });
 }
 
-fn a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call(transport: Transport) {
+fn a_client_that_sends_a_byte_at_a_time_does_not_extend_the_timeout(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     let (stop, stopped) = std::sync::mpsc::channel::<()>();
     let message = data::message(1, 8_000_000);
     thread::scope(|scope| {
         scope.spawn(move || {
-            // Parts of one long message, as fast as they can be sent.
+            // Sends one long message in parts, as fast as the channel takes them.
             connection.try_send(message).unwrap();
             while stopped.try_recv().is_err() && !matches!(connection.try_flush(), Err(TrySendError::Failed(_))) {}
         });
@@ -86,7 +86,7 @@ fn a_client_that_sends_a_byte_at_a_time_does_not_keep_the_call(transport: Transp
     });
 }
 
-fn a_loop_of_ones_own_misses_nothing_and_does_not_spin(transport: Transport) {
+fn a_poll_loop_misses_nothing_and_does_not_spin(transport: Transport) {
     const MESSAGES: usize = 200;
     let mut room = Room::new(transport);
     let address = room.address.clone();
@@ -101,7 +101,7 @@ fn a_loop_of_ones_own_misses_nothing_and_does_not_spin(transport: Transport) {
     });
     let (mut left, mut heard, mut woken) = (0, 0, 0);
     while left < 3 {
-        assert!(readable(&room.hub), "nothing happens any more");
+        assert!(readable(&room.hub), "the hub became idle before every client had left");
         woken += 1;
         while let Ok(event) = room.hub.try_next_event() {
             match event {
@@ -118,10 +118,10 @@ fn a_loop_of_ones_own_misses_nothing_and_does_not_spin(transport: Transport) {
     assert_eq!(heard, 3 * MESSAGES);
     assert!(woken < 20 * 3 * MESSAGES, "woken {woken} times");
     clients.join().unwrap();
-    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "there is nothing to do");
+    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "the hub has nothing to do");
 }
 
-fn shutdown_ends_a_blocked_wait_and_every_later_one(transport: Transport) {
+fn shutdown_ends_a_blocked_call_and_every_later_one(transport: Transport) {
     let mut room = Room::new(transport);
     let (_, connection) = room.join();
     let shutdown = room.hub.shutdown_handle();
@@ -132,11 +132,11 @@ fn shutdown_ends_a_blocked_wait_and_every_later_one(transport: Transport) {
     assert!(error.to_string().contains("'room'"), "{error}");
     assert_eq!(failure(room.hub.try_next_event()).kind(), ErrorKind::Shutdown);
     assert_eq!(room.hub.next_event_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Shutdown);
-    assert!(readable(&room.hub), "a loop of one's own is woken, too");
+    assert!(readable(&room.hub), "a poll loop is woken, too");
     drop(connection);
 }
 
-fn shutdown_is_told_while_messages_come_without_pause(transport: Transport) {
+fn shutdown_is_reported_while_messages_arrive_without_pause(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     let shutdown = room.hub.shutdown_handle();
@@ -151,7 +151,7 @@ fn shutdown_is_told_while_messages_come_without_pause(transport: Transport) {
     });
 }
 
-fn a_name_that_is_lost_is_told_once_and_those_inside_go_on(transport: Transport) {
+fn a_lost_name_is_reported_once_and_connected_clients_go_on(transport: Transport) {
     let mut room = Room::new(transport);
     let (client, mut connection) = room.join();
     std::fs::remove_file(room.base.name("room").join(transport.to_string())).unwrap();
@@ -162,7 +162,7 @@ fn a_name_that_is_lost_is_told_once_and_those_inside_go_on(transport: Transport)
         connection.send(data::message(number, 10)).unwrap();
         data::check(&room.message(client), number, 10);
     }
-    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "there is nothing to do");
+    assert!(!readable_within(&room.hub, Duration::from_millis(50)), "the hub has nothing to do");
     room.hub.close().unwrap();
     Server::bind(&room.address).unwrap();
 }

@@ -15,7 +15,7 @@ use super::{alone, trial_deadline};
 ///
 ///     for transport in Transport::ALL =>
 ///         a_live_name_cannot_be_taken,
-///         clients_that_wait_are_limited unless has_no_queue(transport);
+///         the_number_of_waiting_clients_is_limited unless has_no_queue(transport);
 ///
 ///     for transport in [Transport::Unix], side in ["client", "server"] =>
 ///         junk_is_an_error;

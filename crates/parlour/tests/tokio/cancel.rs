@@ -1,6 +1,7 @@
-//! Every future is dropped at each of its polls, and no message is lost, doubled or torn.
+//! Cancel safety: futures are dropped at each of their polls, and no message is lost, duplicated or torn.
 //!
-//! In turn a future is dropped at its first poll, another one at its second, and so on, until one is done before that.
+//! A test drops one future at its first poll, the next one at its second poll, and so on, until one completes before
+//! that.
 
 use parlour::tokio::{Connection, Receiver, Sender, Server};
 use parlour::{ConnectOptions, ErrorKind, Transport, TrySendError};
@@ -9,10 +10,10 @@ use tokio::task::yield_now;
 use crate::support::{Base, DEADLINE, data, trials};
 use crate::tasks::{Link, polled, run};
 
-/// Longer than what the channel holds, and no multiple of anything.
+/// A length that exceeds the capacity of a channel and is not a multiple of any buffer size.
 fn long(transport: Transport) -> usize {
     match transport {
-        // It is the only one with a large buffer.
+        // `packet` is the only transport with a large buffer.
         Transport::Packet => (5 << 20) + 77_777,
         _ => (1 << 20) + 77_777,
     }
@@ -23,15 +24,15 @@ trials! {
         recv_dropped_at_any_poll_loses_no_message,
         send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it,
         send_dropped_while_the_channel_is_full_has_sent_nothing,
-        feed_and_flush_dropped_at_any_poll_lose_and_double_nothing,
-        finish_dropped_at_any_poll_ends_nothing_too_early,
+        feed_and_flush_dropped_at_any_poll_lose_and_duplicate_nothing,
+        finish_dropped_at_any_poll_does_not_end_the_direction_early,
         close_dropped_at_any_poll_tears_no_message,
         accept_dropped_at_any_poll_loses_no_client,
         connect_dropped_at_any_poll_leaves_nothing_behind,
         connect_that_waits_for_a_server_can_be_dropped;
 }
 
-/// Short and long messages, of which some come in many parts.
+/// Short and long messages, some of which arrive in many parts.
 fn lengths(transport: Transport) -> impl Fn(usize) -> usize {
     move |seed| [0, 10, long(transport), 70_000, 1, 300_001][seed % 6]
 }
@@ -75,16 +76,17 @@ fn recv_dropped_at_any_poll_loses_no_message(transport: Transport) {
             }
         };
         tokio::join!(sending, receiving);
-        assert!(drops > 10, "it was dropped {drops} times");
+        assert!(drops > 10, "the future was dropped {drops} times");
     });
 }
 
-/// Receives until the end and checks that it is these messages.
+/// Receives until the end of the stream, and checks that the messages are the expected ones.
 async fn check_all(served: Connection, expected: &std::cell::RefCell<Vec<usize>>, length_of: impl Fn(usize) -> usize) {
     let mut receiver = served.split().1;
     let mut number = 0;
     while let Some(message) = receiver.recv().await.unwrap() {
-        // Whether it counts is known when its future has been dropped, which may be after it has come.
+        // The sender knows whether a message counts only when it has dropped the future, which may be after the message
+        // has arrived.
         while expected.borrow().len() <= number {
             yield_now().await;
         }
@@ -92,10 +94,10 @@ async fn check_all(served: Connection, expected: &std::cell::RefCell<Vec<usize>>
         data::check(&message, seed, length_of(seed));
         number += 1;
     }
-    assert_eq!(number, expected.borrow().len(), "messages that were taken");
+    assert_eq!(number, expected.borrow().len(), "the messages that were taken are those that arrived");
 }
 
-/// What is known of a call that was dropped: whether its message counts.
+/// Returns true if the message of a call, completed or dropped, counts as taken.
 fn counts(sender: &Sender, before: u64) -> bool {
     match sender.messages_taken() - before {
         0 => false,
@@ -113,11 +115,11 @@ fn send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it(transport: Tra
         let sending = async {
             let mut sender = client.split().0;
             let mut seed = 0;
-            // Each length to its end.
+            // Sends a message of each length until one send completes.
             for _ in 0..6 {
                 let length = length_of(seed);
                 for times in 1.. {
-                    // The same length again and again.
+                    // Use the same length for each attempt.
                     while length_of(seed) != length {
                         seed += 1;
                     }
@@ -142,11 +144,11 @@ fn send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it(transport: Tra
             sender.flush().await.unwrap();
         };
         tokio::join!(sending, check_all(served, &expected, &length_of));
-        assert!(taken_and_dropped > 0, "no message was dropped in its middle");
+        assert!(taken_and_dropped > 0, "no send was dropped mid-message");
     });
 }
 
-/// Nobody receives.
+/// The peer does not receive.
 fn send_dropped_while_the_channel_is_full_has_sent_nothing(transport: Transport) {
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
@@ -162,18 +164,18 @@ fn send_dropped_while_the_channel_is_full_has_sent_nothing(transport: Transport)
         for seed in [7, 8, 9] {
             assert!(polled(1, client.send(data::message(seed, 3001))).await.is_none());
         }
-        assert_eq!(client.messages_taken(), count as u64, "nothing of them is on its way");
-        // Small ones wait for others.
+        assert_eq!(client.messages_taken(), count as u64, "no part of the dropped messages is on its way");
+        // Short messages are buffered.
         assert!(polled(1, client.feed(data::message(count, 3001))).await.is_some());
         let expected: Vec<_> = (0..=count).collect();
         tokio::join!(async { client.close().await.unwrap() }, receive_all(served.split().1, &expected, |_| 3001));
     });
 }
 
-fn feed_and_flush_dropped_at_any_poll_lose_and_double_nothing(transport: Transport) {
+fn feed_and_flush_dropped_at_any_poll_lose_and_duplicate_nothing(transport: Transport) {
     run(async {
         let Link { client, served, .. } = Link::new(transport).await;
-        // Two fit into what is kept, the third has to be sent with them.
+        // Two messages fit into the buffer, and the third one has to be sent with them.
         fn length_of(_: usize) -> usize {
             30_001
         }
@@ -203,7 +205,7 @@ fn feed_and_flush_dropped_at_any_poll_lose_and_double_nothing(transport: Transpo
             sender.finish().await.unwrap();
         };
         let receiving = async {
-            // Slowly, so that the channel is full.
+            // Receive late, so that the channel is full.
             for _ in 0..200 {
                 yield_now().await;
             }
@@ -214,10 +216,10 @@ fn feed_and_flush_dropped_at_any_poll_lose_and_double_nothing(transport: Transpo
     });
 }
 
-fn finish_dropped_at_any_poll_ends_nothing_too_early(transport: Transport) {
+fn finish_dropped_at_any_poll_does_not_end_the_direction_early(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
-        // More than the channel holds: the rest is kept.
+        // The message exceeds the channel's capacity, so its rest is kept.
         client.try_send(data::message(1, 2 * long(transport))).unwrap();
         let sending = async {
             let mut times = 1;
@@ -237,7 +239,7 @@ fn finish_dropped_at_any_poll_ends_nothing_too_early(transport: Transport) {
 }
 
 fn close_dropped_at_any_poll_tears_no_message(transport: Transport) {
-    // The rest of the last one is kept.
+    // The rest of the last message is kept.
     let length = long(transport);
     run(async {
         for times in 1..1000 {
@@ -255,19 +257,20 @@ fn close_dropped_at_any_poll_tears_no_message(transport: Transport) {
                         Err(error) => return (seed, Some(error.kind())),
                     }
                 }
-                unreachable!("it ends");
+                unreachable!("the stream ends");
             };
             let (closed, (received, error)) = tokio::join!(polled(times, client.close()), receiving);
             if closed.is_some() {
                 assert_eq!((received, error), (taken, None));
-                assert!(times > 1, "it had something to wait for");
+                assert!(times > 1, "closing had to wait");
                 return;
             }
-            // As when a connection is dropped: what did not fit is lost, and no part of a message passes for one.
+            // As when a connection is dropped, messages that did not fit are lost, and no partial message is received
+            // as a whole one.
             assert!(received <= taken);
             assert!(matches!(error, None | Some(ErrorKind::Truncated)), "{error:?}");
         }
-        panic!("it is never done");
+        panic!("close never completes");
     });
 }
 
@@ -292,7 +295,7 @@ fn accept_dropped_at_any_poll_loses_no_client(transport: Transport) {
             for seed in 0..CLIENTS {
                 let mut tries = 0;
                 let mut served = loop {
-                    // Whoever is on the way in is so over many short calls, and over a few longer ones.
+                    // A handshake goes on over many short calls, and over a few longer ones.
                     match polled(1 + tries / 4, server.accept()).await {
                         Some(served) => break served.unwrap(),
                         None => tries += 1,
@@ -305,7 +308,7 @@ fn accept_dropped_at_any_poll_loses_no_client(transport: Transport) {
             }
         };
         tokio::join!(clients, serving);
-        assert!(drops > CLIENTS, "it was dropped {drops} times");
+        assert!(drops > CLIENTS, "the future was dropped {drops} times");
         assert_eq!(server.stats().refused, 0);
     });
 }
@@ -317,7 +320,7 @@ fn connect_dropped_at_any_poll_leaves_nothing_behind(transport: Transport) {
         let server = Server::bind(&address).unwrap();
         let empty = base.files();
         let mut drops = 0;
-        // First without anybody in `accept`, then with.
+        // First no task is in `accept`, and then one is.
         if transport == Transport::Shm || transport == Transport::Fifo {
             for times in [1, 1, 1] {
                 assert!(polled(times, Connection::connect(&address)).await.is_none());
@@ -335,9 +338,9 @@ fn connect_dropped_at_any_poll_leaves_nothing_behind(transport: Transport) {
                     }
                 }
             }
-            unreachable!("it connects at some time");
+            unreachable!("the client connects eventually");
         };
-        // Those who gave up in the last moment are clients that have gone.
+        // Connections whose future was dropped at the last moment are clients that have disconnected.
         let serving = async {
             loop {
                 let mut served = server.accept().await.unwrap();

@@ -1,4 +1,4 @@
-//! In which runtimes it works, and what it says where it does not.
+//! The runtimes in which the tokio API works, and the errors where it does not.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ trials! {
     for transport in Transport::ALL =>
         a_runtime_without_timers_and_with_one_thread_is_enough,
         tasks_on_several_threads_share_a_server,
-        both_ends_may_be_of_different_apis,
+        the_ends_may_use_different_apis,
         a_connection_goes_on_when_it_is_handed_to_another_task;
 }
 
@@ -41,7 +41,7 @@ fn a_runtime_without_timers_and_with_one_thread_is_enough(transport: Transport) 
             client
         };
         let (served, _client) = tokio::join!(serving, client);
-        assert_eq!(served.unwrap().ended, 1, "the client stays, and the time of grace ends");
+        assert_eq!(served.unwrap().ended, 1, "the client stays connected beyond the grace period");
     });
 }
 
@@ -53,7 +53,7 @@ async fn echo(mut connection: Connection) {
     }
 }
 
-/// Long enough for a client to be let in, without a timer.
+/// Waits long enough for a client to be admitted, without a timer.
 async fn until_one_is_served() {
     for _ in 0..200 {
         tokio::task::yield_now().await;
@@ -111,7 +111,7 @@ fn tasks_on_several_threads_share_a_server(transport: Transport) {
     });
 }
 
-fn both_ends_may_be_of_different_apis(transport: Transport) {
+fn the_ends_may_use_different_apis(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "room");
     let server = parlour::Server::bind(&address).unwrap();
@@ -134,7 +134,7 @@ fn both_ends_may_be_of_different_apis(transport: Transport) {
     });
 }
 
-/// The waker of the task that waited first is not the one that is woken.
+/// The waker of the first task is replaced by that of the second one.
 fn a_connection_goes_on_when_it_is_handed_to_another_task(transport: Transport) {
     crate::tasks::run(async {
         let crate::tasks::Link { mut client, mut served, .. } = crate::tasks::Link::new(transport).await;
@@ -165,7 +165,9 @@ fn outside_of_a_runtime_there_is_an_error_and_nothing_is_left_behind() {
         let address = base.address(transport, "other");
         let server = parlour::Server::bind(&address).unwrap();
         let connecting = Connection::connect(&address);
-        let error = futures_util::future::FutureExt::now_or_never(connecting).expect("it does not wait").unwrap_err();
+        let error = futures_util::future::FutureExt::now_or_never(connecting)
+            .expect("the error is returned without waiting")
+            .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
         server.close().unwrap();
     }
@@ -185,7 +187,7 @@ fn a_runtime_that_has_ended_is_an_error() {
     crate::tasks::run(async {
         assert_eq!(client.recv().await.unwrap_err().kind(), ErrorKind::Io);
         let accepted = server.accept().await;
-        // It was there already, so no waiting was needed.
+        // The client was in the queue already, so accepting it needed no waiting.
         accepted.unwrap();
         assert_eq!(server.accept().await.unwrap_err().kind(), ErrorKind::Io);
     });

@@ -1,4 +1,4 @@
-//! Serving, and ending gracefully.
+//! `Server::serve`, and its graceful shutdown.
 
 use std::time::{Duration, Instant};
 
@@ -12,15 +12,15 @@ use crate::tasks::run;
 const GRACE: Duration = Duration::from_millis(200);
 
 trials! {
-    after_the_time_of_grace_conversations_are_ended,
-    without_conversations_shutdown_does_not_wait,
+    handlers_are_aborted_after_the_grace_period,
+    shutdown_without_clients_does_not_wait,
     the_shutdown_handle_ends_serving_too,
-    a_handler_that_panics_is_counted_and_disturbs_nobody,
-    conversations_that_ended_before_are_counted,
-    serving_that_is_dropped_ends_every_conversation,
-    a_server_that_lost_its_name_lets_conversations_finish_and_says_so;
+    a_handler_that_panics_is_counted_and_does_not_disturb_others,
+    handlers_that_ended_before_shutdown_are_counted,
+    dropping_serve_aborts_every_handler,
+    a_server_that_lost_its_name_lets_handlers_finish_and_returns_the_error;
     for transport in Transport::ALL =>
-        at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish;
+        at_shutdown_new_clients_are_refused_and_connected_ones_may_finish;
 }
 
 async fn echo(mut connection: Connection) {
@@ -36,7 +36,7 @@ async fn talk(client: &mut Connection) {
     assert_eq!(client.recv().await.unwrap().expect("a reply"), b"hello");
 }
 
-/// Serves with `echo` until it is told to stop.
+/// Starts a server that serves with `echo` until the returned sender is used.
 fn start(base: &Base, transport: Transport, grace: Duration) -> (String, oneshot::Sender<()>, Serving) {
     let address = base.address(transport, "room");
     let server = Server::bind(&address).unwrap();
@@ -47,19 +47,19 @@ fn start(base: &Base, transport: Transport, grace: Duration) -> (String, oneshot
 
 type Serving = tokio::task::JoinHandle<parlour::Result<parlour::tokio::Served>>;
 
-fn at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish(transport: Transport) {
+fn at_shutdown_new_clients_are_refused_and_connected_ones_may_finish(transport: Transport) {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, transport, DEADLINE);
         let mut client = Connection::connect(&address).await.unwrap();
         talk(&mut client).await;
         stop.send(()).unwrap();
-        // The name is free before the last conversation is over.
+        // The name is free before the last handler has ended.
         let begin = Instant::now();
         loop {
             match Connection::connect(&address).await {
                 Err(error) if error.kind() == ErrorKind::NoServer => break,
-                _ => assert!(begin.elapsed() < SOON, "clients are still let in"),
+                _ => assert!(begin.elapsed() < SOON, "clients are still admitted"),
             }
         }
         assert_eq!(base.files(), ["room/", "room/c/", "room/lock"]);
@@ -72,7 +72,7 @@ fn at_shutdown_nobody_new_comes_in_and_who_is_there_may_finish(transport: Transp
     });
 }
 
-fn after_the_time_of_grace_conversations_are_ended() {
+fn handlers_are_aborted_after_the_grace_period() {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, Transport::Unix, GRACE);
@@ -82,7 +82,7 @@ fn after_the_time_of_grace_conversations_are_ended() {
             talk(&mut client).await;
             clients.push(client);
         }
-        // This one finishes in time.
+        // One client closes its connection within the grace period.
         let begin = Instant::now();
         stop.send(()).unwrap();
         clients.pop().unwrap().close().await.unwrap();
@@ -95,7 +95,7 @@ fn after_the_time_of_grace_conversations_are_ended() {
     });
 }
 
-fn without_conversations_shutdown_does_not_wait() {
+fn shutdown_without_clients_does_not_wait() {
     run(async {
         let base = Base::new();
         let (_, stop, serving) = start(&base, Transport::Unix, DEADLINE);
@@ -118,7 +118,7 @@ fn the_shutdown_handle_ends_serving_too() {
     });
 }
 
-fn a_handler_that_panics_is_counted_and_disturbs_nobody() {
+fn a_handler_that_panics_is_counted_and_does_not_disturb_others() {
     run(async {
         let base = Base::new();
         let address = base.address(Transport::Unix, "room");
@@ -145,12 +145,12 @@ fn a_handler_that_panics_is_counted_and_disturbs_nobody() {
     });
 }
 
-fn conversations_that_ended_before_are_counted() {
+fn handlers_that_ended_before_shutdown_are_counted() {
     run(async {
         let base = Base::new();
         let (address, stop, serving) = start(&base, Transport::Unix, DEADLINE);
         let mut stays = Connection::connect(&address).await.unwrap();
-        // More than are kept before anybody looks which are done.
+        // More handlers than the server keeps before it removes finished ones.
         for _ in 0..300 {
             let mut client = Connection::connect(&address).await.unwrap();
             talk(&mut client).await;
@@ -162,7 +162,7 @@ fn conversations_that_ended_before_are_counted() {
     });
 }
 
-fn serving_that_is_dropped_ends_every_conversation() {
+fn dropping_serve_aborts_every_handler() {
     run(async {
         let base = Base::new();
         let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);
@@ -175,7 +175,7 @@ fn serving_that_is_dropped_ends_every_conversation() {
     });
 }
 
-fn a_server_that_lost_its_name_lets_conversations_finish_and_says_so() {
+fn a_server_that_lost_its_name_lets_handlers_finish_and_returns_the_error() {
     run(async {
         let base = Base::new();
         let (address, _stop, serving) = start(&base, Transport::Unix, DEADLINE);

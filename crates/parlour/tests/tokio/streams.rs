@@ -1,4 +1,4 @@
-//! Connections as streams and sinks, servers as streams, with the combinators of the field.
+//! Connections as streams and sinks, and servers as streams, with the combinators of futures-util.
 
 use std::pin::pin;
 
@@ -13,14 +13,14 @@ trials! {
     for transport in Transport::ALL =>
         a_stream_of_messages_ends_with_the_connection,
         a_stream_ends_after_an_error,
-        a_stream_sends_what_was_fed_before_it_waits,
+        a_stream_writes_buffered_messages_before_it_waits,
         a_sink_takes_a_stream_and_keeps_the_order,
         messages_are_forwarded_from_one_connection_to_another,
         a_sink_that_is_closed_ends_its_direction,
         a_server_is_a_stream_of_connections;
 }
 
-/// What RPC crates ask for.
+/// Checks at compile time the bounds that RPC crates require.
 fn is_a_transport<T: Stream<Item = Result<Message, Error>> + Sink<Vec<u8>, Error = Error> + Send + Unpin>(_: &T) {}
 
 fn a_stream_of_messages_ends_with_the_connection(transport: Transport) {
@@ -58,7 +58,7 @@ fn a_stream_ends_after_an_error(transport: Transport) {
     });
 }
 
-fn a_stream_sends_what_was_fed_before_it_waits(transport: Transport) {
+fn a_stream_writes_buffered_messages_before_it_waits(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         let echo = async {
@@ -95,7 +95,7 @@ fn messages_are_forwarded_from_one_connection_to_another(transport: Transport) {
         let one = Link::new(transport).await;
         let other = Link::new(transport).await;
         let (mut begin, mut end) = (one.client, other.client);
-        // Through both servers' ends, there and back.
+        // Messages pass through the server's ends of both connections, in each direction.
         let (there_in, there_out): (Sender, Receiver) = one.served.split();
         let (back_in, back_out) = other.served.split();
         let there = there_out.forward(back_in);
@@ -108,7 +108,7 @@ fn messages_are_forwarded_from_one_connection_to_another(transport: Transport) {
                 data::check(&begin.recv().await.unwrap().expect("a reply"), seed, 50_000);
             }
             begin.finish().await.unwrap();
-            assert_eq!(end.recv().await.unwrap(), None, "the end is forwarded too");
+            assert_eq!(end.recv().await.unwrap(), None, "the end of the stream is forwarded, too");
             end.finish().await.unwrap();
             assert_eq!(begin.recv().await.unwrap(), None);
         };
@@ -156,7 +156,7 @@ fn a_server_is_a_stream_of_connections(transport: Transport) {
         };
         tokio::join!(serving, clients);
         let mut incoming = server.incoming();
-        assert!(incoming.next().await.is_none(), "it was told to shut down");
+        assert!(incoming.next().await.is_none(), "the server is shut down");
         assert!(incoming.next().await.is_none());
     });
 }

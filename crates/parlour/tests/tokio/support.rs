@@ -1,4 +1,4 @@
-//! What the tests of tasks share.
+//! Helpers of the tests of the tokio API.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -12,13 +12,13 @@ use tokio::time::timeout;
 
 use crate::support::{Base, DEADLINE};
 
-/// Runs it in a runtime of its own with one thread and no timers but those that the test uses.
+/// Runs a future in a runtime of its own with one thread. Only the tests use the runtime's timers.
 pub fn run<F: Future>(future: F) -> F::Output {
     let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { timeout(DEADLINE * 3, future).await.expect("it hangs") })
+    runtime.block_on(async { timeout(DEADLINE * 3, future).await.expect("the test hangs") })
 }
 
-/// A server and both ends of a connection. (The base is last, so that it outlives the rest.)
+/// A server and both ends of a connection. The base is declared last, so that it outlives the other fields.
 pub struct Link {
     pub client: Connection,
     pub served: Connection,
@@ -27,7 +27,7 @@ pub struct Link {
 }
 
 impl Link {
-    /// With rings of the smallest size, so that `shm` is full as soon as the others.
+    /// Connects with rings of the smallest size, so that the channel of `shm` is full as soon as the other ones.
     pub async fn new(transport: Transport) -> Self {
         let base = Base::new();
         let address = base.address(transport, "room");
@@ -38,7 +38,7 @@ impl Link {
     }
 }
 
-/// Drops the future when it has been polled so many times and is not done: `None`.
+/// Polls a future up to `times` times. Drops it and returns `None` if it has not completed by then.
 pub async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
     let mut future = pin!(future);
     let mut left = times;
@@ -53,7 +53,7 @@ pub async fn polled<F: Future>(times: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Counts how often the future is polled.
+/// Counts the polls of a future.
 pub async fn counted<F: Future>(polls: &Cell<usize>, future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(move |cx| {

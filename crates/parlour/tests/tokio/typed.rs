@@ -1,4 +1,4 @@
-//! Connections of values, as streams and sinks.
+//! Typed connections, as streams and sinks.
 
 use futures_util::{SinkExt, StreamExt, stream};
 use parlour::{ErrorKind, Transport, TryRecvError};
@@ -9,7 +9,7 @@ use crate::tasks::{Link, run};
 trials! {
     for transport in Transport::ALL =>
         values_pass_each_way,
-        a_stream_of_values_goes_on_after_a_message_that_is_none;
+        a_stream_of_values_goes_on_after_a_message_that_is_not_a_value;
 }
 
 fn values_pass_each_way(transport: Transport) {
@@ -43,7 +43,7 @@ fn values_pass_each_way(transport: Transport) {
     });
 }
 
-fn a_stream_of_values_goes_on_after_a_message_that_is_none(transport: Transport) {
+fn a_stream_of_values_goes_on_after_a_message_that_is_not_a_value(transport: Transport) {
     run(async {
         let Link { mut client, served, .. } = Link::new(transport).await;
         let mut served = served.typed::<(), bool>();
@@ -55,7 +55,7 @@ fn a_stream_of_values_goes_on_after_a_message_that_is_none(transport: Transport)
         for number in [2, 3] {
             let error = served.next().await.expect("an item").unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Encoding);
-            assert!(error.to_string().contains(&format!("message {number},")), "{error}");
+            assert!(error.to_string().contains(&format!("message {number} (")), "{error}");
         }
         assert!(!served.next().await.expect("an item").unwrap());
         assert!(served.next().await.is_none());

@@ -1,4 +1,5 @@
-//! How tasks wait: woken when there is something to do and not otherwise, and giving way to others when there always is.
+//! Waiting of tasks: a task is woken when there is something to do and not otherwise, and gives way to other tasks when
+//! there always is.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -19,22 +20,23 @@ trials! {
         an_idle_connection_is_not_polled,
         a_sender_to_a_full_channel_is_not_polled,
         a_server_without_clients_is_not_polled,
-        a_conversation_polls_a_few_times_for_each_message,
-        what_the_runtime_has_not_noticed_yet_is_received_by_a_try,
+        a_dialogue_polls_a_few_times_per_message,
+        try_recv_receives_what_the_runtime_has_not_noticed_yet,
         a_receiver_that_always_has_a_message_gives_way_to_others,
         a_sender_that_always_has_room_gives_way_to_others,
-        a_client_that_connects_at_once_gives_way_to_others,
+        a_client_that_connects_without_waiting_gives_way_to_others,
         a_server_that_always_has_a_client_gives_way_to_others;
 
     for transport in [Transport::Fifo] =>
-        a_task_that_waits_reads_when_something_has_come_and_not_before;
+        a_waiting_task_reads_only_when_data_has_arrived;
 }
 
-/// Lets the future wait in vain, and gives how often it was polled.
+/// Polls a future that never completes for a while, and returns the number of polls.
 async fn polls_in_vain(future: impl Future) -> usize {
     let polls = Cell::new(0);
-    assert!(timeout(QUIET, counted(&polls, future)).await.is_err(), "there was something to wait for");
-    // Once at the beginning and once at the deadline; and the runtime tells once what state the descriptors were in.
+    assert!(timeout(QUIET, counted(&polls, future)).await.is_err(), "the future completed");
+    // The expected polls are one at the beginning, one at the deadline, and one when the runtime reports the initial
+    // state of the descriptors.
     polls.get()
 }
 
@@ -44,7 +46,7 @@ fn an_idle_connection_is_not_polled(transport: Transport) {
         for _ in 0..3 {
             let polls = polls_in_vain(client.recv()).await;
             assert!(polls <= 4, "{polls} polls");
-            // While it waits, so that it is the runtime that sees it first.
+            // The message is sent while the task waits, so that the runtime sees it first.
             let (message, sent) = tokio::join!(biased; client.recv(), async {
                 yield_now().await;
                 served.send(b"something").await
@@ -52,7 +54,7 @@ fn an_idle_connection_is_not_polled(transport: Transport) {
             sent.unwrap();
             assert_eq!(message.unwrap().expect("a message"), b"something");
         }
-        // Part of a message is nothing to wake up for once it has been taken in.
+        // A partial message does not wake the task again once it was read.
         served.try_send(data::message(1, 8 << 20)).unwrap();
         assert!(served.try_flush().unwrap_err().is_full());
         let _ = timeout(QUIET, client.recv()).await;
@@ -67,7 +69,7 @@ fn a_sender_to_a_full_channel_is_not_polled(transport: Transport) {
         client.try_send(data::message(1, 8 << 20)).unwrap();
         let polls = polls_in_vain(client.send(b"x")).await;
         assert!(polls <= 4, "{polls} polls");
-        // Both directions at once.
+        // Both directions wait now.
         let polls = polls_in_vain(client.recv()).await;
         assert!(polls <= 4, "{polls} polls");
     });
@@ -90,7 +92,7 @@ fn a_server_without_clients_is_not_polled(transport: Transport) {
     });
 }
 
-fn a_conversation_polls_a_few_times_for_each_message(transport: Transport) {
+fn a_dialogue_polls_a_few_times_per_message(transport: Transport) {
     const MESSAGES: usize = 200;
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
@@ -107,18 +109,18 @@ fn a_conversation_polls_a_few_times_for_each_message(transport: Transport) {
                 served.send(&message).await.unwrap();
             }
         };
-        // The two are polled together, so by the wakers of both.
+        // Both futures run in one task, so the wakers of both count.
         counted(&polls, async { tokio::join!(asking, answering) }).await;
         assert!(polls.get() < 6 * MESSAGES, "{} polls for {MESSAGES} messages each way", polls.get());
     });
 }
 
-fn what_the_runtime_has_not_noticed_yet_is_received_by_a_try(transport: Transport) {
+fn try_recv_receives_what_the_runtime_has_not_noticed_yet(transport: Transport) {
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         for number in 0..100 {
             served.send(data::message(number, 1000)).await.unwrap();
-            // Whether the runtime looks between the send and the one poll is up to it.
+            // The runtime may or may not notice the message before the single poll.
             let message = match polled(1, client.recv()).await {
                 Some(received) => received.unwrap(),
                 None => client.try_recv().unwrap(),
@@ -128,16 +130,16 @@ fn what_the_runtime_has_not_noticed_yet_is_received_by_a_try(transport: Transpor
     });
 }
 
-/// Reads are counted by the kernel for each thread. (Of a FIFO: what is received from a socket is no read(2). Where they wait
-/// all transports but `shm` do the same.)
-fn a_task_that_waits_reads_when_something_has_come_and_not_before(transport: Transport) {
+/// The kernel counts the reads of each thread. The test uses FIFOs because receiving from a socket does not count as
+/// read(2). All transports but `shm` wait in the same way.
+fn a_waiting_task_reads_only_when_data_has_arrived(transport: Transport) {
     const MESSAGES: u64 = 200;
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         let mut message = Vec::new();
         let before = reads_of_this_thread();
         for _ in 0..MESSAGES {
-            // It waits before there is anything.
+            // The task waits before the message is sent.
             let (received, sent) = tokio::join!(biased; client.recv_into(&mut message), served.send(b"something"));
             sent.unwrap();
             assert!(received.unwrap().is_some());
@@ -153,14 +155,14 @@ fn reads_of_this_thread() -> u64 {
     count.parse().unwrap()
 }
 
-/// How often another task comes to its turn while this one works without ever having to wait.
+/// Returns the number of turns of another task while `work` runs without ever having to wait.
 async fn turns_of_others(work: impl Future<Output = ()>) -> usize {
     let is_over = Cell::new(false);
     let turns = async {
         let mut turns = 0;
         while !is_over.get() {
             turns += 1;
-            // As a task of its own would: what is joined here is polled in one task, with one budget.
+            // A separate task would yield as well. Joined futures are polled in one task, with one budget.
             yield_now().await;
         }
         turns
@@ -180,7 +182,7 @@ fn a_receiver_that_always_has_a_message_gives_way_to_others(transport: Transport
     run(async {
         let Link { mut client, mut served, .. } = Link::new(transport).await;
         let turns = turns_of_others(async {
-            // As many at a time as one channel holds for certain.
+            // Each round sends as many messages as one channel holds for certain.
             for _ in 0..PLENTY / 500 {
                 unconstrained(async {
                     for _ in 0..500 {
@@ -221,8 +223,8 @@ fn a_sender_that_always_has_room_gives_way_to_others(transport: Transport) {
     });
 }
 
-/// A server that lets everybody into its queue.
-fn a_client_that_connects_at_once_gives_way_to_others(transport: Transport) {
+/// The server's queue admits every client.
+fn a_client_that_connects_without_waiting_gives_way_to_others(transport: Transport) {
     const CONNECTIONS: usize = 500;
     let base = Base::new();
     let address = base.address(transport, "room");
@@ -242,7 +244,7 @@ fn a_client_that_connects_at_once_gives_way_to_others(transport: Transport) {
     });
 }
 
-/// Clients that come and go without end.
+/// Clients connect and disconnect in a loop.
 fn a_server_that_always_has_a_client_gives_way_to_others(transport: Transport) {
     const CLIENTS: usize = 500;
     let base = Base::new();

@@ -1,4 +1,4 @@
-//! The state that both halves of a connection share, and the errors that they make of faults.
+//! The state that both halves of a connection share, and the conversion of faults into errors.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,17 +11,17 @@ use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
 use crate::transport::{Capabilities, Transport};
 
-/// What both halves know.
+/// The state that both halves share.
 pub(crate) struct Common {
-    /// The server's name in quotes, for messages.
+    /// The server's name in quotes, for error texts and logs.
     pub(crate) display_name: Arc<str>,
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
     /// The longest message in bytes, in both directions.
     pub(crate) message_max: usize,
-    /// How often a call looks again before it sleeps.
+    /// The number of times that a blocking call polls before it sleeps.
     pub(crate) spin_limit: u32,
-    /// Counts the connection with its server until both halves are gone.
+    /// Keeps the connection counted by its server until both halves are dropped.
     pub(crate) _permit: Option<Permit>,
 }
 
@@ -52,7 +52,7 @@ impl Common {
         self.transport.capabilities(self.message_max)
     }
 
-    /// What both halves show of themselves.
+    /// Formats a half, under the name `what`, for `Debug`.
     pub(crate) fn debug(&self, f: &mut fmt::Formatter<'_>, what: &str) -> fmt::Result {
         f.debug_struct(what)
             .field("server", &self.display_name)
@@ -62,7 +62,7 @@ impl Common {
     }
 }
 
-/// The other side, for messages: the name tells which server, the process id which of its clients.
+/// Describes the peer for error texts: the name of the server, and the process id, which tells its clients apart.
 pub(crate) fn other_side(display_name: &str, peer: &Peer) -> String {
     match peer.pid() {
         Some(pid) => format!("{display_name} (pid {pid})"),
@@ -70,42 +70,42 @@ pub(crate) fn other_side(display_name: &str, peer: &Peer) -> String {
     }
 }
 
-/// The error that a fault of a connection is to its user.
+/// Converts a fault of a connection into the error that the caller gets.
 pub(crate) fn error_of(fault: Fault, operation: Operation, object: String, message_max: usize) -> Error {
     let error = |kind, detail: Cow<'static, str>| Error::new(kind, operation, object.clone(), detail);
     match fault {
         Fault::Disconnected => {
-            error(ErrorKind::Disconnected, "the other side has gone, or receives no more".into()).next("connect again")
+            error(ErrorKind::Disconnected, "the peer has disconnected or does not receive".into()).next("connect again")
         }
         Fault::Reset => {
-            error(ErrorKind::Disconnected, "the other side has gone without reading all that was sent".into())
-                .next("it refused us, ended early or died; connect again")
+            error(ErrorKind::Disconnected, "the peer disconnected without reading all that this side sent".into())
+                .next("connect again; the peer rejected the connection, ended early or died")
         }
-        Fault::Truncated => error(ErrorKind::Truncated, "the other side went in the middle of a message".into())
-            .next("connect again; what was received before is whole"),
+        Fault::Truncated => error(ErrorKind::Truncated, "the peer disconnected mid-message".into())
+            .next("connect again; the messages received before are complete"),
         Fault::TooLong { length } => error(
             ErrorKind::MessageTooLong,
             format!("the message has {length} bytes and {message_max} are allowed").into(),
         )
-        .next("send it in parts, or raise message_max on both sides"),
-        Fault::FdsRefused => error(ErrorKind::Refused, "the other side takes no descriptors; nothing was sent".into())
-            .next("have it allow some (the option fds_max)"),
+        .next("split the message, or raise message_max on both sides"),
+        Fault::FdsRefused => error(ErrorKind::Refused, "the peer allows no descriptors; nothing was sent".into())
+            .next("set the option fds_max of the peer"),
         Fault::Fds(LostFds::NotAllowed) => {
-            error(ErrorKind::Protocol, "descriptors came with a message, and none are allowed".into())
-                .next("allow some (the option fds_max), and connect again")
+            error(ErrorKind::Protocol, "the peer sent descriptors with a message, and none are allowed".into())
+                .next("set the option fds_max of this side, and connect again")
         }
         Fault::Fds(LostFds::TooMany { came, allowed }) => error(
             ErrorKind::Protocol,
-            format!("{came} descriptors came with a message, and {allowed} are allowed").into(),
+            format!("the peer sent {came} descriptors with a message, and {allowed} are allowed").into(),
         )
-        .next("raise fds_max, and connect again"),
+        .next("raise the option fds_max of this side, and connect again"),
         Fault::Fds(LostFds::TableFull) => error(
             ErrorKind::Io,
-            "this process has no room for the descriptors of a message, so that they are lost".into(),
+            "the descriptor table of this process is full, so the descriptors of a message were lost".into(),
         )
         .next("raise the limit on open descriptors (ulimit -n), and connect again"),
         Fault::Protocol(what) => {
-            error(ErrorKind::Protocol, what.into()).next("the other side does not speak this protocol")
+            error(ErrorKind::Protocol, what.into()).next("check that the peer speaks this protocol")
         }
         Fault::Io(failure) => Error::io(operation, object, failure),
     }

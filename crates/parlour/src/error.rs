@@ -1,4 +1,4 @@
-//! One error type for the whole library.
+//! The error types of the library.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,14 +6,16 @@ use std::io;
 
 use crate::owner::Owner;
 
-/// What every fallible operation of this crate returns.
+/// The result of a fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What went wrong, with which operation, on which object, and what to do next.
+/// The error of a failed operation.
 ///
-/// `Display` is one line for a person: operation, object, reason, and, where there is one, the next step. Programs
-/// branch on [`kind`](Error::kind). [`source`](std::error::Error::source) is the `io::Error` of the system call
-/// behind it, where there was one.
+/// `Display` writes one line for people: the operation, the object, the reason and, if there is one, the next step.
+/// Programs branch on [`kind`](Error::kind). [`source`](std::error::Error::source) returns the `io::Error` of the
+/// system call that failed, if one did.
+///
+/// An `Error` converts into an `io::Error` of the corresponding [`io::ErrorKind`].
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -26,50 +28,52 @@ struct Inner {
     holder: Option<Owner>,
 }
 
-/// The kinds of [`Error`], for a program to branch on.
+/// The kind of an [`Error`], for programs to branch on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// An address or a name is not well formed.
+    /// An address or a name is malformed.
     InvalidName,
-    /// An option has a value that cannot be used.
+    /// The value of an option is invalid.
     InvalidOption,
-    /// A live server holds the name; [`Error::holder`] tells who.
+    /// A live server holds the name. [`Error::holder`] returns its owner record.
     NameInUse,
-    /// The server's files were removed or replaced by somebody else, or the server was carried into a forked child.
+    /// Another process removed or replaced the server's files, or the server is in a forked child.
     NameLost,
-    /// Nobody serves the name.
+    /// No server has the name.
     NoServer,
-    /// The other side answered, and said no.
+    /// The server rejected the connection, or the peer allows no descriptors.
     Refused,
-    /// The system, or a check of the other side's identity, does not permit it.
+    /// The system denied access, or the identity of the peer is not the expected one.
     Denied,
-    /// The server is there but had no room until the deadline.
+    /// The server exists but did not take the client in before the deadline, or a limit is reached at present.
     Busy,
-    /// The deadline passed. What was being received stays with the connection; what was being sent was not sent.
+    /// The deadline passed. A partially received message is kept for the next call. Nothing of a message that was being
+    /// sent was sent.
     TimedOut,
-    /// The other side has gone.
+    /// The peer has disconnected.
     Disconnected,
-    /// The other side went in the middle of a message.
+    /// The peer disconnected mid-message.
     Truncated,
     /// A message is longer than the limit.
     MessageTooLong,
-    /// The other side broke the protocol.
+    /// The peer violated the protocol.
     Protocol,
-    /// A value could not be made a message, or a message not a value (feature `serde`). The connection goes on.
+    /// A value could not be encoded, or a message could not be decoded (feature `serde`). The connection can still be
+    /// used.
     Encoding,
-    /// A directory's owner, mode or type lets somebody else interfere.
+    /// The owner, mode or type of a directory lets another user tamper with it.
     UnsafeDirectory,
-    /// This transport, platform or state cannot do it.
+    /// This transport, platform or state does not support the operation.
     Unsupported,
-    /// The server was told to shut down.
+    /// A shutdown of the server was requested.
     Shutdown,
-    /// Any other failure of a system call.
+    /// Another system call failed.
     Io,
 }
 
 impl ErrorKind {
-    /// Every kind there is, for tables of them in other languages, which a test can find incomplete.
+    /// All kinds. A test can check with it that a table of the kinds in another language is complete.
     pub const ALL: &'static [Self] = &[
         Self::InvalidName,
         Self::InvalidOption,
@@ -91,7 +95,7 @@ impl ErrorKind {
         Self::Io,
     ];
 
-    /// The same kind among those of the standard library.
+    /// Returns the corresponding kind of the standard library.
     fn to_io(self) -> io::ErrorKind {
         match self {
             Self::InvalidName | Self::InvalidOption | Self::MessageTooLong => io::ErrorKind::InvalidInput,
@@ -100,7 +104,7 @@ impl ErrorKind {
             Self::NoServer => io::ErrorKind::NotFound,
             Self::Refused => io::ErrorKind::ConnectionRefused,
             Self::Denied | Self::UnsafeDirectory => io::ErrorKind::PermissionDenied,
-            // Not `WouldBlock`: a blocking call never asks its caller to poll.
+            // `WouldBlock` would tell the caller to poll, which a blocking call never does.
             Self::Busy => io::ErrorKind::ResourceBusy,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Disconnected => io::ErrorKind::BrokenPipe,
@@ -140,7 +144,7 @@ impl fmt::Display for ErrorKind {
 
 /// The operation of an [`Error`].
 ///
-/// `Display` gives the words with which the text of the error begins: "connect to", "bind".
+/// `Display` writes the words that follow "cannot" in the text of the error, such as "connect to" or "bind".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Operation {
@@ -270,7 +274,7 @@ impl Error {
         }))
     }
 
-    /// A failed system call, with the kind that its error number suggests.
+    /// Creates the error of a failed system call. Its kind follows from the error number.
     pub(crate) fn io(operation: Operation, object: impl Into<String>, source: impl Into<io::Error>) -> Self {
         let source = source.into();
         let kind = match source.kind() {
@@ -286,35 +290,35 @@ impl Error {
         match error.0.source.as_ref().and_then(io::Error::raw_os_error) {
             Some(libc::EMFILE) => error.next("raise the limit on open descriptors (ulimit -n)"),
             Some(libc::ETOOMANYREFS) => error.next(
-                "too many descriptors of this user are on their way and not received yet: have the other side receive, or \
-                 raise the limit on open descriptors (ulimit -n)",
+                "too many descriptors of this user were sent and not received yet: let the peer receive, or raise the \
+                 limit on open descriptors (ulimit -n)",
             ),
-            Some(libc::ENFILE) => error.next("raise the system's limit on open files (fs.file-max)"),
-            Some(libc::ENOSPC | libc::EDQUOT) => error.next("free some space or inodes there"),
-            Some(libc::EROFS) => error.next("set $PARLOUR_DIR to a directory that can be written"),
+            Some(libc::ENFILE) => error.next("raise the limit of the system on open files (fs.file-max)"),
+            Some(libc::ENOSPC | libc::EDQUOT) => error.next("free space or inodes on that file system"),
+            Some(libc::EROFS) => error.next("set $PARLOUR_DIR to a writable directory"),
             _ => error,
         }
     }
 
-    /// Says what the user can do about it.
+    /// Adds the next step that the user can take.
     pub(crate) fn next(mut self, step: impl Into<Cow<'static, str>>) -> Self {
         self.0.next_step = Some(step.into());
         self
     }
 
-    /// Keeps the system's error behind this one.
+    /// Adds the error of the system call that caused this one.
     pub(crate) fn because(mut self, source: impl Into<io::Error>) -> Self {
         self.0.source = Some(source.into());
         self
     }
 
-    /// Keeps who holds the name.
+    /// Adds the owner record of the name's holder.
     pub(crate) fn held_by(mut self, holder: Option<Owner>) -> Self {
         self.0.holder = holder;
         self
     }
 
-    /// What kind of failure it is.
+    /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
@@ -326,13 +330,14 @@ impl Error {
         self.0.operation
     }
 
-    /// The name, address or path that the operation was about.
+    /// Returns the name, address, path or peer that the operation was about.
     #[must_use]
     pub fn object(&self) -> &str {
         &self.0.object
     }
 
-    /// Who holds the name, with [`ErrorKind::NameInUse`], as far as the holder has said.
+    /// Returns the owner record of the name's holder, for [`ErrorKind::NameInUse`]. Returns `None` for other kinds, and
+    /// if the holder has not written a record.
     #[must_use]
     pub fn holder(&self) -> Option<&Owner> {
         self.0.holder.as_ref()
@@ -374,13 +379,13 @@ impl From<Error> for io::Error {
     }
 }
 
-/// The error of the functions that send without blocking: [`try_send`](crate::Connection::try_send) and
+/// The error of functions that send without blocking, such as [`try_send`](crate::Connection::try_send) and
 /// [`try_flush`](crate::Connection::try_flush).
 #[derive(Debug)]
 pub enum TrySendError<T> {
-    /// The channel is full. Nothing of the message was sent, and it is returned.
+    /// The channel is full. Nothing of the message was sent, and the message is returned.
     Full(T),
-    /// The connection cannot send this message, or none any more.
+    /// The connection cannot send this message, or cannot send any more.
     Failed(Error),
 }
 
@@ -391,7 +396,7 @@ impl<T> TrySendError<T> {
         matches!(self, Self::Full(_))
     }
 
-    /// Replaces what is returned.
+    /// Replaces the returned value.
     #[cfg(feature = "serde")]
     pub(crate) fn with<V>(self, value: V) -> TrySendError<V> {
         match self {
@@ -410,7 +415,7 @@ impl<T> From<Error> for TrySendError<T> {
 impl<T> fmt::Display for TrySendError<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Full(_) => f.write_str("cannot send now: the channel is full"),
+            Self::Full(_) => f.write_str("cannot send without blocking: the channel is full"),
             Self::Failed(error) => error.fmt(f),
         }
     }
@@ -425,18 +430,18 @@ impl<T: fmt::Debug> std::error::Error for TrySendError<T> {
     }
 }
 
-/// The error of the functions that take what has arrived without blocking: [`try_recv`](crate::Connection::try_recv),
+/// The error of functions that receive or accept without blocking, such as [`try_recv`](crate::Connection::try_recv),
 /// [`try_accept`](crate::Server::try_accept) and [`try_next_event`](crate::Hub::try_next_event).
 #[derive(Debug)]
 pub enum TryRecvError {
-    /// Nothing has arrived: no whole message, no client, no event.
+    /// Nothing has arrived yet: no whole message, no client, no event.
     Empty,
-    /// The call has failed.
+    /// The call failed.
     Failed(Error),
 }
 
 impl TryRecvError {
-    /// Returns true if nothing had arrived.
+    /// Returns true if nothing has arrived yet.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
@@ -472,30 +477,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_message_names_operation_object_reason_and_next_step() {
-        let error = Error::new(ErrorKind::NoServer, Operation::Connect, "'wc'", "nobody serves this name")
-            .next("start its server");
-        assert_eq!(error.to_string(), "cannot connect to 'wc': nobody serves this name; start its server");
+    fn an_error_text_names_operation_object_reason_and_next_step() {
+        let error = Error::new(ErrorKind::NoServer, Operation::Connect, "'wc'", "no server has this name")
+            .next("start the server");
+        assert_eq!(error.to_string(), "cannot connect to 'wc': no server has this name; start the server");
     }
 
     #[test]
-    fn converts_once_to_io_error_and_keeps_the_whole_text() {
+    fn the_conversion_to_io_error_keeps_kind_and_text() {
         let io: io::Error = Error::new(ErrorKind::NameInUse, Operation::Bind, "'wc'", "taken").into();
         assert_eq!(io.kind(), io::ErrorKind::AddrInUse);
         assert_eq!(io.to_string(), "cannot bind 'wc': taken");
     }
 
     #[test]
-    fn the_list_of_kinds_has_every_one_in_order() {
+    fn the_list_of_kinds_is_complete_and_in_order() {
         for (number, kind) in ErrorKind::ALL.iter().enumerate() {
             assert_eq!(*kind as usize, number, "{kind:?}");
         }
-        // `Io` stays the last one, so that a kind that is missing shows in the numbers.
+        // `Io` is always the last kind, so a missing kind makes the numbers differ.
         assert_eq!(ErrorKind::ALL.len(), ErrorKind::Io as usize + 1);
     }
 
     #[test]
-    fn running_out_of_descriptors_says_how_to_raise_the_limit() {
+    fn the_error_of_a_full_descriptor_table_says_how_to_raise_the_limit() {
         let error = Error::io(Operation::Accept, "'wc'", io::Error::from_raw_os_error(libc::EMFILE));
         assert_eq!(error.kind(), ErrorKind::Io);
         assert!(error.to_string().contains("ulimit -n"), "{error}");

@@ -1,8 +1,10 @@
-//! Local messaging by name: a server takes a name, clients find it by the name, and each gets a private two-way channel
-//! of messages.
+//! Local messaging by name. A server takes a name, clients find the server by that name, and each client gets a private
+//! two-way channel of messages.
 //!
 //! ```
-//! use parlour::{Connection, Server};
+//! use std::io::IoSlice;
+//!
+//! use parlour::{Connection, Payload, Server};
 //!
 //! # let base = tempfile::tempdir()?;
 //! # let name = format!("{}/greeter", base.path().display());
@@ -11,7 +13,7 @@
 //! let greeter = std::thread::spawn(move || -> parlour::Result<()> {
 //!     let mut client = server.accept()?;
 //!     while let Some(message) = client.recv()? {
-//!         client.send(&[b"hello, ", &message[..]].concat())?;
+//!         client.send(Payload::vectored(&[IoSlice::new(b"hello, "), IoSlice::new(&message)]))?;
 //!     }
 //!     Ok(())
 //! });
@@ -24,52 +26,63 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is guaranteed
+//! # Guarantees
 //!
-//! - **Names.** At most one live server has a name. It cannot be stolen from a live server, and it is free as soon as a
-//!   dead one is gone, with nothing to remove. See [`Server::bind`].
-//! - **Messages** arrive whole, in order and at most once, and are never merged or cut; an empty message is a message.
-//! - **Identity.** Each side knows who the other is and what vouches for that: [`Peer`]. The client makes sure of the
-//!   server before it sends a byte.
-//! - **Limits** on everything that a peer could make grow, on by default: [`ServerOptions`].
-//! - **The host process** is left alone: no thread, no runtime, no signal and no signal disposition, no umask, no
-//!   output; no panic but one that comes out of the caller's own closure.
+//! - **Names.** At most one live server has a name. A name cannot be taken from a live server. It is free as soon as
+//!   its server is dead, with nothing to remove. See [`Server::bind`].
+//! - **Messages** arrive whole, in order and at most once. They are never merged or split. An empty message is a
+//!   message.
+//! - **Identity.** Each side knows the identity of its peer and the source of that knowledge ([`Peer`]). The client
+//!   verifies the server before it sends a byte.
+//! - **Limits** apply by default to everything that a peer could make grow ([`ServerOptions`]).
+//! - **The host process.** The library starts no thread and no runtime, raises no signal, changes neither signal
+//!   dispositions nor the umask, and writes no output. It panics only if a closure of the caller panics.
 //!
-//! # What happens when
+//! # Behaviour
 //!
-//! - *The channel is full*: [`send`](Connection::send) waits, [`send_timeout`](Connection::send_timeout) gives up at
-//!   its deadline, [`try_send`](Connection::try_send) hands the message back. Nothing is dropped and nothing grows.
-//! - *The channel is empty*: [`recv`](Connection::recv) waits, `recv_timeout` and `try_recv` do not.
-//! - *The peer has closed or died*: `recv` gives its last messages and then `None`, or, where the kernel says that some
-//!   of ours were not read, [`Disconnected`](ErrorKind::Disconnected); in the middle of a message it is
-//!   [`Truncated`](ErrorKind::Truncated). `send` gives `Disconnected`.
-//!   On `shm` a sender that never receives may fill the channel before it learns that a peer was killed.
-//! - *The server dies*: its connections end as above, and the next server takes the name at once.
-//!   [`wait_for_server`](ConnectOptions::wait_for_server) has clients wait for it.
+//! - *The channel is full*: [`send`](Connection::send) blocks, [`send_timeout`](Connection::send_timeout) gives up at
+//!   its deadline, and [`try_send`](Connection::try_send) returns the message ([`TrySendError::Full`]). No message is
+//!   dropped, and no buffer grows.
+//! - *The channel is empty*: [`recv`](Connection::recv) blocks, [`recv_timeout`](Connection::recv_timeout) gives up at
+//!   its deadline, and [`try_recv`](Connection::try_recv) returns [`TryRecvError::Empty`].
+//! - *The peer closes or dies*: `recv` returns the remaining messages and then `None`. If the kernel reports that the
+//!   peer did not read some messages of this side, it returns [`Disconnected`](ErrorKind::Disconnected) instead of
+//!   `None`. If the peer ended mid-message, it returns [`Truncated`](ErrorKind::Truncated). `send` returns
+//!   `Disconnected`. On `shm`, a sender that never receives may fill the channel before it learns that its peer was
+//!   killed.
+//! - *The server dies*: its connections end as described above, and the next server can take the name immediately. With
+//!   [`wait_for_server`](ConnectOptions::wait_for_server) clients wait for that server.
 //!
-//! # What it does not do
+//! # Limitations
 //!
-//! It does not cross machines, encrypt, store messages, or say whether the peer has read one. It does not defend
-//! against root or against processes of the same user.
+//! The library does not cross machines, encrypt, store messages, or tell whether the peer has read a message. It does
+//! not defend against root or against processes of the same user.
 //!
-//! # Where to find what
+//! # Overview
 //!
-//! [`Server`] and [`ServerOptions`] to serve, [`Hub`] to serve many clients in one thread ([`hub`]), [`Connection`] and [`ConnectOptions`] to connect, [`Sender`] and
-//! [`Receiver`] for two threads, [`Address`] and [`Transport`] for what a name can say, [`Peer`] for who is there,
-//! [`Error`] for what went wrong, and [`inspect`] for what exists on this machine.
+//! - [`Server`] and [`ServerOptions`] serve clients; [`Server::stats`] counts them. A [`Hub`] serves many clients in
+//!   one thread ([`hub`]).
+//! - [`Connection`] and [`ConnectOptions`] connect to a server. [`Sender`] and [`Receiver`] are the halves of a
+//!   connection, for two threads.
+//! - Every function that sends takes `impl Into<`[`Payload`]`>`: bytes as they are, or a `Payload` that has several
+//!   parts, descriptors or [`SharedBytes`]. A received [`Message`] dereferences to its bytes.
+//! - [`Address`] and [`Transport`] describe what a name can demand, and [`Peer`] the other end of a connection.
+//! - [`Error`] names the operation, the object, the reason and the next step. Programs branch on [`ErrorKind`].
+//! - [`inspect`] lists the names that exist on this machine.
 //!
 //! # Features
 //!
-//! Both are off by default, and nothing else needs them.
+//! Both features are off by default, and no other part of the library depends on them.
 //!
-//! - `serde`: values of your own types as messages, `Connection::typed`.
-//! - `tokio`: `parlour::tokio`, the same API for tasks of a tokio runtime, with streams and sinks. The blocking API never
-//!   has a runtime behind it.
+//! - `serde`: `Connection::typed` sends and receives values of types of your own.
+//! - `tokio`: `parlour::tokio` is the same API for tasks of a tokio runtime, with streams and sinks. The blocking API
+//!   does not use a runtime.
 //!
 //! # Platform
 //!
-//! Linux 5.6 or newer; newer kernels give more (`SO_PEERPIDFD` from 6.5, `RWF_NOSIGNAL` from 6.18), and older ways
-//! stand in for what is missing.
+//! Linux 5.6 or newer. Newer kernels provide more: `SO_PEERPIDFD` from 6.5, `SO_PASSRIGHTS` from 6.16, `RWF_NOSIGNAL`
+//! from 6.18. Without the first, [`Connection::peer_pidfd`] returns an error. Without the second, unwanted descriptors
+//! end the connection ([`Payload::fds`]). The third has a substitute.
 
 // On docs.rs each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -139,12 +152,12 @@ pub use transport::{Capabilities, ParseTransportError, Transport};
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};
 
-/// The code of the README compiles.
+/// Compiles the code of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
-/// So does that of the page about service managers.
+/// Compiles the code of the page about service managers.
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/systemd.md")]
 struct Systemd;

@@ -1,4 +1,4 @@
-//! What can be set, with defaults and units.
+//! The options of servers and clients.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -12,7 +12,7 @@ use crate::peer::Peer;
 use crate::transport::Transport;
 use crate::wire::{frame, shm_hello};
 
-/// How a server is to be. Every setter says its default and its unit.
+/// Options of a [`Server`](crate::Server). Each setter states its default and its unit.
 ///
 /// ```no_run
 /// use parlour::{ServerOptions, Transport};
@@ -64,131 +64,143 @@ impl Default for ServerOptions {
 }
 
 impl ServerOptions {
-    /// The defaults.
+    /// Returns the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The transports to offer. Default: the one in the address, or `unix`. If the address has one, it must be among
-    /// these.
+    /// Sets the transports to offer. Default: the transport in the address, or `unix` if it has none. A transport in
+    /// the address must be among those that are set.
     #[must_use]
     pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {
         self.transports = transports.into_iter().collect();
         self
     }
 
-    /// The mode of the socket, as for chmod(1): who may connect. Default `0o600`: this user (and root). `0o660` with
-    /// [`group`](Self::group) lets a group in, `0o666` everybody. FIFOs are for this user in any case.
+    /// Sets the mode of the sockets, as for chmod(1). It determines which users may connect. Default `0o600`: this user
+    /// and root. `0o660` together with [`group`](Self::group) admits a group, `0o666` admits all users. FIFOs always
+    /// have mode `0o600`.
     ///
-    /// Whatever the umask is, the socket never has more than this and has exactly this before anybody can connect.
+    /// The mode does not depend on the umask. The socket never has more rights than this mode, and has exactly this
+    /// mode before any client can connect.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// The group that the socket belongs to, by id. Default: this process's own. It must be one that this process is a
-    /// member of, unless it runs as root.
+    /// Sets the group of the sockets, by group id. Default: the group of this process. Unless this process runs as
+    /// root, it must be a member of the group.
     #[must_use]
     pub fn group(mut self, gid: u32) -> Self {
         self.group = Some(gid);
         self
     }
 
-    /// Who may connect, among those that the mode lets in: called once for each client, before `accept` returns it.
-    /// Default: with a mode without rights for others, this user and root; else everybody.
+    /// Sets the policy, which decides about each client that the mode of the socket admits. It is called once for each
+    /// client, before `accept` returns the client. Default: if the mode gives no rights to group and others, this user
+    /// and root may connect; otherwise all clients.
     ///
-    /// Decide by [`Peer::uid`] and [`Peer::gid`]; an unknown uid is `None`. A panic in the closure goes through
-    /// `accept`.
+    /// Base the decision on [`Peer::uid`] and [`Peer::gid`]. An unknown id is `None`.
+    ///
+    /// # Panics
+    ///
+    /// A panic in the closure propagates through `accept`.
     #[must_use]
     pub fn allow(mut self, policy: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
         self.policy = Some(Arc::new(policy));
         self
     }
 
-    /// The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+    /// Sets the maximum length of a message that is sent or received, in bytes. Default 16 MiB; at most 2 GiB - 1.
     #[must_use]
     pub fn message_max(mut self, bytes: usize) -> Self {
         self.message_max = bytes;
         self
     }
 
-    /// How many open descriptors may come with one message ([`Message::fds`](crate::Message::fds)), blocks of
-    /// [`SharedBytes`](crate::SharedBytes) among them. Default 0: they are refused. At most 253; a peer that sends more
-    /// than are allowed loses the connection.
+    /// Sets the maximum number of open descriptors that this side receives with one message
+    /// ([`Message::fds`](crate::Message::fds)), including those of [`SharedBytes`](crate::SharedBytes). Default 0,
+    /// which refuses descriptors; at most 253. A peer that sends more than are allowed loses the connection.
     ///
-    /// A descriptor is a right, and a hold on whatever is behind it: allow as many as the conversation needs.
+    /// A descriptor grants access to the object behind it and keeps that object open. Allow no more than the protocol
+    /// of the application needs.
     #[must_use]
     pub fn fds_max(mut self, count: usize) -> Self {
         self.fds_max = count;
         self
     }
 
-    /// Connections at once. Default 65,536; at least 1. The limit on open descriptors may come first.
+    /// Sets the maximum number of concurrent connections. Default 65,536; at least 1. The limit on open descriptors
+    /// (`RLIMIT_NOFILE`) may be reached first.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
         self.connections_max = count;
         self
     }
 
-    /// Connections at once of each user. Default 4,096; at least 1.
+    /// Sets the maximum number of concurrent connections of each user. Default 4,096; at least 1.
     #[must_use]
     pub fn connections_per_uid_max(mut self, count: usize) -> Self {
         self.connections_per_uid_max = count;
         self
     }
 
-    /// Handshakes under way at once, on transports that have one (`shm`, `fifo`). Default 128; 1 to 65,536.
+    /// Sets the maximum number of concurrent handshakes, for each transport that has one (`shm`, `fifo`). Default 128;
+    /// 1 to 65,536.
     #[must_use]
     pub fn half_open_max(mut self, count: usize) -> Self {
         self.half_open_max = count;
         self
     }
 
-    /// Clients that may wait to be accepted. Default 4,096; the kernel caps it (`net.core.somaxconn`).
+    /// Sets the length of the queue of clients that wait to be accepted, as for listen(2). Default 4,096. The kernel
+    /// limits it to `net.core.somaxconn`.
     #[must_use]
     pub fn backlog(mut self, count: u32) -> Self {
         self.backlog = count;
         self
     }
 
-    /// How long a client may take for its handshake. Default 5 seconds; more than 0.
+    /// Sets the time limit of a client's handshake. Default 5 seconds; more than 0.
     #[must_use]
     pub fn handshake_timeout(mut self, timeout: Duration) -> Self {
         self.handshake_timeout = timeout;
         self
     }
 
-    /// What to make of the clients' own files on `unix`. Default [`ClientFilePolicy::Check`].
+    /// Sets how the server treats the files that clients bind for themselves on socket transports. Default
+    /// [`ClientFilePolicy::Check`].
     #[must_use]
     pub fn client_file(mut self, policy: ClientFilePolicy) -> Self {
         self.client_file = policy;
         self
     }
 
-    /// How much a connection over `shm` holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to
-    /// 64 MiB. The memory is allocated when the connection is made, and longer messages flow through it in pieces.
+    /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
+    /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
+    /// through it in pieces.
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
     }
 
-    /// How often a blocking call on a connection looks again, yielding the processor in between, before it sleeps in the
-    /// kernel. Default 40; 0 sleeps at once.
+    /// Sets the number of times that a blocking call on a connection polls, with sched_yield(2) in between, before it
+    /// sleeps in the kernel. Default 40; with 0 the call sleeps immediately.
     ///
-    /// Waking a sleeper costs more than everything else about a small message; a peer that answers at once is heard
-    /// several times sooner this way. The price is up to some 20 microseconds of processor time for each wait, which other
-    /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
-    /// once for a while. A connection that stays idle sleeps.
+    /// Waking a sleeping thread costs more than everything else about a small message. With polling, the answer of a
+    /// peer that answers immediately arrives several times sooner. The cost is up to about 20 microseconds of processor
+    /// time for each wait; other processes that are ready to run get that time. If they then keep the processor for
+    /// long, waits sleep immediately for a while (back-off). An idle connection sleeps.
     #[must_use]
     pub fn spin_limit(mut self, count: u32) -> Self {
         self.spin_limit = count;
         self
     }
 
-    /// Whether users other than ours may connect.
+    /// Returns true if the mode lets users other than the user of this process connect.
     pub(crate) fn open_to_others(&self) -> bool {
         self.mode & 0o077 != 0
     }
@@ -253,7 +265,7 @@ impl fmt::Debug for ServerOptions {
     }
 }
 
-/// How a client is to connect. Every setter says its default and its unit.
+/// Options of connecting to a server. Each setter states its default and its unit.
 ///
 /// ```no_run
 /// use std::time::Duration;
@@ -290,78 +302,82 @@ impl Default for ConnectOptions {
 }
 
 impl ConnectOptions {
-    /// The defaults.
+    /// Returns the default options.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How long connecting to a server that is there may take. Default 5 seconds; more than 0.
+    /// Sets the time limit of connecting to a server that exists. Default 5 seconds; more than 0.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
     }
 
-    /// How long to wait for a server that is not there yet, or just restarts. Default: not at all.
+    /// Sets how long to wait for a server that does not exist yet, or is being restarted. Default 0: no wait.
     ///
-    /// Waiting costs nothing: it sleeps until something appears in one of the directories where the server could be.
-    /// What waiting cannot heal (an unsafe directory, another user's server) is an error at once.
+    /// The wait takes no processor time. It sleeps until a file appears in one of the directories where the server can
+    /// be (inotify(7)). Errors that waiting cannot resolve, such as an unsafe directory or a server of another user,
+    /// are returned immediately.
     #[must_use]
     pub fn wait_for_server(mut self, timeout: Duration) -> Self {
         self.wait_for_server = timeout;
         self
     }
 
-    /// The user that the server must run as. Default: our own user or root. This is checked before a byte is sent, and
-    /// the directories of that user are trusted.
+    /// Sets the user that the server must run as. Default: the user of this process, or root. The user is verified
+    /// before a byte is sent. The directories of that user are trusted.
     #[must_use]
     pub fn server_uid(mut self, uid: u32) -> Self {
         self.server_uid = Some(uid);
         self
     }
 
-    /// Whether to bind a file of our own on `unix` where we may. Default yes; it costs two system calls and shows in
-    /// the name's directory who is connecting.
+    /// Sets whether the client binds its socket to a file of its own in the directory of the name, on socket transports
+    /// and where it has the right to. Default true. The file shows people which process is connecting, and costs two
+    /// system calls.
     #[must_use]
     pub fn client_file(mut self, bind: bool) -> Self {
         self.client_file = bind;
         self
     }
 
-    /// The longest message in bytes, sent or received. Default 16 MiB; at most 2 GiB - 1.
+    /// Sets the maximum length of a message that is sent or received, in bytes. Default 16 MiB; at most 2 GiB - 1.
     #[must_use]
     pub fn message_max(mut self, bytes: usize) -> Self {
         self.message_max = bytes;
         self
     }
 
-    /// How many open descriptors may come with one message ([`Message::fds`](crate::Message::fds)), blocks of
-    /// [`SharedBytes`](crate::SharedBytes) among them. Default 0: they are refused. At most 253; a peer that sends more
-    /// than are allowed loses the connection.
+    /// Sets the maximum number of open descriptors that this side receives with one message
+    /// ([`Message::fds`](crate::Message::fds)), including those of [`SharedBytes`](crate::SharedBytes). Default 0,
+    /// which refuses descriptors; at most 253. A peer that sends more than are allowed loses the connection.
     ///
-    /// A descriptor is a right, and a hold on whatever is behind it: allow as many as the conversation needs.
+    /// A descriptor grants access to the object behind it and keeps that object open. Allow no more than the protocol
+    /// of the application needs.
     #[must_use]
     pub fn fds_max(mut self, count: usize) -> Self {
         self.fds_max = count;
         self
     }
 
-    /// How much a connection over `shm` holds of what this side sends, in bytes. Default 1 MiB; a power of two from 64 KiB to
-    /// 64 MiB. The memory is allocated when the connection is made, and longer messages flow through it in pieces.
+    /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
+    /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
+    /// through it in pieces.
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
         self
     }
 
-    /// How often a blocking call on a connection looks again, yielding the processor in between, before it sleeps in the
-    /// kernel. Default 40; 0 sleeps at once.
+    /// Sets the number of times that a blocking call on a connection polls, with sched_yield(2) in between, before it
+    /// sleeps in the kernel. Default 40; with 0 the call sleeps immediately.
     ///
-    /// Waking a sleeper costs more than everything else about a small message; a peer that answers at once is heard
-    /// several times sooner this way. The price is up to some 20 microseconds of processor time for each wait, which other
-    /// processes that have work take over by being yielded to. Where they then keep the processor for long, waits sleep at
-    /// once for a while. A connection that stays idle sleeps.
+    /// Waking a sleeping thread costs more than everything else about a small message. With polling, the answer of a
+    /// peer that answers immediately arrives several times sooner. The cost is up to about 20 microseconds of processor
+    /// time for each wait; other processes that are ready to run get that time. If they then keep the processor for
+    /// long, waits sleep immediately for a while (back-off). An idle connection sleeps.
     #[must_use]
     pub fn spin_limit(mut self, count: u32) -> Self {
         self.spin_limit = count;
@@ -390,7 +406,7 @@ fn check_message_max(bytes: usize) -> Result<()> {
 }
 
 fn check_fds_max(count: usize) -> Result<()> {
-    check("fds_max", count <= limits::FDS_MAX, "it must be at most 253, which is what the kernel sends at once")
+    check("fds_max", count <= limits::FDS_MAX, "it must be at most 253, the limit of the kernel (SCM_MAX_FD)")
 }
 
 fn check_ring_size(bytes: usize) -> Result<()> {

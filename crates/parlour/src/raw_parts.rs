@@ -1,4 +1,4 @@
-//! A connection taken apart into its descriptors, for code that speaks the frames itself.
+//! The descriptors of a connection, for code that speaks the protocol itself.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -11,38 +11,40 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::peer::Peer;
 use crate::transport::Transport;
 
-/// The descriptors of a connection that was taken apart by [`Connection::into_raw_parts`], with nothing read ahead of them.
+/// The descriptors of a connection. See [`Connection::into_raw_parts`].
 ///
-/// What goes over them is frames, four bytes of length and the message (docs/wire.md), in both directions, from the next
-/// byte on. All descriptors are close-on-exec and non-blocking.
+/// The next byte in each direction begins a frame: four bytes of length, and the message (docs/wire.md). All
+/// descriptors are close-on-exec and non-blocking.
 #[derive(Debug)]
 pub struct RawParts {
     /// The descriptors.
     pub fds: RawFds,
-    /// Who is at the other end.
+    /// The identity of the peer.
     pub peer: Peer,
-    /// Keeps the connection counted by its server.
+    /// Keeps the connection counted by its server. Drop it after closing the descriptors.
     pub guard: ConnectionGuard,
 }
 
-/// What carries a bare connection.
+/// The descriptors of a connection, by transport.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RawFds {
     /// `unix`: one socket for both directions. Send with `MSG_NOSIGNAL`.
     Unix(OwnedFd),
-    /// `fifo`: one FIFO for each direction. The first broken pipe is final: close it then, or whoever opens the FIFO later
-    /// gets the rest.
+    /// `fifo`: one FIFO for each direction. The first `EPIPE` is final. Close the FIFO then; otherwise a process that
+    /// opens it later receives the rest of the data.
     Fifo {
-        /// Where messages come from.
+        /// The read end of the FIFO from the peer.
         recv: OwnedFd,
-        /// Where messages go to.
+        /// The write end of the FIFO to the peer.
         send: OwnedFd,
     },
 }
 
-/// A place among the connections that a server counts. Dropping it gives the place to somebody else; so drop it when the
-/// descriptors are closed. For a client it keeps nothing.
+/// A place among the connections that a server counts.
+///
+/// Dropping it frees the place for another client, so drop it after the descriptors are closed. A guard of a client's
+/// connection holds no place.
 pub struct ConnectionGuard(#[allow(dead_code, reason = "it is held")] Arc<Common>);
 
 impl ConnectionGuard {
@@ -57,12 +59,12 @@ impl fmt::Debug for ConnectionGuard {
     }
 }
 
-/// A connection that cannot be taken apart, as it was, and why.
+/// The error of [`Connection::into_raw_parts`]. It returns the connection.
 #[derive(Debug)]
 pub struct IntoRawPartsError {
-    /// The connection, as before.
+    /// The connection, unchanged.
     pub connection: Box<Connection>,
-    /// Why it is still one.
+    /// The reason.
     pub error: Error,
 }
 
@@ -79,18 +81,20 @@ impl std::error::Error for IntoRawPartsError {
 }
 
 impl Connection {
-    /// Takes the connection apart into its bare descriptors, for code that speaks the frames itself or hands them to
-    /// another process. Of `unix` and `fifo`, while nothing was received ahead of what was asked for and nothing waits to be
-    /// sent: right after `connect` or `accept` that is so.
+    /// Converts the connection into its descriptors, for code that speaks the protocol itself or passes the descriptors
+    /// to another process.
     ///
-    /// The descriptors are duplicates of those that this connection had, which are closed.
+    /// The transport must be `unix` or `fifo`. No bytes may be buffered in either direction, and neither direction may
+    /// have ended. This holds directly after `connect` or `accept`.
+    ///
+    /// The returned descriptors are duplicates. Those of the connection are closed.
     ///
     /// # Errors
     ///
-    /// The connection comes back, as it was, with the reason.
+    /// [`IntoRawPartsError`] returns the connection, unchanged, with the reason:
     ///
-    /// - [`ErrorKind::Unsupported`]: another transport, or bytes are in here that the descriptors do not have.
-    /// - [`ErrorKind::Io`]: no descriptor is left for the duplicates.
+    /// - [`ErrorKind::Unsupported`]: the connection uses another transport, has buffered bytes, or has ended.
+    /// - [`ErrorKind::Io`]: a descriptor could not be duplicated, for example because the descriptor table is full.
     pub fn into_raw_parts(self) -> std::result::Result<RawParts, IntoRawPartsError> {
         match self.raw_fds() {
             Ok(fds) => {
@@ -106,8 +110,8 @@ impl Connection {
         let common = self.receiver.common();
         let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
         if !self.receiver.incoming.is_pristine() || !self.sender.is_pristine() {
-            return Err(unsupported("it holds bytes that its descriptors do not have, or has ended".into())
-                .next("take it apart before the first receive, and flush what was fed"));
+            return Err(unsupported("the connection has buffered bytes or has ended".into())
+                .next("take it apart before the first receive, and flush buffered messages"));
         }
         let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
         match (self.transport(), self.send_fd()) {
@@ -115,7 +119,7 @@ impl Connection {
             (Transport::Fifo, Some(send)) => {
                 Ok(RawFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
             }
-            (transport, _) => Err(unsupported(format!("there is more to {transport} than descriptors").into())
+            (transport, _) => Err(unsupported(format!("{transport} needs more than descriptors").into())
                 .next("connect over unix or fifo")),
         }
     }

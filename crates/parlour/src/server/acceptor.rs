@@ -1,4 +1,4 @@
-//! The work of accepting: handshakes, refusals, the check of the name's files and the removal of leftovers.
+//! The work of accepting clients: handshakes, refusals, checks of the name's files, and the removal of leftovers.
 
 use std::io;
 use std::mem;
@@ -14,40 +14,41 @@ use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 
-/// The part of a server that one accepting thread at a time works on.
+/// The state of a server that accepting threads share. One thread at a time works on it, under a lock.
 pub(super) struct Acceptor {
-    /// The name in quotes, for messages.
+    /// The name in quotes, for error texts and logs.
     display_name: Arc<str>,
-    /// `None` once the name has been given up.
+    /// `None` once the server was closed.
     guard: Option<NameGuard>,
     listeners: Vec<Listener>,
     poller: Poller,
-    /// When to look for files of clients that have gone.
+    /// The time at which to remove files of dead clients.
     sweep_at: Option<Instant>,
-    /// When the name's files were last checked.
+    /// The time at which the name's files were last checked.
     checked_at: Instant,
     lost: bool,
-    /// The name was given up in place; what is left is memory.
+    /// True once the name was released in place. Only memory is left to free.
     released: bool,
 }
 
-/// How old the last check of the name's files may be when a client comes. A watch tells of most changes at once; this
-/// is for those that it cannot see, such as a directory above that was renamed.
+/// The maximum age of the last check of the name's files when a client connects. The inotify(7) watch reports most
+/// changes immediately. This check finds those that the watch does not report, such as a renamed parent directory.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Clients whose files are this old have gone or have been given up.
+/// The interval between two removals of files of dead clients. A client whose file is this old is dead, or its
+/// handshake was given up.
 const SWEEP_INTERVAL: Duration = client_file::AGE_MAX;
 
-/// How many events one `try_accept` works on before it returns, so that a flood of bad requests cannot keep it for
-/// ever.
+/// The maximum number of events that one round of work processes, so that a flood of bad requests cannot keep
+/// `try_accept` from returning.
 const EVENTS_MAX: usize = 256;
 
 /// The outcome of one round of work.
 pub(crate) enum Step<T> {
     Ready(T),
-    /// Nothing is left to do until the poller's descriptor is readable.
+    /// No work is left until the poller's descriptor is readable.
     Idle,
-    /// There is more to do. The caller may do something else first.
+    /// More work is left. The caller may do something else first.
     Yield,
 }
 
@@ -62,7 +63,7 @@ impl<T> Step<T> {
 }
 
 impl Acceptor {
-    /// From here on, dropping the acceptor removes what was made and releases the name.
+    /// Takes over the name. From here on, dropping the acceptor removes the created files and releases the name.
     pub(super) fn new(display_name: Arc<str>, guard: NameGuard, poller: Poller) -> Self {
         Self {
             display_name,
@@ -76,7 +77,7 @@ impl Acceptor {
         }
     }
 
-    /// Returns true if the name is held, and not by the parent of a forked child.
+    /// Returns true if this process holds the name. Returns false in a forked child, whose parent holds it.
     pub(super) fn is_in_this_process(&self) -> bool {
         self.guard.as_ref().is_some_and(NameGuard::is_in_this_process)
     }
@@ -98,20 +99,20 @@ impl Acceptor {
             match made {
                 Ok(listener) => self.listeners.push(listener),
                 Err(error) => {
-                    // Its file may be there already, and nobody is served yet. What cannot be removed the next server
-                    // will.
+                    // The listener may have created its file before it failed. No client is served yet. The next server
+                    // removes a file that cannot be removed here.
                     let _ = guard.remove_server_files();
                     return Err(error);
                 }
             }
         }
         if let Err(errno) = self.poller.watch(guard) {
-            tracing::debug!(%errno, "the name's files are not watched, only checked");
+            tracing::debug!(%errno, "files of the name are checked without an inotify watch");
         }
         Ok(())
     }
 
-    /// Works on what is ready until that brings a client or nothing is left.
+    /// Processes events until one brings a client or none is left, and sets the next deadline.
     pub(super) fn step(&mut self) -> Result<Step<Link>> {
         let step = self.work();
         let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep_at);
@@ -133,7 +134,7 @@ impl Acceptor {
                     self.note_queue_drained();
                     return Ok(Step::Idle);
                 }
-                // The next round finds the handle asked.
+                // The next call finds the request in the shutdown handle.
                 Some(Wake::Shutdown) => return Ok(Step::Yield),
                 Some(Wake::Files) => self.check_files(),
                 Some(Wake::Deadline) => self.expire()?,
@@ -153,7 +154,7 @@ impl Acceptor {
         Ok(Step::Yield)
     }
 
-    /// Notes that every queue was empty a moment ago.
+    /// Notes that the queues of all listeners were empty a moment ago.
     pub(super) fn note_queue_drained(&mut self) {
         let now = Instant::now();
         for listener in &mut self.listeners {
@@ -165,23 +166,23 @@ impl Acceptor {
         if self.is_in_this_process() {
             return Ok(());
         }
-        let detail = "this is a forked child, and the name stayed with the parent";
+        let detail = "this is a forked child, and the parent holds the name";
         Err(Error::new(ErrorKind::NameLost, Operation::Accept, &*self.display_name, detail)
-            .next("accept in the parent and hand connections to children, or bind after the fork"))
+            .next("accept in the parent and pass connections to children, or bind after the fork"))
     }
 
     fn name_lost(&self) -> Error {
         let path = self.guard.as_ref().map(|guard| guard.path().display().to_string()).unwrap_or_default();
-        let detail = format!("its files in {path} were removed or replaced, so clients no longer find it");
+        let detail = format!("the server's files in {path} were removed or replaced, so clients no longer find it");
         Error::new(ErrorKind::NameLost, Operation::Accept, &*self.display_name, detail)
-            .next("close it and bind again, and keep cleaners away from that directory")
+            .next("close the server and bind again, and exclude that directory from cleaners")
     }
 
     fn check_files(&mut self) {
         let Some(guard) = &self.guard else { return };
         self.checked_at = Instant::now();
         let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(guard));
-        // What cannot be said now is looked for the next time: a name that was lost is never had again.
+        // A check that fails is repeated the next time: a lost name stays lost.
         let is_gone = std::iter::once(guard.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
         if is_gone && !self.lost {
             self.lost = true;
@@ -189,7 +190,7 @@ impl Acceptor {
         }
     }
 
-    /// Ends handshakes that take too long, and removes what clients left that have gone.
+    /// Ends late handshakes, and removes the files of dead clients.
     fn expire(&mut self) -> Result<()> {
         self.poller.deadline_passed();
         let Some(guard) = &self.guard else { return Ok(()) };
@@ -212,19 +213,19 @@ impl Acceptor {
                     }
                 }
         });
-        // While files are left there is a reason to come back; else the next client is one.
+        // While files are left, the sweep is repeated. Otherwise the next client starts it again.
         self.sweep_at = match swept {
             Ok(0) => None,
             Ok(_) => Some(now + SWEEP_INTERVAL),
             Err(error) => {
-                tracing::warn!(name = %self.display_name, %error, "leftovers of clients cannot be removed");
+                tracing::warn!(name = %self.display_name, %error, "files of dead clients cannot be removed");
                 Some(now + SWEEP_INTERVAL)
             }
         };
         Ok(())
     }
 
-    /// See [`Server::release`].
+    /// Releases the name in place. See [`Server::release`].
     pub(super) fn release(&mut self, shutdown: &ShutdownHandle) -> io::Result<()> {
         let Some(guard) = &self.guard else { return Ok(()) };
         if std::mem::replace(&mut self.released, true) {
@@ -237,7 +238,7 @@ impl Acceptor {
         result.and(guard.release_in_place())
     }
 
-    /// Gives the name up. In a forked child there is nothing to give.
+    /// Removes the files and releases the name. Does nothing in a forked child.
     pub(super) fn close(&mut self) -> Result<()> {
         let Some(guard) = self.guard.take() else { return Ok(()) };
         let listeners = mem::take(&mut self.listeners);
@@ -255,7 +256,7 @@ impl Acceptor {
 impl Drop for Acceptor {
     fn drop(&mut self) {
         if let Err(error) = self.close() {
-            tracing::warn!(name = %self.display_name, %error, "the server could not be closed cleanly");
+            tracing::warn!(name = %self.display_name, %error, "server was not closed cleanly");
         }
     }
 }

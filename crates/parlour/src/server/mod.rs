@@ -1,4 +1,4 @@
-//! A server: a name that is held, its listeners, and the clients that come.
+//! A server: a name, its listeners, and the clients that connect to them.
 
 mod acceptor;
 mod activation;
@@ -27,22 +27,25 @@ use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
 
-/// Holds a name; clients that know the name connect.
+/// A server, which holds a name and accepts the clients that connect to it.
 ///
-/// Every method takes `&self`, and any number of threads may accept at once. Dropping the server, like
-/// [`close`](Server::close), removes its files and gives the name up; connections that are open go on. When the process
-/// is killed the kernel gives the name up, and the next server removes the files.
+/// Every method that accepts takes `&self`, and any number of threads may accept concurrently. Dropping the server
+/// removes its files and releases the name, as [`close`](Server::close) does. Established connections are not affected.
+/// If the process is killed, the kernel releases the name, and the next server removes the files.
 ///
-/// All work is done inside the accepting calls: handshakes move on, and clients are let in or turned away, while somebody
-/// is in one of them. A `unix` client that comes meanwhile waits in the kernel's queue and may send already; a `shm` or
-/// `fifo` client waits for its handshake, up to its own timeout. So serve long conversations in threads.
+/// The server has no thread of its own. Handshakes advance, and clients are admitted or refused, only while a thread is
+/// in one of the accepting calls. At other times, a `unix` or `packet` client waits in the queue of the kernel and may
+/// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Serve long conversations
+/// in other threads.
 ///
-/// In a forked child the server is dead: it accepts nobody, and dropping it there leaves the parent's name alone.
+/// In a forked child the server does not work: it accepts no client, and dropping it does not affect the name, which
+/// stays with the parent.
 ///
 /// # Poll loops
 ///
-/// [`as_fd`](AsFd::as_fd) gives one descriptor that is readable when [`try_accept`](Server::try_accept) has something
-/// to do, deadlines included; call it until it gives `None`. The descriptor is for waiting only.
+/// [`as_fd`](AsFd::as_fd) returns one descriptor that is readable when [`try_accept`](Server::try_accept) has work to
+/// do, including deadlines. Call `try_accept` until it returns [`Empty`](TryRecvError::Empty), then wait. The
+/// descriptor is for waiting only.
 pub struct Server {
     display_name: Arc<str>,
     name: String,
@@ -52,28 +55,30 @@ pub struct Server {
     spin_limit: u32,
     shutdown: ShutdownHandle,
     acceptor: Mutex<Acceptor>,
-    /// The poller's descriptor, to be waited on without the lock.
+    /// The descriptor of the poller. A thread waits on it without holding the lock.
     readiness: Arc<SharedFd>,
 }
 
 impl ServerOptions {
-    /// Takes the name and listens. See [`Server::bind`].
+    /// Takes the name and listens, with these options. See [`Server::bind`].
     ///
     /// # Errors
     ///
-    /// Those of [`Server::bind`], and [`ErrorKind::InvalidOption`] for a value outside the range that its setter
-    /// states.
+    /// Those of [`Server::bind`], and:
+    ///
+    /// - [`ErrorKind::InvalidOption`]: a value is outside the range that its setter states.
     pub fn bind(&self, address: impl AsRef<str>) -> Result<Server> {
         Server::bind_with(address.as_ref(), self)
     }
 
-    /// Serves on the sockets that a service manager passed, all of them or those with this descriptor name. See
-    /// [`Server::from_listen_fds`].
+    /// Serves on the sockets that a service manager passed, with these options: on all of them, or on those with this
+    /// descriptor name. See [`Server::from_listen_fds`].
     ///
     /// # Errors
     ///
-    /// Those of [`Server::from_listen_fds`], and [`ErrorKind::InvalidOption`] for a value outside the range that its
-    /// setter states.
+    /// Those of [`Server::from_listen_fds`], and:
+    ///
+    /// - [`ErrorKind::InvalidOption`]: a value is outside the range that its setter states.
     pub fn bind_listen_fds(&self, fd_name: Option<&str>) -> Result<Server> {
         Server::activate(fd_name, self)
     }
@@ -82,17 +87,17 @@ impl ServerOptions {
 impl Server {
     /// Takes the name of `address` and listens, with the defaults of [`ServerOptions`].
     ///
-    /// A name belongs to whoever holds the lock in its directory, so at most one live server has it, and after a crash
-    /// it is free at once: what the dead server left is removed here. Runs no thread and changes neither signals nor
-    /// umask.
+    /// A name belongs to the process that holds the lock in its directory, so at most one live server has it. After a
+    /// crash the name is free immediately; this call removes the files of the dead server. Starts no thread, and
+    /// changes neither signal dispositions nor the umask.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::InvalidName`]: the address is not one.
-    /// - [`ErrorKind::NameInUse`]: a live server has the name, here or in another base directory of this user;
-    ///   [`Error::holder`] and the text say which.
-    /// - [`ErrorKind::UnsafeDirectory`]: somebody else could interfere with the directory.
-    /// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: the system said no.
+    /// - [`ErrorKind::InvalidName`]: the address is malformed.
+    /// - [`ErrorKind::NameInUse`]: a live server has the name, in this base directory or in another one of this user.
+    ///   [`Error::holder`] and the text identify it.
+    /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with the directory.
+    /// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: a system call failed.
     ///
     /// # Examples
     ///
@@ -118,11 +123,12 @@ impl Server {
         Self::open(&address, &address, &transports, options, Vec::new())
     }
 
-    /// Takes over the sockets of one name from the service manager.
+    /// Takes over the sockets of one name from a service manager.
     pub(crate) fn activate(fd_name: Option<&str>, options: &ServerOptions) -> Result<Self> {
         options.check()?;
         let Activation { address, sockets } = Activation::find(fd_name)?;
-        // Who may connect is what the files say, and those were made by the manager. Connecting takes the right to write.
+        // The modes of the socket files determine which users may connect, and the manager has set them. Connecting
+        // takes the right to write.
         let mut options = options.clone();
         let lets_others_in = |mode: &u32| mode & 0o022 != 0;
         let modes = sockets.iter().map(|socket| socket.mode).filter(lets_others_in);
@@ -131,7 +137,7 @@ impl Server {
             options.transports.contains(transport) || sockets.iter().any(|socket| socket.transport == *transport)
         };
         let transports: Vec<_> = Transport::ALL.iter().copied().filter(is_wanted).collect();
-        // A name in one of the usual places must not be alive in another.
+        // A name in one of the usual bases must not have a live server in another one.
         let elsewhere = match base::candidates(None)?.iter().any(|base| Some(&*base.path) == address.base()) {
             true => Address::parse(address.name())?,
             false => address.clone(),
@@ -177,25 +183,26 @@ impl Server {
     /// Serves on the sockets that a service manager passed to this process: socket activation, `sd_listen_fds(3)`.
     ///
     /// The manager listens, starts this program when the first client connects, and keeps the sockets when the program
-    /// ends. Clients then wait for the next start, and none is refused. The path of a socket says which name and transport
-    /// it is for: `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`, so
-    /// `ListenStream=%t/parlour/NAME/unix` is where clients look for `NAME`. docs/systemd.md has complete units.
+    /// ends. Clients then wait for the next start, and none is refused. The path of a socket determines its name and
+    /// transport: `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`. Clients look for `NAME`
+    /// at `ListenStream=%t/parlour/NAME/unix`. docs/systemd.md has complete units.
     ///
-    /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are used, for a program that gets others
-    /// too; each of them must then be a socket of one name. Without it, the sockets that lie in the directory of a name are
-    /// used. Each descriptor can be taken once, and the environment is left as it is.
+    /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are used, for a program that is passed
+    /// other descriptors too. Each of them must then be a socket of the same name. Without `fd_name`, the sockets that
+    /// are in the directory of a name are used. Each descriptor can be taken once. The environment is not changed.
     ///
-    /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has it. Closing it
-    /// releases the name, and leaves the sockets and the files of clients that may wait there. The mode and group of the
-    /// sockets are the manager's. The server creates the transports that the options ask for in addition. The kernel
-    /// reports the manager as the peer of a client that connected before this program started.
+    /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has the name.
+    /// Closing the server releases the name, but keeps the sockets and the files of clients that may wait there. The
+    /// manager determines the mode and group of the sockets. The server creates the transports that the options demand
+    /// and that were not passed. The kernel reports the manager as the peer to a client that connected before this
+    /// program started.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Unsupported`]: no socket was passed to this process, or it was taken before.
-    /// - [`ErrorKind::InvalidOption`]: the sockets do not fit: the wrong type for the transport, connections instead of
-    ///   listening sockets (`Accept=yes`), sockets of two names, or none of a name.
-    /// - Those of [`bind`](Server::bind). The sockets are then left as they were.
+    /// - [`ErrorKind::Unsupported`]: no socket was passed to this process, or all were taken before.
+    /// - [`ErrorKind::InvalidOption`]: a socket has the wrong type for its transport, is a connection instead of a
+    ///   listening socket (`Accept=yes`), or belongs to no name; or the sockets belong to two names.
+    /// - Those of [`bind`](Server::bind). The sockets are then not changed.
     ///
     /// # Examples
     ///
@@ -211,14 +218,15 @@ impl Server {
         ServerOptions::default().bind_listen_fds(fd_name)
     }
 
-    /// Accepts a client. Blocks until one has connected and was admitted. Clients that are refused do not end the wait; see
-    /// [`stats`](Server::stats).
+    /// Accepts a client. Blocks until a client has connected and was admitted.
+    ///
+    /// A client that is refused does not end the wait. [`stats`](Server::stats) counts it.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::Shutdown`]: [`ShutdownHandle::shutdown`] was called.
-    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it; or this
-    ///   is a forked child. Close the server and bind again.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it. Close
+    ///   the server and bind again. A forked child gets this error, too; accept in the parent.
     /// - [`ErrorKind::Io`]: a system call failed.
     #[doc(alias = "accept_client")]
     pub fn accept(&self) -> Result<Connection> {
@@ -229,13 +237,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Those of [`accept`](Server::accept), and [`ErrorKind::TimedOut`]. No client is lost by that.
+    /// Those of [`accept`](Server::accept), and:
+    ///
+    /// - [`ErrorKind::TimedOut`]: no client was admitted before the deadline. No client is lost.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Connection> {
         self.accept_until(Deadline::after(timeout))
     }
 
     fn accept_until(&self, deadline: Deadline) -> Result<Connection> {
-        // What is there at the deadline is still taken; events that bring no client may come without end.
+        // A client that is ready at the deadline is still accepted. The deadline is also checked between rounds of
+        // work, because events that bring no client may arrive without end.
         let mut in_time = true;
         loop {
             match self.step()? {
@@ -243,13 +254,13 @@ impl Server {
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io(Operation::Accept, &*self.display_name, error))?;
-                    // Until now nothing was ready.
+                    // Nothing was ready until the wait ended.
                     self.note_queue_drained();
                     in_time = ready && !deadline.is_over();
                 }
                 Step::Yield if in_time => in_time = !deadline.is_over(),
                 Step::Idle | Step::Yield => {
-                    let detail = "no client came before the deadline";
+                    let detail = "no client was admitted before the deadline";
                     return Err(Error::new(ErrorKind::TimedOut, Operation::Accept, &*self.display_name, detail));
                 }
             }
@@ -258,8 +269,8 @@ impl Server {
 
     /// Accepts a client without blocking.
     ///
-    /// The call also advances handshakes and ends those that take too long, so a poll loop calls it whenever the server's
-    /// descriptor is readable.
+    /// The call also advances handshakes and ends those that take too long, so a poll loop calls it whenever the
+    /// server's descriptor is readable.
     ///
     /// # Errors
     ///
@@ -272,28 +283,29 @@ impl Server {
         }
     }
 
-    /// Works on what is ready. When nothing is left, wait on the descriptor.
-    #[allow(dead_code, reason = "for the APIs that are features")]
+    /// Does one round of work without blocking. After [`Step::Idle`] the caller waits on the descriptor.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn accept_now(&self) -> Result<Step<Connection>> {
         Ok(self.step()?.map(|link| self.connection(link)))
     }
 
-    /// Notes that until now nothing was ready, after waiting for that.
+    /// Notes that no client was waiting until now. The caller has just waited for one.
     pub(crate) fn note_queue_drained(&self) {
         locked(&self.acceptor).note_queue_drained();
     }
 
-    /// The descriptor to wait on, for who waits in another way than a poll loop.
-    #[allow(dead_code, reason = "for the APIs that are features")]
+    /// Returns the descriptor to wait on, for a runtime to watch.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn shared_fd(&self) -> Arc<SharedFd> {
         Arc::clone(&self.readiness)
     }
 
     fn step(&self) -> Result<Step<Link>> {
-        // Locked first: a thread that waited for the lock while the server was released must not report a lost name.
+        // The lock comes first: a thread that waited for it while the server was released must report the shutdown, not
+        // a lost name.
         let mut acceptor = locked(&self.acceptor);
         if self.shutdown.is_asked() {
-            let detail = "the server was told to shut down";
+            let detail = "a shutdown was requested";
             return Err(Error::new(ErrorKind::Shutdown, Operation::Accept, &*self.display_name, detail));
         }
         let step = acceptor.step()?;
@@ -303,7 +315,7 @@ impl Server {
         Ok(step)
     }
 
-    /// Accepts a client without blocking, and without making a [`Connection`] of it.
+    /// Accepts a client without blocking, and without creating a [`Connection`].
     pub(crate) fn try_accept_link(&self) -> Result<Option<Link>> {
         match self.step()? {
             Step::Ready(link) => Ok(Some(link)),
@@ -315,40 +327,43 @@ impl Server {
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
-    /// The clients as they come. Ends at shutdown; any other error is an item, and ends it too.
+    /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). It ends at shutdown,
+    /// or after any other error, which is its last item.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, ended: false }
     }
 
-    /// A handle with which any thread can make `accept` return.
+    /// Returns a handle that requests a shutdown. Any thread can use it to make `accept` return.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         self.shutdown.clone()
     }
 
-    /// Removes the server's files and gives the name up. Connections that are open go on; clients that were not
-    /// accepted yet are disconnected.
+    /// Removes the server's files and releases the name. Established connections are not affected. Clients that were
+    /// not accepted yet are disconnected.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Io`] when a file cannot be removed; the name is free all the same.
+    /// [`ErrorKind::Io`]: a file could not be removed. The name is free nevertheless.
     #[doc(alias = "destroy_server")]
     pub fn close(self) -> Result<()> {
         self.give_up()
     }
 
-    /// Gives the name up as [`close`](Server::close) does, through a reference, for a signal handler: it allocates and frees
-    /// nothing, so it does not matter what the handler interrupts. The rest goes when the server is dropped.
+    /// Releases the name as [`close`](Server::close) does, through a reference, for a signal handler.
     ///
-    /// From then on accepting is [`ErrorKind::Shutdown`], also for who is blocked in it. It waits for calls of this very
-    /// server that are working (not for those that sleep): so a handler must not interrupt one in its own thread. Block the
-    /// signal around [`try_accept`](Server::try_accept), and let it come while you wait with ppoll(2). In a forked child it
-    /// does nothing.
+    /// It neither allocates nor frees memory, so the handler may interrupt any code, with one exception: it takes the
+    /// lock that an accepting call of this server holds while it works (not while it sleeps), so the handler must not
+    /// interrupt such a call in its own thread. Block the signal around [`try_accept`](Server::try_accept), and unblock
+    /// it during the wait, with ppoll(2).
+    ///
+    /// From then on every accepting call returns [`ErrorKind::Shutdown`], including calls that are blocked at present.
+    /// The remaining resources are freed when the server is dropped. In a forked child the call does nothing.
     ///
     /// # Errors
     ///
-    /// The system's, when a file cannot be removed; the name is free all the same.
+    /// The error of the system call, if a file could not be removed. The name is free nevertheless.
     pub fn release(&self) -> io::Result<()> {
         let mut acceptor = locked(&self.acceptor);
         if !acceptor.is_in_this_process() {
@@ -359,7 +374,7 @@ impl Server {
         released
     }
 
-    /// [`close`](Server::close) for an owner that has more to end than this.
+    /// Closes the server as [`close`](Server::close) does, for an owner that has more to close.
     pub(crate) fn give_up(&self) -> Result<()> {
         locked(&self.acceptor).close()
     }
@@ -368,18 +383,18 @@ impl Server {
         &self.admission
     }
 
-    /// The name in quotes, for messages.
+    /// Returns the name in quotes, for error texts and logs.
     pub(crate) fn display_name(&self) -> &Arc<str> {
         &self.display_name
     }
 
-    /// The bare name.
+    /// Returns the name, without transport or directory.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// The name's directory, in which clients find the server.
+    /// Returns the directory of the name, in which clients find the server.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
@@ -414,7 +429,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// The clients of a server as they come. See [`Server::incoming`].
+/// A blocking iterator over the clients of a server. See [`Server::incoming`].
 #[derive(Debug)]
 pub struct Incoming<'a> {
     server: &'a Server,
@@ -438,7 +453,7 @@ impl Iterator for Incoming<'_> {
     }
 }
 
-/// What to offer: what the options say, or the address, or `unix`; best first.
+/// Returns the transports to offer, best first: those of the options, or that of the address, or `unix`.
 fn transports_of(address: &Address, options: &ServerOptions) -> Result<Vec<Transport>> {
     let invalid =
         |detail: String| Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, "transports", detail));
@@ -446,12 +461,12 @@ fn transports_of(address: &Address, options: &ServerOptions) -> Result<Vec<Trans
     let transports = match (asked.is_empty(), address.transport()) {
         (true, transport) => vec![transport.unwrap_or(Transport::Unix)],
         (false, Some(transport)) if !asked.contains(&transport) => {
-            return invalid(format!("the address demands {transport}, which is not among them"));
+            return invalid(format!("the address demands {transport}, which the options do not contain"));
         }
         (false, _) => Transport::ALL.iter().copied().filter(|transport| asked.contains(transport)).collect(),
     };
     if options.open_to_others() && transports == [Transport::Fifo] {
-        return invalid("fifo serves its own user only, and the mode lets others in; offer unix".to_owned());
+        return invalid("fifo serves only its own user, but the mode admits other users; offer unix".to_owned());
     }
     Ok(transports)
 }

@@ -4,14 +4,14 @@ use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
 
-/// Why an attempt to connect failed, for the caller to decide what to do next.
+/// The failure of an attempt to connect, by whether another attempt can help.
 #[derive(Debug)]
 pub(crate) enum Attempt {
-    /// Nobody is there; somebody may be elsewhere, or later.
+    /// There is no server here. There may be one in another directory, or later.
     Absent(Error),
-    /// Somebody is there and has no time; try again soon.
+    /// The server exists but cannot take the client in at present. Another attempt soon may succeed.
     Again(Error),
-    /// Trying again cannot help.
+    /// Another attempt cannot help.
     Failed(Error),
 }
 
@@ -21,10 +21,10 @@ impl From<Error> for Attempt {
     }
 }
 
-/// The progress of an attempt to connect: `T` has been made, or the handshake `H` has to go on.
+/// The progress of an attempt to connect: the result `T`, or the handshake `H`, which is not complete.
 pub(crate) enum Progress<T, H> {
     Done(T),
-    /// The server has to answer first.
+    /// The server has not answered yet.
     Waiting(H),
 }
 
@@ -47,13 +47,13 @@ pub(super) struct Established<O, I> {
     pub(super) permit: Option<Permit>,
 }
 
-/// What a client is told whom the server cannot take in, because something of its own failed.
+/// Creates the error for a client whose server reports that one of its own system calls failed.
 pub(super) fn failed_there(path: &str) -> Error {
     Error::new(
         ErrorKind::Busy,
         Operation::Connect,
         path,
-        "the server could not let us in, because something failed on its side",
+        "the server could not accept the connection because a system call of it failed",
     )
-    .next("try again; if it goes on, look at the server's log")
+    .next("try again; if it fails repeatedly, look at the server's log")
 }

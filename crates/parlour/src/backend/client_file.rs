@@ -1,7 +1,9 @@
-//! The file that a client of a socket server binds for itself: made by the client, checked and removed by the server.
+//! The file that a client of a socket server binds for itself. The client creates it, and the server checks and removes
+//! it.
 //!
-//! The classic design let it prove who the client is. Here the kernel does that, and the file shows people who is
-//! connecting; what is wrong with it still turns the client away, because no honest client makes such a file.
+//! In the classic design the file proves the identity of the client. Here the kernel proves it, and the file shows
+//! people which process is connecting. A client with an invalid file is still refused, because no honest client creates
+//! one.
 
 use std::fmt;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -21,12 +23,13 @@ use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
 
-/// What the file must look like, from the classic design: exactly this mode and at most this old.
+/// The exact mode and the maximum age of the file, as in the classic design.
 const MODE: Mode = Mode::RWXU;
 pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
 
-/// Removes the file of a client that has come, and says whether the client may go on. `bound_to` is the address that its
-/// socket is bound to, if it is; `waited_max` is how long it can have waited for us.
+/// Removes the file of a client that has connected, and returns an error if the client is to be refused. `bound_to` is
+/// the address that its socket is bound to, if any. `waited_max` is the longest time that it can have waited for this
+/// server.
 pub(super) fn judge(
     policy: ClientFilePolicy,
     bound_to: Option<&[u8]>,
@@ -35,9 +38,9 @@ pub(super) fn judge(
     guard: &NameGuard,
     waited_max: Duration,
 ) -> Result<(), BadClientFile> {
-    // Only our own user can have made a file there; what another user's address says is not even looked up.
+    // Only the user of this process can have created a file there, so the address of another user is not looked up.
     let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
-    // The file goes before anything is decided: also a client that is refused must leave none behind.
+    // The file is removed before the decision, because a refused client must leave none behind either.
     let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| (id, take(guard, &id)));
     match (policy, file) {
         (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
@@ -49,7 +52,7 @@ pub(super) fn judge(
     }
 }
 
-/// Why a client that bound a file of its own is refused.
+/// The reason why a client is refused because of its file.
 #[derive(Debug)]
 pub(super) enum BadClientFile {
     Absent,
@@ -74,29 +77,29 @@ impl BadClientFile {
 impl fmt::Display for BadClientFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Absent => f.write_str("it has no file of its own"),
-            Self::NotASocket(kind) => write!(f, "its file is a {}, not a socket", directory::describe(*kind)),
-            Self::Mode(mode) => write!(f, "its file has mode {mode:04o}, not 0700"),
-            Self::Owner(uid) => write!(f, "its file belongs to uid {uid}"),
+            Self::Absent => f.write_str("the client has no file of its own"),
+            Self::NotASocket(kind) => write!(f, "the client's file is a {}, not a socket", directory::describe(*kind)),
+            Self::Mode(mode) => write!(f, "the client's file has mode {mode:04o}, not 0700"),
+            Self::Owner(uid) => write!(f, "the client's file belongs to uid {uid}"),
             Self::Age(age) => {
-                write!(f, "its file is {} s old; {} are allowed", age.as_secs(), AGE_MAX.as_secs())
+                write!(f, "the client's file is {} s old; {} are allowed", age.as_secs(), AGE_MAX.as_secs())
             }
-            Self::Pid { file, kernel } => write!(f, "its file says pid {file}, the kernel says {kernel}"),
-            Self::Io(errno) => write!(f, "its file cannot be checked: {errno}"),
+            Self::Pid { file, kernel } => write!(f, "the client's file names pid {file}, the kernel reports {kernel}"),
+            Self::Io(errno) => write!(f, "the client's file cannot be checked: {errno}"),
         }
     }
 }
 
-/// The client that the last component of a bound address names. The rest of the address is the peer's word and is not
-/// used; an address of any other form is like none.
+/// Returns the client that the last component of a bound address names. The peer controls the rest of the address, so
+/// it is not used. An address of any other form counts as no address.
 fn client_id(bound_to: &[u8]) -> Option<ClientId> {
     let file_name = bound_to.rsplit(|&c| c == b'/').next()?;
     let (id, file) = ClientId::parse(std::str::from_utf8(file_name).ok()?)?;
     (file == ClientFile::Socket).then_some(id)
 }
 
-/// Looks at a client's file in our own directory, and removes it, whatever it is: between the two nothing can be
-/// gained, because only our own user can put another file there.
+/// Inspects a client's file in the directory of this server, and removes it, whatever it is. A race between the two
+/// steps gains nothing, because only the user of this process can replace the file.
 fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
     let file_name = id.file_name(ClientFile::Socket);
     let stat = statat(guard.clients(), &file_name, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
@@ -104,7 +107,7 @@ fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
         errno => BadClientFile::Io(errno),
     })?;
     if let Err(error) = directory::remove(guard.clients(), &file_name) {
-        tracing::warn!(file = file_name, %error, "a client's file cannot be removed");
+        tracing::warn!(file = file_name, %error, "file of a client cannot be removed");
     }
     Ok(stat)
 }
@@ -128,7 +131,8 @@ fn check(stat: &Stat, waited_max: Duration) -> Result<(), BadClientFile> {
     Ok(())
 }
 
-/// How far a file's times are from now, whichever of them is farthest: a time in the future is no proof of youth.
+/// Returns the distance between now and the times of a file (modification and status change), whichever is larger. A
+/// time in the future therefore does not make a file young.
 pub(crate) fn age(stat: &Stat) -> Duration {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let since = |seconds: i64, nanoseconds: u64| {
@@ -138,8 +142,9 @@ pub(crate) fn age(stat: &Stat) -> Duration {
     since(stat.st_mtime, stat.st_mtime_nsec).max(since(stat.st_ctime, stat.st_ctime_nsec))
 }
 
-/// The process id in the file's name must be the kernel's. A client in a PID namespace of its own writes the number
-/// that it has there, so that one counts too; where the kernel shows us no number, there is nothing to compare.
+/// Checks that the process id in the file's name is the one that the kernel reports. A client in a PID namespace of its
+/// own uses its number in that namespace, so that number is valid, too. If the kernel reports no number, the check
+/// passes.
 fn check_pid(id: &ClientId, peer: &Peer, socket: BorrowedFd<'_>) -> Result<(), BadClientFile> {
     let Some(kernel) = peer.pid() else { return Ok(()) };
     if id.pid == kernel || innermost_pid(socket) == Some(id.pid) {
@@ -148,7 +153,7 @@ fn check_pid(id: &ClientId, peer: &Peer, socket: BorrowedFd<'_>) -> Result<(), B
     Err(BadClientFile::Pid { file: id.pid, kernel })
 }
 
-/// The peer's process id in its own PID namespace: the last number of `NSpid` in the information on a pidfd.
+/// Returns the peer's process id in its own PID namespace: the last number of `NSpid` in the `fdinfo` of a pidfd.
 fn innermost_pid(socket: BorrowedFd<'_>) -> Option<u32> {
     let pidfd = peer_pidfd(socket).ok()?;
     let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
@@ -156,7 +161,7 @@ fn innermost_pid(socket: BorrowedFd<'_>) -> Option<u32> {
     line.split_ascii_whitespace().last()?.parse().ok()
 }
 
-/// A client's own file, removed unless it is left to the server.
+/// The file that this client bound. Dropping it removes the file, unless it was left to the server.
 pub(super) struct OwnFile {
     clients: OwnedFd,
     file_name: String,
@@ -164,6 +169,7 @@ pub(super) struct OwnFile {
 }
 
 impl OwnFile {
+    /// Keeps the file, which the server removes.
     pub(super) fn leave_to_the_server(mut self) {
         self.left = true;
     }
@@ -172,13 +178,16 @@ impl OwnFile {
 impl Drop for OwnFile {
     fn drop(&mut self) {
         if !self.left {
-            // No server has seen it. What cannot be removed, the server's sweep or the next server will.
+            // No server has seen the file. If it cannot be removed here, the sweep of the server or the next server
+            // removes it.
             let _ = directory::remove(&self.clients, &self.file_name);
         }
     }
 }
 
-/// Binds the socket to a file that carries our process id, where we may: in the directory of a server of our own user.
+/// Binds the socket to a file whose name contains the process id of this process, in the directory of a server of the
+/// same user. Returns `None` if the option forbids it, if the server has another user, or if this process may not
+/// create the file.
 pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) -> Result<Option<OwnFile>> {
     if !config.client_file || found.stat.st_uid != rustix::process::geteuid().as_raw() {
         return Ok(None);
@@ -196,9 +205,9 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
     match bind(socket, &address) {
         Ok(()) => {}
-        // We may connect and not write there: a service that is mounted read-only, say.
+        // This process may connect but not write there, for example to a service that is mounted read-only.
         Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => {
-            tracing::debug!(%errno, path = %path.display(), "connecting without a file of our own");
+            tracing::debug!(%errno, path = %path.display(), "connecting without a client file");
             return Ok(None);
         }
         Err(errno) => return Err(failed(errno)),
@@ -207,18 +216,18 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW);
     let exact = stat.and_then(|stat| match stat.st_mode & 0o7777 == MODE.bits() {
         true => Ok(()),
-        // The umask took bits away.
+        // The umask has removed bits.
         false => chmodat(&own_file.clients, &file_name, MODE, AtFlags::empty()),
     });
     match exact {
-        // Gone: the next server has just cleared the directory. The socket that we are about to connect to is then that of
-        // the one before, and says that nobody listens.
+        // The file is missing if the next server has just cleared the directory. The socket that this client is about
+        // to connect to then belongs to the previous server, and connect(2) fails with `ECONNREFUSED`.
         Ok(()) | Err(Errno::NOENT) => Ok(Some(own_file)),
         Err(errno) => Err(failed(errno)),
     }
 }
 
-/// Draws 128 bits that nobody can guess.
+/// Draws 128 unpredictable bits with getrandom(2).
 pub(super) fn random_nonce() -> Result<Nonce> {
     let mut bytes = [0; Nonce::LEN];
     let mut filled = 0;

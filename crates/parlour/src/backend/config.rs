@@ -1,4 +1,4 @@
-//! Settings that listeners and connection attempts get from the options.
+//! Settings that listeners and connection attempts take from the options.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,24 +7,24 @@ use crate::admission::Admission;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::name::directory::Trust;
 
-/// What a `unix` server makes of the file that a client of its own user binds for itself.
+/// The policy of a server for the files that clients of its own user bind for themselves, on socket transports.
 ///
-/// The file shows who is connecting to anybody who lists the directory, and proves nothing that the kernel does not
-/// tell better; so by default a client may come without one, and one that comes with a file must have a proper one.
+/// The file shows people who list the directory which process is connecting. It proves nothing beyond the peer
+/// credentials of the kernel. Therefore a client needs no file by default, but a file that exists must be valid.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ClientFilePolicy {
-    /// A client may come without a file; one that bound a file must have a proper one: a socket of mode 0700, at most
-    /// ten seconds old, named after the client's process id.
+    /// A client may connect without a file. A client that bound a file is refused unless the file is valid: a socket of
+    /// mode 0700, at most ten seconds old, named after the client's process id.
     #[default]
     Check,
-    /// Only clients with a proper file come in. Shuts out other users and other implementations.
+    /// Only clients with a valid file are admitted. This excludes other users and other implementations.
     Require,
-    /// The file is removed and not looked at.
+    /// The file is removed and not checked.
     Ignore,
 }
 
-/// The most that one message may have. Small, because every connection has one.
+/// The limits of one message: bytes and descriptors. Small, because every connection has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MessageMax {
     pub(super) bytes: u32,
@@ -32,7 +32,8 @@ pub(crate) struct MessageMax {
 }
 
 impl MessageMax {
-    /// Of bytes, up to [`MESSAGE_MAX`](crate::wire::frame::MESSAGE_MAX), and of descriptors, up to [`FDS_MAX`](crate::limits::FDS_MAX).
+    /// Creates limits of at most [`MESSAGE_MAX`](crate::wire::frame::MESSAGE_MAX) bytes and
+    /// [`FDS_MAX`](crate::limits::FDS_MAX) descriptors.
     pub(crate) fn new(bytes: usize, fds: usize) -> Self {
         Self { bytes: u32::try_from(bytes).unwrap_or(u32::MAX), fds: u8::try_from(fds).unwrap_or(u8::MAX) }
     }
@@ -46,7 +47,7 @@ impl MessageMax {
     }
 }
 
-/// What a server demands of its clients, for the listeners.
+/// The settings of listeners.
 #[derive(Clone)]
 pub(crate) struct ListenConfig {
     pub(crate) admission: Arc<Admission>,
@@ -60,9 +61,9 @@ pub(crate) struct ListenConfig {
     pub(crate) backlog: u32,
 }
 
-/// What a client demands of its server.
+/// The settings of an attempt to connect.
 pub(crate) struct ConnectConfig {
-    /// The server must run as this user; by default as we do, or as root.
+    /// The user that the server must run as. `None`: the user of this process, or root.
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
     pub(crate) message_max: MessageMax,
@@ -70,7 +71,7 @@ pub(crate) struct ConnectConfig {
 }
 
 impl ConnectConfig {
-    /// Whether a server of this user is one that the client wants to talk to.
+    /// Returns true if the client may talk to a server of this user.
     pub(crate) fn accepts(&self, uid: Option<u32>) -> bool {
         match (uid, self.server_uid) {
             (Some(uid), Some(expected)) => uid == expected,
@@ -79,15 +80,20 @@ impl ConnectConfig {
         }
     }
 
-    /// The error for a server that is not.
+    /// Creates the error for a server of a user that [`accepts`](Self::accepts) rejects.
     pub(crate) fn refuse(&self, path: &str, uid: Option<u32>) -> Error {
         let expected = match self.server_uid {
             Some(uid) => format!("uid {uid}"),
             None => format!("uid {} or root", rustix::process::geteuid().as_raw()),
         };
         let found = uid.map_or("an unknown user".to_owned(), |uid| format!("uid {uid}"));
-        Error::new(ErrorKind::Denied, Operation::Connect, path, format!("it belongs to {found}, not to {expected}"))
-            .next("if that is the server you mean, say so with its uid as the expected one")
+        Error::new(
+            ErrorKind::Denied,
+            Operation::Connect,
+            path,
+            format!("the server belongs to {found}, not to {expected}"),
+        )
+        .next("set the option server_uid if this is the intended server")
     }
 
     pub(crate) fn trust(&self) -> Trust {

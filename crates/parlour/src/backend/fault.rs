@@ -2,39 +2,40 @@
 
 use std::io;
 
-/// What ends a connection, or this direction of it.
+/// A condition that ends a connection or one direction of it, or that refuses a message.
 #[derive(Debug)]
 pub(crate) enum Fault {
+    /// The peer has disconnected, or does not receive any more.
     Disconnected,
-    /// The peer has gone without reading all that we sent.
+    /// The peer disconnected without reading all that this side sent.
     Reset,
+    /// The peer disconnected mid-message.
     Truncated,
-    /// The peer sent what has no meaning.
+    /// The peer violated the protocol.
     Protocol(&'static str),
-    TooLong {
-        length: usize,
-    },
-    /// The other side takes no descriptors. Nothing was sent, and the connection is as before.
+    /// The message is longer than the limit.
+    TooLong { length: usize },
+    /// The peer allows no descriptors. Nothing was sent, and the connection can still be used.
     FdsRefused,
-    /// Descriptors came that this side does not have, and their message is worth nothing without.
+    /// Descriptors of a received message were lost, so the message is not returned.
     Fds(LostFds),
+    /// A system call failed.
     Io(io::Error),
 }
 
-/// Why descriptors that have come were closed at once.
+/// The reason why received descriptors were closed immediately.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LostFds {
+    /// This side allows none.
     NotAllowed,
-    TooMany {
-        came: u16,
-        allowed: u16,
-    },
-    /// This process can have no more open.
+    /// There were more than this side allows.
+    TooMany { came: u16, allowed: u16 },
+    /// The descriptor table of this process is full.
     TableFull,
 }
 
 impl LostFds {
-    /// Neither can be more than the kernel sends with two messages.
+    /// Creates `TooMany`. Both counts fit into 16 bits: neither exceeds what the kernel sends with two messages.
     pub(super) fn too_many(came: usize, allowed: usize) -> Self {
         let small = |count| u16::try_from(count).unwrap_or(u16::MAX);
         Self::TooMany { came: small(came), allowed: small(allowed) }

@@ -1,7 +1,7 @@
-//! A descriptor kept back for the moment when there are none left.
+//! A reserved descriptor, for the case that the descriptor table is full.
 //!
-//! With a full table `accept` fails and the client stays in the queue, so that the listener is ready again at once, for
-//! ever. Giving up the reserve makes room to take the client in and send it away.
+//! With a full table accept(2) fails and the client stays in the queue, so the listener would be ready again
+//! immediately and spin. Closing the reserve frees a slot, in which the client is accepted and then refused.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-/// How long a listener rests when the table is full. It bounds both the work of turning clients away and the delay
-/// after there is room again.
+/// The time that a listener rests when the table is full. It bounds both the work of refusing clients and the delay
+/// after descriptors are available again.
 pub(super) const REST: Duration = Duration::from_millis(100);
 
-/// How many clients are turned away between two rests.
+/// The maximum number of clients that are refused between two rests.
 const TURNED_AWAY_MAX: u32 = 64;
 
+/// The reserved descriptor of a listener, and its rest.
 #[derive(Debug)]
 pub(super) struct Reserve {
     descriptor: Option<OwnedFd>,
@@ -29,13 +30,13 @@ impl Reserve {
         Ok(Self { descriptor: Some(make()?), turned_away: 0, rest_until: None })
     }
 
-    /// Whether this error means that the table is full.
+    /// Returns true if this error means that the process, the system or the memory for descriptors is exhausted.
     pub(super) fn is_for(errno: Errno) -> bool {
         matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     }
 
-    /// Runs `turn_away` with one descriptor to spare. `false`: there was none, or enough were turned away for now, and
-    /// the listener must rest.
+    /// Runs `turn_away` with one descriptor to spare, if the reserve exists. Returns false if the listener must rest,
+    /// because the reserve could not be restored or enough clients were refused for now.
     pub(super) fn spend(&mut self, now: Instant, turn_away: impl FnOnce()) -> bool {
         let spare = self.descriptor.take();
         let had_one = spare.is_some();
@@ -58,12 +59,12 @@ impl Reserve {
         self.rest_until = Some(now + REST);
     }
 
-    /// When the rest ends, while there is one.
+    /// Returns the end of the current rest.
     pub(super) fn rest_until(&self) -> Option<Instant> {
         self.rest_until
     }
 
-    /// Ends the rest, if its time has come; says whether there was one.
+    /// Ends the rest if its time has passed, and returns true if it did.
     pub(super) fn wake(&mut self, now: Instant) -> bool {
         if self.rest_until.is_none_or(|until| until > now) {
             return false;
@@ -76,23 +77,23 @@ impl Reserve {
     }
 }
 
-/// Why a client is turned away then, and what helps.
+/// Returns the reason of a refusal when the table is full, with the next step.
 pub(super) fn out_of_descriptors(errno: Errno) -> String {
-    format!("this process is out of descriptors ({errno}); raise its limit (ulimit -n)")
+    format!("this process is out of descriptors ({errno}); raise the limit (ulimit -n)")
 }
 
-/// What went wrong with a client, and what helps where that is known.
+/// Describes an error that affected a client, with the next step if one is known.
 pub(super) fn explain(error: &io::Error) -> String {
     match Errno::from_io_error(error) {
         Some(errno @ (Errno::MFILE | Errno::NFILE)) => out_of_descriptors(errno),
         Some(errno @ Errno::TOOMANYREFS) => {
-            format!("this user is out of descriptors that may be on their way ({errno}); raise its limit (ulimit -n)")
+            format!("too many descriptors of this user are in flight ({errno}); raise the limit (ulimit -n)")
         }
         _ => error.to_string(),
     }
 }
 
-/// The cheapest descriptor there is.
+/// Creates the reserve: an eventfd, the cheapest descriptor.
 fn make() -> Result<OwnedFd, Errno> {
     eventfd(0, EventfdFlags::CLOEXEC)
 }

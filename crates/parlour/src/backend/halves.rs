@@ -16,11 +16,11 @@ use crate::sys::shared_fd::WatchedFd;
 use crate::transport::Transport;
 use crate::wire::write_buffer::{Storage, WriteBuffer};
 
-/// The number of idle receive buffers that a pool keeps of each kind. A thread that serves its connections in turn needs
-/// one at a time.
+/// The number of idle receive buffers that a pool keeps of each kind. A thread that serves its connections in turn
+/// needs one at a time.
 const RECV_BUFFERS_MAX: usize = 4;
 
-/// The number of idle write buffers that a pool keeps: as many as a hub answers before it writes.
+/// The number of idle write buffers that a pool keeps: the number of clients that a hub answers before it writes.
 const WRITE_BUFFERS_MAX: usize = 16;
 
 /// Buffers that many connections share. See [`Pool`].
@@ -39,7 +39,7 @@ pub(crate) struct Outgoing {
     flavor: SendFlavor,
 }
 
-/// The transport behind an outgoing direction.
+/// The outgoing direction, by its transport.
 pub(super) enum SendFlavor {
     Shm(shm::Outgoing),
     Packet(packet::Outgoing),
@@ -188,13 +188,14 @@ impl Outgoing {
             SendFlavor::Shm(shm) => shm.detach(),
             SendFlavor::Packet(packet) => packet.detach(),
             SendFlavor::Unix(unix) => unix.detach(),
-            // Its FIFO is its own.
+            // The directions use separate FIFOs.
             SendFlavor::Fifo(_) => {}
         }
     }
 
-    /// Has the descriptor show that sending may go on, where that takes a request. The caller calls this when a send would
-    /// block, before it waits. `Ok(true)`: sending may go on already, so try again instead of waiting.
+    /// Makes the descriptor report that sending may go on, on transports where that takes a request. The caller calls
+    /// this when a send would block, before it waits. `Ok(true)`: sending may go on already. Try again instead of
+    /// waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
         match &mut self.flavor {
             SendFlavor::Shm(shm) => shm.prepare_to_wait(),
@@ -202,8 +203,8 @@ impl Outgoing {
         }
     }
 
-    /// Returns the descriptor that is writable when [`try_send`](Self::try_send) may go on, and in error or hung up when
-    /// the peer does not read any more. `None` if the direction has ended.
+    /// Returns the descriptor that is writable when [`try_send`](Self::try_send) may go on, and in error or hung up
+    /// when the peer does not read any more. `None` if the direction has ended.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         if self.is_finished() {
             return None;
@@ -268,8 +269,8 @@ impl Incoming {
         }
     }
 
-    /// Moves the next message into `out`, in place of what is there, if a whole one has arrived. A partial message stays
-    /// in here.
+    /// Moves the next message into `out`, in place of its contents, if a whole one has arrived. A partially received
+    /// message is kept for the next call.
     ///
     /// Descriptors arrive with the message to which they belong. A message that lacks some of its descriptors is not
     /// returned: it is a fault, after all messages before it.
@@ -286,7 +287,7 @@ impl Incoming {
     /// descriptors. False says nothing about other messages, and leaves `out` alone.
     #[inline]
     pub(crate) fn pop_buffered(&mut self, out: &mut Vec<u8>) -> bool {
-        // This selects an address and no code, because short messages arrive by the million.
+        // The `match` selects an address, not code, because this is called for millions of short messages.
         let frames = match self {
             Self::Shm(shm) => shm.buffered_frames(),
             Self::Packet(_) => None,
@@ -296,8 +297,8 @@ impl Incoming {
         frames.is_some_and(|frames| frames.pop_buffered(out))
     }
 
-    /// Has the descriptor show what arrives, where that takes a request. The caller calls this when a receive would block,
-    /// before it waits. True: something has arrived already, so try again instead of waiting.
+    /// Makes the descriptor report what arrives, on transports where that takes a request. The caller calls this when a
+    /// receive would block, before it waits. True: something has arrived already. Try again instead of waiting.
     pub(crate) fn prepare_to_wait(&mut self) -> bool {
         match self {
             Self::Shm(shm) => shm.prepare_to_wait(),
@@ -365,7 +366,7 @@ impl Incoming {
             Self::Shm(shm) => shm.detach(),
             Self::Packet(packet) => packet.detach(),
             Self::Unix(unix) => unix.detach(),
-            // Its FIFO is its own.
+            // The directions use separate FIFOs.
             Self::Fifo(_) => {}
         }
     }
@@ -391,7 +392,8 @@ impl Incoming {
         }
     }
 
-    /// Returns a pidfd of the peer's process, where the transport has kernel credentials.
+    /// Returns a pidfd of the peer's process. Fails with `Unsupported` on transports without peer credentials of the
+    /// kernel.
     pub(crate) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
             Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
@@ -400,7 +402,7 @@ impl Incoming {
     }
 }
 
-/// The two ways in which messages are told apart.
+/// The two ways to delimit messages.
 enum Framing<S, D> {
     Stream(S),
     Datagrams(D),
@@ -413,7 +415,7 @@ mod tests {
     use super::*;
     use crate::backend::socket_half::Read;
 
-    /// A stream that holds these bytes and no end.
+    /// Receives from a stream that holds these bytes and has not ended.
     fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {
         receiver.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
             let count = spaces[0].len().min(stream.len());
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn connections_take_turns_with_one_decoder_and_keep_it_only_while_bytes_wait() {
+    fn connections_share_one_decoder_and_keep_it_only_while_bytes_are_buffered() {
         let mut pool = BufferPool::default();
         let mut out = Message::default();
         let [mut first, mut second] = [10, 20].map(|bytes| FrameReceiver::new(MessageMax::new(bytes, 0)));
@@ -433,7 +435,7 @@ mod tests {
         let mut stream: &[u8] = b"\0\0\0\x03one\0\0\0\x03tw";
         assert!(matches!(receive(&mut first, &mut stream, &mut out), Ok(Received::Message)));
         first.release(&mut pool.streams);
-        assert!(pool.streams.len() == 0, "a message waits for its end");
+        assert!(pool.streams.len() == 0, "the intake holds a partial message");
         assert!(matches!(receive(&mut first, &mut &b"o"[..], &mut out), Ok(Received::Message)));
         assert_eq!(out, b"two"[..]);
         first.release(&mut pool.streams);
@@ -443,7 +445,7 @@ mod tests {
         assert!(pool.streams.len() == 0);
         let stream = [&b"\0\0\0\x14"[..], &[7; 20]].concat();
         assert!(matches!(receive(&mut second, &mut &stream[..], &mut out), Ok(Received::Message)));
-        assert_eq!(out, [7; 20][..], "with its own limit, and nothing of the first");
+        assert_eq!(out, [7; 20][..], "the second limit applies, and no bytes of the first connection are left");
         second.release(&mut pool.streams);
 
         first.acquire(&mut pool.streams);

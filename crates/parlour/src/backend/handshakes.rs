@@ -1,4 +1,4 @@
-//! The table of handshakes that a listener has under way.
+//! The table of the handshakes of a listener.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -11,8 +11,8 @@ use crate::wait::poll_now;
 /// The poller's token of the listener itself. A handshake has the number of its slot plus 1.
 pub(super) const LISTENER: u32 = 0;
 
-/// Handshakes under way, each with a deadline. `H` is one handshake; its descriptor is the one that the client's answer
-/// arrives on.
+/// The handshakes that are in progress, each with a deadline. `H` is one handshake; its descriptor is the one that the
+/// client's answer arrives on.
 ///
 /// The number of slots is fixed, so a client that stalls takes one slot until its deadline, and delays no other client.
 pub(super) struct Handshakes<H> {

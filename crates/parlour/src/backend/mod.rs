@@ -2,23 +2,25 @@
 //!
 //! # The contract
 //!
-//! What follows is what each transport must give, in this order of sections in its file. Nothing here ever blocks;
-//! waiting is the caller's, on the descriptors that are named here.
+//! Each transport implements the following parts, in this order of sections in its file. No function in this module
+//! blocks. The caller waits on the descriptors that the functions return.
 //!
-//! **Listening** ([`Listener`]) makes the transport's file in the directory of a name that is held, moves handshakes on
-//! when the server's poller says so, and gives each client that has been let in as a [`Link`]. A handshake that stalls
-//! delays nobody: it is state with a deadline. A client that is turned away is noted at the [`Admission`]. Errors are for
-//! what keeps the listener itself from going on; nothing that a client does is one.
+//! **Listening** ([`Listener`]) creates the transport's file in the directory of a name that this process holds,
+//! advances handshakes when the server's poller reports them, and returns each admitted client as a [`Link`]. A
+//! handshake is state with a deadline, so one that stalls delays no other client. A refused client is recorded by the
+//! [`Admission`](crate::admission::Admission). An error means that the listener itself cannot continue; no action of a
+//! client is one.
 //!
-//! **Connecting** (`connect`) makes one attempt at one directory and says whether another attempt, there or elsewhere,
-//! can help ([`Attempt`]). Where the server has to answer it is state with a deadline ([`Handshake`]). It leaves no file
-//! behind when it fails or is dropped.
+//! **Connecting** ([`connect`]) makes one attempt in one directory and reports whether another attempt, there or in
+//! another directory, can help ([`Attempt`]). If the server has to answer, the attempt is state with a deadline
+//! ([`Handshake`]). It leaves no file behind when it fails or is dropped.
 //!
-//! **Sending** ([`Outgoing`]) takes whole messages, in order; what it has taken is delivered unless the connection
-//! breaks. It never raises `SIGPIPE`. Dropping it, once the halves are apart, ends this direction.
+//! **Sending** ([`Outgoing`]) takes whole messages, in order. It delivers what it has taken unless the connection
+//! breaks. It never raises `SIGPIPE`. Once the halves are detached, dropping it ends this direction.
 //!
-//! **Receiving** ([`Incoming`]) gives whole messages, in order, tells an empty message from the end and the end from a
-//! torn message, and allocates nothing on the word of the peer. The first end or fault is final.
+//! **Receiving** ([`Incoming`]) returns whole messages, in order. It distinguishes an empty message from end of file,
+//! and end of file from a truncated message. It does not allocate memory because of a length that the peer announces.
+//! The first end or fault is final.
 
 pub(crate) mod attempt;
 pub(crate) mod client_file;
@@ -56,13 +58,13 @@ use crate::transport::Transport;
 use crate::wait::{Deadline, WaitSet};
 use crate::wire::client_file::{ClientFile, ClientId};
 
-/// A connection that has been made.
+/// An established connection.
 pub(crate) struct Link {
     pub(crate) transport: Transport,
     pub(crate) incoming: Incoming,
     pub(crate) outgoing: Outgoing,
     pub(crate) peer: Peer,
-    /// The server's count of connections.
+    /// The place among the connections that the server counts.
     pub(crate) permit: Option<Permit>,
 }
 
@@ -99,6 +101,7 @@ impl Link {
     }
 }
 
+/// A listener, by its transport.
 pub(crate) enum Listener {
     Shm(shm::listen::Listener),
     Packet(socket::Listener),
@@ -107,7 +110,7 @@ pub(crate) enum Listener {
 }
 
 impl Listener {
-    /// Makes the point of contact and asks the poller to watch it.
+    /// Creates the point of contact and registers it with the poller.
     pub(crate) fn bind(
         transport: Transport,
         guard: &NameGuard,
@@ -122,7 +125,7 @@ impl Listener {
         }
     }
 
-    /// Goes on with a point of contact that somebody else made, and that is theirs to remove.
+    /// Takes over a point of contact that another process created. That process has to remove it.
     pub(crate) fn adopt(
         transport: Transport,
         passed: Passed,
@@ -137,7 +140,7 @@ impl Listener {
             }
             Transport::Unix => socket::Listener::adopt(unix::KIND, passed, guard, config, interest).map(Self::Unix),
             Transport::Fifo => {
-                let detail = "a FIFO cannot be handed over: each server makes a new one";
+                let detail = "a FIFO cannot be taken over: each server creates a new one";
                 Err(Error::new(
                     ErrorKind::Unsupported,
                     Operation::Activate,
@@ -148,7 +151,7 @@ impl Listener {
         }
     }
 
-    /// Advances what the poller reported under `token`. Returns the client if that completed its handshake.
+    /// Advances the handshake that the poller reported under `token`. Returns the client if that completed it.
     pub(crate) fn advance(&mut self, token: u32, guard: &NameGuard) -> Result<Option<Link>> {
         match self {
             Self::Shm(listener) => Ok(listener.advance(token, guard)?.map(Link::shm)),
@@ -179,6 +182,7 @@ impl Listener {
         }
     }
 
+    /// Returns the point of contact, mutably.
     fn contact_mut(&mut self) -> Contact<&mut socket::Listener, &mut fifo::listen::Listener> {
         match self {
             Self::Shm(listener) => Contact::Socket(listener.socket_mut()),
@@ -285,7 +289,7 @@ pub(crate) fn connect(
     }
 }
 
-/// An attempt that waits for the server. Dropped it leaves no file behind.
+/// An attempt that waits for the server. Dropping it leaves no file behind.
 pub(crate) enum Handshake {
     Shm(Box<shm::connect::Handshake>),
     Fifo(Box<fifo::connect::Handshake>),
@@ -299,7 +303,7 @@ impl Handshake {
         }
     }
 
-    /// Goes on with what has come. After its deadline it fails.
+    /// Advances the handshake with what has arrived. Fails after the deadline.
     pub(crate) fn step(self, found: &Found, config: &ConnectConfig) -> Result<ConnectProgress, Attempt> {
         Ok(match self {
             Self::Shm(handshake) => {
@@ -311,7 +315,7 @@ impl Handshake {
         })
     }
 
-    /// What the next step waits for.
+    /// Returns the conditions under which to call [`step`](Self::step) again.
     pub(crate) fn wait_set(&self) -> WaitSet<'_> {
         match self {
             Self::Shm(handshake) => handshake.wait_set(),

@@ -1,7 +1,8 @@
-//! `packet`: a `SOCK_SEQPACKET` socket, where the kernel itself keeps messages apart.
+//! `packet`: a `SOCK_SEQPACKET` socket, where the kernel keeps message boundaries.
 //!
-//! A message goes as one datagram if it fits, else in pieces. One byte in front says whether more pieces follow; it is
-//! also what tells an empty message from the end, which on such a socket are both a read of nothing.
+//! A message is sent as one datagram if it fits, otherwise in several. The first byte of each datagram, the marker,
+//! tells if more pieces of the message follow. It also distinguishes an empty message from end of file: without it,
+//! both are a read of 0 bytes.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -26,37 +27,39 @@ use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
 use crate::wire::write_buffer::WriteBuffer;
 
-/// The socket behind this transport.
+/// The kind of socket of this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Packet, socket_type: SocketType::SEQPACKET };
 
-/// What the kernel is asked to hold for a peer that does not read: the largest datagram and the next. It doubles the
-/// number, for its own use, and caps it (`net.core.wmem_max`).
+/// The size of the send buffer that is requested from the kernel: space for the largest datagram and the next one. The
+/// kernel doubles the number, for its own overhead, and limits it (`net.core.wmem_max`).
 const SEND_BUFFER: usize = 2 * 1024 * 1024;
 
-/// How much less than its buffer the kernel takes as one datagram (`unix_dgram_sendmsg`), with room to spare.
+/// The amount by which the largest datagram is smaller than the send buffer (`unix_dgram_sendmsg` in the kernel), with
+/// a margin.
 const KERNEL_SHARE: usize = 4096;
 
-/// Bytes of the marker.
+/// The length of the marker, in bytes.
 const MARKER_LEN: usize = 1;
 
-/// The buffer for datagrams at first, and for the largest one.
+/// The length of the buffer for the first datagrams.
 const FIRST_LEN: usize = 4096;
+/// The length of the buffer for the largest datagram.
 const BUFFER_LEN: usize = MARKER_LEN + PIECE_MAX;
 
-/// How many datagrams are looked at before they are received. Most connections have more, and then the whole buffer costs
-/// less than to ask how much of it is needed.
+/// The number of datagrams of a connection whose length is queried before they are received. Most connections receive
+/// more. Then the whole buffer costs less than a query for each datagram.
 const LOOKED_AT_MAX: u8 = 16;
 
-/// Makes both directions of a connected socket.
+/// Creates both directions of a connected socket.
 pub(super) fn establish(
     socket: OwnedFd,
     peer: Peer,
     permit: Option<Permit>,
     max: MessageMax,
 ) -> Established<Outgoing, Incoming> {
-    // Whether the kernel gives all of it or less, `piece_max` goes by what it gave.
+    // The kernel may grant less. `piece_max` follows from the size that it granted.
     if let Err(errno) = sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER) {
-        tracing::debug!(%errno, "the send buffer stays as it is");
+        tracing::debug!(%errno, "send buffer was not enlarged");
     }
     let room = sockopt::socket_send_buffer_size(&socket).unwrap_or(2 * KERNEL_SHARE);
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
@@ -66,15 +69,16 @@ pub(super) fn establish(
     Established { outgoing, incoming, peer, permit }
 }
 
+/// The outgoing direction of a `packet` connection.
 pub(crate) struct Outgoing {
     half: Half,
-    /// The most bytes of a message that this socket takes as one datagram.
+    /// The maximum number of bytes of a message that this socket takes as one datagram.
     piece_max: usize,
 }
 
 impl Outgoing {
-    /// `sent` counts the message's bytes that have gone, and one more at its end, so that an empty message is told from one
-    /// that has not begun.
+    /// Sends a message. `sent` counts the bytes of the message that were sent, and one more at its end, so that an
+    /// empty message that was sent differs from one that was not.
     pub(super) fn try_send(
         &self,
         write_buffer: &mut WriteBuffer,
@@ -90,7 +94,7 @@ impl Outgoing {
             return Ok(false);
         }
         while *sent <= length {
-            // They go with the first piece.
+            // The descriptors are sent with the first piece.
             let fds = if *sent == 0 { fds } else { &[] };
             match send_piece(&self.half, parts, fds, *sent, length, self.piece_max) {
                 Ok(gone) => *sent = gone,
@@ -109,7 +113,7 @@ impl Outgoing {
                 Ok(gone) if gone > length => {
                     write_buffer.advance(HEADER_LEN + length);
                 }
-                // A message that is kept is a rest, so its next piece is the beginning of a shorter rest.
+                // After a piece was sent, the buffer holds the shorter rest of the message.
                 Ok(gone) => write_buffer.shorten_first(gone),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return would_block(error).map(|()| false),
@@ -136,18 +140,18 @@ impl Outgoing {
     }
 }
 
-/// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest). In the outbox messages are framed as on a stream, only to find
-/// the ends again.
+/// Buffers the rest of a message. See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest). In the
+/// write buffer, messages are framed as on a stream, only to find their ends again.
 pub(super) fn keep_rest(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], sent: usize) {
     let Some(rest) = message_len(parts).checked_sub(sent) else { return };
-    // What was sent went out as pieces that say that more follows; so the rest reads like a message of its own.
+    // The markers of the pieces that were sent tell that more follow, so the rest is framed like a message of its own.
     let Some(header) = frame::header(rest) else { return };
     write_buffer.push_raw(&header);
     write_buffer.push_behind(sent, parts.iter().map(|part| &part[..]));
 }
 
-/// Sends the next datagram of a message, and says how much of the message has gone then, as
-/// [`try_send`](Outgoing::try_send) counts it.
+/// Sends the next datagram of a message. Returns the new value of `sent`, as [`try_send`](Outgoing::try_send) counts
+/// it.
 fn send_piece(
     half: &Half,
     parts: &[IoSlice<'_>],
@@ -159,7 +163,7 @@ fn send_piece(
     let mut slices = [IoSlice::new(&[]); PIECES_MAX];
     let mut skip = sent;
     let mut taken = 0;
-    // The first place is the marker's, which depends on how far the others go.
+    // The first slice is the marker, which depends on the length of the other slices.
     let mut count = 1;
     for part in parts {
         let skipped = skip.min(part.len());
@@ -181,27 +185,28 @@ fn send_piece(
     Ok(if is_last { length + 1 } else { gone })
 }
 
+/// The incoming direction of a `packet` connection.
 pub(crate) struct Incoming {
     half: Half,
     max: MessageMax,
     /// Allocated by the first receive, or acquired from a [`Pool`].
     intake: Option<Box<Intake>>,
-    /// The other side has closed without reading everything that we sent.
+    /// True if the peer closed without reading all that this side sent.
     reset: bool,
-    /// How receiving has ended, once it has.
+    /// The way in which receiving ended, once it has.
     end: Option<Ended>,
 }
 
-/// Where datagrams become messages.
+/// The state that turns datagrams into messages.
 #[derive(Debug)]
 pub(super) struct Intake {
-    /// Takes one datagram, but for what is expected: a short one at first, because to zero 1 MiB takes longer than to
-    /// connect, and then any.
+    /// Receives one datagram, except for the part that the assembler expects. Short at first, because zeroing 1 MiB
+    /// takes longer than connecting; later large enough for any datagram.
     buffer: Vec<u8>,
-    /// How many datagrams were looked at before they were received.
+    /// The number of datagrams whose length was queried before they were received.
     looked_at: u8,
     assembler: Assembler,
-    /// Those of the message that is being assembled.
+    /// The descriptors of the message that is being assembled.
     fds: Vec<OwnedFd>,
 }
 
@@ -210,11 +215,12 @@ impl Intake {
         Self { buffer: vec![0; FIRST_LEN], looked_at: 0, assembler: Assembler::new(message_max), fds: Vec::new() }
     }
 
-    /// Receives the next datagram: what is `expected` of it is in the assembler's space then, and the rest in the buffer.
+    /// Receives the next datagram. The number of bytes that is returned with it went to the space of the assembler, as
+    /// far as the datagram has them, and the rest to the buffer.
     fn read(&mut self, half: &Half, out: &mut Message) -> io::Result<(Read, usize)> {
         let Self { buffer, looked_at, assembler, .. } = self;
         if buffer.len() < BUFFER_LEN {
-            // Of a datagram that does not fit the kernel throws the rest away.
+            // The kernel discards the rest of a datagram that does not fit.
             let length = half.next_len()?;
             *looked_at += 1;
             if length > buffer.len() || *looked_at == LOOKED_AT_MAX {
@@ -226,7 +232,7 @@ impl Intake {
         if expected == 0 {
             return Ok((half.read(&mut [IoSliceMut::new(buffer)])?, 0));
         }
-        // Room for the largest datagram and no more.
+        // The spaces together hold the largest datagram and no more.
         buffer.resize(BUFFER_LEN, 0);
         let (marker, behind) = buffer.split_at_mut(MARKER_LEN);
         let behind = &mut behind[..PIECE_MAX - expected];
@@ -234,11 +240,12 @@ impl Intake {
     }
 }
 
+/// The way in which receiving ended.
 #[derive(Clone, Copy, Debug)]
 enum Ended {
     Stream(End),
     Bad(BadPiece),
-    /// A datagram was longer than any of ours.
+    /// A datagram was longer than the maximum.
     Oversized,
     Fds(LostFds),
 }
@@ -253,7 +260,7 @@ impl Incoming {
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return Ok(Received::Empty),
                     io::ErrorKind::Interrupted => continue,
-                    // The kernel says so once, and before it gives out the datagrams that came before.
+                    // The kernel reports this once, before it returns the datagrams that arrived earlier.
                     io::ErrorKind::ConnectionReset => {
                         self.reset = true;
                         continue;
@@ -291,7 +298,7 @@ impl Incoming {
                 Err(bad) => self.end = Some(Ended::Bad(bad)),
             }
         }
-        // Of a message that does not come any more.
+        // These descriptors belong to a message that will not be completed.
         intake.fds.clear();
         self.answer_at_the_end()
     }
@@ -300,10 +307,8 @@ impl Incoming {
         match self.end {
             None => Ok(Received::Empty),
             Some(Ended::Bad(BadPiece::TooLong(too_long))) => Err(Fault::TooLong { length: too_long.length }),
-            Some(Ended::Bad(BadPiece::Marker)) => {
-                Err(Fault::Protocol("a datagram begins with a byte that has no meaning"))
-            }
-            Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than any may be")),
+            Some(Ended::Bad(BadPiece::Marker)) => Err(Fault::Protocol("a datagram begins with an unknown marker")),
+            Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than the maximum")),
             Some(Ended::Fds(lost)) => Err(Fault::Fds(lost)),
             Some(Ended::Stream(end)) => match (self.is_at_boundary(), end) {
                 (false, _) => Err(Fault::Truncated),

@@ -1,6 +1,6 @@
 //! A bounded pool of buffers.
 
-/// Buffers that no connection uses at the moment, at most `MAX` of them.
+/// A pool of at most `MAX` buffers that no connection uses at present.
 ///
 /// A blocking connection keeps the buffers that it has allocated. A connection that is one of thousands is idle most of
 /// the time. Its owner acquires a buffer for it while there is something to do, and releases the buffer when no bytes
@@ -18,12 +18,12 @@ impl<T, const MAX: usize> Default for Pool<T, MAX> {
 }
 
 impl<T, const MAX: usize> Pool<T, MAX> {
-    /// Takes a buffer out, if one is idle.
+    /// Takes a buffer out of the pool, if one is idle.
     pub(super) fn acquire(&mut self) -> Option<Box<T>> {
         self.idle.pop()
     }
 
-    /// Puts a buffer back. Drops it if the pool is full.
+    /// Puts a buffer back into the pool. Drops it if the pool is full.
     pub(super) fn release(&mut self, buffer: Box<T>) {
         if self.idle.len() < MAX {
             self.idle.push(buffer);

@@ -1,7 +1,7 @@
-//! Listening and connecting over UNIX sockets, unix(7): what every transport that begins on a socket has in common.
-//! docs/wire.md describes the handshake.
+//! Listening and connecting over UNIX sockets, unix(7), for every transport that begins with a socket. docs/wire.md
+//! describes the handshake.
 //!
-//! Authority is what the kernel says about the other side (`SO_PEERCRED`), for the server and for the client.
+//! Both the server and the client decide by the peer credentials of the kernel (`SO_PEERCRED`).
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -35,14 +35,14 @@ use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 
-/// What differs between the transports that begin on a socket.
+/// The kind of socket: the differences between the transports that begin with a socket.
 #[derive(Clone, Copy)]
 pub(super) struct Kind {
     pub(super) transport: Transport,
     pub(super) socket_type: SocketType,
 }
 
-/// Makes an established connection of a connected socket whose peer was accepted.
+/// A function that makes an established connection of a connected socket whose peer was admitted.
 pub(super) type Establish<T> = fn(OwnedFd, Peer, Option<Permit>, MessageMax) -> T;
 
 impl Kind {
@@ -50,7 +50,7 @@ impl Kind {
         self.transport.file_name()
     }
 
-    /// Where a server's socket is, for messages.
+    /// Returns the path of a server's socket, for error texts.
     pub(super) fn path(&self, found: &Found) -> String {
         found.path.join(self.file_name()).display().to_string()
     }
@@ -59,9 +59,10 @@ impl Kind {
         Ok(socket_with(AddressFamily::UNIX, self.socket_type, FLAGS, None)?)
     }
 
-    /// Before anybody can send some. Where the kernel cannot refuse them, the first ones end their connection.
+    /// Makes the kernel refuse descriptors, before any peer can send some. On a kernel that cannot refuse them, the
+    /// first ones that arrive end their connection.
     fn refuse_fds(&self, socket: impl AsFd, max: MessageMax) -> io::Result<()> {
-        // The handshake of `shm` needs some.
+        // The handshake of `shm` passes descriptors.
         if max.fds() == 0 && self.transport != Transport::Shm {
             refuse_descriptors(socket)?;
         }
@@ -69,9 +70,10 @@ impl Kind {
     }
 }
 
-/// Every socket here is like this: close-on-exec, and never blocking.
+/// The flags of every socket: close-on-exec and non-blocking.
 const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
+/// A listening socket.
 pub(crate) struct Listener {
     kind: Kind,
     socket: ParentOnly,
@@ -81,9 +83,9 @@ pub(crate) struct Listener {
     client_file: ClientFilePolicy,
     message_max: MessageMax,
     reserve: Reserve,
-    /// When nobody was waiting to be accepted, if that is known. Who is accepted now has come since.
+    /// The last time at which the queue was known to be empty. A client that is accepted now has connected since then.
     queue_empty_at: Option<Instant>,
-    /// Somebody else made the socket, and keeps it when we close.
+    /// True if another process created the socket and keeps it when this server closes.
     is_adopted: bool,
 }
 
@@ -95,8 +97,8 @@ impl Listener {
         Self::start(kind, socket, guard, config, interest, false)
     }
 
-    /// Goes on with a listening socket that somebody else made. Who waits there already is served, however long that has
-    /// been.
+    /// Takes over a listening socket that another process created. Clients that already wait there are served, however
+    /// long they have waited.
     pub(super) fn adopt(
         kind: Kind,
         passed: Passed,
@@ -105,12 +107,12 @@ impl Listener {
         interest: Interest,
     ) -> Result<Self> {
         let failed = |error: io::Error| Error::io(Operation::Activate, guard.display_path(kind.file_name()), error);
-        // A duplicate: what was handed over stays as it is until everything has worked.
+        // A duplicate is used, so that the passed descriptor is unchanged until every step has succeeded.
         let duplicate = || Ok(rustix::io::fcntl_dupfd_cloexec(&passed, 0)?);
         let socket = ParentOnly::open(duplicate).map_err(failed)?;
         rustix::io::ioctl_fionbio(&socket, true).map_err(|errno| failed(errno.into()))?;
         if config.message_max.fds() > 0 {
-            // An earlier server may have refused them, and the socket is the same.
+            // An earlier server on the same socket may have refused descriptors.
             take_descriptors(&socket).map_err(failed)?;
         }
         let listener = Self::start(kind, socket, guard, config, interest, true)?;
@@ -129,8 +131,9 @@ impl Listener {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
         kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
         let id = FileId::at(guard.directory(), kind.file_name())
-            .ok_or_else(|| failed(io::Error::other("the file was removed at once")))?;
-        // On a socket that listens already this has the kernel name us to clients from now on, and not whoever made it.
+            .ok_or_else(|| failed(io::Error::other("another process removed the file immediately")))?;
+        // On a socket that already listens, this call makes the kernel report this process as the peer to clients that
+        // connect from now on, instead of the process that created the socket.
         listen(&socket, i32::try_from(config.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
         interest.add_readable(&socket, 0).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
@@ -151,15 +154,15 @@ impl Listener {
         self.kind.transport
     }
 
-    /// Accepts a client on a transport without a further handshake. A refusal is the end of the socket: there is nothing
-    /// on the wire to say more with.
+    /// Accepts a client on a transport without a further handshake. A refused client sees end of file; the protocol has
+    /// no message that tells it more.
     pub(super) fn advance<T>(&mut self, guard: &NameGuard, establish: Establish<T>) -> Result<Option<T>> {
         let Some(Accepted { socket, peer, permit }) = self.accept(guard, |_, _| ())? else { return Ok(None) };
         tracing::debug!(transport = %self.transport(), %peer, "client connected");
         Ok(Some(establish(socket, peer, Some(permit), self.message_max)))
     }
 
-    /// Takes a client out of the queue, if one is there and may come in. `tell` is called for one that may not.
+    /// Takes a client out of the queue, and returns it if it is admitted. Calls `tell` for a client that is refused.
     pub(super) fn accept(
         &mut self,
         guard: &NameGuard,
@@ -186,7 +189,7 @@ impl Listener {
         }
     }
 
-    /// Who has come, if they may come in.
+    /// Identifies and admits the client on this socket.
     fn admit(
         &self,
         socket: BorrowedFd<'_>,
@@ -194,7 +197,7 @@ impl Listener {
         guard: &NameGuard,
     ) -> Result<(Peer, Permit), Refused> {
         let credentials = peer_credentials(socket).map_err(|error| {
-            let detail = format!("the kernel does not say who it is: {error}");
+            let detail = format!("the kernel does not report the credentials of the client: {error}");
             Refused { peer: None, reason: RefusalReason::System, detail }
         })?;
         let peer = Peer::from_kernel(credentials);
@@ -208,12 +211,12 @@ impl Listener {
         }
     }
 
-    /// The table of descriptors is full: takes one client out of the queue and ends its connection.
+    /// Takes one client out of the queue and ends its connection. For a full descriptor table.
     fn turn_one_away(&mut self, errno: Errno) {
         let Self { socket, admission, kind, .. } = self;
         let go_on = self.reserve.spend(Instant::now(), || {
             if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
-                // Counted before the client can see its end, as every refusal is.
+                // Every refusal is counted before the client can see it.
                 admission.refuse(kind.transport, None, RefusalReason::Descriptors, out_of_descriptors(errno));
             }
         });
@@ -222,8 +225,8 @@ impl Listener {
         }
     }
 
-    /// A server that serves one client after the other lets the next one wait, and its file grow old, through no fault of
-    /// the client's.
+    /// Returns the longest time that a client can have waited in the queue. A server that serves one client after the
+    /// other lets the next one wait, and the client is not to blame for the age of its file.
     fn waited_max(&self) -> Duration {
         self.queue_empty_at.map_or(Duration::MAX, |at| at.elapsed())
     }
@@ -236,7 +239,7 @@ impl Listener {
         self.is_adopted
     }
 
-    /// Whether a file of this age can be that of a client that is still waiting.
+    /// Returns true if a file of this age may belong to a client that still waits in the queue.
     pub(super) fn may_wait(&self, file: ClientFile, age: Duration) -> bool {
         file == ClientFile::Socket && age <= client_file::AGE_MAX.saturating_add(self.waited_max())
     }
@@ -248,7 +251,8 @@ impl Listener {
     pub(super) fn expire(&mut self, now: Instant) -> Result<()> {
         if self.reserve.wake(now) {
             self.interest.add_readable(&self.socket, 0).map_err(|errno| {
-                // Whoever accepts is told, and who comes meanwhile is not forgotten.
+                // The accepting call returns the error. After another rest the socket is registered again, so clients
+                // that connect in the meantime are accepted.
                 self.reserve.rest(now);
                 Error::io(Operation::Listen, self.kind.file_name(), errno)
             })?;
@@ -256,7 +260,7 @@ impl Listener {
         Ok(())
     }
 
-    /// Listens no more.
+    /// Stops listening: replaces the descriptor by a duplicate of `instead`.
     pub(super) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         self.socket.close_in_place(instead)
     }
@@ -266,7 +270,7 @@ impl Listener {
     }
 }
 
-/// A client that was let in.
+/// A client that was admitted.
 pub(super) struct Accepted {
     pub(super) socket: OwnedFd,
     pub(super) peer: Peer,
@@ -286,32 +290,33 @@ impl Drop for Listener {
     }
 }
 
-/// Binds straight to the final name, never with more rights than asked for.
+/// Binds the socket directly to its final name. The file never has more rights than the mode.
 fn bind_with_mode(kind: Kind, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
     let mode = Mode::from_raw_mode(config.mode);
-    // The file inherits the socket's mode; after `bind` this call would change the socket alone.
+    // The file inherits the mode of the socket. After `bind`, fchmod(2) would change the socket only.
     fchmod(socket, mode & Mode::RWXU)?;
     let path = directory::socket_path(guard.directory(), guard.path(), kind.file_name());
     bind(socket, &SocketAddrUnix::new(path)?)?;
-    // Nobody can connect before `listen`. The group comes first, so that no other group ever has the rights.
+    // No client can connect before `listen`. The group is set before the mode, so that no other group ever has the
+    // rights.
     if let Some(group) = config.group {
         chownat(guard.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
     }
-    // The umask may have taken bits away.
+    // The umask may have removed bits.
     Ok(chmodat(guard.directory(), kind.file_name(), mode, AtFlags::empty())?)
 }
 
-/// A socket that is connected to a server whom we want.
+/// A socket that is connected to a server of the expected user.
 pub(super) struct Connected {
     pub(super) socket: OwnedFd,
     pub(super) peer: Peer,
-    /// Ours to remove until the server has seen it, or will.
+    /// The client file. This process removes it unless the server will.
     pub(super) own_file: Option<OwnFile>,
 }
 
 impl Connected {
     pub(super) fn establish<T>(self, establish: Establish<T>, message_max: MessageMax) -> T {
-        // From here on the file is the server's to remove.
+        // From here on the server removes the file.
         if let Some(own_file) = self.own_file {
             own_file.leave_to_the_server();
         }
@@ -319,7 +324,7 @@ impl Connected {
     }
 }
 
-/// One attempt to connect; see the contract in [`super`].
+/// Makes one attempt to connect. See the contract in [`super`].
 pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Result<Connected, Attempt> {
     let path = kind.path(found);
     let failed = |errno: Errno| Error::io(Operation::Connect, &*path, errno);
@@ -330,10 +335,10 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
     })?;
     let stat = fstat(&file).map_err(failed)?;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        let detail = format!("not a socket but a {}", directory::describe_file(&stat));
+        let detail = format!("it is a {}, not a socket", directory::describe_file(&stat));
         return Err(Attempt::Failed(
             Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
-                .next("find out who put it there, and remove it"),
+                .next("find the process that created it, and remove it"),
         ));
     }
     if !config.accepts(Some(stat.st_uid)) {
@@ -343,16 +348,16 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
     let socket = kind.new_socket().map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     let own_file = client_file::bind_own(&socket, found, config)?;
-    // To the very inode that was checked, whatever its name leads to by now.
+    // Connects to the inode that was checked, even if the name refers to another one by now.
     let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
     let connected =
         SocketAddrUnix::new(inode).and_then(|address| connect_socket(&socket, &address)).map_err(|errno| match errno {
             Errno::AGAIN => Attempt::Again(
                 Error::new(ErrorKind::Busy, Operation::Connect, &*path, "its queue of waiting clients is full")
-                    .next("try again later, or have the server accept faster"),
+                    .next("try again later, or make the server accept faster"),
             ),
             Errno::CONNREFUSED => {
-                let detail = "its server has the name but does not listen";
+                let detail = "the server has the name but does not listen";
                 not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
             }
             errno => Attempt::Failed(failed(errno)),
@@ -369,13 +374,14 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
 }
 
 fn absent(path: &str) -> Error {
-    Error::new(ErrorKind::NoServer, Operation::Connect, path, "nobody listens there").next("start the server")
+    Error::new(ErrorKind::NoServer, Operation::Connect, path, "no server listens there").next("start the server")
 }
 
-/// Nobody answers on a socket file: its server is about to (`busy` says what it does instead), or dead.
+/// Classifies a socket on which no server answers. Its server is about to listen, which is the error `busy`, or is
+/// dead.
 pub(super) fn not_served(found: &Found, path: &str, busy: Error) -> Attempt {
     match lock::look(&found.directory, &found.path) {
-        // Another user's lock tells us nothing, so we wait as for a server that is about to listen.
+        // The lock of another user cannot be inspected, so the client waits as for a server that is about to listen.
         Ok(Holder::Live(_) | Holder::Unknown) => Attempt::Again(busy),
         Ok(Holder::Dead(_) | Holder::Nothing) => Attempt::Absent(absent(path)),
         Err(error) => Attempt::Failed(error),

@@ -1,4 +1,4 @@
-//! One half's share of a connected socket, for every transport that carries its messages on one.
+//! One half of a connected socket, for every transport that uses one.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -17,75 +17,76 @@ use crate::sys::fork::Process;
 use crate::sys::pass_rights::refuses_descriptors;
 use crate::sys::shared_fd::SharedFd;
 
-/// Room for as many descriptors as the kernel sends at once.
+/// The length of a control buffer for as many descriptors as the kernel sends with one message.
 const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(FDS_MAX));
 
-/// A share of the socket that both halves of a connection use.
+/// One half of a connection over a socket. Both halves share the socket.
 ///
-/// `T` is what else the halves share.
+/// `T` is other state that the halves share.
 pub(super) struct Half<T = ()> {
     socket: Arc<SharedFd<T>>,
     direction: Direction,
-    /// The halves were split: dropping one ends its direction and not the other. A connection that was not split is
-    /// closed, and not shut down, because a forked child may go on with its own copy of it.
+    /// True if the halves were split: dropping one ends its direction alone. A connection that was not split is closed,
+    /// not shut down, because a forked child may continue to use its copy.
     detached: bool,
-    /// This side has ended the direction: the half-close state of a socket.
+    /// True once this side has ended the direction (half-close).
     finished: bool,
     fds: Fds,
     process: Process,
 }
 
-/// Which direction a half carries, and ends. (In a byte, of which the system's type takes four.)
+/// The direction that a half carries, and ends. It takes one byte; the type of the system call takes four.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Incoming,
     Outgoing,
 }
 
-/// What becomes of descriptors that the peer sends.
+/// The treatment of descriptors that the peer sends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fds {
-    /// They are received.
+    /// Descriptors are received.
     Taken,
-    /// The kernel refuses them, so that none can come.
+    /// The kernel refuses descriptors (`SO_PASSRIGHTS`), so none can arrive.
     Refused,
-    /// They must not come, and are a fault if they do.
+    /// Descriptors that arrive are a fault.
     Faulty,
 }
 
-/// Up to how many bytes the pieces of a write are copied together. Measured: the copy costs less than the system call's
-/// list of pieces.
+/// The maximum number of bytes for which the pieces of a write are copied into one buffer. Measured: the copy costs
+/// less than the list of pieces in the system call.
 const JOINED_MAX: usize = 1024;
 
-/// For most of them so many are enough, and the others need not be zeroed.
+/// The length of a smaller buffer, which is enough for most of these writes and takes less time to zero.
 const JOINED_SHORT: usize = 128;
+/// The shortest write that needs the larger buffer.
 const JOINED_LONG: usize = JOINED_SHORT + 1;
 
-/// What one read brought.
+/// The result of one read.
 pub(super) struct Read {
     pub(super) bytes: usize,
-    /// There was more in the datagram, or there may be more in the stream than was asked for.
+    /// True if the datagram was longer than the space, or if the stream may have more bytes than the caller asked for.
     pub(super) is_cut: bool,
-    /// The descriptors that came along.
+    /// The descriptors that arrived with the bytes.
     pub(super) fds: Result<Vec<OwnedFd>, LostFds>,
 }
 
 impl Read {
-    /// Of something that carries no descriptors.
+    /// Creates the result of a read without descriptors.
     pub(super) fn of_bytes(bytes: usize) -> Self {
         Self { bytes, is_cut: false, fds: Ok(Vec::new()) }
     }
 }
 
 impl Half {
-    /// The receiving and the sending half of a socket.
+    /// Creates the receiving and the sending half of a socket.
     pub(super) fn both(socket: OwnedFd, takes_fds: bool) -> (Self, Self) {
         Self::both_with(socket, takes_fds, ())
     }
 }
 
 impl<T> Half<T> {
-    /// The two halves, and what they share besides: it is dropped after the socket is closed.
+    /// Creates both halves, with other state that they share. That state is dropped after the socket is closed.
     pub(super) fn both_with(socket: OwnedFd, takes_fds: bool, shared: T) -> (Self, Self) {
         let socket = Arc::new(SharedFd::with(socket, 2, shared));
         let process = Process::current();
@@ -99,7 +100,7 @@ impl<T> Half<T> {
         (half(Direction::Incoming), half(Direction::Outgoing))
     }
 
-    /// The socket, for who waits for it in another way.
+    /// Returns the shared socket.
     pub(super) fn fd(&self) -> &Arc<SharedFd<T>> {
         &self.socket
     }
@@ -108,7 +109,7 @@ impl<T> Half<T> {
         self.detached = true;
     }
 
-    /// Ends this half's direction for good. Does nothing the second time.
+    /// Ends this half's direction. Further calls have no effect.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         match std::mem::replace(&mut self.finished, true) {
             true => Ok(()),
@@ -121,7 +122,7 @@ impl<T> Half<T> {
         self.finished
     }
 
-    /// Ends this half's direction now.
+    /// Ends this half's direction with shutdown(2).
     pub(super) fn end(&self) -> Result<(), Fault> {
         let how = match self.direction {
             Direction::Incoming => Shutdown::Read,
@@ -134,14 +135,14 @@ impl<T> Half<T> {
         Ok(())
     }
 
-    /// A peer that waits for room learns that nobody reads any more only when there is room. Nothing new can come after
-    /// the shutdown, so this takes no more than the socket holds.
+    /// Discards the bytes that have arrived. A peer that waits for space in the socket learns only then that this side
+    /// does not read any more. No new bytes can arrive after the shutdown, so this reads no more than the socket holds.
     fn throw_away_what_has_come(&self) {
         let mut scratch = vec![0; 64 * 1024];
         while matches!(self.read(&mut [io::IoSliceMut::new(&mut scratch)]), Ok(read) if read.bytes > 0) {}
     }
 
-    /// Sends without waiting, and without a signal.
+    /// Sends without blocking and without raising `SIGPIPE`.
     pub(super) fn write(&self, pieces: &[io::IoSlice<'_>]) -> io::Result<usize> {
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         if let [piece] = pieces {
@@ -154,7 +155,7 @@ impl<T> Half<T> {
         }
     }
 
-    /// Sends pieces in one, which together have no more than `MAX` bytes.
+    /// Sends pieces of at most `MAX` bytes in total as one piece.
     fn write_joined<const MAX: usize>(&self, pieces: &[io::IoSlice<'_>], flags: SendFlags) -> io::Result<usize> {
         let mut joined = [0; MAX];
         let mut rest = &mut joined[..];
@@ -167,7 +168,7 @@ impl<T> Half<T> {
         Ok(send(&self.socket, &joined[..length], flags)?)
     }
 
-    /// Sends, and descriptors with the first byte.
+    /// Sends pieces, with descriptors attached to the first byte.
     pub(super) fn write_with_fds(&self, pieces: &[io::IoSlice<'_>], fds: &[BorrowedFd<'_>]) -> io::Result<usize> {
         if fds.is_empty() {
             return self.write(pieces);
@@ -178,7 +179,7 @@ impl<T> Half<T> {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         self.write_with(pieces, &mut control).map_err(|error| match error.raw_os_error() {
-            // The other side takes none (`SO_PASSRIGHTS`). Nothing else on a connected socket is not permitted.
+            // The peer refuses descriptors (`SO_PASSRIGHTS`). On a connected socket `EPERM` has no other cause.
             Some(libc::EPERM) => io::ErrorKind::Unsupported.into(),
             _ => error,
         })
@@ -193,12 +194,12 @@ impl<T> Half<T> {
         Ok(sendmsg(&self.socket, pieces, control, flags)?)
     }
 
-    /// Receives without waiting. Where descriptors are not taken there is no room for them, so the kernel closes those
-    /// that come and says so.
+    /// Receives without blocking. If descriptors are not allowed, there is no control buffer for them. The kernel then
+    /// closes descriptors that arrive, and reports that (`MSG_CTRUNC`).
     pub(super) fn read(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
         match spaces {
             [space, rest @ ..] if self.fds == Fds::Refused && rest.iter().all(|space| space.is_empty()) => {
-                // The least that the kernel does for a read. It says how long the datagram was.
+                // recv(2) is the cheapest read. With `MSG_TRUNC` it returns the length of the datagram.
                 let (_, bytes) = recv(&self.socket, &mut space[..], RecvFlags::DONTWAIT | RecvFlags::TRUNC)?;
                 Ok(Read { is_cut: bytes > space.len(), ..Read::of_bytes(bytes.min(space.len())) })
             }
@@ -206,14 +207,14 @@ impl<T> Half<T> {
         }
     }
 
-    /// How long the next datagram is, which stays. Nothing is waited for.
+    /// Returns the length of the next datagram without receiving it (`MSG_PEEK`). Does not block.
     pub(super) fn next_len(&self) -> io::Result<usize> {
         let flags = RecvFlags::PEEK | RecvFlags::TRUNC | RecvFlags::DONTWAIT;
         let (_, bytes) = recv(&self.socket, &mut [0; 1][..], flags)?;
         Ok(bytes)
     }
 
-    /// Receives, and whatever comes along.
+    /// Receives bytes and descriptors with recvmsg(2).
     fn read_with(&self, spaces: &mut [io::IoSliceMut<'_>]) -> io::Result<Read> {
         let mut space = [MaybeUninit::uninit(); CONTROL_LEN];
         let mut control = match self.fds {
@@ -230,7 +231,7 @@ impl<T> Half<T> {
         }
         let fds = match (received.flags.contains(ReturnFlags::CTRUNC), self.fds) {
             (false, _) => Ok(fds),
-            // There was room for as many as the kernel sends.
+            // The control buffer has space for as many descriptors as the kernel sends, so the table was full.
             (true, Fds::Taken) => Err(LostFds::TableFull),
             (true, Fds::Refused | Fds::Faulty) => Err(LostFds::NotAllowed),
         };
@@ -248,7 +249,7 @@ impl<T> Drop for Half<T> {
     fn drop(&mut self) {
         let other_lives = self.socket.release() > 0;
         if self.detached && other_lives && self.process.is_current() {
-            // A peer that has gone has ended both directions already.
+            // An error means that the peer has disconnected, which ended both directions.
             let _ = self.end();
         }
     }

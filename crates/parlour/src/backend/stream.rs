@@ -1,4 +1,4 @@
-//! Messages over a byte stream, for every transport that is one: framing between the caller and the system calls.
+//! Framing of messages over a byte stream, for every transport that is one.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::OwnedFd;
@@ -13,10 +13,11 @@ use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::write_buffer::WriteBuffer;
 
-/// How many pieces one `writev` takes; what is beyond goes with the next. Above a handful the gain is gone.
+/// The maximum number of pieces of one `writev`. Further pieces go with the next one. More than a handful gain nothing.
 pub(super) const PIECES_MAX: usize = 16;
 
-/// See [`Outgoing::try_send`](crate::backend::halves::Outgoing::try_send). What is in the outbox goes first.
+/// Sends a message, after the contents of the write buffer. See
+/// [`Outgoing::try_send`](crate::backend::halves::Outgoing::try_send).
 pub(super) fn try_send(
     write_buffer: &mut WriteBuffer,
     parts: &[IoSlice<'_>],
@@ -28,7 +29,7 @@ pub(super) fn try_send(
     try_send_frame(write_buffer, header, parts, sent, write)
 }
 
-/// [`try_send`] of a message with this header.
+/// Sends a message with this header, like [`try_send`].
 pub(super) fn try_send_frame(
     write_buffer: &mut WriteBuffer,
     header: [u8; HEADER_LEN],
@@ -49,13 +50,13 @@ pub(super) fn try_send_frame(
     Ok(true)
 }
 
-/// See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest).
+/// Buffers the rest of a message. See [`Outgoing::keep_rest`](crate::backend::halves::Outgoing::keep_rest).
 pub(super) fn keep_rest(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], sent: usize) {
     let Some(header) = frame::header(message_len(parts)) else { return };
     write_buffer.push_behind(sent, std::iter::once(&header[..]).chain(parts.iter().map(|part| &part[..])));
 }
 
-/// Writes what was fed; `Ok(false)` when the kernel does not take all of it now.
+/// Writes what is buffered. `Ok(false)`: the kernel did not take all of it.
 pub(super) fn try_flush(
     write_buffer: &mut WriteBuffer,
     mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
@@ -72,7 +73,8 @@ pub(super) fn try_flush(
     Ok(true)
 }
 
-/// Lists what is still to be written: the outbox, then the frame without the `sent` bytes that are written already.
+/// Lists the pieces that remain to be written: the write buffer, then the frame without its first `sent` bytes. Returns
+/// their number.
 fn gather<'a>(
     pieces: &mut [IoSlice<'a>; PIECES_MAX],
     write_buffer: &'a [u8],
@@ -95,8 +97,8 @@ fn gather<'a>(
     count
 }
 
-/// A write that did not happen: not now, or never again. (One that was interrupted is made again at once: nothing may
-/// announce any room.)
+/// Converts the error of a write: `Ok` if it would block, otherwise the fault. The callers retry an interrupted write
+/// immediately, because a poll for space may not report any.
 pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
     match error.kind() {
         io::ErrorKind::WouldBlock => Ok(()),
@@ -109,38 +111,39 @@ pub(super) fn would_block(error: io::Error) -> Result<(), Fault> {
 pub(super) struct FrameReceiver {
     /// Allocated by the first receive, or acquired from a [`Pool`].
     intake: Option<Box<Intake>>,
-    // The parts of a `MessageMax`, which leave room for what follows.
+    // The two fields of a `MessageMax`. Stored separately, they leave no padding before the next fields.
     bytes_max: u32,
     fds_max: u8,
-    /// Headers may have a mark.
+    /// True if headers may have a mark.
     has_marks: bool,
-    /// The last try to receive has read, and found less than there was room for: then nothing was left.
+    /// True if the last attempt to receive read fewer bytes than it had space for, so that no bytes were left.
     is_drained: bool,
-    /// How the stream has ended, once it has.
+    /// The way in which the stream ended, once it has.
     ended: Option<End>,
 }
 
-/// Where bytes become messages.
+/// The state that turns bytes into messages.
 #[derive(Debug)]
 pub(super) struct Intake {
     decoder: Decoder,
-    /// How many messages it has given.
+    /// The number of messages that were returned.
     given: u64,
-    /// What belongs to messages that it has not given yet, in their order.
+    /// The descriptors of messages that were not returned yet, in the order of the messages.
     attached: Vec<Attached>,
 }
 
-/// Descriptors that have come before the whole of their message.
+/// Descriptors that arrived before the whole of their message.
 #[derive(Debug)]
 struct Attached {
-    /// The message's number.
+    /// The number of the message, from 0.
     message: u64,
     fds: Result<Vec<OwnedFd>, LostFds>,
 }
 
 impl Intake {
-    /// Notes the descriptors that one read has brought: they belong to the last message of which it has brought anything.
-    /// The kernel does not read on behind bytes that came with descriptors, and a sender begins a message with them.
+    /// Notes the descriptors of one read. They belong to the last message of which the read returned a byte, because
+    /// the kernel ends a read after bytes with descriptors, and the sender attaches descriptors to the first byte of a
+    /// message.
     fn attach(&mut self, fds: Result<Vec<OwnedFd>, LostFds>, fds_max: usize) {
         if matches!(&fds, Ok(fds) if fds.is_empty()) {
             return;
@@ -155,15 +158,15 @@ impl Intake {
         self.attached.push(Attached { message, fds });
     }
 
-    /// What belongs to the next message.
+    /// Returns the descriptors of the next message.
     fn next_attached(&self) -> Option<&Attached> {
         self.attached.first().filter(|attached| attached.message == self.given)
     }
 
-    /// Moves the next message into `out`, if all of it has come.
+    /// Moves the next message into `out` and returns true, if all of it has arrived.
     fn next(&mut self, out: &mut Message) -> Result<bool, Fault> {
         if let Some(&Attached { fds: Err(lost), .. }) = self.next_attached() {
-            // Of messages that are not given any more.
+            // The other entries belong to messages that are not returned any more.
             self.attached.truncate(1);
             return Err(Fault::Fds(lost));
         }
@@ -192,12 +195,12 @@ impl Intake {
     }
 }
 
-/// How the other side ended what it sends.
+/// The way in which the peer ended its direction.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum End {
-    /// The other side has ended this direction.
+    /// End of file: the peer ended this direction.
     Orderly,
-    /// It has closed without reading everything that we sent (`ECONNRESET`; a FIFO cannot tell this).
+    /// The peer closed without reading all that this side sent (`ECONNRESET`; a FIFO does not report this).
     Reset,
 }
 
@@ -207,12 +210,12 @@ impl FrameReceiver {
         Self { intake: None, bytes_max, fds_max, has_marks: false, is_drained: false, ended: None }
     }
 
-    /// For a stream whose headers may have a mark.
+    /// Creates a receiver for a stream whose headers may have a mark.
     pub(super) fn with_marks(max: MessageMax) -> Self {
         Self { has_marks: true, ..Self::new(max) }
     }
 
-    /// An intake for this stream, of the memory of one that is not needed any more.
+    /// Creates an intake for this stream, if possible from the memory of a `spare` one.
     fn new_intake(&self, spare: Option<Box<Intake>>) -> Box<Intake> {
         let fresh = |decoder: Decoder| {
             let decoder = if self.has_marks { decoder.with_marks() } else { decoder };
@@ -228,7 +231,7 @@ impl FrameReceiver {
         }
     }
 
-    /// Moves the next message into `out`, if it is here and nothing came along with it.
+    /// Moves the next message into `out` and returns true, if it is buffered and no descriptors are.
     #[inline]
     pub(super) fn pop_buffered(&mut self, out: &mut Vec<u8>) -> bool {
         let Some(intake) = &mut self.intake else { return false };
@@ -237,7 +240,7 @@ impl FrameReceiver {
         is_here
     }
 
-    /// See [`Incoming::try_recv`](crate::backend::halves::Incoming::try_recv).
+    /// Receives a message. See [`Incoming::try_recv`](crate::backend::halves::Incoming::try_recv).
     pub(super) fn try_recv(
         &mut self,
         out: &mut Message,
@@ -246,7 +249,7 @@ impl FrameReceiver {
         if self.intake.is_none() {
             self.intake = Some(self.new_intake(None));
         }
-        // What an earlier read found says nothing: something may have come since, and have been announced.
+        // The result of an earlier read is outdated: bytes may have arrived and been reported since.
         self.is_drained = false;
         let fds_max = self.max().fds();
         let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
@@ -286,13 +289,14 @@ impl FrameReceiver {
         }
     }
 
-    /// Whether the last try to receive has found everything that had come, and it is taken: until the descriptor announces
-    /// something, there is nothing more. (A read also stops behind descriptors, so where some may come this is not known.)
+    /// Returns true if the last attempt to receive read all bytes that had arrived, and no message is left in them.
+    /// Then no more can be received until the descriptor is readable. A read also ends after descriptors, so this
+    /// returns false if descriptors are allowed.
     pub(super) fn is_exhausted(&self) -> bool {
         self.is_drained && self.fds_max == 0 && !self.has_message()
     }
 
-    /// Whether nothing was taken from the stream that was not given on.
+    /// Returns true if all bytes that were read belong to messages that were returned, and the stream has not ended.
     pub(super) fn is_pristine(&self) -> bool {
         self.ended.is_none() && self.intake.as_ref().is_none_or(|intake| intake.is_at_boundary())
     }
@@ -301,12 +305,12 @@ impl FrameReceiver {
         self.ended.is_some() || self.intake.as_ref().is_some_and(|intake| intake.has_next())
     }
 
-    /// Whether the message that came last had a mark.
+    /// Returns true if the last message had a mark.
     pub(super) fn was_marked(&self) -> bool {
         self.intake.as_ref().is_some_and(|intake| intake.decoder.was_marked())
     }
 
-    /// How many more bytes a message takes. See [`Decoder::missing`].
+    /// Returns the number of bytes that are missing for a whole message. See [`Decoder::missing`].
     pub(super) fn missing(&self, coming: &[u8]) -> usize {
         match &self.intake {
             Some(intake) => intake.decoder.missing(coming),
@@ -337,7 +341,8 @@ impl FrameReceiver {
 mod tests {
     use super::*;
 
-    /// A pipe that takes `room` bytes in pieces of at most `step`.
+    /// Sends a message through a pipe that takes at most `step` bytes before each write that would block. Returns the
+    /// bytes on the wire.
     fn send_all(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], step: usize) -> Vec<u8> {
         let mut wire = Vec::new();
         let mut sent = 0;
@@ -363,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn a_write_that_is_interrupted_is_made_again_at_once() {
+    fn an_interrupted_write_is_retried_immediately() {
         let mut write_buffer = WriteBuffer::default();
         let mut wire = Vec::new();
         let mut is_interrupted = false;
@@ -372,7 +377,7 @@ mod tests {
             if is_interrupted {
                 return Err(io::ErrorKind::Interrupted.into());
             }
-            // (A part of it, so that there is more than one write.)
+            // A partial write, so that there is more than one.
             wire.extend_from_slice(&pieces[0][..1]);
             Ok(1)
         };
@@ -384,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_in_parts_is_one_frame_whatever_the_kernel_takes_at_once() {
+    fn a_message_in_parts_is_one_frame_for_any_size_of_partial_writes() {
         let parts: Vec<Vec<u8>> = (0..40u8).map(|part| vec![part; part as usize % 5]).collect();
         let slices: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
         let body = parts.concat();
@@ -395,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_fed_goes_first_and_a_kept_rest_completes_its_frame() {
+    fn buffered_messages_go_first_and_a_kept_rest_completes_its_frame() {
         let mut write_buffer = WriteBuffer::default();
         write_buffer.push([&b"fed"[..]]).unwrap();
         let parts = [IoSlice::new(b"begun"), IoSlice::new(b" and kept")];

@@ -1,4 +1,4 @@
-//! `unix`: a `SOCK_STREAM` socket, with nothing on the wire but frames.
+//! `unix`: a `SOCK_STREAM` socket that carries frames and nothing else.
 
 use std::io::IoSlice;
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -20,10 +20,10 @@ use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wire::write_buffer::WriteBuffer;
 
-/// The socket behind this transport.
+/// The kind of socket of this transport.
 pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: SocketType::STREAM };
 
-/// Makes both directions of a connected socket.
+/// Creates both directions of a connected socket.
 pub(super) fn establish(
     socket: OwnedFd,
     peer: Peer,
@@ -36,6 +36,7 @@ pub(super) fn establish(
     Established { outgoing, incoming, peer, permit }
 }
 
+/// The outgoing direction of a `unix` connection.
 pub(crate) struct Outgoing {
     half: Half,
 }
@@ -52,7 +53,8 @@ impl Outgoing {
         if fds.is_empty() || *sent > 0 {
             return stream::try_send(write_buffer, parts, sent, |pieces| half.write(pieces));
         }
-        // They go with the first byte of their message, which must be the first byte of a write: so the receiver can tell.
+        // The descriptors are sent with the first byte of their message. That must be the first byte of a write, so
+        // that the receiver can assign them to the message.
         if !stream::try_flush(write_buffer, |pieces| half.write(pieces))? {
             return Ok(false);
         }
@@ -86,6 +88,7 @@ impl Outgoing {
     }
 }
 
+/// The incoming direction of a `unix` connection.
 pub(crate) struct Incoming {
     half: Half,
     frames: FrameReceiver,

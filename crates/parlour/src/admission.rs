@@ -9,7 +9,7 @@ use crate::peer::Peer;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
-/// A client that a server refused.
+/// A client that a server refused, and why.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Refusal {
@@ -42,7 +42,7 @@ pub enum RefusalReason {
     Policy,
     /// A limit on connections or on handshakes was reached.
     Limit,
-    /// The client's own file is missing or is not as it must be ([`ClientFilePolicy`](crate::ClientFilePolicy)).
+    /// The client's own file is missing or invalid ([`ClientFilePolicy`](crate::ClientFilePolicy)).
     ClientFile,
     /// The client broke the protocol of the handshake, or disconnected during it.
     Handshake,
@@ -104,27 +104,28 @@ impl ServerStats {
     }
 }
 
-/// How many refusals are kept to be told one by one. In a flood of them the rest are only counted.
+/// The maximum number of refusals that are queued to be reported one by one. In a flood, the others are only counted.
 const UNTOLD_MAX: usize = 256;
 
-/// The question that a server asks about each client.
+/// The policy of a server: returns true if the client may connect.
 pub(crate) type Policy = dyn Fn(&Peer) -> bool + Send + Sync;
 
-/// Who may come in, and how many; shared by a server's listeners and its connections.
+/// The rules by which clients are admitted, and the counts of clients. Shared by a server's listeners and its
+/// connections.
 pub(crate) struct Admission {
-    /// The user's own rule; without one, what the socket's mode says.
+    /// The policy of the caller. Without one, the mode of the socket decides.
     pub(crate) policy: Option<Arc<Policy>>,
-    /// The mode lets other users connect.
+    /// True if the mode lets other users connect.
     pub(crate) open_to_others: bool,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_uid_max: usize,
     pub(crate) counts: Mutex<Counts>,
     pub(crate) refusals: Mutex<Refusals>,
-    /// Refusals that were not told yet; `None` where nobody asks for them.
+    /// Refusals that were not reported yet. `None` if no caller asks for them.
     pub(crate) untold: Mutex<Option<VecDeque<Refusal>>>,
 }
 
-/// The refusals so far.
+/// The refusals since the server took its name.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
     by_reason: [u64; RefusalReason::ALL.len()],
@@ -138,7 +139,7 @@ pub(crate) struct Counts {
     per_uid: BTreeMap<Option<u32>, usize>,
 }
 
-/// Why the gate stays shut.
+/// The reason why a client is not admitted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Rejection {
     Denied,
@@ -148,7 +149,7 @@ pub(crate) enum Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Denied => f.write_str("it may not connect"),
+            Self::Denied => f.write_str("the policy does not admit the client"),
             Self::Full(limit) => f.write_str(limit),
         }
     }
@@ -164,7 +165,7 @@ impl Rejection {
 }
 
 impl Reason {
-    /// Returns what a refused client is told.
+    /// Returns the reason that is sent to a refused client.
     pub(crate) fn of(reason: RefusalReason) -> Self {
         match reason {
             RefusalReason::Policy | RefusalReason::ClientFile | RefusalReason::Handshake => Self::Denied,
@@ -175,7 +176,7 @@ impl Reason {
 }
 
 impl Admission {
-    /// Lets a client in while the permit lives, or says why not.
+    /// Admits a client, for as long as the permit lives, or returns why it is not admitted.
     pub(crate) fn admit(self: &Arc<Self>, peer: &Peer) -> Result<Permit, Rejection> {
         let allowed = match &self.policy {
             Some(policy) => policy(peer),
@@ -186,12 +187,14 @@ impl Admission {
         }
         let mut counts = locked(&self.counts);
         if counts.all >= self.connections_max {
-            return Err(Rejection::Full(format!("all {} connections are taken", self.connections_max)));
+            return Err(Rejection::Full(format!("all {} connections are in use", self.connections_max)));
         }
         let of_uid = counts.per_uid.entry(peer.uid()).or_default();
         if *of_uid >= self.connections_per_uid_max {
             let limit = self.connections_per_uid_max;
-            return Err(Rejection::Full(format!("its user has all {limit} connections that one user may have")));
+            return Err(Rejection::Full(format!(
+                "the client's user has all {limit} connections that one user may have"
+            )));
         }
         *of_uid += 1;
         counts.all += 1;
@@ -236,12 +239,12 @@ impl Admission {
         }
     }
 
-    /// From now on refusals are kept until somebody takes them.
+    /// Queues refusals from now on, for [`untold_refusal`](Self::untold_refusal).
     pub(crate) fn keep_refusals(&self) {
         locked(&self.untold).get_or_insert_default();
     }
 
-    /// The oldest refusal that was not told yet.
+    /// Takes the oldest refusal that was not reported yet out of the queue.
     pub(crate) fn untold_refusal(&self) -> Option<Refusal> {
         locked(&self.untold).as_mut()?.pop_front()
     }
@@ -251,7 +254,7 @@ fn is_own_or_root(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-/// A place among the connections, given back when dropped.
+/// A place among the connections that a server counts. Dropping it frees the place.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     uid: Option<u32>,
@@ -270,7 +273,8 @@ impl Drop for Permit {
     }
 }
 
-/// A user's closure may panic while a lock is held; what the locks protect is whole at every such point.
+/// Locks a mutex, even if it is poisoned. A closure of the caller may panic while a lock is held; the data that the
+/// lock protects is consistent at every such point.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -100,7 +100,7 @@ fn a_refusal_is_traced_with_its_reason() {
         assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
     assert_eq!(client.join().unwrap().kind(), ErrorKind::Refused);
-    log.assert_has(&["WARN", "client refused", "it may not connect"]);
+    log.assert_has(&["WARN", "client refused", "the policy does not admit the client"]);
 }
 
 fn a_fallback_to_another_transport_is_traced_with_its_reason() {

@@ -35,7 +35,7 @@ fn a_client_that_the_policy_refuses_gets_an_error_or_end_of_file(setting: Settin
         }
         eventually("the refusal is counted", || server.stats().refused == 1);
         let last = server.stats().last_refusal.expect("a refusal");
-        assert!(last.detail.contains("may not connect"), "{last}");
+        assert!(last.detail.contains("policy does not admit"), "{last}");
         assert_eq!(last.transport, setting.transport);
 
         open.store(true, Ordering::SeqCst);

@@ -17,12 +17,12 @@ trials! {
 }
 
 fn a_client_beyond_connections_max_is_turned_away(setting: Setting) {
-    turns_the_third_away(setting, &ServerOptions::new().connections_max(2), "all 2 connections are taken");
+    turns_the_third_away(setting, &ServerOptions::new().connections_max(2), "all 2 connections are in use");
 }
 
 fn a_client_beyond_connections_per_uid_max_is_turned_away(setting: Setting) {
     let options = ServerOptions::new().connections_per_uid_max(2);
-    turns_the_third_away(setting, &options, "its user has all 2 connections");
+    turns_the_third_away(setting, &options, "user has all 2 connections");
 }
 
 fn turns_the_third_away(setting: Setting, options: &ServerOptions, reason: &str) {

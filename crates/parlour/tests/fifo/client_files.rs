@@ -32,7 +32,7 @@ const LEFT: &[Wrong] = &[
         chmod(path, 0o600);
     }),
     ("a_directory", "irectory", |path, _| fs::create_dir(path).unwrap()),
-    ("a_socket", "it has gone", |path, _| drop(unix::bound(path, 0o600))),
+    ("a_socket", "the client has disconnected", |path, _| drop(unix::bound(path, 0o600))),
     ("a_link_to_a_file", "symbolic link", |path, victim| {
         fs::write(victim, "precious").unwrap();
         chmod(victim, 0o600);
@@ -48,7 +48,7 @@ const REMOVED: &[Wrong] = &[
     ("a_fifo_that_others_may_read", "mode 0644, not 0600", |path, _| make_fifo_with(path, 0o644)),
     ("a_fifo_that_others_may_write", "mode 0622, not 0600", |path, _| make_fifo_with(path, 0o622)),
     ("a_fifo_that_its_owner_may_execute", "mode 0700, not 0600", |path, _| make_fifo_with(path, 0o700)),
-    ("a_fifo_with_a_second_name", "it has 2 names", |path, second| {
+    ("a_fifo_with_a_second_name", "it has 2 hard links", |path, second| {
         make_fifo(second);
         fs::hard_link(second, path).unwrap();
     }),

@@ -116,7 +116,7 @@ fn files_of_a_client_that_was_killed_after_its_request_are_removed_immediately()
             _ => {
                 refused += 1;
                 let reason = driver.refused(refused);
-                assert!(reason.contains("went away"), "{step}: {reason}");
+                assert!(reason.contains("disconnected"), "{step}: {reason}");
             }
         }
         assert_eq!(client_files(&path), [""; 0], "{step}");

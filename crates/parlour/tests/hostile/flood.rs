@@ -83,7 +83,7 @@ fn one_descriptor_too_many_ends_the_connection_after_the_messages_before(transpo
         for count in 0..=3 {
             expect(&mut connection, b"allowed", count);
         }
-        expect_end(&mut connection, ErrorKind::Protocol, "4 descriptors came with a message, and 3 are allowed");
+        expect_end(&mut connection, ErrorKind::Protocol, "sent 4 descriptors with a message, and 3 are allowed");
         assert_eq!(Baseline::take(), before);
     });
 }
@@ -123,7 +123,7 @@ fn descriptors_of_a_truncated_message_are_closed_immediately(transport: Transpor
         let before = Baseline::take();
         hand.send_half(&[7; 3000], &fds[..3]);
         drop(hand);
-        expect_end(&mut connection, ErrorKind::Truncated, "in the middle of a message");
+        expect_end(&mut connection, ErrorKind::Truncated, "mid-message");
         assert_eq!(
             Baseline::take().descriptors.len(),
             before.descriptors.len() - 1,
@@ -147,7 +147,7 @@ fn descriptors_that_exceed_the_process_limit_end_the_connection(transport: Trans
         setrlimit(Resource::Nofile, plenty).unwrap();
         assert_eq!(error.kind(), ErrorKind::Io, "{error}");
         assert!(error.to_string().contains("ulimit -n"), "{error}");
-        expect_end(&mut connection, ErrorKind::Io, "no room for the descriptors");
+        expect_end(&mut connection, ErrorKind::Io, "the descriptors of a message were lost");
         assert_eq!(Baseline::take(), before, "the two descriptors that fitted are closed as well");
     });
 }

@@ -193,6 +193,6 @@ fn another_clients_file_does_not_vouch_for_a_client() {
     let own = base.path().join(id.sock());
     unix::assert_ended(&unix::dial_with(unix::bound(&own, 0o700), driver.server.path()));
     let reason = driver.refused(1);
-    assert!(reason.contains("says pid 1"), "{reason}");
+    assert!(reason.contains("names pid 1"), "{reason}");
     assert!(own.exists());
 }

@@ -129,7 +129,7 @@ fn a_replayed_request_is_counted_and_has_no_effect() {
     for count in 1..4 {
         client.ask();
         let reason = driver.refused(count);
-        assert!(reason.contains("gone"), "{reason}");
+        assert!(reason.contains("disconnected"), "{reason}");
     }
     assert!(driver.is_idle());
     ours.send(b"still yours").unwrap();
@@ -162,7 +162,7 @@ fn a_request_for_files_that_are_not_there_is_counted() {
     for (count, pid) in (1..).zip([1, std::process::id(), i32::MAX as u32]) {
         write_request(driver.server.path(), &Id::of(pid).request());
         let reason = driver.refused(count);
-        assert!(reason.contains(&format!("pid {pid}: it has gone")), "{reason}");
+        assert!(reason.contains(&format!("pid {pid}: the client has disconnected")), "{reason}");
     }
     assert_serves(&base, &driver);
 }

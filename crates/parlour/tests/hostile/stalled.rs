@@ -116,7 +116,7 @@ fn a_stalled_client_that_dies_frees_its_handshake_slot_immediately() {
         }
         drop(client);
         let reason = driver.refused(count);
-        assert!(reason.contains("went away during the handshake"), "{reason}");
+        assert!(reason.contains("disconnected during the handshake"), "{reason}");
         assert_eq!(client_files(driver.server.path()), [""; 0]);
     }
     connect(&base, TIMEOUT).unwrap();

@@ -42,7 +42,7 @@ fn scarce_hub(arguments: &[String]) {
                 Event::Finished(client) => hub.finish(client).unwrap(),
                 Event::Refused(refusal) => {
                     // A client that has given up meanwhile has removed its file.
-                    let is_gone = refusal.detail.contains("it has no file of its own");
+                    let is_gone = refusal.detail.contains("the client has no file of its own");
                     let says_what_helps = ["out of descriptors", "ulimit -n"].map(|text| refusal.detail.contains(text));
                     assert!(is_gone || says_what_helps == [true; 2], "{refusal}");
                     refused.fetch_add(1, Ordering::SeqCst);

@@ -45,7 +45,7 @@ fn turned_away(room: &mut Room) -> (Refusal, String) {
         }
     }
     // A client that may retry does so until its timeout, and then removes its file.
-    let expected = |reason: &str| reason == refusals[0].detail || reason == "it has no file of its own";
+    let expected = |reason: &str| reason == refusals[0].detail || reason == "the client has no file of its own";
     assert!(refusals.iter().all(|refusal| expected(&refusal.detail)), "{refusals:?}");
     (refusals.swap_remove(0), coming.join().unwrap())
 }
@@ -59,7 +59,7 @@ fn assert_told(transport: Transport, told: &str, why: &str) {
     }
 }
 
-const ALL_TAKEN: &str = "has all the clients that it may have";
+const ALL_TAKEN: &str = "cannot accept more clients at present";
 
 fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
     let mut room = Room::with(transport, &options.into());
@@ -87,11 +87,11 @@ fn at_most_two(transport: Transport, options: ServerOptions, reason: &str) {
 }
 
 fn the_total_number_of_connections_is_limited(transport: Transport) {
-    at_most_two(transport, ServerOptions::new().connections_max(2), "all 2 connections are taken");
+    at_most_two(transport, ServerOptions::new().connections_max(2), "all 2 connections are in use");
 }
 
 fn the_number_of_connections_of_a_user_is_limited(transport: Transport) {
-    at_most_two(transport, ServerOptions::new().connections_per_uid_max(2), "its user has all 2 connections");
+    at_most_two(transport, ServerOptions::new().connections_per_uid_max(2), "user has all 2 connections");
 }
 
 fn serves_one_user(transport: Transport) -> Option<String> {
@@ -110,7 +110,7 @@ fn one_user_cannot_use_up_the_connections_of_another(transport: Transport) {
     let mut room = Room { hub, address, base };
     let (ours, _connection) = room.join();
     let (refusal, told) = turned_away(&mut room);
-    assert!(refusal.detail.contains("its user has all 1 connections"), "{refusal}");
+    assert!(refusal.detail.contains("user has all 1 connections"), "{refusal}");
     assert_told(transport, &told, ALL_TAKEN);
     // Another user has connections of its own.
     let uid = new_uid();
@@ -126,15 +126,15 @@ fn one_user_cannot_use_up_the_connections_of_another(transport: Transport) {
     assert!(other.line().starts_with("connected "));
     // Now all connections are taken, for every user.
     let (refusal, _) = turned_away(&mut room);
-    assert!(refusal.detail.contains("all 2 connections are taken"), "{refusal}");
+    assert!(refusal.detail.contains("all 2 connections are in use"), "{refusal}");
     assert_eq!(room.hub.clients().collect::<Vec<_>>(), [ours, theirs]);
 }
 
 fn a_client_that_the_policy_rejects_is_refused_and_both_sides_see_the_reason(transport: Transport) {
     let mut room = Room::with(transport, &ServerOptions::new().allow(|_| false).into());
     let (refusal, told) = turned_away(&mut room);
-    assert_eq!(refusal.detail.split(": ").last(), Some("it may not connect"), "{refusal}");
-    assert_told(transport, &told, "policy does not let us in");
+    assert_eq!(refusal.detail.split(": ").last(), Some("the policy does not admit the client"), "{refusal}");
+    assert_told(transport, &told, "policy does not admit this client");
 }
 
 fn a_client_whose_message_is_too_long_receives_the_end(transport: Transport) {
@@ -196,7 +196,7 @@ fn the_number_of_pending_handshakes_is_limited(transport: Transport) {
     }
     stalled.pop();
     match room.event() {
-        Event::Refused(refusal) => assert!(refusal.detail.contains("went away during the handshake"), "{refusal}"),
+        Event::Refused(refusal) => assert!(refusal.detail.contains("disconnected during the handshake"), "{refusal}"),
         other => panic!("{other:?}"),
     }
     // The table has room again, for a client that stalls and then for one that does not.

@@ -123,7 +123,7 @@ fn a_marked_message_without_descriptors_ends_the_connection() {
 
 fn more_descriptors_than_allowed_end_the_connection_after_the_messages_before() {
     let (_hand, served) = meet(3, b"\0\0\0\x03one\x80\0\0\x03two", &[4]);
-    expect_end(served, ErrorKind::Protocol, "4 descriptors came with a message, and 3 are allowed");
+    expect_end(served, ErrorKind::Protocol, "sent 4 descriptors with a message, and 3 are allowed");
 }
 
 fn descriptors_that_are_not_allowed_never_arrive() {

@@ -293,7 +293,10 @@ fn a_refused_client_does_not_keep_others_out() {
     let refused = unix::dial_with(unix::bound(&other, 0o700), &path);
     unix::assert_ended(&refused);
     let said = driver.refused(1);
-    assert!(said.contains(&format!("its file says pid 1, the kernel says {}", std::process::id())), "{said}");
+    assert!(
+        said.contains(&format!("the client's file names pid 1, the kernel reports {}", std::process::id())),
+        "{said}"
+    );
     assert!(!other.exists());
     // A directory cannot be removed with unlink(2). It stays, and the client is refused.
     let directory = path.join("c").join(Id::new().sock());

@@ -81,7 +81,7 @@ fn a_policy_that_returns_false_ends_the_connection() {
     let driver = Driver::new(ServerOptions::new().allow(|_| false).bind(&address).unwrap());
     unix::assert_ended(&unix::dial(driver.server.path()));
     let reason = driver.refused(1);
-    assert!(reason.contains("may not connect") && reason.contains("(kernel)"), "{reason}");
+    assert!(reason.contains("policy does not admit") && reason.contains("(kernel)"), "{reason}");
     let outcome = Connection::connect(&address).and_then(|mut connection| connection.recv_timeout(DEADLINE));
     match outcome {
         Ok(None) => {}

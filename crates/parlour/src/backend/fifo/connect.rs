@@ -23,11 +23,11 @@ use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
 use crate::wire::request;
 
-/// A client that has made its pair. See the contract in [`backend`](super::super).
+/// A handshake of a client that has created its pair of FIFOs. See the contract in [`backend`](super::super).
 pub(crate) struct Handshake {
     well_known: OwnedFd,
     server_uid: u32,
-    /// The end of the pair that we read.
+    /// The read end of the FIFO from the server.
     reader: OwnedFd,
     pair: Pair,
     deadline: Deadline,
@@ -35,15 +35,15 @@ pub(crate) struct Handshake {
 }
 
 enum State {
-    /// The request is to be written at this time; when the FIFO is full then, so much later.
+    /// The request is written at this time. If the FIFO is full then, it is written after `delay`.
     Request { at: Deadline, delay: Duration },
-    /// The request is with the server; so much of the answer has come.
+    /// The request was written. This part of the answer has arrived.
     Answer(Vec<u8>),
 }
 
 impl Handshake {
-    /// Finds the server's FIFO and makes the pair. It is there before the request, so that the server never looks for what
-    /// does not exist.
+    /// Opens the server's FIFO and creates the pair. The pair exists before the request is written, so the server
+    /// always finds it.
     pub(in crate::backend) fn begin(
         found: &Found,
         config: &ConnectConfig,
@@ -62,7 +62,7 @@ impl Handshake {
         if let Err(why) = check_fifo(&stat, stat.st_nlink) {
             return Err(Attempt::Failed(
                 Error::new(ErrorKind::Unsupported, Operation::Connect, path, why)
-                    .next("a FIFO serves its own user only; have the server offer unix"),
+                    .next("a FIFO serves only its own user; let the server offer unix"),
             ));
         }
         let (pair, reader) = Pair::make(found)?;
@@ -70,6 +70,7 @@ impl Handshake {
         Ok(Box::new(Self { well_known, server_uid: stat.st_uid, reader, pair, deadline, state }))
     }
 
+    /// Advances the handshake.
     pub(in crate::backend) fn step(
         mut self: Box<Self>,
         found: &Found,
@@ -87,6 +88,7 @@ impl Handshake {
         }
     }
 
+    /// Returns the conditions under which to call [`step`](Self::step) again.
     pub(in crate::backend) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
             State::Request { at, .. } => WaitSet::until(self.deadline.or(*at)),
@@ -96,7 +98,7 @@ impl Handshake {
         }
     }
 
-    /// Writes the request in one piece, when the FIFO has room for it.
+    /// Writes the request in one piece, and returns true, if the FIFO has space for it.
     fn send_request(&mut self, path: &str) -> Result<bool, Attempt> {
         let line = request::encode(&self.pair.id);
         match no_sigpipe::write_vectored(&self.well_known, &[IoSlice::new(&line)]) {
@@ -109,22 +111,23 @@ impl Handshake {
             Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
         if self.deadline.is_over() {
-            let detail = "its queue of requests is full";
+            let detail = "the queue of requests of the server is full";
             return Err(Attempt::Failed(
                 Error::new(ErrorKind::Busy, Operation::Connect, path, detail)
-                    .next("the server is stopped, overloaded or flooded; try again later"),
+                    .next("try again later; the server is stopped, overloaded or flooded"),
             ));
         }
         if let State::Request { at, delay } = &mut self.state {
-            // Room in a FIFO that many write to is announced to all of them at once, so waiting for it would only wake them
-            // to find it taken; a delay that grows spreads them out.
+            // Space in a FIFO with many writers is reported to all of them at the same time. Waiting for it would wake
+            // all clients, and most of them would find it used. A growing delay spreads the attempts.
             *at = Deadline::after(*delay);
             *delay = (*delay * 2).min(Duration::from_millis(50));
         }
         Ok(false)
     }
 
-    /// SpinBudget for the server's answer, for its death and at the deadline; `true` when it is hello.
+    /// Checks for the server's answer, for the death of the server and for the deadline. Returns true if the answer is
+    /// a hello.
     fn recv_hello(&mut self, path: &str) -> Result<bool, Attempt> {
         let failed = |error: io::Error| Attempt::Failed(Error::io(Operation::Connect, path, error));
         let broken =
@@ -136,7 +139,7 @@ impl Handshake {
             let mut fds = [PollFd::new(reader, PollFlags::IN), PollFd::new(well_known, PollFlags::empty())];
             if !look(&mut fds).map_err(failed)? {
                 return match deadline.is_over() {
-                    true => Err(too_late(path, "the server has the request and does not answer")),
+                    true => Err(too_late(path, "the server has the request but does not answer")),
                     false => Ok(false),
                 };
             }
@@ -146,7 +149,8 @@ impl Handshake {
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) if has_no_reader(well_known.as_fd()) => {
                     return Err(Attempt::Absent(absent(path)));
                 }
-                // The server opened it and closed it again. Before it opens it, a read gives 0 as well, without a hang-up.
+                // The server opened the FIFO and closed it again. Before it opens the FIFO, a read returns 0 as well,
+                // but poll(2) reports no hang-up.
                 Ok(_) if fds[0].revents().contains(PollFlags::HUP) => return Err(Attempt::Again(gave_up(path))),
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => continue,
                 Err(errno) => return Err(failed(errno.into())),
@@ -162,24 +166,24 @@ impl Handshake {
                     ErrorKind::Refused,
                     Operation::Connect,
                     path,
-                    "the server's policy does not let us in",
+                    "the server rejected the connection: its policy does not admit this client",
                 ))),
                 Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
                     Error::new(
                         ErrorKind::Busy,
                         Operation::Connect,
                         path,
-                        "the server has all the clients that it may have",
+                        "the server cannot accept more clients at present",
                     )
-                    .next("try again later, or raise its limits"),
+                    .next("try again later, or raise the limits of the server"),
                 )),
                 Some(Answer::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(path))),
-                None => Err(broken("the server's answer is not one to our request")),
+                None => Err(broken("the server's answer does not belong to this request")),
             };
         }
     }
 
-    /// Opens the other end of the pair, and says that all is well.
+    /// Opens the FIFO to the server, and writes the acknowledgement.
     fn acknowledge(
         self,
         found: &Found,
@@ -195,13 +199,13 @@ impl Handshake {
             Err(errno) => return Err(failed(errno.into())),
         };
         let acknowledgement = hello::encode_ack(&pair.id.nonce);
-        // Both ends of both are open now, and nobody needs the names any more.
+        // Both FIFOs are open at both ends now, and no process needs their names any more.
         drop(pair);
         match no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)]) {
             Ok(written) if written == acknowledgement.len() => {}
             Ok(_) => return Err(failed(io::ErrorKind::WriteZero.into())),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Again(gave_up(path))),
-            // Nobody has written to it before, so this passes. (The next try makes another pair.)
+            // The FIFO is empty, so this condition is temporary. The next attempt creates another pair.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Err(Attempt::Again(Error::io(Operation::Connect, path, error)));
             }
@@ -216,13 +220,13 @@ impl Handshake {
     }
 }
 
-/// Where the server's FIFO is, for messages.
+/// Returns the path of the server's FIFO, for error texts.
 fn path(found: &Found) -> String {
     found.path.join(FILE).display().to_string()
 }
 
-/// Without blocking, the only thing that keeps a FIFO from being opened is that nobody reads it; other things have other
-/// reasons.
+/// Classifies the error of opening the server's FIFO. For a FIFO, a non-blocking open(2) for writing fails with `ENXIO`
+/// only if it has no reader.
 fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
     match statat(&found.directory, FILE, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo => Attempt::Failed(not_a_fifo(path, &stat)),
@@ -232,39 +236,40 @@ fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
 }
 
 fn not_a_fifo(path: &str, stat: &Stat) -> Error {
-    let detail = format!("not a FIFO but a {}", directory::describe_file(stat));
+    let detail = format!("it is a {}, not a FIFO", directory::describe_file(stat));
     Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
-        .next("find out who put it there, and remove it")
+        .next("find the process that created it, and remove it")
 }
 
 fn absent(path: &str) -> Error {
-    Error::new(ErrorKind::NoServer, Operation::Connect, path, "nobody reads it").next("start the server")
+    Error::new(ErrorKind::NoServer, Operation::Connect, path, "no server reads this FIFO").next("start the server")
 }
 
 fn gave_up(path: &str) -> Error {
     Error::new(ErrorKind::TimedOut, Operation::Connect, path, "the server ended the handshake")
-        .next("try again; if it goes on, look at the server's log")
+        .next("try again; if it fails repeatedly, look at the server's log")
 }
 
 fn too_late(path: &str, detail: &'static str) -> Attempt {
     Attempt::Failed(
         Error::new(ErrorKind::TimedOut, Operation::Connect, path, detail)
-            .next("the server is stopped or overloaded; try again, or allow more time"),
+            .next("try again, or raise the timeout; the server is stopped or overloaded"),
     )
 }
 
-/// The names of a client's two FIFOs, removed when this is dropped: by then they are open at both ends, or in vain.
+/// The names of a client's two FIFOs. Dropping this removes them: by then the FIFOs are open at both ends, or the
+/// attempt has failed.
 struct Pair {
     clients: OwnedFd,
     id: ClientId,
 }
 
 impl Pair {
-    /// Makes both and opens the one that we read, which succeeds without a writer.
+    /// Creates both FIFOs and opens the one from the server, which succeeds without a writer.
     fn make(found: &Found) -> Result<(Self, OwnedFd)> {
         let path = found.path.join(CLIENTS);
         let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
-            let detail = "the server has made no place for its clients";
+            let detail = "the server has not created the directory for its clients";
             return Err(Error::new(ErrorKind::NoServer, Operation::Connect, path.display().to_string(), detail));
         };
         directory::check_ours(&path, &stat, &Trust::only_self())?;

@@ -1,4 +1,4 @@
-//! The server's side of the handshake: a table of clients that have asked, each with a deadline.
+//! The server's side of the handshake: a table of clients that have written a request, each with a deadline.
 
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -28,6 +28,7 @@ use crate::wire::client_file::{ClientFile, ClientId, FIFO_NEW};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
 use crate::wire::request::{self, RequestReader};
 
+/// The listener of `fifo`: the reader of the well-known FIFO.
 pub(crate) struct Listener {
     requests: WellKnown,
     id: FileId,
@@ -39,7 +40,7 @@ pub(crate) struct Listener {
     reserve: Reserve,
 }
 
-/// The server's own opening of its FIFO: both ends, so that it never sees end of file when the last client leaves.
+/// The server's descriptors of its FIFO: both ends, so that it never sees end of file when the last client closes it.
 ///
 /// Implementation notes: one descriptor opened `O_RDWR`, which Linux defines for FIFOs and POSIX does not. With
 /// `--cfg parlour_fifo_two_step`, and elsewhere, two descriptors: first for reading without blocking, which always
@@ -72,7 +73,7 @@ impl WellKnown {
     }
 }
 
-/// A client that has asked and has not acknowledged yet.
+/// The handshake of a client that has written a request and not acknowledged the answer yet.
 struct Handshake {
     id: ClientId,
     to_client: OwnedFd,
@@ -86,7 +87,7 @@ impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(FILE), error);
         let directory = guard.directory();
-        // A new inode, open before it has its name: what was written into an old one is not for this server.
+        // A new inode, which is open before it gets its name. Requests in an old FIFO are not for this server.
         make_fifo(directory, FIFO_NEW).map_err(|errno| failed(errno.into()))?;
         let requests = WellKnown::open(directory, FIFO_NEW).map_err(failed)?;
         renameat(directory, FIFO_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
@@ -136,13 +137,13 @@ impl Listener {
         Ok(())
     }
 
-    /// Opens the pair of a client that has asked, and answers.
+    /// Opens the pair of a client that has written a request, and answers.
     fn begin(&mut self, id: ClientId, guard: &NameGuard) {
         if self.knows(&id) {
             return;
         }
-        // The order that cannot deadlock, and that tells at once whether the client is still there: first the write end
-        // of what the client reads.
+        // The FIFO to the client is opened first. This order cannot deadlock, and fails immediately if the client has
+        // closed its read end.
         let to_client = match open_client_fifo(guard, &id, ClientFile::ServerToClient, WRITE) {
             Ok(fifo) => fifo,
             Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, guard, &unusable),
@@ -156,10 +157,10 @@ impl Listener {
                 let reason = match unusable {
                     Unusable::OutOfDescriptors(_) => Reason::Busy,
                     Unusable::Io(_) => Reason::Failed,
-                    // It has gone, or is none of ours; the end says enough.
+                    // The client has disconnected, or is not a parlour client. End of file is answer enough.
                     Unusable::Gone | Unusable::Wrong(_) => return,
                 };
-                // One that does not hear it has gone.
+                // An error means that the client has disconnected.
                 let _ = answer(&to_client, Answer::Refused(reason), &id);
                 return;
             }
@@ -173,9 +174,9 @@ impl Listener {
             Ok(admitted) => admitted,
             Err(rejection) => {
                 let reason = rejection.reason();
-                // Counted before the client can hear of it.
+                // Every refusal is counted before the client can see it.
                 self.give_up(&id, Some(peer), reason, &rejection.to_string(), guard);
-                // A client that does not receive the answer has gone.
+                // An error means that the client has disconnected.
                 let _ = answer(&to_client, Answer::Refused(Reason::of(reason)), &id);
                 return;
             }
@@ -195,7 +196,7 @@ impl Listener {
                 self.handshakes.insert(&vacant, handshake);
             }
             Err(error) => {
-                self.fail(handshake, RefusalReason::System, &format!("it cannot be answered: {error}"), guard);
+                self.fail(handshake, RefusalReason::System, &format!("the client cannot be answered: {error}"), guard);
             }
         }
     }
@@ -218,7 +219,7 @@ impl Listener {
 
     fn complete(&mut self, handshake: Handshake, guard: &NameGuard) -> Established<Outgoing, Incoming> {
         self.forget(&handshake);
-        // The client has removed the pair by now, unless it died in between.
+        // The client has removed the pair by now, unless it died in the meantime.
         remove_pair(guard.clients(), &handshake.id);
         let Handshake { id, to_client, from_client, permit, .. } = handshake;
         let provenance = match is_held_by(id.pid, &from_client) {
@@ -245,33 +246,36 @@ impl Listener {
         self.admission.refuse(Transport::Fifo, peer, reason, format!("pid {}: {detail}", id.pid));
     }
 
-    /// The table of descriptors is full: tells the client so with the one that is kept back.
+    /// Refuses a client because the descriptor table is full. Uses the reserve to answer it.
     fn turn_away(&mut self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
         self.admission.refuse(Transport::Fifo, None, unusable.reason(), format!("pid {}: {unusable}", id.pid));
-        // There is nothing to rest from: the request is gone from the FIFO.
+        // A rest is not needed, because the request was taken out of the FIFO.
         self.reserve.spend(Instant::now(), || {
             if let Ok(fifo) = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE) {
-                // One that does not hear it has gone.
+                // An error means that the client has disconnected.
                 let _ = answer(&fifo, Answer::Refused(Reason::Busy), id);
             }
         });
         remove_pair(guard.clients(), id);
     }
 
-    /// What the client reads cannot be opened, for a reason that may have passed by now: tries once more, to say so.
+    /// Refuses a client whose FIFO could not be opened. The error may have been temporary, so this opens the FIFO once
+    /// more to answer the client.
     fn tell_of_failure(&self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
         let again = open_client_fifo(guard, id, ClientFile::ServerToClient, WRITE);
         self.give_up(id, None, unusable.reason(), &unusable.to_string(), guard);
         if let Ok(fifo) = again {
-            // One that does not hear it has gone.
+            // An error means that the client has disconnected.
             let _ = answer(&fifo, Answer::Refused(Reason::Failed), id);
         }
     }
 
+    /// Returns true if a handshake with this client is in progress.
     pub(in crate::backend) fn knows(&self, id: &ClientId) -> bool {
         self.handshakes.iter().any(|handshake| handshake.id.nonce == id.nonce)
     }
 
+    /// Returns the earliest deadline of a handshake, or the end of the rest.
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
         self.handshakes.deadline().into_iter().chain(self.reserve.rest_until()).min()
     }
@@ -280,11 +284,12 @@ impl Listener {
     pub(in crate::backend) fn expire(&mut self, guard: &NameGuard, now: Instant) {
         self.reserve.wake(now);
         for handshake in self.handshakes.take_late(now) {
-            self.fail(handshake, RefusalReason::TimedOut, "it did not acknowledge in time", guard);
+            self.fail(handshake, RefusalReason::TimedOut, "the client did not acknowledge in time", guard);
         }
     }
 
-    /// Reads no more requests, and lets go of those whose handshakes are under way.
+    /// Stops reading requests, and ends the handshakes in progress: replaces their descriptors by duplicates of
+    /// `instead`.
     pub(in crate::backend) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         let mut closed = self.requests.close_in_place(instead);
         for handshake in self.handshakes.iter_mut() {
@@ -315,6 +320,7 @@ impl AsFd for Handshake {
     }
 }
 
+/// The outcome of reading an acknowledgement.
 enum Acknowledged {
     Yes,
     NotYet,
@@ -322,46 +328,48 @@ enum Acknowledged {
 }
 
 impl Handshake {
-    /// Reads exactly the acknowledgement, so that a first message behind it stays where it is.
+    /// Reads exactly the acknowledgement, so that a message that follows it stays in the FIFO.
     fn read_acknowledgement(&mut self) -> Acknowledged {
         let mut buffer = [0; ACK_LEN];
         let wanted = ACK_LEN - self.acknowledged.len();
         match rustix::io::read(&self.from_client, &mut buffer[..wanted]) {
-            Ok(0) => return Acknowledged::No("it went away during the handshake"),
+            Ok(0) => return Acknowledged::No("the client disconnected during the handshake"),
             Ok(count) => self.acknowledged.extend_from_slice(&buffer[..count]),
             Err(Errno::AGAIN | Errno::INTR) => {
                 return match has_no_reader(self.to_client.as_fd()) {
-                    true => Acknowledged::No("it went away during the handshake"),
+                    true => Acknowledged::No("the client disconnected during the handshake"),
                     false => Acknowledged::NotYet,
                 };
             }
-            Err(_) => return Acknowledged::No("its acknowledgement cannot be read"),
+            Err(_) => return Acknowledged::No("the acknowledgement of the client cannot be read"),
         }
         if self.acknowledged.len() < ACK_LEN {
             Acknowledged::NotYet
         } else if self.acknowledged == hello::encode_ack(&self.id.nonce) {
             Acknowledged::Yes
         } else {
-            Acknowledged::No("its acknowledgement is not the one for its request")
+            Acknowledged::No("the acknowledgement of the client does not belong to its request")
         }
     }
 }
 
-/// Writes a line into an empty FIFO, which takes it at once and whole.
+/// Writes a line into an empty FIFO, which takes the whole line without blocking.
 fn answer(to_client: &OwnedFd, answer: Answer, id: &ClientId) -> io::Result<()> {
     let line = hello::encode_answer(answer, &id.nonce);
     let written = no_sigpipe::write_vectored(to_client, &[IoSlice::new(&line)])?;
     if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// Why a FIFO of a client cannot be used.
+/// The reason why a FIFO of a client cannot be used.
 #[derive(Debug)]
 enum Unusable {
-    /// Nobody reads it, or it is not there.
+    /// The FIFO has no reader or does not exist.
     Gone,
+    /// The descriptor table is full.
     OutOfDescriptors(Errno),
-    /// It is not what a client of ours makes.
+    /// The file is not one that a parlour client creates.
     Wrong(String),
+    /// Another system call failed.
     Io(Errno),
 }
 
@@ -379,10 +387,10 @@ impl Unusable {
 impl fmt::Display for Unusable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Gone => f.write_str("it has gone"),
+            Self::Gone => f.write_str("the client has disconnected"),
             Self::OutOfDescriptors(errno) => f.write_str(&out_of_descriptors(*errno)),
-            Self::Io(errno) => write!(f, "its FIFO cannot be opened: {errno}"),
-            Self::Wrong(why) => write!(f, "its FIFO is wrong: {why}"),
+            Self::Io(errno) => write!(f, "the FIFO of the client cannot be opened: {errno}"),
+            Self::Wrong(why) => write!(f, "the FIFO of the client is invalid: {why}"),
         }
     }
 }
@@ -400,25 +408,27 @@ fn open_client_fifo(guard: &NameGuard, id: &ClientId, file: ClientFile, flags: O
     Ok(fifo)
 }
 
-/// Whether the client of these files has gone: nobody reads the FIFO that it opens before it asks.
+/// Returns true if the client of these files is dead: the FIFO that a client opens before it writes its request has no
+/// reader.
 pub(crate) fn is_gone(clients: &OwnedFd, id: &ClientId) -> bool {
     let opened = openat(clients, id.file_name(ClientFile::ServerToClient), WRITE, Mode::empty());
     matches!(opened, Err(Errno::NXIO | Errno::NOENT))
 }
 
-/// Whether this process has this FIFO open, and lives: a proof for people, since it may have been handed the
-/// descriptor.
+/// Returns true if this process is alive and has this FIFO open. This is evidence for people only, because another
+/// process may have passed the descriptor to it.
 fn is_held_by(pid: u32, fifo: &OwnedFd) -> bool {
-    /// A process with thousands of descriptors stays unverified: the search is not worth its time.
+    /// The maximum number of descriptors that are searched. A process with more stays unverified, to bound the time.
     const SEARCHED_MAX: usize = 256;
     let Some(raw) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
     let Ok(stat) = fstat(fifo) else { return false };
-    // Opened first: if it still names a living process at the end, the number meant that process all along.
+    // The pidfd is opened first. If its process is still alive at the end, the number identified that process all the
+    // time.
     let Ok(pidfd) = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) else {
         return false;
     };
     let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    // When the client says that it is this very process, our own end of the FIFO proves nothing.
+    // If the client claims to be this process, this process's own end of the FIFO proves nothing.
     let own = (pid == std::process::id()).then(|| fifo.as_raw_fd().to_string());
     let found = entries.take(SEARCHED_MAX).flatten().any(|entry| {
         own.as_deref().is_none_or(|own| entry.file_name() != *own)

@@ -1,8 +1,10 @@
-//! `fifo`: a pair of FIFOs for each client, found through a well-known one. docs/wire.md describes the handshake.
+//! `fifo`: a pair of FIFOs for each client, which the client announces through a well-known FIFO. docs/wire.md
+//! describes the handshake.
 //!
-//! Nothing here opens a FIFO in a way that could block. The facts it builds on: before the first writer a FIFO shows no
-//! hang-up although `read` gives 0; a read end that is also open for writing never sees one; a write end whose reader
-//! has gone works again when somebody else opens the FIFO for reading, so the first broken pipe is final here.
+//! No function in this module opens a FIFO in a way that could block. The module relies on three properties of FIFOs.
+//! Before the first writer, poll(2) reports no hang-up although `read` returns 0. A read end that is also open for
+//! writing never sees a hang-up. A write end whose reader has closed works again when another process opens the FIFO
+//! for reading; therefore the first `EPIPE` is final here.
 
 pub(super) mod connect;
 pub(crate) mod listen;
@@ -35,23 +37,24 @@ use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::write_buffer::WriteBuffer;
 use splice::{LARGE, SpliceBuffer, Spliced};
 
+/// The name of the well-known FIFO.
 const FILE: &str = Transport::Fifo.file_name();
-/// The mode of every FIFO here: they are for one user.
+/// The mode of every FIFO. FIFOs serve one user.
 const MODE: Mode = Mode::RUSR.union(Mode::WUSR);
 
-/// The message length from which on a FIFO is enlarged to [`LARGE`] bytes. A new FIFO holds 64 KiB, and each time that it
-/// is full or empty one side waits for the other.
+/// The minimum length of a message for which a FIFO is enlarged to [`LARGE`] bytes. A new FIFO holds 64 KiB, and each
+/// time that it is full or empty one side waits for the other.
 const LONG: usize = 32 * 1024;
 
-/// How much is read at once, at most, of a long message. Nobody writes while somebody reads, and so both sides work at the
-/// same time only when neither does for long.
+/// The maximum number of bytes of one read of a long message. A read and a write of a FIFO exclude each other, so both
+/// sides make progress at the same time only if no single call takes long.
 const READ_MAX: usize = 64 * 1024;
 
 const READ: OFlags = OFlags::RDONLY.union(COMMON);
 const WRITE: OFlags = OFlags::WRONLY.union(COMMON);
 const COMMON: OFlags = OFlags::NONBLOCK.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-/// Makes a FIFO with exactly [`MODE`], whatever the umask.
+/// Creates a FIFO with exactly [`MODE`], independent of the umask.
 fn make_fifo(directory: impl AsFd, file_name: &str) -> Result<(), Errno> {
     mkfifoat(&directory, file_name, MODE)?;
     if statat(&directory, file_name, AtFlags::SYMLINK_NOFOLLOW)?.st_mode & 0o7777 != MODE.bits() {
@@ -60,7 +63,7 @@ fn make_fifo(directory: impl AsFd, file_name: &str) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Whether an open file is a FIFO that this user made for nobody else. `links`: how many names it must have.
+/// Checks that an open file is a FIFO of this user, without rights for other users, and with this number of hard links.
 fn check_fifo(stat: &Stat, links: u64) -> Result<(), String> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     let mode = stat.st_mode & 0o7777;
@@ -71,13 +74,13 @@ fn check_fifo(stat: &Stat, links: u64) -> Result<(), String> {
     } else if mode != MODE.bits() {
         Err(format!("it has mode {mode:04o}, not 0600"))
     } else if stat.st_nlink != links {
-        Err(format!("it has {} names", stat.st_nlink))
+        Err(format!("it has {} hard links", stat.st_nlink))
     } else {
         Ok(())
     }
 }
 
-/// Removes the pair of a client, as far as it is one of FIFOs.
+/// Removes the pair of a client. Files that are not FIFOs stay.
 fn remove_pair(clients: &OwnedFd, id: &ClientId) {
     for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
         let file_name = id.file_name(file);
@@ -85,18 +88,18 @@ fn remove_pair(clients: &OwnedFd, id: &ClientId) {
             .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
         if is_fifo {
             if let Err(error) = directory::remove(clients, &file_name) {
-                tracing::warn!(file = file_name, %error, "a client's FIFO cannot be removed");
+                tracing::warn!(file = file_name, %error, "FIFO of a client cannot be removed");
             }
         }
     }
 }
 
-/// Whether the last reader of a FIFO has gone, for its write end.
+/// Returns true if the FIFO of this write end has no reader.
 fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
     poll_now(fifo, PollFlags::empty()).intersects(PollFlags::ERR | PollFlags::HUP)
 }
 
-/// Makes both directions of an open pair.
+/// Creates both directions of an open pair.
 fn establish(
     reader: OwnedFd,
     writer: OwnedFd,
@@ -109,16 +112,17 @@ fn establish(
     Established { outgoing, incoming, peer, permit }
 }
 
-/// Which room in a FIFO is used.
+/// The space in a FIFO that a send uses.
 #[derive(Clone, Copy)]
 pub(super) enum Room {
+    /// Any space.
     Any,
-    /// In a little room bytes can only be written, and behind written ones there is soon no room to lend any: that costs
-    /// more than to wait a moment.
+    /// Only space that is large enough to splice pages into. A small space takes a plain write, after which there is
+    /// soon no space for spliced pages. That costs more than a short wait.
     Much,
 }
 
-/// Writes without waiting, and without a signal.
+/// Writes without blocking and without raising `SIGPIPE`.
 fn write(
     fifo: BorrowedFd<'_>,
     splice: &mut Option<Box<SpliceBuffer>>,
@@ -132,9 +136,9 @@ fn write(
             (Ok(Spliced::NoRoom | Spliced::TooShort), _) => {}
             (Err(error), _) => match error.kind() {
                 ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::BrokenPipe => return Err(error),
-                // A system that does not have it, or forbids it (seccomp(2)).
+                // The system lacks vmsplice(2), or forbids it (seccomp(2)).
                 _ => {
-                    tracing::debug!(%error, "long messages are copied into the FIFO");
+                    tracing::debug!(%error, "long messages are copied, because vmsplice failed");
                     *splice = None;
                 }
             },
@@ -143,14 +147,15 @@ fn write(
     no_sigpipe::write_vectored(fifo, pieces)
 }
 
+/// The outgoing direction of a `fifo` connection.
 pub(crate) struct Outgoing {
     /// `None` once this direction has ended, on this side or because the peer does not read any more.
     fifo: Option<MayShare>,
-    /// This side has ended the direction: the half-close state of a FIFO.
+    /// True once this side has ended the direction (half-close).
     finished: bool,
-    /// The FIFO was made larger, as far as it may be.
+    /// True once the FIFO was enlarged, as far as the system allows.
     is_large: bool,
-    /// What makes long messages cheaper, where there is some.
+    /// The pages through which long messages are sent, if available.
     splice: Option<Box<SpliceBuffer>>,
 }
 
@@ -178,19 +183,19 @@ impl Outgoing {
         self.end_if_broken(result)
     }
 
-    /// Makes ready for long messages, once. Where that may not be (a user may have so much in all), they are slower and no
-    /// less right.
+    /// Prepares for long messages, once: enlarges the FIFO and allocates a splice buffer. If the system refuses (the
+    /// total size of the pipes of a user is limited), long messages are slower but correct.
     fn enlarge(&mut self) {
         self.is_large = true;
         let Some(fifo) = &self.fifo else { return };
         let capacity = fcntl_setpipe_size(fifo, LARGE).or_else(|errno| {
-            tracing::debug!(%errno, "the FIFO stays as it is");
+            tracing::debug!(%errno, "FIFO was not enlarged");
             fcntl_getpipe_size(fifo)
         });
         self.splice = capacity.ok().and_then(SpliceBuffer::new).map(Box::new);
     }
 
-    /// A broken pipe is final: whoever opens the FIFO for reading later must not get the rest.
+    /// Ends the direction after `EPIPE`. A process that opens the FIFO for reading later must not receive the rest.
     fn end_if_broken<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
         if matches!(result, Err(Fault::Disconnected)) {
             self.end();
@@ -209,7 +214,7 @@ impl Outgoing {
         self.finished
     }
 
-    /// What the FIFO still holds of the pages that it was lent stays there.
+    /// Closes the FIFO. It keeps the pages that were spliced into it and not read yet.
     fn end(&mut self) {
         self.fifo = None;
         self.splice = None;
@@ -224,6 +229,7 @@ impl Outgoing {
     }
 }
 
+/// The incoming direction of a `fifo` connection.
 pub(crate) struct Incoming {
     fifo: MayShare,
     frames: FrameReceiver,
@@ -242,7 +248,7 @@ impl Incoming {
         let fifo = &self.fifo;
         self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
             let (bytes, is_cut) = match spaces {
-                // Most reads are into one space, for which the kernel does less.
+                // Most reads fill one space, and read(2) costs less than readv(2).
                 [space, rest @ ..] if space.len() >= READ_MAX || rest.iter().all(|space| space.is_empty()) => {
                     let count = space.len().min(READ_MAX);
                     let bytes = rustix::io::read(fifo, &mut space[..count])?;

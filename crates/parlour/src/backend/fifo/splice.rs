@@ -1,9 +1,9 @@
-//! Long messages into a FIFO by reference: the bytes are copied once, into pages of ours which the FIFO then takes as they
-//! are, so that it need not have pages of its own made, filled and thrown away.
+//! Long messages into a FIFO by reference, with vmsplice(2). The bytes are copied once, into pages of this process,
+//! which the FIFO then references. So the kernel need not allocate, fill and free pages of its own.
 //!
-//! Not the caller's pages, although that would spare the copy: these may not change before the other side has read them, so
-//! that a send would have to wait for that; and who takes a page out of a FIFO whole (splice(2)) may look at it ever after.
-//! In ours there is nothing, ever, but messages to this one peer.
+//! The pages of the caller are not used, although that would save the copy. They may not change before the peer has
+//! read them, so a send would have to wait for the peer. Also, a process that takes a whole page out of a FIFO with
+//! splice(2) can read it for ever. The pages of this module never contain anything but messages to this one peer.
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -13,50 +13,54 @@ use rustix::io::ioctl_fionread;
 
 use crate::sys::splice_pages::SplicePages;
 
-/// How much is lent at once: a message of 64 KiB with its header. Measured: 32 KiB are as good for that and worse for
-/// longer ones.
+/// The maximum number of bytes of one vmsplice(2): a message of 64 KiB with its header. Measured: 32 KiB are as good
+/// for such a message and worse for longer ones.
 const PIECE: usize = 68 * 1024;
 
-/// Below this a copy that the kernel makes costs less.
+/// The minimum number of bytes of one vmsplice(2). For fewer bytes, a copy by the kernel costs less.
 const PIECE_MIN: usize = 16 * 1024;
 
-/// What a FIFO may hold of ours, and room to go back to the beginning without cutting a piece.
-/// The capacity of an enlarged FIFO, in bytes. Measured: nothing is gained by more, and the processor's cache holds less.
+/// The capacity of an enlarged FIFO, in bytes. Measured: a larger one gains nothing, and does not fit into the
+/// processor's cache.
 pub(super) const LARGE: usize = 256 * 1024;
 
+/// The length of the pages of one FIFO: as much as the FIFO may hold of them, and space to return to the beginning
+/// without splitting a piece.
 const LENGTH: usize = LARGE + PIECE;
 
-/// How many FIFOs in this process may have pages of ours at once. Those beyond are written to, as short messages are: no
-/// more than memory for speed is at stake.
+/// The maximum number of FIFOs in this process that have a splice buffer at the same time. This bounds the memory.
+/// Further FIFOs use plain writes, which are slower.
 const LENDERS_MAX: usize = 64;
 
+/// The number of splice buffers in this process.
 static LENDERS: AtomicUsize = AtomicUsize::new(0);
 
-/// What became of some pieces.
+/// The outcome of [`SpliceBuffer::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Spliced {
-    /// So many bytes of them were lent.
+    /// This number of bytes was spliced into the FIFO.
     Some(usize),
-    /// There is too little room in the FIFO to lend it any.
+    /// The FIFO has too little space to splice into.
     NoRoom,
-    /// They are better written.
+    /// The pieces are so short that a plain write costs less.
     TooShort,
 }
 
-/// What one FIFO is lent: memory that is filled round and round.
+/// The pages that are spliced into one FIFO: a circular buffer.
 #[derive(Debug)]
 pub(super) struct SpliceBuffer {
     pages: SplicePages,
-    /// Where the next piece goes.
+    /// The offset of the next piece.
     next: usize,
-    /// How much the FIFO may hold for us to lend it more.
+    /// The number of unread bytes in the FIFO up to which more bytes may be spliced.
     capacity: usize,
-    /// How much of what was lent may still be unread.
+    /// An upper bound of the number of spliced bytes that are unread.
     unread: usize,
 }
 
 impl SpliceBuffer {
-    /// For a FIFO that holds so many bytes; `None` when that is not to be had, now or here.
+    /// Creates a buffer for a FIFO of this capacity in bytes. Returns `None` if no buffer is available at present, or
+    /// not on this system.
     pub(super) fn new(capacity: usize) -> Option<Self> {
         if cfg!(parlour_fifo_writes) {
             return None;
@@ -73,12 +77,14 @@ impl SpliceBuffer {
         }
     }
 
-    /// Lends of these pieces what there is room for, as a write that does not wait would.
+    /// Splices as many bytes of these pieces as the FIFO has space for, like a non-blocking write.
     ///
-    /// What is unread of what was lent is the last that was. It is no more than was unread of everything when that was last
-    /// asked, whoever else has put something in (we ourselves, or a forked child), with what was lent since. With the new piece
-    /// that is no more than `capacity`, and so the piece, which lies in front of it in a circle of `capacity + PIECE`, of which
-    /// going back to the beginning wastes less than a piece, cannot touch it.
+    /// A page must not change while the FIFO may still hold it. The spliced bytes that are unread are the most recently
+    /// spliced ones. Their number is at most `unread`: the number of all unread bytes in the FIFO at the last query
+    /// (including bytes that this process or a forked child wrote otherwise), plus the bytes spliced since then.
+    /// Together with the new piece they are at most `capacity` bytes. The circle of `LENGTH` bytes is longer than
+    /// `capacity` by at least [`PIECE`], and a return to its beginning skips less than one piece. So the new piece,
+    /// which follows the unread bytes in the circle, cannot overlap them.
     pub(super) fn write(&mut self, fifo: BorrowedFd<'_>, pieces: &[IoSlice<'_>]) -> io::Result<Spliced> {
         let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
         if wanted < PIECE_MIN {
@@ -86,7 +92,8 @@ impl SpliceBuffer {
         }
         let wanted = wanted.min(PIECE);
         if self.room() < wanted {
-            // Asked seldom: the kernel answers when nobody reads or writes, and we could copy meanwhile.
+            // `FIONREAD` is called rarely, because it waits for reads and writes of the FIFO to finish, and this side
+            // could copy in the meantime.
             self.unread = usize::try_from(ioctl_fionread(fifo)?).unwrap_or(usize::MAX);
         }
         let length = wanted.min(self.room());
@@ -115,13 +122,13 @@ impl Drop for SpliceBuffer {
     }
 }
 
-/// Takes one of the places, if there is one.
+/// Takes one of the [`LENDERS_MAX`] places, and returns true if there was one.
 fn has_place(taken: &AtomicUsize) -> bool {
     let one_more = |count| (count < LENDERS_MAX).then_some(count + 1);
     taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
 }
 
-/// Copies as much as there is space for.
+/// Copies the pieces into `space`, up to its length.
 fn fill(mut space: &mut [u8], pieces: &[IoSlice<'_>]) {
     for piece in pieces {
         let count = piece.len().min(space.len());
@@ -152,13 +159,13 @@ mod tests {
         SpliceBuffer::new(fcntl_getpipe_size(writer).unwrap()).unwrap()
     }
 
-    /// Bytes that do not repeat at any distance at which memory is used again.
+    /// Returns bytes that do not repeat at any distance at which memory is reused.
     fn stream(length: usize) -> Vec<u8> {
         (0..length).map(|at| (at / 1009 + at % 251) as u8).collect()
     }
 
-    /// Puts a stream through a FIFO in messages of these lengths, over and over, and reads so much whenever it is full. Says
-    /// how often something was lent, and how often written.
+    /// Sends a stream through a FIFO in messages of these lengths, in turn, and reads `at_once` bytes whenever the FIFO
+    /// is full. Returns the number of splices and of plain writes.
     fn put_through(
         splice: &mut SpliceBuffer,
         (reader, writer): &(OwnedFd, OwnedFd),
@@ -202,26 +209,26 @@ mod tests {
         while ioctl_fionread(reader).unwrap() > 0 {
             read();
         }
-        assert!(got == stream, "what was read is what was sent");
+        assert!(got == stream, "the bytes that were read differ from those that were sent");
         counts
     }
 
     #[test]
-    fn memory_is_used_again_only_when_it_was_read() {
+    fn memory_is_reused_only_after_it_was_read() {
         for capacity in [65_536, 262_144] {
             let fifo = fifo(capacity);
             let [lent, written] = put_through(&mut splice(&fifo.1), &fifo, &stream(3_000_000), &[1 << 20], 65_536);
-            assert!(lent > 40, "{lent} lent and {written} written with {capacity}");
+            assert!(lent > 40, "{lent} splices and {written} writes with capacity {capacity}");
         }
     }
 
     #[test]
-    fn a_fifo_that_becomes_larger_meanwhile_holds_nothing_twice() {
+    fn a_fifo_that_is_enlarged_later_never_holds_a_page_twice() {
         let fifo = fifo(65_536);
         let mut splice = splice(&fifo.1);
         fcntl_setpipe_size(&fifo.1, 1 << 20).unwrap();
         put_through(&mut splice, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
-        // Nor one that is larger than any should be.
+        // The same holds for a FIFO that is larger than `LARGE`.
         let mut splice = SpliceBuffer::new(1 << 20).unwrap();
         put_through(&mut splice, &fifo, &stream(3_000_000), &[1 << 20], 1 << 20);
     }
@@ -229,7 +236,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
         #[test]
-        fn any_messages_come_out_the_same_whatever_is_read_at_once(
+        fn any_messages_arrive_unchanged_for_any_size_of_reads(
             capacity in prop_oneof![Just(65_536usize), Just(262_144), Just(1 << 20)],
             lengths in prop::collection::vec(prop_oneof![1usize..10_000, 16_000usize..100_000, Just(400_000)], 1..10),
             at_once in 1_000usize..400_000,
@@ -240,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn a_full_fifo_takes_nothing_and_one_with_little_room_is_written_to() {
+    fn a_fifo_with_too_little_space_is_not_spliced_into() {
         let fifo = fifo(65_536);
         let mut splice = splice(&fifo.1);
         let message = stream(100_000);
@@ -254,9 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn where_there_are_fewer_free_places_than_bytes_the_fifo_takes_less() {
+    fn a_fifo_with_few_free_slots_takes_fewer_bytes_than_its_space() {
         let fifo = fifo(65_536);
-        // Each of these has a page of its own.
+        // Each of these writes occupies a page of its own.
         for _ in 0..14 {
             rustix::io::write(&fifo.1, &[1; 2049]).unwrap();
         }
@@ -268,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn so_many_fifos_are_lent_pages_and_no_more() {
-        // (Not the places of this process, which the other tests here need.)
+    fn the_number_of_splice_buffers_is_limited() {
+        // A separate counter, because the other tests need the places of this process.
         let taken = AtomicUsize::new(0);
         assert!((0..LENDERS_MAX).all(|_| has_place(&taken)));
         assert!(!has_place(&taken));

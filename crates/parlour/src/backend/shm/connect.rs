@@ -1,4 +1,4 @@
-//! The client's side of the handshake: it says hello first, so that one round trip is all.
+//! The client's side of the handshake. The client sends its hello first, so the handshake takes one round trip.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,18 +18,18 @@ use crate::shm::mapping::Mapping;
 use crate::wait::{Deadline, WaitSet};
 use crate::wire::hello::Reason;
 
-/// A client that has said hello. See the contract in [`backend`](super::super).
+/// The handshake of a client that has sent its hello. See the contract in [`backend`](super::super).
 pub(crate) struct Handshake {
     socket: OwnedFd,
     peer: Peer,
-    /// Ours to remove until the server has answered.
+    /// The client file. This process removes it until the server has answered.
     own_file: Option<OwnFile>,
     mine: Mapping,
     deadline: Deadline,
 }
 
 impl Handshake {
-    /// Connects the socket and says hello.
+    /// Connects the socket and sends the hello.
     pub(in crate::backend) fn begin(
         found: &Found,
         config: &ConnectConfig,
@@ -41,15 +41,15 @@ impl Handshake {
             .map_err(|error| Error::io(Operation::CreateSharedMemory, &*path, error))?;
         match greeting::send_hello(&socket, config.ring_size, &memfd) {
             Ok(()) => {}
-            // It has ended the socket, and may have said why before.
+            // The server has closed the connection. It may have sent a refusal before, which `step` receives.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}
             Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
-        // The server has it, or nobody needs it: the descriptor ends here.
+        // The memfd is closed here: the server has its duplicate, or the attempt has failed.
         Ok(Box::new(Self { socket, peer, own_file, mine, deadline }))
     }
 
-    /// Looks for the server's memory, for its refusal, for its end and at the deadline.
+    /// Checks for the server's hello, for its refusal, for end of file and for the deadline.
     pub(in crate::backend) fn step(
         self: Box<Self>,
         found: &Found,
@@ -60,7 +60,7 @@ impl Handshake {
         match greeting::recv_hello(&self.socket) {
             Ok(Reply::Hello(theirs)) => {
                 let Self { socket, peer, own_file, mine, .. } = *self;
-                // The server has seen it, and removed it. Until here we would have.
+                // The server has removed the client file. Before its answer, this process would have to.
                 if let Some(own_file) = own_file {
                     own_file.leave_to_the_server();
                 }
@@ -69,25 +69,28 @@ impl Handshake {
                 Ok(Progress::Done(established))
             }
             Ok(Reply::Nothing) if self.deadline.is_over() => {
-                let detail = "the server has our hello and does not answer".to_owned();
+                let detail = "the server has the hello but does not answer".to_owned();
                 Err(Attempt::Failed(
                     error(ErrorKind::TimedOut, detail)
-                        .next("the server is stopped or overloaded; try again, or allow more time"),
+                        .next("try again, or raise the timeout; the server is stopped or overloaded"),
                 ))
             }
             Ok(Reply::Nothing) => Ok(Progress::Waiting(self)),
             Ok(Reply::Refused(Reason::Denied)) => {
-                let detail = "the server's policy does not let us in".to_owned();
+                let detail = "the server rejected the connection: its policy does not admit this client".to_owned();
                 Err(Attempt::Failed(error(ErrorKind::Refused, detail)))
             }
             Ok(Reply::Refused(Reason::Busy)) => {
-                let detail = "the server has all the clients that it may have".to_owned();
-                Err(Attempt::Again(error(ErrorKind::Busy, detail).next("try again later, or raise its limits")))
+                let detail = "the server cannot accept more clients at present".to_owned();
+                Err(Attempt::Again(
+                    error(ErrorKind::Busy, detail).next("try again later, or raise the limits of the server"),
+                ))
             }
             Ok(Reply::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(&path))),
             Ok(Reply::End) => {
                 let detail = "the server ended the handshake".to_owned();
-                let busy = error(ErrorKind::Busy, detail).next("try again; if it goes on, look at the server's log");
+                let busy =
+                    error(ErrorKind::Busy, detail).next("try again; if it fails repeatedly, look at the server's log");
                 Err(socket::not_served(found, &path, busy))
             }
             Err(HandshakeError::Io(failure)) => Err(Attempt::Failed(Error::io(Operation::Connect, path, failure))),
@@ -95,6 +98,7 @@ impl Handshake {
         }
     }
 
+    /// Returns the conditions under which to call [`step`](Self::step) again.
     pub(in crate::backend) fn wait_set(&self) -> WaitSet<'_> {
         WaitSet::until(self.deadline).and(self.socket.as_fd(), PollFlags::IN)
     }

@@ -1,4 +1,4 @@
-//! Greetings and the memory that comes along, over the socket.
+//! The greetings of the handshake, and the shared memory that is passed with them, over the socket.
 
 use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,66 +15,72 @@ use crate::shm::mapping::{BadMemory, Mapping};
 use crate::wire::hello::Reason;
 use crate::wire::shm_hello::{BadGreeting, Greeting, HELLO_LEN};
 
-/// Says hello and hands our memory over.
+/// Sends a hello with the memory of this side.
 pub(super) fn send_hello(socket: impl AsFd, ring_size: usize, memfd: &OwnedFd) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     let memfds = [memfd.as_fd()];
-    // There is space for exactly this.
+    // The control buffer has space for exactly this message.
     control.push(SendAncillaryMessage::ScmRights(&memfds));
     send(socket, Greeting::Hello { ring_size }, &mut control)
 }
 
-/// Tells a client that it is not let in. That it does not hear it is no loss: the end of the socket says the same.
+/// Tells a client that it is refused. An error is ignored, because end of file tells the client the same.
 pub(super) fn refuse(socket: impl AsFd, reason: Reason) {
     let _ = send(socket, Greeting::Refused(reason), &mut SendAncillaryBuffer::default());
 }
 
-/// The socket is fresh, so it takes one datagram at once.
+/// Sends one datagram. The socket is new, so it takes the datagram without blocking.
 fn send(socket: impl AsFd, greeting: Greeting, control: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
     let bytes = greeting.encode();
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     let sent = retry_on_intr(|| sendmsg(&socket, &[IoSlice::new(&bytes)], control, flags))?;
-    // A datagram goes whole or not at all.
+    // A datagram is sent whole or not at all.
     if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
-/// What was to be heard.
+/// The outcome of receiving a greeting.
 pub(super) enum Reply {
     /// The peer's memory, checked and mapped.
     Hello(Mapping),
+    /// The server refuses this client.
     Refused(Reason),
-    /// The peer has ended the socket.
+    /// End of file: the peer has disconnected.
     End,
-    /// Nothing yet.
+    /// No greeting has arrived yet.
     Nothing,
 }
 
-/// What is wrong with what was heard.
+/// An error of receiving a greeting.
 #[derive(Debug)]
 pub(super) enum HandshakeError {
+    /// The greeting is malformed.
     Greeting(BadGreeting),
-    /// So many descriptors came along, of which none is kept.
+    /// The greeting arrived with a wrong number of descriptors. They were closed.
     Descriptors(usize),
+    /// The shared memory of the peer is invalid.
     Memory(BadMemory),
+    /// A system call failed.
     Io(io::Error),
 }
 
 impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Greeting(BadGreeting(what)) => write!(f, "its greeting is none of ours: {what}"),
-            Self::Descriptors(count) => write!(f, "its greeting came with another number of descriptors ({count})"),
+            Self::Greeting(BadGreeting(what)) => write!(f, "the greeting of the peer is malformed: {what}"),
+            Self::Descriptors(count) => {
+                write!(f, "the greeting of the peer has a wrong number of descriptors ({count})")
+            }
             Self::Memory(bad) => bad.fmt(f),
-            Self::Io(error) => write!(f, "its greeting cannot be received: {error}"),
+            Self::Io(error) => write!(f, "the greeting of the peer cannot be received: {error}"),
         }
     }
 }
 
-/// Receives a greeting, without waiting for it. Descriptors that are not what is expected are closed.
+/// Receives a greeting without blocking. Closes unexpected descriptors.
 pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
-    // One byte more, to tell a longer datagram; two descriptors, to tell more than one. Of any others the kernel lets
-    // go, and says so.
+    // One more byte detects a longer datagram. Space for two descriptors detects more than one. The kernel closes
+    // further descriptors, and reports that (`MSG_CTRUNC`).
     let mut bytes = [0; HELLO_LEN + 1];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -83,7 +89,8 @@ pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
         match recvmsg(&socket, &mut [IoSliceMut::new(&mut bytes)], &mut control, flags) {
             Ok(received) => break received,
             Err(Errno::AGAIN) => return Ok(Reply::Nothing),
-            // Reset: the peer went without hearing us. What it said before is still there to be received.
+            // `ECONNRESET`: the peer disconnected without reading all that this side sent. Its earlier datagrams can
+            // still be received.
             Err(Errno::INTR | Errno::CONNRESET) => {}
             Err(errno) => return Err(HandshakeError::Io(errno.into())),
         }
@@ -100,7 +107,7 @@ pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
     let greeting = Greeting::parse(&bytes[..received.bytes]).map_err(HandshakeError::Greeting)?;
     let count = descriptors.len();
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        // There was room for two: when fewer came, this process had no place for them.
+        // The control buffer has space for two. If fewer arrived, the descriptor table of this process is full.
         return Err(if count < 2 {
             HandshakeError::Io(Errno::MFILE.into())
         } else {
@@ -109,9 +116,9 @@ pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
     }
     match (greeting, descriptors.pop()) {
         (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {
-            // The descriptor is not needed any more once it is mapped.
+            // The memory is mapped, and the descriptor is closed.
             Mapping::adopt(memfd, ring_size).map(Reply::Hello).map_err(|bad| match bad {
-                // What keeps us from mapping it is no fault of the peer.
+                // A system call that fails here is not the fault of the peer.
                 BadMemory::Io(error) => HandshakeError::Io(error),
                 bad => HandshakeError::Memory(bad),
             })

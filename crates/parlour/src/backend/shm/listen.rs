@@ -1,4 +1,4 @@
-//! The server's side of the handshake: a table of clients that have connected and not said hello yet, each with a
+//! The server's side of the handshake: a table of clients that have connected and not sent a hello yet, each with a
 //! deadline.
 
 use std::io;
@@ -25,6 +25,7 @@ use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
+/// The listener of `shm`: a listening socket, and the handshakes of its clients.
 pub(crate) struct Listener {
     socket: socket::Listener,
     handshakes: Handshakes<Handshake>,
@@ -34,7 +35,7 @@ pub(crate) struct Listener {
     message_max: MessageMax,
 }
 
-/// A client that has been let in and has not said hello yet.
+/// The handshake of a client that was admitted and has not sent a hello yet.
 struct Handshake {
     socket: OwnedFd,
     peer: Peer,
@@ -57,7 +58,7 @@ impl Listener {
 
     fn new(socket: socket::Listener, config: &ListenConfig, interest: Interest) -> Self {
         Self {
-            // It has registered itself under token 0.
+            // The socket has registered itself under token 0, `handshakes::LISTENER`.
             socket,
             handshakes: Handshakes::new(config),
             interest,
@@ -86,7 +87,7 @@ impl Listener {
         }
     }
 
-    /// Lets a client in. It says hello as soon as it is connected, so that there is often nothing to wait for.
+    /// Accepts a client. A client sends its hello as soon as it is connected, so the hello has often arrived already.
     fn accept(&mut self, guard: &NameGuard) -> Result<Option<Established<Outgoing, Incoming>>> {
         let Some(accepted) = self.socket.accept(guard, |socket, reason| greeting::refuse(socket, reason))? else {
             return Ok(None);
@@ -102,7 +103,7 @@ impl Listener {
         }
     }
 
-    /// Keeps a client whose greeting is to come.
+    /// Begins the handshake of a client whose hello has not arrived yet.
     fn note(&mut self, handshake: Handshake) {
         let vacant = match self.handshakes.vacant() {
             Ok(vacant) => vacant,
@@ -113,7 +114,11 @@ impl Listener {
                 tracing::debug!(transport = %Transport::Shm, peer = %handshake.peer, "handshake begun");
                 self.handshakes.insert(&vacant, handshake);
             }
-            Err(errno) => self.refuse(handshake, RefusalReason::System, &format!("it cannot be waited for: {errno}")),
+            Err(errno) => self.refuse(
+                handshake,
+                RefusalReason::System,
+                &format!("the socket of the client cannot be watched: {errno}"),
+            ),
         }
     }
 
@@ -127,7 +132,7 @@ impl Listener {
         self.complete(handshake, reply)
     }
 
-    /// Answers a client that has said hello, with our own memory.
+    /// Answers the hello of a client with the memory of this side, or refuses the client.
     fn complete(
         &self,
         handshake: Handshake,
@@ -136,15 +141,19 @@ impl Listener {
         let theirs = match reply {
             Ok(Reply::Hello(theirs)) => theirs,
             Ok(Reply::End | Reply::Nothing) => {
-                self.refuse(handshake, RefusalReason::Handshake, "it went away during the handshake");
+                self.refuse(handshake, RefusalReason::Handshake, "the client disconnected during the handshake");
                 return None;
             }
             Ok(Reply::Refused(_)) => {
-                self.refuse(handshake, RefusalReason::Handshake, "its greeting is one of servers");
+                self.refuse(
+                    handshake,
+                    RefusalReason::Handshake,
+                    "the greeting of the client is one that only servers send",
+                );
                 return None;
             }
             Err(HandshakeError::Io(error)) => {
-                let why = format!("its greeting cannot be received: {}", explain(&error));
+                let why = format!("the greeting of the client cannot be received: {}", explain(&error));
                 self.refuse(handshake, reason_of(&error), &why);
                 return None;
             }
@@ -155,7 +164,7 @@ impl Listener {
         };
         let answered = self.answer(&handshake.socket);
         let Handshake { socket, peer, permit } = handshake;
-        let failed = |error: io::Error| format!("it cannot be answered: {}", explain(&error));
+        let failed = |error: io::Error| format!("the client cannot be answered: {}", explain(&error));
         let mine = match answered {
             Ok(mine) => mine,
             Err(error) => {
@@ -196,7 +205,7 @@ impl Listener {
     pub(in crate::backend) fn expire(&mut self, now: Instant) -> Result<()> {
         for handshake in self.handshakes.take_late(now) {
             self.interest.remove(&handshake.socket);
-            self.refuse(handshake, RefusalReason::TimedOut, "it did not say hello in time");
+            self.refuse(handshake, RefusalReason::TimedOut, "the client did not say hello in time");
         }
         self.socket.expire(now)
     }

@@ -1,17 +1,18 @@
-//! `shm`: frames as on `unix`, through a ring in shared memory for each direction. docs/shm.md has the layout of the memory
-//! and what happens when either side dies, docs/wire.md the handshake.
+//! `shm`: the frames of `unix`, through one ring in shared memory for each direction. docs/shm.md describes the layout
+//! of the memory and the effects when either side dies, docs/wire.md describes the handshake.
 //!
-//! The socket of the handshake stays. It tells of the end, because only the kernel knows that, and it wakes sleepers:
+//! The socket of the handshake stays open. It reports the end of the peer, which only the kernel knows, and it wakes
+//! sleeping peers:
 //!
-//! - A datagram for the side that receives makes its descriptor readable. It is sent when the receiver has asked for it.
-//! - A sender that finds its ring full fills the socket, too, so that its descriptor is not writable, and asks for room.
-//!   The receiver makes room in the ring, and then takes out of the socket what is there.
+//! - A datagram to the receiver makes its descriptor readable. The sender sends it if the receiver has requested it.
+//! - A sender whose ring is full fills the socket, too, so that its descriptor is not writable, and requests a wake-up.
+//!   The receiver frees space in the ring, and then takes all datagrams out of the socket.
 //!
-//! So the one descriptor means for poll(2) what that of any socket means, both ways and with hang-ups, and a connection
-//! costs one descriptor. What the datagrams hold does not matter.
+//! So poll(2) on this one descriptor reports the same as on any socket: readable, writable and hang-up. A connection
+//! costs one descriptor. The contents of the datagrams have no meaning.
 //!
-//! Descriptors travel with a datagram, too, that is sent before their message: a mark in the message's header says that
-//! some belong to it.
+//! Descriptors are sent with a datagram as well, before their message. A mark in the header of the message tells that
+//! it has descriptors.
 
 pub(super) mod connect;
 mod greeting;
@@ -45,20 +46,22 @@ use crate::wait::poll_now;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::write_buffer::WriteBuffer;
 
-/// The socket behind this transport: one that keeps datagrams apart, and tells when the other side goes.
+/// The kind of socket of this transport. It keeps the boundaries of datagrams, and reports the end of the peer.
 const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SEQPACKET };
 
-/// What is sent to fill a socket: more than a quarter of its buffer, below which the kernel calls it writable.
+/// The bytes that fill a socket. A datagram of more than a quarter of the send buffer makes the socket not writable.
 static FILLER: [u8; 16 * 1024] = [0; 16 * 1024];
 
-/// How many datagrams are taken out at once. Honest peers have a handful under way at most.
+/// The maximum number of datagrams that one call takes out of the socket. An honest peer has at most a handful in
+/// flight.
 const DATAGRAMS_MAX: usize = 64;
 
-/// How many datagrams with descriptors may be here before their messages. The socket holds a handful, and so does an
-/// honest peer's ring before it has to be read.
+/// The maximum number of datagrams with descriptors that may arrive before their messages. The socket holds a handful,
+/// and so does the ring of an honest peer before it has to be read.
 const ARRIVED_MAX: usize = 64;
 
-/// Makes a connection of what the handshake has brought: our memory and the peer's.
+/// Creates both directions from the results of the handshake: the socket, the memory of this side and the memory of the
+/// peer.
 fn establish(
     socket: OwnedFd,
     (mine, peers): (Mapping, Mapping),
@@ -67,10 +70,11 @@ fn establish(
     max: MessageMax,
 ) -> io::Result<Established<Outgoing, Incoming>> {
     if max.fds() == 0 {
-        // Not before: the handshake needs one. Where the kernel cannot refuse them, the first ones end the connection.
+        // Not earlier, because the handshake passes a descriptor. On a kernel that cannot refuse descriptors, the first
+        // ones that arrive end the connection.
         refuse_descriptors(&socket)?;
     }
-    // As small as the kernel has it, since it is to be filled.
+    // The send buffer is as small as the kernel allows, because a sender fills it before it sleeps.
     sockopt::set_socket_send_buffer_size(&socket, 1)?;
     let filler_len = sockopt::socket_send_buffer_size(&socket)? / 2;
     if filler_len > FILLER.len() {
@@ -96,9 +100,10 @@ fn establish(
     Ok(Established { outgoing, incoming, peer, permit })
 }
 
-/// What both halves have: the socket, and with it the memory, which goes only when the socket has been closed.
+/// The socket and the memory, which both halves share. The memory is unmapped only after the socket is closed.
 pub(super) type Socket = SharedFd<Shared>;
 
+/// The state that the halves share besides the socket.
 pub(super) struct Shared {
     memory: Mappings,
     peer_state: PeerState,
@@ -116,17 +121,17 @@ impl Sides for Socket {
     }
 }
 
-/// What each half has found out and the other wants to know.
+/// Facts about the connection that one half detects and the other one needs.
 #[derive(Debug, Default)]
 struct PeerState {
-    /// The peer has gone.
+    /// True once the peer has disconnected.
     is_gone: AtomicBool,
-    /// We send no more, or cannot: it is no surprise that something was not read.
+    /// True once this side does not send any more, or cannot. Unread messages of this side are then not a reset.
     sends_no_more: AtomicBool,
 }
 
 impl PeerState {
-    /// Whether the peer went while we would still have sent.
+    /// Returns true if the peer disconnected while this side could still send.
     fn is_reset(&self) -> bool {
         self.is_gone.load(Ordering::Relaxed) && !self.sends_no_more.load(Ordering::Relaxed)
     }
@@ -136,11 +141,12 @@ impl PeerState {
     }
 }
 
+/// The outgoing direction of a `shm` connection.
 pub(crate) struct Outgoing {
     half: Half<Shared>,
     ring: Writer<Socket>,
     filler_len: u32,
-    /// It is the socket, and not the ring, that has no room.
+    /// True if the last send would block because of the socket, not because of the ring.
     socket_is_full: bool,
 }
 
@@ -166,8 +172,8 @@ impl Outgoing {
             .map_err(bad_position)
     }
 
-    /// Sends descriptors ahead of their message, when that can follow at once: with its first byte it has begun, and is
-    /// not taken back. (The mark is in the first byte.)
+    /// Sends descriptors ahead of their message, if the ring has space for the first byte of the message. That byte
+    /// contains the mark. Once it is written the message has begun and cannot be given up.
     fn try_send_fds(&mut self, write_buffer: &mut WriteBuffer, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
         if !self.try_flush(write_buffer)? {
             return Ok(false);
@@ -202,15 +208,16 @@ impl Outgoing {
         stream::try_flush(write_buffer, |pieces| write(half, ring, pieces)).map_err(bad_position)
     }
 
-    /// Makes the descriptor one that is not writable until the peer has made room.
+    /// Makes the descriptor not writable until the peer has freed space.
     pub(super) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
         if std::mem::take(&mut self.socket_is_full) {
-            // So it is not writable, and will be when the peer has taken out what is there.
+            // The descriptor is not writable already. It will be when the peer has taken the datagrams out of the
+            // socket.
             return Ok(false);
         }
         match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len as usize])]) {
             Ok(_) => {}
-            // It is full already.
+            // The socket is full already.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => {
@@ -221,7 +228,8 @@ impl Outgoing {
                 return Err(fault);
             }
         }
-        // Only now: who is asked before the filler is there may take out what is not there yet, and we sleep on.
+        // The request must follow the filler. Otherwise the peer could empty the socket before the filler is in it, and
+        // this side would not wake up.
         self.ring.request_wakeup().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half))))
     }
 
@@ -254,7 +262,8 @@ fn peer_state(half: &Half<Shared>) -> &PeerState {
     &half.fd().data().peer_state
 }
 
-/// Puts into the ring what there is room for, as a write to a socket would, and wakes the peer if it has asked for that.
+/// Writes as many bytes into the ring as it has space for, like a non-blocking write to a socket. Wakes the peer if it
+/// has requested a wake-up.
 fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     let peer_state = peer_state(half);
     if peer_state.is_gone.load(Ordering::Relaxed) || peer_state.sends_no_more.load(Ordering::Relaxed) {
@@ -267,7 +276,7 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
     if ring.should_notify() {
         if let Err(error) = notify_peer(half) {
             peer_state.send_no_more();
-            // What it took before it went has arrived; the next write tells.
+            // If the peer took the bytes before it disconnected, they have arrived. The next write returns the error.
             if !ring.is_taken() {
                 return Err(error);
             }
@@ -278,15 +287,15 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
 
 /// Makes the peer's descriptor readable.
 ///
-/// What fails in passing is not passed on: the bytes are in the ring and cannot be taken back. An error is for good.
+/// Temporary failures are retried, because the bytes are in the ring and cannot be taken back. An error is final.
 fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
-    /// Memory for one byte that cannot be had this often is not to be had.
+    /// The maximum number of attempts if the kernel has no memory for one byte.
     const TRIES: u32 = 1000;
     let mut tries = 0;
     loop {
         match half.write(&[IoSlice::new(&FILLER[..1])]) {
             Ok(_) => return Ok(()),
-            // The socket is full of what the peer has not taken out, so it is readable.
+            // The socket is full of datagrams that the peer has not taken out, so its descriptor is readable.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < TRIES => {
@@ -298,48 +307,53 @@ fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
     }
 }
 
-/// Ends a connection whose peer does not keep to the protocol.
+/// Ends a connection whose peer has violated the protocol.
 fn broken(half: &Half<Shared>) -> io::Error {
     peer_state(half).is_gone.store(true, Ordering::Relaxed);
-    // If that fails the peer has gone already.
+    // An error means that the peer has disconnected already.
     let _ = shutdown(half, Shutdown::Both);
     io::ErrorKind::InvalidData.into()
 }
 
-/// Of all that reading and writing can say, only [`broken`] is invalid data.
+/// Converts the error of [`broken`] into a protocol fault. No other error of reading and writing is `InvalidData`.
 fn bad_position(fault: Fault) -> Fault {
     match fault {
         Fault::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Fault::Protocol("a position in its shared memory is out of range")
+            Fault::Protocol("a position in the shared memory of the peer is out of range")
         }
         fault => fault,
     }
 }
 
+/// The incoming direction of a `shm` connection.
 pub(crate) struct Incoming {
-    // Dropped before `farewell`, which is for peers that have not noticed.
+    // Declared before `notify`, so that the socket is shut down before `notify` is dropped.
     half: Half<Shared>,
     notify: NotifyOnDrop,
     frames: FrameReceiver,
     arrived: Arrived,
-    /// What the peer did against the protocol. It stays.
+    /// The violation of the protocol by the peer, which is final.
     broken: Option<Broken>,
-    /// The peer will tell of what comes. (Atomic only because the connection may be shared between threads.)
+    /// True if the peer was requested to send a datagram when it writes. Atomic only because threads may share a
+    /// reference to the connection.
     wakeup_requested: AtomicBool,
-    /// The other side has ended this direction; what is in the ring by now is all.
+    /// True once the peer has ended this direction. No bytes follow those that are in the ring then.
     ended: bool,
 }
 
-/// Descriptors that have come ahead of their messages, in order, and a null pointer while there are none.
+/// The descriptors that have arrived ahead of their messages, in order. A null pointer while there are none.
 type Arrived = Option<Box<VecDeque<Result<Vec<OwnedFd>, LostFds>>>>;
 
+/// A violation of the protocol by the peer.
 #[derive(Clone, Copy, Debug)]
 enum Broken {
+    /// A position in the shared memory is out of range.
     Position,
-    /// A message was to have descriptors, and none have come.
+    /// The mark of a message announced descriptors, and none have arrived.
     NoFds,
-    /// Descriptors come, and no messages that they belong to.
+    /// Descriptors have arrived without messages that they belong to.
     StrayFds,
+    /// Descriptors of a message were lost.
     Fds(LostFds),
 }
 
@@ -348,20 +362,20 @@ impl Broken {
         match self {
             Self::Position => bad_position(Fault::Io(io::ErrorKind::InvalidData.into())),
             Self::NoFds => Fault::Protocol("a message lacks the descriptors that it announces"),
-            Self::StrayFds => Fault::Protocol("descriptors come that belong to no message"),
+            Self::StrayFds => Fault::Protocol("descriptors arrived that belong to no message"),
             Self::Fds(lost) => Fault::Fds(lost),
         }
     }
 }
 
-/// The ring, and what is to be done with it after this direction of the socket has been shut down. (When the socket is
+/// The ring. Dropping it requests a wake-up, after this direction of the socket was shut down. (When the socket is
 /// closed, the memory does the same.)
 struct NotifyOnDrop(Reader<Socket>);
 
 impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
-        // A peer that sends again finds that we want to be told, and so meets the socket, which tells the truth: that
-        // nobody is there any more, or that a forked child goes on.
+        // A peer that sends again finds the request and writes to the socket. The socket then reports that this side
+        // does not receive any more, or that a forked child still does.
         self.0.request_wakeup();
     }
 }
@@ -375,7 +389,7 @@ impl Incoming {
         &mut self.frames
     }
 
-    /// Where messages are that may be given still.
+    /// Returns the frame receiver, unless the peer has violated the protocol and buffered messages may not be returned.
     #[inline]
     pub(super) fn buffered_frames(&mut self) -> Option<&mut FrameReceiver> {
         self.broken.is_none().then_some(&mut self.frames)
@@ -396,7 +410,7 @@ impl Incoming {
         Ok(received)
     }
 
-    /// The descriptors of the message that has just come; they came before it.
+    /// Returns the descriptors of the message that was just received. They arrived before it.
     fn fds_of_message(&mut self) -> Result<Vec<OwnedFd>, Broken> {
         if self.arrived.is_none() {
             self.take_datagrams();
@@ -421,7 +435,7 @@ impl Incoming {
             })?;
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
-                // As on a socket: an end that leaves unread what we sent is a reset.
+                // As on a socket: end of file is a reset if the peer left bytes of this side unread.
                 (0, true) if peer_state(half).is_reset() && !ring.peer_has_all() => {
                     Err(io::ErrorKind::ConnectionReset.into())
                 }
@@ -438,18 +452,19 @@ impl Incoming {
         received.map_err(bad_position)
     }
 
-    /// Takes what has woken us, asks to be woken again, and looks once more.
+    /// Takes the datagrams that woke this side, requests another wake-up, and checks once more. Returns true if a
+    /// receive may make progress.
     pub(super) fn prepare_to_wait(&mut self) -> bool {
         if self.take_datagrams() {
-            // It may have been the answer to what we asked.
+            // The datagram may have been the requested wake-up, so another one must be requested.
             self.wakeup_requested.store(false, Ordering::Relaxed);
         }
         self.request_wakeup();
-        // What is wrong with the position, `try_recv` tells.
+        // `try_recv` reports an invalid position.
         self.ended || self.broken.is_some() || self.notify.0.available() != Ok(0)
     }
 
-    /// Takes out what is in the socket, and says whether there was anything.
+    /// Takes the datagrams out of the socket, and returns true if there were any.
     fn take_datagrams(&mut self) -> bool {
         let Taken { some, ended } = take_datagrams(&self.half, &mut self.arrived);
         self.ended |= ended;
@@ -466,12 +481,12 @@ impl Incoming {
         }
     }
 
-    /// Exact: a part of a message is none.
+    /// Returns true if a whole message or the end can be received. A partial message does not count.
     pub(super) fn has_message(&self) -> bool {
         if self.frames.has_message() || self.broken.is_some() {
             return true;
         }
-        // Before we look, so that the descriptor announces what comes afterwards.
+        // The request precedes the check, so that the descriptor reports bytes that arrive after it.
         self.request_wakeup();
         let Ok(available) = self.notify.0.available() else { return true };
         let mut coming = [0; HEADER_LEN];
@@ -489,18 +504,19 @@ impl Incoming {
     }
 }
 
-/// What was in the socket.
+/// The result of emptying the socket.
 struct Taken {
+    /// True if there were datagrams.
     some: bool,
-    /// And then the end: what the peer has put into its ring by now is all.
+    /// True at end of file. No bytes follow those that are in the ring then.
     ended: bool,
 }
 
-/// Takes out what is in the socket: the descriptor is not readable any more, and the peer's is writable.
+/// Takes the datagrams out of the socket. After that the descriptor is not readable, and that of the peer is writable.
 fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
     let mut tries = 0;
     let mut some = false;
-    // Of a longer datagram the kernel throws the rest away.
+    // The kernel discards the rest of a longer datagram.
     let mut byte = [0; 1];
     for _ in 0..DATAGRAMS_MAX {
         match half.read(&mut [IoSliceMut::new(&mut byte)]) {
@@ -511,14 +527,15 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
-            // A reset says that datagrams of ours were not taken out, which loses nothing. The kernel says so once.
+            // `ECONNRESET` means that the peer left datagrams of this side in the socket, which loses nothing. The
+            // kernel reports it once.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}
-            // Memory that cannot be had for a moment is no end, and what has come is still there.
+            // A temporary lack of memory is not the end. The datagrams are still in the socket.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < 1000 => {
                 tries += 1;
                 std::thread::yield_now();
             }
-            // A socket that cannot be read any more is as good as the end.
+            // A socket that cannot be read any more counts as end of file.
             Ok(_) | Err(_) => {
                 if is_hung_up(half) {
                     peer_state(half).is_gone.store(true, Ordering::Relaxed);
@@ -530,7 +547,7 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
     Taken { some, ended: false }
 }
 
-/// Whether both directions have ended: the peer has gone, and not only finished sending.
+/// Returns true if both directions have ended: the peer has disconnected, and not only ended sending.
 fn is_hung_up(half: &Half<Shared>) -> bool {
     poll_now(half.as_fd(), PollFlags::empty()).contains(PollFlags::HUP)
 }

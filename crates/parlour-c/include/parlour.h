@@ -236,7 +236,7 @@ typedef enum {
    */
   PARLOUR_EVENT_FINISHED = 3,
   /**
-   * The connection of a client has ended. Fields: `client`, `why`, `status`, `text`.
+   * The connection of a client has ended. Fields: `client`, `reason`, `status`, `text`.
    */
   PARLOUR_EVENT_LEFT = 4,
   /**

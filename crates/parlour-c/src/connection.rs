@@ -331,9 +331,9 @@ pub unsafe extern "C" fn parlour_recv_into(
         match buffer.get_mut(..received.len()) {
             Some(room) => room.copy_from_slice(&received),
             None => {
-                let why = format!("the message has {} bytes, and the buffer holds {size}", received.len());
+                let reason = format!("the message has {} bytes, and the buffer holds {size}", received.len());
                 connection.kept = Some(received);
-                return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, why.into()));
+                return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, reason.into()));
             }
         }
         Ok(parlour_status::PARLOUR_OK)
@@ -463,8 +463,8 @@ fn both(connection: &parlour_connection) -> Result<&Connection, Failure> {
     match &connection.ends {
         Ends::Both(both) => Ok(both),
         _ => {
-            let why = "the connection was split; call this function before splitting it";
-            Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, why.into()))
+            let reason = "the connection was split; call this function before splitting it";
+            Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, reason.into()))
         }
     }
 }

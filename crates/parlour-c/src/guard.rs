@@ -30,12 +30,12 @@ impl Failure {
         Self::Here(parlour_status::PARLOUR_NULL_POINTER, format!("the pointer to {what} is NULL").into())
     }
 
-    pub(crate) fn invalid(why: impl Into<Cow<'static, str>>) -> Self {
-        Self::Here(parlour_status::PARLOUR_INVALID_ARGUMENT, why.into())
+    pub(crate) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Here(parlour_status::PARLOUR_INVALID_ARGUMENT, reason.into())
     }
 
-    fn timed_out(why: &'static str) -> Self {
-        Self::Here(parlour_status::PARLOUR_TIMED_OUT, why.into())
+    fn timed_out(reason: &'static str) -> Self {
+        Self::Here(parlour_status::PARLOUR_TIMED_OUT, reason.into())
     }
 
     /// Converts the error of a send that does not block. A full channel is a time-out.
@@ -63,8 +63,8 @@ pub(crate) fn run(work: impl FnOnce() -> Result<parlour_status, Failure>) -> par
             error::remember(&error);
             status_of(error.kind())
         }
-        Ok(Err(Failure::Here(status, why))) => {
-            error::remember_text(&why);
+        Ok(Err(Failure::Here(status, reason))) => {
+            error::remember_text(&reason);
             status
         }
         Err(panic) => {

@@ -42,7 +42,7 @@ pub enum parlour_event_kind {
     /// A client has ended sending, after all its messages, and still receives. Field: `client`. Its connection stays
     /// open; call parlour_hub_finish when there is nothing more to send to it.
     PARLOUR_EVENT_FINISHED = 3,
-    /// The connection of a client has ended. Fields: `client`, `why`, `status`, `text`.
+    /// The connection of a client has ended. Fields: `client`, `reason`, `status`, `text`.
     PARLOUR_EVENT_LEFT = 4,
     /// A client was refused before it joined. Fields: `refusal`, `text`, and `peer`, as far as it was known.
     PARLOUR_EVENT_REFUSED = 5,
@@ -72,7 +72,7 @@ pub struct parlour_event {
     /// The kind of the event.
     pub kind: parlour_event_kind,
     /// The reason why a client has left.
-    pub why: parlour_disconnect_reason,
+    pub reason: parlour_disconnect_reason,
     /// The error of a connection that failed, else PARLOUR_OK.
     pub status: parlour_status,
     /// The reason why a client was refused.
@@ -91,7 +91,7 @@ pub struct parlour_event {
 impl parlour_event {
     const NONE: Self = Self {
         kind: parlour_event_kind::PARLOUR_EVENT_NONE,
-        why: parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE,
+        reason: parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE,
         status: parlour_status::PARLOUR_OK,
         refusal: parlour_refusal_reason::PARLOUR_REFUSAL_OTHER,
         client: 0,
@@ -136,10 +136,10 @@ impl parlour_hub {
                 parlour_event { message, ..of(PARLOUR_EVENT_MESSAGE, client) }
             }
             Event::Finished(client) => of(PARLOUR_EVENT_FINISHED, client),
-            Event::Left(client, why) => {
+            Event::Left(client, reason) => {
                 self.clients.remove(&client.number());
-                let text = self.keep_text(&why.to_string());
-                let (why, status) = match &why {
+                let text = self.keep_text(&reason.to_string());
+                let (reason, status) = match &reason {
                     DisconnectReason::Closed => {
                         (parlour_disconnect_reason::PARLOUR_DISCONNECT_CLOSED, parlour_status::PARLOUR_OK)
                     }
@@ -154,7 +154,7 @@ impl parlour_hub {
                     }
                     _ => (parlour_disconnect_reason::PARLOUR_DISCONNECT_NONE, parlour_status::PARLOUR_OK),
                 };
-                parlour_event { why, status, text, ..of(PARLOUR_EVENT_LEFT, client) }
+                parlour_event { reason, status, text, ..of(PARLOUR_EVENT_LEFT, client) }
             }
             Event::Refused(refusal) => {
                 let peer = refusal.peer.as_ref().map_or(parlour_peer::UNKNOWN, parlour_peer::of);
@@ -398,8 +398,8 @@ pub unsafe extern "C" fn parlour_hub_clients(
             return Err(Failure::null("the array"));
         }
         if present.len() > capacity {
-            let why = format!("the hub has {} clients, and the array holds {capacity}", present.len());
-            return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, why.into()));
+            let reason = format!("the hub has {} clients, and the array holds {capacity}", present.len());
+            return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, reason.into()));
         }
         for (index, client) in present.enumerate() {
             // SAFETY: `index` is less than `capacity`, the number of elements of the array.

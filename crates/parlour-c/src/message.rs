@@ -117,8 +117,8 @@ unsafe fn check_capacity<T>(
         return Err(Failure::null("the array"));
     }
     if present > capacity {
-        let why = format!("the message has {present} descriptors, and the array holds {capacity}");
-        return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, why.into()));
+        let reason = format!("the message has {present} descriptors, and the array holds {capacity}");
+        return Err(Failure::Here(parlour_status::PARLOUR_BUFFER_TOO_SMALL, reason.into()));
     }
     Ok(())
 }

@@ -37,9 +37,9 @@ impl Child {
         writeln!(stdin, "{line}").with_context(|| format!("the {} ended early", self.what))
     }
 
-    /// Waits for the next line of stdout, for at most `patience`, and returns it.
-    pub(crate) fn line(&mut self, patience: Duration) -> Result<String> {
-        let deadline = Instant::now() + patience;
+    /// Waits for the next line of stdout, for at most `wait_limit`, and returns it.
+    pub(crate) fn line(&mut self, wait_limit: Duration) -> Result<String> {
+        let deadline = Instant::now() + wait_limit;
         loop {
             if let Some(end) = self.begun.iter().position(|&byte| byte == b'\n') {
                 let rest = self.begun.split_off(end + 1);
@@ -48,7 +48,7 @@ impl Child {
                 return Ok(String::from_utf8(line)?);
             }
             match self.read_more(deadline)? {
-                None => bail!("the {} printed no line for {patience:?}", self.what),
+                None => bail!("the {} printed no line for {wait_limit:?}", self.what),
                 Some(0) => bail!("the {} ended early, {}", self.what, self.process.wait()?),
                 Some(_) => {}
             }
@@ -79,18 +79,18 @@ impl Child {
     }
 
     /// Closes stdin, on which the process exits, and waits for its end. Discards its remaining output.
-    pub(crate) fn finish(mut self, patience: Duration) -> Result<()> {
+    pub(crate) fn finish(mut self, wait_limit: Duration) -> Result<()> {
         self.stdin = None;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + wait_limit;
         while self.read_more(deadline)?.with_context(|| format!("the {} did not exit by itself", self.what))? > 0 {}
         let status = self.process.wait()?;
         ensure!(status.success(), "the {} failed with {status}", self.what);
         Ok(())
     }
 
-    pub(crate) fn ask(&mut self, line: &str, patience: Duration) -> Result<String> {
+    pub(crate) fn ask(&mut self, line: &str, wait_limit: Duration) -> Result<String> {
         self.say(line)?;
-        self.line(patience)
+        self.line(wait_limit)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::role::{Counts, Role, Side};
 use crate::work::Work;
 
 /// The time limit of a process for becoming ready, for its warm-up, and for finishing after the time of the turn.
-const PATIENCE: Duration = Duration::from_secs(60);
+const WAIT_LIMIT: Duration = Duration::from_secs(60);
 
 /// The measurements of a turn.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ impl<'a> Runner<'a> {
             Amount::Ms(ms) => Duration::from_millis(ms),
             Amount::Samples(_) => Duration::ZERO,
         };
-        let said = pair.client.line(time + PATIENCE)?;
+        let said = pair.client.line(time + WAIT_LIMIT)?;
         let after = pair.server_uses()?;
         let client: Outcome = serde_json::from_str(&said).with_context(|| format!("the client printed {said:.100}"))?;
         ensure!(client.count() > 0, "the client took no sample");
@@ -161,7 +161,7 @@ impl<'a> Runner<'a> {
         let mut client = child(Side::Client, &of_client)?;
         expect(&mut client, "warm")?;
         client.say("go")?;
-        client.line(PATIENCE)?;
+        client.line(WAIT_LIMIT)?;
         for (process, file) in [(client, of_client), (server, of_server)] {
             process.finish(Duration::from_secs(5))?;
             sum.add(&Calls::read(&file)?);
@@ -225,7 +225,7 @@ impl<'a> Runner<'a> {
 }
 
 fn expect(child: &mut Child, line: &str) -> Result<()> {
-    let said = child.line(PATIENCE)?;
+    let said = child.line(WAIT_LIMIT)?;
     ensure!(said == line, "a process printed {said:.100} instead of {line}");
     Ok(())
 }

@@ -21,8 +21,8 @@ fn main() -> parlour::Result<()> {
             Event::Message(client, text) => tell_others(&mut hub, client, &String::from_utf8_lossy(&text))?,
             // The client sends no more. It leaves when it has received what was sent to it.
             Event::Finished(client) => hub.finish(client)?,
-            Event::Left(client, why) => {
-                eprintln!("{client} has left: {why}");
+            Event::Left(client, reason) => {
+                eprintln!("{client} has left: {reason}");
                 hub.broadcast(&format!("{client} has left"))?;
             }
             Event::Refused(refusal) => eprintln!("refused: {refusal}"),

@@ -105,7 +105,7 @@ impl ServerStats {
 }
 
 /// The maximum number of refusals that are queued to be reported one by one. In a flood, the others are only counted.
-const UNTOLD_MAX: usize = 256;
+const QUEUED_REFUSALS_MAX: usize = 256;
 
 /// The policy of a server: returns true if the client may connect.
 pub(crate) type Policy = dyn Fn(&Peer) -> bool + Send + Sync;
@@ -122,7 +122,7 @@ pub(crate) struct Admission {
     pub(crate) counts: Mutex<Counts>,
     pub(crate) refusals: Mutex<Refusals>,
     /// Refusals that were not reported yet. `None` if no caller asks for them.
-    pub(crate) untold: Mutex<Option<VecDeque<Refusal>>>,
+    pub(crate) queued_refusals: Mutex<Option<VecDeque<Refusal>>>,
 }
 
 /// The refusals since the server took its name.
@@ -211,8 +211,8 @@ impl Admission {
     ) {
         let refusal = Refusal { transport, peer, reason, detail: detail.into(), at: SystemTime::now() };
         tracing::warn!(%transport, refusal = %refusal, "client refused");
-        if let Some(untold) = locked(&self.untold).as_mut().filter(|untold| untold.len() < UNTOLD_MAX) {
-            untold.push_back(refusal.clone());
+        if let Some(queue) = locked(&self.queued_refusals).as_mut().filter(|queue| queue.len() < QUEUED_REFUSALS_MAX) {
+            queue.push_back(refusal.clone());
         }
         let mut refusals = locked(&self.refusals);
         refusals.by_reason[reason as usize] += 1;
@@ -239,14 +239,14 @@ impl Admission {
         }
     }
 
-    /// Queues refusals from now on, for [`untold_refusal`](Self::untold_refusal).
+    /// Queues refusals from now on, for [`pop_refusal`](Self::pop_refusal).
     pub(crate) fn keep_refusals(&self) {
-        locked(&self.untold).get_or_insert_default();
+        locked(&self.queued_refusals).get_or_insert_default();
     }
 
     /// Takes the oldest refusal that was not reported yet out of the queue.
-    pub(crate) fn untold_refusal(&self) -> Option<Refusal> {
-        locked(&self.untold).as_mut()?.pop_front()
+    pub(crate) fn pop_refusal(&self) -> Option<Refusal> {
+        locked(&self.queued_refusals).as_mut()?.pop_front()
     }
 }
 
@@ -292,7 +292,7 @@ mod tests {
             connections_per_uid_max: per_uid,
             counts: Mutex::default(),
             refusals: Mutex::default(),
-            untold: Mutex::default(),
+            queued_refusals: Mutex::default(),
         })
     }
 

@@ -213,7 +213,7 @@ impl ServerOptions {
             connections_per_uid_max: self.connections_per_uid_max,
             counts: Mutex::default(),
             refusals: Mutex::default(),
-            untold: Mutex::default(),
+            queued_refusals: Mutex::default(),
         }
     }
 

@@ -16,6 +16,7 @@ use crate::transport::Transport;
 /// The next byte in each direction begins a frame: four bytes of length, and the message (docs/wire.md). All
 /// descriptors are close-on-exec and non-blocking.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct RawParts {
     /// The descriptors.
     pub fds: RawFds,
@@ -61,6 +62,7 @@ impl fmt::Debug for ConnectionGuard {
 
 /// The error of [`Connection::into_raw_parts`]. It returns the connection.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct IntoRawPartsError {
     /// The connection, unchanged.
     pub connection: Box<Connection>,

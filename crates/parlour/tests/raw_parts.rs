@@ -106,12 +106,12 @@ fn a_connection_counts_against_the_limit_until_its_guard_is_dropped() {
     let address = base.address(Transport::Unix, "room");
     let server = ServerOptions::new().connections_max(1).bind(&address).unwrap();
     let _first = Connection::connect(&address).unwrap();
-    let RawParts { fds, guard: place, .. } = server.accept_timeout(DEADLINE).unwrap().into_raw_parts().unwrap();
+    let RawParts { fds, guard, .. } = server.accept_timeout(DEADLINE).unwrap().into_raw_parts().unwrap();
     drop(fds);
     let _refused = Connection::connect(&address).unwrap();
     assert!(server.try_accept().unwrap_err().is_empty());
     assert_eq!(server.stats().refused, 1);
-    drop(place);
+    drop(guard);
     let _second = Connection::connect(&address).unwrap();
     server.accept_timeout(DEADLINE).unwrap();
 }

@@ -1,5 +1,5 @@
-//! What the source itself promises: which layer may use which, where unsafe code is, what the library never does, and
-//! that the tests that the documents name exist.
+//! Checks of the source: which layer may use which, where unsafe code is, which calls the library never makes, and that
+//! the tests that the documents name exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "tidy/documents.rs"]

@@ -26,13 +26,13 @@ pub(super) struct Figures {
 
 /// All accepted costs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Known {
+pub(super) struct Baseline {
     /// The compiler of the counted build, on which the number of instructions depends.
     pub(super) compiler: String,
     pub(super) scenarios: BTreeMap<String, Figures>,
 }
 
-impl Known {
+impl Baseline {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_str(&text).with_context(|| format!("{} does not contain accepted figures", path.display()))
@@ -119,11 +119,11 @@ mod tests {
 
     #[test]
     fn accepting_replaces_the_counted_scenarios_and_keeps_the_others() {
-        let known = |name: &str, calls| Known {
+        let baseline = |name: &str, calls| Baseline {
             compiler: "1".to_owned(),
             scenarios: [(name.to_owned(), Figures { calls: Some(calls), ..BEFORE })].into(),
         };
-        let all = known("a", 1.0).with(known("b", 2.0)).with(known("a", 3.0));
+        let all = baseline("a", 1.0).with(baseline("b", 2.0)).with(baseline("a", 3.0));
         assert_eq!((all.scenarios["a"].calls, all.scenarios["b"].calls), (Some(3.0), Some(2.0)));
     }
 }

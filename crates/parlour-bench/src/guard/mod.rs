@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use crate::args::Guard;
-use figures::{Figures, Known};
+use figures::{Baseline, Figures};
 
 pub(crate) use scenario::{SCENARIO, run as run_scenario};
 
@@ -31,33 +31,33 @@ pub(crate) fn run(args: &Guard) -> Result<()> {
     for skipped in &tools.missing {
         println!("skipped: {skipped}");
     }
-    let mut counted = Known { compiler: count::compiler(), ..Known::default() };
+    let mut counted = Baseline { compiler: count::compiler(), ..Baseline::default() };
     for scenario in scenario::ALL {
         if args.filter.as_ref().is_none_or(|text| scenario.name.contains(text)) {
             counted.scenarios.insert(scenario.name.to_owned(), tools.count(scenario)?);
         }
     }
     if args.accept {
-        let known = if path.exists() { Known::read(&path)? } else { Known::default() };
-        known.with(counted).write(&path)?;
+        let baseline = if path.exists() { Baseline::read(&path)? } else { Baseline::default() };
+        baseline.with(counted).write(&path)?;
         println!("accepted: {} (commit it and give the reason in the commit message)", path.display());
         return Ok(());
     }
-    let known = Known::read(&path)?;
-    if known.compiler != counted.compiler {
+    let baseline = Baseline::read(&path)?;
+    if baseline.compiler != counted.compiler {
         println!(
             "skipped: instructions are shown but not compared: they were accepted with {:?}, and this is {:?}",
-            known.compiler, counted.compiler
+            baseline.compiler, counted.compiler
         );
     }
     let mut wrong = 0;
     for (name, now) in &counted.scenarios {
-        let Some(before) = known.scenarios.get(name) else {
+        let Some(before) = baseline.scenarios.get(name) else {
             println!("UNKNOWN  {name}: {now}");
             wrong += 1;
             continue;
         };
-        let worse = now.worse_than(before, known.compiler == counted.compiler);
+        let worse = now.worse_than(before, baseline.compiler == counted.compiler);
         let verdict = match (worse.is_empty(), now.better_than(before)) {
             (false, _) => "WORSE",
             (true, true) => "better",

@@ -45,7 +45,7 @@ enum Side<'a> {
         /// Readable when the server stops.
         stop: BorrowedFd<'a>,
         /// The time without progress after which a program no longer gets the messages of a disconnected peer.
-        patience: Duration,
+        stall_timeout: Duration,
         /// The end of that time.
         deadline: Instant,
     },
@@ -88,14 +88,14 @@ impl<'a> Pump<'a> {
     ///
     /// The pump ends when `stop` becomes readable. When `pidfd` becomes readable, the remaining output of the program
     /// is still sent. When the client has disconnected, the program still gets the messages that the client sent
-    /// before, as long as it takes some of them at least once per `patience`.
+    /// before, as long as it takes some of them at least once per `stall_timeout`.
     pub(crate) fn with_program(
         connection: &'a mut Connection,
         (output, input): (OwnedFd, OwnedFd),
         framing: Framing,
         pidfd: BorrowedFd<'a>,
         stop: BorrowedFd<'a>,
-        patience: Duration,
+        stall_timeout: Duration,
     ) -> rustix::io::Result<Pump<'a>> {
         rustix::io::ioctl_fionbio(&output, true)?;
         rustix::io::ioctl_fionbio(&input, true)?;
@@ -105,7 +105,7 @@ impl<'a> Pump<'a> {
             outgoing: Outgoing::new(Source::new(output), framing, message_max),
             incoming: Incoming::new(Sink::ours(input), framing, true),
             peer_gone: false,
-            side: Side::Program { pidfd: Some(pidfd), stop, patience, deadline: Instant::now() + patience },
+            side: Side::Program { pidfd: Some(pidfd), stop, stall_timeout, deadline: Instant::now() + stall_timeout },
         })
     }
 
@@ -161,8 +161,8 @@ impl<'a> Pump<'a> {
     /// Returns the reason if the pump has ended.
     fn end_reached(&self) -> Option<Ended> {
         if self.peer_gone {
-            let out_of_patience = self.time_left().is_some_and(|left| left.is_zero());
-            return (self.incoming.is_over() || out_of_patience)
+            let stalled = self.time_left().is_some_and(|left| left.is_zero());
+            return (self.incoming.is_over() || stalled)
                 .then(|| Ended::PeerGone { all_sent: self.outgoing.is_all_sent() });
         }
         // A program that has exited receives no more messages, so that only its output must be sent.
@@ -201,8 +201,8 @@ impl<'a> Pump<'a> {
     }
 
     fn be_patient_again(&mut self) {
-        if let Side::Program { patience, deadline, .. } = &mut self.side {
-            *deadline = Instant::now() + *patience;
+        if let Side::Program { stall_timeout, deadline, .. } = &mut self.side {
+            *deadline = Instant::now() + *stall_timeout;
         }
     }
 

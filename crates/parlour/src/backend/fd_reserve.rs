@@ -15,19 +15,19 @@ use rustix::io::Errno;
 pub(super) const REST: Duration = Duration::from_millis(100);
 
 /// The maximum number of clients that are refused between two rests.
-const TURNED_AWAY_MAX: u32 = 64;
+const REFUSED_MAX: u32 = 64;
 
 /// The reserved descriptor of a listener, and its rest.
 #[derive(Debug)]
 pub(super) struct Reserve {
     descriptor: Option<OwnedFd>,
-    turned_away: u32,
+    refused: u32,
     rest_until: Option<Instant>,
 }
 
 impl Reserve {
     pub(super) fn new() -> Result<Self, Errno> {
-        Ok(Self { descriptor: Some(make()?), turned_away: 0, rest_until: None })
+        Ok(Self { descriptor: Some(make()?), refused: 0, rest_until: None })
     }
 
     /// Returns true if this error means that the process, the system or the memory for descriptors is exhausted.
@@ -35,18 +35,18 @@ impl Reserve {
         matches!(errno, Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)
     }
 
-    /// Runs `turn_away` with one descriptor to spare, if the reserve exists. Returns false if the listener must rest,
+    /// Runs `refuse` with one descriptor to spare, if the reserve exists. Returns false if the listener must rest,
     /// because the reserve could not be restored or enough clients were refused for now.
-    pub(super) fn spend(&mut self, now: Instant, turn_away: impl FnOnce()) -> bool {
+    pub(super) fn spend(&mut self, now: Instant, refuse: impl FnOnce()) -> bool {
         let spare = self.descriptor.take();
         let had_one = spare.is_some();
         drop(spare);
         if had_one {
-            turn_away();
-            self.turned_away += 1;
+            refuse();
+            self.refused += 1;
         }
         self.descriptor = make().ok();
-        let go_on = self.descriptor.is_some() && self.turned_away < TURNED_AWAY_MAX;
+        let go_on = self.descriptor.is_some() && self.refused < REFUSED_MAX;
         if !go_on {
             self.rest(now);
         }
@@ -55,7 +55,7 @@ impl Reserve {
 
     /// Begins a rest.
     pub(super) fn rest(&mut self, now: Instant) {
-        self.turned_away = 0;
+        self.refused = 0;
         self.rest_until = Some(now + REST);
     }
 

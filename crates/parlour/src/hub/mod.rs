@@ -12,7 +12,7 @@
 //!             hub.broadcast(&line)?;
 //!         }
 //!         Event::Finished(client) => hub.finish(client)?,
-//!         Event::Left(client, why) => println!("{client} has left: {why}"),
+//!         Event::Left(client, reason) => println!("{client} has left: {reason}"),
 //!         Event::Refused(refusal) => println!("refused: {refusal}"),
 //!         _ => {}
 //!     }

@@ -169,7 +169,7 @@ impl Hub {
     fn accept_clients(&mut self) -> Result<()> {
         for _ in 0..ACCEPTS_MAX {
             let admitted = self.server.try_accept_link();
-            while let Some(refusal) = self.server.admission().untold_refusal() {
+            while let Some(refusal) = self.server.admission().pop_refusal() {
                 self.events.push_back(Event::Refused(refusal));
             }
             let Some(link) = admitted? else { return Ok(()) };
@@ -191,7 +191,7 @@ impl Hub {
         let detail = format!("the kernel cannot watch its descriptor: {errno}");
         self.server.admission().refuse(member.transport(), Some(member.peer.clone()), RefusalReason::System, detail);
         drop(member);
-        if let Some(refusal) = self.server.admission().untold_refusal() {
+        if let Some(refusal) = self.server.admission().pop_refusal() {
             self.events.push_back(Event::Refused(refusal));
         }
     }
@@ -217,7 +217,7 @@ impl Hub {
     /// Ends the connection of a client, because of `fault` or because both sides have closed it.
     pub(super) fn end_connection(&mut self, client: Client, fault: Option<Fault>) {
         let Some(member) = self.members.get(client) else { return };
-        let why = match fault {
+        let reason = match fault {
             None => DisconnectReason::Closed,
             Some(fault) => DisconnectReason::Failed(error_of(
                 fault,
@@ -226,14 +226,14 @@ impl Hub {
                 self.message_max,
             )),
         };
-        self.remove_client(client, why);
+        self.remove_client(client, reason);
     }
 
     /// Removes a client, and queues the event `Left`.
-    pub(super) fn remove_client(&mut self, client: Client, why: DisconnectReason) {
+    pub(super) fn remove_client(&mut self, client: Client, reason: DisconnectReason) {
         let Some(member) = self.members.remove(client) else { return };
         let (server, bytes) = (self.server.display_name(), member.write_buffer_len());
-        tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %why, "disconnected");
+        tracing::debug!(%server, transport = %member.transport(), peer = %member.peer, %reason, "disconnected");
         if bytes > 0 {
             tracing::warn!(%server, peer = %member.peer, bytes, "messages lost: the connection ended");
         }
@@ -248,6 +248,6 @@ impl Hub {
         if member.is_dirty {
             self.dirty.retain(|&slot| slot != client.slot);
         }
-        self.events.push_back(Event::Left(client, why));
+        self.events.push_back(Event::Left(client, reason));
     }
 }

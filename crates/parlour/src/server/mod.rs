@@ -35,7 +35,7 @@ use crate::wait::{Deadline, wait_for};
 ///
 /// The server has no thread of its own. Handshakes advance, and clients are admitted or refused, only while a thread is
 /// in one of the accepting calls. At other times, a `unix` or `packet` client waits in the queue of the kernel and may
-/// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Serve long conversations
+/// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Serve long connections
 /// in other threads.
 ///
 /// In a forked child the server does not work: it accepts no client, and dropping it does not affect the name, which

@@ -155,6 +155,6 @@ mod tests {
     #[test]
     fn lending_pages_without_a_reader_raises_no_signal() {
         use crate::sys::splice_pages::SplicePages;
-        assert_that_writing_raises_no_signal(|fifo, _| SplicePages::new(1).unwrap().lend(0..1, fifo));
+        assert_that_writing_raises_no_signal(|fifo, _| SplicePages::new(1).unwrap().splice_into(0..1, fifo));
     }
 }

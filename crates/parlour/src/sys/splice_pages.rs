@@ -37,14 +37,14 @@ impl SplicePages {
 
     pub(crate) fn bytes(&mut self) -> &mut [u8] {
         // SAFETY: the mapping has this number of bytes, which are initialised, and it belongs exclusively to this
-        // value, which is borrowed mutably. The kernel may read lent bytes at the same time for another process. That
-        // is not an access by this program, and the lender is responsible for the bytes that are read.
+        // value, which is borrowed mutably. The kernel may read spliced bytes at the same time for another process.
+        // That is not an access by this program, and the caller is responsible for the bytes that are read.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.length) }
     }
 
     /// Puts these bytes into a FIFO without copying them, and returns the number of bytes that the FIFO took, like a
     /// non-blocking write. The bytes must not change before they have left the FIFO.
-    pub(crate) fn lend(&self, bytes: Range<usize>, fifo: BorrowedFd<'_>) -> io::Result<usize> {
+    pub(crate) fn splice_into(&self, bytes: Range<usize>, fifo: BorrowedFd<'_>) -> io::Result<usize> {
         // SAFETY: as above, but shared.
         let all = unsafe { slice::from_raw_parts(self.start.as_ptr(), self.length) };
         let part = all.get(bytes).ok_or(io::ErrorKind::InvalidInput)?;
@@ -76,7 +76,7 @@ mod tests {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
         let mut pages = SplicePages::new(8192).unwrap();
         pages.bytes().fill(7);
-        assert_eq!(pages.lend(100..5000, writer.as_fd()).unwrap(), 4900);
+        assert_eq!(pages.splice_into(100..5000, writer.as_fd()).unwrap(), 4900);
         drop(pages);
         let mut others = SplicePages::new(8192).unwrap();
         others.bytes().fill(8);
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn bytes_beyond_the_end_are_refused() {
         let (_reader, writer) = pipe_with(PipeFlags::NONBLOCK).unwrap();
-        let error = SplicePages::new(4096).unwrap().lend(0..4097, writer.as_fd()).unwrap_err();
+        let error = SplicePages::new(4096).unwrap().splice_into(0..4097, writer.as_fd()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
     }
 }

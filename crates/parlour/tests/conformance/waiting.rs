@@ -41,14 +41,14 @@ fn without_a_server_connecting_fails_immediately(setting: Setting) {
 
 fn waiting_for_a_server_ends_at_its_deadline(setting: Setting) {
     let base = Base::new();
-    let patience = Duration::from_millis(100);
+    let wait_limit = Duration::from_millis(100);
     let before = Instant::now();
     let error = setting
-        .connect_with(&ConnectOptions::new().wait_for_server(patience), setting.address(&base, "room"))
+        .connect_with(&ConnectOptions::new().wait_for_server(wait_limit), setting.address(&base, "room"))
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NoServer);
     let took = before.elapsed();
-    assert!((patience..SOON).contains(&took), "the call failed after {took:?}");
+    assert!((wait_limit..SOON).contains(&took), "the call failed after {took:?}");
 }
 
 fn a_client_waits_for_a_server_that_starts_later(setting: Setting) {

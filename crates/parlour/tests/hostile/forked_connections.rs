@@ -26,9 +26,9 @@ fn accept(arguments: &[String]) -> (Server, Connection) {
 }
 
 /// A pipe on which one process of a family waits for the other.
-struct Gate(rustix::fd::OwnedFd, rustix::fd::OwnedFd);
+struct Latch(rustix::fd::OwnedFd, rustix::fd::OwnedFd);
 
-impl Gate {
+impl Latch {
     fn new() -> Self {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         Self(reader, writer)
@@ -91,15 +91,15 @@ fn per_client(arguments: &[String]) {
             join(child);
         }
         "both" => {
-            let gate = Gate::new();
-            let child = fork(|| gate.wait());
+            let latch = Latch::new();
+            let child = fork(|| latch.wait());
             println!("forked");
             let mut line = String::new();
             io::stdin().read_line(&mut line).unwrap();
             drop(connection.take());
             println!("dropped");
             io::stdin().read_line(&mut line).unwrap();
-            gate.open();
+            latch.open();
             join(child);
         }
         other => panic!("unknown argument {other:?}"),
@@ -158,7 +158,7 @@ fn the_peer_sees_the_end_when_both_processes_have_dropped_the_connection(transpo
     server.expect("dropped");
     let error = connection.recv_timeout(std::time::Duration::from_millis(50)).unwrap_err();
     assert_eq!(error.kind(), parlour::ErrorKind::TimedOut, "the child still holds the connection");
-    server.say("open the gate");
+    server.say("open the latch");
     server.expect("ended");
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
     server.finish();
@@ -171,7 +171,7 @@ pub const FEED: Role = Role { name: "feed", play: feed };
 fn feed(arguments: &[String]) {
     let (server, mut connection) = accept(arguments);
     connection.feed(b"fed").unwrap();
-    let gate = Gate::new();
+    let latch = Latch::new();
     let mut connection = Some(connection);
     let child = fork(|| {
         let mut connection = connection.take().unwrap();
@@ -181,7 +181,7 @@ fn feed(arguments: &[String]) {
             "closes" => connection.close().unwrap(),
             "flushes" => connection.flush().unwrap(),
             _ => {
-                gate.wait();
+                latch.wait();
                 connection.send(b"from the child").unwrap();
                 connection.close().unwrap();
             }
@@ -190,7 +190,7 @@ fn feed(arguments: &[String]) {
     match arguments[1].as_str() {
         "goes-on" => {
             drop(connection.take());
-            gate.open();
+            latch.open();
             join(child);
         }
         _ => {

@@ -127,7 +127,7 @@ fn open_files(pid: u32) -> Vec<PathBuf> {
 }
 
 /// Returns true if a child has neither the lock nor a listener of its parent open.
-fn has_let_go(child: u32, parent: u32, path: &Path) -> bool {
+fn has_released(child: u32, parent: u32, path: &Path) -> bool {
     let is_socket = |file: &&PathBuf| file.to_string_lossy().starts_with("socket:");
     let sockets = |pid: u32| open_files(pid).iter().filter(is_socket).count();
     let files = open_files(child);
@@ -153,7 +153,7 @@ fn descendant_that_outlives_the_server_does_not_keep_the_name((_, how): (&str, &
     let orphan = Orphan(parent.ask(how).parse().unwrap());
     assert_ne!(orphan.0, parent.pid());
     // The child closes the descriptors when it first runs, which may be after the parent has continued.
-    eventually("the child has closed the server's descriptors", || has_let_go(orphan.0, parent.pid(), &path));
+    eventually("the child has closed the server's descriptors", || has_released(orphan.0, parent.pid(), &path));
     parent.kill();
     assert!(is_alive(orphan.0), "the child must outlive the server, otherwise the test proves nothing");
     for &transport in Transport::ALL {
@@ -185,7 +185,7 @@ fn a_forked_child_has_none_of_the_servers_files_open() {
     let _asking = FifoClient::asking(&path);
     let child: u32 = parent.ask("fork").parse().unwrap();
     let _orphan = Orphan(child);
-    eventually("the child has closed the server's descriptors", || has_let_go(child, parent.pid(), &path));
+    eventually("the child has closed the server's descriptors", || has_released(child, parent.pid(), &path));
     assert!(open_files(parent.pid()).contains(&path.join("lock")));
     assert!(open_files(parent.pid()).contains(&path.join("fifo")));
 }

@@ -91,15 +91,15 @@ fn three_frames_arrive_the_same_wherever_they_are_split(transport: Transport) {
 
 fn a_header_sent_byte_by_byte_does_not_extend_the_receivers_deadline(transport: Transport) {
     let mut hand = Hand::new(transport);
-    const PATIENCE: Duration = Duration::from_millis(200);
+    const WAIT_LIMIT: Duration = Duration::from_millis(200);
     let header = frame(&[7; 100]);
     let begin = Instant::now();
     for (number, byte) in header[..4].iter().enumerate() {
         hand.write(&[*byte]);
-        let error = hand.served.recv_timeout(PATIENCE).unwrap_err();
+        let error = hand.served.recv_timeout(WAIT_LIMIT).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut, "byte {number}");
     }
-    assert!(begin.elapsed() >= 4 * PATIENCE && begin.elapsed() < 4 * PATIENCE + SOON, "{:?}", begin.elapsed());
+    assert!(begin.elapsed() >= 4 * WAIT_LIMIT && begin.elapsed() < 4 * WAIT_LIMIT + SOON, "{:?}", begin.elapsed());
     hand.write(&header[4..]);
     assert_eq!(hand.served.recv_timeout(DEADLINE).unwrap().unwrap(), &[7; 100]);
 }

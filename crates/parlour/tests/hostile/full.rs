@@ -40,7 +40,7 @@ fn pair(transport: Transport) -> (Connection, Connection, Room) {
 
 fn when_neither_side_reads_both_sends_time_out_at_their_deadline_and_nothing_is_lost(transport: Transport) {
     const LENGTH: usize = 50_000;
-    const PATIENCE: Duration = Duration::from_millis(100);
+    const WAIT_LIMIT: Duration = Duration::from_millis(100);
     let (mut client, mut served, _room) = pair(transport);
     let mut sent = [0, 0];
     for (side, connection) in [&mut client, &mut served].into_iter().enumerate() {
@@ -57,9 +57,9 @@ fn when_neither_side_reads_both_sends_time_out_at_their_deadline_and_nothing_is_
             assert!(sent[side] < 10_000, "the channel never becomes full");
         }
         let begin = Instant::now();
-        let error = connection.send_timeout(data::message(seed(sent[side]), LENGTH), PATIENCE).unwrap_err();
+        let error = connection.send_timeout(data::message(seed(sent[side]), LENGTH), WAIT_LIMIT).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
-        assert!(begin.elapsed() >= PATIENCE && begin.elapsed() < PATIENCE + SOON, "{:?}", begin.elapsed());
+        assert!(begin.elapsed() >= WAIT_LIMIT && begin.elapsed() < WAIT_LIMIT + SOON, "{:?}", begin.elapsed());
     }
     // Both directions are full. Receiving on one side lets the other side continue.
     for count in 0..sent[1] {

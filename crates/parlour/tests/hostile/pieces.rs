@@ -49,8 +49,8 @@ impl Hand {
         assert_eq!(send(&self.raw, &datagram, SendFlags::NOSIGNAL).unwrap(), datagram.len());
     }
 
-    fn nothing_yet(&mut self, patience: Duration) {
-        assert_eq!(self.served.recv_timeout(patience).unwrap_err().kind(), ErrorKind::TimedOut);
+    fn nothing_yet(&mut self, wait_limit: Duration) {
+        assert_eq!(self.served.recv_timeout(wait_limit).unwrap_err().kind(), ErrorKind::TimedOut);
     }
 
     fn hears(&mut self, message: &[u8]) {

@@ -92,13 +92,13 @@ fn meddler_at_any_system_call_of_a_start_leaves_one_owner((_, meddle): (&str, Me
     let calls = at_each_call(
         || {
             // A dead name with everything that a killed server leaves.
-            traced(&base, "start").let_go().kill();
+            traced(&base, "start").release().kill();
             traced(&base, "start")
         },
         |number, mut starting| {
             let pid = starting.child().pid();
             let other = meddle(&path);
-            let mut starting = starting.let_go();
+            let mut starting = starting.release();
             let said = outcome(&mut starting);
             let owner = match &other {
                 Some(_) => {

@@ -33,7 +33,7 @@ fn a_client_that_is_stopped_at_any_system_call_of_step_delays_nobody_and_goes_on
         || Traced::start("traced-client", &[&*address, step]),
         |number, stopped| {
             assert_served(&address, number);
-            let mut client = stopped.let_go();
+            let mut client = stopped.release();
             assert_eq!(outcome(&mut client), "done", "at call {number}");
         },
     );
@@ -108,7 +108,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_accept_keeps_its_name_and_its_
             let kind = met.unwrap_err().kind();
             assert!(matches!(kind, ErrorKind::TimedOut | ErrorKind::Busy), "at call {number}: {kind}");
             assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
-            let mut server = stopped.let_go();
+            let mut server = stopped.release();
             assert_eq!(outcome(&mut server), "done", "at call {number}");
             // The next server has the name as soon as this one has ended.
             server.kill();
@@ -135,7 +135,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_g
             let error = Server::bind(path.to_str().unwrap()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NameInUse, "at call {number}: {error}");
             let client = clients.borrow_mut().pop().unwrap();
-            let mut server = stopped.let_go();
+            let mut server = stopped.release();
             assert_eq!(outcome(&mut server), "done", "at call {number}");
             assert_eq!(client.join().unwrap(), REPLIES, "at call {number}");
             server.kill();
@@ -150,13 +150,13 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_reply_keeps_its_name_and_g
 /// Returns the lengths of the replies to a client that sends a request and receives with a short timeout until it has
 /// all. Checks that no receive takes longer than that.
 fn replies_heard(address: &str) -> Vec<usize> {
-    const PATIENCE: Duration = Duration::from_millis(10);
+    const WAIT_LIMIT: Duration = Duration::from_millis(10);
     let mut client = ConnectOptions::new().wait_for_server(DEADLINE).connect(address).unwrap();
     client.send(b"x").unwrap();
     let mut heard = Vec::new();
     while heard.len() < REPLIES.len() {
         let begin = Instant::now();
-        match client.recv_timeout(PATIENCE) {
+        match client.recv_timeout(WAIT_LIMIT) {
             Ok(Some(message)) => heard.push(message.len()),
             Ok(None) => break,
             Err(error) if error.kind() == ErrorKind::TimedOut => {}
@@ -194,7 +194,7 @@ fn a_server_that_is_stopped_at_any_system_call_of_its_close_has_the_name_or_has_
                 }
             };
             assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
-            let mut server = stopped.let_go();
+            let mut server = stopped.release();
             assert_eq!(outcome(&mut server), "done", "at call {number}");
             server.finish();
             // The end of one server leaves the files of the other unchanged.

@@ -101,7 +101,7 @@ fn repeated(code: &str) -> Vec<String> {
     found
 }
 
-/// What stands between the `{}` of a format string.
+/// Returns the text around the `{}` of a format string.
 fn pieces(pattern: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut rest = pattern;

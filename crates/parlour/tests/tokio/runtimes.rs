@@ -23,8 +23,8 @@ fn a_runtime_without_timers_and_with_one_thread_is_enough(transport: Transport) 
     let address = base.address(transport, "room");
     let runtime = Builder::new_current_thread().enable_io().build().unwrap();
     runtime.block_on(async {
-        let patience = ConnectOptions::new().wait_for_server(Duration::from_millis(50));
-        let error = patience.connect_tokio(&address).await.unwrap_err();
+        let wait_limit = ConnectOptions::new().wait_for_server(Duration::from_millis(50));
+        let error = wait_limit.connect_tokio(&address).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NoServer);
 
         let server = Server::bind(&address).unwrap();

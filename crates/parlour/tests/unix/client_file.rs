@@ -195,7 +195,7 @@ fn a_file_that_is_eight_seconds_old_is_accepted() {
     assert_in(&driver, &unix::dial_with(socket, driver.server.path()));
 }
 
-/// How long the server of these two tests is idle or busy.
+/// The time that the server of these two tests is idle or busy.
 const A_WHILE: Duration = Duration::from_secs(4);
 
 fn an_idle_server_refuses_a_file_that_is_too_old() {

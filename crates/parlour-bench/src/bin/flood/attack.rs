@@ -69,7 +69,7 @@ pub(crate) fn run(args: &Attack) -> Result<()> {
 }
 
 /// A resource that the flooder keeps open.
-enum Kept {
+enum Held {
     Socket(#[allow(dead_code, reason = "kept open")] OwnedFd),
     Connection(#[allow(dead_code, reason = "kept open")] Box<Connection>),
     Nothing,
@@ -82,17 +82,17 @@ struct Flooder {
 }
 
 impl Flooder {
-    fn connect(&self) -> Option<Kept> {
+    fn connect(&self) -> Option<Held> {
         match self.transport {
             Transport::Fifo => {
                 let options = ConnectOptions::new().timeout(Duration::from_millis(5));
-                options.connect(&self.address).ok().map(|connection| Kept::Connection(Box::new(connection)))
+                options.connect(&self.address).ok().map(|connection| Held::Connection(Box::new(connection)))
             }
-            _ => self.dial().map(Kept::Socket),
+            _ => self.dial().map(Held::Socket),
         }
     }
 
-    fn junk(&self) -> Option<Kept> {
+    fn junk(&self) -> Option<Held> {
         let fifo = Path::new(&self.path).join("fifo");
         match self.transport {
             Transport::Fifo => {
@@ -104,7 +104,7 @@ impl Flooder {
             // bring no memory.
             _ => drop(send(self.dial()?, &[0xff; 24], SendFlags::NOSIGNAL)),
         }
-        Some(Kept::Nothing)
+        Some(Held::Nothing)
     }
 
     /// Connects a socket without waiting for space in the listener's queue.

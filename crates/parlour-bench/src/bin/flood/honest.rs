@@ -9,7 +9,7 @@ use crate::args::Honest;
 use crate::user::become_user;
 
 /// The time after which a call without an answer has failed.
-const PATIENCE: Duration = Duration::from_secs(1);
+const WAIT_LIMIT: Duration = Duration::from_secs(1);
 
 /// The pause between calls, so that the calls alone do not keep the machine busy.
 const PAUSE: Duration = Duration::from_millis(2);
@@ -18,7 +18,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 /// OPEN_FAILED NEW_P99 NEW_CALLS NEW_FAILED`, with the percentiles in nanoseconds.
 pub(crate) fn run(args: &Honest) -> Result<()> {
     become_user(args.uid)?;
-    let options = ConnectOptions::new().timeout(PATIENCE);
+    let options = ConnectOptions::new().timeout(WAIT_LIMIT);
     let mut open = options.connect(&args.address)?;
     call(&mut open)?;
     println!("connected");
@@ -36,8 +36,8 @@ pub(crate) fn run(args: &Honest) -> Result<()> {
 
 fn call(connection: &mut Connection) -> Result<()> {
     const QUESTION: [u8; 64] = [7; 64];
-    connection.send_timeout(&QUESTION[..], PATIENCE)?;
-    let answer = connection.recv_timeout(PATIENCE)?;
+    connection.send_timeout(&QUESTION[..], WAIT_LIMIT)?;
+    let answer = connection.recv_timeout(WAIT_LIMIT)?;
     ensure!(answer.is_some_and(|answer| answer == QUESTION[..]), "the answer is wrong, or the server disconnected");
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::serve::RING_SIZE;
 use crate::{child, descriptors};
 
 /// The time limit for connecting, and for each answer.
-const PATIENCE: Duration = Duration::from_secs(120);
+const WAIT_LIMIT: Duration = Duration::from_secs(120);
 
 /// The length of a client's message, which contains the number of the client.
 const MESSAGE_LEN: usize = 64;
@@ -26,7 +26,7 @@ pub(crate) fn run(args: &Clients) -> Result<()> {
         let begin = Instant::now();
         match line {
             "connect" => {
-                let options = ConnectOptions::new().ring_size(RING_SIZE).timeout(PATIENCE);
+                let options = ConnectOptions::new().ring_size(RING_SIZE).timeout(WAIT_LIMIT);
                 for _ in 0..args.count {
                     connections.push(options.connect(&args.address)?);
                 }
@@ -65,7 +65,7 @@ fn question(round: usize, number: usize) -> [u8; MESSAGE_LEN] {
 }
 
 fn answer(connection: &mut Connection, round: usize, number: usize) -> Result<()> {
-    let answer = connection.recv_timeout(PATIENCE)?.with_context(|| format!("client {number} was disconnected"))?;
+    let answer = connection.recv_timeout(WAIT_LIMIT)?.with_context(|| format!("client {number} was disconnected"))?;
     ensure!(answer == question(round, number)[..], "client {number} received the answer to another message");
     Ok(())
 }

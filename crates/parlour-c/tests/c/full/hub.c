@@ -171,7 +171,7 @@ int main(int argc, char **argv)
                 OK(parlour_hub_finish(hub, event.client));
                 break;
             case PARLOUR_EVENT_LEFT:
-                CHECK(event.why == PARLOUR_DISCONNECT_CLOSED && event.status == PARLOUR_OK && strlen(event.text) > 0);
+                CHECK(event.reason == PARLOUR_DISCONNECT_CLOSED && event.status == PARLOUR_OK && strlen(event.text) > 0);
                 /* These do nothing for a client that has left. */
                 OK(parlour_hub_send(hub, event.client, "x", 1));
                 OK(parlour_hub_disconnect(hub, event.client));

@@ -79,7 +79,7 @@ fn converses(scene: &Scene, address: &str, text: &Text) -> anyhow::Result<bool> 
     let mut client = Worker::client(scene, address, false)?;
     expect(&mut client, |event| matches!(event, Event::Connected { .. }))?;
     client.begin()?;
-    let right = match client.event(super::traffic::patience(text))? {
+    let right = match client.event(super::traffic::wait_limit(text))? {
         Event::Done(done) => done.wrong_line.is_none() && done.messages == text.lines().len() as u64,
         event => bail!("the {} sent the unexpected event {event:?}", client.who()),
     };

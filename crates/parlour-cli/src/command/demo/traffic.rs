@@ -44,7 +44,7 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
     }
     let mut done = Vec::new();
     for client in &mut clients {
-        match client.event(patience(text))? {
+        match client.event(wait_limit(text))? {
             Event::Done(client) => done.push(client),
             event => bail!("the {} sent the unexpected event {event:?}", client.who()),
         }
@@ -116,6 +116,6 @@ fn is_vouched(provenance: &str) -> bool {
 }
 
 /// Returns a generous timeout for sending a text. Only a client that hangs exceeds it.
-pub(super) fn patience(text: &Text) -> Duration {
+pub(super) fn wait_limit(text: &Text) -> Duration {
     SOON + Duration::from_millis(text.lines().len() as u64) + Duration::from_micros(text.bytes() / 10)
 }

@@ -146,7 +146,7 @@ impl Listener {
         // closed its read end.
         let to_client = match open_client_fifo(guard, &id, ClientFile::ServerToClient, WRITE) {
             Ok(fifo) => fifo,
-            Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.turn_away(&id, guard, &unusable),
+            Err(unusable @ Unusable::OutOfDescriptors(_)) => return self.refuse_for_exhaustion(&id, guard, &unusable),
             Err(unusable @ Unusable::Io(_)) => return self.tell_of_failure(&id, guard, &unusable),
             Err(unusable) => return self.give_up(&id, None, unusable.reason(), &unusable.to_string(), guard),
         };
@@ -247,7 +247,7 @@ impl Listener {
     }
 
     /// Refuses a client because the descriptor table is full. Uses the reserve to answer it.
-    fn turn_away(&mut self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
+    fn refuse_for_exhaustion(&mut self, id: &ClientId, guard: &NameGuard, unusable: &Unusable) {
         self.admission.refuse(Transport::Fifo, None, unusable.reason(), format!("pid {}: {unusable}", id.pid));
         // A rest is not needed, because the request was taken out of the FIFO.
         self.reserve.spend(Instant::now(), || {

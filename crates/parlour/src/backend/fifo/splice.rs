@@ -30,10 +30,10 @@ const LENGTH: usize = LARGE + PIECE;
 
 /// The maximum number of FIFOs in this process that have a splice buffer at the same time. This bounds the memory.
 /// Further FIFOs use plain writes, which are slower.
-const LENDERS_MAX: usize = 64;
+const SPLICE_BUFFERS_MAX: usize = 64;
 
 /// The number of splice buffers in this process.
-static LENDERS: AtomicUsize = AtomicUsize::new(0);
+static SPLICE_BUFFERS: AtomicUsize = AtomicUsize::new(0);
 
 /// The outcome of [`SpliceBuffer::write`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,13 +65,13 @@ impl SpliceBuffer {
         if cfg!(parlour_fifo_writes) {
             return None;
         }
-        if !has_place(&LENDERS) {
+        if !has_place(&SPLICE_BUFFERS) {
             return None;
         }
         match SplicePages::new(LENGTH) {
             Ok(pages) => Some(Self { pages, next: 0, capacity: capacity.min(LARGE), unread: 0 }),
             Err(_) => {
-                LENDERS.fetch_sub(1, Ordering::Relaxed);
+                SPLICE_BUFFERS.fetch_sub(1, Ordering::Relaxed);
                 None
             }
         }
@@ -105,10 +105,10 @@ impl SpliceBuffer {
         }
         let place = self.next..self.next + length;
         fill(&mut self.pages.bytes()[place.clone()], pieces);
-        let lent = self.pages.lend(place, fifo)?;
-        self.next += lent;
-        self.unread += lent;
-        Ok(Spliced::Some(lent))
+        let spliced = self.pages.splice_into(place, fifo)?;
+        self.next += spliced;
+        self.unread += spliced;
+        Ok(Spliced::Some(spliced))
     }
 
     fn room(&self) -> usize {
@@ -118,13 +118,13 @@ impl SpliceBuffer {
 
 impl Drop for SpliceBuffer {
     fn drop(&mut self) {
-        LENDERS.fetch_sub(1, Ordering::Relaxed);
+        SPLICE_BUFFERS.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Takes one of the [`LENDERS_MAX`] places, and returns true if there was one.
+/// Takes one of the [`SPLICE_BUFFERS_MAX`] places, and returns true if there was one.
 fn has_place(taken: &AtomicUsize) -> bool {
-    let one_more = |count| (count < LENDERS_MAX).then_some(count + 1);
+    let one_more = |count| (count < SPLICE_BUFFERS_MAX).then_some(count + 1);
     taken.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok()
 }
 
@@ -251,13 +251,13 @@ mod tests {
         let fifo = fifo(65_536);
         let mut splice = splice(&fifo.1);
         let message = stream(100_000);
-        let mut lend = || splice.write(fifo.1.as_fd(), &[IoSlice::new(&message)]);
+        let mut write = || splice.write(fifo.1.as_fd(), &[IoSlice::new(&message)]);
         while rustix::io::write(&fifo.1, &[1; 4096]) != Err(Errno::AGAIN) {}
-        assert_eq!(lend().unwrap(), Spliced::NoRoom);
+        assert_eq!(write().unwrap(), Spliced::NoRoom);
         rustix::io::read(&fifo.0, &mut [0; PIECE_MIN - 4096]).unwrap();
-        assert_eq!(lend().unwrap(), Spliced::NoRoom);
+        assert_eq!(write().unwrap(), Spliced::NoRoom);
         rustix::io::read(&fifo.0, &mut [0; 4096]).unwrap();
-        assert_eq!(lend().unwrap(), Spliced::Some(PIECE_MIN));
+        assert_eq!(write().unwrap(), Spliced::Some(PIECE_MIN));
     }
 
     #[test]
@@ -278,7 +278,7 @@ mod tests {
     fn the_number_of_splice_buffers_is_limited() {
         // A separate counter, because the other tests need the places of this process.
         let taken = AtomicUsize::new(0);
-        assert!((0..LENDERS_MAX).all(|_| has_place(&taken)));
+        assert!((0..SPLICE_BUFFERS_MAX).all(|_| has_place(&taken)));
         assert!(!has_place(&taken));
         taken.fetch_sub(1, Ordering::Relaxed);
         assert!(has_place(&taken));

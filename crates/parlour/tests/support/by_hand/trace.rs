@@ -307,7 +307,7 @@ impl Traced {
     }
 
     /// Runs to the end of the relevant part, then detaches, so that the child continues untraced.
-    pub fn let_go(mut self) -> Child {
+    pub fn release(mut self) -> Child {
         if self.place == Place::AtCall {
             self.run_to_mark();
         }

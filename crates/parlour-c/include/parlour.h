@@ -547,7 +547,7 @@ typedef struct {
   /**
    * The reason why a client has left.
    */
-  parlour_disconnect_reason why;
+  parlour_disconnect_reason reason;
   /**
    * The error of a connection that failed, else PARLOUR_OK.
    */

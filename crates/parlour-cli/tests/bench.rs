@@ -35,7 +35,9 @@ fn every_transport_is_compared_with_a_bare_socket() {
         for row in rows {
             let figure = |name: &str| row[name].as_f64().unwrap();
             assert!(figure("best_us") > 0.0 && figure("median_us") <= figure("p99_us"), "{row}");
-            assert!((figure("time_to_raw_stream") == 1.0) == (contender == "raw-stream"), "{row}");
+            // With one round, the time of a transport can equal that of the bare socket.
+            assert!(figure("time_to_raw_stream") > 0.0, "{row}");
+            assert!(contender != "raw-stream" || figure("time_to_raw_stream") == 1.0, "{row}");
         }
     }
     assert_eq!(processes(&home), 0);

@@ -225,7 +225,7 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Releases the name in place. See [`Server::release`].
+    /// Releases the name in place. See [`Server::release`](super::Server::release).
     pub(super) fn release(&mut self, shutdown: &ShutdownHandle) -> io::Result<()> {
         let Some(guard) = &self.guard else { return Ok(()) };
         if std::mem::replace(&mut self.released, true) {

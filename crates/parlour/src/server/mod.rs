@@ -35,8 +35,8 @@ use crate::wait::{Deadline, wait_for};
 ///
 /// The server has no thread of its own. Handshakes advance, and clients are admitted or refused, only while a thread is
 /// in one of the accepting calls. At other times, a `unix` or `packet` client waits in the queue of the kernel and may
-/// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Serve long connections
-/// in other threads.
+/// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Handle each accepted
+/// connection in another thread if it lasts long.
 ///
 /// In a forked child the server does not work: it accepts no client, and dropping it does not affect the name, which
 /// stays with the parent.
@@ -88,14 +88,18 @@ impl Server {
     /// Takes the name of `address` and listens, with the defaults of [`ServerOptions`].
     ///
     /// A name belongs to the process that holds the lock in its directory, so at most one live server has it. After a
-    /// crash the name is free immediately; this call removes the files of the dead server. Starts no thread, and
-    /// changes neither signal dispositions nor the umask.
+    /// crash the name is free immediately; this call removes the files of the dead server. The call starts no thread,
+    /// and changes neither signal dispositions nor the umask.
+    ///
+    /// The directory of the name is in a base directory. The address or `$PARLOUR_DIR` can set it. Otherwise it is the
+    /// first of `$XDG_RUNTIME_DIR/parlour`, `/run/user/UID/parlour` and `/tmp/parlour-UID` whose parent directory
+    /// exists, and `/run/parlour` for root. This call creates it if it does not exist.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::InvalidName`]: the address is malformed.
-    /// - [`ErrorKind::NameInUse`]: a live server has the name, in this base directory or in another one of this user.
-    ///   [`Error::holder`] and the text identify it.
+    /// - [`ErrorKind::NameInUse`]: a live server has the name, in this base directory or in another one that clients
+    ///   search. [`Error::holder`] and the text identify it.
     /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with the directory.
     /// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: a system call failed.
     ///
@@ -127,30 +131,30 @@ impl Server {
     pub(crate) fn activate(fd_name: Option<&str>, options: &ServerOptions) -> Result<Self> {
         options.check()?;
         let Activation { address, sockets } = Activation::find(fd_name)?;
-        // The modes of the socket files determine which users may connect, and the manager has set them. Connecting
-        // takes the right to write.
+        // The modes of the socket files determine which users may connect, and the manager has set them. connect(2)
+        // requires write permission on the socket file.
         let mut options = options.clone();
-        let lets_others_in = |mode: &u32| mode & 0o022 != 0;
-        let modes = sockets.iter().map(|socket| socket.mode).filter(lets_others_in);
-        options.mode = modes.fold(options.mode, |all, mode| all | mode);
+        let is_open_to_others = |mode: &u32| mode & 0o022 != 0;
+        let modes = sockets.iter().map(|socket| socket.mode).filter(is_open_to_others);
+        options.mode = modes.fold(options.mode, |union, mode| union | mode);
         let is_wanted = |transport: &Transport| {
             options.transports.contains(transport) || sockets.iter().any(|socket| socket.transport == *transport)
         };
         let transports: Vec<_> = Transport::ALL.iter().copied().filter(is_wanted).collect();
-        // A name in one of the usual bases must not have a live server in another one.
-        let elsewhere = match base::candidates(None)?.iter().any(|base| Some(&*base.path) == address.base()) {
+        // If the sockets are in a default base directory, reject a live server of this name in any other default base.
+        let search_address = match base::candidates(None)?.iter().any(|base| Some(&*base.path) == address.base()) {
             true => Address::parse(address.name())?,
             false => address.clone(),
         };
-        Self::open(&address, &elsewhere, &transports, &options, sockets)
+        Self::open(&address, &search_address, &transports, &options, sockets)
     }
 
     fn open(
         address: &Address,
-        elsewhere: &Address,
+        search_address: &Address,
         transports: &[Transport],
         options: &ServerOptions,
-        adopted: Vec<Socket>,
+        adopted_sockets: Vec<Socket>,
     ) -> Result<Self> {
         let display_name: Arc<str> = format!("'{}'", address.name()).into();
         let failed = |errno: rustix::io::Errno| Error::io(Operation::Bind, &*display_name, errno);
@@ -160,13 +164,18 @@ impl Server {
         let admission = Arc::new(options.admission());
         let config = options.config(&admission);
 
-        let kept: Vec<_> = adopted.iter().map(|socket| socket.transport).collect();
-        let open_to_others = options.open_to_others();
-        let guard = NameGuard::take(&BindRequest { address, elsewhere, transports, kept: &kept, open_to_others })?;
+        let adopted_transports: Vec<_> = adopted_sockets.iter().map(|socket| socket.transport).collect();
+        let guard = NameGuard::take(&BindRequest {
+            address,
+            elsewhere: search_address,
+            transports,
+            kept: &adopted_transports,
+            open_to_others: options.open_to_others(),
+        })?;
         let path = guard.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();
         let mut acceptor = Acceptor::new(Arc::clone(&display_name), guard, poller);
-        acceptor.listen(transports, adopted, &config)?;
+        acceptor.listen(transports, adopted_sockets, &config)?;
         Ok(Self {
             display_name,
             name: address.name().to_owned(),
@@ -184,12 +193,14 @@ impl Server {
     ///
     /// The manager listens, starts this program when the first client connects, and keeps the sockets when the program
     /// ends. Clients then wait for the next start, and none is refused. The path of a socket determines its name and
-    /// transport: `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`. Clients look for `NAME`
-    /// at `ListenStream=%t/parlour/NAME/unix`. docs/systemd.md has complete units.
+    /// transport: `DIRECTORY/NAME/unix` (or `packet`, `shm`) is the transport `unix` of `NAME`. Write
+    /// `ListenStream=%t/parlour/NAME/unix` in the unit; clients search that directory. docs/systemd.md has complete
+    /// units.
     ///
-    /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are used, for a program that is passed
-    /// other descriptors too. Each of them must then be a socket of the same name. Without `fd_name`, the sockets that
-    /// are in the directory of a name are used. Each descriptor can be taken once. The environment is not changed.
+    /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are selected, for a program that is
+    /// passed other descriptors too. Each of them must be a socket in a name directory. Without `fd_name`, the sockets
+    /// that are in a name directory are selected. All selected sockets must belong to one server name. Each descriptor
+    /// can be taken once. The environment is not changed.
     ///
     /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has the name.
     /// Closing the server releases the name, but keeps the sockets and the files of clients that may wait there. The
@@ -201,7 +212,8 @@ impl Server {
     ///
     /// - [`ErrorKind::Unsupported`]: no socket was passed to this process, or all were taken before.
     /// - [`ErrorKind::InvalidOption`]: a socket has the wrong type for its transport, is a connection instead of a
-    ///   listening socket (`Accept=yes`), or belongs to no name; or the sockets belong to two names.
+    ///   listening socket (`Accept=yes`), or belongs to no name; or the sockets belong to two names; or two sockets are
+    ///   for one transport; or the environment variables of the manager are malformed.
     /// - Those of [`bind`](Server::bind). The sockets are then not changed.
     ///
     /// # Examples
@@ -239,7 +251,8 @@ impl Server {
     ///
     /// Those of [`accept`](Server::accept), and:
     ///
-    /// - [`ErrorKind::TimedOut`]: no client was admitted before the deadline. No client is lost.
+    /// - [`ErrorKind::TimedOut`]: no client was admitted before the deadline. A client that is in its
+    ///   handshake stays, and a later call accepts it.
     pub fn accept_timeout(&self, timeout: Duration) -> Result<Connection> {
         self.accept_until(Deadline::after(timeout))
     }
@@ -254,7 +267,8 @@ impl Server {
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io(Operation::Accept, &*self.display_name, error))?;
-                    // Nothing was ready until the wait ended.
+                    // Nothing was ready until the wait ended, so the queues were empty. Listeners use this time to
+                    // bound how long a client can have waited in the queue.
                     self.note_queue_drained();
                     in_time = ready && !deadline.is_over();
                 }
@@ -274,8 +288,8 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`]: no client has connected. [`TryRecvError::Failed`] carries the errors of
-    /// [`accept`](Server::accept).
+    /// [`TryRecvError::Empty`]: no client is ready. More work may remain; in that case the descriptor of the server is
+    /// still readable. [`TryRecvError::Failed`] carries the errors of [`accept`](Server::accept).
     pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
         match self.step()? {
             Step::Ready(link) => Ok(self.connection(link)),
@@ -289,7 +303,8 @@ impl Server {
         Ok(self.step()?.map(|link| self.connection(link)))
     }
 
-    /// Notes that no client was waiting until now. The caller has just waited for one.
+    /// Notes that the queues of the listeners were empty until now. The caller has just waited for a client. A listener
+    /// uses this time to bound how long a client can have waited in its queue.
     pub(crate) fn note_queue_drained(&self) {
         locked(&self.acceptor).note_queue_drained();
     }
@@ -327,8 +342,8 @@ impl Server {
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
-    /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). It ends at shutdown,
-    /// or after any other error, which is its last item.
+    /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). It ends at
+    /// shutdown. After any other error, it yields the error as its last item.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, ended: false }
@@ -340,8 +355,9 @@ impl Server {
         self.shutdown.clone()
     }
 
-    /// Removes the server's files and releases the name. Established connections are not affected. Clients that were
-    /// not accepted yet are disconnected.
+    /// Removes the server's files and releases the name. Established connections are not affected. Clients that
+    /// wait in the queue are disconnected, except on sockets of a service manager, where they wait for the next server.
+    /// Handshakes that are not complete end.
     ///
     /// # Errors
     ///
@@ -353,10 +369,9 @@ impl Server {
 
     /// Releases the name as [`close`](Server::close) does, through a reference, for a signal handler.
     ///
-    /// It neither allocates nor frees memory, so the handler may interrupt any code, with one exception: it takes the
-    /// lock that an accepting call of this server holds while it works (not while it sleeps), so the handler must not
-    /// interrupt such a call in its own thread. Block the signal around [`try_accept`](Server::try_accept), and unblock
-    /// it during the wait, with ppoll(2).
+    /// The call does not allocate or free memory. It locks a mutex that the accepting calls of this server hold while
+    /// they work, but not while they sleep. A handler that interrupts such a call in the same thread while it works
+    /// deadlocks. Block the signal around [`try_accept`](Server::try_accept), and unblock it only in ppoll(2).
     ///
     /// From then on every accepting call returns [`ErrorKind::Shutdown`], including calls that are blocked at present.
     /// The remaining resources are freed when the server is dropped. In a forked child the call does nothing.

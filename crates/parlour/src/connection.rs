@@ -21,17 +21,19 @@ use crate::wait::{Deadline, wait, wait_for};
 
 /// A private two-way channel of messages with one peer.
 ///
-/// Messages arrive whole, in order and at most once. [`send`](Connection::send) returns when the kernel, or the shared
-/// memory, has the message; the peer may not have read it yet. A full channel makes `send` block (backpressure), so a peer
-/// that does not read slows its sender down, and no buffer grows. [`recv`](Connection::recv) returns `None` at the end of
-/// the stream, after everything that the peer sent.
+/// Messages arrive whole, in order and at most once. [`send`](Connection::send) returns when the message is in the
+/// kernel's buffer or, on `shm`, in the ring; the peer may not have read it yet. If the channel is full, `send` blocks
+/// until the peer reads (backpressure). Memory use is bounded: the write buffer holds at most 64 KiB of fed messages,
+/// or the rest of one message whose deadline passed. [`recv`](Connection::recv) returns `None` at the end of the
+/// stream, after everything that the peer sent.
 ///
 /// The two directions are independent: [`split`](Connection::split) gives one to each of two threads. Dropping the
 /// connection ends both, as [`close`](Connection::close) does.
 ///
 /// # Waiting
 ///
-/// Every call that can block has a variant with a timeout and one that never blocks:
+/// Most calls that can block have a variant with a timeout and one that never blocks. An empty cell means that there is
+/// none. The iterator [`iter`](Connection::iter) blocks without a timeout.
 ///
 /// | blocks | gives up with [`TimedOut`](crate::ErrorKind::TimedOut) | never blocks |
 /// |---|---|---|
@@ -45,15 +47,15 @@ use crate::wait::{Deadline, wait, wait_for};
 ///
 /// # Poll loops
 ///
-/// [`recv_fd`](Connection::recv_fd) and [`send_fd`](Connection::send_fd) are for waiting, with `poll(2)` and the like,
-/// and for nothing else. One read may bring several messages, so before waiting, call [`try_recv`](Connection::try_recv)
+/// [`recv_fd`](Connection::recv_fd) and [`send_fd`](Connection::send_fd) are for waiting only, with `poll(2)` and
+/// similar calls. One read may return several messages, so before waiting, call [`try_recv`](Connection::try_recv)
 /// until it returns [`Empty`](TryRecvError::Empty), or check [`has_message`](Connection::has_message).
 ///
 /// # Fork
 ///
-/// A forked child has the connection too. Either process may use it while the other one drops it, or each may use one
-/// direction. The peer sees the end of the stream when both have dropped it. The parent sends what was buffered before
-/// the fork; flush before forking.
+/// After fork(2) both processes share the connection. Either process may use it while the other one drops it, or each
+/// may use one direction. The peer sees the end of the stream when both have dropped it. Messages that were buffered
+/// before the fork are sent by the parent only. Flush before forking if the parent may exit.
 pub struct Connection {
     pub(crate) sender: Sender,
     pub(crate) receiver: Receiver,
@@ -72,14 +74,19 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Nothing of the message was sent.
+    /// After an error the peer does not receive the message. After `Disconnected` or `Protocol`, a part of it may have
+    /// been written, and the connection cannot be used for sending any more. After any other error nothing of it was
+    /// written, and the caller may send it again. If another error occurs when a part was written, the call buffers the
+    /// rest and returns `Ok`. The next call that writes returns the error if it persists.
     ///
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has more
-    ///   than 253 descriptors. The connection is as before.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more. No signal is
-    ///   raised.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has
+    ///   more than 253 descriptors.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more, or this side
+    ///   has called [`finish`](Connection::finish). No signal is raised.
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
     /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     #[doc(alias = "send_info")]
     #[inline]
     pub fn send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<()> {
@@ -88,10 +95,9 @@ impl Connection {
 
     /// Sends one message, and gives up after `timeout`.
     ///
-    /// A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
-    /// the call succeeds. The rest goes out before anything else: with the next `send`, with `flush`, or while `recv`
-    /// waits. So `Ok` means that the message is on its way, and an error means that nothing of it was sent: sending it
-    /// again does not duplicate it.
+    /// If a part of the message is in the channel when the timeout passes, the call buffers the rest and returns `Ok`.
+    /// The rest is written by the next `send` or `flush`, or while `recv` waits. After `TimedOut` nothing of the
+    /// message was sent, so sending it again does not duplicate it.
     ///
     /// # Errors
     ///
@@ -102,20 +108,23 @@ impl Connection {
 
     /// Sends one message without blocking.
     ///
-    /// If the channel takes only a part of the message, the rest is kept as [`send_timeout`](Connection::send_timeout)
-    /// keeps it, and the call succeeds. While a rest is kept, the channel is full.
+    /// If the channel takes only a part of the message, the call buffers the rest as
+    /// [`send_timeout`](Connection::send_timeout) does, and returns `Ok`. Until the rest is written, `try_send` returns
+    /// `Full`.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
-    /// of [`send`](Connection::send).
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the
+    /// errors of [`send`](Connection::send).
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         self.sender.try_send(payload)
     }
 
     /// Buffers a message, to be written together with the next ones. See [`Sender::feed`].
     ///
-    /// `recv` writes the buffer before it blocks, so waiting for a reply to a buffered request works.
+    /// If the message does not fit in the 64 KiB buffer, or has attachments, the call writes the buffer and sends the
+    /// message. Only in this case does it block. `recv` writes the buffer before it blocks, so waiting for a reply to a
+    /// buffered request works.
     ///
     /// # Errors
     ///
@@ -138,7 +147,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     pub fn flush(&mut self) -> Result<()> {
         self.sender.flush()
     }
@@ -162,17 +173,27 @@ impl Connection {
         self.sender.try_flush()
     }
 
-    /// Receives one message. Blocks until a whole message has arrived. Returns `None` at the end of the stream: the peer
-    /// has ended this direction, and all of its messages were received.
+    /// Receives one message. Blocks until a whole message has arrived. Returns `None` at the end of the stream: the
+    /// peer has ended this direction, and all of its messages were received.
+    ///
+    /// Writes buffered messages before it waits. An error of that write is not returned here, but by the next `send` or
+    /// `flush`.
     ///
     /// # Errors
     ///
+    /// After an error other than a failed system call, the connection receives nothing further.
+    ///
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this side
-    ///   sent. This replaces `None` where the transport can tell (not on `fifo`). A `unix` server that rejects a client
-    ///   which has already sent something causes it, too.
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the peer announced more bytes than the limit.
-    ///   Nothing was allocated, and this direction has ended.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
+    ///   side sent. This replaces `None` where the transport can tell (not on `fifo`). A `unix` server that rejects a
+    ///   client which has already sent something causes it, too.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit. The
+    ///   call fails before it allocates memory for the excess. On `packet`, the pieces that arrived before are
+    ///   discarded.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol, or sent more descriptors
+    ///   than this side allows ([`fds_max`](crate::ConnectOptions::fds_max)).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed, or the descriptor table of this process is full
+    ///   and the descriptors of a message were lost.
     #[doc(alias = "recv_info")]
     pub fn recv(&mut self) -> Result<Option<Message>> {
         self.recv_message(Deadline::NEVER)
@@ -202,8 +223,9 @@ impl Connection {
         self.receiver.try_recv()
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
-    /// stream. The contents of the `Vec` are replaced. See [`Receiver::recv_into`].
+    /// Receives one message into a `Vec` of the caller. Replaces the contents of the `Vec` with the message and returns
+    /// its length in bytes. Returns `None` at the end of the stream. After an error or `None` the contents are
+    /// unspecified. Descriptors of the message are closed. See [`Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -273,8 +295,9 @@ impl Connection {
         })
     }
 
-    /// Returns true if [`recv`](Connection::recv) would not block because data is buffered. Polling
-    /// [`recv_fd`](Connection::recv_fd) does not show this.
+    /// Returns true if [`recv`](Connection::recv) would return without waiting, in cases that polling
+    /// [`recv_fd`](Connection::recv_fd) need not report: a message, the end of the stream or an error is already
+    /// available to this side.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
@@ -282,7 +305,8 @@ impl Connection {
 
     /// Returns an iterator over the messages that blocks for each. It ends at the end of the stream, or after an error.
     ///
-    /// The iterator borrows the connection. [`recv`](Connection::recv) in a `while let` loop leaves it free for replies.
+    /// The iterator borrows the connection mutably. To reply inside the loop, use `while let Some(message) =
+    /// connection.recv()?`.
     pub fn iter(&mut self) -> Iter<'_> {
         self.receiver.iter()
     }
@@ -294,17 +318,20 @@ impl Connection {
     }
 
     /// Writes all buffered messages, then ends sending (half-close): the peer receives `None` after the last message.
-    /// Receiving goes on.
+    /// Receiving continues. Further calls have no effect.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before all buffered
+    ///   messages were written.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     pub fn finish(&mut self) -> Result<()> {
         self.sender.finish()
     }
 
-    /// Ends sending as [`finish`](Connection::finish) does, and gives up after `timeout`. Sending then goes on, and what
-    /// was not written stays buffered.
+    /// Ends sending as [`finish`](Connection::finish) does, and gives up after `timeout`. After a timeout this side can
+    /// still send, and the unwritten bytes stay buffered.
     ///
     /// # Errors
     ///
@@ -313,15 +340,18 @@ impl Connection {
         self.sender.finish_timeout(timeout)
     }
 
-    /// Returns both halves, which still end together.
+    /// Returns both halves without splitting them: dropping one does not end its direction.
     #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn into_halves(self) -> (Sender, Receiver) {
         let Self { sender, receiver } = self;
         (sender, receiver)
     }
 
-    /// Splits the connection into its two directions, for two threads. From then on, dropping one half ends its direction
-    /// and leaves the other one open.
+    /// Splits the connection into its two directions, for two threads. From then on, dropping one half ends its
+    /// direction and leaves the other one open.
+    ///
+    /// Buffered messages stay in the [`Sender`]. [`Receiver::recv`] does not write them. The server counts the
+    /// connection until both halves are dropped.
     #[must_use]
     pub fn split(self) -> (Sender, Receiver) {
         let Self { mut sender, mut receiver } = self;
@@ -330,14 +360,18 @@ impl Connection {
         (sender, receiver)
     }
 
-    /// Writes all buffered messages, and ends the connection. Blocks while the channel is full.
+    /// Writes all buffered messages, then closes the connection, also if writing fails. Blocks while the channel is
+    /// full. `Ok` means that the bytes are in the channel, not that the peer has read them.
     ///
-    /// Dropping the connection does the same without blocking; buffered messages that a full channel does not take are
-    /// then lost.
+    /// Dropping the connection does the same without blocking; buffered messages that a full channel does not accept
+    /// are then lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has disconnected.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has
+    ///   disconnected.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     #[doc(alias = "disconnect_from")]
     pub fn close(mut self) -> Result<()> {
         self.sender.flush()
@@ -360,12 +394,14 @@ impl Connection {
         self.receiver.peer()
     }
 
-    /// Returns a pidfd of the peer's process (`SO_PEERPIDFD`, Linux 6.5). It refers to that process alone, even after the
-    /// process id was reused, and becomes readable when the process ends.
+    /// Returns a new pidfd of the peer's process (`SO_PEERPIDFD`, Linux 6.5). The caller owns it, and it is
+    /// close-on-exec. It refers to that process alone, even after the process id was reused, and becomes readable when
+    /// the process ends.
     ///
     /// # Errors
     ///
-    /// `Unsupported` on transports without peer credentials of the kernel (`fifo`); otherwise the error of the system call.
+    /// [`io::ErrorKind::Unsupported`] on transports without peer credentials of the kernel (`fifo`). Otherwise the
+    /// error of getsockopt(2), for example `ENOPROTOOPT` before Linux 6.5.
     ///
     /// # Platform
     ///
@@ -386,17 +422,19 @@ impl Connection {
         self.receiver.common().capabilities()
     }
 
-    /// Returns a descriptor that is readable when a receive may make progress. For waiting only.
+    /// Returns a borrowed descriptor for poll(2) that is readable when a receive may make progress. Call
+    /// [`has_message`](Connection::has_message) before each poll. Do not read, write or close the descriptor.
     #[must_use]
     pub fn recv_fd(&self) -> BorrowedFd<'_> {
         self.receiver.recv_fd()
     }
 
-    /// Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
-    /// disconnected. For waiting only. Returns `None` after [`finish`](Connection::finish).
+    /// Returns a borrowed descriptor for poll(2) that is writable when a send may make progress, and in error or hung
+    /// up when the peer has disconnected. Do not read, write or close it. Returns `None` after
+    /// [`finish`](Connection::finish).
     ///
-    /// A peer that has dropped only its [`Receiver`] leaves the descriptor writable on `unix`; the next send returns the
-    /// error.
+    /// If the peer has dropped only its [`Receiver`], the descriptor stays writable on `unix`, and the next send
+    /// returns the error.
     #[must_use]
     pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
         self.sender.send_fd()

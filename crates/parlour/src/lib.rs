@@ -30,11 +30,11 @@
 //!
 //! - **Names.** At most one live server has a name. A name cannot be taken from a live server. It is free as soon as
 //!   its server is dead, with nothing to remove. See [`Server::bind`].
-//! - **Messages** arrive whole, in order and at most once. They are never merged or split. An empty message is a
-//!   message.
+//! - **Messages** arrive whole, in order and at most once. They are never merged or split. A message may have 0
+//!   bytes; the peer receives it as an empty message.
 //! - **Identity.** Each side knows the identity of its peer and the source of that knowledge ([`Peer`]). The client
 //!   verifies the server before it sends a byte.
-//! - **Limits** apply by default to everything that a peer could make grow ([`ServerOptions`]).
+//! - **Limits.** Every resource that a peer can make this process allocate has a default limit ([`ServerOptions`]).
 //! - **The host process.** The library starts no thread and no runtime, raises no signal, changes neither signal
 //!   dispositions nor the umask, and writes no output. It panics only if a closure of the caller panics.
 //!
@@ -42,14 +42,14 @@
 //!
 //! - *The channel is full*: [`send`](Connection::send) blocks, [`send_timeout`](Connection::send_timeout) gives up at
 //!   its deadline, and [`try_send`](Connection::try_send) returns the message ([`TrySendError::Full`]). No message is
-//!   dropped, and no buffer grows.
+//!   dropped, and memory use is bounded.
 //! - *The channel is empty*: [`recv`](Connection::recv) blocks, [`recv_timeout`](Connection::recv_timeout) gives up at
 //!   its deadline, and [`try_recv`](Connection::try_recv) returns [`TryRecvError::Empty`].
 //! - *The peer closes or dies*: `recv` returns the remaining messages and then `None`. If the kernel reports that the
-//!   peer did not read some messages of this side, it returns [`Disconnected`](ErrorKind::Disconnected) instead of
-//!   `None`. If the peer ended mid-message, it returns [`Truncated`](ErrorKind::Truncated). `send` returns
-//!   `Disconnected`. On `shm`, a sender that never receives may fill the channel before it learns that its peer was
-//!   killed.
+//!   peer did not read some messages of this side, `recv` returns [`Disconnected`](ErrorKind::Disconnected) instead of
+//!   `None`. If the peer ended mid-message, `recv` returns [`Truncated`](ErrorKind::Truncated). `send` returns
+//!   `Disconnected`. On `shm`, if this side does not receive, `send` may succeed until the ring is full after the peer
+//!   was killed.
 //! - *The server dies*: its connections end as described above, and the next server can take the name immediately. With
 //!   [`wait_for_server`](ConnectOptions::wait_for_server) clients wait for that server.
 //!
@@ -66,13 +66,14 @@
 //!   connection, for two threads.
 //! - Every function that sends takes `impl Into<`[`Payload`]`>`: bytes as they are, or a `Payload` that has several
 //!   parts, descriptors or [`SharedBytes`]. A received [`Message`] dereferences to its bytes.
-//! - [`Address`] and [`Transport`] describe what a name can demand, and [`Peer`] the other end of a connection.
-//! - [`Error`] names the operation, the object, the reason and the next step. Programs branch on [`ErrorKind`].
+//! - [`Address`] is a name with an optional [`Transport`]. [`Peer`] is the identity of the other end.
+//! - [`Error`] names the operation, the object, the reason and, where one is known, the next step. Programs branch on
+//!   [`ErrorKind`].
 //! - [`inspect`] lists the names that exist on this machine.
 //!
 //! # Features
 //!
-//! Both features are off by default, and no other part of the library depends on them.
+//! Neither feature is enabled by default.
 //!
 //! - `serde`: `Connection::typed` sends and receives values of types of your own.
 //! - `tokio`: `parlour::tokio` is the same API for tasks of a tokio runtime, with streams and sinks. The blocking API
@@ -81,8 +82,9 @@
 //! # Platform
 //!
 //! Linux 5.6 or newer. Newer kernels provide more: `SO_PEERPIDFD` from 6.5, `SO_PASSRIGHTS` from 6.16, `RWF_NOSIGNAL`
-//! from 6.18. Without the first, [`Connection::peer_pidfd`] returns an error. Without the second, unwanted descriptors
-//! end the connection ([`Payload::fds`]). The third has a substitute.
+//! from 6.18. Without `SO_PEERPIDFD`, [`Connection::peer_pidfd`] returns an error. Without `SO_PASSRIGHTS`, unwanted
+//! descriptors end the connection ([`Payload::fds`]). Without `RWF_NOSIGNAL`, `SIGPIPE` is blocked in the calling
+//! thread during a write to a FIFO.
 
 // On docs.rs each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]

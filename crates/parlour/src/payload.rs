@@ -10,8 +10,8 @@ use crate::shared_bytes::SharedBytes;
 /// One message to send, borrowed from the caller.
 ///
 /// Every function that sends takes `impl Into<Payload>`, so bytes are passed as they are: `send(b"hello")`,
-/// `send(&vec)`, `send("text")`, `send(&message)`. A `Payload` is built by hand to send a message that lies in several
-/// parts, or descriptors or shared memory along with it:
+/// `send(&vec)`, `send("text")`, `send(&message)`. Build a `Payload` to send several parts as one message, or to
+/// attach descriptors or shared memory:
 ///
 /// ```no_run
 /// use std::io::IoSlice;
@@ -50,40 +50,51 @@ pub(crate) enum Attached<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Creates a payload of these bytes. An empty message is a message.
+    /// Creates a payload of these bytes. A message may have 0 bytes; the peer receives it as an empty message.
     #[inline]
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { bytes: Bytes::Whole(IoSlice::new(bytes)), attached: Attached::Nothing }
     }
 
-    /// Creates a payload of one message that lies in several parts. The parts are sent in order, and are not copied
-    /// together first (`sendmsg(2)`, `writev(2)`).
+    /// Creates a payload of one message that is stored in several parts. The parts are sent in order. The caller does
+    /// not have to concatenate them. The transport may copy them: short messages are joined before the system call, and
+    /// `shm` copies into the ring.
     #[inline]
     #[must_use]
     pub fn vectored(parts: &'a [IoSlice<'a>]) -> Self {
         Self { bytes: Bytes::Parts(parts), attached: Attached::Nothing }
     }
 
-    /// Attaches open descriptors, at most 253, in place of what was attached before.
+    /// Attaches open descriptors, at most 253. Replaces the attachments of the payload, including those of
+    /// [`shared`](Payload::shared): a message carries descriptors or blocks, not both.
     ///
     /// The receiver gets duplicates of them, close-on-exec, in [`Message::fds`], in this order. The caller keeps its
-    /// own and may close them when the send returns. `unix` and `packet` carry descriptors
-    /// ([`Capabilities::descriptors`](crate::Capabilities::descriptors)), and the receiver must allow as many
-    /// ([`fds_max`](crate::ServerOptions::fds_max)). A kernel before Linux 6.16 cannot refuse descriptors for a receiver
-    /// that allows none; they then end the connection, as does a larger number than the receiver allows. Descriptors
-    /// that are sent and not received yet count against `RLIMIT_NOFILE` of the sending user.
+    /// own and may close them when the send returns. Descriptors that are sent and not received yet count against
+    /// `RLIMIT_NOFILE` of the sending user.
+    ///
+    /// `unix` and `packet` carry descriptors ([`Capabilities::descriptors`](crate::Capabilities::descriptors)). The
+    /// send fails with `Unsupported` on `shm` and `fifo` and in a [`Hub`](crate::Hub), and with `MessageTooLong` for
+    /// more than 253 descriptors.
+    ///
+    /// The receiver must allow as many ([`fds_max`](crate::ServerOptions::fds_max)). If it allows none, the send fails
+    /// with `Refused` from Linux 6.16 on; on older kernels the receiver ends the connection. If it allows fewer than
+    /// were sent, it ends the connection.
     #[must_use]
     pub fn fds(mut self, fds: &'a [BorrowedFd<'a>]) -> Self {
         self.attached = if fds.is_empty() { Attached::Nothing } else { Attached::Fds(fds) };
         self
     }
 
-    /// Attaches blocks of shared memory, at most 253, in place of what was attached before.
+    /// Attaches blocks of shared memory, at most 253. Replaces the attachments of the payload, including those of
+    /// [`fds`](Payload::fds).
     ///
-    /// Only descriptors travel: the receiver ([`Message::take_shared`]) reads the same memory, so one block can be sent
-    /// to many peers and is never copied. Each block is one of the descriptors that the receiver must allow. `shm`,
-    /// `packet` and `unix` carry blocks ([`Capabilities::zero_copy`](crate::Capabilities::zero_copy)).
+    /// Each block is sent as one descriptor and counts towards the receiver's
+    /// [`fds_max`](crate::ServerOptions::fds_max). The bytes are not copied: the receiver ([`Message::take_shared`])
+    /// reads the same memory, so one block can be sent to many peers. `shm`, `packet` and `unix` carry blocks
+    /// ([`Capabilities::zero_copy`](crate::Capabilities::zero_copy)). On `shm` only blocks can be sent, no other
+    /// descriptors. On `fifo` and in a [`Hub`](crate::Hub) the send fails with `Unsupported`. The other errors are
+    /// those of [`fds`](Payload::fds).
     #[must_use]
     pub fn shared(mut self, blocks: &'a [&'a SharedBytes]) -> Self {
         self.attached = if blocks.is_empty() { Attached::Nothing } else { Attached::Shared(blocks) };

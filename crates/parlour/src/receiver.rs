@@ -80,12 +80,12 @@ impl Receiver {
         Ok(self.try_recv_message(&mut message)?.then(message))
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of the
-    /// stream.
+    /// Receives one message into a `Vec` of the caller. Replaces the contents of the `Vec` with the message and returns
+    /// its length in bytes. Returns `None` at the end of the stream. After an error or `None` the contents are
+    /// unspecified. Descriptors of the message are closed.
     ///
-    /// The contents of the `Vec` are replaced, also if the call fails. Nothing is allocated once the `Vec` is large
-    /// enough, and with it a second buffer inside of the receiver that trades places with it for messages of 16 KiB or
-    /// more. Descriptors that arrive with the message are closed.
+    /// The receiver has a second buffer. For messages of 16 KiB or more, it exchanges that buffer with the `Vec`
+    /// instead of copying. Once both are large enough, nothing is allocated.
     ///
     /// # Errors
     ///
@@ -187,8 +187,9 @@ impl Receiver {
         }
     }
 
-    /// Returns true if [`recv`](Receiver::recv) would not block because data is buffered. Polling
-    /// [`recv_fd`](Receiver::recv_fd) does not show this.
+    /// Returns true if [`recv`](Receiver::recv) would return without waiting, in cases that polling
+    /// [`recv_fd`](Receiver::recv_fd) need not report: a message, the end of the stream or an error is already
+    /// available to this side.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.incoming.has_message()

@@ -207,9 +207,11 @@ impl Sender {
 
     /// Buffers a message, to be written together with the next ones.
     ///
-    /// Sending many small messages this way is an order of magnitude faster. The buffer is written when it holds 64 KiB,
-    /// with the next [`send`](Sender::send), or by [`flush`](Sender::flush). Blocks only when it has to write. A message
-    /// with descriptors or blocks of shared memory is not buffered, but sent behind the buffered ones.
+    /// Sending many small messages this way is an order of magnitude faster. If the message does not fit in the 64 KiB
+    /// buffer, or has descriptors or blocks of shared memory, the call writes the buffer and sends the message after
+    /// it. Only in this case does it block. Otherwise the buffer is written by the next [`send`](Sender::send), by
+    /// [`flush`](Sender::flush) or [`finish`](Sender::finish), or before [`Connection::recv`](crate::Connection::recv)
+    /// blocks. After a split, a [`Receiver`](crate::Receiver) does not write it.
     ///
     /// # Errors
     ///
@@ -269,7 +271,9 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`]: the peer has disconnected.
+    /// - [`ErrorKind::Disconnected`]: the peer has disconnected.
+    /// - [`ErrorKind::Protocol`]: the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`]: a system call failed.
     pub fn flush(&mut self) -> Result<()> {
         self.flush_until(Deadline::NEVER)
     }
@@ -316,17 +320,20 @@ impl Sender {
         Ok(())
     }
 
-    /// Writes all buffered messages, then ends this direction: the peer receives `None` after the last message.
+    /// Writes all buffered messages, then ends this direction: the peer receives `None` after the last message. Further
+    /// calls have no effect.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`]: the peer disconnected before.
+    /// - [`ErrorKind::Disconnected`]: the peer disconnected before all buffered messages were written.
+    /// - [`ErrorKind::Protocol`]: the peer violated the protocol (`shm`).
+    /// - [`ErrorKind::Io`]: a system call failed.
     pub fn finish(&mut self) -> Result<()> {
         self.finish_until(Deadline::NEVER)
     }
 
-    /// Ends this direction as [`finish`](Sender::finish) does, and gives up after `timeout`. The direction then goes on, and
-    /// what was not written stays buffered.
+    /// Ends this direction as [`finish`](Sender::finish) does, and gives up after `timeout`. After a timeout this side
+    /// can still send, and the unwritten bytes stay buffered.
     ///
     /// # Errors
     ///

@@ -9,11 +9,12 @@ use rustix::net::SocketType;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Transport {
-    /// Shared memory, memfd_create(2), with a socket that wakes sleeping peers and reports the end. The fastest
-    /// transport by a factor of several at every length. In return it costs memory, and time at connecting.
+    /// Shared memory, memfd_create(2), with a socket that wakes sleeping peers and reports the end. It usually has the
+    /// lowest latency and the highest throughput (docs/benchmarks.md). It takes two rings of memory for each
+    /// connection, and more time to connect.
     Shm,
-    /// A `SOCK_SEQPACKET` UNIX socket, unix(7). The kernel keeps message boundaries. The fastest of the transports
-    /// whose messages go through the kernel.
+    /// A `SOCK_SEQPACKET` UNIX socket, unix(7). The kernel preserves message boundaries. Usually has a higher
+    /// throughput than `Unix` and `Fifo` for long messages (docs/benchmarks.md).
     Packet,
     /// A `SOCK_STREAM` UNIX socket, unix(7). Programs in any language can speak its protocol.
     Unix,
@@ -23,7 +24,8 @@ pub enum Transport {
 }
 
 impl Transport {
-    /// All transports, best first. A client whose address demands none tries those on offer in this order.
+    /// All transports, in the order in which a client tries those that the server offers, unless the address selects
+    /// one.
     pub const ALL: &'static [Self] = &[Self::Shm, Self::Packet, Self::Unix, Self::Fifo];
 
     /// Returns the name of the transport in addresses, which is also that of its file in the directory of a name.
@@ -74,12 +76,13 @@ impl fmt::Display for Transport {
 impl FromStr for Transport {
     type Err = ParseTransportError;
 
+    /// Parses `shm`, `packet`, `unix` or `fifo`. Upper case is not accepted.
     fn from_str(text: &str) -> Result<Self, ParseTransportError> {
         Self::ALL.iter().copied().find(|transport| transport.file_name() == text).ok_or(ParseTransportError(()))
     }
 }
 
-/// The error of parsing an unknown name of a [`Transport`].
+/// The error returned when a string is not the name of a transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseTransportError(());
 
@@ -100,17 +103,19 @@ impl std::error::Error for ParseTransportError {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// The kernel keeps message boundaries. If false, parlour frames the messages, so boundaries are kept in any case.
+    /// True if the kernel preserves message boundaries. If false, parlour frames the messages. Messages arrive whole in
+    /// either case.
     pub boundaries: bool,
-    /// The maximum length of a message that this side sends or receives, in bytes.
+    /// The maximum length in bytes of a message that this side sends or accepts. The peer may have a lower limit.
     pub message_max: usize,
-    /// Open descriptors can be sent with messages, if the peer allows some
+    /// True if open descriptors can be sent with messages, if the peer allows some
     /// ([`fds_max`](crate::ServerOptions::fds_max)).
     pub descriptors: bool,
-    /// The kernel provides the identity of the peer. If false, it is derived from the owner of the peer's files.
+    /// True if the kernel reports the peer's credentials (`SO_PEERCRED`). If false, the uid is that of the owner of the
+    /// FIFOs.
     pub credentials: bool,
-    /// Large immutable data can be shared without copying ([`SharedBytes`](crate::SharedBytes)), if the peer allows
-    /// descriptors (`fds_max`).
+    /// True if large immutable data can be shared without copying ([`SharedBytes`](crate::SharedBytes)), if the peer
+    /// allows descriptors (`fds_max`).
     pub zero_copy: bool,
 }
 

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 
 use by_hand::roles::{REACH, SERVE};
 
-const FILES: &[support::File] = &[
+const FILES: &[support::TrialList] = &[
     // The file with the trial of ten seconds is first.
     sweep::trials,
     client_files::trials,

@@ -90,7 +90,7 @@ use std::process::ExitCode;
 use by_hand::roles::{REACH, SERVE};
 use by_hand::scarce::SCARCE;
 use by_hand::steps::{CLIENT, SERVER};
-use support::{File, Role};
+use support::{Role, TrialList};
 
 const ROLES: &[Role] = &[
     SERVE,
@@ -115,7 +115,7 @@ const ROLES: &[Role] = &[
     namespaces::TELL_UIDS,
 ];
 
-const FILES: &[File] = &[
+const FILES: &[TrialList] = &[
     broken_pipe::trials,
     faults::trials,
     fifo_crowd::trials,

@@ -37,7 +37,7 @@ mod waiting;
 
 use std::process::ExitCode;
 
-const FILES: &[support::File] = &[
+const FILES: &[support::TrialList] = &[
     closing::trials,
     crowd::trials,
     events::trials,

@@ -1,14 +1,14 @@
-//! Calls that wait for space in the channel, and their variants with a timeout.
+//! Timeouts of blocking calls.
 
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, ErrorKind, TrySendError};
+use parlour::{Connection, Error, ErrorKind, TrySendError};
 
 use super::api::{Setting, settings};
 use super::link;
 use crate::support::{DEADLINE, SOON, trials};
 
-const TIMERS: &str = "tasks and hubs have timers of their own for these calls";
+const TIMERS: &str = "only the blocking API has these functions";
 
 trials! {
     for setting in settings() =>
@@ -19,8 +19,11 @@ trials! {
         receiving_into_memory_of_the_caller_gives_up_at_its_deadline unless setting.is_not_blocking(TIMERS);
 }
 
+/// The timeout of calls that give up.
 const SHORT: Duration = Duration::from_millis(50);
-const LENGTH: usize = 1000;
+
+/// The length of each message, in bytes.
+const MESSAGE_LEN: usize = 1000;
 
 fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     link::each_way(setting, |first, second| scene(first.into_blocking(), second.into_blocking()));
@@ -28,12 +31,13 @@ fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
 
 /// Returns the message with this number.
 fn message(number: usize) -> Vec<u8> {
-    let mut message = vec![7; LENGTH];
+    let mut message = vec![7; MESSAGE_LEN];
     message[..8].copy_from_slice(&number.to_be_bytes());
     message
 }
 
-/// Sends until the channel is full, and then buffers one more message. Returns the number of messages.
+/// Sends until the channel is full, and then buffers one more message. Returns the number of
+/// messages sent and buffered.
 fn fill_and_feed(sender: &mut Connection) -> usize {
     let mut count = 0;
     loop {
@@ -44,7 +48,7 @@ fn fill_and_feed(sender: &mut Connection) -> usize {
         }
         assert!(count < 1_000_000, "the channel has no bound");
     }
-    // A kept rest is flushed only by a reader, so this message waits behind it.
+    // The channel stays full until the peer reads, so this message stays buffered.
     sender.feed_timeout(&message(count), Duration::ZERO).unwrap();
     count + 1
 }
@@ -53,7 +57,11 @@ fn fill_and_feed(sender: &mut Connection) -> usize {
 fn assert_times_out<T: std::fmt::Debug>(call: impl FnOnce() -> parlour::Result<T>) {
     let begin = Instant::now();
     let error = call().unwrap_err();
-    let elapsed = begin.elapsed();
+    assert_is_timeout(&error, begin.elapsed());
+}
+
+/// Checks that this is the error of a call that gave up after [`SHORT`].
+fn assert_is_timeout(error: &Error, elapsed: Duration) {
     assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
     assert!(elapsed >= SHORT && elapsed < SHORT + SOON, "it gave up after {elapsed:?}");
 }
@@ -62,7 +70,7 @@ fn assert_times_out<T: std::fmt::Debug>(call: impl FnOnce() -> parlour::Result<T
 fn receive_all(receiver: &mut Connection, count: usize) {
     for number in 0..count {
         let received = receiver.recv_timeout(DEADLINE).unwrap().unwrap_or_else(|| panic!("it ends before {number}"));
-        assert!(received == message(number)[..], "message {number} of {count} is another");
+        assert!(received == message(number)[..], "message {number} of {count} has other content");
     }
 }
 
@@ -71,14 +79,15 @@ fn feeding_a_full_channel_gives_up_at_its_deadline(setting: Setting) {
         let mut count = fill_and_feed(&mut sender);
         // Feeding only has to write when the buffer holds 64 KiB.
         let begin = Instant::now();
-        let error = loop {
+        let (error, elapsed) = loop {
+            let call_begin = Instant::now();
             match sender.feed_timeout(&message(count), SHORT) {
                 Ok(()) => count += 1,
-                Err(error) => break error,
+                Err(error) => break (error, call_begin.elapsed()),
             }
             assert!(begin.elapsed() < DEADLINE, "feeding never has to wait");
         };
-        assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}");
+        assert_is_timeout(&error, elapsed);
         receive_and_flush(&mut receiver, sender, count);
     });
 }
@@ -123,7 +132,8 @@ fn closing_on_a_full_channel_gives_up_at_its_deadline(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let count = fill_and_feed(&mut sender);
         assert_times_out(|| sender.close_timeout(SHORT));
-        // Everything before the lost message arrives. A message that was cut is an error.
+        // The buffered message is lost, and the message before it may be truncated. Receiving a truncated message is an
+        // error.
         let mut received = 0;
         while let Ok(Some(_)) = receiver.recv_timeout(DEADLINE) {
             received += 1;

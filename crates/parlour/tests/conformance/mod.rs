@@ -39,13 +39,13 @@ mod truncated;
 mod vectored;
 mod waiting;
 
-use crate::support::{File, Role};
+use crate::support::{Role, TrialList};
 
 /// The roles of the child processes of the scenarios.
 pub const ROLES: &[Role] = &[many_clients::CHATTER, shared::FAN_OUT];
 
 /// All scenarios. They run with the API of this test executable (`crate::API`).
-pub const FILES: &[File] = &[
+pub const FILES: &[TrialList] = &[
     echo::trials,
     order::trials,
     lengths::trials,

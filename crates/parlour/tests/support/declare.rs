@@ -23,14 +23,16 @@ use super::{alone, trial_deadline};
 /// ```
 ///
 /// - A function alone is one trial. The path of a function is also accepted: `python::objects_come_back`.
-/// - After `for` stand values that each function of the list takes as its first arguments. They are a prefix of the
-///   name: `unix::client::junk_is_an_error`.
-/// - In parentheses stand values that this function takes as its last arguments. Each replaces the name of the
-///   argument in the name of the function: `a_server_that_is_killed_in_its_close_blocks_no_other`.
-/// - After `unless` stands an `Option` with the reason why the trial cannot run here. The expression may use all of
-///   these values. With a reason the trial is listed as skipped. The process of a trial does not evaluate it again.
+/// - `for NAME in VALUES` runs each trial of the list once per value. The value is the first argument, and its word is
+///   a path prefix of the trial's name: `unix::client::junk_is_an_error`. Several values are the first arguments, in
+///   order.
+/// - `(NAME in VALUES)` after a function runs this trial once per value. The value is the last argument, and its word
+///   replaces the word `NAME` in the function's name: `a_server_that_is_killed_in_its_close_blocks_no_other`.
+/// - `unless REASON` is an `Option<impl Into<String>>`; `Some` skips the trial. The expression may use all of these
+///   values. A skipped trial is ignored, with kind `skipped: REASON`. The expression is evaluated only in the parent
+///   process.
 ///
-/// Values are in a slice, an array or a vector, and each implements [`Value`]. A `;` ends a list.
+/// Values are in a slice, an array or a vector. Each implements [`Value`] and `Copy`. A `;` ends a list.
 macro_rules! trials {
     // A list, with the values that are a prefix of its names.
     (@lists $out:ident) => {};
@@ -86,14 +88,14 @@ macro_rules! trials {
 pub(crate) use trials;
 
 /// The function that returns the trials of a file.
-pub type File = fn() -> Vec<Trial>;
+pub type TrialList = fn() -> Vec<Trial>;
 
 /// Returns the trials of all these files.
-pub fn all(files: &[File]) -> Vec<Trial> {
+pub fn all(files: &[TrialList]) -> Vec<Trial> {
     files.iter().flat_map(|trials| trials()).collect()
 }
 
-/// A value that trials are repeated with.
+/// A parameter of a trial.
 pub trait Value {
     /// Returns the word that identifies this value in the name of a trial.
     fn word(&self) -> String;
@@ -145,13 +147,13 @@ pub fn each<T: Copy>(values: &[T]) -> impl Iterator<Item = T> {
 ///
 /// # Panics
 ///
-/// Panics if the name of one of the `lasts` is not a word of the function's name.
+/// Panics if `path` is empty, or if the name of one of the `lasts` is not a word of the function's name.
 pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) -> String {
     let (function, modules) = path.split_last().unwrap();
     let mut words: Vec<String> = function.split('_').map(str::to_owned).collect();
     for (name, value) in lasts {
         let place = words.iter().position(|word| word == name);
-        words[place.unwrap_or_else(|| panic!("no word of {function} is {name}"))] = value.word();
+        words[place.unwrap_or_else(|| panic!("`{function}` has no word `{name}`"))] = value.word();
     }
     let firsts = firsts.iter().map(|value| value.word());
     firsts
@@ -161,8 +163,8 @@ pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) 
         .join("::")
 }
 
-/// Creates a trial that fails if it panics, takes too long, or leaks; see [`alone`]. With a reason it is listed as
-/// ignored instead.
+/// Creates a trial that fails if it panics, takes too long, or leaks; see [`alone`]. With a reason it is
+/// ignored instead, with kind `skipped: REASON`.
 pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl FnOnce() + Send + 'static) -> Trial {
     // The parent of the process of a trial has evaluated the reason already.
     let reason = if alone::wanted().is_some() { None } else { reason() };

@@ -33,7 +33,7 @@ use libtest_mimic::Arguments;
 
 pub use base::Base;
 pub use child::Child;
-pub use declare::File;
+pub use declare::TrialList;
 pub(crate) use declare::trials;
 pub use roles::Role;
 pub use wait::{eventually, within};
@@ -73,7 +73,7 @@ pub fn kernel_refuses_descriptors() -> bool {
 
 /// The `main` of a test executable: runs the trials of these files, or in a child process one of these roles or one of
 /// [`roles`].
-pub fn run(own_roles: &[Role], files: &[File]) -> ExitCode {
+pub fn run(own_roles: &[Role], files: &[TrialList]) -> ExitCode {
     if let Ok(name) = std::env::var(ROLE) {
         let arguments: Vec<String> = std::env::args().skip(1).collect();
         let role = own_roles.iter().chain(roles::ALL).find(|role| role.name == name);

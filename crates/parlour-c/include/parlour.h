@@ -17,12 +17,15 @@
  * Return value
  *   A function that can fail returns a parlour_status: PARLOUR_OK, or the error. parlour_error_message() has the text
  *   of the error, and parlour_error_errno() the errno of the system call behind it. Results are stored through the
- *   last pointers. After an error a handle is NULL there, and a count is 0. A call that fails has no effect.
+ *   pointer parameters that the description names. After an error a handle is NULL there, and a count is 0. Unless its
+ *   description says otherwise, a call that fails leaves the handle usable. It does not undo what was already written.
  *
  * Pointers
  *   NULL is allowed only where the description says so; otherwise the function returns PARLOUR_NULL_POINTER. A pointer
  *   to bytes or to an array may be NULL if its length or count is 0. Any other pointer must be valid: a live handle of
- *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it.
+ *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it. For a
+ *   string that is not UTF-8, the function returns PARLOUR_INVALID_ARGUMENT. The lists of errors do not repeat these
+ *   two cases.
  *
  * Timeouts
  *   `timeout_ms` is in milliseconds. Less than 0: the call blocks for ever. 0: it does not block. More than 0: it gives
@@ -34,14 +37,16 @@
  *   parlour_error_message() is kept per thread.
  *
  * Signals
- *   No function is async-signal-safe, except those that say so: parlour_server_shutdown, parlour_shutdown_ask and
- *   parlour_status_name. A signal does not interrupt a call: the call goes on, with the time that is left. The library
- *   raises no signal (not even SIGPIPE), and changes no disposition and no mask.
+ *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask and parlour_status_name, which are
+ *   async-signal-safe. It must not call any other function of this header. A signal does not interrupt a call: the
+ *   call goes on, with the time that is left. The library raises no signal (not even SIGPIPE), and changes no
+ *   disposition and no mask.
  *
  * Fork
  *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
- *   Connections work in either process, if the other process frees its copy. The parent sends what was buffered before
- *   the fork; flush before forking.
+ *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
+ *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
+ *   before forking.
  *
  * Callbacks
  *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call
@@ -84,7 +89,8 @@ typedef enum {
    */
   PARLOUR_BUFFER_TOO_SMALL = 4,
   /**
-   * A bug in the library: it panicked, and the panic was caught. The handle may be unusable; free it.
+   * A bug in the library: it panicked, and the panic was caught. The handle may be unusable. Free it, unless the
+   * function is one that frees it (..._close, ..._split).
    */
   PARLOUR_INTERNAL = 5,
   /**
@@ -116,12 +122,14 @@ typedef enum {
    */
   PARLOUR_DENIED = 22,
   /**
-   * The server had no room for another client until the deadline, or a client of a hub does not read.
+   * The server did not accept the client before the deadline, has reached a limit, or a system call of the server
+   * failed; or the write buffer of a client of a hub is full. The caller may try again.
    */
   PARLOUR_BUSY = 23,
   /**
-   * The timeout has passed. A partially received message is kept for the next call. Of a message that was to be
-   * sent, nothing was sent.
+   * The timeout has passed. A receive keeps a partial message for the next call. A send returns this only if it sent
+   * nothing of the message. parlour_flush and parlour_finish keep unwritten messages buffered;
+   * parlour_connection_close loses them.
    */
   PARLOUR_TIMED_OUT = 24,
   /**
@@ -141,7 +149,7 @@ typedef enum {
    */
   PARLOUR_PROTOCOL = 28,
   /**
-   * A value could not be encoded as a message, or a message not decoded as a value. No function returns this yet.
+   * A value could not be encoded, or a message could not be decoded. No function returns this yet.
    */
   PARLOUR_ENCODING = 29,
   /**
@@ -163,27 +171,29 @@ typedef enum {
 } parlour_status;
 
 /**
- * The provenance of a statement about the peer, from none to proof.
+ * The source of a field of parlour_peer, from the weakest to the strongest.
  */
 typedef enum {
   /**
-   * None: the value is not known.
+   * The value is not known.
    */
   PARLOUR_PROVENANCE_UNKNOWN = 0,
   /**
-   * The peer itself, or a file that it wrote. For display, never for a decision.
+   * The peer stated the value, directly or in a file that it wrote. Do not use it for access control.
    */
   PARLOUR_PROVENANCE_CLAIM = 1,
   /**
-   * The process was seen, in /proc, to hold the other end. It can pass that end on, so this is for display, too.
+   * /proc showed that this process had the other end open. A process can pass its descriptor on to another process,
+   * so do not use the value for access control.
    */
   PARLOUR_PROVENANCE_VERIFIED = 2,
   /**
-   * The owner of the file through which the peer connected. Only that user, or root, can have created it.
+   * The value is the owner of the file through which the peer connected. Only that user, or root, can have created
+   * the file.
    */
   PARLOUR_PROVENANCE_FILE_OWNER = 3,
   /**
-   * The kernel, when the connection was made (SO_PEERCRED).
+   * SO_PEERCRED reported the value. The kernel recorded it at connect(2) of a client, or at listen(2) of a server.
    */
   PARLOUR_PROVENANCE_KERNEL = 4,
 } parlour_provenance;
@@ -215,7 +225,9 @@ typedef enum {
 } parlour_transport;
 
 /**
- * The kind of an event. Each client causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
+ * The kind of an event. A client joins when the hub has admitted it; a client that the hub refuses never joins.
+ *
+ * Each client that joins causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
  */
 typedef enum {
   /**
@@ -250,11 +262,11 @@ typedef enum {
  */
 typedef enum {
   /**
-   * It has not left, or it has left for a reason that this header does not know.
+   * The client has not left, or it has left for a reason that this header does not know.
    */
   PARLOUR_DISCONNECT_NONE = 0,
   /**
-   * It closed its connection, or its process ended, or both sides have finished.
+   * The client closed its connection, or its process ended, or both sides have finished.
    */
   PARLOUR_DISCONNECT_CLOSED = 1,
   /**
@@ -262,12 +274,12 @@ typedef enum {
    */
   PARLOUR_DISCONNECT_DISCONNECTED = 2,
   /**
-   * It did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had sent, and
-   * that were not received, are lost.
+   * The client did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had
+   * sent, and that were not received, are lost.
    */
   PARLOUR_DISCONNECT_SLOW = 3,
   /**
-   * Its connection failed. The fields `status` and `text` give the error.
+   * The connection of the client failed. The fields `status` and `text` give the error.
    */
   PARLOUR_DISCONNECT_FAILED = 4,
 } parlour_disconnect_reason;
@@ -311,8 +323,7 @@ typedef enum {
 } parlour_refusal_reason;
 
 /**
- * The policy for a client of a hub that does not read, so that more than parlour_hub_options_write_buffer_max would
- * be buffered for it.
+ * The action of a hub if a message would exceed parlour_hub_options_write_buffer_max for a client that does not read.
  */
 typedef enum {
   /**
@@ -332,16 +343,16 @@ typedef enum {
 } parlour_slow_client_policy;
 
 /**
- * The check of the file that a client of the server's user binds for itself on `unix`. A proper file is a socket of
- * mode 0700, at most ten seconds old, named after the client's process id.
+ * The check of the file that a client that runs as the server's user binds for itself on `unix`. A valid file is a
+ * socket of mode 0700, at most ten seconds old, named after the client's process id.
  */
 typedef enum {
   /**
-   * A client needs no file. If it has one, the file must be proper. The default.
+   * A client needs no file. If it has one, the file must be valid. The default.
    */
   PARLOUR_CLIENT_FILE_CHECK = 0,
   /**
-   * Only clients with a proper file are admitted. This excludes other users and other implementations.
+   * Only clients with a valid file are admitted. This excludes other users and other implementations.
    */
   PARLOUR_CLIENT_FILE_REQUIRE = 1,
   /**
@@ -904,8 +915,10 @@ void parlour_message_free(parlour_message *message);
  *
  * `address` is as for parlour_server_bind. Without a transport in the address, the best one that the server offers is
  * used. Before this side sends a byte, it checks that the server runs as this user or root, or as the user of
- * parlour_connect_options_server_uid. `options` may be NULL for the defaults. The call blocks for at most the
- * timeouts of the options.
+ * parlour_connect_options_server_uid. `options` may be NULL for the defaults.
+ *
+ * The call blocks for at most the sum of the times of parlour_connect_options_wait_for_server and
+ * parlour_connect_options_timeout.
  *
  * Errors:
  * - PARLOUR_INVALID_NAME: `address` is not well formed.
@@ -914,8 +927,11 @@ void parlour_message_free(parlour_message *message);
  * - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
  *   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
  * - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
- * - PARLOUR_BUSY: the server had no room for another client until the deadline.
+ * - PARLOUR_BUSY: the server did not accept the client before the deadline, has reached a limit, or a system call of
+ *   the server failed.
  * - PARLOUR_TIMED_OUT: the server did not complete the handshake before the deadline.
+ * - PARLOUR_PROTOCOL: the server violated the protocol of the handshake.
+ * - PARLOUR_UNSUPPORTED: the FIFO of the server is not a private FIFO of its user.
  * - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with a directory of the name.
  * - PARLOUR_IO: a system call failed.
  */
@@ -926,19 +942,24 @@ parlour_status parlour_connect(const char *address,
 /**
  * Sends one message: the `length` bytes at `data`. `data` may be NULL if `length` is 0.
  *
- * Returns when the kernel, or the shared memory, has the message; the peer may not have read it yet. Blocks up to
- * `timeout_ms` while the channel is full.
+ * Returns when the kernel, or the shared memory, has accepted the message; the peer may not have read it yet. Blocks
+ * up to `timeout_ms` while the channel is full.
  *
- * A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
- * the call returns PARLOUR_OK. The rest goes out before anything else: with the next send, with parlour_flush, or
- * while a receive blocks. So PARLOUR_OK means that the message is on its way, and any other status means that nothing
- * of it was sent: sending it again does not duplicate it.
+ * If the timeout passes, or a system call fails, after a part of the message was sent, the rest is kept and the call
+ * returns PARLOUR_OK. The rest is sent before anything else: with the next send, with parlour_flush, or while a
+ * receive blocks.
+ *
+ * PARLOUR_OK means that the message was sent, or that its rest is kept and will be sent. After PARLOUR_DISCONNECTED
+ * or PARLOUR_PROTOCOL a part of the message may have been sent, and this side can send no more. After any other error
+ * below nothing of the message was sent, and the caller may send it again.
  *
  * Errors:
  * - PARLOUR_TIMED_OUT: the channel was full until the deadline.
  * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit. The connection is as before.
  * - PARLOUR_DISCONNECTED: the peer does not receive any more, or parlour_finish was called. No signal is raised.
+ * - PARLOUR_PROTOCOL: the peer broke the protocol.
  * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_send(parlour_connection *connection, const void *data, size_t length, int64_t timeout_ms);
 
@@ -949,8 +970,8 @@ parlour_status parlour_send(parlour_connection *connection, const void *data, si
  * Errors: those of parlour_send and parlour_payload, and:
  * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit, or has more than 253 descriptors or blocks.
  * - PARLOUR_UNSUPPORTED: the transport does not carry descriptors, or does not carry shared blocks.
- * - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this; the descriptors
- *   then end the connection, as does a larger number than the peer allows.
+ * - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this, and the
+ *   descriptors then end the connection. A message with more descriptors than the peer allows also ends it.
  * - PARLOUR_IO: a system call failed, for example because too many descriptors of this user were sent and not
  *   received yet. They count against RLIMIT_NOFILE.
  */
@@ -960,12 +981,13 @@ parlour_status parlour_send_payload(parlour_connection *connection, const parlou
  * Buffers one message, to be written together with the next ones. Many small messages are sent an order of magnitude
  * faster this way.
  *
- * The buffer is written with the next parlour_send or parlour_send_payload, by parlour_flush, before a receive on
- * this connection blocks, or when it holds 64 KiB. Only then does this call block, up to `timeout_ms`. `data` may be
- * NULL if `length` is 0.
+ * If the message does not fit in the buffer of 64 KiB, the call writes the buffer and sends the message. Only in this
+ * case does it block, up to `timeout_ms`. Otherwise the buffer is written by the next parlour_send or
+ * parlour_send_payload, by parlour_flush, parlour_finish or parlour_connection_close, or before a receive on this
+ * connection blocks. `data` may be NULL if `length` is 0.
  *
- * Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was not buffered, and the earlier ones still
- * are.
+ * Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was neither buffered nor sent. Earlier messages
+ * that were not written stay buffered.
  */
 parlour_status parlour_feed(parlour_connection *connection, const void *data, size_t length, int64_t timeout_ms);
 
@@ -975,15 +997,18 @@ parlour_status parlour_feed(parlour_connection *connection, const void *data, si
  * Errors:
  * - PARLOUR_TIMED_OUT: the channel was full until the deadline. The rest stays buffered.
  * - PARLOUR_DISCONNECTED: the peer has disconnected.
+ * - PARLOUR_PROTOCOL: the peer broke the protocol.
  * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_flush(parlour_connection *connection, int64_t timeout_ms);
 
 /**
- * Receives one message and stores it in `*message`, without copying it. Free it with parlour_message_free.
+ * Receives one message and stores a handle of it in `*message`. The caller owns the handle and frees it with
+ * parlour_message_free.
  *
  * Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
- * peer may wait for them.
+ * peer may wait for them. An error of this write does not end the receive; the next send returns it.
  *
  * Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
  * received. `*message` is then NULL.
@@ -998,6 +1023,8 @@ parlour_status parlour_flush(parlour_connection *connection, int64_t timeout_ms)
  *   has ended.
  * - PARLOUR_PROTOCOL: the peer broke the protocol.
  * - PARLOUR_UNSUPPORTED: the connection is the sending half.
+ * - PARLOUR_IO: a system call failed, or the descriptor table of this process is full and the descriptors of a message
+ *   were lost.
  */
 parlour_status parlour_recv(parlour_connection *connection, int64_t timeout_ms, parlour_message **message);
 
@@ -1029,7 +1056,9 @@ bool parlour_has_message(const parlour_connection *connection);
  * Errors:
  * - PARLOUR_TIMED_OUT: the channel was full until the deadline. Sending goes on, and the rest stays buffered.
  * - PARLOUR_DISCONNECTED: the peer has disconnected.
+ * - PARLOUR_PROTOCOL: the peer broke the protocol.
  * - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_finish(parlour_connection *connection, int64_t timeout_ms);
 
@@ -1038,7 +1067,10 @@ parlour_status parlour_finish(parlour_connection *connection, int64_t timeout_ms
  * `*receiving`. `connection` is freed. From then on, freeing one half ends its direction and leaves the other one
  * open.
  *
- * Errors: after any error `connection` is still valid.
+ * After PARLOUR_NULL_POINTER and PARLOUR_UNSUPPORTED, `connection` is still valid. After PARLOUR_INTERNAL it may have
+ * been freed, and must not be used.
+ *
+ * Errors:
  * - PARLOUR_UNSUPPORTED: the connection is a half already.
  */
 parlour_status parlour_connection_split(parlour_connection *connection,
@@ -1046,19 +1078,20 @@ parlour_status parlour_connection_split(parlour_connection *connection,
                                         parlour_connection **receiving);
 
 /**
- * Stores the identity of the peer in `*peer`.
+ * Stores the identity of the peer in `*peer`. Does not block. `*peer` holds no resources.
  */
 parlour_status parlour_connection_peer(const parlour_connection *connection, parlour_peer *peer);
 
 /**
- * Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. The caller closes it.
+ * Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. It is close-on-exec. The
+ * caller closes it.
  *
  * The pidfd refers to that process alone, even after the process id was reused, and becomes readable when the process
  * ends. After an error, `*pidfd` is -1.
  *
  * Errors:
  * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
- * - PARLOUR_IO: a system call failed.
+ * - PARLOUR_IO: a system call failed. On kernels before Linux 6.5 it always fails (ENOPROTOOPT).
  */
 parlour_status parlour_connection_pidfd(const parlour_connection *connection, int *pidfd);
 
@@ -1077,15 +1110,21 @@ parlour_status parlour_connection_capabilities(const parlour_connection *connect
                                                parlour_capabilities *capabilities);
 
 /**
- * Returns a descriptor that is readable when a receive may make progress. For waiting only, and only while
- * parlour_has_message returns false. The connection owns it. Returns -1 for NULL and for the sending half.
+ * Returns a descriptor for poll(2) with POLLIN: it is readable when a receive may make progress. Before each poll,
+ * call parlour_has_message, and poll only if it returns false.
+ *
+ * The connection owns the descriptor: do not read, write or close it. It is valid until the connection is freed.
+ * Returns -1 for NULL and for the sending half.
  */
 int parlour_connection_recv_fd(const parlour_connection *connection);
 
 /**
- * Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
- * disconnected. For waiting only. The connection owns it. Returns -1 for NULL, for the receiving half, and after
- * parlour_finish.
+ * Returns a descriptor for poll(2) with POLLOUT: it is writable when a send may make progress. It reports POLLERR or
+ * POLLHUP when the peer has disconnected. Before each poll, call parlour_send or parlour_flush with a timeout of 0,
+ * and poll only if it returns PARLOUR_TIMED_OUT.
+ *
+ * The connection owns the descriptor: do not read, write or close it. It is valid until the connection is freed.
+ * Returns -1 for NULL, for the receiving half, and after parlour_finish.
  */
 int parlour_connection_send_fd(const parlour_connection *connection);
 
@@ -1096,6 +1135,8 @@ int parlour_connection_send_fd(const parlour_connection *connection);
  * Errors:
  * - PARLOUR_TIMED_OUT: the channel was full until the deadline, and some messages were lost.
  * - PARLOUR_DISCONNECTED: messages were buffered, and the peer has disconnected.
+ * - PARLOUR_PROTOCOL: messages were buffered, and the peer broke the protocol.
+ * - PARLOUR_IO: messages were buffered, and a system call failed.
  */
 parlour_status parlour_connection_close(parlour_connection *connection, int64_t timeout_ms);
 

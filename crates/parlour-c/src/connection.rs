@@ -132,8 +132,10 @@ impl parlour_connection {
 ///
 /// `address` is as for parlour_server_bind. Without a transport in the address, the best one that the server offers is
 /// used. Before this side sends a byte, it checks that the server runs as this user or root, or as the user of
-/// parlour_connect_options_server_uid. `options` may be NULL for the defaults. The call blocks for at most the
-/// timeouts of the options.
+/// parlour_connect_options_server_uid. `options` may be NULL for the defaults.
+///
+/// The call blocks for at most the sum of the times of parlour_connect_options_wait_for_server and
+/// parlour_connect_options_timeout.
 ///
 /// Errors:
 /// - PARLOUR_INVALID_NAME: `address` is not well formed.
@@ -142,8 +144,11 @@ impl parlour_connection {
 /// - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
 ///   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
 /// - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
-/// - PARLOUR_BUSY: the server had no room for another client until the deadline.
+/// - PARLOUR_BUSY: the server did not accept the client before the deadline, has reached a limit, or a system call of
+///   the server failed.
 /// - PARLOUR_TIMED_OUT: the server did not complete the handshake before the deadline.
+/// - PARLOUR_PROTOCOL: the server violated the protocol of the handshake.
+/// - PARLOUR_UNSUPPORTED: the FIFO of the server is not a private FIFO of its user.
 /// - PARLOUR_UNSAFE_DIRECTORY: another user could interfere with a directory of the name.
 /// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
@@ -168,19 +173,24 @@ pub unsafe extern "C" fn parlour_connect(
 
 /// Sends one message: the `length` bytes at `data`. `data` may be NULL if `length` is 0.
 ///
-/// Returns when the kernel, or the shared memory, has the message; the peer may not have read it yet. Blocks up to
-/// `timeout_ms` while the channel is full.
+/// Returns when the kernel, or the shared memory, has accepted the message; the peer may not have read it yet. Blocks
+/// up to `timeout_ms` while the channel is full.
 ///
-/// A message of which the channel took a part cannot be taken back. If the timeout passes then, the rest is kept and
-/// the call returns PARLOUR_OK. The rest goes out before anything else: with the next send, with parlour_flush, or
-/// while a receive blocks. So PARLOUR_OK means that the message is on its way, and any other status means that nothing
-/// of it was sent: sending it again does not duplicate it.
+/// If the timeout passes, or a system call fails, after a part of the message was sent, the rest is kept and the call
+/// returns PARLOUR_OK. The rest is sent before anything else: with the next send, with parlour_flush, or while a
+/// receive blocks.
+///
+/// PARLOUR_OK means that the message was sent, or that its rest is kept and will be sent. After PARLOUR_DISCONNECTED
+/// or PARLOUR_PROTOCOL a part of the message may have been sent, and this side can send no more. After any other error
+/// below nothing of the message was sent, and the caller may send it again.
 ///
 /// Errors:
 /// - PARLOUR_TIMED_OUT: the channel was full until the deadline.
 /// - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit. The connection is as before.
 /// - PARLOUR_DISCONNECTED: the peer does not receive any more, or parlour_finish was called. No signal is raised.
+/// - PARLOUR_PROTOCOL: the peer broke the protocol.
 /// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_send(
     connection: *mut parlour_connection,
@@ -203,8 +213,8 @@ pub unsafe extern "C" fn parlour_send(
 /// Errors: those of parlour_send and parlour_payload, and:
 /// - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit, or has more than 253 descriptors or blocks.
 /// - PARLOUR_UNSUPPORTED: the transport does not carry descriptors, or does not carry shared blocks.
-/// - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this; the descriptors
-///   then end the connection, as does a larger number than the peer allows.
+/// - PARLOUR_REFUSED: the peer allows no descriptors. A kernel before Linux 6.16 cannot report this, and the
+///   descriptors then end the connection. A message with more descriptors than the peer allows also ends it.
 /// - PARLOUR_IO: a system call failed, for example because too many descriptors of this user were sent and not
 ///   received yet. They count against RLIMIT_NOFILE.
 #[unsafe(no_mangle)]
@@ -225,12 +235,13 @@ pub unsafe extern "C" fn parlour_send_payload(
 /// Buffers one message, to be written together with the next ones. Many small messages are sent an order of magnitude
 /// faster this way.
 ///
-/// The buffer is written with the next parlour_send or parlour_send_payload, by parlour_flush, before a receive on
-/// this connection blocks, or when it holds 64 KiB. Only then does this call block, up to `timeout_ms`. `data` may be
-/// NULL if `length` is 0.
+/// If the message does not fit in the buffer of 64 KiB, the call writes the buffer and sends the message. Only in this
+/// case does it block, up to `timeout_ms`. Otherwise the buffer is written by the next parlour_send or
+/// parlour_send_payload, by parlour_flush, parlour_finish or parlour_connection_close, or before a receive on this
+/// connection blocks. `data` may be NULL if `length` is 0.
 ///
-/// Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was not buffered, and the earlier ones still
-/// are.
+/// Errors: those of parlour_send. After PARLOUR_TIMED_OUT this message was neither buffered nor sent. Earlier messages
+/// that were not written stay buffered.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_feed(
     connection: *mut parlour_connection,
@@ -252,7 +263,9 @@ pub unsafe extern "C" fn parlour_feed(
 /// Errors:
 /// - PARLOUR_TIMED_OUT: the channel was full until the deadline. The rest stays buffered.
 /// - PARLOUR_DISCONNECTED: the peer has disconnected.
+/// - PARLOUR_PROTOCOL: the peer broke the protocol.
 /// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, timeout_ms: i64) -> parlour_status {
     run_unit(|| {
@@ -261,10 +274,11 @@ pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, time
     })
 }
 
-/// Receives one message and stores it in `*message`, without copying it. Free it with parlour_message_free.
+/// Receives one message and stores a handle of it in `*message`. The caller owns the handle and frees it with
+/// parlour_message_free.
 ///
 /// Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
-/// peer may wait for them.
+/// peer may wait for them. An error of this write does not end the receive; the next send returns it.
 ///
 /// Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
 /// received. `*message` is then NULL.
@@ -279,6 +293,8 @@ pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, time
 ///   has ended.
 /// - PARLOUR_PROTOCOL: the peer broke the protocol.
 /// - PARLOUR_UNSUPPORTED: the connection is the sending half.
+/// - PARLOUR_IO: a system call failed, or the descriptor table of this process is full and the descriptors of a message
+///   were lost.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_recv(
     connection: *mut parlour_connection,
@@ -363,7 +379,9 @@ pub unsafe extern "C" fn parlour_has_message(connection: *const parlour_connecti
 /// Errors:
 /// - PARLOUR_TIMED_OUT: the channel was full until the deadline. Sending goes on, and the rest stays buffered.
 /// - PARLOUR_DISCONNECTED: the peer has disconnected.
+/// - PARLOUR_PROTOCOL: the peer broke the protocol.
 /// - PARLOUR_UNSUPPORTED: the connection is the receiving half.
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection, timeout_ms: i64) -> parlour_status {
     run_unit(|| {
@@ -376,7 +394,10 @@ pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection, tim
 /// `*receiving`. `connection` is freed. From then on, freeing one half ends its direction and leaves the other one
 /// open.
 ///
-/// Errors: after any error `connection` is still valid.
+/// After PARLOUR_NULL_POINTER and PARLOUR_UNSUPPORTED, `connection` is still valid. After PARLOUR_INTERNAL it may have
+/// been freed, and must not be used.
+///
+/// Errors:
 /// - PARLOUR_UNSUPPORTED: the connection is a half already.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_split(
@@ -405,7 +426,7 @@ pub unsafe extern "C" fn parlour_connection_split(
     })
 }
 
-/// Stores the identity of the peer in `*peer`.
+/// Stores the identity of the peer in `*peer`. Does not block. `*peer` holds no resources.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_peer(
     connection: *const parlour_connection,
@@ -424,14 +445,15 @@ pub unsafe extern "C" fn parlour_connection_peer(
     })
 }
 
-/// Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. The caller closes it.
+/// Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. It is close-on-exec. The
+/// caller closes it.
 ///
 /// The pidfd refers to that process alone, even after the process id was reused, and becomes readable when the process
 /// ends. After an error, `*pidfd` is -1.
 ///
 /// Errors:
 /// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
-/// - PARLOUR_IO: a system call failed.
+/// - PARLOUR_IO: a system call failed. On kernels before Linux 6.5 it always fails (ENOPROTOOPT).
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_pidfd(
     connection: *const parlour_connection,
@@ -500,8 +522,11 @@ pub unsafe extern "C" fn parlour_connection_capabilities(
     })
 }
 
-/// Returns a descriptor that is readable when a receive may make progress. For waiting only, and only while
-/// parlour_has_message returns false. The connection owns it. Returns -1 for NULL and for the sending half.
+/// Returns a descriptor for poll(2) with POLLIN: it is readable when a receive may make progress. Before each poll,
+/// call parlour_has_message, and poll only if it returns false.
+///
+/// The connection owns the descriptor: do not read, write or close it. It is valid until the connection is freed.
+/// Returns -1 for NULL and for the sending half.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_connection) -> c_int {
     guard::value(-1, || {
@@ -514,9 +539,12 @@ pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_c
     })
 }
 
-/// Returns a descriptor that is writable when a send may make progress, and in error or hung up when the peer has
-/// disconnected. For waiting only. The connection owns it. Returns -1 for NULL, for the receiving half, and after
-/// parlour_finish.
+/// Returns a descriptor for poll(2) with POLLOUT: it is writable when a send may make progress. It reports POLLERR or
+/// POLLHUP when the peer has disconnected. Before each poll, call parlour_send or parlour_flush with a timeout of 0,
+/// and poll only if it returns PARLOUR_TIMED_OUT.
+///
+/// The connection owns the descriptor: do not read, write or close it. It is valid until the connection is freed.
+/// Returns -1 for NULL, for the receiving half, and after parlour_finish.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_send_fd(connection: *const parlour_connection) -> c_int {
     guard::value(-1, || {
@@ -535,6 +563,8 @@ pub unsafe extern "C" fn parlour_connection_send_fd(connection: *const parlour_c
 /// Errors:
 /// - PARLOUR_TIMED_OUT: the channel was full until the deadline, and some messages were lost.
 /// - PARLOUR_DISCONNECTED: messages were buffered, and the peer has disconnected.
+/// - PARLOUR_PROTOCOL: messages were buffered, and the peer broke the protocol.
+/// - PARLOUR_IO: messages were buffered, and a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_close(
     connection: *mut parlour_connection,

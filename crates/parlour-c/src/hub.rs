@@ -29,7 +29,9 @@ pub struct parlour_hub {
     text: CString,
 }
 
-/// The kind of an event. Each client causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
+/// The kind of an event. A client joins when the hub has admitted it; a client that the hub refuses never joins.
+///
+/// Each client that joins causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_event_kind {
@@ -52,16 +54,16 @@ pub enum parlour_event_kind {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_disconnect_reason {
-    /// It has not left, or it has left for a reason that this header does not know.
+    /// The client has not left, or it has left for a reason that this header does not know.
     PARLOUR_DISCONNECT_NONE = 0,
-    /// It closed its connection, or its process ended, or both sides have finished.
+    /// The client closed its connection, or its process ended, or both sides have finished.
     PARLOUR_DISCONNECT_CLOSED = 1,
     /// parlour_hub_disconnect was called. Messages that the client had sent, and that were not received, are lost.
     PARLOUR_DISCONNECT_DISCONNECTED = 2,
-    /// It did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had sent, and
-    /// that were not received, are lost.
+    /// The client did not read what was sent to it (enum parlour_slow_client_policy). Messages that the client had
+    /// sent, and that were not received, are lost.
     PARLOUR_DISCONNECT_SLOW = 3,
-    /// Its connection failed. The fields `status` and `text` give the error.
+    /// The connection of the client failed. The fields `status` and `text` give the error.
     PARLOUR_DISCONNECT_FAILED = 4,
 }
 

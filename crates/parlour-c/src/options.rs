@@ -216,14 +216,14 @@ pub unsafe extern "C" fn parlour_server_options_handshake_timeout(
     unsafe { change(options, |server| &mut server.options, set) }
 }
 
-/// The check of the file that a client of the server's user binds for itself on `unix`. A proper file is a socket of
-/// mode 0700, at most ten seconds old, named after the client's process id.
+/// The check of the file that a client that runs as the server's user binds for itself on `unix`. A valid file is a
+/// socket of mode 0700, at most ten seconds old, named after the client's process id.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_client_file {
-    /// A client needs no file. If it has one, the file must be proper. The default.
+    /// A client needs no file. If it has one, the file must be valid. The default.
     PARLOUR_CLIENT_FILE_CHECK = 0,
-    /// Only clients with a proper file are admitted. This excludes other users and other implementations.
+    /// Only clients with a valid file are admitted. This excludes other users and other implementations.
     PARLOUR_CLIENT_FILE_REQUIRE = 1,
     /// The file is removed and not checked.
     PARLOUR_CLIENT_FILE_IGNORE = 2,
@@ -384,8 +384,7 @@ pub unsafe extern "C" fn parlour_connect_options_spin_limit(
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.spin_limit(count)) }
 }
 
-/// The policy for a client of a hub that does not read, so that more than parlour_hub_options_write_buffer_max would
-/// be buffered for it.
+/// The action of a hub if a message would exceed parlour_hub_options_write_buffer_max for a client that does not read.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_slow_client_policy {

@@ -3,19 +3,21 @@
 
 use parlour::{Capabilities, Peer, Provenance, Transport};
 
-/// The provenance of a statement about the peer, from none to proof.
+/// The source of a field of parlour_peer, from the weakest to the strongest.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_provenance {
-    /// None: the value is not known.
+    /// The value is not known.
     PARLOUR_PROVENANCE_UNKNOWN = 0,
-    /// The peer itself, or a file that it wrote. For display, never for a decision.
+    /// The peer stated the value, directly or in a file that it wrote. Do not use it for access control.
     PARLOUR_PROVENANCE_CLAIM = 1,
-    /// The process was seen, in /proc, to hold the other end. It can pass that end on, so this is for display, too.
+    /// /proc showed that this process had the other end open. A process can pass its descriptor on to another process,
+    /// so do not use the value for access control.
     PARLOUR_PROVENANCE_VERIFIED = 2,
-    /// The owner of the file through which the peer connected. Only that user, or root, can have created it.
+    /// The value is the owner of the file through which the peer connected. Only that user, or root, can have created
+    /// the file.
     PARLOUR_PROVENANCE_FILE_OWNER = 3,
-    /// The kernel, when the connection was made (SO_PEERCRED).
+    /// SO_PEERCRED reported the value. The kernel recorded it at connect(2) of a client, or at listen(2) of a server.
     PARLOUR_PROVENANCE_KERNEL = 4,
 }
 

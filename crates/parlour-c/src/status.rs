@@ -21,7 +21,8 @@ pub enum parlour_status {
     PARLOUR_INVALID_ARGUMENT = 3,
     /// The buffer or array of the caller is too small for the result, which is kept for the next call.
     PARLOUR_BUFFER_TOO_SMALL = 4,
-    /// A bug in the library: it panicked, and the panic was caught. The handle may be unusable; free it.
+    /// A bug in the library: it panicked, and the panic was caught. The handle may be unusable. Free it, unless the
+    /// function is one that frees it (..._close, ..._split).
     PARLOUR_INTERNAL = 5,
     /// An address or a name is not well formed.
     PARLOUR_INVALID_NAME = 16,
@@ -37,10 +38,12 @@ pub enum parlour_status {
     PARLOUR_REFUSED = 21,
     /// The system, or a check of the peer's identity, does not permit the operation.
     PARLOUR_DENIED = 22,
-    /// The server had no room for another client until the deadline, or a client of a hub does not read.
+    /// The server did not accept the client before the deadline, has reached a limit, or a system call of the server
+    /// failed; or the write buffer of a client of a hub is full. The caller may try again.
     PARLOUR_BUSY = 23,
-    /// The timeout has passed. A partially received message is kept for the next call. Of a message that was to be
-    /// sent, nothing was sent.
+    /// The timeout has passed. A receive keeps a partial message for the next call. A send returns this only if it sent
+    /// nothing of the message. parlour_flush and parlour_finish keep unwritten messages buffered;
+    /// parlour_connection_close loses them.
     PARLOUR_TIMED_OUT = 24,
     /// The peer has disconnected.
     PARLOUR_DISCONNECTED = 25,
@@ -50,7 +53,7 @@ pub enum parlour_status {
     PARLOUR_MESSAGE_TOO_LONG = 27,
     /// The peer broke the protocol.
     PARLOUR_PROTOCOL = 28,
-    /// A value could not be encoded as a message, or a message not decoded as a value. No function returns this yet.
+    /// A value could not be encoded, or a message could not be decoded. No function returns this yet.
     PARLOUR_ENCODING = 29,
     /// The owner, mode or type of a directory lets another user interfere.
     PARLOUR_UNSAFE_DIRECTORY = 30,

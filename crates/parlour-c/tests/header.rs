@@ -39,12 +39,15 @@ const CONTRACT: &str = "/*
  * Return value
  *   A function that can fail returns a parlour_status: PARLOUR_OK, or the error. parlour_error_message() has the text
  *   of the error, and parlour_error_errno() the errno of the system call behind it. Results are stored through the
- *   last pointers. After an error a handle is NULL there, and a count is 0. A call that fails has no effect.
+ *   pointer parameters that the description names. After an error a handle is NULL there, and a count is 0. Unless its
+ *   description says otherwise, a call that fails leaves the handle usable. It does not undo what was already written.
  *
  * Pointers
  *   NULL is allowed only where the description says so; otherwise the function returns PARLOUR_NULL_POINTER. A pointer
  *   to bytes or to an array may be NULL if its length or count is 0. Any other pointer must be valid: a live handle of
- *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it.
+ *   the type, a string that ends with a zero byte and is UTF-8, or memory of the length that is passed with it. For a
+ *   string that is not UTF-8, the function returns PARLOUR_INVALID_ARGUMENT. The lists of errors do not repeat these
+ *   two cases.
  *
  * Timeouts
  *   `timeout_ms` is in milliseconds. Less than 0: the call blocks for ever. 0: it does not block. More than 0: it gives
@@ -56,14 +59,16 @@ const CONTRACT: &str = "/*
  *   parlour_error_message() is kept per thread.
  *
  * Signals
- *   No function is async-signal-safe, except those that say so: parlour_server_shutdown, parlour_shutdown_ask and
- *   parlour_status_name. A signal does not interrupt a call: the call goes on, with the time that is left. The library
- *   raises no signal (not even SIGPIPE), and changes no disposition and no mask.
+ *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask and parlour_status_name, which are
+ *   async-signal-safe. It must not call any other function of this header. A signal does not interrupt a call: the
+ *   call goes on, with the time that is left. The library raises no signal (not even SIGPIPE), and changes no
+ *   disposition and no mask.
  *
  * Fork
  *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
- *   Connections work in either process, if the other process frees its copy. The parent sends what was buffered before
- *   the fork; flush before forking.
+ *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
+ *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
+ *   before forking.
  *
  * Callbacks
  *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call

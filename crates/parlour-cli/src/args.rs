@@ -210,7 +210,7 @@ pub(crate) struct Connect {
     pub(crate) address: String,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) connect: ConnectArgs,
 }
 
 /// Send one message to a server, and print its reply
@@ -234,12 +234,12 @@ pub(crate) struct Call {
     pub(crate) raw: bool,
 
     #[command(flatten)]
-    pub(crate) reach: Reach,
+    pub(crate) connect: ConnectArgs,
 }
 
 /// Options for connecting to a server.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Reach {
+pub(crate) struct ConnectArgs {
     /// Maximum time to connect and, for `call`, to receive the reply, such as 500ms or 10s [default: 5s to connect, no
     /// limit for the reply]
     #[arg(long, value_name = "DURATION", value_parser = duration)]

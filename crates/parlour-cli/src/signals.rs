@@ -18,7 +18,7 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Creates a request that no signal triggers.
-    pub(crate) fn by_hand() -> io::Result<Stop> {
+    pub(crate) fn new() -> io::Result<Stop> {
         let (readable, writable) = UnixStream::pair()?;
         Ok(Stop { readable, writable })
     }
@@ -26,7 +26,7 @@ impl Stop {
     /// Creates a request that SIGINT, SIGTERM and SIGHUP trigger. It is for commands that must also clean up when their
     /// terminal is closed.
     pub(crate) fn on_interrupt_or_hangup() -> io::Result<Stop> {
-        let stop = Stop::by_hand()?;
+        let stop = Stop::new()?;
         catch(&[SIGINT, SIGTERM, SIGHUP], &stop.writable)?;
         Ok(stop)
     }

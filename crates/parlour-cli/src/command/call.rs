@@ -24,10 +24,10 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
 
     // A timeout beyond the range of the clock means no deadline.
     let deadline = args
-        .reach
+        .connect
         .timeout
-        .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.reach.wait.unwrap_or_default())));
-    let mut connection = connect::options(&args.reach).connect(&args.address)?;
+        .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.connect.wait.unwrap_or_default())));
+    let mut connection = connect::options(&args.connect).connect(&args.address)?;
     // A server may reply and disconnect without reading the message. This is not an error if there is a reply.
     if let Err(error) = send(&mut connection, &message, deadline)
         && error.kind() != ErrorKind::Disconnected
@@ -40,7 +40,7 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     };
     let reply = match received {
         Ok(Some(reply)) => reply,
-        Ok(None) => return Err(connect::ended(&args.address, &connection, "before it sent a reply")),
+        Ok(None) => return Err(connect::disconnected_error(&args.address, &connection, "before it sent a reply")),
         Err(error) => return Err(error.into()),
     };
     output::bytes(&reply)?;

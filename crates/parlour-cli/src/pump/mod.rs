@@ -53,7 +53,7 @@ enum Side<'a> {
 
 /// The reason why the pump ended.
 #[derive(Debug)]
-pub(crate) enum Ended {
+pub(crate) enum Outcome {
     /// Both directions are finished.
     Finished,
     /// The peer disconnected.
@@ -109,19 +109,19 @@ impl<'a> Pump<'a> {
         })
     }
 
-    /// Runs until both directions are finished or one of the other events in [`Ended`] occurs.
-    pub(crate) fn run(mut self) -> Ended {
+    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs.
+    pub(crate) fn run(mut self) -> Outcome {
         loop {
             match self.turn() {
                 Ok(None) => {}
                 Ok(Some(ended)) => return ended,
-                Err(error) => return Ended::Failed(error),
+                Err(error) => return Outcome::Failed(error),
             }
         }
     }
 
     /// Sends the available messages, then waits for an event and handles it. Returns the reason if the pump has ended.
-    fn turn(&mut self) -> anyhow::Result<Option<Ended>> {
+    fn turn(&mut self) -> anyhow::Result<Option<Outcome>> {
         let peer = self.outgoing.send(self.connection)?;
         self.look_after(peer)?;
         if let Some(ended) = self.end_reached() {
@@ -129,7 +129,7 @@ impl<'a> Pump<'a> {
         }
         let ready = self.wait().context("polling the connection and its streams")?;
         if ready.stop {
-            return Ok(Some(Ended::Stopped));
+            return Ok(Some(Outcome::Stopped));
         }
         if ready.program_gone {
             self.program_is_gone()?;
@@ -145,7 +145,7 @@ impl<'a> Pump<'a> {
             self.be_patient_again();
         }
         if self.incoming.is_unread() && matches!(self.side, Side::Streams) {
-            return Ok(Some(Ended::SinkClosed));
+            return Ok(Some(Outcome::SinkClosed));
         }
         if ready.source {
             self.outgoing.read()?;
@@ -159,15 +159,15 @@ impl<'a> Pump<'a> {
     }
 
     /// Returns the reason if the pump has ended.
-    fn end_reached(&self) -> Option<Ended> {
+    fn end_reached(&self) -> Option<Outcome> {
         if self.peer_gone {
             let stalled = self.time_left().is_some_and(|left| left.is_zero());
             return (self.incoming.is_over() || stalled)
-                .then(|| Ended::PeerGone { all_sent: self.outgoing.is_all_sent() });
+                .then(|| Outcome::PeerGone { all_sent: self.outgoing.is_all_sent() });
         }
         // A program that has exited receives no more messages, so that only its output must be sent.
         let nobody_to_tell = matches!(self.side, Side::Program { pidfd: None, .. });
-        (self.outgoing.is_over() && (nobody_to_tell || self.incoming.is_over())).then_some(Ended::Finished)
+        (self.outgoing.is_over() && (nobody_to_tell || self.incoming.is_over())).then_some(Outcome::Finished)
     }
 
     fn look_after(&mut self, peer: Peer) -> anyhow::Result<()> {

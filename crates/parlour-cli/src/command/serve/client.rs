@@ -8,13 +8,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use parlour::{Connection, ErrorKind};
 
+use super::active_clients::ClientGuard;
 use super::environment;
 use super::framing::framing;
 use super::program::Program;
-use super::tally::Counted;
 use crate::args::Serve;
 use crate::lines::Framing;
-use crate::pump::{Ended, Pump};
+use crate::pump::{Outcome, Pump};
 use crate::signals::Stop;
 use crate::{exit, output};
 
@@ -44,11 +44,11 @@ impl Service {
     /// Serves one client until it is disconnected. An error affects only this client, and is printed on stderr.
     ///
     /// The client is counted until its program has exited, so that the server does not exit before its programs.
-    pub(super) fn serve(&self, mut connection: Connection, counted: Counted) {
+    pub(super) fn serve(&self, mut connection: Connection, guard: ClientGuard) {
         let peer = connection.peer().clone();
         let outcome = match &self.program {
             None => echo(&mut connection),
-            Some((program, args)) => self.run_program(&mut connection, program, args, counted.number),
+            Some((program, args)) => self.run_program(&mut connection, program, args, guard.number),
         };
         if let Err(error) = outcome {
             output::note(format_args!("client {peer} was disconnected: {}", exit::one_line(&error)));
@@ -77,10 +77,10 @@ impl Service {
         );
         match pump.context("making the pipes of the program non-blocking")?.run() {
             // A program that has closed its stdout may still process its input, without a time limit.
-            Ended::Finished | Ended::SinkClosed => program.wait(None, &self.stop),
-            Ended::PeerGone { .. } => program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop),
-            Ended::Stopped => {}
-            Ended::Failed(error) => {
+            Outcome::Finished | Outcome::SinkClosed => program.wait(None, &self.stop),
+            Outcome::PeerGone { .. } => program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop),
+            Outcome::Stopped => {}
+            Outcome::Failed(error) => {
                 program.end();
                 return Err(error);
             }

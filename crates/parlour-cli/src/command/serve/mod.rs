@@ -1,10 +1,10 @@
-//! `parlour serve`: takes a name, and echoes messages or runs a program for each client.
+//! `parlour serve`: serves a name, and echoes messages or runs a program for each client.
 
+mod active_clients;
 mod client;
 mod environment;
 mod framing;
 mod program;
-mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,46 +15,49 @@ use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, Sh
 use crate::args::{ClientFile, Serve};
 use crate::signals::{Interrupts, Stop};
 use crate::{notify, output};
+use active_clients::ActiveClients;
 use client::Service;
-use tally::Tally;
 
 /// The pause after a failed accept. It prevents a busy loop while a resource, such as descriptors, is exhausted.
-const REST_AFTER_ERROR: Duration = Duration::from_millis(100);
+const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 
+/// Serves the name until a signal arrives or the name is lost.
 pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
-    // Signals are caught before the name is taken, so that a signal at any later time releases it.
+    // Signals are caught before the name is taken, so that a signal at any later time releases the name.
     let interrupts = Interrupts::catch().context("catching signals")?;
     let manager = notify::Manager::from_environment();
     let server = take_name(args)?;
-    let stop = Arc::new(Stop::by_hand().context("creating the stop descriptor")?);
-    let tally = Arc::new(Tally::default());
-    stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&tally))?;
+    let stop = Arc::new(Stop::new().context("creating the stop descriptor")?);
+    let clients = Arc::new(ActiveClients::default());
+    stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&clients))?;
 
     let transports = transports(&server);
     manager.ready(format_args!("serving {} over {transports} in {}", server.name(), server.path().display()));
-    // The server runs even if stdout is closed.
+    // A closed stdout is not an error.
     output::unless_closed(output::line(ready_line(&server)))?;
     let service = Arc::new(Service::new(args, server.name(), &stop));
-    let outcome = accept_all(&server, &service, &tally);
+    let outcome = accept_all(&server, &service, &clients);
 
-    // Stop accepting, give the open connections the grace period, then end them. A failed accept ends the same way.
+    // Stop accepting, and give the open connections the grace period. Then stop the programs. Echo connections end when
+    // this process exits. Losing the name ends the server in the same way.
     let closed = server.close();
-    let (count, grace) = (tally.count(), humantime::format_duration(args.grace));
+    let (count, grace) = (clients.count(), humantime::format_duration(args.grace));
     manager.stopping(format_args!("stopping; open connections: {count}"));
     if count > 0 && !args.grace.is_zero() {
         output::note(format_args!(
             "stopping; open connections: {count}; waiting {grace} for them, or until a second signal"
         ));
-        tally.wait_until_nobody_or_hurried(args.grace);
+        clients.wait_until_none_or_cancelled(args.grace);
     }
     stop.trigger();
     if !args.echo {
-        tally.wait_until_nobody(program::END_AT_MOST);
+        clients.wait_until_none(program::END_AT_MOST);
     }
     outcome?;
     Ok(closed?)
 }
 
+/// Takes the name: binds the address, or adopts the sockets of the service manager if there is none.
 fn take_name(args: &Serve) -> anyhow::Result<Server> {
     let options = options(args);
     Ok(match &args.address {
@@ -68,14 +71,14 @@ fn stop_on_signals(
     interrupts: Interrupts,
     server: ShutdownHandle,
     stop: Arc<Stop>,
-    tally: Arc<Tally>,
+    clients: Arc<ActiveClients>,
 ) -> anyhow::Result<()> {
     let wait = move || -> std::io::Result<()> {
         interrupts.wait()?;
         server.shutdown();
         interrupts.wait()?;
         stop.trigger();
-        tally.hurry();
+        clients.cancel_grace();
         Ok(())
     };
     let thread = std::thread::Builder::new().name("signals".to_owned());
@@ -86,28 +89,28 @@ fn stop_on_signals(
 }
 
 /// Accepts clients until the server is shut down.
-fn accept_all(server: &Server, service: &Arc<Service>, tally: &Arc<Tally>) -> anyhow::Result<()> {
+fn accept_all(server: &Server, service: &Arc<Service>, clients: &Arc<ActiveClients>) -> anyhow::Result<()> {
     loop {
         match server.accept() {
-            Ok(connection) => start(service, connection, tally),
+            Ok(connection) => start(service, connection, clients),
             Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(()),
             Err(error) if error.kind() == ErrorKind::NameLost => return Err(error.into()),
             Err(error) => {
                 output::note(error);
-                std::thread::sleep(REST_AFTER_ERROR);
+                std::thread::sleep(ACCEPT_RETRY_DELAY);
             }
         }
     }
 }
 
 /// Starts a thread that serves one client.
-fn start(service: &Arc<Service>, connection: Connection, tally: &Arc<Tally>) {
+fn start(service: &Arc<Service>, connection: Connection, clients: &Arc<ActiveClients>) {
     let peer = connection.peer().clone();
     // The client is counted before the thread starts, so that a shutdown waits for every accepted client.
-    let counted = tally.enter(peer.uid());
+    let guard = clients.add(peer.uid());
     let service = Arc::clone(service);
     let thread = std::thread::Builder::new().name("client".to_owned());
-    let started = thread.spawn(move || service.serve(connection, counted));
+    let started = thread.spawn(move || service.serve(connection, guard));
     if let Err(error) = started {
         output::note(format_args!("client {peer} was disconnected: starting a thread: {error}"));
     }
@@ -118,6 +121,7 @@ fn ready_line(server: &Server) -> String {
     format!("ready {} {} {}", server.name(), transports(server), output::cell(server.path().display()))
 }
 
+/// Returns the names of the server's transports, separated by commas.
 fn transports(server: &Server) -> String {
     let transports: Vec<_> = server.transports().iter().map(ToString::to_string).collect();
     transports.join(",")

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 /// The clients that are being served.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(super) struct ActiveClients {
     counts: Mutex<Counts>,
     /// Notified when a client has left or waiting is cut short.
     changed: Condvar,
@@ -17,16 +17,16 @@ struct Counts {
     /// The number of clients by uid; `None` counts clients whose uid is not known.
     clients: HashMap<Option<u32>, usize>,
     /// True if the server no longer waits for clients to leave by themselves.
-    hurried: bool,
+    grace_cancelled: bool,
 }
 
-impl Tally {
+impl ActiveClients {
     /// Counts a client until the guard is dropped.
-    pub(super) fn enter(self: &Arc<Tally>, uid: Option<u32>) -> Counted {
+    pub(super) fn add(self: &Arc<ActiveClients>, uid: Option<u32>) -> ClientGuard {
         let mut counts = self.lock();
         let count = counts.clients.entry(uid).or_default();
         *count += 1;
-        Counted { tally: Arc::clone(self), uid, number: *count }
+        ClientGuard { clients: Arc::clone(self), uid, number: *count }
     }
 
     /// Returns the number of clients.
@@ -34,19 +34,20 @@ impl Tally {
         self.lock().clients.values().sum()
     }
 
-    /// Waits until no client is left, the timeout has expired or [`hurry`](Tally::hurry) is called.
-    pub(super) fn wait_until_nobody_or_hurried(&self, timeout: Duration) {
-        self.wait(timeout, |counts| !counts.clients.is_empty() && !counts.hurried);
+    /// Waits until no client is left, the timeout has expired or [`cancel_grace`](ActiveClients::cancel_grace) is
+    /// called.
+    pub(super) fn wait_until_none_or_cancelled(&self, timeout: Duration) {
+        self.wait(timeout, |counts| !counts.clients.is_empty() && !counts.grace_cancelled);
     }
 
     /// Waits until no client is left or the timeout has expired.
-    pub(super) fn wait_until_nobody(&self, timeout: Duration) {
+    pub(super) fn wait_until_none(&self, timeout: Duration) {
         self.wait(timeout, |counts| !counts.clients.is_empty());
     }
 
-    /// Ends [`wait_until_nobody_or_hurried`](Tally::wait_until_nobody_or_hurried) early.
-    pub(super) fn hurry(&self) {
-        self.lock().hurried = true;
+    /// Ends [`wait_until_none_or_cancelled`](ActiveClients::wait_until_none_or_cancelled) early.
+    pub(super) fn cancel_grace(&self) {
+        self.lock().grace_cancelled = true;
         self.changed.notify_all();
     }
 
@@ -63,16 +64,16 @@ impl Tally {
 }
 
 /// A counted client. Dropping it ends the count.
-pub(super) struct Counted {
-    tally: Arc<Tally>,
+pub(super) struct ClientGuard {
+    clients: Arc<ActiveClients>,
     uid: Option<u32>,
     /// The number of clients of this user when this client was counted, including this client.
     pub(super) number: usize,
 }
 
-impl Drop for Counted {
+impl Drop for ClientGuard {
     fn drop(&mut self) {
-        let mut counts = self.tally.lock();
+        let mut counts = self.clients.lock();
         if let Some(count) = counts.clients.get_mut(&self.uid) {
             *count -= 1;
             if *count == 0 {
@@ -80,6 +81,6 @@ impl Drop for Counted {
             }
         }
         drop(counts);
-        self.tally.changed.notify_all();
+        self.clients.changed.notify_all();
     }
 }

@@ -38,7 +38,7 @@ pub enum ErrorKind {
     InvalidOption,
     /// A live server holds the name. [`Error::holder`] returns its owner record.
     NameInUse,
-    /// Another process removed or replaced the server's files, or the server is in a forked child.
+    /// Another process removed or replaced the server's files, or the call was made in a forked child.
     NameLost,
     /// No server has the name.
     NoServer,
@@ -46,10 +46,12 @@ pub enum ErrorKind {
     Refused,
     /// The system denied access, or the identity of the peer is not the expected one.
     Denied,
-    /// The server exists but did not take the client in before the deadline, or a limit is reached at present.
+    /// The server did not accept the client before the deadline, has reached a limit, or a system call of the server
+    /// failed; or the write buffer of a hub's client is full
+    /// ([`SlowClientPolicy::Refuse`](crate::hub::SlowClientPolicy::Refuse)). The caller may try again.
     Busy,
-    /// The deadline passed. A partially received message is kept for the next call. Nothing of a message that was being
-    /// sent was sent.
+    /// The deadline passed. `recv` keeps a partial message for the next call. `send` returns this only if it sent
+    /// nothing. `flush` and `finish` keep unwritten bytes buffered. `close` loses them.
     TimedOut,
     /// The peer has disconnected.
     Disconnected,
@@ -73,7 +75,7 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    /// All kinds. A test can check with it that a table of the kinds in another language is complete.
+    /// All kinds, in declaration order. New kinds may be added.
     pub const ALL: &'static [Self] = &[
         Self::InvalidName,
         Self::InvalidOption,
@@ -104,7 +106,7 @@ impl ErrorKind {
             Self::NoServer => io::ErrorKind::NotFound,
             Self::Refused => io::ErrorKind::ConnectionRefused,
             Self::Denied | Self::UnsafeDirectory => io::ErrorKind::PermissionDenied,
-            // `WouldBlock` would tell the caller to poll, which a blocking call never does.
+            // Not `WouldBlock`: callers of blocking functions do not expect it.
             Self::Busy => io::ErrorKind::ResourceBusy,
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Disconnected => io::ErrorKind::BrokenPipe,
@@ -186,7 +188,7 @@ pub enum Operation {
     Encode,
     /// Decoding a value.
     Decode,
-    /// Registering a descriptor with a runtime.
+    /// Registering a connection with a runtime.
     Register,
     /// Taking a connection apart.
     IntoRawParts,
@@ -210,7 +212,7 @@ pub enum Operation {
     Release,
     /// Closing a server or a hub.
     Close,
-    /// Waiting for tasks.
+    /// Waiting for the tasks of a server to end.
     Wait,
     /// Drawing random bytes.
     Random,
@@ -238,7 +240,7 @@ impl fmt::Display for Operation {
             Self::Receive => "receive from",
             Self::Encode => "encode a message to",
             Self::Decode => "decode a message from",
-            Self::Register => "register",
+            Self::Register => "register the connection to",
             Self::IntoRawParts => "take apart the connection to",
             Self::Create => "create",
             Self::Map => "map",
@@ -383,7 +385,8 @@ impl From<Error> for io::Error {
 /// [`try_flush`](crate::Connection::try_flush).
 #[derive(Debug)]
 pub enum TrySendError<T> {
-    /// The channel is full. Nothing of the message was sent, and the message is returned.
+    /// The channel is full. From `try_send`: nothing was sent, and the payload is returned. From `try_flush`: unwritten
+    /// bytes stay buffered, and the value is `()`.
     Full(T),
     /// The connection cannot send this message, or cannot send any more.
     Failed(Error),

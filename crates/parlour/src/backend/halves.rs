@@ -435,14 +435,14 @@ mod tests {
         let mut stream: &[u8] = b"\0\0\0\x03one\0\0\0\x03tw";
         assert!(matches!(receive(&mut first, &mut stream, &mut out), Ok(Received::Message)));
         first.release(&mut pool.streams);
-        assert!(pool.streams.len() == 0, "the intake holds a partial message");
+        assert!(pool.streams.idle_len() == 0, "the intake holds a partial message");
         assert!(matches!(receive(&mut first, &mut &b"o"[..], &mut out), Ok(Received::Message)));
         assert_eq!(out, b"two"[..]);
         first.release(&mut pool.streams);
-        assert_eq!(pool.streams.len(), 1);
+        assert_eq!(pool.streams.idle_len(), 1);
 
         second.acquire(&mut pool.streams);
-        assert!(pool.streams.len() == 0);
+        assert!(pool.streams.idle_len() == 0);
         let stream = [&b"\0\0\0\x14"[..], &[7; 20]].concat();
         assert!(matches!(receive(&mut second, &mut &stream[..], &mut out), Ok(Received::Message)));
         assert_eq!(out, [7; 20][..], "the second limit applies, and no bytes of the first connection are left");

@@ -1,12 +1,12 @@
-//! A bounded pool of buffers.
+//! A bounded cache of buffers.
 
-/// A pool of at most `MAX` buffers that no connection uses at present.
+/// A cache of at most `MAX` idle buffers.
 ///
-/// A blocking connection keeps the buffers that it has allocated. A connection that is one of thousands is idle most of
-/// the time. Its owner acquires a buffer for it while there is something to do, and releases the buffer when no bytes
-/// wait in it. The memory in use then depends on how many connections are in the middle of a message.
+/// A blocking connection keeps the buffers that it has allocated. Connections of a hub or a tokio runtime borrow a
+/// buffer only while bytes are buffered. The memory in use then depends on the number of connections that have
+/// buffered bytes.
 #[derive(Debug)]
-#[allow(clippy::vec_box, reason = "a connection without a buffer is small, and boxes move as they are")]
+#[allow(clippy::vec_box, reason = "a `Box` moves between pool and connection without copying the buffer")]
 pub(crate) struct Pool<T, const MAX: usize> {
     idle: Vec<Box<T>>,
 }
@@ -18,7 +18,7 @@ impl<T, const MAX: usize> Default for Pool<T, MAX> {
 }
 
 impl<T, const MAX: usize> Pool<T, MAX> {
-    /// Takes a buffer out of the pool, if one is idle.
+    /// Returns an idle buffer, or `None`; the caller then allocates one.
     pub(super) fn acquire(&mut self) -> Option<Box<T>> {
         self.idle.pop()
     }
@@ -32,7 +32,7 @@ impl<T, const MAX: usize> Pool<T, MAX> {
 
     /// Returns the number of idle buffers.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn idle_len(&self) -> usize {
         self.idle.len()
     }
 }

@@ -61,10 +61,10 @@ const SEND: Operation = Operation::Send;
 const RECV: Operation = Operation::Receive;
 const WAIT: Operation = Operation::NextEvent;
 
-/// The longest time that a message stays buffered while messages arrive without pause.
+/// The age of the oldest buffered message from which on [`Hub::next_event`] writes before it returns an event.
 const WRITE_DELAY_MAX: Duration = Duration::from_millis(1);
 
-/// The time that [`Hub::close`] waits for clients to receive what was sent to them: as long as a handshake may take.
+/// The time that [`Hub::close`] takes at most to write buffered messages: as long as a handshake may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A server that serves all of its clients in the thread that calls it.
@@ -75,38 +75,40 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Fairness
 ///
-/// Clients take turns. A client that sends without pause has up to 16 messages or 64 KiB received at a time; then the
-/// next client that has sent something gets its turn. A few new clients are accepted in between. Neither a flood of
-/// clients nor a flood of messages therefore excludes the other one.
+/// Clients take turns. A turn ends after 16 messages, or after the message with which the client reaches 64 KiB. Then
+/// the next client with data is served. New clients are accepted while connected clients send without pause, and
+/// connected clients are served while many clients connect.
 ///
 /// # Sending
 ///
 /// `send` buffers. Messages for one client are written together: when 64 KiB are buffered, when the hub has nothing
-/// else to do, or, while messages arrive without pause, after a millisecond. [`flush`](Hub::flush) writes immediately.
+/// else to do, or when a call of `next_event` begins and the oldest buffered message is a millisecond old.
+/// [`flush`](Hub::flush) writes immediately. Call it before work that takes long.
 ///
 /// Messages that the kernel does not accept stay buffered in the hub, up to
-/// [`write_buffer_max`](HubOptions::write_buffer_max) bytes per client. The [`SlowClientPolicy`] decides about a client
-/// for which more would be buffered. The hub does not read from a client for which more than 64 KiB (or
-/// `write_buffer_max`, if that is less) are buffered. A client that sends requests faster than it receives the replies
-/// is therefore slowed down, alone, and does not count as slow.
+/// [`write_buffer_max`](HubOptions::write_buffer_max) bytes per client, or one message if that is longer. If a message
+/// would exceed the limit, the [`SlowClientPolicy`] applies. The hub does not read from a client for which more than
+/// 64 KiB (or `write_buffer_max`, if that is less) are buffered. This delays a client that sends requests faster than
+/// it receives the replies. Only that client is delayed, and the `SlowClientPolicy` does not apply to it.
 ///
 /// # Poll loops
 ///
 /// [`as_fd`](AsFd::as_fd) returns a descriptor that is readable when [`try_next_event`](Hub::try_next_event) has
 /// something to do. It is for waiting only. Before each wait, call `try_next_event` until it returns
-/// [`Empty`](TryRecvError::Empty), also after sending: the call writes buffered messages.
+/// [`Empty`](TryRecvError::Empty). Do this after sending too, because `try_next_event` writes buffered messages.
 ///
 /// # Shutdown and fork
 ///
-/// The [`shutdown_handle`](Hub::shutdown_handle) makes `next_event` return [`Shutdown`](ErrorKind::Shutdown), also
-/// while the hub waits for a slow client. Then call [`close`](Hub::close). In a forked child the hub cannot be used:
-/// its calls fail with [`NameLost`](ErrorKind::NameLost), and dropping it there does not affect the parent's name and
-/// connections.
+/// After [`ShutdownHandle::shutdown`], `next_event` returns [`Shutdown`](ErrorKind::Shutdown). A `send` or `broadcast`
+/// that waits for a slow client ([`SlowClientPolicy::Wait`]) returns it too. Then call [`close`](Hub::close).
+///
+/// In a forked child the hub cannot be used: its calls fail with [`NameLost`](ErrorKind::NameLost). Dropping it there
+/// does not affect the parent's name and connections.
 ///
 /// # Memory
 ///
-/// An idle client takes less than 256 bytes, and over `shm` its rings in addition. Buffers belong to a pool and are
-/// lent to clients that are in the middle of a message.
+/// The hub allocates at most 256 bytes of user memory for an idle client, excluding kernel buffers and `shm` rings.
+/// Buffers belong to a pool. A client holds a buffer only while it needs one.
 ///
 /// # Examples
 ///
@@ -133,10 +135,10 @@ pub struct Hub {
     pool: BufferPool,
     /// Events that were not returned yet.
     events: VecDeque<Event>,
-    /// Slots of the clients that may have sent something, in the order of their turns.
+    /// Slots of the clients that may have data to be received, in the order of their turns.
     ready: VecDeque<u32>,
     quantum: Quantum,
-    /// Slots of the clients with data to be written.
+    /// Slots of the clients with data that can be written now.
     dirty: Vec<u32>,
     /// The time at which the first client was added to `dirty`.
     dirty_since: Option<Instant>,
@@ -213,13 +215,13 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// No error ends a connection, and the call may be repeated.
+    /// An error does not end a client's connection.
     ///
-    /// - [`ErrorKind::Shutdown`]: the [`shutdown_handle`](Hub::shutdown_handle) was used. Every later call fails, too.
-    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that new clients no longer find it.
-    ///   The connected clients go on. Or this is a forked child.
+    /// - [`ErrorKind::Shutdown`]: the [`shutdown_handle`](Hub::shutdown_handle) was called. Every later call returns
+    ///   this error. Events that are still queued are not returned.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so new clients do not find it. The hub
+    ///   returns this once. Connected clients are still served. In a forked child, every call returns this error.
     /// - [`ErrorKind::Io`]: a system call failed.
-    ///
     pub fn next_event(&mut self) -> Result<Event> {
         loop {
             if let Some(event) = self.event_until(Deadline::NEVER)? {
@@ -262,26 +264,27 @@ impl Hub {
         Clients(clients.into_iter())
     }
 
-    /// Returns the identity of a client, or `None` if it has left.
+    /// Returns the identity of a client, or `None` once the connection has ended, also before
+    /// [`Event::Left`] is returned.
     #[must_use]
     pub fn peer(&self, client: Client) -> Option<&Peer> {
         self.members.get(client).map(|member| &member.peer)
     }
 
-    /// Returns the transport of a client, or `None` if it has left.
+    /// Returns the transport of a client, or `None` once the connection has ended, as [`peer`](Hub::peer) does.
     #[must_use]
     pub fn transport(&self, client: Client) -> Option<Transport> {
         self.members.get(client).map(Member::transport)
     }
 
-    /// Returns the capabilities of a client's connection, or `None` if it has left.
+    /// Returns the capabilities of a client's connection, or `None` once it has ended, as [`peer`](Hub::peer) does.
     #[must_use]
     pub fn capabilities(&self, client: Client) -> Option<Capabilities> {
         Some(self.transport(client)?.capabilities(self.message_max))
     }
 
-    /// Returns the number of bytes that are buffered for a client, including four for each message. Returns 0 if the
-    /// client has left.
+    /// Returns the number of bytes that are buffered for a client, including a header of 4 bytes for each message.
+    /// Returns 0 once the connection has ended.
     #[must_use]
     pub fn write_buffer_len(&self, client: Client) -> usize {
         self.members.get(client).map_or(0, Member::write_buffer_len)
@@ -311,21 +314,25 @@ impl Hub {
         self.server.transports()
     }
 
-    /// Returns the counts of clients: accepted, connected, and refused. In a flood the refusals include some for which
-    /// there was no [`Event::Refused`].
+    /// Returns the counts of clients: accepted, connected, and refused. The hub queues a bounded number of refusals as
+    /// [`Event::Refused`]; the count also includes those that were not queued.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.server.stats()
     }
 
-    /// Releases the name and ends every connection. Waits until buffered messages were written, up to 5 seconds.
-    /// Dropping the hub does the same without waiting.
+    /// Releases the name, writes buffered messages for up to 5 seconds, and ends every connection.
+    ///
+    /// Messages for clients that have disconnected are discarded without an error. Dropping the hub writes what the
+    /// channels accept immediately; the rest is lost.
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::TimedOut`]: some clients have not received all that was sent to them, and those messages are
-    ///   lost.
-    /// - [`ErrorKind::Io`]: a file of the server cannot be removed. The name is released all the same.
+    /// If both removing a file and writing fail, the first error is returned.
+    ///
+    /// - [`ErrorKind::TimedOut`]: the deadline passed before all bytes were written. They are lost.
+    /// - [`ErrorKind::Io`]: a file of the server could not be removed, or waiting failed. The name is free.
+    /// - [`ErrorKind::NameLost`]: this is a forked child.
     pub fn close(self) -> Result<()> {
         self.close_timeout(CLOSE_TIMEOUT)
     }

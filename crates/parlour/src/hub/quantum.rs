@@ -1,16 +1,17 @@
 //! The quantum of a client: the amount that it may send before the next client is served.
 
 /// The limits of one turn, in messages and in bytes. They are large enough to benefit from all that one read returns,
-/// and small enough that thousands of clients are served within milliseconds.
+/// and small enough that one client cannot delay the others for long.
 const TURN_MESSAGES: usize = 16;
 const TURN_BYTES: usize = 64 * 1024;
 
-/// The progress of the turn of the first ready client, and the number of turns that are left until the hub polls again.
+/// The progress of the turn of the first ready client, and the number of turns until the hub polls again.
 #[derive(Debug, Default)]
 pub(super) struct Quantum {
     messages: usize,
     bytes: usize,
-    pub(super) left: usize,
+    /// The number of turns that are left until the hub polls again.
+    pub(super) turns_left: usize,
 }
 
 impl Quantum {
@@ -21,7 +22,8 @@ impl Quantum {
         self.messages >= TURN_MESSAGES || self.bytes >= TURN_BYTES
     }
 
+    /// Begins the next turn.
     pub(super) fn next(&mut self) {
-        *self = Self { left: self.left.saturating_sub(1), ..Self::default() };
+        *self = Self { turns_left: self.turns_left.saturating_sub(1), ..Self::default() };
     }
 }

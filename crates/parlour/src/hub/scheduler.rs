@@ -15,9 +15,11 @@ use crate::error::{ErrorKind, Result};
 use crate::message::{Message, Received};
 use crate::wait::{Deadline, wait_for};
 
-/// The hub polls again, writes buffered messages and accepts new clients when every ready client has had a turn, at the
-/// latest after this many turns. `ACCEPTS_MAX` is the number of clients that it accepts each time.
+/// The maximum number of turns between two calls of epoll_wait(2). After the deadline, the hub serves the ready clients
+/// without polling again.
 const TURNS_MAX: usize = 16;
+
+/// The maximum number of clients accepted per poll.
 const ACCEPTS_MAX: usize = 16;
 
 impl Hub {
@@ -28,7 +30,7 @@ impl Hub {
             self.flush_dirty();
         }
         let mut budget = None;
-        let mut in_time = true;
+        let mut before_deadline = true;
         let mut has_polled_last = false;
         loop {
             self.check_shutdown(WAIT)?;
@@ -38,13 +40,17 @@ impl Hub {
             self.flush_dirty();
             let has_more = !self.events.is_empty() || !self.ready.is_empty();
             match (has_more, has_polled_last) {
-                (true, true) => self.quantum.left = TURNS_MAX,
+                // The deadline has passed: serve the remaining clients without polling again.
+                (true, true) => self.quantum.turns_left = TURNS_MAX,
+                // All turns are used up, or the flush queued events or clients: poll before the next turn.
                 (true, false) => drop(self.poll_events()?),
+                // The last poll was after the deadline, and all that it reported was served.
                 (false, true) => return Ok(None),
+                // Nothing is ready: poll, and wait if the poll reports nothing.
                 (false, false) => {
-                    // Data that has arrived by the deadline is still received. Data that arrives later is not waited
-                    // for, so that a client that sends one byte at a time does not keep the call.
-                    has_polled_last = !in_time || deadline.is_over();
+                    // Data that has arrived by the deadline is still received. The hub does not wait for later data, so
+                    // that a client that sends one byte at a time cannot delay the return past the deadline.
+                    has_polled_last = !before_deadline || deadline.is_over();
                     if self.poll_events()? || has_polled_last {
                         continue;
                     }
@@ -54,13 +60,13 @@ impl Hub {
                         continue;
                     }
                     let woken = wait_for(self.watch.as_fd(), PollFlags::IN, deadline);
-                    in_time = woken.map_err(|error| self.io_error(WAIT, error))?;
+                    before_deadline = woken.map_err(|error| self.io_error(WAIT, error))?;
                 }
             }
         }
     }
 
-    /// Returns the next event that is available.
+    /// Returns the next event. Returns `None` if no client is ready or `quantum.turns_left` is 0.
     fn next_ready_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -71,7 +77,7 @@ impl Hub {
                 }
                 return Some(event);
             }
-            if self.quantum.left == 0 {
+            if self.quantum.turns_left == 0 {
                 return None;
             }
             let client = self.members.client_in(*self.ready.front()?);
@@ -85,6 +91,7 @@ impl Hub {
                 self.end_turn();
                 continue;
             }
+            // `Finished` is returned once, when the end is first received.
             let was_closed = member.closed.read;
             let mut message = Message::default();
             match member.recv(&mut message, &mut self.pool) {
@@ -120,14 +127,15 @@ impl Hub {
         }
     }
 
-    /// Removes the first client from the queue of ready clients.
+    /// Ends the turn of the first ready client: removes it from the queue, resets the quantum, and decrements
+    /// `turns_left`.
     fn end_turn(&mut self) {
         self.ready.pop_front();
         self.quantum.next();
     }
 
-    /// Polls for clients that can be read from or written to, and for new clients. Returns false if nothing has
-    /// changed.
+    /// Polls epoll once without waiting, marks ready clients, and accepts new ones. Returns false if epoll reported
+    /// nothing. Fails if epoll_wait(2) or accepting fails.
     fn poll_events(&mut self) -> Result<bool> {
         let batch = self.watch.poll().map_err(|errno| self.io_error(WAIT, errno))?;
         let mut has_changed = false;
@@ -153,10 +161,11 @@ impl Hub {
                 self.mark_ending(client);
             }
         }
-        self.quantum.left = self.ready.len().clamp(1, TURNS_MAX);
+        self.quantum.turns_left = self.ready.len().clamp(1, TURNS_MAX);
         if server_is_ready {
             self.accept_clients().inspect_err(|error| {
-                // The name stays lost. The error is returned once, and the connected clients go on.
+                // The loss is permanent, so the server is removed from epoll: it would otherwise be reported at each
+                // poll. The error is returned once, and connected clients are still served.
                 if error.kind() == ErrorKind::NameLost {
                     self.watch.remove_server(self.server.as_fd());
                 }
@@ -165,7 +174,7 @@ impl Hub {
         Ok(has_changed)
     }
 
-    /// Accepts some of the clients that wait.
+    /// Accepts up to `ACCEPTS_MAX` of the clients that wait.
     fn accept_clients(&mut self) -> Result<()> {
         for _ in 0..ACCEPTS_MAX {
             let admitted = self.server.try_accept_link();
@@ -185,7 +194,8 @@ impl Hub {
         Ok(())
     }
 
-    /// Refuses a client that was admitted and cannot be registered with epoll, for want of kernel resources.
+    /// Disconnects an admitted client whose descriptor epoll_ctl(2) rejected (ENOMEM, ENOSPC), and reports it as
+    /// refused.
     fn refuse_unwatched(&mut self, client: Client, errno: Errno) {
         let Some(member) = self.members.remove(client) else { return };
         let detail = format!("the kernel cannot watch its descriptor: {errno}");
@@ -196,7 +206,8 @@ impl Hub {
         }
     }
 
-    /// Notes that a client can be read from. It gets a turn now, or when enough of its buffered data was written.
+    /// Marks a client as readable, and queues it for a turn, unless too many bytes are buffered for it. In that case
+    /// `after_write` queues it later.
     pub(super) fn mark_readable(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_readable = true;
@@ -206,8 +217,8 @@ impl Hub {
         }
     }
 
-    /// Notes that the kernel has reported the end of a client's sending direction. The end has to be received behind
-    /// the messages.
+    /// Notes that the kernel has reported the end of a client's sending direction. The hub receives the remaining
+    /// messages before it reports the end.
     fn mark_ending(&mut self, client: Client) {
         let Some(member) = self.members.get_mut(client) else { return };
         member.is_ending = true;

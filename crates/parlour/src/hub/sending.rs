@@ -115,8 +115,8 @@ impl Hub {
         Ok(ready)
     }
 
-    /// Writes buffered messages of all clients without blocking. [`next_event`](Hub::next_event) does so by itself;
-    /// call this before doing something that takes long.
+    /// Writes buffered messages of all clients without blocking. [`next_event`](Hub::next_event) does so too, so this
+    /// call is needed only before work that takes long.
     ///
     /// # Errors
     ///
@@ -182,7 +182,7 @@ impl Hub {
         }
     }
 
-    /// Writes to all clients that were noted, without blocking.
+    /// Writes to all clients in `dirty`, without blocking.
     pub(super) fn flush_dirty(&mut self) {
         self.dirty_since = None;
         let mut dirty = mem::take(&mut self.dirty);
@@ -191,7 +191,7 @@ impl Hub {
                 self.flush_one(client);
             }
         }
-        // No client is noted during the loop. The list's memory is reused.
+        // The loop adds no client to `dirty`. The memory of the list is reused.
         self.dirty = dirty;
     }
 

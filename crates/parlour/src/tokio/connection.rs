@@ -24,13 +24,13 @@ use crate::transport::{Capabilities, Transport};
 
 /// A private two-way channel of messages with one peer, for tasks. [`crate::Connection`] is the blocking one.
 ///
-/// Messages arrive whole, in order and at most once. [`send`](Connection::send) completes when the kernel, or the
-/// shared memory, has the message; the peer may not have read it yet. A full channel makes `send` wait (backpressure),
-/// so a peer that does not read slows its sender down, and no buffer grows. [`recv`](Connection::recv) returns `None`
+/// Messages arrive whole, in order and at most once. [`send`](Connection::send) completes when the message is
+/// in the kernel's buffer or in the ring; the peer may not have read it yet. A full channel makes `send` wait
+/// (backpressure), so a peer that does not read slows its sender down. [`recv`](Connection::recv) returns `None`
 /// at the end of the stream, after everything that the peer sent.
 ///
 /// The two directions are independent: [`split`](Connection::split) gives one to each of two tasks. Dropping the
-/// connection ends both; [`close`](Connection::close) writes all buffered messages before.
+/// connection ends both. To write all buffered messages first, call [`close`](Connection::close).
 ///
 /// A connection is a [`Stream`] of messages, and a [`Sink`] for values that are `AsRef<[u8]>`. So are its [`Receiver`]
 /// and its [`Sender`].
@@ -50,11 +50,13 @@ impl Connection {
     ///
     /// # Errors
     ///
+    /// On error the connection is closed.
+    ///
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): there is no current runtime.
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): the kernel cannot watch the connection's descriptors.
     pub fn from_blocking(connection: crate::connection::Connection) -> Result<Self> {
         Self::watched(connection).map_err(|unwatched| {
-            registration_error(Operation::Convert, unwatched.half.common().object(), unwatched.error)
+            registration_error(Operation::Register, unwatched.half.common().object(), unwatched.error)
         })
     }
 
@@ -95,14 +97,17 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Nothing of the message was sent.
+    /// After an error other than `Disconnected` and `Protocol`, nothing of the message was sent. After these two, a
+    /// part may have been sent. The peer never receives the message.
     ///
     /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit, or has
     ///   more than 253 descriptors. The connection is as before.
-    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more. No signal is
-    ///   raised.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more, or this side
+    ///   has called [`finish`](Connection::finish). No signal is raised.
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
     /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -144,7 +149,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -172,8 +179,12 @@ impl Connection {
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
     ///   side sent. This replaces `None` where the transport can tell. See [`crate::Connection::recv`].
-    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the peer announced more bytes than the limit.
-    ///   Nothing was allocated, and this direction has ended.
+    /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit. This
+    ///   direction has ended.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol, or sent more descriptors
+    ///   than this side allows. This direction has ended.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed, or the descriptor table of this process is full
+    ///   and the descriptors of a message were lost.
     ///
     /// # Cancel safety
     ///
@@ -188,8 +199,8 @@ impl Connection {
         .await
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of
-    /// the stream. See [`crate::Receiver::recv_into`].
+    /// Replaces the contents of `bytes` with one message, and returns its length in bytes. Returns `None` at the end of
+    /// the stream. Descriptors of the message are closed. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -221,7 +232,8 @@ impl Connection {
         self.receiver.try_recv_into(bytes)
     }
 
-    /// Returns true if [`recv`](Connection::recv) would not wait because data is buffered.
+    /// Returns true if [`recv`](Connection::recv) would complete at once from data that this process has buffered.
+    /// False does not mean that nothing has arrived.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.receiver.has_message()
@@ -236,7 +248,7 @@ impl Connection {
     fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
         let received = self.receiver.poll_recv(cx, out);
         if received.is_pending() && self.sender.has_fed() {
-            // An error of sending does not keep this side from receiving. The next send returns it.
+            // An error of the flush is ignored here. The next `send` returns it.
             let _ = self.sender.poll_flush_fed(self.receiver.of_both(), cx);
         }
         received
@@ -247,7 +259,10 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before the last message was
+    ///   written.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -269,13 +284,15 @@ impl Connection {
 
     /// Writes all buffered messages, and ends the connection. Waits while the channel is full.
     ///
-    /// Dropping the connection does the same without waiting; buffered messages that a full channel does not take are
+    /// Dropping the connection does the same without waiting. Buffered messages that a full channel does not accept are
     /// then lost.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has
-    /// disconnected.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): messages were buffered, and the peer has
+    ///   disconnected.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -285,7 +302,8 @@ impl Connection {
         poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
     }
 
-    /// Returns the number of messages that this side has taken. See [`Sender::messages_taken`].
+    /// Returns the number of messages that `send` and `feed` have accepted, including buffered ones. See
+    /// [`Sender::messages_taken`].
     #[must_use]
     pub fn messages_taken(&self) -> u64 {
         self.sender.messages_taken()

@@ -1,5 +1,5 @@
 //! The API for tasks of a [tokio](https://docs.rs/tokio) runtime. It has the names and the meanings of the blocking
-//! API, with `async` where that one blocks.
+//! API. Functions that block there are `async` here.
 //!
 //! ```
 //! use parlour::tokio::{Connection, Server};
@@ -36,19 +36,20 @@
 //! Waiting is readiness-based. Each descriptor is registered once with the runtime, and a waiting task is woken when
 //! its descriptor becomes ready. No thread is started, nothing polls in a loop, and an idle connection costs no
 //! processor time. The API works on the current-thread and on the multi-thread runtime, with or without timers. A task
-//! that always has something to do (for example because a peer never stops sending) gives way to other tasks when its
+//! that always has something to do (for example because a peer never stops sending) yields to other tasks when its
 //! budget is used up. See [`coop`](::tokio::task::coop).
 //!
 //! An idle connection holds no buffer. Buffers are lent while bytes are waiting, from a small pool of each thread of
 //! the runtime. An idle connection with its task, as [`serve`](Server::serve) starts it, takes less than 1 KiB of
-//! memory (over `shm`, the two rings in addition).
+//! memory, plus the two rings over `shm`.
 //!
 //! # Timeouts and cancellation
 //!
-//! There are no variants with a timeout: wrap a call in `tokio::time::timeout`. Every future of this module may be
-//! dropped at any time. No message is lost, duplicated or torn by that; each method documents the consequences under
-//! "Cancel safety". [`messages_taken`](Connection::messages_taken) shows whether the message of a dropped `send` is on
-//! its way.
+//! There are no variants with a timeout: wrap a call in `tokio::time::timeout`. Dropping a future loses, duplicates or
+//! truncates no message, with two exceptions. Dropping the future of [`close`](Connection::close) drops the connection:
+//! buffered messages that a full channel does not accept are then lost. Dropping the future of [`serve`](Server::serve)
+//! aborts the handlers. Each method documents the consequences under "Cancel safety".
+//! [`messages_taken`](Connection::messages_taken) shows whether the message of a dropped `send` was accepted.
 //!
 //! To receive only what has arrived already, call [`try_recv`](Connection::try_recv). A future that is polled just
 //! once, as under a timeout of zero, may be polled before the runtime has noticed new data.
@@ -61,13 +62,14 @@
 //!
 //! # Errors
 //!
-//! Besides its own errors, every method may return [`ErrorKind::Io`](crate::ErrorKind::Io) when the runtime is shutting
-//! down. Methods that register a descriptor return [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of
-//! a runtime.
+//! Besides its own errors, every `async` method may return [`ErrorKind::Io`](crate::ErrorKind::Io) when the runtime is
+//! shutting down. Methods that register a descriptor return
+//! [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a runtime.
 //!
 //! # Panics
 //!
-//! The methods panic only in a runtime that was built without I/O (`enable_io`), because tokio panics there.
+//! The methods panic only in a runtime that was built without
+//! [`Builder::enable_io`](::tokio::runtime::Builder::enable_io), because tokio panics there.
 
 mod buffers;
 mod connect;

@@ -93,8 +93,8 @@ impl Receiver {
         .await
     }
 
-    /// Receives one message into a `Vec` of the caller, and returns its length in bytes. Returns `None` at the end of
-    /// the stream. See [`crate::Receiver::recv_into`].
+    /// Replaces the contents of `bytes` with one message, and returns its length in bytes. Returns `None` at the end of
+    /// the stream. Descriptors of the message are closed. See [`crate::Receiver::recv_into`].
     ///
     /// # Errors
     ///
@@ -135,7 +135,8 @@ impl Receiver {
         })
     }
 
-    /// Returns true if [`recv`](Receiver::recv) would not wait because data is buffered.
+    /// Returns true if [`recv`](Receiver::recv) would complete at once from data that this process has buffered.
+    /// False does not mean that nothing has arrived.
     #[must_use]
     pub fn has_message(&self) -> bool {
         self.half.has_message()

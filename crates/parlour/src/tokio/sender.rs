@@ -89,8 +89,10 @@ impl Sender {
 
     /// Buffers a message, to be written together with the next ones. See [`crate::Sender::feed`].
     ///
-    /// The buffer is written when it holds 64 KiB, with the next [`send`](Sender::send), or by
-    /// [`flush`](Sender::flush). Waits only when it has to write.
+    /// If the message does not fit in the 64 KiB buffer or has attachments, the call writes the buffer and sends the
+    /// message. It waits for the channel only in this case. Otherwise the buffer is written by the next
+    /// [`send`](Sender::send), by [`flush`](Sender::flush), or before [`Connection::recv`](super::Connection::recv)
+    /// waits.
     ///
     /// # Errors
     ///
@@ -116,7 +118,9 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer has disconnected.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -142,7 +146,10 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before.
+    /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer disconnected before the last message was
+    ///   written.
+    /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol.
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     ///
     /// # Cancel safety
     ///
@@ -151,8 +158,8 @@ impl Sender {
         poll_fn(|cx| self.poll_finish(None, cx)).await
     }
 
-    /// Returns the number of messages that this half has taken since the connection was made: those that are on their
-    /// way, and those that are buffered. The peer may not have received them.
+    /// Returns the number of messages that `send` and `feed` have accepted since the connection was made, including
+    /// buffered ones. The peer may not have received them.
     ///
     /// The number shows the outcome of a `send` whose future was dropped, for example by a timeout:
     ///
@@ -161,8 +168,8 @@ impl Sender {
     /// # async fn example(sender: &mut parlour::tokio::Sender) -> parlour::Result<()> {
     /// let before = sender.messages_taken();
     /// if tokio::time::timeout(Duration::from_millis(10), sender.send(b"once")).await.is_err() {
-    ///     let is_on_its_way = sender.messages_taken() > before;
-    ///     # let _ = is_on_its_way;
+    ///     let was_accepted = sender.messages_taken() > before;
+    ///     # let _ = was_accepted;
     /// }
     /// # Ok(())
     /// # }

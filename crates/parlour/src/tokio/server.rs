@@ -142,7 +142,7 @@ impl Server {
         match Connection::watched(connection) {
             Ok(connection) => Ok(Some(connection)),
             Err(Unwatched { half, error }) if error.kind() == io::ErrorKind::Unsupported => {
-                Err(registration_error(Operation::Convert, half.common().object(), error))
+                Err(registration_error(Operation::Register, half.common().object(), error))
             }
             Err(Unwatched { half, error }) => {
                 let detail = format!("the kernel cannot watch its descriptor: {error}");

@@ -35,7 +35,7 @@ impl Deadline {
     }
 
     /// Returns the earlier of two deadlines.
-    pub(crate) fn or(self, other: Self) -> Self {
+    pub(crate) fn earliest(self, other: Self) -> Self {
         match (self.0, other.0) {
             (Some(one), Some(other)) => Self(Some(one.min(other))),
             (one, other) => Self(one.or(other)),
@@ -44,7 +44,7 @@ impl Deadline {
 
     /// Returns the earlier of this deadline and one after `timeout`.
     pub(crate) fn or_after(self, timeout: Duration) -> Self {
-        self.or(Self::after(timeout))
+        self.earliest(Self::after(timeout))
     }
 
     /// Returns the remaining time, or `None` if the deadline is never.

@@ -62,7 +62,7 @@ impl Watch {
     }
 
     pub(super) fn wait_set(&self, wait_deadline: Deadline) -> WaitSet<'_> {
-        let waits = WaitSet::until(wait_deadline.or(self.spin_once));
+        let waits = WaitSet::until(wait_deadline.earliest(self.spin_once));
         match &self.inotify {
             Some(inotify) => waits.and(inotify.as_fd(), PollFlags::IN),
             None => waits,

@@ -64,25 +64,25 @@ impl Heap {
 
 /// The memory of both sides, as one of them maps it.
 struct Heaps {
-    mine: Arc<Heap>,
-    peers: Arc<Heap>,
+    local: Arc<Heap>,
+    remote: Arc<Heap>,
 }
 
 impl Heaps {
-    fn new(mine: &Arc<Heap>, peers: &Arc<Heap>) -> Arc<Self> {
-        Arc::new(Self { mine: Arc::clone(mine), peers: Arc::clone(peers) })
+    fn new(local: &Arc<Heap>, remote: &Arc<Heap>) -> Arc<Self> {
+        Arc::new(Self { local: Arc::clone(local), remote: Arc::clone(remote) })
     }
 }
 
 impl Sides for Heaps {
     type Memory<'a> = &'a Heap;
 
-    fn mine(&self) -> &Heap {
-        &self.mine
+    fn local(&self) -> &Heap {
+        &self.local
     }
 
-    fn peers(&self) -> &Heap {
-        &self.peers
+    fn remote(&self) -> &Heap {
+        &self.remote
     }
 }
 
@@ -100,7 +100,7 @@ impl Memory for &Heap {
         self.set(word, value);
     }
 
-    fn bump(&self, word: Word) {
+    fn increment(&self, word: Word) {
         self.words[word as usize].fetch_add(1, Ordering::Relaxed);
     }
 
@@ -196,8 +196,8 @@ impl Game {
             1 => self.read(input.number(), input.number()),
             2 => self.peek(input.number()),
             3 => {
-                let asked = self.writer.request_wakeup();
-                assert!(asked.is_ok() || !self.is_honest, "an honest peer never has a bad position");
+                let requested = self.writer.request_wakeup();
+                assert!(requested.is_ok() || !self.is_honest, "an honest peer never has a bad position");
             }
             4 => {
                 let before = self.ours.word(Word::DataWaiter);
@@ -206,7 +206,7 @@ impl Game {
             }
             5 => {
                 let (_, _) = (self.writer.should_notify(), self.reader.should_notify());
-                let (_, _) = (self.writer.is_taken(), self.reader.peer_has_all());
+                let (_, _) = (self.writer.is_drained(), self.reader.is_outgoing_drained());
             }
             6 if self.is_honest => self.peer_writes(input.number()),
             7 if self.is_honest => self.peer_reads(input.number()),

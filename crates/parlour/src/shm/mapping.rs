@@ -88,11 +88,11 @@ impl Mapping {
 /// continues.
 #[derive(Debug)]
 pub(crate) struct Mappings {
-    mine: NonNull<u8>,
-    peers: NonNull<u8>,
+    local: NonNull<u8>,
+    remote: NonNull<u8>,
     /// The sizes of the rings, as exponents of two.
-    mine_log2: u8,
-    peers_log2: u8,
+    local_log2: u8,
+    remote_log2: u8,
 }
 
 // SAFETY: this consists of two `Mapping`s, whose argument applies.
@@ -102,11 +102,12 @@ unsafe impl Sync for Mappings {}
 
 impl Mappings {
     /// Combines the memory that this side created with that of the peer. The sizes of rings are powers of two.
-    pub(crate) fn new(mine: Mapping, peers: Mapping) -> Self {
+    pub(crate) fn new(local: Mapping, remote: Mapping) -> Self {
         let log2 = |mapping: &Mapping| mapping.ring_size.trailing_zeros() as u8;
-        let mappings = Self { mine: mine.start, peers: peers.start, mine_log2: log2(&mine), peers_log2: log2(&peers) };
+        let mappings =
+            Self { local: local.start, remote: remote.start, local_log2: log2(&local), remote_log2: log2(&remote) };
         // From here on `Mappings` is responsible for unmapping them.
-        mem::forget((mine, peers));
+        mem::forget((local, remote));
         mappings
     }
 }
@@ -114,22 +115,22 @@ impl Mappings {
 impl Sides for Mappings {
     type Memory<'a> = Mapped<'a>;
 
-    fn mine(&self) -> Mapped<'_> {
-        Mapped { start: self.mine, ring_size: 1 << self.mine_log2, is_ours: true, life: PhantomData }
+    fn local(&self) -> Mapped<'_> {
+        Mapped { start: self.local, ring_size: 1 << self.local_log2, is_ours: true, life: PhantomData }
     }
 
-    fn peers(&self) -> Mapped<'_> {
-        Mapped { start: self.peers, ring_size: 1 << self.peers_log2, is_ours: false, life: PhantomData }
+    fn remote(&self) -> Mapped<'_> {
+        Mapped { start: self.remote, ring_size: 1 << self.remote_log2, is_ours: false, life: PhantomData }
     }
 }
 
 impl Drop for Mappings {
     fn drop(&mut self) {
-        ask_for_data(&self.mine());
+        ask_for_data(&self.local());
         // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
-        unsafe { unmap(self.mine, 1 << self.mine_log2) };
+        unsafe { unmap(self.local, 1 << self.local_log2) };
         // SAFETY: as above.
-        unsafe { unmap(self.peers, 1 << self.peers_log2) };
+        unsafe { unmap(self.remote, 1 << self.remote_log2) };
     }
 }
 
@@ -227,7 +228,7 @@ impl Memory for Mapped<'_> {
         }
     }
 
-    fn bump(&self, word: Word) {
+    fn increment(&self, word: Word) {
         if self.is_ours {
             self.word(word).fetch_add(1, Ordering::Release);
         }
@@ -259,8 +260,8 @@ impl Memory for Mapped<'_> {
 ///
 /// An honest peer does not change the bytes until this side publishes that it has taken them. A hostile peer may change
 /// them during the copy. By the letter of the memory model of Rust (and C++) such a copy is a data race, and therefore
-/// undefined behaviour: no atomic type exists for a copy of many bytes, and a copy byte by byte through `AtomicU8` would
-/// be many times slower. The following measures keep the race from mattering in practice:
+/// undefined behaviour: no atomic type exists for a copy of many bytes, and a copy byte by byte through `AtomicU8`
+/// would be many times slower. The following measures keep the race from mattering in practice:
 ///
 /// - The copy is a call that is not inlined, of a pointer that the compiler knows nothing about, so it cannot be split,
 ///   repeated or moved. The compiler fence behind it keeps later code from being moved before it.

@@ -44,7 +44,7 @@ impl Memory for &Heap {
         self.words[word as usize].store(value, Ordering::Release);
     }
 
-    fn bump(&self, word: Word) {
+    fn increment(&self, word: Word) {
         self.words[word as usize].fetch_add(1, Ordering::Release);
     }
 
@@ -69,11 +69,11 @@ struct Heaps(std::sync::Arc<Heap>, std::sync::Arc<Heap>);
 impl Sides for Heaps {
     type Memory<'a> = &'a Heap;
 
-    fn mine(&self) -> &Heap {
+    fn local(&self) -> &Heap {
         &self.0
     }
 
-    fn peers(&self) -> &Heap {
+    fn remote(&self) -> &Heap {
         &self.1
     }
 }

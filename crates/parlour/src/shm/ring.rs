@@ -1,17 +1,19 @@
 //! A byte stream through a ring: its two ends, over any memory that provides the words and the bytes.
 //!
-//! Positions count bytes without limit and wrap at 2^64. The byte at a position is stored at the position modulo the
-//! capacity, a power of two. The bytes between the reader's `Tail` and the writer's `Head` belong to the reader, all
-//! others to the writer.
+//! Positions are byte counts modulo 2^64. They are not reduced modulo the capacity, which is a power of two. The byte
+//! at a position is stored at the position modulo the capacity. The bytes between the reader's `Tail` and the writer's
+//! `Head` belong to the reader, all others to the writer.
 //!
 //! # Orderings
 //!
 //! - The bytes: the writer stores `Head` with release after copying in. The reader loads `Head` and then fences with
 //!   acquire (A) before copying out. In the opposite direction the reader stores `Tail` with release after copying out.
 //!   The writer loads `Tail` and then fences with acquire (B) before it overwrites the bytes.
-//! - No lost wake-up: a side that is about to sleep changes its word and then checks once more. A side that has
-//!   published checks the word afterwards. On each side a sequentially consistent fence separates the two operations,
-//!   so that at least one side sees the change of the other (as in Dekker's algorithm): for data (C), for space (D).
+//! - No lost wake-up: a side that will sleep increments its request word, then reads the other side's position again. A
+//!   side that publishes a position then reads the request word. On each side a sequentially consistent fence separates
+//!   the two operations, so that at least one side sees the change of the other (as in Dekker's algorithm). For data,
+//!   these are fence (C1) in the reader and fence (C2) in the writer. For space, they are fence (D1) in the writer and
+//!   fence (D2) in the reader.
 #![allow(unsafe_code)]
 
 use std::io::{IoSlice, IoSliceMut};
@@ -23,9 +25,13 @@ use super::atomic::fence;
 /// A word of the control page. The table in [`super`] shows which side writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Word {
+    /// The position of the writer.
     Head,
+    /// The position of the reader.
     Tail,
+    /// The reader's request word. The reader increments it to request a wake-up for more bytes.
     DataWaiter,
+    /// The writer's request word. The writer increments it to request a wake-up for more space.
     SpaceWaiter,
 }
 
@@ -43,7 +49,7 @@ pub(crate) trait Memory {
 
     /// Increments a word atomically with release ordering, in the memory of this side. A forked child may do so
     /// concurrently.
-    fn bump(&self, word: Word);
+    fn increment(&self, word: Word);
 
     /// Copies bytes into the ring of this side.
     ///
@@ -57,8 +63,9 @@ pub(crate) trait Memory {
     ///
     /// # Safety
     ///
-    /// The range lies in the ring and belongs to the reader: no thread of an honest peer accesses it until the next
-    /// store of `Tail`.
+    /// The range lies in the ring and belongs to the reader: no thread of this process writes to it until the next
+    /// store of `Tail`. A peer in another process may write to it concurrently if it violates the protocol. An
+    /// implementation for such memory must tolerate torn bytes (see `copy_from_peer` in [`mapping`](super::mapping)).
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]);
 }
 
@@ -69,55 +76,55 @@ pub(crate) trait Sides {
         Self: 'a;
 
     /// Returns the memory of this side, which this side writes.
-    fn mine(&self) -> Self::Memory<'_>;
+    fn local(&self) -> Self::Memory<'_>;
 
     /// Returns the memory of the peer, which this side reads.
-    fn peers(&self) -> Self::Memory<'_>;
+    fn remote(&self) -> Self::Memory<'_>;
 }
 
-/// A position that an honest peer never writes.
+/// Error: the peer's position is out of range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPosition;
 
 /// The maximum number of bytes that are copied before they are published, so that the peer processes them concurrently
-/// on another processor. Measured for round trips of 64 KiB and 1 MiB, in microseconds: 45 and 91 with 64 KiB, 10 and
-/// 76 with 8 KiB, 10 and 126 with 4 KiB.
+/// on another processor. 8 KiB gave the lowest round-trip times (docs/performance.md).
 const CHUNK: usize = 8 * 1024;
 
 /// The end that puts bytes into the ring.
 ///
-/// Its position is stored only in the memory of its own side, which no other side can write. A forked child has the
-/// same memory and a copy of this value. Each process continues behind the bytes that the other one has put in.
+/// Its position is stored only in the memory of its own side, which no other side can write. After fork(2) both
+/// processes may write, but not at the same time. Each process continues behind the bytes that the other one has put
+/// in.
 #[derive(Debug)]
 pub(crate) struct Writer<S> {
     sides: Arc<S>,
     /// The reader's position at the last check.
     tail: u64,
     /// The low bits of the reader's `DataWaiter` when the reader was last notified. They suffice to detect a change.
-    told: u32,
+    notified_request: u32,
 }
 
 impl<S: Sides> Writer<S> {
     pub(crate) fn new(sides: Arc<S>) -> Self {
-        Self { sides, tail: 0, told: 0 }
+        Self { sides, tail: 0, notified_request: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
     pub(super) fn starting_at(position: u64, sides: Arc<S>) -> Self {
-        sides.mine().store(Word::Head, position);
+        sides.local().store(Word::Head, position);
         Self { tail: position, ..Self::new(sides) }
     }
 
     /// Returns the total number of bytes that were put in.
     fn head(&self) -> u64 {
-        self.sides.mine().load(Word::Head)
+        self.sides.local().load(Word::Head)
     }
 
     /// Returns true if [`write`](Self::write) would put in at least one byte.
     pub(crate) fn has_room(&mut self) -> Result<bool, BadPosition> {
         let head = self.head();
         if self.room(head) == 0 {
-            self.look(head)?;
+            self.update_tail(head)?;
         }
         Ok(self.room(head) > 0)
     }
@@ -127,7 +134,7 @@ impl<S: Sides> Writer<S> {
         let head = self.head();
         let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add).min(CHUNK);
         if self.room(head) < wanted {
-            self.look(head)?;
+            self.update_tail(head)?;
         }
         let mut left = wanted.min(self.room(head));
         let count = left;
@@ -143,41 +150,41 @@ impl<S: Sides> Writer<S> {
         }
         if count > 0 {
             // Pairs with fence (A): a reader that sees this position sees the bytes before it.
-            self.sides.mine().store(Word::Head, position);
+            self.sides.local().store(Word::Head, position);
         }
         Ok(count)
     }
 
     /// Copies a piece that fits into the ring, without publishing it.
     fn copy_in(&self, position: u64, piece: &[u8]) {
-        let mine = self.sides.mine();
-        let capacity = mine.capacity();
+        let local = self.sides.local();
+        let capacity = local.capacity();
         let at = index(position, capacity);
         let (first, second) = piece.split_at(piece.len().min(capacity - at));
         // SAFETY: `at` is less than the capacity, the first part ends at the capacity at the latest, and the second
         // part begins at 0. `write` takes no more than fits, so that the whole range lies outside of the bytes that the
         // reader has not taken: it belongs to the writer.
-        unsafe { mine.copy_in(at, first) };
+        unsafe { local.copy_in(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
-            unsafe { mine.copy_in(0, second) };
+            unsafe { local.copy_in(0, second) };
         }
     }
 
     /// Returns the number of unread bytes according to the last check. It exceeds the capacity only if a forked process
     /// has put in more bytes since then, and is limited to the capacity.
     fn unread(&self, head: u64) -> u64 {
-        head.wrapping_sub(self.tail).min(self.sides.mine().capacity() as u64)
+        head.wrapping_sub(self.tail).min(self.sides.local().capacity() as u64)
     }
 
     /// Returns the free space according to the last check.
     fn room(&self, head: u64) -> usize {
-        self.sides.mine().capacity() - self.unread(head) as usize
+        self.sides.local().capacity() - self.unread(head) as usize
     }
 
-    /// Checks how far the reader is.
-    fn look(&mut self, head: u64) -> Result<(), BadPosition> {
-        let tail = self.sides.peers().load(Word::Tail);
+    /// Loads the reader's position and checks it.
+    fn update_tail(&mut self, head: u64) -> Result<(), BadPosition> {
+        let tail = self.sides.remote().load(Word::Tail);
         // An honest reader neither moves backwards nor passes the writer.
         if head.wrapping_sub(tail) > self.unread(head) {
             return Err(BadPosition);
@@ -192,27 +199,27 @@ impl<S: Sides> Writer<S> {
     /// Returns true if the reader must be notified of new bytes: once for each request of the reader. Call this after
     /// each `write`.
     pub(crate) fn should_notify(&mut self) -> bool {
-        // Fence (C). Pairs with the fence in `ask_for_data`.
+        // Fence (C2). Pairs with fence (C1) in `ask_for_data`.
         fence(Ordering::SeqCst);
-        let asked = self.sides.peers().load(Word::DataWaiter) as u32;
-        let must = asked != self.told;
-        self.told = asked;
-        must
+        let request = self.sides.remote().load(Word::DataWaiter) as u32;
+        let changed = request != self.notified_request;
+        self.notified_request = request;
+        changed
     }
 
     /// Returns true if the reader has taken all bytes that were put in.
-    pub(crate) fn is_taken(&self) -> bool {
-        self.sides.peers().load(Word::Tail) == self.head()
+    pub(crate) fn is_drained(&self) -> bool {
+        self.sides.remote().load(Word::Tail) == self.head()
     }
 
     /// Requests a wake-up when the reader has made space. Returns true if there is space already. The means of the
     /// wake-up must be in place before this call, because the reader may notify immediately.
     pub(crate) fn request_wakeup(&mut self) -> Result<bool, BadPosition> {
-        self.sides.mine().bump(Word::SpaceWaiter);
-        // Fence (D). Pairs with the fence in `Reader::should_notify`.
+        self.sides.local().increment(Word::SpaceWaiter);
+        // Fence (D1). Pairs with fence (D2) in `Reader::should_notify`.
         fence(Ordering::SeqCst);
         let head = self.head();
-        self.look(head)?;
+        self.update_tail(head)?;
         Ok(self.room(head) > 0)
     }
 }
@@ -224,23 +231,23 @@ impl<S: Sides> Writer<S> {
 pub(crate) struct Reader<S> {
     sides: Arc<S>,
     /// The low bits of the writer's `SpaceWaiter` when the writer was last notified. They suffice to detect a change.
-    told: u32,
+    notified_request: u32,
 }
 
 impl<S: Sides> Reader<S> {
     pub(crate) fn new(sides: Arc<S>) -> Self {
-        Self { sides, told: 0 }
+        Self { sides, notified_request: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
     pub(super) fn starting_at(position: u64, sides: Arc<S>) -> Self {
-        sides.mine().store(Word::Tail, position);
+        sides.local().store(Word::Tail, position);
         Self::new(sides)
     }
 
     /// Returns the total number of bytes that were taken out.
     fn tail(&self) -> u64 {
-        self.sides.mine().load(Word::Tail)
+        self.sides.local().load(Word::Tail)
     }
 
     /// Takes out the available bytes, up to [`CHUNK`], and returns their number. 0 means that the ring is empty.
@@ -260,7 +267,7 @@ impl<S: Sides> Reader<S> {
         if count > 0 {
             // Pairs with fence (B): a writer that sees this position may overwrite the bytes before it, which were
             // copied.
-            self.sides.mine().store(Word::Tail, tail.wrapping_add(count as u64));
+            self.sides.local().store(Word::Tail, tail.wrapping_add(count as u64));
         }
         Ok(count)
     }
@@ -271,10 +278,10 @@ impl<S: Sides> Reader<S> {
     }
 
     fn available_from(&self, tail: u64) -> Result<usize, BadPosition> {
-        let peers = self.sides.peers();
-        let available = peers.load(Word::Head).wrapping_sub(tail);
-        // At full width, a writer that is behind the reader appears to be far ahead.
-        if available > peers.capacity() as u64 {
+        let remote = self.sides.remote();
+        let available = remote.load(Word::Head).wrapping_sub(tail);
+        // If `Head` is behind `Tail`, the wrapping subtraction yields a value above the capacity.
+        if available > remote.capacity() as u64 {
             return Err(BadPosition);
         }
         // Fence (A). Pairs with the store of `Head` in `write`.
@@ -288,51 +295,52 @@ impl<S: Sides> Reader<S> {
     }
 
     fn copy_out(&self, position: u64, into: &mut [u8]) {
-        let peers = self.sides.peers();
-        let capacity = peers.capacity();
+        let remote = self.sides.remote();
+        let capacity = remote.capacity();
         let at = index(position, capacity);
         let split = into.len().min(capacity - at);
         let (first, second) = into.split_at_mut(split);
         // SAFETY: `at` is less than the capacity, the first part ends at the capacity at the latest, and the second
-        // part begins at 0. The callers take no more than `available` has returned, so that an honest writer does not
-        // change the range.
-        unsafe { peers.copy_out(at, first) };
+        // part begins at 0, so both lie in the ring. The callers take no more than `available` has returned. A peer
+        // that violates the protocol may write to the range, which `Memory::copy_out` tolerates.
+        unsafe { remote.copy_out(at, first) };
         if !second.is_empty() {
             // SAFETY: as above.
-            unsafe { peers.copy_out(0, second) };
+            unsafe { remote.copy_out(0, second) };
         }
     }
 
     /// Returns true if, according to the peer's `Tail`, the peer has taken all bytes that this side has put into its
     /// own ring.
-    pub(crate) fn peer_has_all(&self) -> bool {
-        self.sides.peers().load(Word::Tail) == self.sides.mine().load(Word::Head)
+    pub(crate) fn is_outgoing_drained(&self) -> bool {
+        self.sides.remote().load(Word::Tail) == self.sides.local().load(Word::Head)
     }
 
     /// Returns true if the writer must be notified of free space: once for each request of the writer. Call this after
     /// each `read`.
     pub(crate) fn should_notify(&mut self) -> bool {
-        // Fence (D). Pairs with the fence in `Writer::request_wakeup`. All that the writer put in place before its
-        // request is visible now.
+        // Fence (D2). Pairs with fence (D1) in `Writer::request_wakeup`.
         fence(Ordering::SeqCst);
-        let asked = self.sides.peers().load(Word::SpaceWaiter) as u32;
+        let request = self.sides.remote().load(Word::SpaceWaiter) as u32;
+        // If the request is seen, everything that the writer did before it (the filler datagram) is visible from here
+        // on.
         fence(Ordering::Acquire);
-        let must = asked != self.told;
-        self.told = asked;
-        must
+        let changed = request != self.notified_request;
+        self.notified_request = request;
+        changed
     }
 
     /// Requests a wake-up when bytes arrive. Call [`available`](Self::available) afterwards to detect bytes that have
     /// already arrived.
     pub(crate) fn request_wakeup(&self) {
-        ask_for_data(&self.sides.mine());
+        ask_for_data(&self.sides.local());
     }
 }
 
 /// Implements [`Reader::request_wakeup`].
-pub(super) fn ask_for_data(mine: &impl Memory) {
-    mine.bump(Word::DataWaiter);
-    // Fence (C). Pairs with that in `Writer::should_notify`.
+pub(super) fn ask_for_data(local: &impl Memory) {
+    local.increment(Word::DataWaiter);
+    // Fence (C1). Pairs with fence (C2) in `Writer::should_notify`.
     fence(Ordering::SeqCst);
 }
 

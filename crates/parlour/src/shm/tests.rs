@@ -25,9 +25,9 @@ struct Both {
 impl Both {
     fn new() -> Self {
         let side = || {
-            let (mine, memfd) = Mapping::create(RING).unwrap();
-            let peers = Mapping::adopt(memfd, RING).unwrap();
-            (mine.between_guards(), peers.between_guards())
+            let (local, memfd) = Mapping::create(RING).unwrap();
+            let remote = Mapping::adopt(memfd, RING).unwrap();
+            (local.between_guards(), remote.between_guards())
         };
         let ((ours, ours_to_them), (theirs, theirs_to_us)) = (side(), side());
         let [ours, theirs] = [(ours, theirs_to_us), (theirs, ours_to_them)];
@@ -42,7 +42,7 @@ impl Both {
 
     /// Returns the peer's memory as the peer maps it, to write any value to it.
     fn theirs(&self) -> Mapped<'_> {
-        self.theirs.mine()
+        self.theirs.local()
     }
 }
 
@@ -77,7 +77,7 @@ proptest! {
                 prop_assert_eq!(&[first, second].concat()[..count], expected);
             }
         }
-        prop_assert_eq!(writer.is_taken(), queue.is_empty());
+        prop_assert_eq!(writer.is_drained(), queue.is_empty());
     }
 }
 
@@ -139,7 +139,7 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
         move || {
             let values: Vec<u64> = [0, 50_000, 1 << 33].into_iter().flat_map(edges).collect();
             let junk = vec![0xff; RING];
-            let theirs = theirs.mine();
+            let theirs = theirs.local();
             for value in values.iter().cycle() {
                 for word in [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter] {
                     theirs.store(word, *value);
@@ -169,21 +169,21 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
         }
         assert!(front.iter().chain(&*back).all(|&byte| byte == 0xaa), "canaries around the space are unchanged");
         reader.request_wakeup();
-        let (_, _) = (reader.should_notify(), reader.peer_has_all());
+        let (_, _) = (reader.should_notify(), reader.is_outgoing_drained());
         for length in [10, RING] {
             match writer.write(&[IoSlice::new(&[3; RING][..length])]) {
                 Ok(count) => assert!(count <= length),
                 Err(_) => counts.1 += 1,
             }
         }
-        let (_, _, _) = (writer.should_notify(), writer.request_wakeup(), writer.is_taken());
+        let (_, _, _) = (writer.should_notify(), writer.request_wakeup(), writer.is_drained());
     }
     is_over.store(true, Ordering::Relaxed);
     hostile.join().unwrap();
     assert!(counts.0 > 0 && counts.1 > 0, "bad positions were detected: {counts:?}");
     // Memory that the peer cannot write is unchanged: behind the words, the control page of this side still has its
     // initial content.
-    let control = sides.ours.mine().control_page();
+    let control = sides.ours.local().control_page();
     assert!(control[512..].iter().all(|&byte| byte == 0));
 }
 

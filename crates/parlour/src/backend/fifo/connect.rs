@@ -1,4 +1,5 @@
-//! The client's side of the handshake.
+//! The client's side of the handshake. The client creates two FIFOs: one from the client to the server, and one from
+//! the server to the client.
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
@@ -23,7 +24,8 @@ use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
 use crate::wire::request;
 
-/// A handshake of a client that has created its pair of FIFOs. See the contract in [`backend`](super::super).
+/// A handshake of a client that has created its two FIFOs. Implements the handshake contract that
+/// [`backend`](super::super) describes.
 pub(crate) struct Handshake {
     well_known: OwnedFd,
     server_uid: u32,
@@ -35,15 +37,15 @@ pub(crate) struct Handshake {
 }
 
 enum State {
-    /// The request is written at this time. If the FIFO is full then, it is written after `delay`.
+    /// Write the request at `at`. If the FIFO is full, retry after `delay`, which doubles up to 50 ms.
     Request { at: Deadline, delay: Duration },
     /// The request was written. This part of the answer has arrived.
     Answer(Vec<u8>),
 }
 
 impl Handshake {
-    /// Opens the server's FIFO and creates the pair. The pair exists before the request is written, so the server
-    /// always finds it.
+    /// Opens the server's FIFO and creates the client's two FIFOs. They exist before the request is written, so the
+    /// server always finds them.
     pub(in crate::backend) fn begin(
         found: &Found,
         config: &ConnectConfig,
@@ -60,10 +62,11 @@ impl Handshake {
             return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
         }
         if let Err(why) = check_fifo(&stat, stat.st_nlink) {
-            return Err(Attempt::Failed(
-                Error::new(ErrorKind::Unsupported, Operation::Connect, path, why)
-                    .next("a FIFO serves only its own user; let the server offer unix"),
-            ));
+            let next = match stat.st_uid == rustix::process::geteuid().as_raw() {
+                true => "find what changed the FIFO, and restart the server, which creates it again",
+                false => "a FIFO serves only its own user; let the server offer unix",
+            };
+            return Err(Attempt::Failed(Error::new(ErrorKind::Unsupported, Operation::Connect, path, why).next(next)));
         }
         let (pair, reader) = Pair::make(found)?;
         let state = State::Request { at: Deadline::after(Duration::ZERO), delay: Duration::from_millis(1) };
@@ -78,7 +81,7 @@ impl Handshake {
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = path(found);
         let hello = match &mut self.state {
-            State::Request { at, .. } if !at.or(self.deadline).is_over() => false,
+            State::Request { at, .. } if !at.earliest(self.deadline).is_over() => false,
             State::Request { .. } => self.send_request(&path)? && self.recv_hello(&path)?,
             State::Answer(_) => self.recv_hello(&path)?,
         };
@@ -91,14 +94,15 @@ impl Handshake {
     /// Returns the conditions under which to call [`step`](Self::step) again.
     pub(in crate::backend) fn wait_set(&self) -> WaitSet<'_> {
         match &self.state {
-            State::Request { at, .. } => WaitSet::until(self.deadline.or(*at)),
+            State::Request { at, .. } => WaitSet::until(self.deadline.earliest(*at)),
             State::Answer(_) => WaitSet::until(self.deadline)
                 .and(self.reader.as_fd(), PollFlags::IN)
                 .and(self.well_known.as_fd(), PollFlags::empty()),
         }
     }
 
-    /// Writes the request in one piece, and returns true, if the FIFO has space for it.
+    /// Writes the request. The write is atomic, because it is at most `PIPE_BUF` bytes. Returns false if the FIFO is
+    /// full, and schedules the next attempt. Fails with `Busy` at the deadline.
     fn send_request(&mut self, path: &str) -> Result<bool, Attempt> {
         let line = request::encode(&self.pair.id);
         match no_sigpipe::write_vectored(&self.well_known, &[IoSlice::new(&line)]) {
@@ -151,7 +155,9 @@ impl Handshake {
                 }
                 // The server opened the FIFO and closed it again. Before it opens the FIFO, a read returns 0 as well,
                 // but poll(2) reports no hang-up.
-                Ok(_) if fds[0].revents().contains(PollFlags::HUP) => return Err(Attempt::Again(gave_up(path))),
+                Ok(_) if fds[0].revents().contains(PollFlags::HUP) => {
+                    return Err(Attempt::Again(server_ended_handshake(path)));
+                }
                 Ok(_) | Err(Errno::AGAIN | Errno::INTR) => continue,
                 Err(errno) => return Err(failed(errno.into())),
             }
@@ -195,7 +201,7 @@ impl Handshake {
         let to_server = match openat(&pair.clients, pair.id.file_name(ClientFile::ClientToServer), WRITE, Mode::empty())
         {
             Ok(fifo) => fifo,
-            Err(Errno::NXIO | Errno::NOENT) => return Err(Attempt::Again(gave_up(path))),
+            Err(Errno::NXIO | Errno::NOENT) => return Err(Attempt::Again(server_ended_handshake(path))),
             Err(errno) => return Err(failed(errno.into())),
         };
         let acknowledgement = hello::encode_ack(&pair.id.nonce);
@@ -204,8 +210,11 @@ impl Handshake {
         match no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)]) {
             Ok(written) if written == acknowledgement.len() => {}
             Ok(_) => return Err(failed(io::ErrorKind::WriteZero.into())),
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Again(gave_up(path))),
-            // The FIFO is empty, so this condition is temporary. The next attempt creates another pair.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                return Err(Attempt::Again(server_ended_handshake(path)));
+            }
+            // A new FIFO has space for the acknowledgement, so `EAGAIN` is unexpected. The next attempt creates new
+            // FIFOs.
             Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                 return Err(Attempt::Again(Error::io(Operation::Connect, path, error)));
             }
@@ -245,8 +254,9 @@ fn absent(path: &str) -> Error {
     Error::new(ErrorKind::NoServer, Operation::Connect, path, "no server reads this FIFO").next("start the server")
 }
 
-fn gave_up(path: &str) -> Error {
-    Error::new(ErrorKind::TimedOut, Operation::Connect, path, "the server ended the handshake")
+fn server_ended_handshake(path: &str) -> Error {
+    let detail = "the server's handshake deadline passed, or the server ended it";
+    Error::new(ErrorKind::TimedOut, Operation::Connect, path, detail)
         .next("try again; if it fails repeatedly, look at the server's log")
 }
 
@@ -265,7 +275,8 @@ struct Pair {
 }
 
 impl Pair {
-    /// Creates both FIFOs and opens the one from the server, which succeeds without a writer.
+    /// Creates both FIFOs, and opens the server-to-client FIFO for reading. A non-blocking open(2) for reading succeeds
+    /// without a writer.
     fn make(found: &Found) -> Result<(Self, OwnedFd)> {
         let path = found.path.join(CLIENTS);
         let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {

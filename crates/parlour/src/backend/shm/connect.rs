@@ -24,7 +24,7 @@ pub(crate) struct Handshake {
     peer: Peer,
     /// The client file. This process removes it until the server has answered.
     own_file: Option<OwnFile>,
-    mine: Mapping,
+    local: Mapping,
     deadline: Deadline,
 }
 
@@ -37,7 +37,7 @@ impl Handshake {
     ) -> Result<Box<Self>, Attempt> {
         let path = KIND.path(found);
         let Connected { socket, peer, own_file } = socket::connect(KIND, found, config)?;
-        let (mine, memfd) = Mapping::create(config.ring_size)
+        let (local, memfd) = Mapping::create(config.ring_size)
             .map_err(|error| Error::io(Operation::CreateSharedMemory, &*path, error))?;
         match greeting::send_hello(&socket, config.ring_size, &memfd) {
             Ok(()) => {}
@@ -46,7 +46,7 @@ impl Handshake {
             Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
         // The memfd is closed here: the server has its duplicate, or the attempt has failed.
-        Ok(Box::new(Self { socket, peer, own_file, mine, deadline }))
+        Ok(Box::new(Self { socket, peer, own_file, local, deadline }))
     }
 
     /// Checks for the server's hello, for its refusal, for end of file and for the deadline.
@@ -58,13 +58,13 @@ impl Handshake {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, Operation::Connect, &*path, detail);
         match greeting::recv_hello(&self.socket) {
-            Ok(Reply::Hello(theirs)) => {
-                let Self { socket, peer, own_file, mine, .. } = *self;
+            Ok(Reply::Hello(remote)) => {
+                let Self { socket, peer, own_file, local, .. } = *self;
                 // The server has removed the client file. Before its answer, this process would have to.
                 if let Some(own_file) = own_file {
                     own_file.leave_to_the_server();
                 }
-                let established = establish(socket, (mine, theirs), peer, None, config.message_max)
+                let established = establish(socket, (local, remote), peer, None, config.message_max)
                     .map_err(|failure| Error::io(Operation::Connect, &*path, failure))?;
                 Ok(Progress::Done(established))
             }

@@ -138,8 +138,8 @@ impl Listener {
         handshake: Handshake,
         reply: Result<Reply, greeting::HandshakeError>,
     ) -> Option<Established<Outgoing, Incoming>> {
-        let theirs = match reply {
-            Ok(Reply::Hello(theirs)) => theirs,
+        let remote = match reply {
+            Ok(Reply::Hello(remote)) => remote,
             Ok(Reply::End | Reply::Nothing) => {
                 self.refuse(handshake, RefusalReason::Handshake, "the client disconnected during the handshake");
                 return None;
@@ -165,15 +165,15 @@ impl Listener {
         let answered = self.answer(&handshake.socket);
         let Handshake { socket, peer, permit } = handshake;
         let failed = |error: io::Error| format!("the client cannot be answered: {}", explain(&error));
-        let mine = match answered {
-            Ok(mine) => mine,
+        let local = match answered {
+            Ok(local) => local,
             Err(error) => {
                 let reason = reason_of(&error);
                 self.refuse(Handshake { socket, peer, permit }, reason, &failed(error));
                 return None;
             }
         };
-        match establish(socket, (mine, theirs), peer.clone(), Some(permit), self.message_max) {
+        match establish(socket, (local, remote), peer.clone(), Some(permit), self.message_max) {
             Ok(established) => {
                 tracing::debug!(transport = %Transport::Shm, %peer, "client connected");
                 Some(established)
@@ -186,9 +186,9 @@ impl Listener {
     }
 
     fn answer(&self, socket: &OwnedFd) -> io::Result<Mapping> {
-        let (mine, memfd) = Mapping::create(self.ring_size)?;
+        let (local, memfd) = Mapping::create(self.ring_size)?;
         greeting::send_hello(socket, self.ring_size, &memfd)?;
-        Ok(mine)
+        Ok(local)
     }
 
     fn refuse(&self, handshake: Handshake, reason: RefusalReason, detail: &str) {

@@ -1,18 +1,18 @@
 //! `shm`: the frames of `unix`, through one ring in shared memory for each direction. docs/shm.md describes the layout
-//! of the memory and the effects when either side dies, docs/wire.md describes the handshake.
+//! of the memory and the effects when either side dies. docs/wire.md describes the handshake.
 //!
 //! The socket of the handshake stays open. It reports the end of the peer, which only the kernel knows, and it wakes
 //! sleeping peers:
 //!
 //! - A datagram to the receiver makes its descriptor readable. The sender sends it if the receiver has requested it.
-//! - A sender whose ring is full fills the socket, too, so that its descriptor is not writable, and requests a wake-up.
-//!   The receiver frees space in the ring, and then takes all datagrams out of the socket.
+//! - A sender whose ring is full also fills its send buffer with a datagram, so that poll(2) does not report `POLLOUT`.
+//!   Then it requests a wake-up. The receiver frees space in the ring, and then takes all datagrams out of the socket.
 //!
 //! So poll(2) on this one descriptor reports the same as on any socket: readable, writable and hang-up. A connection
 //! costs one descriptor. The contents of the datagrams have no meaning.
 //!
-//! Descriptors are sent with a datagram as well, before their message. A mark in the header of the message tells that
-//! it has descriptors.
+//! Descriptors are sent with a datagram as well, before their message. A flag in the header indicates that descriptors
+//! were sent.
 
 pub(super) mod connect;
 mod greeting;
@@ -49,22 +49,25 @@ use crate::wire::write_buffer::WriteBuffer;
 /// The kind of socket of this transport. It keeps the boundaries of datagrams, and reports the end of the peer.
 const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SEQPACKET };
 
-/// The bytes that fill a socket. A datagram of more than a quarter of the send buffer makes the socket not writable.
+/// The bytes that fill a socket. The filler is half of the send buffer. The kernel reports a UNIX socket as writable
+/// only if at most a quarter of its send buffer is used.
 static FILLER: [u8; 16 * 1024] = [0; 16 * 1024];
+
+/// The maximum number of retries of a socket call for which the kernel has no memory.
+const TRIES: u32 = 1000;
 
 /// The maximum number of datagrams that one call takes out of the socket. An honest peer has at most a handful in
 /// flight.
 const DATAGRAMS_MAX: usize = 64;
 
-/// The maximum number of datagrams with descriptors that may arrive before their messages. The socket holds a handful,
-/// and so does the ring of an honest peer before it has to be read.
+/// The maximum number of datagrams with descriptors that are kept until their messages arrive. More end the connection.
 const ARRIVED_MAX: usize = 64;
 
 /// Creates both directions from the results of the handshake: the socket, the memory of this side and the memory of the
 /// peer.
 fn establish(
     socket: OwnedFd,
-    (mine, peers): (Mapping, Mapping),
+    (local, remote): (Mapping, Mapping),
     peer: Peer,
     permit: Option<Permit>,
     max: MessageMax,
@@ -80,10 +83,10 @@ fn establish(
     if filler_len > FILLER.len() {
         return Err(io::Error::other("the socket's send buffer cannot be made small"));
     }
-    let shared = Shared { memory: Mappings::new(mine, peers), peer_state: PeerState::default() };
+    let shared = Shared { memory: Mappings::new(local, remote), peer_state: PeerState::default() };
     let (receiving, sending) = Half::both_with(socket, max.fds() > 0, shared);
     let incoming = Incoming {
-        notify: NotifyOnDrop(Reader::new(Arc::clone(receiving.fd()))),
+        ring: NotifyOnDrop(Reader::new(Arc::clone(receiving.fd()))),
         half: receiving,
         frames: FrameReceiver::with_marks(max),
         arrived: None,
@@ -112,12 +115,12 @@ pub(super) struct Shared {
 impl Sides for Socket {
     type Memory<'a> = Mapped<'a>;
 
-    fn mine(&self) -> Mapped<'_> {
-        self.data().memory.mine()
+    fn local(&self) -> Mapped<'_> {
+        self.data().memory.local()
     }
 
-    fn peers(&self) -> Mapped<'_> {
-        self.data().memory.peers()
+    fn remote(&self) -> Mapped<'_> {
+        self.data().memory.remote()
     }
 }
 
@@ -126,18 +129,19 @@ impl Sides for Socket {
 struct PeerState {
     /// True once the peer has disconnected.
     is_gone: AtomicBool,
-    /// True once this side does not send any more, or cannot. Unread messages of this side are then not a reset.
-    sends_no_more: AtomicBool,
+    /// True once this side has ended sending, or cannot send any more. If true, a disconnection with unread bytes is
+    /// reported as the end of the stream, not as `Reset`.
+    sending_ended: AtomicBool,
 }
 
 impl PeerState {
     /// Returns true if the peer disconnected while this side could still send.
     fn is_reset(&self) -> bool {
-        self.is_gone.load(Ordering::Relaxed) && !self.sends_no_more.load(Ordering::Relaxed)
+        self.is_gone.load(Ordering::Relaxed) && !self.sending_ended.load(Ordering::Relaxed)
     }
 
-    fn send_no_more(&self) {
-        self.sends_no_more.store(true, Ordering::Relaxed);
+    fn mark_sending_ended(&self) {
+        self.sending_ended.store(true, Ordering::Relaxed);
     }
 }
 
@@ -146,7 +150,7 @@ pub(crate) struct Outgoing {
     half: Half<Shared>,
     ring: Writer<Socket>,
     filler_len: u32,
-    /// True if the last send would block because of the socket, not because of the ring.
+    /// True if the last send could not proceed because the socket was full. The ring may have space.
     socket_is_full: bool,
 }
 
@@ -169,11 +173,11 @@ impl Outgoing {
         }
         let Self { half, ring, .. } = self;
         stream::try_send_frame(write_buffer, header, parts, sent, |pieces| write(half, ring, pieces))
-            .map_err(bad_position)
+            .map_err(convert_bad_position)
     }
 
-    /// Sends descriptors ahead of their message, if the ring has space for the first byte of the message. That byte
-    /// contains the mark. Once it is written the message has begun and cannot be given up.
+    /// Sends descriptors ahead of their message. Sends them only if the ring has space for at least one byte of the
+    /// header, so that the message can be started immediately afterwards.
     fn try_send_fds(&mut self, write_buffer: &mut WriteBuffer, fds: &[BorrowedFd<'_>]) -> Result<bool, Fault> {
         if !self.try_flush(write_buffer)? {
             return Ok(false);
@@ -182,7 +186,7 @@ impl Outgoing {
         match ring.has_room() {
             Ok(true) => {}
             Ok(false) => return Ok(false),
-            Err(BadPosition) => return Err(bad_position(Fault::Io(broken(half)))),
+            Err(BadPosition) => return Err(convert_bad_position(Fault::Io(abort_connection(half)))),
         }
         loop {
             match half.write_with_fds(&[IoSlice::new(&FILLER[..1])], fds) {
@@ -195,7 +199,7 @@ impl Outgoing {
                 Err(error) => {
                     let fault = Fault::from_write(error);
                     if matches!(fault, Fault::Disconnected) {
-                        peer_state(half).send_no_more();
+                        peer_state(half).mark_sending_ended();
                     }
                     return Err(fault);
                 }
@@ -205,10 +209,11 @@ impl Outgoing {
 
     pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
         let Self { half, ring, .. } = self;
-        stream::try_flush(write_buffer, |pieces| write(half, ring, pieces)).map_err(bad_position)
+        stream::try_flush(write_buffer, |pieces| write(half, ring, pieces)).map_err(convert_bad_position)
     }
 
-    /// Makes the descriptor not writable until the peer has freed space.
+    /// Makes the descriptor not writable until the peer has freed space. Returns true if the caller must try again
+    /// instead of waiting.
     pub(super) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
         if std::mem::take(&mut self.socket_is_full) {
             // The descriptor is not writable already. It will be when the peer has taken the datagrams out of the
@@ -223,18 +228,18 @@ impl Outgoing {
             Err(error) => {
                 let fault = Fault::from_write(error);
                 if matches!(fault, Fault::Disconnected) {
-                    peer_state(&self.half).send_no_more();
+                    peer_state(&self.half).mark_sending_ended();
                 }
                 return Err(fault);
             }
         }
         // The request must follow the filler. Otherwise the peer could empty the socket before the filler is in it, and
         // this side would not wake up.
-        self.ring.request_wakeup().map_err(|BadPosition| bad_position(Fault::Io(broken(&self.half))))
+        self.ring.request_wakeup().map_err(|BadPosition| convert_bad_position(Fault::Io(abort_connection(&self.half))))
     }
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        peer_state(&self.half).send_no_more();
+        peer_state(&self.half).mark_sending_ended();
         self.half.finish()
     }
 
@@ -254,7 +259,7 @@ impl Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        peer_state(&self.half).send_no_more();
+        peer_state(&self.half).mark_sending_ended();
     }
 }
 
@@ -266,18 +271,18 @@ fn peer_state(half: &Half<Shared>) -> &PeerState {
 /// has requested a wake-up.
 fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>]) -> io::Result<usize> {
     let peer_state = peer_state(half);
-    if peer_state.is_gone.load(Ordering::Relaxed) || peer_state.sends_no_more.load(Ordering::Relaxed) {
+    if peer_state.is_gone.load(Ordering::Relaxed) || peer_state.sending_ended.load(Ordering::Relaxed) {
         return Err(io::ErrorKind::BrokenPipe.into());
     }
-    let count = ring.write(pieces).map_err(|BadPosition| broken(half))?;
+    let count = ring.write(pieces).map_err(|BadPosition| abort_connection(half))?;
     if count == 0 {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     if ring.should_notify() {
         if let Err(error) = notify_peer(half) {
-            peer_state.send_no_more();
+            peer_state.mark_sending_ended();
             // If the peer took the bytes before it disconnected, they have arrived. The next write returns the error.
-            if !ring.is_taken() {
+            if !ring.is_drained() {
                 return Err(error);
             }
         }
@@ -289,8 +294,6 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
 ///
 /// Temporary failures are retried, because the bytes are in the ring and cannot be taken back. An error is final.
 fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
-    /// The maximum number of attempts if the kernel has no memory for one byte.
-    const TRIES: u32 = 1000;
     let mut tries = 0;
     loop {
         match half.write(&[IoSlice::new(&FILLER[..1])]) {
@@ -308,15 +311,16 @@ fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
 }
 
 /// Ends a connection whose peer has violated the protocol.
-fn broken(half: &Half<Shared>) -> io::Error {
+fn abort_connection(half: &Half<Shared>) -> io::Error {
     peer_state(half).is_gone.store(true, Ordering::Relaxed);
     // An error means that the peer has disconnected already.
     let _ = shutdown(half, Shutdown::Both);
     io::ErrorKind::InvalidData.into()
 }
 
-/// Converts the error of [`broken`] into a protocol fault. No other error of reading and writing is `InvalidData`.
-fn bad_position(fault: Fault) -> Fault {
+/// Converts the error of [`abort_connection`] into a protocol fault. No other error of reading and writing is
+/// `InvalidData`.
+fn convert_bad_position(fault: Fault) -> Fault {
     match fault {
         Fault::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
             Fault::Protocol("a position in the shared memory of the peer is out of range")
@@ -327,9 +331,9 @@ fn bad_position(fault: Fault) -> Fault {
 
 /// The incoming direction of a `shm` connection.
 pub(crate) struct Incoming {
-    // Declared before `notify`, so that the socket is shut down before `notify` is dropped.
+    // Declared before `ring`, so that the socket is shut down before `ring` is dropped.
     half: Half<Shared>,
-    notify: NotifyOnDrop,
+    ring: NotifyOnDrop,
     frames: FrameReceiver,
     arrived: Arrived,
     /// The violation of the protocol by the peer, which is final.
@@ -360,7 +364,7 @@ enum Broken {
 impl Broken {
     fn fault(self) -> Fault {
         match self {
-            Self::Position => bad_position(Fault::Io(io::ErrorKind::InvalidData.into())),
+            Self::Position => convert_bad_position(Fault::Io(io::ErrorKind::InvalidData.into())),
             Self::NoFds => Fault::Protocol("a message lacks the descriptors that it announces"),
             Self::StrayFds => Fault::Protocol("descriptors arrived that belong to no message"),
             Self::Fds(lost) => Fault::Fds(lost),
@@ -368,14 +372,14 @@ impl Broken {
     }
 }
 
-/// The ring. Dropping it requests a wake-up, after this direction of the socket was shut down. (When the socket is
-/// closed, the memory does the same.)
+/// The ring. Dropping it requests a wake-up, after this half of the socket was dropped. Dropping `Mappings` after the
+/// socket is closed increments the same word, for the case that the socket was still open here.
 struct NotifyOnDrop(Reader<Socket>);
 
 impl Drop for NotifyOnDrop {
     fn drop(&mut self) {
-        // A peer that sends again finds the request and writes to the socket. The socket then reports that this side
-        // does not receive any more, or that a forked child still does.
+        // The peer's next write sees the request and sends a datagram. That send fails with `EPIPE`, or succeeds if a
+        // forked child still holds the socket.
         self.0.request_wakeup();
     }
 }
@@ -389,7 +393,7 @@ impl Incoming {
         &mut self.frames
     }
 
-    /// Returns the frame receiver, unless the peer has violated the protocol and buffered messages may not be returned.
+    /// Returns the frame receiver, or `None` after a protocol violation.
     #[inline]
     pub(super) fn buffered_frames(&mut self) -> Option<&mut FrameReceiver> {
         self.broken.is_none().then_some(&mut self.frames)
@@ -426,30 +430,30 @@ impl Incoming {
     }
 
     fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
-        let Self { half, notify: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken: is_broken } =
-            self;
+        let Self { half, ring: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken: is_broken } = self;
         let received = frames.try_recv(out, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
                 *is_broken = Some(Broken::Position);
-                broken(half)
+                abort_connection(half)
             })?;
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
-                // As on a socket: end of file is a reset if the peer left bytes of this side unread.
-                (0, true) if peer_state(half).is_reset() && !ring.peer_has_all() => {
+                // As on a socket: end of file is a reset if the peer closed before it read all bytes that this side
+                // sent.
+                (0, true) if peer_state(half).is_reset() && !ring.is_outgoing_drained() => {
                     Err(io::ErrorKind::ConnectionReset.into())
                 }
                 (0, true) => Ok(Read::of_bytes(0)),
                 (count, _) => {
                     *wakeup_requested.get_mut() = false;
                     if ring.should_notify() {
-                        *ended |= take_datagrams(half, arrived).ended;
+                        *ended |= take_datagrams(half, arrived).end_of_file;
                     }
                     Ok(Read::of_bytes(count))
                 }
             }
         });
-        received.map_err(bad_position)
+        received.map_err(convert_bad_position)
     }
 
     /// Takes the datagrams that woke this side, requests another wake-up, and checks once more. Returns true if a
@@ -461,23 +465,23 @@ impl Incoming {
         }
         self.request_wakeup();
         // `try_recv` reports an invalid position.
-        self.ended || self.broken.is_some() || self.notify.0.available() != Ok(0)
+        self.ended || self.broken.is_some() || self.ring.0.available() != Ok(0)
     }
 
     /// Takes the datagrams out of the socket, and returns true if there were any.
     fn take_datagrams(&mut self) -> bool {
-        let Taken { some, ended } = take_datagrams(&self.half, &mut self.arrived);
-        self.ended |= ended;
+        let Drained { any, end_of_file } = take_datagrams(&self.half, &mut self.arrived);
+        self.ended |= end_of_file;
         if self.arrived.as_ref().is_some_and(|arrived| arrived.len() > ARRIVED_MAX) {
             self.arrived = None;
             self.broken = Some(Broken::StrayFds);
         }
-        some
+        any
     }
 
     fn request_wakeup(&self) {
         if !self.wakeup_requested.swap(true, Ordering::Relaxed) {
-            self.notify.0.request_wakeup();
+            self.ring.0.request_wakeup();
         }
     }
 
@@ -488,10 +492,10 @@ impl Incoming {
         }
         // The request precedes the check, so that the descriptor reports bytes that arrive after it.
         self.request_wakeup();
-        let Ok(available) = self.notify.0.available() else { return true };
+        let Ok(available) = self.ring.0.available() else { return true };
         let mut coming = [0; HEADER_LEN];
         let coming = &mut coming[..available.min(HEADER_LEN)];
-        self.notify.0.peek(coming);
+        self.ring.0.peek(coming);
         available >= self.frames.missing(coming) || (self.ended && available == 0)
     }
 
@@ -505,33 +509,34 @@ impl Incoming {
 }
 
 /// The result of emptying the socket.
-struct Taken {
+struct Drained {
     /// True if there were datagrams.
-    some: bool,
+    any: bool,
     /// True at end of file. No bytes follow those that are in the ring then.
-    ended: bool,
+    end_of_file: bool,
 }
 
-/// Takes the datagrams out of the socket. After that the descriptor is not readable, and that of the peer is writable.
-fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
+/// Takes up to [`DATAGRAMS_MAX`] datagrams out of the socket. If this empties the socket, the descriptor is no longer
+/// readable and the peer's is writable. At end of file the descriptor stays readable.
+fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Drained {
     let mut tries = 0;
-    let mut some = false;
+    let mut any = false;
     // The kernel discards the rest of a longer datagram.
     let mut byte = [0; 1];
     for _ in 0..DATAGRAMS_MAX {
         match half.read(&mut [IoSliceMut::new(&mut byte)]) {
             Ok(read) if read.bytes > 0 => {
-                some = true;
+                any = true;
                 if !matches!(&read.fds, Ok(fds) if fds.is_empty()) {
                     arrived.get_or_insert_default().push_back(read.fds);
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Taken { some, ended: false },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Drained { any, end_of_file: false },
             // `ECONNRESET` means that the peer left datagrams of this side in the socket, which loses nothing. The
             // kernel reports it once.
             Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}
             // A temporary lack of memory is not the end. The datagrams are still in the socket.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < 1000 => {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < TRIES => {
                 tries += 1;
                 std::thread::yield_now();
             }
@@ -540,11 +545,11 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Taken {
                 if is_hung_up(half) {
                     peer_state(half).is_gone.store(true, Ordering::Relaxed);
                 }
-                return Taken { some, ended: true };
+                return Drained { any, end_of_file: true };
             }
         }
     }
-    Taken { some, ended: false }
+    Drained { any, end_of_file: false }
 }
 
 /// Returns true if both directions have ended: the peer has disconnected, and not only ended sending.

@@ -467,12 +467,12 @@ pub unsafe extern "C" fn parlour_connection_pidfd(
         unsafe { guard::put(pidfd, -1) };
         // SAFETY: the caller passes NULL or a live connection.
         let both = both(unsafe { guard::shared(connection, "the connection") }?)?;
-        let process = both.peer_pidfd().map_err(|error| {
-            let status = match error.kind() {
-                std::io::ErrorKind::Unsupported => parlour_status::PARLOUR_UNSUPPORTED,
-                _ => parlour_status::PARLOUR_IO,
-            };
-            Failure::Here(status, format!("cannot open a pidfd of the peer: {error}").into())
+        const OPERATION: &str = "open a pidfd of the peer";
+        let process = both.peer_pidfd().map_err(|error| match error.kind() {
+            std::io::ErrorKind::Unsupported => {
+                Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, format!("cannot {OPERATION}: {error}").into())
+            }
+            _ => Failure::Io(OPERATION, error),
         })?;
         // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(pidfd, process.into_raw_fd()) };

@@ -20,6 +20,10 @@ pub(crate) fn remember(error: &parlour::Error) {
     keep(&error.to_string(), source.and_then(io::Error::raw_os_error).unwrap_or(0));
 }
 
+pub(crate) fn remember_io(operation: &str, error: &io::Error) {
+    keep(&format!("cannot {operation}: {error}"), error.raw_os_error().unwrap_or(0));
+}
+
 pub(crate) fn remember_text(text: &str) {
     keep(text, 0);
 }

@@ -16,6 +16,8 @@ use crate::status::{parlour_status, status_of};
 #[derive(Debug)]
 pub(crate) enum Failure {
     Error(parlour::Error),
+    /// A system call failed. The text is the operation.
+    Io(&'static str, std::io::Error),
     Here(parlour_status, Cow<'static, str>),
 }
 
@@ -62,6 +64,10 @@ pub(crate) fn run(work: impl FnOnce() -> Result<parlour_status, Failure>) -> par
         Ok(Err(Failure::Error(error))) => {
             error::remember(&error);
             status_of(error.kind())
+        }
+        Ok(Err(Failure::Io(operation, error))) => {
+            error::remember_io(operation, &error);
+            parlour_status::PARLOUR_IO
         }
         Ok(Err(Failure::Here(status, reason))) => {
             error::remember_text(&reason);

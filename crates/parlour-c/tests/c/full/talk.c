@@ -2,6 +2,7 @@
 #include "pair.h"
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/resource.h>
 
 static void messages(parlour_connection *client, parlour_connection *served)
 {
@@ -75,6 +76,19 @@ static void identity(parlour_connection *served, const char *name)
                                                               : PARLOUR_TRANSPORT_SHM));
         if (parlour_connection_pidfd(served, &pidfd) == PARLOUR_OK)
             close(pidfd);
+        /* Without a free descriptor the call fails. Valgrind keeps descriptors for itself, so the call succeeds there. */
+        struct rlimit limit, none;
+        CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+        none = limit;
+        none.rlim_cur = 0;
+        CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        parlour_status status = parlour_connection_pidfd(served, &pidfd);
+        int number = parlour_error_errno();
+        CHECK(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+        if (status == PARLOUR_OK)
+            close(pidfd);
+        else
+            CHECK(status == PARLOUR_IO && (number == EMFILE || number == ENOPROTOOPT));
     }
 }
 

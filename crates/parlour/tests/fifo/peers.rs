@@ -1,8 +1,10 @@
 //! The identity of the peer, and what vouches for it.
 
+use std::fs::{self, Permissions};
 use std::io::Read;
+use std::os::unix::fs::PermissionsExt;
 
-use parlour::{Connection, Provenance, Server, Transport};
+use parlour::{Connection, ErrorKind, Provenance, Server, Transport};
 
 use crate::by_hand::{Driver, FifoClient, Id};
 use crate::support::{Base, Child, Role, trials};
@@ -12,6 +14,7 @@ trials! {
     the_pid_of_a_client_that_names_another_process_is_only_a_claim,
     the_pid_of_a_client_that_names_the_server_is_only_a_claim,
     a_client_sees_the_owner_and_the_claimed_pid_of_the_server,
+    a_client_that_finds_the_servers_fifo_with_another_mode_is_told_to_restart_the_server,
 }
 
 /// `claim PATH PID`: connects with this process id in its request, prints `in`, and stays.
@@ -74,4 +77,16 @@ fn a_client_sees_the_owner_and_the_claimed_pid_of_the_server() {
     assert_eq!((peer.uid(), peer.uid_provenance()), (Some(rustix::process::geteuid().as_raw()), Provenance::FileOwner));
     let capabilities = connection.capabilities();
     assert!(!capabilities.credentials && !capabilities.descriptors && !capabilities.boundaries);
+}
+
+/// The error once advised to offer `unix`, as for a server of another user.
+fn a_client_that_finds_the_servers_fifo_with_another_mode_is_told_to_restart_the_server() {
+    let base = Base::new();
+    let address = base.address(Transport::Fifo, "who");
+    let server = Server::bind(&address).unwrap();
+    fs::set_permissions(server.path().join("fifo"), Permissions::from_mode(0o644)).unwrap();
+    let error = Connection::connect(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("it has mode 0644, not 0600") && text.contains("restart the server"), "{text}");
 }

@@ -185,8 +185,9 @@ impl Connection {
     ///
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
-    ///   side sent. This replaces `None` where the transport can tell (not on `fifo`). A `unix` server that rejects a
-    ///   client which has already sent something causes it, too.
+    ///   side sent. This replaces `None` where the transport can tell: not on `fifo`, and on `shm` only until this side
+    ///   calls [`finish`](Connection::finish). A `unix` or `packet` server that rejects a client which has already sent
+    ///   something causes it, too.
     /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit. The
     ///   call fails before it allocates memory for the excess. On `packet`, the pieces that arrived before are
     ///   discarded.
@@ -385,7 +386,7 @@ impl Connection {
     /// Those of [`close`](Connection::close), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): some messages were
     /// lost.
     pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
-        self.sender.flush_timeout(timeout)
+        self.sender.flush_to_close(Deadline::after(timeout))
     }
 
     /// Returns the identity of the peer.
@@ -438,6 +439,15 @@ impl Connection {
     #[must_use]
     pub fn send_fd(&self) -> Option<BorrowedFd<'_>> {
         self.sender.send_fd()
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Connection {
+    type Item = Result<Message>;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
     }
 }
 

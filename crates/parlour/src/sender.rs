@@ -287,6 +287,19 @@ impl Sender {
         self.flush_until(Deadline::after(timeout))
     }
 
+    /// Writes all buffered messages of a connection that ends after this call, whatever it returns.
+    pub(crate) fn flush_to_close(&mut self, deadline: Deadline) -> Result<()> {
+        self.flush_until(deadline).map_err(|error| match error.kind() {
+            ErrorKind::TimedOut => {
+                let detail = "the channel was full until the deadline, and the buffered messages are lost";
+                self.common
+                    .error(ErrorKind::TimedOut, Operation::Close, detail)
+                    .next("the peer does not read; allow more time")
+            }
+            _ => error,
+        })
+    }
+
     fn flush_until(&mut self, deadline: Deadline) -> Result<()> {
         loop {
             match self.try_flush() {

@@ -54,10 +54,11 @@ fn fill_and_feed(sender: &mut Connection) -> usize {
 }
 
 /// Checks that `call` gives up after [`SHORT`].
-fn assert_times_out<T: std::fmt::Debug>(call: impl FnOnce() -> parlour::Result<T>) {
+fn assert_times_out<T: std::fmt::Debug>(call: impl FnOnce() -> parlour::Result<T>) -> Error {
     let begin = Instant::now();
     let error = call().unwrap_err();
     assert_is_timeout(&error, begin.elapsed());
+    error
 }
 
 /// Checks that this is the error of a call that gave up after [`SHORT`].
@@ -131,7 +132,8 @@ fn finishing_on_a_full_channel_gives_up_at_its_deadline_and_can_be_repeated(sett
 fn closing_on_a_full_channel_gives_up_at_its_deadline(setting: Setting) {
     each_way(setting, |mut sender, mut receiver| {
         let count = fill_and_feed(&mut sender);
-        assert_times_out(|| sender.close_timeout(SHORT));
+        let error = assert_times_out(|| sender.close_timeout(SHORT));
+        assert!(error.to_string().contains("the buffered messages are lost"), "{error}");
         // The buffered message is lost, and the message before it may be truncated. Receiving a truncated message is an
         // error.
         let mut received = 0;

@@ -47,6 +47,7 @@ fn an_iterator_that_does_not_block_returns_what_has_arrived(setting: Setting) {
         });
         assert_eq!(received, [b"one", b"two"]);
         drop(sender);
+        assert_eq!((&mut receiver).into_iter().count(), 0);
         assert_eq!(receiver.iter().count(), 0);
         assert_eq!(receiver.try_iter().count(), 0);
     });

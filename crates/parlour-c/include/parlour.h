@@ -542,7 +542,8 @@ typedef struct {
    */
   size_t open;
   /**
-   * The number of clients that were refused, for any reason.
+   * The number of attempts to connect that were refused, for any reason. A client over `shm` or `fifo` that finds
+   * the server busy tries again until its deadline, and each attempt counts.
    */
   uint64_t refused;
 } parlour_stats;
@@ -601,7 +602,7 @@ const char *parlour_status_name(int32_t status);
  *
  * The text is one line that names the operation, the object, the reason and, where there is one, the next step, for
  * example "cannot connect to 'wc': no server has this name; start the server". A call that succeeds does not change
- * it.
+ * it. After a call with a `timeout_ms` of 0 that returned PARLOUR_TIMED_OUT, the text is only the reason.
  *
  * Returns "" if no call has failed in this thread, and never NULL. The library owns the string. It is valid until the
  * next call of this thread that fails.
@@ -1223,8 +1224,8 @@ const char *parlour_server_path(const parlour_server *server);
 parlour_status parlour_server_stats(const parlour_server *server, parlour_stats *stats);
 
 /**
- * Returns the number of clients that the server refused for a reason, a number of enum parlour_refusal_reason.
- * Returns 0 for any other number and for NULL.
+ * Returns the number of attempts to connect that the server refused for a reason, a number of enum
+ * parlour_refusal_reason. Returns 0 for any other number and for NULL.
  */
 uint64_t parlour_server_refused_by(const parlour_server *server, int reason);
 
@@ -1252,9 +1253,10 @@ void parlour_shutdown_ask(const parlour_shutdown *shutdown);
 void parlour_shutdown_free(parlour_shutdown *shutdown);
 
 /**
- * Removes the server's files, gives the name up, and frees the server in any case. Connections that are open go on.
- * Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call
- * parlour_server_shutdown first, and wait for the threads.
+ * Removes the server's files, releases the name, and frees the server in any case. The directory of the name and its
+ * lock file stay; `parlour clean` removes them. Connections that are open go on. Clients that were not accepted yet
+ * are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
+ * threads.
  *
  * Errors:
  * - PARLOUR_IO: a file cannot be removed. The name is free all the same.
@@ -1398,10 +1400,11 @@ size_t parlour_hub_write_buffer_len(const parlour_hub *hub, uint64_t client);
 parlour_status parlour_hub_stats(const parlour_hub *hub, parlour_stats *stats);
 
 /**
- * Returns the number of clients that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
+ * Returns the number of attempts to connect that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
  * for any other number and for NULL.
  */
-uint64_t parlour_hub_refused_by(const parlour_hub *hub, int reason);
+uint64_t parlour_hub_refused_by(const parlour_hub *hub,
+                                int reason);
 
 /**
  * Returns a descriptor that is readable when parlour_hub_next_event has something to do. Before each wait, also after

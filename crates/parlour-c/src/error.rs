@@ -39,7 +39,7 @@ fn keep(text: &str, system: c_int) {
 ///
 /// The text is one line that names the operation, the object, the reason and, where there is one, the next step, for
 /// example "cannot connect to 'wc': no server has this name; start the server". A call that succeeds does not change
-/// it.
+/// it. After a call with a `timeout_ms` of 0 that returned PARLOUR_TIMED_OUT, the text is only the reason.
 ///
 /// Returns "" if no call has failed in this thread, and never NULL. The library owns the string. It is valid until the
 /// next call of this thread that fails.

@@ -202,8 +202,8 @@ pub unsafe extern "C" fn parlour_server_stats(
     })
 }
 
-/// Returns the number of clients that the server refused for a reason, a number of enum parlour_refusal_reason.
-/// Returns 0 for any other number and for NULL.
+/// Returns the number of attempts to connect that the server refused for a reason, a number of enum
+/// parlour_refusal_reason. Returns 0 for any other number and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_refused_by(server: *const parlour_server, reason: c_int) -> u64 {
     // SAFETY: the caller passes NULL or a live server.
@@ -257,9 +257,10 @@ pub unsafe extern "C" fn parlour_shutdown_free(shutdown: *mut parlour_shutdown) 
     unsafe { guard::free(shutdown) };
 }
 
-/// Removes the server's files, gives the name up, and frees the server in any case. Connections that are open go on.
-/// Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call
-/// parlour_server_shutdown first, and wait for the threads.
+/// Removes the server's files, releases the name, and frees the server in any case. The directory of the name and its
+/// lock file stay; `parlour clean` removes them. Connections that are open go on. Clients that were not accepted yet
+/// are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
+/// threads.
 ///
 /// Errors:
 /// - PARLOUR_IO: a file cannot be removed. The name is free all the same.

@@ -50,7 +50,8 @@ pub struct parlour_stats {
     pub accepted: u64,
     /// The number of connections that are open now.
     pub open: usize,
-    /// The number of clients that were refused, for any reason.
+    /// The number of attempts to connect that were refused, for any reason. A client over `shm` or `fifo` that finds
+    /// the server busy tries again until its deadline, and each attempt counts.
     pub refused: u64,
 }
 

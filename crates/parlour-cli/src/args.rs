@@ -14,7 +14,7 @@ const ABOUT: &str = "Local client/server messaging by name";
 const LONG_ABOUT: &str = "Local client/server messaging by name.\n\n\
     A server takes a name. Each client that connects to the name gets a private two-way channel of messages. There is \
     no configuration, no broker, and nothing to clean up after a crash.\n\n\
-    An ADDRESS is NAME, TRANSPORT:NAME or TRANSPORT:/ABSOLUTE/DIRECTORY/NAME. A NAME has up to 64 letters, digits, \
+    An ADDRESS is [TRANSPORT:][/ABSOLUTE/DIRECTORY/]NAME. A NAME has up to 64 letters, digits, \
     '_', '-' and '.', and does not begin with a '.'. The transports are shm, packet, unix and fifo.\n\n\
     A DURATION is a number with a unit, such as 500ms, 10s or 1m; a number without a unit counts seconds.\n\n\
     Data goes to stdout; all other output goes to stderr.\n\n\
@@ -200,7 +200,7 @@ pub(crate) enum ClientFile {
 ///
 /// At the end of stdin, the connection is half-closed and the remaining replies are printed. A last line without a
 /// newline is a message too. Bytes that are not UTF-8 pass unchanged. Exits with 7 if the server disconnects before all
-/// of stdin was sent or, where the transport can tell (unix), before the server has read all of it.
+/// of stdin was sent or, where the transport can tell (unix and packet), before the server has read all of it.
 ///
 /// Example: `parlour connect wc < README.md` prints the replies of the server `wc`.
 #[derive(Debug, clap::Args)]

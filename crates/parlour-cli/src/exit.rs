@@ -34,7 +34,7 @@ pub(crate) const MEANINGS: [(u8, &str); 10] = [
     (USAGE, "the command line, a name or an option is invalid"),
     (NO_SERVER, "no server serves the name"),
     (NAME_IN_USE, "another process holds the name"),
-    (DENIED, "access was denied, or the connection was rejected"),
+    (DENIED, "access was denied, or the policy of the server rejected the client (over unix and packet: 7)"),
     (TIMED_OUT, "the operation timed out, or the server is busy"),
     (DISCONNECTED, "the peer disconnected, between messages or mid-message"),
     (TOO_LONG, "a message is longer than the limit"),

@@ -89,7 +89,8 @@ pub struct ServerStats {
     pub accepted: u64,
     /// Connections that are open now.
     pub open: usize,
-    /// Clients that were refused, for any reason.
+    /// Attempts to connect that were refused, for any reason. A client over `shm` or `fifo` that finds the server busy
+    /// tries again until its deadline, and each attempt counts.
     pub refused: u64,
     /// The last refusal.
     pub last_refusal: Option<Refusal>,
@@ -97,7 +98,7 @@ pub struct ServerStats {
 }
 
 impl ServerStats {
-    /// Returns the number of clients that were refused for this reason.
+    /// Returns the number of attempts to connect that were refused for this reason.
     #[must_use]
     pub fn refused_by(&self, reason: RefusalReason) -> u64 {
         self.refused_by[reason as usize]

@@ -37,11 +37,12 @@ impl Connection {
     ///
     /// - [`ErrorKind::InvalidName`]: the address is malformed.
     /// - [`ErrorKind::NoServer`]: no server has the name, or its server does not offer the demanded transport.
-    /// - [`ErrorKind::Refused`]: the server rejected the connection. Over `unix` a server can only end a connection
-    ///   that it rejects: the first `recv` shows that, as `None` or as [`ErrorKind::Disconnected`].
+    /// - [`ErrorKind::Refused`]: the server rejected the connection. Over `unix` and `packet` a server can only
+    ///   end a connection that it rejects: the first `recv` shows that, as `None` or as [`ErrorKind::Disconnected`].
     /// - [`ErrorKind::Denied`]: the server belongs to another user, or the system denies access to it.
-    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server exists but did not take the client in before the
-    ///   deadline.
+    /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server exists but did not accept the client before the
+    ///   deadline. If the server offers several transports, a client whose address selects none continues with the next
+    ///   one after `Busy`, so it sees a full server as one that rejects it over `packet` or `unix`.
     /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with a directory that the server may be in.
     ///
     /// # Examples

@@ -355,7 +355,8 @@ impl Server {
         self.shutdown.clone()
     }
 
-    /// Removes the server's files and releases the name. Established connections are not affected. Clients that
+    /// Removes the server's files and releases the name. The directory of the name and its lock file stay;
+    /// `parlour clean` removes them. Established connections are not affected. Clients that
     /// wait in the queue are disconnected, except on sockets of a service manager, where they wait for the next server.
     /// Handshakes that are not complete end.
     ///

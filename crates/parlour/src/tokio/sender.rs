@@ -91,8 +91,8 @@ impl Sender {
     ///
     /// If the message does not fit in the 64 KiB buffer or has attachments, the call writes the buffer and sends the
     /// message. It waits for the channel only in this case. Otherwise the buffer is written by the next
-    /// [`send`](Sender::send), by [`flush`](Sender::flush), or before [`Connection::recv`](super::Connection::recv)
-    /// waits.
+    /// [`send`](Sender::send), by [`flush`](Sender::flush) or [`finish`](Sender::finish), or before
+    /// [`Connection::recv`](super::Connection::recv) waits. After a split, a `Receiver` does not write it.
     ///
     /// # Errors
     ///

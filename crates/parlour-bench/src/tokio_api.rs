@@ -55,8 +55,8 @@ impl Contender for Tokio {
             let server = options.bind_tokio(ours::address(Transport::Unix, place))?;
             ready.tell();
             if let Work::Crowd { .. } = work {
-                // The memory of idle connections is measured with this task. `recv` borrows a buffer only while it reads
-                // a message. The task is an async block: an async function would also store its argument.
+                // The memory of idle connections is measured with this task. `recv` borrows a buffer only while it
+                // reads a message. The task is an async block: an async function would also store its argument.
                 let echo = |mut client: Connection| async move {
                     while let Ok(Some(message)) = client.recv().await {
                         // A client that disconnects is not an error of the server.

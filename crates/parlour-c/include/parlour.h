@@ -1400,11 +1400,10 @@ size_t parlour_hub_write_buffer_len(const parlour_hub *hub, uint64_t client);
 parlour_status parlour_hub_stats(const parlour_hub *hub, parlour_stats *stats);
 
 /**
- * Returns the number of attempts to connect that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
- * for any other number and for NULL.
+ * Returns the number of attempts to connect that the hub refused for a reason, a number of enum
+ * parlour_refusal_reason. Returns 0 for any other number and for NULL.
  */
-uint64_t parlour_hub_refused_by(const parlour_hub *hub,
-                                int reason);
+uint64_t parlour_hub_refused_by(const parlour_hub *hub, int reason);
 
 /**
  * Returns a descriptor that is readable when parlour_hub_next_event has something to do. Before each wait, also after

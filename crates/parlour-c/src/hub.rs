@@ -473,8 +473,8 @@ pub unsafe extern "C" fn parlour_hub_stats(hub: *const parlour_hub, stats: *mut 
     })
 }
 
-/// Returns the number of attempts to connect that the hub refused for a reason, a number of enum parlour_refusal_reason. Returns 0
-/// for any other number and for NULL.
+/// Returns the number of attempts to connect that the hub refused for a reason, a number of enum
+/// parlour_refusal_reason. Returns 0 for any other number and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_refused_by(hub: *const parlour_hub, reason: c_int) -> u64 {
     // SAFETY: the caller passes NULL or a live hub.

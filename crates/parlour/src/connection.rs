@@ -37,13 +37,32 @@ use crate::wait::{Deadline, wait, wait_for};
 ///
 /// | blocks | gives up with [`TimedOut`](crate::ErrorKind::TimedOut) | never blocks |
 /// |---|---|---|
-/// | [`send`](Connection::send) | [`send_timeout`](Connection::send_timeout) | [`try_send`](Connection::try_send) |
-/// | [`feed`](Connection::feed) | [`feed_timeout`](Connection::feed_timeout) | |
-/// | [`flush`](Connection::flush) | [`flush_timeout`](Connection::flush_timeout) | [`try_flush`](Connection::try_flush) |
-/// | [`recv`](Connection::recv) | [`recv_timeout`](Connection::recv_timeout) | [`try_recv`](Connection::try_recv) |
-/// | [`recv_into`](Connection::recv_into) | [`recv_into_timeout`](Connection::recv_into_timeout) | [`try_recv_into`](Connection::try_recv_into) |
-/// | [`finish`](Connection::finish) | [`finish_timeout`](Connection::finish_timeout) | |
-/// | [`close`](Connection::close) | [`close_timeout`](Connection::close_timeout) | dropping it |
+/// | [`send`] | [`send_timeout`] | [`try_send`] |
+/// | [`feed`] | [`feed_timeout`] | |
+/// | [`flush`] | [`flush_timeout`] | [`try_flush`] |
+/// | [`recv`] | [`recv_timeout`] | [`try_recv`] |
+/// | [`recv_into`] | [`recv_into_timeout`] | [`try_recv_into`] |
+/// | [`finish`] | [`finish_timeout`] | |
+/// | [`close`] | [`close_timeout`] | dropping it |
+///
+/// [`send`]: Connection::send
+/// [`send_timeout`]: Connection::send_timeout
+/// [`try_send`]: Connection::try_send
+/// [`feed`]: Connection::feed
+/// [`feed_timeout`]: Connection::feed_timeout
+/// [`flush`]: Connection::flush
+/// [`flush_timeout`]: Connection::flush_timeout
+/// [`try_flush`]: Connection::try_flush
+/// [`recv`]: Connection::recv
+/// [`recv_timeout`]: Connection::recv_timeout
+/// [`try_recv`]: Connection::try_recv
+/// [`recv_into`]: Connection::recv_into
+/// [`recv_into_timeout`]: Connection::recv_into_timeout
+/// [`try_recv_into`]: Connection::try_recv_into
+/// [`finish`]: Connection::finish
+/// [`finish_timeout`]: Connection::finish_timeout
+/// [`close`]: Connection::close
+/// [`close_timeout`]: Connection::close_timeout
 ///
 /// # Poll loops
 ///
@@ -378,13 +397,13 @@ impl Connection {
         self.sender.flush()
     }
 
-    /// Writes all buffered messages and ends the connection, and gives up writing after `timeout`. The connection is ended
-    /// in any case.
+    /// Writes all buffered messages and ends the connection, and gives up writing after `timeout`. The connection is
+    /// ended in any case.
     ///
     /// # Errors
     ///
-    /// Those of [`close`](Connection::close), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): some messages were
-    /// lost.
+    /// Those of [`close`](Connection::close), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut): some messages
+    /// were lost.
     pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
         self.sender.flush_to_close(Deadline::after(timeout))
     }

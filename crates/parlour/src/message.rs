@@ -56,7 +56,8 @@ impl Message {
         std::mem::take(&mut self.fds)
     }
 
-    /// Takes the blocks of shared memory ([`Payload::shared`](crate::Payload::shared)) out of the message. The bytes stay.
+    /// Takes the blocks of shared memory ([`Payload::shared`](crate::Payload::shared)) out of the message. The bytes
+    /// stay.
     ///
     /// # Errors
     ///

@@ -200,8 +200,8 @@ impl Receiver {
         Iter { receiver: self, ended: false }
     }
 
-    /// Returns an iterator over the messages that have arrived. It ends when [`recv`](Receiver::recv) would block, at the
-    /// end of the stream, or after an error.
+    /// Returns an iterator over the messages that have arrived. It ends when [`recv`](Receiver::recv) would block, at
+    /// the end of the stream, or after an error.
     pub fn try_iter(&mut self) -> TryIter<'_> {
         TryIter { receiver: self, ended: false }
     }

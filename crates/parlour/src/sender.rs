@@ -43,8 +43,8 @@ impl Sender {
         Self { common, outgoing, backoff: Backoff::new(), has_sent: false, process: Process::current() }
     }
 
-    /// Returns the outgoing direction. A forked child discards its copy of the bytes that the parent buffered, because the
-    /// parent sends them.
+    /// Returns the outgoing direction. A forked child discards its copy of the bytes that the parent buffered, because
+    /// the parent sends them.
     #[inline]
     pub(crate) fn outgoing(&mut self) -> &mut Outgoing {
         if self.process.is_before_fork() {
@@ -173,8 +173,8 @@ impl Sender {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the errors
-    /// of [`Connection::send`](crate::Connection::send).
+    /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the
+    /// errors of [`Connection::send`](crate::Connection::send).
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         let payload = payload.into();
         self.check(&payload)?;

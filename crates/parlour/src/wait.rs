@@ -80,8 +80,8 @@ pub(crate) fn look(fds: &mut [PollFd<'_>]) -> io::Result<bool> {
     }
 }
 
-/// Returns the events that are pending on a descriptor, of `events`, errors and hang-ups. Does not wait. Returns no event
-/// if poll(2) fails.
+/// Returns the events that are pending on a descriptor, of `events`, errors and hang-ups. Does not wait. Returns no
+/// event if poll(2) fails.
 pub(crate) fn poll_now(fd: BorrowedFd<'_>, events: PollFlags) -> PollFlags {
     let mut fds = [PollFd::from_borrowed_fd(fd, events)];
     match poll(&mut fds, Some(&NO_WAIT)) {

@@ -11,7 +11,8 @@ use super::Result;
 use super::error::Error;
 use crate::support::{alone, eventually};
 
-/// Returns the runtime of [`Api::Tokio`](super::Api::Tokio). It is dropped at the end of the trial, when no task may be left.
+/// Returns the runtime of [`Api::Tokio`](super::Api::Tokio). It is dropped at the end of the trial, when no task may be
+/// left.
 pub fn runtime() -> Arc<Runtime> {
     static RUNTIME: Mutex<Option<Arc<Runtime>>> = Mutex::new(None);
     let start = || {

@@ -454,7 +454,7 @@ typedef bool (*parlour_allow)(const parlour_peer *peer, void *user);
 typedef void (*parlour_fill)(void *data, size_t length, void *user);
 
 /**
- * One message to send: its bytes, and the descriptors or shared blocks that travel with it.
+ * One message to send: its bytes, and the descriptors or shared blocks that are attached to it.
  *
  * Initialise the struct to zero and set the fields that are needed; a count or length of 0 means "none". A message
  * without bytes is an empty message, which is valid. The caller keeps the ownership of everything, and may reuse and

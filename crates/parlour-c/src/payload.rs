@@ -11,7 +11,7 @@ use parlour::{Payload, SharedBytes};
 use crate::guard::{self, Failure};
 use crate::shared::parlour_shared;
 
-/// One message to send: its bytes, and the descriptors or shared blocks that travel with it.
+/// One message to send: its bytes, and the descriptors or shared blocks that are attached to it.
 ///
 /// Initialise the struct to zero and set the fields that are needed; a count or length of 0 means "none". A message
 /// without bytes is an empty message, which is valid. The caller keeps the ownership of everything, and may reuse and

@@ -118,7 +118,7 @@ impl Backoff {
 
 impl SpinBudget {
     /// Returns true if polls remain before the caller has to sleep.
-    pub(crate) fn are_left(&self) -> bool {
+    pub(crate) fn has_polls_left(&self) -> bool {
         self.left > 0
     }
 }

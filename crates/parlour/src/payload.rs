@@ -1,4 +1,4 @@
-//! The bytes of one message to send, and the descriptors that travel with it.
+//! The bytes of one message to send, and the descriptors that are attached to it.
 
 use std::fmt;
 use std::io::IoSlice;
@@ -41,7 +41,7 @@ enum Bytes<'a> {
     Parts(&'a [IoSlice<'a>]),
 }
 
-/// The descriptors that travel with a message.
+/// The descriptors that are attached to a message.
 #[derive(Clone, Copy)]
 pub(crate) enum Attached<'a> {
     Nothing,
@@ -144,13 +144,13 @@ impl<'a> Payload<'a> {
         }
     }
 
-    /// Returns the descriptors that travel with the message.
+    /// Returns the attachments of the message.
     #[inline]
     pub(crate) fn attached(&self) -> Attached<'a> {
         self.attached
     }
 
-    /// Returns the descriptors that travel with the message, if they lie in a slice.
+    /// Returns the attached descriptors, or `None` if blocks are attached, whose descriptors have to be collected.
     #[inline]
     pub(crate) fn fds_if_borrowed(&self) -> Option<&'a [BorrowedFd<'a>]> {
         match self.attached {
@@ -220,7 +220,7 @@ impl<'a> From<&'a String> for Payload<'a> {
     }
 }
 
-/// The bytes of a received message, without its descriptors.
+/// Sends the bytes of a received message again, without its descriptors.
 impl<'a> From<&'a Message> for Payload<'a> {
     #[inline]
     fn from(message: &'a Message) -> Self {

@@ -137,7 +137,7 @@ impl Sender {
                 }
                 Ok(false) if !takes_any || (has_moved && !deadline.is_over()) => {
                     let budget = budget.get_or_insert_with(|| self.backoff.begin(self.common.spin_limit));
-                    takes_any = deadline.is_over() || !self.backoff.spin_once(budget) || !budget.are_left();
+                    takes_any = deadline.is_over() || !self.backoff.spin_once(budget) || !budget.has_polls_left();
                     continue;
                 }
                 Ok(false) => match self.prepare_to_wait() {

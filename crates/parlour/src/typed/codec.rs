@@ -1,7 +1,7 @@
 //! Encoding and decoding of values with [postcard](https://postcard.jamesmunns.com/wire-format), and the errors of
 //! both.
 //!
-//! This module does not depend on how the bytes travel, so every API over a connection can use it.
+//! This module does not depend on how the bytes are sent, so every API over a connection can use it.
 
 use std::any::type_name;
 use std::fmt;

@@ -150,16 +150,6 @@ impl<'a> Payload<'a> {
         self.attached
     }
 
-    /// Returns the attached descriptors, or `None` if blocks are attached, whose descriptors have to be collected.
-    #[inline]
-    pub(crate) fn fds_if_borrowed(&self) -> Option<&'a [BorrowedFd<'a>]> {
-        match self.attached {
-            Attached::Nothing => Some(&[]),
-            Attached::Fds(fds) => Some(fds),
-            Attached::Shared(_) => None,
-        }
-    }
-
     /// Calls `work` with the parts and the descriptors.
     #[inline]
     pub(crate) fn with<T>(&self, work: impl FnOnce(&[IoSlice<'_>], &[BorrowedFd<'_>]) -> T) -> T {

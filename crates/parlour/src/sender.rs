@@ -107,10 +107,7 @@ impl Sender {
 
     fn send_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
         self.check(payload)?;
-        match payload.fds_if_borrowed() {
-            Some(fds) => self.send_parts(payload.parts(), fds, deadline),
-            None => payload.with(|parts, fds| self.send_parts(parts, fds, deadline)),
-        }
+        payload.with(|parts, fds| self.send_parts(parts, fds, deadline))
     }
 
     fn send_parts(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {

@@ -708,6 +708,13 @@ parlour_status parlour_server_options_client_file(parlour_server_options *option
 parlour_status parlour_server_options_ring_size(parlour_server_options *options, size_t bytes);
 
 /**
+ * Sets the maximum capacity of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the
+ * capacity of this side's own ring if that is larger. A peer with a larger ring is refused. The peer allocates the
+ * memory of its ring; this side keeps that memory in use until the connection ends.
+ */
+parlour_status parlour_server_options_peer_ring_max(parlour_server_options *options, size_t bytes);
+
+/**
  * Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
  * Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
  * that answers immediately is heard several times sooner.
@@ -768,6 +775,13 @@ parlour_status parlour_connect_options_fds_max(parlour_connect_options *options,
  * pieces.
  */
 parlour_status parlour_connect_options_ring_size(parlour_connect_options *options, size_t bytes);
+
+/**
+ * Sets the maximum capacity of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the
+ * capacity of this side's own ring if that is larger. A peer with a larger ring is refused. The peer allocates the
+ * memory of its ring; this side keeps that memory in use until the connection ends.
+ */
+parlour_status parlour_connect_options_peer_ring_max(parlour_connect_options *options, size_t bytes);
 
 /**
  * Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.

@@ -264,6 +264,18 @@ pub unsafe extern "C" fn parlour_server_options_ring_size(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.ring_size(bytes)) }
 }
 
+/// Sets the maximum capacity of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the
+/// capacity of this side's own ring if that is larger. A peer with a larger ring is refused. The peer allocates the
+/// memory of its ring; this side keeps that memory in use until the connection ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_peer_ring_max(
+    options: *mut parlour_server_options,
+    bytes: usize,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.peer_ring_max(bytes)) }
+}
+
 /// Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.
 /// Default 40; 0 sleeps immediately. A wait costs up to some 20 microseconds of processor time this way, and a peer
 /// that answers immediately is heard several times sooner.
@@ -370,6 +382,18 @@ pub unsafe extern "C" fn parlour_connect_options_ring_size(
 ) -> parlour_status {
     // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.ring_size(bytes)) }
+}
+
+/// Sets the maximum capacity of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the
+/// capacity of this side's own ring if that is larger. A peer with a larger ring is refused. The peer allocates the
+/// memory of its ring; this side keeps that memory in use until the connection ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connect_options_peer_ring_max(
+    options: *mut parlour_connect_options,
+    bytes: usize,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.peer_ring_max(bytes)) }
 }
 
 /// Sets the number of times that a blocking call polls, and yields the processor, before it sleeps in the kernel.

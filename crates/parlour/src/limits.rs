@@ -27,6 +27,10 @@ pub(crate) const SPIN_LIMIT: u32 = 40;
 /// processor's own cache (L2) is best; a larger ring moves everything through memory.
 pub(crate) const RING_SIZE: usize = 1024 * 1024;
 
+/// The maximum size of the peer's ring, in bytes. A peer may use larger rings than this side, up to a bound on the
+/// memory that one connection keeps in use. The owner of the ring allocates it.
+pub(crate) const PEER_RING_MAX: usize = 16 * 1024 * 1024;
+
 #[cfg(test)]
 mod tests {
     use super::*;

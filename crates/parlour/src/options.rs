@@ -39,6 +39,7 @@ pub struct ServerOptions {
     pub(crate) handshake_timeout: Duration,
     pub(crate) client_file: ClientFilePolicy,
     pub(crate) ring_size: usize,
+    pub(crate) peer_ring_max: Option<usize>,
     pub(crate) spin_limit: u32,
 }
 
@@ -58,6 +59,7 @@ impl Default for ServerOptions {
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
             client_file: ClientFilePolicy::default(),
             ring_size: limits::RING_SIZE,
+            peer_ring_max: None,
             spin_limit: limits::SPIN_LIMIT,
         }
     }
@@ -180,10 +182,21 @@ impl ServerOptions {
 
     /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
     /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
-    /// through it in pieces.
+    /// through it in pieces. The peer accepts rings of up to 16 MiB by default
+    /// ([`peer_ring_max`](Self::peer_ring_max)).
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
+        self
+    }
+
+    /// Sets the maximum size of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the size
+    /// of this side's own ring if that is larger. A peer with a larger ring is refused.
+    ///
+    /// The peer allocates the memory of its ring. This side keeps that memory in use until the connection ends.
+    #[must_use]
+    pub fn peer_ring_max(mut self, bytes: usize) -> Self {
+        self.peer_ring_max = Some(bytes);
         self
     }
 
@@ -225,6 +238,7 @@ impl ServerOptions {
             handshake_timeout: self.handshake_timeout,
             client_file: self.client_file,
             ring_size: self.ring_size,
+            peer_ring_max: peer_ring_max(self.peer_ring_max, self.ring_size),
             mode: self.mode,
             group: self.group,
             backlog: self.backlog,
@@ -235,6 +249,7 @@ impl ServerOptions {
         check_message_max(self.message_max)?;
         check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
+        check_peer_ring_max(self.peer_ring_max)?;
         check("connections_max", self.connections_max >= 1, "it must be at least 1")?;
         check("connections_per_uid_max", self.connections_per_uid_max >= 1, "it must be at least 1")?;
         check("half_open_max", (1..=65_536).contains(&self.half_open_max), "it must be from 1 to 65,536")?;
@@ -260,6 +275,7 @@ impl fmt::Debug for ServerOptions {
             .field("handshake_timeout", &self.handshake_timeout)
             .field("client_file", &self.client_file)
             .field("ring_size", &self.ring_size)
+            .field("peer_ring_max", &peer_ring_max(self.peer_ring_max, self.ring_size))
             .field("spin_limit", &self.spin_limit)
             .finish()
     }
@@ -283,6 +299,7 @@ pub struct ConnectOptions {
     pub(crate) message_max: usize,
     pub(crate) fds_max: usize,
     pub(crate) ring_size: usize,
+    pub(crate) peer_ring_max: Option<usize>,
     pub(crate) spin_limit: u32,
 }
 
@@ -296,6 +313,7 @@ impl Default for ConnectOptions {
             message_max: limits::MESSAGE_MAX,
             fds_max: 0,
             ring_size: limits::RING_SIZE,
+            peer_ring_max: None,
             spin_limit: limits::SPIN_LIMIT,
         }
     }
@@ -364,10 +382,21 @@ impl ConnectOptions {
 
     /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
     /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
-    /// through it in pieces.
+    /// through it in pieces. The peer accepts rings of up to 16 MiB by default
+    /// ([`peer_ring_max`](Self::peer_ring_max)).
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
+        self
+    }
+
+    /// Sets the maximum size of the ring through which the peer sends over `shm`, in bytes. Default 16 MiB, or the size
+    /// of this side's own ring if that is larger. A peer with a larger ring is refused.
+    ///
+    /// The peer allocates the memory of its ring. This side keeps that memory in use until the connection ends.
+    #[must_use]
+    pub fn peer_ring_max(mut self, bytes: usize) -> Self {
+        self.peer_ring_max = Some(bytes);
         self
     }
 
@@ -388,6 +417,7 @@ impl ConnectOptions {
         check_message_max(self.message_max)?;
         check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
+        check_peer_ring_max(self.peer_ring_max)?;
         check("timeout", !self.timeout.is_zero(), "it must be more than 0")
     }
 
@@ -397,6 +427,7 @@ impl ConnectOptions {
             client_file: self.client_file,
             message_max: MessageMax::new(self.message_max, self.fds_max),
             ring_size: self.ring_size,
+            peer_ring_max: peer_ring_max(self.peer_ring_max, self.ring_size),
         }
     }
 }
@@ -407,6 +438,15 @@ fn check_message_max(bytes: usize) -> Result<()> {
 
 fn check_fds_max(count: usize) -> Result<()> {
     check("fds_max", count <= limits::FDS_MAX, "it must be at most 253, the limit of the kernel (SCM_MAX_FD)")
+}
+
+fn peer_ring_max(set: Option<usize>, ring_size: usize) -> usize {
+    set.unwrap_or(limits::PEER_RING_MAX.max(ring_size))
+}
+
+fn check_peer_ring_max(bytes: Option<usize>) -> Result<()> {
+    let holds = bytes.is_none_or(|bytes| bytes >= shm_hello::RING_SIZE_MIN);
+    check("peer_ring_max", holds, "it must be at least 64 KiB, the smallest ring")
 }
 
 fn check_ring_size(bytes: usize) -> Result<()> {

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::shm::mapping::BadMemory;
+use crate::shm::memfd::BadMemory;
 use crate::shm::sealed::Sealed;
 
 /// An immutable block of bytes in shared memory (memfd_create(2)). It is built once, sent to any number of peers by its

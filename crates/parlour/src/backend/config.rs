@@ -56,6 +56,7 @@ pub(crate) struct ListenConfig {
     pub(crate) handshake_timeout: Duration,
     pub(crate) client_file: ClientFilePolicy,
     pub(crate) ring_size: usize,
+    pub(crate) peer_ring_max: usize,
     pub(crate) mode: u32,
     pub(crate) group: Option<u32>,
     pub(crate) backlog: u32,
@@ -68,6 +69,7 @@ pub(crate) struct ConnectConfig {
     pub(crate) client_file: bool,
     pub(crate) message_max: MessageMax,
     pub(crate) ring_size: usize,
+    pub(crate) peer_ring_max: usize,
 }
 
 impl ConnectConfig {

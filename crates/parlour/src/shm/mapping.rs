@@ -2,7 +2,6 @@
 //! through the mapping of the side that created it.
 #![allow(unsafe_code)]
 
-use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::mem;
@@ -10,14 +9,11 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, Stat, fallocate, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate,
-    memfd_create,
-};
+use rustix::fs::{SealFlags, fcntl_add_seals};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
-use rustix::process::{Resource, getrlimit};
 
+use super::memfd::{self, BadMemory};
 use super::ring::{Memory, Sides, Word, ask_for_data};
 
 /// Number of bytes in front of the ring, for the control words.
@@ -46,9 +42,11 @@ impl Mapping {
     /// Creates the memory of this side, with a ring of this size. Returns it with its descriptor for the peer.
     pub(crate) fn create(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
         let length = (CONTROL_LEN + ring_size) as u64;
-        let memfd = allocate("parlour-shm", length)?;
+        let memfd = memfd::allocate("parlour-shm", length)?;
         // Map the memory first: the seal forbids any further writable mapping.
         let mapping = Self::map(&memfd, ring_size, true)?;
+        // SAFETY: the mapping has this length, it is writable, and nothing else refers to the memory yet.
+        unsafe { memfd::fill_with_zeros(mapping.start, CONTROL_LEN + ring_size) }?;
         fcntl_add_seals(&memfd, SEALS)?;
         Ok((mapping, memfd))
     }
@@ -56,17 +54,9 @@ impl Mapping {
     /// Maps the peer's memory read-only after checking it. Memory whose size could change or that could lose a page is
     /// not mapped, because either would raise SIGBUS.
     pub(crate) fn adopt(memfd: impl AsFd, ring_size: usize) -> Result<Self, BadMemory> {
-        // Only memory files have seals, except that files on tmpfs have one seal that forbids all others.
-        let seals = fcntl_get_seals(&memfd).map_err(|_| BadMemory::NotMemory)?;
-        if !seals.contains(SEALS) {
-            return Err(BadMemory::Unsealed);
-        }
-        let stat = fstat(&memfd).map_err(|errno| BadMemory::Io(errno.into()))?;
-        if u64::try_from(stat.st_size) != Ok((CONTROL_LEN + ring_size) as u64) {
-            return Err(BadMemory::Size(stat.st_size));
-        }
-        if !is_allocated(&stat) {
-            return Err(BadMemory::Sparse);
+        let size = memfd::check(&memfd, SEALS)?;
+        if usize::try_from(size) != Ok(CONTROL_LEN + ring_size) {
+            return Err(BadMemory::Size(size));
         }
         Self::map(&memfd, ring_size, false).map_err(BadMemory::Io)
     }
@@ -294,63 +284,4 @@ impl Drop for Mapping {
 unsafe fn unmap(start: NonNull<u8>, ring_size: usize) {
     // SAFETY: guaranteed by the caller. The call cannot fail on such a range.
     let _ = unsafe { munmap(start.as_ptr().cast(), CONTROL_LEN + ring_size) };
-}
-
-/// The reason for which a descriptor from a peer is not mapped.
-#[derive(Debug)]
-pub(crate) enum BadMemory {
-    NotMemory,
-    Unsealed,
-    Size(i64),
-    Sparse,
-    Io(io::Error),
-}
-
-impl fmt::Display for BadMemory {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotMemory => f.write_str("its memory is not a memory file"),
-            Self::Unsealed => f.write_str("its memory is not sealed"),
-            Self::Size(size) => write!(f, "its memory has {size} bytes, which differs from the announced size"),
-            Self::Sparse => f.write_str("its memory is not allocated in full"),
-            Self::Io(error) => write!(f, "its memory cannot be mapped: {error}"),
-        }
-    }
-}
-
-/// Creates a memory file of this length with all pages allocated. The name is visible in `/proc`.
-pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
-    // Above this limit the kernel would raise SIGXFSZ.
-    if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
-        return Err(Errno::FBIG.into());
-    }
-    let memfd = new_memfd(name)?;
-    if length == 0 {
-        return Ok(memfd);
-    }
-    ftruncate(&memfd, length)?;
-    // Allocate now: a lack of memory is an error here, but a SIGBUS at the first access.
-    loop {
-        match fallocate(&memfd, FallocateFlags::empty(), 0, length) {
-            Err(Errno::INTR) => {}
-            outcome => return outcome.map(|()| memfd).map_err(io::Error::from),
-        }
-    }
-}
-
-/// Creates a memory file that cannot be executed, if the kernel supports that (6.3). Some systems require it
-/// (`vm.memfd_noexec`).
-fn new_memfd(name: &str) -> io::Result<OwnedFd> {
-    let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => Ok(memfd_create(name, flags)?),
-        outcome => Ok(outcome?),
-    }
-}
-
-/// Returns true if all pages of a memory file are allocated. A missing page would be allocated at the first access, and
-/// a lack of memory would then raise a signal.
-pub(super) fn is_allocated(stat: &Stat) -> bool {
-    // `st_blocks` counts units of 512 bytes on every file system.
-    i128::from(stat.st_blocks) * 512 >= i128::from(stat.st_size)
 }

@@ -19,6 +19,7 @@ mod atomic;
 #[cfg(any(fuzzing, all(test, not(loom))))]
 pub(crate) mod hostile;
 pub(crate) mod mapping;
+pub(crate) mod memfd;
 #[cfg(all(test, loom))]
 mod model;
 pub(crate) mod ring;

@@ -5,11 +5,11 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 
-use rustix::fs::{SealFlags, fcntl_add_seals, fcntl_get_seals, fstat};
+use rustix::fs::{SealFlags, fcntl_add_seals};
 use rustix::io::{Errno, pwrite};
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
-use super::mapping::{BadMemory, allocate, is_allocated};
+use super::memfd::{self, BadMemory};
 
 /// With these seals the kernel prevents writing through any descriptor or mapping (the first cannot be set while a
 /// writable mapping exists), punching holes, changing the size and removing seals.
@@ -25,7 +25,7 @@ pub(crate) struct Sealed {
 impl Sealed {
     /// Copies the bytes once into new memory.
     pub(crate) fn copy_of(bytes: &[u8]) -> io::Result<Self> {
-        let memfd = allocate(NAME, bytes.len() as u64)?;
+        let memfd = memfd::allocate(NAME, bytes.len() as u64)?;
         let mut written = 0;
         while written < bytes.len() {
             match pwrite(&memfd, &bytes[written..], written as u64) {
@@ -40,11 +40,10 @@ impl Sealed {
 
     /// Creates zeroed memory and has `fill` write the bytes in place.
     pub(crate) fn build(length: usize, fill: impl FnOnce(&mut [u8])) -> io::Result<Self> {
-        let memfd = allocate(NAME, length as u64)?;
+        let memfd = memfd::allocate(NAME, length as u64)?;
         {
-            // All pages are allocated and will be used immediately, so map them now.
-            let flags = MapFlags::SHARED | MapFlags::POPULATE;
-            let mut view = View::new(&memfd, length, ProtFlags::READ | ProtFlags::WRITE, flags)?;
+            let mut view = View::new(&memfd, length, ProtFlags::READ | ProtFlags::WRITE, MapFlags::SHARED)?;
+            view.fill_with_zeros()?;
             // A forked child would keep the mapping, and thus prevent the seal.
             view.keep_from_children()?;
             fill(view.bytes_mut());
@@ -61,16 +60,8 @@ impl Sealed {
     /// Maps memory from a descriptor of unknown origin after checking it. Memory that could change or lose a page is
     /// not mapped.
     pub(crate) fn adopt(memfd: OwnedFd) -> Result<Self, BadMemory> {
-        // Only memory files have seals, except that files on tmpfs have one seal that forbids all others.
-        let seals = fcntl_get_seals(&memfd).map_err(|_| BadMemory::NotMemory)?;
-        if !seals.contains(SEALS) {
-            return Err(BadMemory::Unsealed);
-        }
-        let stat = fstat(&memfd).map_err(|errno| BadMemory::Io(errno.into()))?;
-        if !is_allocated(&stat) {
-            return Err(BadMemory::Sparse);
-        }
-        let length = isize::try_from(stat.st_size).map_err(|_| BadMemory::Size(stat.st_size))?;
+        let size = memfd::check(&memfd, SEALS)?;
+        let length = isize::try_from(size).map_err(|_| BadMemory::Size(size))?;
         let view = View::read_only(&memfd, length.unsigned_abs()).map_err(BadMemory::Io)?;
         Ok(Self { memfd, view })
     }
@@ -119,6 +110,15 @@ impl View {
         let start = unsafe { mmap(ptr::null_mut(), length, protection, flags, memfd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Self { start, length })
+    }
+
+    /// Initializes all pages of a new writable view, so that they exist even where the caller writes nothing.
+    fn fill_with_zeros(&mut self) -> io::Result<()> {
+        if self.length == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is the whole mapping of this view of a new file, and no reference into it exists.
+        unsafe { memfd::fill_with_zeros(self.start, self.length) }
     }
 
     fn keep_from_children(&self) -> io::Result<()> {

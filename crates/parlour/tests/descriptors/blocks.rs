@@ -9,6 +9,7 @@ use parlour::{ErrorKind, SharedBytes};
 use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_seals, ftruncate, memfd_create};
 use rustix::mm::{MapFlags, ProtFlags};
 
+use crate::by_hand::shm::{memfd_with, memory_with_holes};
 use crate::support::baseline::Baseline;
 use crate::support::{Child, Role, data, trials};
 
@@ -64,14 +65,13 @@ fn can_be_mapped_writable(file: &File) -> bool {
     unsafe { rustix::mm::mmap(std::ptr::null_mut(), 4096, writable, MapFlags::SHARED, file, 0) }.is_ok()
 }
 
-fn memory(length: u64, allocated: u64, seals: SealFlags) -> OwnedFd {
+fn memory(length: u64, written: usize, seals: SealFlags) -> OwnedFd {
     let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
     ftruncate(&memfd, length).unwrap();
-    if allocated > 0 {
-        fallocate(&memfd, FallocateFlags::empty(), 0, allocated).unwrap();
-    }
-    fcntl_add_seals(&memfd, seals).unwrap();
-    memfd
+    let file = File::from(memfd);
+    file.write_all_at(&vec![0; written], 0).unwrap();
+    fcntl_add_seals(&file, seals).unwrap();
+    file.into()
 }
 
 fn refuse(memfd: OwnedFd, why: &str) {
@@ -106,9 +106,16 @@ fn only_a_sealed_memory_file_is_accepted_as_a_block() {
 
 /// Reading a hole allocates a page at the reader's cost, and raises a signal if there is no memory.
 fn a_block_with_holes_is_refused_whatever_its_size() {
-    for (length, allocated) in [(4096, 0), (1 << 20, 4096), (1 << 40, 0), (1 << 40, 1 << 20)] {
-        refuse(memory(length, allocated, SEALS), "not allocated");
+    for (length, written) in [(4096, 0), (1 << 20, 4096), (1 << 40, 0), (1 << 40, 1 << 20)] {
+        refuse(memory(length, written, SEALS), "not allocated");
     }
+    for length in [3 * 4096, 3 * 4096 + 1, 1 << 20] {
+        for (what, memfd) in memory_with_holes(length, SEALS) {
+            println!("{what}, {length} bytes");
+            refuse(memfd, "not allocated");
+        }
+    }
+    refuse(memfd_with(MemfdFlags::HUGETLB, 2 << 20, SEALS, |_| ()), "memory file");
 }
 
 /// `forked-while-building`: a forked child exists while a block is sealed. Prints `built`.

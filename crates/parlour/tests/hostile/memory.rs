@@ -4,11 +4,13 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 
 use parlour::{Connection, ErrorKind, ServerOptions, Transport};
-use rustix::fs::SealFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::by_hand::Driver;
-use crate::by_hand::shm::{ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, say};
+use crate::by_hand::shm::{
+    ALL_SEALS, CONTROL, RING, assert_refused, dial, good_memfd, hear, hello, memfd, memfd_with, memory_with_holes, say,
+};
 use crate::support::{Base, Child, Role, trials};
 
 trials! {
@@ -38,6 +40,10 @@ fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
             "memory with F_SEAL_WRITE instead of F_SEAL_FUTURE_WRITE".to_owned(),
             memfd(WHOLE, WHOLE, (ALL_SEALS - SealFlags::FUTURE_WRITE) | SealFlags::WRITE),
         ),
+        (
+            "memory of huge pages, which reports no holes".to_owned(),
+            memfd_with(MemfdFlags::HUGETLB, 2 << 20, ALL_SEALS, |_| ()),
+        ),
         ("a pipe".to_owned(), rustix::pipe::pipe().unwrap().0),
         ("a socket".to_owned(), dial(driver.server.path())),
         ("a device".to_owned(), File::open("/dev/zero").unwrap().into()),
@@ -46,12 +52,17 @@ fn memory_that_could_change_under_the_server_is_refused_before_it_is_mapped() {
     bad.extend(
         ALL_SEALS.iter().map(|seal| (format!("memory without {seal:?}"), memfd(WHOLE, WHOLE, ALL_SEALS - seal))),
     );
+    let with_holes = memory_with_holes(WHOLE as u64, ALL_SEALS);
+    bad.extend(with_holes.into_iter().map(|(what, memfd)| (what.to_owned(), memfd)));
     bad.extend(regular("/var/tmp").map(|file| ("a file".to_owned(), file)));
     bad.extend(regular("/dev/shm").map(|file| ("a file in /dev/shm".to_owned(), file)));
     for (number, (what, descriptor)) in (1..).zip(&bad) {
+        let blocks = |memfd: &OwnedFd| rustix::fs::fstat(memfd).unwrap().st_blocks;
+        let before = blocks(descriptor);
         let socket = dial(driver.server.path());
         say(&socket, &hello(RING as u64), &[descriptor]);
         assert_refused(&socket);
+        assert_eq!(blocks(descriptor), before, "{what}: the check allocates nothing");
         let reason = driver.refused(number);
         assert!(reason.contains("its memory"), "{what}: {reason}");
     }

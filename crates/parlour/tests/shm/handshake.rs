@@ -21,6 +21,7 @@ trials! {
     a_client_that_can_fall_back_does_so_before_its_timeout,
     a_client_that_cannot_fall_back_waits_for_its_whole_timeout,
     each_side_chooses_the_size_of_its_own_ring,
+    each_side_limits_the_size_of_the_peers_ring,
 }
 
 fn serve(base: &Base, options: &ServerOptions) -> Driver {
@@ -36,6 +37,36 @@ fn assert_serves(base: &Base, driver: &Driver) {
     let mut theirs = connect(base).unwrap();
     driver.client().send(b"served").unwrap();
     assert_eq!(theirs.recv_timeout(DEADLINE).unwrap().unwrap(), b"served");
+}
+
+/// The defaults accept the largest ring that this side uses itself.
+fn each_side_limits_the_size_of_the_peers_ring() {
+    let base = Base::new();
+    let address = base.address(Transport::Shm, "hall");
+    let error = ServerOptions::new().peer_ring_max((1 << 16) - 1).bind(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+    let error = ConnectOptions::new().peer_ring_max(0).connect(&address).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+
+    let driver = serve(&base, &ServerOptions::new().ring_size(1 << 17).peer_ring_max(1 << 18));
+    let connect = |options: ConnectOptions| options.timeout(DEADLINE).connect(&address);
+    connect(ConnectOptions::new().ring_size(1 << 18)).unwrap();
+    let error = connect(ConnectOptions::new().ring_size(1 << 19)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    let reason = driver.refused(1);
+    assert!(reason.contains("524288 bytes; 262144 are allowed (option peer_ring_max)"), "{reason}");
+    let error = connect(ConnectOptions::new().ring_size(1 << 16).peer_ring_max(1 << 16)).unwrap_err();
+    assert!(error.to_string().contains("131072 bytes; 65536 are allowed (option peer_ring_max)"), "{error}");
+    connect(ConnectOptions::new().ring_size(1 << 16).peer_ring_max(1 << 17)).unwrap();
+    drop(driver);
+
+    let driver = serve(&base, &ServerOptions::new());
+    connect(ConnectOptions::new().ring_size(1 << 24)).unwrap();
+    let error = connect(ConnectOptions::new().ring_size(1 << 25)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
+    drop(driver);
+    let _driver = serve(&base, &ServerOptions::new().ring_size(1 << 25));
+    connect(ConnectOptions::new().ring_size(1 << 25)).unwrap();
 }
 
 fn a_hand_written_client_is_greeted() {

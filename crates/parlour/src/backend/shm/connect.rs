@@ -57,7 +57,7 @@ impl Handshake {
     ) -> Result<Progress<Established<Outgoing, Incoming>, Box<Self>>, Attempt> {
         let path = KIND.path(found);
         let error = |kind: ErrorKind, detail: String| Error::new(kind, Operation::Connect, &*path, detail);
-        match greeting::recv_hello(&self.socket) {
+        match greeting::recv_hello(&self.socket, config.peer_ring_max) {
             Ok(Reply::Hello(remote)) => {
                 let Self { socket, peer, own_file, local, .. } = *self;
                 // The server has removed the client file. Before its answer, this process would have to.

@@ -11,7 +11,8 @@ use rustix::net::{
     SendFlags, recvmsg, sendmsg,
 };
 
-use crate::shm::mapping::{BadMemory, Mapping};
+use crate::shm::mapping::Mapping;
+use crate::shm::memfd::BadMemory;
 use crate::wire::hello::Reason;
 use crate::wire::shm_hello::{BadGreeting, Greeting, HELLO_LEN};
 
@@ -58,6 +59,8 @@ pub(super) enum HandshakeError {
     Greeting(BadGreeting),
     /// The greeting arrived with a wrong number of descriptors. They were closed.
     Descriptors(usize),
+    /// The ring of the peer is larger than this side accepts.
+    Ring { size: usize, max: usize },
     /// The shared memory of the peer is invalid.
     Memory(BadMemory),
     /// A system call failed.
@@ -71,14 +74,18 @@ impl fmt::Display for HandshakeError {
             Self::Descriptors(count) => {
                 write!(f, "the greeting of the peer has a wrong number of descriptors ({count})")
             }
+            Self::Ring { size, max } => {
+                write!(f, "the ring of the peer has {size} bytes; {max} are allowed (option peer_ring_max)")
+            }
             Self::Memory(bad) => bad.fmt(f),
             Self::Io(error) => write!(f, "the greeting of the peer cannot be received: {error}"),
         }
     }
 }
 
-/// Receives a greeting without blocking. Closes unexpected descriptors.
-pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
+/// Receives a greeting without blocking, and maps the memory of the peer if its ring has at most `ring_max` bytes. Closes
+/// unexpected descriptors.
+pub(super) fn recv_hello(socket: impl AsFd, ring_max: usize) -> Result<Reply, HandshakeError> {
     // One more byte detects a longer datagram. Space for two descriptors detects more than one. The kernel closes
     // further descriptors, and reports that (`MSG_CTRUNC`).
     let mut bytes = [0; HELLO_LEN + 1];
@@ -115,6 +122,9 @@ pub(super) fn recv_hello(socket: impl AsFd) -> Result<Reply, HandshakeError> {
         });
     }
     match (greeting, descriptors.pop()) {
+        (Greeting::Hello { ring_size }, Some(_)) if count == 1 && ring_size > ring_max => {
+            Err(HandshakeError::Ring { size: ring_size, max: ring_max })
+        }
         (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {
             // The memory is mapped, and the descriptor is closed.
             Mapping::adopt(memfd, ring_size).map(Reply::Hello).map_err(|bad| match bad {

@@ -32,6 +32,7 @@ pub(crate) struct Listener {
     interest: Interest,
     admission: Arc<Admission>,
     ring_size: usize,
+    peer_ring_max: usize,
     message_max: MessageMax,
 }
 
@@ -64,6 +65,7 @@ impl Listener {
             interest,
             admission: Arc::clone(&config.admission),
             ring_size: config.ring_size,
+            peer_ring_max: config.peer_ring_max,
             message_max: config.message_max,
         }
     }
@@ -94,7 +96,7 @@ impl Listener {
         };
         let Accepted { socket, peer, permit } = accepted;
         let handshake = Handshake { socket, peer, permit };
-        match greeting::recv_hello(&handshake.socket) {
+        match greeting::recv_hello(&handshake.socket, self.peer_ring_max) {
             Ok(Reply::Nothing) => {
                 self.note(handshake);
                 Ok(None)
@@ -123,7 +125,7 @@ impl Listener {
     }
 
     fn advance_handshake(&mut self, token: u32) -> Option<Established<Outgoing, Incoming>> {
-        let reply = greeting::recv_hello(&self.handshakes.get_mut(token)?.socket);
+        let reply = greeting::recv_hello(&self.handshakes.get_mut(token)?.socket, self.peer_ring_max);
         if matches!(reply, Ok(Reply::Nothing)) {
             return None;
         }

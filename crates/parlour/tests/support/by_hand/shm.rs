@@ -1,6 +1,7 @@
 //! A client of the `shm` transport written with system calls: a SEQPACKET socket, the hello of docs/wire.md, and a
 //! memfd.
 
+use std::fs::File;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
@@ -29,17 +30,60 @@ pub fn hello(ring: u64) -> [u8; 24] {
     bytes
 }
 
-pub fn memfd(length: usize, allocated: usize, seals: SealFlags) -> OwnedFd {
-    let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
-    ftruncate(&memfd, length as u64).unwrap();
-    if allocated > 0 {
-        fallocate(&memfd, FallocateFlags::empty(), 0, allocated as u64).unwrap();
-    }
-    fcntl_add_seals(&memfd, seals).unwrap();
-    memfd
+/// Creates sealed memory whose first `written` bytes were written. The rest is a hole.
+pub fn memfd(length: usize, written: usize, seals: SealFlags) -> OwnedFd {
+    memfd_with(MemfdFlags::empty(), length as u64, seals, |file| file.write_all_at(&vec![0; written], 0).unwrap())
 }
 
-/// Creates memory that a server accepts: the right size, allocated, and with all required seals.
+/// Creates sealed memory of this length with the content that `fill` gives it.
+pub fn memfd_with(flags: MemfdFlags, length: u64, seals: SealFlags, fill: impl FnOnce(&File)) -> OwnedFd {
+    let memfd = memfd_create("by-hand", flags | MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
+    ftruncate(&memfd, length).unwrap();
+    let file = File::from(memfd);
+    fill(&file);
+    fcntl_add_seals(&file, seals).unwrap();
+    file.into()
+}
+
+/// Creates sealed memory of this length that has as many blocks as it has pages, and holes nevertheless. Each is
+/// returned with its description.
+pub fn memory_with_holes(length: u64, seals: SealFlags) -> Vec<(&'static str, OwnedFd)> {
+    let end = length.next_multiple_of(4096);
+    let allocate = |file: &File, offset, count| fallocate(file, FallocateFlags::KEEP_SIZE, offset, count).unwrap();
+    let write = |file: &File, range: std::ops::Range<u64>| {
+        file.write_all_at(&vec![1; (range.end - range.start) as usize], range.start).unwrap();
+    };
+    let made = |fill: &dyn Fn(&File)| memfd_with(MemfdFlags::empty(), length, seals, fill);
+    vec![
+        ("all blocks past the end", made(&|file| allocate(file, end, end))),
+        ("all blocks far past the end", made(&|file| allocate(file, 1 << 40, end))),
+        ("allocated pages that were never written", made(&|file| allocate(file, 0, end))),
+        (
+            "a first page only, and blocks past the end",
+            made(&|file| {
+                write(file, 0..4096);
+                allocate(file, end, end);
+            }),
+        ),
+        (
+            "no last page, and a block past the end",
+            made(&|file| {
+                write(file, 0..end - 4096);
+                allocate(file, end, 4096);
+            }),
+        ),
+        (
+            "a hole in the middle, and a block past the end",
+            made(&|file| {
+                write(file, 0..4096);
+                write(file, 8192..length);
+                allocate(file, end, 4096);
+            }),
+        ),
+    ]
+}
+
+/// Creates memory that a server accepts: the right size, each page written, and with all required seals.
 pub fn good_memfd() -> OwnedFd {
     memfd(CONTROL + RING, CONTROL + RING, ALL_SEALS)
 }
@@ -109,15 +153,13 @@ pub const TAIL: u64 = 128;
 impl ByHand {
     /// Connects a client whose memory has the content that `fill` writes, and does not change afterwards.
     pub fn connect(path: &Path, fill: impl FnOnce(&std::fs::File)) -> Self {
-        let memfd = memfd_create("by-hand", MemfdFlags::ALLOW_SEALING | MemfdFlags::CLOEXEC).unwrap();
-        let length = (CONTROL + RING) as u64;
-        ftruncate(&memfd, length).unwrap();
-        fallocate(&memfd, FallocateFlags::empty(), 0, length).unwrap();
-        let mine = std::fs::File::from(memfd);
-        fill(&mine);
-        fcntl_add_seals(&mine, ALL_SEALS).unwrap();
+        let length = CONTROL + RING;
+        let mine = memfd_with(MemfdFlags::empty(), length as u64, ALL_SEALS, |file| {
+            file.write_all_at(&vec![0; length], 0).unwrap();
+            fill(file);
+        });
         let socket = dial(path);
-        say(&socket, &hello(RING as u64), &[&mine.into()]);
+        say(&socket, &hello(RING as u64), &[&mine]);
         let (said, mut descriptors) = hear(&socket);
         assert_eq!(said[..12], hello(0)[..12]);
         assert_eq!(descriptors.len(), 1);

@@ -13,7 +13,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::NonNull;
 
 use rustix::fs::{
-    FallocateFlags, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_get_seals, fstat, fstatfs, ftruncate,
+    FallocateFlags, FsWord, MemfdFlags, SealFlags, SeekFrom, fallocate, fcntl_get_seals, fstat, fstatfs, ftruncate,
     memfd_create, seek,
 };
 use rustix::io::Errno;
@@ -78,7 +78,7 @@ pub(super) unsafe fn fill_with_zeros(start: NonNull<u8>, length: usize) -> io::R
 const PAGE_MIN: usize = 4096;
 
 /// The file system of memory files, as statfs(2) reports it. Memory files of huge pages have another one.
-const TMPFS_MAGIC: i64 = 0x0102_1994;
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// Checks memory from a peer: it has these seals, and every page of it exists. Returns its size in bytes.
 ///
@@ -92,7 +92,7 @@ pub(super) fn check(memfd: impl AsFd, seals: SealFlags) -> Result<u64, BadMemory
         return Err(BadMemory::Unsealed);
     }
     // A memory file of huge pages has seals as well, but reports no holes.
-    if i64::from(fstatfs(&memfd).map_err(io)?.f_type) != TMPFS_MAGIC {
+    if fstatfs(&memfd).map_err(io)?.f_type != TMPFS_MAGIC {
         return Err(BadMemory::NotMemory);
     }
     let size = u64::try_from(fstat(&memfd).map_err(io)?.st_size).map_err(|_| BadMemory::NotMemory)?;

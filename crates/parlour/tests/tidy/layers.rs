@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["endpoint.rs", "sender.rs", "receiver.rs", "connection.rs", "options.rs"],
     &["raw_parts.rs", "connect/", "server/", "typed/"],
     &["inspect.rs", "hub/", "tokio/"],
-    &["fuzzing.rs", "lib.rs"],
+    &["fuzzing/", "lib.rs"],
 ];
 
 /// Returns the index of the layer of a file.

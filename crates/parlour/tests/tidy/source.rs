@@ -48,8 +48,14 @@ pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns true if the parent module compiles this file for tests and fuzzers only.
+/// Returns true if the parent module, or one further up, compiles this file for tests and fuzzers only.
 fn is_for_tests(path: &Path) -> bool {
+    if path.file_name().is_some_and(|name| name == "mod.rs") {
+        return is_for_tests(path.parent().unwrap());
+    }
+    if path.with_file_name("mod.rs").exists() && is_for_tests(path.parent().unwrap()) {
+        return true;
+    }
     let above = ["mod.rs", "lib.rs"].iter().find_map(|name| fs::read_to_string(path.with_file_name(name)).ok());
     let Some(above) = above else { return false };
     let declaration = format!("mod {};", path.file_stem().unwrap().to_str().unwrap());

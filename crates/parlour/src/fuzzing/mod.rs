@@ -4,11 +4,14 @@
 #![allow(unreachable_pub, reason = "the module is public only for the fuzzers")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a failed check panics")]
 
+mod handshakes;
+
 use std::collections::BTreeMap;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::handshakes::{hostile_client, hostile_server};
 use crate::owner::Owner;
 use crate::shm::hostile::{self, Input};
 use crate::typed::codec;
@@ -232,10 +235,12 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 8] = [
+    const TARGETS: [Target; 10] = [
         ("client_file", super::client_file),
         ("decoder", super::decoder),
         ("hello", super::hello),
+        ("hostile_client", super::hostile_client),
+        ("hostile_server", super::hostile_server),
         ("owner", super::owner),
         ("pieces", super::pieces),
         ("request", super::request),

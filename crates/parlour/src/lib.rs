@@ -103,6 +103,7 @@ mod connect;
 mod connection;
 mod endpoint;
 mod error;
+mod escape;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

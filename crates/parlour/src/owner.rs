@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use crate::escape::{escaped, printable};
 use crate::transport::Transport;
 
 /// The version of the wire formats and of the record.
@@ -23,7 +24,8 @@ pub struct Owner {
     pub pid: u32,
     /// The effective user id, in the user namespace of the holder.
     pub uid: u32,
-    /// The path of the holder's executable, or `unknown`. Control characters in it are replaced.
+    /// The path of the holder's executable, or `unknown`. U+FFFD replaces characters that are not printable, also in a
+    /// record that another user wrote.
     pub program: PathBuf,
     /// The time at which the name was taken. Its resolution is one second.
     pub since: SystemTime,
@@ -61,12 +63,7 @@ impl Owner {
         let transports: Vec<_> = self.transports.iter().map(ToString::to_string).collect();
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         // The path is for people. A line break in it must not begin a line of the record.
-        let program: String = self
-            .program
-            .to_string_lossy()
-            .chars()
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
+        let program = printable(&self.program.to_string_lossy());
         format!(
             "parlour{}\npid {}\nstart {}\nboot {}\nuid {}\ntransports {}\nsince {}\nprogram {}\nend\n",
             self.protocol,
@@ -91,20 +88,21 @@ impl Owner {
         Some(Self {
             pid: field("pid")?.parse().ok()?,
             uid: field("uid")?.parse().ok()?,
-            program: PathBuf::from(field("program")?),
+            // Another user may have written the record, and readers print it.
+            program: PathBuf::from(printable(field("program")?)),
             since: SystemTime::UNIX_EPOCH.checked_add(since)?,
             // This version could not use a transport that it does not know.
             transports: field("transports")?.split(',').filter_map(|name| name.parse().ok()).collect(),
             protocol,
             start_time: field("start")?.parse().ok()?,
-            boot_id: field("boot")?.to_owned(),
+            boot_id: printable(field("boot")?),
         })
     }
 }
 
 impl fmt::Display for Owner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pid {}, uid {}, {}", self.pid, self.uid, self.program.display())?;
+        write!(f, "pid {}, uid {}, {}", self.pid, self.uid, escaped(&self.program))?;
         // `humantime` refuses years after 9999, which a hostile record may contain.
         let seconds = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         const YEAR_10000: u64 = 253_402_300_800;
@@ -150,6 +148,20 @@ mod tests {
         owner.program = PathBuf::from("/bin/a\npid 1\nend\n");
         let read = Owner::parse(owner.encode().as_bytes()).unwrap();
         assert_eq!(read.pid, owner.pid);
+    }
+
+    #[test]
+    fn a_record_of_another_user_is_printed_without_its_terminal_escapes() {
+        let record = Owner::current(&[]).encode();
+        let program = record.lines().find(|line| line.starts_with("program ")).unwrap();
+        let hostile = record
+            .replace(program, "program /bin/\u{1b}]0;X\u{7}\u{9b}2J\u{202e}\\x\u{2028}")
+            .replace("boot ", "boot \u{1b}[2J");
+        let owner = Owner::parse(hostile.as_bytes()).unwrap();
+        let replaced = "/bin/\u{fffd}]0;X\u{fffd}\u{fffd}2J\u{fffd}\\x\u{fffd}";
+        assert_eq!(owner.program.to_str(), Some(replaced));
+        assert!(owner.boot_id.starts_with("\u{fffd}[2J"), "{owner:?}");
+        assert!(owner.to_string().contains(&replaced.replace('\\', "\\\\")), "{owner}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::source::{Source, crate_roots, library, sources_of};
 /// The layers of the library from the bottom up. An entry is a file, or a directory with everything in it.
 const LAYERS: &[&[&str]] = &[
     // Bytes, system calls, constants: no knowledge of names or connections.
-    &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "backoff.rs"],
+    &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "backoff.rs", "escape.rs"],
     &["shm/"],
     // The types that the public API shares.
     &["owner.rs", "error.rs", "address.rs", "peer.rs", "shared_bytes.rs", "message.rs", "payload.rs"],

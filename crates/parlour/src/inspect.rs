@@ -184,16 +184,17 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
         }
     };
     let transports = transports_of(&found);
-    Some(match lock::look(&found.directory, &found.path) {
-        Ok(Holder::Live(owner)) => status(NameState::Live, transports, owner),
-        Ok(Holder::Dead(_) | Holder::Nothing) if listening::somebody_listens(&found.path) => {
-            status(NameState::Waiting, transports, None)
-        }
-        Ok(Holder::Dead(owner)) => status(NameState::Dead, transports, owner),
-        Ok(Holder::Unknown) => status(NameState::Foreign, transports, None),
+    let holder = match lock::look(&found.directory, &found.path) {
+        Ok(Holder::Live(owner)) => return Some(status(NameState::Live, transports, owner)),
+        Ok(Holder::Unknown) => return Some(status(NameState::Foreign, transports, None)),
+        Ok(holder) => holder,
+        Err(error) => return Some(status(NameState::Unsafe(error), transports, None)),
+    };
+    Some(match (listening::somebody_listens(&found.directory, &found.path), holder) {
+        (Ok(true), _) => status(NameState::Waiting, transports, None),
+        (_, Holder::Dead(owner)) => status(NameState::Dead, transports, owner),
         // No server created this directory.
-        Ok(Holder::Nothing) => return None,
-        Err(error) => status(NameState::Unsafe(error), transports, None),
+        _ => return None,
     })
 }
 

@@ -43,7 +43,7 @@ pub struct Owner {
 impl Owner {
     /// Returns the record of this process. Values that `/proc` does not provide are left unknown.
     pub(crate) fn current(transports: &[Transport]) -> Self {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             pid: std::process::id(),
@@ -114,9 +114,10 @@ impl fmt::Display for Owner {
 }
 
 /// Returns field 22 of proc_pid_stat(5). The second field is the name of the program in parentheses and may contain any
-/// character, so fields are counted from the last parenthesis.
-fn start_time(stat: &str) -> Option<u64> {
-    let (_, after_name) = stat.rsplit_once(')')?;
+/// byte, so fields are counted from the last parenthesis.
+fn start_time(stat: &[u8]) -> Option<u64> {
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let after_name = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
     after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
 }
 
@@ -166,8 +167,12 @@ mod tests {
 
     #[test]
     fn the_start_time_is_found_behind_any_program_name() {
-        let stat = "12 (a) b) c (d) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
-        assert_eq!(start_time(stat), Some(4711));
+        for name in [&b"a) b) c (d"[..], b"\xff\xfe", b"x\n) S 1 2"] {
+            let stat = [b"12 (", name, b") S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20\n"].concat();
+            assert_eq!(start_time(&stat), Some(4711));
+        }
+        assert_eq!(start_time(b""), None);
+        assert_eq!(start_time(b"12 (a"), None);
     }
 
     proptest! {

@@ -45,6 +45,8 @@ mod leaks;
 mod listening;
 #[path = "hostile/lock.rs"]
 mod lock;
+#[path = "hostile/lookalikes.rs"]
+mod lookalikes;
 #[path = "hostile/memory.rs"]
 mod memory;
 #[path = "hostile/namespaces.rs"]
@@ -105,6 +107,7 @@ const ROLES: &[Role] = &[
     forked_connections::FEED,
     forked_connections::PER_CLIENT,
     forked_names::PARENT,
+    lookalikes::LOOKALIKES,
     memory::SMALL_FILES,
     race::START,
     users::TRY_OPEN,
@@ -127,6 +130,7 @@ const FILES: &[TrialList] = &[
     leaks::trials,
     listening::trials,
     lock::trials,
+    lookalikes::trials,
     memory::trials,
     pieces::trials,
     places::trials,

@@ -112,7 +112,7 @@ impl NameGuard {
         // A server whose lock file was removed has lost the name and may still listen. It has created the clients'
         // directory, which a service manager does not do.
         let was_lost = lock.is_new() && FileId::at(&directory, CLIENTS).is_some();
-        if kept.is_empty() && !was_lost && listening::somebody_goes_on_listening(&path)? {
+        if kept.is_empty() && !was_lost && listening::somebody_goes_on_listening(&directory, &path)? {
             return Err(kept_by_a_manager(name, &path));
         }
         // From here on the directory and everything in it belongs to this server.
@@ -243,7 +243,7 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let Opened::Directory(base) = directory::open(base_path, &Trust::own())? else { return Ok(false) };
     let path = base_path.join(name);
     let Locked::Taken(directory, _, lock) = lock_directory(&base, name, &path, false)? else { return Ok(false) };
-    if listening::somebody_goes_on_listening(&path)? {
+    if listening::somebody_goes_on_listening(&directory, &path)? {
         return Ok(false);
     }
     leftovers::remove_server_files(&directory, &path, &[])?;

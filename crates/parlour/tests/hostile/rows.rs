@@ -244,8 +244,11 @@ const ROWS: &[Row] = &[
         trials: &[
             "a_squatter_in_a_shared_base_is_refused_by_uid",
             "another_users_server_is_refused_before_a_byte_is_sent",
+            "another_users_sockets_that_look_like_a_dead_servers_do_not_keep_its_name",
         ],
         more: &[
+            "a_socket_that_listens_elsewhere_under_the_path_of_a_dead_servers_does_not_keep_its_name",
+            "a_socket_that_a_process_has_*_in_the_directory_of_a_name_keeps_it",
             "a_client_that_expects_another_user_refuses_a_server_of_its_own_user",
             "another_users_socket_in_a_directory_of_this_user_is_refused",
             "a_listener_of_another_user_than_the_sockets_owner_is_refused_by_its_peer_credentials",

@@ -308,6 +308,14 @@ impl Error {
         self
     }
 
+    /// Adds a clause to the reason.
+    pub(crate) fn note(mut self, clause: impl fmt::Display) -> Self {
+        let detail = &self.0.detail;
+        let separator = if detail.is_empty() { "" } else { "; " };
+        self.0.detail = format!("{detail}{separator}{clause}").into();
+        self
+    }
+
     /// Adds the error of the system call that caused this one.
     pub(crate) fn because(mut self, source: impl Into<io::Error>) -> Self {
         self.0.source = Some(source.into());

@@ -1,9 +1,9 @@
 //! The identity of the peer, and the source of each part of it.
 
 use std::fmt;
-use std::sync::OnceLock;
 
 use crate::sys::credentials::Credentials;
+use crate::sys::id_maps::{IdKind, is_known};
 
 /// The source of a statement about the peer. Ordered from no evidence to proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,8 +58,8 @@ impl Peer {
         let Credentials { pid, uid, gid } = credentials;
         Self::UNKNOWN
             .with(PID, Some(pid).filter(|&pid| pid != 0), Provenance::Kernel)
-            .with(UID, Some(uid).filter(|&uid| is_mapped(uid, "uid")), Provenance::Kernel)
-            .with(GID, Some(gid).filter(|&gid| is_mapped(gid, "gid")), Provenance::Kernel)
+            .with(UID, Some(uid).filter(|&uid| is_known(uid, IdKind::User)), Provenance::Kernel)
+            .with(GID, Some(gid).filter(|&gid| is_known(gid, IdKind::Group)), Provenance::Kernel)
     }
 
     /// Returns the identity that a FIFO shows: its owner, and the process id that its user stated or that `/proc`
@@ -67,7 +67,7 @@ impl Peer {
     pub(crate) fn from_file(uid: u32, pid: Option<u32>, pid_by: Provenance) -> Self {
         Self::UNKNOWN.with(PID, pid, pid_by).with(
             UID,
-            Some(uid).filter(|&uid| is_mapped(uid, "uid")),
+            Some(uid).filter(|&uid| is_known(uid, IdKind::User)),
             Provenance::FileOwner,
         )
     }
@@ -143,28 +143,6 @@ impl fmt::Display for Peer {
     }
 }
 
-/// Returns true if this is a real id, and not the overflow id that the kernel substitutes for an id that this user
-/// namespace does not map.
-fn is_mapped(id: u32, kind: &str) -> bool {
-    static OVERFLOW: OnceLock<u32> = OnceLock::new();
-    // The overflow uid serves for groups too. Systems do not set the two apart, and the worst result of a difference is
-    // an id that is called unknown.
-    let overflow = *OVERFLOW.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/sys/kernel/overflowuid");
-        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
-    });
-    if id != overflow {
-        return true;
-    }
-    // The overflow id is the id of a real user only in a namespace that maps every id.
-    std::fs::read_to_string(format!("/proc/self/{kind}_map")).is_ok_and(|map| maps_every_id(&map))
-}
-
-/// Returns true if a map of user_namespaces(7) covers every id.
-fn maps_every_id(map: &str) -> bool {
-    map.lines().any(|line| line.split_ascii_whitespace().nth(2).and_then(|count| count.parse().ok()) == Some(u32::MAX))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,12 +152,5 @@ mod tests {
         let peer = Peer::from_kernel(Credentials { pid: 0, uid: 1000, gid: 1000 });
         assert_eq!((peer.pid(), peer.pid_provenance()), (None, Provenance::Unknown));
         assert_eq!(peer.to_string(), "pid unknown, uid 1000 (kernel), gid 1000 (kernel)");
-    }
-
-    #[test]
-    fn the_overflow_id_is_real_only_where_every_id_is_mapped() {
-        assert!(maps_every_id("         0          0 4294967295\n"));
-        assert!(!maps_every_id("         0       1000          1\n"));
-        assert!(!maps_every_id(""));
     }
 }

@@ -16,7 +16,7 @@ use rustix::net::{SocketAddrUnix, bind};
 use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::admission::RefusalReason;
 use crate::error::{Error, Operation, Result};
-use crate::name::directory::{self, Trust};
+use crate::name::directory;
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
 use crate::sys::credentials::peer_pidfd;
@@ -196,7 +196,7 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
         return Ok(None);
     };
-    directory::check_ours(&path, &stat, &Trust::only_self())?;
+    directory::check_clients(&path, &stat)?;
     let id = ClientId { pid: std::process::id(), nonce: random_nonce()? };
     let file_name = id.file_name(ClientFile::Socket);
     let failed = |errno: Errno| Error::io(Operation::Bind, path.join(&file_name).display().to_string(), errno);

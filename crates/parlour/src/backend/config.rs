@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::admission::Admission;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::name::directory::Trust;
+use crate::sys::id_maps::{IdKind, is_known};
 
 /// The policy of a server for the files that clients of its own user bind for themselves, on socket transports.
 ///
@@ -73,9 +74,10 @@ pub(crate) struct ConnectConfig {
 }
 
 impl ConnectConfig {
-    /// Returns true if the client may talk to a server of this user.
+    /// Returns true if the client may talk to a server of this user. A user without an id in this user namespace is
+    /// nobody's expected one.
     pub(crate) fn accepts(&self, uid: Option<u32>) -> bool {
-        match (uid, self.server_uid) {
+        match (uid.filter(|&uid| is_known(uid, IdKind::User)), self.server_uid) {
             (Some(uid), Some(expected)) => uid == expected,
             (Some(uid), None) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
             (None, _) => false,
@@ -88,14 +90,15 @@ impl ConnectConfig {
             Some(uid) => format!("uid {uid}"),
             None => format!("uid {} or root", rustix::process::geteuid().as_raw()),
         };
-        let found = uid.map_or("an unknown user".to_owned(), |uid| format!("uid {uid}"));
-        Error::new(
-            ErrorKind::Denied,
-            Operation::Connect,
-            path,
-            format!("the server belongs to {found}, not to {expected}"),
-        )
-        .next("set the option server_uid if this is the intended server")
+        let known = uid.filter(|&uid| is_known(uid, IdKind::User));
+        let found = known.map_or("a user without an id in this user namespace".to_owned(), |uid| format!("uid {uid}"));
+        let detail = format!("the server belongs to {found}, not to {expected}");
+        Error::new(ErrorKind::Denied, Operation::Connect, path, detail).next(match known {
+            Some(uid) => {
+                format!("if this is the intended server, expect its user (option server_uid, --server-uid {uid})")
+            }
+            None => "map that user into the namespace, or run the server as the user of this process".to_owned(),
+        })
     }
 
     pub(crate) fn trust(&self) -> Trust {

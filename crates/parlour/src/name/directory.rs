@@ -3,6 +3,9 @@
 //! A path is opened component by component. No symbolic link is followed. In every directory on the way only root and
 //! this user may be able to rename entries. A directory that does not pass these checks is an error that names its
 //! path, owner and mode. It is never repaired.
+//!
+//! In a user namespace that does not map root, `/` and the directories of the system belong to an unmapped user, and so
+//! do those of every other user. They look alike, so the rule for them is [`Above`].
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,6 +16,8 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, mkd
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::escape::escaped;
+use crate::sys::id_maps::{IdKind, is_known, is_unmapped_uid};
 
 const OPERATION: Operation = Operation::OpenDirectory;
 
@@ -40,9 +45,24 @@ impl Trust {
         self
     }
 
+    /// Returns true if this is a trusted user. A user that this user namespace does not map is none, also if the user
+    /// of this process is not mapped: both have the same id here.
     pub(crate) fn includes(&self, uid: u32) -> bool {
-        self.uids.contains(&uid)
+        self.uids.contains(&uid) && is_known(uid, IdKind::User)
     }
+}
+
+/// The users who can replace the next directory of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Above {
+    /// Users that this user namespace does not map. Nobody else may write to any directory so far, so they are root,
+    /// or users to whom root has given a directory. The next directory may belong to such a user as well.
+    Unmapped,
+    /// Every user may have created the next directory: the last one is sticky, such as `/tmp`, and its owner is not
+    /// mapped. The next directory must belong to a trusted user, whom no other user can impersonate.
+    UnmappedSticky,
+    /// A trusted user. From here on, every directory must belong to one.
+    Trusted,
 }
 
 /// The object at the end of a path.
@@ -59,13 +79,14 @@ pub(crate) enum Opened {
 ///
 /// # Errors
 ///
-/// - [`ErrorKind::UnsafeDirectory`]: a component has an owner, a mode or a type that does not pass.
+/// - [`ErrorKind::UnsafeDirectory`]: a component has an owner, a mode or a type that does not pass. The last component
+///   must belong to a trusted user.
 /// - [`ErrorKind::Denied`]: this process may not search a directory on the way.
 pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
     let mut walked = PathBuf::from("/");
     let mut directory =
         openat(CWD, "/", DIRECTORY_PATH, Mode::empty()).map_err(|errno| Error::io(OPERATION, "/", errno))?;
-    check(&walked, &fstat_of(&directory, &walked)?, trust)?;
+    let mut above = check(&walked, &fstat_of(&directory, &walked)?, trust, Above::Unmapped)?;
     let mut parts = path.components().filter(|part| *part != Component::RootDir).peekable();
     while let Some(part) = parts.next() {
         walked.push(part);
@@ -75,10 +96,13 @@ pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
             Err(Errno::NOENT) => return Ok(Opened::NoParent { missing: walked }),
             Err(errno) => return Err(not_a_directory(&directory, part.as_os_str(), &walked, errno)),
         };
-        check(&walked, &fstat_of(&next, &walked)?, trust)?;
+        above = check(&walked, &fstat_of(&next, &walked)?, trust, above)?;
         directory = next;
     }
-    Ok(Opened::Directory(directory))
+    match above {
+        Above::Trusted => Ok(Opened::Directory(directory)),
+        Above::Unmapped | Above::UnmappedSticky => Err(anothers(&walked, &fstat_of(&directory, &walked)?)),
+    }
 }
 
 const DIRECTORY_PATH: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -87,27 +111,54 @@ fn fstat_of(directory: &OwnedFd, path: &Path) -> Result<Stat> {
     fstat(directory).map_err(|errno| Error::io(OPERATION, path.display().to_string(), errno))
 }
 
-/// Checks that only root and trusted users can rename entries of this directory.
-fn check(path: &Path, stat: &Stat, trust: &Trust) -> Result<()> {
-    let mode = stat.st_mode & 0o7777;
-    let unsafe_because = |why: &str, step: String| {
-        let detail = format!("{why} (owner uid {}, mode {mode:04o})", stat.st_uid);
-        Err(Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail).next(step))
-    };
-    if !trust.includes(stat.st_uid) {
-        return unsafe_because(
+/// Checks that no user but root, trusted users and those that `above` allows can rename entries of this directory.
+/// Returns the users who can replace the next directory.
+fn check(path: &Path, stat: &Stat, trust: &Trust, above: Above) -> Result<Above> {
+    let is_trusted = trust.includes(stat.st_uid);
+    if !is_trusted && !(above == Above::Unmapped && is_unmapped_uid(stat.st_uid)) {
+        return Err(anothers(path, stat));
+    }
+    let others_may_write = stat.st_mode & 0o022 != 0;
+    if others_may_write && stat.st_mode & 0o1000 == 0 {
+        let detail = format!("other users may write to it ({})", owner_and_mode(stat));
+        return Err(Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail)
+            .next(format!("run chmod go-w {}, if no other user needs write access", path.display())));
+    }
+    Ok(match (is_trusted, others_may_write) {
+        (true, _) => Above::Trusted,
+        (false, true) => Above::UnmappedSticky,
+        (false, false) => Above::Unmapped,
+    })
+}
+
+/// Returns the error for a directory of a user who is not trusted.
+fn anothers(path: &Path, stat: &Stat) -> Error {
+    let is_this_user = stat.st_uid == rustix::process::geteuid().as_raw();
+    let (why, step) = match (is_known(stat.st_uid, IdKind::User), is_this_user) {
+        (true, _) => (
             "it belongs to another user, who could replace its entries",
-            "use a directory of your own ($PARLOUR_DIR), or trust that user (option server_uid of a client)".to_owned(),
-        );
-    }
-    let sticky = mode & 0o1000 != 0;
-    if mode & 0o022 != 0 && !sticky {
-        return unsafe_because(
-            "other users may write to it",
-            format!("run chmod go-w {}, if no other user needs write access", path.display()),
-        );
-    }
-    Ok(())
+            format!(
+                "use a directory of your own ($PARLOUR_DIR), or let the client expect that user (option server_uid, \
+                 --server-uid {})",
+                stat.st_uid
+            ),
+        ),
+        (false, false) => (
+            "it belongs to a user without an id in this user namespace, who could replace its entries",
+            "use a directory of your own ($PARLOUR_DIR), or map its owner into the namespace".to_owned(),
+        ),
+        (false, true) => (
+            "the user of this process has the id of all unknown users in this user namespace, so its directories cannot be \
+             told from theirs",
+            "give the user another id in the namespace (newuidmap, unshare --map-current-user)".to_owned(),
+        ),
+    };
+    let detail = format!("{why} ({})", owner_and_mode(stat));
+    Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail).next(step)
+}
+
+fn owner_and_mode(stat: &Stat) -> String {
+    format!("owner uid {}, mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
 }
 
 /// Returns the error for a path component that could not be opened as a directory. Names the type of the file there.
@@ -120,7 +171,7 @@ fn not_a_directory(parent: &OwnedFd, part: &OsStr, path: &Path, errno: Errno) ->
     let Some(stat) = found else { return Error::io(OPERATION, shown, errno) };
     let detail = format!("expected a directory, found a {}", describe_file(&stat));
     let step = match std::fs::read_link(path) {
-        Ok(target) => format!("use the real path, without symbolic links (this one points to {})", target.display()),
+        Ok(target) => format!("use the real path, without symbolic links (this one points to {})", escaped(&target)),
         Err(_) => "use another directory, or remove that file".to_owned(),
     };
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, shown, detail).next(step)
@@ -128,8 +179,7 @@ fn not_a_directory(parent: &OwnedFd, part: &OsStr, path: &Path, errno: Errno) ->
 
 /// Describes the type, owner and mode of a file, for error messages about a file of an unexpected type.
 pub(crate) fn describe_file(stat: &Stat) -> String {
-    let kind = describe(FileType::from_raw_mode(stat.st_mode));
-    format!("{kind} (owner uid {}, mode {:04o})", stat.st_uid, stat.st_mode & 0o7777)
+    format!("{} ({})", describe(FileType::from_raw_mode(stat.st_mode)), owner_and_mode(stat))
 }
 
 /// Returns the name of a file type, for people.
@@ -200,20 +250,34 @@ fn open_inside_with(parent: impl AsFd, name: &str, path: &Path, flags: OFlags) -
     Ok(Some((directory, stat)))
 }
 
-/// Checks that the directory of a name, or its subdirectory for clients, belongs to one of `owners`, and that no other
-/// user may write to it.
-pub(crate) fn check_ours(path: &Path, stat: &Stat, owners: &Trust) -> Result<()> {
-    let mode = stat.st_mode & 0o7777;
+/// Checks that the directory of a name belongs to one of `owners`, and that no other user may write to it.
+pub(crate) fn check_name(path: &Path, stat: &Stat, owners: &Trust) -> Result<()> {
+    // Most often the last part of the address was meant as the base: `unix:/tmp` names `tmp` in the base `/`.
+    check_owner(path, stat, owners, || {
+        format!(
+            "use another name or another base directory ($PARLOUR_DIR); if {0} is to be the base, add a name to the \
+             address ({0}/NAME)",
+            path.display()
+        )
+    })
+}
+
+/// Checks that the directory of the clients' files belongs to the user of this process, and that no other user may
+/// write to it.
+pub(crate) fn check_clients(path: &Path, stat: &Stat) -> Result<()> {
+    check_owner(path, stat, &Trust::only_self(), || "find out which process changed it, then remove it".to_owned())
+}
+
+fn check_owner(path: &Path, stat: &Stat, owners: &Trust, step: impl FnOnce() -> String) -> Result<()> {
     let why = if !owners.includes(stat.st_uid) {
         "it belongs to another user"
-    } else if mode & 0o022 != 0 {
+    } else if stat.st_mode & 0o022 != 0 {
         "other users may write to it"
     } else {
         return Ok(());
     };
-    let detail = format!("{why} (owner uid {}, mode {mode:04o})", stat.st_uid);
-    Err(Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail)
-        .next("ask its owner to remove it, or use another base directory ($PARLOUR_DIR)"))
+    let detail = format!("{why} ({})", owner_and_mode(stat));
+    Err(Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail).next(step()))
 }
 
 /// Returns a path through which a socket can be bound or connected to, however long its real path is (`sun_path` has

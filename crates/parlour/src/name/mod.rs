@@ -126,7 +126,7 @@ impl NameGuard {
         let Some((clients, clients_stat)) = directory::open_inside(&directory, CLIENTS, &clients_path)? else {
             return Ok(None);
         };
-        directory::check_ours(&clients_path, &clients_stat, &Trust::only_self())?;
+        directory::check_clients(&clients_path, &clients_stat)?;
         Ok(Some(Self {
             name: name.to_owned(),
             _base: keep_cleaners_out(&base, &directory),
@@ -222,7 +222,7 @@ fn lock_directory(base: &OwnedFd, name: &str, path: &Path, make: bool) -> Result
     let Some((directory, stat)) = directory::open_inside(base, name, path)? else {
         return Ok(Locked::Replaced);
     };
-    directory::check_ours(path, &stat, &Trust::only_self())?;
+    directory::check_name(path, &stat, &Trust::only_self())?;
     let lock = match NameLock::take(&directory, path, make)? {
         Try::Taken(lock) => lock,
         Try::Held(owner) => return Ok(Locked::Held(owner)),
@@ -337,9 +337,9 @@ pub(crate) struct Found {
 
 /// Looks for a name in one base. Trusts directories of root, of this user, and of the users that `trust` adds.
 pub(crate) fn find(candidate: &Candidate, name: &str, trust: &Trust) -> Result<Option<Found>> {
-    let Opened::Directory(base) = directory::open(&candidate.path, trust)? else { return Ok(None) };
+    let Opened::Directory(base) = candidate.open(trust)? else { return Ok(None) };
     let path = candidate.path.join(name);
     let Some((directory, stat)) = directory::walk_inside(&base, name, &path)? else { return Ok(None) };
-    directory::check_ours(&path, &stat, trust)?;
+    directory::check_name(&path, &stat, trust)?;
     Ok(Some(Found { path, directory, stat }))
 }

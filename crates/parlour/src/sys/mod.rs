@@ -5,10 +5,12 @@
 
 pub(crate) mod credentials;
 pub(crate) mod fork;
+pub(crate) mod id_maps;
 pub(crate) mod listen_fds;
 pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;
 pub(crate) mod pass_rights;
+pub(crate) mod privileges;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
 pub(crate) mod shared_fd;

@@ -9,11 +9,21 @@ use parlour::{ServerOptions, Transport};
 
 use crate::by_hand::options::Words;
 use crate::by_hand::place::chmod;
-use crate::by_hand::user::{chown, new_uid, no_other_users};
+use crate::by_hand::user::{chown, directory_of, new_uid, no_namespaces_for_users, no_other_users};
 use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, ROLE, Role, trials};
 
 trials! {
+    for transport in Transport::ALL =>
+        a_server_and_a_client_in_a_namespace_of_only_their_user_find_each_other unless no_namespaces_for_users(),
+        a_namespace_of_only_one_user_separates_nobody_from_the_servers_of_that_user
+            unless no_namespaces_for_users();
+
+    a_base_of_a_user_whom_the_namespace_does_not_map_is_refused unless no_namespaces_for_users(),
+    a_directory_that_anybody_may_have_created_is_refused_if_its_owner_is_not_mapped
+        unless no_namespaces_for_users(),
+    a_user_with_the_id_of_unknown_users_is_refused unless no_namespaces_for_users();
+
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
         a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody
             unless why_not("--user").or_else(no_other_users),
@@ -172,4 +182,109 @@ fn a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in(transport: Transpo
     // The owner's record says 1, which identifies no process of parlour here. The name is held nevertheless.
     let error = ServerOptions::new().bind(&address).unwrap_err();
     assert_eq!(error.kind(), parlour::ErrorKind::NameInUse, "{error}");
+}
+
+/// A user, and a base directory of that user in /tmp. In a namespace of only that user, `/` and `/tmp` belong to nobody.
+fn user_with_base() -> (u32, Base) {
+    let (uid, base) = (new_uid(), Base::new());
+    chown(base.path(), uid);
+    (uid, base)
+}
+
+fn words(address: &str, uid: u32, namespace: Option<u32>) -> Vec<String> {
+    let namespace = namespace.map(|inside| format!("namespace={inside}"));
+    [format!("address={address}"), format!("uid={uid}")].into_iter().chain(namespace).collect()
+}
+
+#[track_caller]
+fn assert_reached(address: &str, uid: u32, namespace: Option<u32>) {
+    let mut client = Child::spawn("reach", &words(address, uid, namespace));
+    let said = client.line();
+    assert!(said.starts_with("connected"), "{namespace:?}: {said}");
+    assert_eq!(client.ask("hello"), "hello");
+}
+
+fn serve(transport: Transport, address: &str, uid: u32, namespace: Option<u32>) -> Child {
+    let mut arguments = words(address, uid, namespace);
+    arguments.push(format!("on={transport}"));
+    let mut server = Child::spawn("serve", &arguments);
+    let said = server.line();
+    assert!(said.starts_with("ready"), "{namespace:?}: {said}");
+    server
+}
+
+/// The user has its own id inside, or that of root.
+fn a_server_and_a_client_in_a_namespace_of_only_their_user_find_each_other(transport: Transport) {
+    let (uid, base) = user_with_base();
+    for inside in [uid, 0] {
+        let address = base.address(transport, &format!("as{inside}"));
+        // Each process has a namespace of its own. Both map the same user.
+        let mut server = serve(transport, &address, uid, Some(inside));
+        assert_reached(&address, uid, Some(inside));
+        server.finish();
+    }
+}
+
+fn a_namespace_of_only_one_user_separates_nobody_from_the_servers_of_that_user(transport: Transport) {
+    let (uid, base) = user_with_base();
+    for (number, (server, client)) in
+        [(None, Some(uid)), (Some(uid), None), (None, Some(0)), (Some(0), Some(uid))].into_iter().enumerate()
+    {
+        let address = base.address(transport, &format!("name{number}"));
+        let mut server = serve(transport, &address, uid, server);
+        assert_reached(&address, uid, client);
+        server.finish();
+    }
+}
+
+#[track_caller]
+fn assert_unsafe(role: &str, arguments: &[String], parts: &[&str]) {
+    let said = Child::spawn(role, arguments).line();
+    assert!(said.starts_with("error unsafe directory:"), "{role}: {said}");
+    for part in parts {
+        assert!(said.contains(part), "{role}: {part:?} is missing in {said:?}");
+    }
+}
+
+fn a_base_of_a_user_whom_the_namespace_does_not_map_is_refused() {
+    // The base belongs to root, or to another user.
+    for owner in [0, new_uid()] {
+        let base = Base::new();
+        chown(base.path(), owner);
+        chmod(base.path(), 0o755);
+        let uid = new_uid();
+        for role in ["serve", "reach"] {
+            let arguments = words(base.name("wc").to_str().unwrap(), uid, Some(uid));
+            let path = base.path().display().to_string();
+            assert_unsafe(role, &arguments, &[&path, "without an id in this user namespace", "65534", "0755"]);
+        }
+        assert_eq!(base.files(), [""; 0]);
+    }
+}
+
+/// Everybody can create a directory in /tmp, and later rename what is in it.
+fn a_directory_that_anybody_may_have_created_is_refused_if_its_owner_is_not_mapped() {
+    let (uid, top) = (new_uid(), Base::new());
+    chown(top.path(), new_uid());
+    chmod(top.path(), 0o755);
+    let home = top.path().join("home");
+    directory_of(&home, uid, 0o700);
+    for role in ["serve", "reach"] {
+        let arguments = words(home.join("wc").to_str().unwrap(), uid, Some(uid));
+        assert_unsafe(role, &arguments, &[&top.path().display().to_string(), "without an id in this user namespace"]);
+        // Outside of the namespace it is refused as well.
+        let arguments = words(home.join("wc").to_str().unwrap(), uid, None);
+        assert_unsafe(role, &arguments, &[&top.path().display().to_string(), "belongs to another user"]);
+    }
+    assert_eq!(top.files(), ["home/"]);
+}
+
+/// Inside, the user has the id that the kernel also reports for everybody who is not mapped.
+fn a_user_with_the_id_of_unknown_users_is_refused() {
+    let (uid, base) = user_with_base();
+    for role in ["serve", "reach"] {
+        let arguments = words(base.name("wc").to_str().unwrap(), uid, Some(NOBODY));
+        assert_unsafe(role, &arguments, &["cannot be told from theirs", "unshare --map-current-user"]);
+    }
+    assert_eq!(base.files(), [""; 0]);
 }

@@ -261,8 +261,12 @@ const ROWS: &[Row] = &[
         trials: &[
             "a_client_whose_user_the_servers_namespace_does_not_map_is_unknown_and_not_nobody",
             "a_server_whose_user_the_clients_namespace_does_not_map_is_refused",
+            "a_server_and_a_client_in_a_namespace_of_only_their_user_find_each_other",
+            "a_namespace_of_only_one_user_separates_nobody_from_the_servers_of_that_user",
+            "a_base_of_a_user_whom_the_namespace_does_not_map_is_refused",
+            "a_directory_that_anybody_may_have_created_is_refused_if_its_owner_is_not_mapped",
         ],
-        more: &[],
+        more: &["a_user_with_the_id_of_unknown_users_is_refused"],
     },
     Row {
         attack: "a peer is in another PID namespace",

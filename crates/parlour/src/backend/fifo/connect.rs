@@ -14,7 +14,7 @@ use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::name::directory::{self, Trust};
+use crate::name::directory;
 use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Provenance};
@@ -283,7 +283,7 @@ impl Pair {
             let detail = "the server has not created the directory for its clients";
             return Err(Error::new(ErrorKind::NoServer, Operation::Connect, path.display().to_string(), detail));
         };
-        directory::check_ours(&path, &stat, &Trust::only_self())?;
+        directory::check_clients(&path, &stat)?;
         let failed = |errno: Errno| Error::io(Operation::CreateFifo, path.display().to_string(), errno);
         let pair = Self { clients, id: ClientId { pid: std::process::id(), nonce: random_nonce()? } };
         for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {

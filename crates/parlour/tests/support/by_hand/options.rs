@@ -27,10 +27,14 @@ impl Words<'_> {
         self.find("address").expect("address=")
     }
 
-    /// Applies `uid=` and `umask=`: changes the user and the umask of this process.
+    /// Applies `uid=`, `namespace=` and `umask=`: changes the user of this process, moves it into a user namespace in which
+    /// only that user is mapped, to this id, and changes the umask.
     pub fn become_whom_they_say(&self) {
         if let Some(uid) = self.number("uid") {
             user::become_user(uid);
+        }
+        if let Some(inside) = self.number("namespace") {
+            user::enter_a_namespace(inside);
         }
         if let Some(umask) = self.octal("umask") {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(umask));
@@ -55,14 +59,18 @@ impl Words<'_> {
         options
     }
 
-    /// Returns connect options from `server_uid=UID` and `timeout_ms=`.
+    /// Returns connect options from `server_uid=UID`, `timeout_ms=` and `wait_ms=`.
     pub fn connect_options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new();
         if let Some(uid) = self.number("server_uid") {
             options = options.server_uid(uid);
         }
-        if let Some(milliseconds) = self.number("timeout_ms") {
-            options = options.timeout(Duration::from_millis(milliseconds.into()));
+        let time = |key| self.number(key).map(|milliseconds| Duration::from_millis(milliseconds.into()));
+        if let Some(timeout) = time("timeout_ms") {
+            options = options.timeout(timeout);
+        }
+        if let Some(wait) = time("wait_ms") {
+            options = options.wait_for_server(wait);
         }
         options
     }

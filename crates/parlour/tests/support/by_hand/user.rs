@@ -43,6 +43,39 @@ pub fn become_user(uid: u32) {
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) });
 }
 
+/// Moves this process into a user namespace that maps `inside` to its user, and no other user. Only for roles, as their
+/// first step after [`become_user`], when they are single-threaded.
+pub fn enter_a_namespace(inside: u32) {
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    // SAFETY: this call takes only a number.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWUSER) };
+    assert_eq!(result, 0, "create a user namespace: {}", io::Error::last_os_error());
+    for (file, map) in [
+        ("setgroups", "deny".to_owned()),
+        ("uid_map", format!("{inside} {uid} 1")),
+        ("gid_map", format!("{inside} {gid} 1")),
+    ] {
+        fs::write(format!("/proc/self/{file}"), map).unwrap_or_else(|error| panic!("write {file}: {error}"));
+    }
+}
+
+/// Returns the reason why an ordinary user cannot create a user namespace here, if there is one.
+pub fn no_namespaces_for_users() -> Option<String> {
+    no_other_users().or_else(|| {
+        let mut unshare = std::process::Command::new("unshare");
+        unshare.args(["--user", "--map-current-user", "true"]).current_dir("/");
+        std::os::unix::process::CommandExt::uid(&mut unshare, new_uid());
+        match unshare.output() {
+            Err(error) => Some(format!("cannot start unshare: {error}")),
+            Ok(output) if !output.status.success() => Some(format!(
+                "users may not create user namespaces here: {}",
+                String::from_utf8_lossy(&output.stderr).trim()
+            )),
+            Ok(_) => None,
+        }
+    })
+}
+
 pub fn chown(path: &Path, uid: u32) {
     std::os::unix::fs::lchown(path, Some(uid), Some(uid)).unwrap();
 }

@@ -741,7 +741,7 @@ parlour_status parlour_connect_options_timeout(parlour_connect_options *options,
 /**
  * Sets the time to wait until a server holds the name, in milliseconds. Default 0: no wait. A negative number is no
  * limit. The wait sleeps until a file appears in one of the directories where the server could be. An error that
- * waiting cannot cure, such as an unsafe directory, ends it immediately.
+ * waiting cannot cure, such as a server of another user, ends it immediately.
  */
 parlour_status parlour_connect_options_wait_for_server(parlour_connect_options *options, int64_t ms);
 

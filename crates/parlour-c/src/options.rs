@@ -316,7 +316,7 @@ pub unsafe extern "C" fn parlour_connect_options_timeout(
 
 /// Sets the time to wait until a server holds the name, in milliseconds. Default 0: no wait. A negative number is no
 /// limit. The wait sleeps until a file appears in one of the directories where the server could be. An error that
-/// waiting cannot cure, such as an unsafe directory, ends it immediately.
+/// waiting cannot cure, such as a server of another user, ends it immediately.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_wait_for_server(
     options: *mut parlour_connect_options,

@@ -336,8 +336,9 @@ impl ConnectOptions {
     /// Sets how long to wait for a server that does not exist yet, or is being restarted. Default 0: no wait.
     ///
     /// The wait takes no processor time. It sleeps until a file appears in one of the directories where the server can
-    /// be (inotify(7)). Errors that waiting cannot resolve, such as an unsafe directory or a server of another user,
-    /// are returned immediately.
+    /// be (inotify(7)). Errors that waiting cannot resolve, such as a server of another user, are returned immediately.
+    /// An unsafe directory does not end the wait, because another user may have created it; the error at the end names
+    /// it.
     #[must_use]
     pub fn wait_for_server(mut self, timeout: Duration) -> Self {
         self.wait_for_server = timeout;
@@ -345,7 +346,9 @@ impl ConnectOptions {
     }
 
     /// Sets the user that the server must run as. Default: the user of this process, or root. The user is verified
-    /// before a byte is sent. The directories of that user are trusted.
+    /// before a byte is sent. The directories of that user are trusted, and the default bases of that user
+    /// (`/run/user/<uid>/parlour` and `/tmp/parlour-<uid>`) are searched first. A base that only that user's environment
+    /// names must be in the address.
     #[must_use]
     pub fn server_uid(mut self, uid: u32) -> Self {
         self.server_uid = Some(uid);

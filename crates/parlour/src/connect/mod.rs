@@ -43,7 +43,8 @@ impl Connection {
     /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server exists but did not accept the client before the
     ///   deadline. If the server offers several transports, a client whose address selects none continues with the next
     ///   one after `Busy`, so it sees a full server as one that rejects it over `packet` or `unix`.
-    /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with a directory that the server may be in.
+    /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with a directory that the server may be in. Such a
+    ///   directory is not entered, and no other directory has the server.
     ///
     /// # Examples
     ///
@@ -142,7 +143,7 @@ impl Connecting {
         loop {
             match std::mem::replace(&mut self.state, State::Scan) {
                 State::Scan => {
-                    let round = Round::new(&self.address)?;
+                    let round = Round::new(&self.address, &self.config)?;
                     if let Some(link) = self.go_on(Box::new(round), None)? {
                         return Ok(Some(self.connected(link)));
                     }
@@ -206,7 +207,7 @@ impl Connecting {
 
     /// Watches the directories as they are now, and starts another round.
     fn watch_anew(&mut self) -> Result<()> {
-        self.watch.get_or_insert_with(Watch::new).renew(&self.address)?;
+        self.watch.get_or_insert_with(Watch::new).renew(&self.address, self.config.server_uid)?;
         self.deadline = Deadline::after(self.timeout);
         self.rest = REST_MIN;
         self.no_time = None;

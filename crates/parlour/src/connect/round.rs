@@ -30,8 +30,10 @@ pub(super) struct Round {
     candidates: vec::IntoIter<Candidate>,
     /// The base that is being tried.
     place: Option<Place>,
-    /// The first error of a base that did not pass the checks.
-    unsafe_base: Option<Error>,
+    /// The first error of a base, or of a directory of the name, that did not pass the checks.
+    unsafe_place: Option<Error>,
+    /// The first error of a system call that could not inspect a base. Nothing that happens in a directory heals it.
+    failed: Option<Error>,
     /// The first error of a base without a server that can be reached.
     absent: Option<Error>,
     /// The bases that do not have the name.
@@ -39,11 +41,12 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) fn new(address: &Address) -> Result<Self> {
+    pub(super) fn new(address: &Address, config: &ConnectConfig) -> Result<Self> {
         Ok(Self {
-            candidates: base::candidates(Some(address))?.into_iter(),
+            candidates: base::candidates_for_client(address, config.server_uid)?.into_iter(),
             place: None,
-            unsafe_base: None,
+            unsafe_place: None,
+            failed: None,
             absent: None,
             looked: Vec::new(),
         })
@@ -85,28 +88,39 @@ impl Round {
                 // genuine.
                 Err(error) => {
                     tracing::warn!(%error, "base directory skipped");
-                    self.unsafe_base.get_or_insert(error);
+                    match error.kind() {
+                        ErrorKind::UnsafeDirectory | ErrorKind::Denied => self.unsafe_place.get_or_insert(error),
+                        _ => self.failed.get_or_insert(error),
+                    };
                 }
             }
         }
         None
     }
 
+    /// Returns the error for a round that has found no server. An unsafe directory is one that another user may have
+    /// created, to end the search or to hide the server. Therefore it ends neither the round nor the wait for a server,
+    /// and the error names it.
     fn nobody(&mut self, address: &Address) -> Attempt {
-        match (self.absent.take(), self.unsafe_base.take()) {
-            // Fail closed: the creator of that base may want to hide the server.
-            (_, Some(error)) => Attempt::Failed(error),
-            (Some(error), None) => Attempt::Absent(error),
-            (None, None) => Attempt::Absent(
-                Error::new(
-                    ErrorKind::NoServer,
-                    Operation::Connect,
-                    format!("'{}'", address.name()),
-                    format!("no server has this name (searched {})", self.looked.join(", ")),
-                )
-                .next("start the server, or run `parlour path` to see where it would be"),
-            ),
+        if let Some(error) = self.failed.take() {
+            return Attempt::Failed(error);
         }
+        let searched = match self.looked.is_empty() {
+            true => String::new(),
+            false => format!(" (searched {})", self.looked.join(", ")),
+        };
+        Attempt::Absent(match (self.unsafe_place.take(), self.absent.take()) {
+            (Some(error), None) if self.looked.is_empty() => error,
+            (Some(error), _) => error.note(format!("elsewhere no server has the name '{}'{searched}", address.name())),
+            (None, Some(error)) => error,
+            (None, None) => Error::new(
+                ErrorKind::NoServer,
+                Operation::Connect,
+                format!("'{}'", address.name()),
+                format!("no server has this name{searched}"),
+            )
+            .next("start the server, or run `parlour path` to see where it would be"),
+        })
     }
 }
 
@@ -118,15 +132,15 @@ struct Place {
     transports: Vec<Transport>,
     /// The number of transports that were tried.
     tried: usize,
-    /// The most informative failure of those transports.
-    last: Option<Attempt>,
+    /// The first failure of a transport whose server exists.
+    failure: Option<Attempt>,
 }
 
 impl Place {
     fn new(found: Found, address: &Address) -> Self {
         let demanded = address.transport();
         let transports = demanded.map_or_else(|| Transport::ALL.to_vec(), |transport| vec![transport]);
-        Self { found, demanded: demanded.is_some(), transports, tried: 0, last: None }
+        Self { found, demanded: demanded.is_some(), transports, tried: 0, failure: None }
     }
 
     fn go_on(
@@ -140,7 +154,7 @@ impl Place {
                 Some(handshake) => (handshake.transport(), handshake.step(&self.found, config)),
                 None => {
                     let Some(&transport) = self.transports.get(self.tried) else {
-                        return Err(self.last.take().unwrap_or_else(|| Attempt::Absent(nobody(&self.found))));
+                        return Err(self.failure.take().unwrap_or_else(|| Attempt::Absent(nobody(&self.found))));
                     };
                     self.tried += 1;
                     let deadline = match transport.needs_accept() && self.has_others() {
@@ -165,18 +179,15 @@ impl Place {
             .any(|other| statat(&self.found.directory, other.file_name(), AtFlags::SYMLINK_NOFOLLOW).is_ok())
     }
 
-    /// Keeps the failure of a transport for the case that no other transport succeeds. The first failure of a transport
-    /// whose server exists takes precedence.
+    /// Keeps the failure of a transport for the case that no other transport succeeds. Where no transport has a server,
+    /// the error is about the name: the client has demanded none of them.
     fn note(&mut self, transport: Transport, attempt: Attempt) {
-        match (&attempt, &self.last) {
-            (Attempt::Absent(_), Some(_)) => {}
-            (Attempt::Absent(_), None) => self.last = Some(attempt),
+        match &attempt {
+            Attempt::Absent(_) => {}
             // A server exists.
-            (Attempt::Again(error) | Attempt::Failed(error), last) => {
+            Attempt::Again(error) | Attempt::Failed(error) => {
                 tracing::info!(%transport, %error, "falling back to the next transport");
-                if !matches!(last, Some(Attempt::Again(_) | Attempt::Failed(_))) {
-                    self.last = Some(attempt);
-                }
+                self.failure.get_or_insert(attempt);
             }
         }
     }

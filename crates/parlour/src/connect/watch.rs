@@ -31,10 +31,10 @@ impl Watch {
 
     /// Watches the directories that exist now. Keeps the inotify instance, because closing one can take the kernel some
     /// milliseconds; a directory that is watched already stays watched.
-    pub(super) fn renew(&mut self, address: &Address) -> Result<()> {
+    pub(super) fn renew(&mut self, address: &Address, server_uid: Option<u32>) -> Result<()> {
         if let Some(inotify) = &self.inotify {
             let mut watched_all = true;
-            for candidate in base::candidates(Some(address))? {
+            for candidate in base::candidates_for_client(address, server_uid)? {
                 let path = candidate.path.join(address.name());
                 watched_all &= path.ancestors().any(|directory| add(inotify, directory));
             }
@@ -70,10 +70,11 @@ impl Watch {
     }
 }
 
-/// Adds a watch on the directory. Returns false if it does not exist or cannot be watched; the caller then watches its
-/// parent, in which it would appear.
+/// Adds a watch on the directory. Returns false if it does not exist, is no directory, or cannot be watched; the caller
+/// then watches its parent, in which it would appear. A link is not followed: no server is behind it, and another user
+/// may have made it.
 fn add(inotify: &OwnedFd, directory: &Path) -> bool {
     use inotify::WatchFlags as Watch;
     let events = Watch::CREATE | Watch::MOVED_TO | Watch::ATTRIB | Watch::DELETE_SELF | Watch::MOVE_SELF;
-    inotify::add_watch(inotify, directory, events | Watch::ONLYDIR).is_ok()
+    inotify::add_watch(inotify, directory, events | Watch::ONLYDIR | Watch::DONT_FOLLOW).is_ok()
 }

@@ -4,16 +4,19 @@
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parlour::inspect::{self, BaseState, NameState, NameStatus};
-use parlour::{Connection, Result, Server};
+use parlour::{ConnectOptions, Connection, Result, Server, ServerOptions};
+use rustix::fs::{StatVfsMountFlags, statvfs};
 
+use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::options::Words;
 use crate::by_hand::place::{chmod, list, mode};
 use crate::by_hand::roles::say_error;
 use crate::by_hand::snapshot;
 use crate::by_hand::user::{chown, directory_of, new_uid, no_other_users};
-use crate::support::{Base, Child, Role, trials};
+use crate::support::{Base, Child, DEADLINE, Role, eventually, trials};
 
 trials! {
     parlour_dir_is_the_only_base,
@@ -31,10 +34,18 @@ trials! {
     a_name_that_is_dead_in_another_base_is_free unless no_other_users(),
     another_users_base_in_tmp_is_refused_and_left_as_it_is unless no_other_users(),
     root_serves_the_base_of_the_system unless no_other_users(),
+    what_another_user_puts_into_tmp_ends_no_wait(what in ["file", "link", "dangling-link", "fifo", "private", "open"])
+        unless no_other_users(),
+    a_foreign_name_directory_in_a_shared_base_ends_no_wait unless no_other_users(),
+    an_error_about_a_directory_names_the_variable_that_leads_there,
+    a_client_finds_the_server_of_the_user_that_it_expects unless no_other_users(),
+    a_set_user_id_program_ignores_the_environment_of_its_caller unless no_other_users().or_else(no_set_user_id),
 }
 
 /// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
-/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), and `connect ADDRESS`.
+/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), `open ADDRESS` (the same, for
+/// all users), `connect ADDRESS`, `wait ADDRESS` and `glance ADDRESS` (which wait for the server, for long and for a
+/// moment), and `expect UID ADDRESS`.
 pub const LOOK: Role = Role { name: "look", play: look };
 
 fn look(arguments: &[String]) {
@@ -72,7 +83,21 @@ fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<Str
             servers.push(Server::bind(object)?);
             vec![servers.last().unwrap().path().display().to_string()]
         }
+        "open" => {
+            servers.push(ServerOptions::new().mode(0o666).bind(object)?);
+            vec![servers.last().unwrap().path().display().to_string()]
+        }
         "connect" => vec![format!("connected {}", Connection::connect(object)?.peer())],
+        "wait" | "glance" => {
+            let wait = if verb == "wait" { DEADLINE } else { Duration::from_millis(20) };
+            let connection = ConnectOptions::new().wait_for_server(wait).connect(object)?;
+            vec![format!("connected {}", connection.peer())]
+        }
+        "expect" => {
+            let (uid, address) = object.split_once(' ').unwrap();
+            let connection = ConnectOptions::new().server_uid(uid.parse().unwrap()).connect(address)?;
+            vec![format!("connected {}", connection.peer())]
+        }
         other => panic!("unknown command {other:?}"),
     })
 }
@@ -385,4 +410,131 @@ fn root_serves_the_base_of_the_system() {
     let answer = ask(&mut looker, "resolve nobody-has-this-name");
     assert_eq!(answer[0], "server /run/parlour/nobody-has-this-name");
     assert_eq!(places(&mut looker)[0].0, top.path().join("parlour").display().to_string(), "clients look there");
+}
+
+/// Waits until this child waits for a server.
+fn assert_waits(child: &Child) {
+    let watches = || {
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", child.pid())).unwrap();
+        let mut targets = descriptors.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
+        targets.any(|target| target.as_os_str().to_string_lossy().contains("inotify"))
+    };
+    eventually("the client waits", watches);
+}
+
+fn what_another_user_puts_into_tmp_ends_no_wait(what: &'static str) {
+    let somebody = Somebody::new();
+    let (home, squatter, tmp) = (somebody.home("run", 0o700), new_uid(), somebody.tmp());
+    match what {
+        "file" => fs::write(&tmp, "").unwrap(),
+        "link" => std::os::unix::fs::symlink(somebody.top.path(), &tmp).unwrap(),
+        "dangling-link" => std::os::unix::fs::symlink("/no such place", &tmp).unwrap(),
+        "fifo" => make_fifo_with(&tmp, 0o666),
+        "private" => directory_of(&tmp, squatter, 0o700),
+        _ => directory_of(&tmp, squatter, 0o777),
+    }
+    chown(&tmp, squatter);
+    let mut client = somebody.looker(Some(&home));
+    let said = ask_one(&mut client, "glance found");
+    assert!(said.starts_with("error unsafe directory:"), "{said}");
+    assert!(
+        said.contains(tmp.to_str().unwrap()) && said.contains("elsewhere no server has the name 'found'"),
+        "{said}"
+    );
+    client.say("wait found");
+    assert_waits(&client);
+    let mut server = somebody.looker(Some(&home));
+    assert_eq!(ask_one(&mut server, "bind found"), home.join("parlour/found").display().to_string());
+    let said = client.line();
+    assert!(said.starts_with("connected"), "{said}");
+    if !tmp.is_dir() || what == "link" {
+        fs::remove_file(&tmp).unwrap();
+    }
+}
+
+/// Everybody may create a directory in a base that is sticky.
+fn a_foreign_name_directory_in_a_shared_base_ends_no_wait() {
+    let top = Base::new();
+    let (squatter, user) = (new_uid(), new_uid());
+    let shared = top.path().join("shared");
+    directory_of(&shared, 0, 0o1777);
+    chmod(top.path(), 0o755);
+    let name = shared.join("bank");
+    directory_of(&name, squatter, 0o755);
+    let mut client = looker(Some(user), &[]);
+    let said = ask_one(&mut client, &format!("glance {}", name.display()));
+    assert!(said.starts_with("error unsafe directory:") && said.contains(&format!("uid {squatter}")), "{said}");
+    client.say(&format!("wait {}", name.display()));
+    assert_waits(&client);
+    fs::remove_dir(&name).unwrap();
+    let mut server = looker(None, &[]);
+    assert_eq!(ask_one(&mut server, &format!("open {}", name.display())), name.display().to_string());
+    let said = client.line();
+    assert!(said.starts_with("connected") && said.contains("uid 0 (kernel)"), "{said}");
+}
+
+fn an_error_about_a_directory_names_the_variable_that_leads_there() {
+    let top = Base::new();
+    let home = top.path().join("home");
+    fs::create_dir(&home).unwrap();
+    chmod(&home, 0o777);
+    let mut strict = looker(None, &[("PARLOUR_DIR", &home)]);
+    for question in ["bind wc", "connect wc"] {
+        let said = ask_one(&mut strict, question);
+        assert!(said.starts_with("error unsafe directory:") && said.contains("$PARLOUR_DIR leads there"), "{said}");
+    }
+    let said = ask_one(&mut looker(None, &[("XDG_RUNTIME_DIR", &home)]), "connect no-such-name-here");
+    assert!(said.starts_with("error unsafe directory:") && said.contains("$XDG_RUNTIME_DIR leads there"), "{said}");
+}
+
+fn a_client_finds_the_server_of_the_user_that_it_expects() {
+    let (somebody, other) = (Somebody::new(), Somebody::new());
+    let mut server = somebody.looker(None);
+    let path = somebody.tmp().join("found").display().to_string();
+    assert_eq!(ask_one(&mut server, "open found"), path);
+    // A server of the client's own user does not hide the one that it expects.
+    let _own = other.server_in_tmp("found");
+    let from = format!("pid {} (kernel), uid {} (kernel)", server.pid(), somebody.uid);
+    for mut client in [other.looker(None), looker(None, &[])] {
+        let said = ask_one(&mut client, &format!("expect {} found", somebody.uid));
+        assert!(said.starts_with("connected") && said.contains(&from), "{said}");
+    }
+    let own = ask_one(&mut other.looker(None), "connect found");
+    assert!(own.contains(&format!("uid {} (kernel)", other.uid)), "{own}");
+    // What another user has put into the place of the expected user's base is not used.
+    let absent = Somebody::new();
+    directory_of(&absent.tmp(), other.uid, 0o755);
+    let said = ask_one(&mut looker(None, &[]), &format!("expect {} found", absent.uid));
+    assert!(
+        said.starts_with("error unsafe directory:") && said.contains(&absent.tmp().display().to_string()),
+        "{said}"
+    );
+}
+
+/// Returns the reason why a set-user-ID program does not get the rights of its owner here, if there is one.
+fn no_set_user_id() -> Option<String> {
+    let flags = statvfs(std::env::temp_dir()).unwrap().f_flag;
+    flags.intersects(StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOEXEC).then(|| "/tmp is mounted nosuid".to_owned())
+}
+
+fn a_set_user_id_program_ignores_the_environment_of_its_caller() {
+    use std::os::unix::process::CommandExt;
+    let top = Base::new();
+    chmod(top.path(), 0o755);
+    let (caller, owner) = (new_uid(), new_uid());
+    let program = top.path().join("program");
+    fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    chown(&program, owner);
+    let trap = top.path().join("trap");
+    directory_of(&trap, caller, 0o755);
+    let bases = |mode: u32| {
+        chmod(&program, mode);
+        let mut command = std::process::Command::new(&program);
+        command.env(crate::support::ROLE, "look").env("PARLOUR_DIR", &trap).env("XDG_RUNTIME_DIR", &trap);
+        let mut program = Child::start(command.uid(caller).gid(caller));
+        places(&mut program)
+    };
+    assert_eq!(bases(0o755), [(trap.display().to_string(), "$PARLOUR_DIR".to_owned())]);
+    assert_eq!(bases(0o4755), usual(owner));
+    assert_eq!(bases(0o2755), usual(caller), "the group of the program is not that of the caller");
 }

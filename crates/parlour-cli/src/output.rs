@@ -57,9 +57,10 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     line(serde_json::to_string_pretty(value)?)
 }
 
-/// Writes a message to stderr. A failed write is ignored, because it cannot be reported anywhere.
+/// Writes a message of one line to stderr, without control characters. A failed write is ignored, because it cannot be
+/// reported anywhere.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "parlour: {text}");
+    let _ = writeln!(io::stderr().lock(), "parlour: {}", cell(text));
 }
 
 /// Prints a table without borders, as `ps` and `ls -l` do. The columns named in `numbers` are right-aligned.

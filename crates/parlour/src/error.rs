@@ -1,9 +1,10 @@
 //! The error types of the library.
 
 use std::borrow::Cow;
-use std::fmt;
+use std::fmt::{self, Write};
 use std::io;
 
+use crate::escape::{Printable, without_control};
 use crate::owner::Owner;
 
 /// The result of a fallible operation of this crate.
@@ -14,6 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// `Display` writes one line for people: the operation, the object, the reason and, if there is one, the next step.
 /// Programs branch on [`kind`](Error::kind). [`source`](std::error::Error::source) returns the `io::Error` of the
 /// system call that failed, if one did.
+///
+/// The text is one line of printable characters, also if a path, a file name or a link that another user made contains
+/// others: these are written as in `\n`, `\x1b` or `\u{202e}`.
 ///
 /// An `Error` converts into an `io::Error` of the corresponding [`io::ErrorKind`].
 pub struct Error(Box<Inner>);
@@ -268,7 +272,7 @@ impl Error {
         Self(Box::new(Inner {
             kind,
             operation,
-            object: object.into(),
+            object: without_control(object.into()),
             detail: detail.into(),
             next_step: None,
             source: None,
@@ -340,7 +344,8 @@ impl Error {
         self.0.operation
     }
 
-    /// Returns the name, address, path or peer that the operation was about.
+    /// Returns the name, address, path or peer that the operation was about. Characters that are not printable are
+    /// escaped, as in the text of the error.
     #[must_use]
     pub fn object(&self) -> &str {
         &self.0.object
@@ -357,6 +362,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { kind, operation, object, detail, next_step, source, .. } = &*self.0;
+        // Text of a peer or of another user can be in any part, and in the text of the source.
+        let f = &mut Printable(f);
         write!(f, "cannot {operation} {object}: ")?;
         match (detail.is_empty(), source) {
             (true, Some(source)) => write!(f, "{source}")?,
@@ -492,6 +499,22 @@ mod tests {
         let error = Error::new(ErrorKind::NoServer, Operation::Connect, "'wc'", "no server has this name")
             .next("start the server");
         assert_eq!(error.to_string(), "cannot connect to 'wc': no server has this name; start the server");
+    }
+
+    #[test]
+    fn an_error_text_is_printable_whatever_its_parts_contain() {
+        let foreign = "\u{1b}]0;X\u{7}\nfake: line\r\u{9b}31m\u{202e}";
+        let source = io::Error::other(foreign);
+        let error = Error::new(ErrorKind::Io, Operation::Bind, foreign, foreign.to_owned())
+            .next(foreign.to_owned())
+            .note(foreign)
+            .because(source);
+        let escaped = r"\x1b]0;X\x07\nfake: line\r\u{9b}31m\u{202e}";
+        let expected = format!("cannot bind {escaped}: {escaped}; {escaped} ({escaped}); {escaped}");
+        assert_eq!(error.to_string(), expected);
+        assert_eq!(error.object(), escaped);
+        assert_eq!(format!("{error:?}"), format!("Error(Io: {expected})"));
+        assert_eq!(io::Error::from(error).to_string(), expected);
     }
 
     #[test]

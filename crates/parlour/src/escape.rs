@@ -47,6 +47,39 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
+/// A writer that passes printable characters on, and writes any other character as [`Escaped`] does. A backslash stands
+/// for itself, so that text which was escaped before is not escaped again.
+pub(crate) struct Printable<W>(pub(crate) W);
+
+impl<W: Write> Write for Printable<W> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some(at) = rest.find(|c| !is_printable(c)) {
+            let (before, after) = rest.split_at(at);
+            self.0.write_str(before)?;
+            let mut characters = after.chars();
+            if let Some(c) = characters.next() {
+                let mut form = String::new();
+                Piece::Character(c).write(&mut form)?;
+                self.0.write_str(&form)?;
+            }
+            rest = characters.as_str();
+        }
+        self.0.write_str(rest)
+    }
+}
+
+/// Returns the text as [`Printable`] writes it.
+pub(crate) fn without_control(text: String) -> String {
+    if text.chars().all(is_printable) {
+        return text;
+    }
+    let mut written = String::new();
+    // Writing to a string does not fail.
+    let _ = Printable(&mut written).write_str(&text);
+    written
+}
+
 /// A part of the text that is not divided.
 enum Piece {
     Character(char),
@@ -147,6 +180,15 @@ mod tests {
     }
 
     #[test]
+    fn a_writer_escapes_what_is_not_printable_and_nothing_twice() {
+        let text = |text: &str| without_control(text.to_owned());
+        assert_eq!(text("plain \\x1b \\ text"), "plain \\x1b \\ text");
+        assert_eq!(text("\u{1b}]0;X\u{7}\n\u{202e}!"), r"\x1b]0;X\x07\n\u{202e}!");
+        let once = form_of(b"\x1b\\\n\xff");
+        assert_eq!(text(&once), once);
+    }
+
+    #[test]
     fn a_long_text_is_cut_at_a_character_and_marked() {
         let exact = "x".repeat(ESCAPED_LEN_MAX);
         assert_eq!(escaped(&exact).to_string(), exact);
@@ -163,6 +205,11 @@ mod tests {
             let form = form_of(&bytes);
             prop_assert!(form.chars().all(is_printable), "{form:?}");
             prop_assert_eq!(undo(&form), bytes);
+        }
+
+        #[test]
+        fn what_a_writer_writes_is_printable(text in "\\PC{0,20}[\\\\\\pC]{0,20}") {
+            prop_assert!(without_control(text).chars().all(is_printable));
         }
 
         #[test]

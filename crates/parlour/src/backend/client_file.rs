@@ -16,6 +16,7 @@ use rustix::net::{SocketAddrUnix, bind};
 use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::admission::RefusalReason;
 use crate::error::{Error, Operation, Result};
+use crate::escape::escaped;
 use crate::name::directory;
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
@@ -207,7 +208,7 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
         Ok(()) => {}
         // This process may connect but not write there, for example to a service that is mounted read-only.
         Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => {
-            tracing::debug!(%errno, path = %path.display(), "connecting without a client file");
+            tracing::debug!(%errno, path = %escaped(&path), "connecting without a client file");
             return Ok(None);
         }
         Err(errno) => return Err(failed(errno)),

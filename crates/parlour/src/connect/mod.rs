@@ -18,6 +18,7 @@ use crate::backend::config::ConnectConfig;
 use crate::backend::{Handshake, Link};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::escape::escaped;
 use crate::options::ConnectOptions;
 use crate::wait::{Deadline, WaitSet};
 
@@ -216,7 +217,8 @@ impl Connecting {
     }
 
     fn connected(&self, link: Link) -> Connection {
-        tracing::debug!(address = %self.address, transport = %link.transport, peer = %link.peer, "connected");
+        let address = self.address.to_string();
+        tracing::debug!(address = %escaped(&address), transport = %link.transport, peer = %link.peer, "connected");
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 

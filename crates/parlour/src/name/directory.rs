@@ -115,7 +115,8 @@ fn fstat_of(directory: &OwnedFd, path: &Path) -> Result<Stat> {
 /// Returns the users who can replace the next directory.
 fn check(path: &Path, stat: &Stat, trust: &Trust, above: Above) -> Result<Above> {
     let is_trusted = trust.includes(stat.st_uid);
-    if !is_trusted && !(above == Above::Unmapped && is_unmapped_uid(stat.st_uid)) {
+    let may_be_unmapped = above == Above::Unmapped && is_unmapped_uid(stat.st_uid);
+    if !is_trusted && !may_be_unmapped {
         return Err(anothers(path, stat));
     }
     let others_may_write = stat.st_mode & 0o022 != 0;

@@ -26,6 +26,7 @@ use self::directory::{FileId, Opened, Trust};
 use self::lock::{Holder, NameLock, Try};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::escape::escaped;
 use crate::owner::Owner;
 use crate::sys::fork::Process;
 use crate::transport::Transport;
@@ -85,7 +86,7 @@ impl NameGuard {
                 guard
                     .remove_client_files()
                     .map_err(|error| Error::io(Operation::ClearDirectory, guard.display_path(CLIENTS), error))?;
-                tracing::info!(name = address.name(), path = %guard.path.display(), "name taken");
+                tracing::info!(name = address.name(), path = %escaped(&guard.path), "name taken");
                 return Ok(guard);
             }
         }
@@ -189,7 +190,7 @@ impl NameGuard {
     pub(crate) fn release(self) -> Result<()> {
         let released = self.release_in_place();
         let path = self.path.display().to_string();
-        tracing::info!(name = self.name, path, "name released");
+        tracing::info!(name = self.name, path = %escaped(&path), "name released");
         released.map_err(|error| Error::io(Operation::Release, path, error))
     }
 
@@ -265,7 +266,7 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
         Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => return Ok(false),
         Err(errno) => return Err(failed(&path, errno.into())),
     }
-    tracing::info!(name, path = %path.display(), "dead name removed");
+    tracing::info!(name, path = %escaped(&path), "dead name removed");
     Ok(true)
 }
 

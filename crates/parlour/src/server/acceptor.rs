@@ -9,6 +9,7 @@ use super::activation::Socket;
 use crate::backend::config::ListenConfig;
 use crate::backend::{Link, Listener, client_file, fifo};
 use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::escape::escaped;
 use crate::name::{NameGuard, leftovers};
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::transport::Transport;
@@ -186,7 +187,7 @@ impl Acceptor {
         let is_gone = std::iter::once(guard.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
         if is_gone && !self.lost {
             self.lost = true;
-            tracing::error!(name = %self.display_name, path = %guard.path().display(), "name lost");
+            tracing::error!(name = %self.display_name, path = %escaped(guard.path()), "name lost");
         }
     }
 

@@ -12,7 +12,7 @@ use crate::by_hand::fifo_client::make_fifo_with;
 use crate::by_hand::place::{self, chmod};
 use crate::by_hand::{Place, snapshot, unix};
 use crate::support::base::leaves_files;
-use crate::support::{Base, trials};
+use crate::support::{Base, assert_tells, trials};
 
 trials! {
     server::place_is_refused_and_left_as_it_is(place in PLACES) unless cannot_make(place.2),
@@ -20,6 +20,7 @@ trials! {
     a_base_below_a_sticky_directory_that_others_may_write_is_accepted,
     a_link_on_the_way_to_the_base_is_refused_and_its_target_named,
     a_lock_with_a_second_hard_link_is_refused,
+    a_path_or_a_link_with_control_characters_is_escaped_in_errors,
 }
 
 /// The file that the test puts in a place.
@@ -164,6 +165,7 @@ fn state(top: &Path) -> Vec<(PathBuf, snapshot::FileState)> {
 /// Checks that a refusal names the path and the owner, and the mode if the mode is the fault.
 fn assert_names(error: &Error, path: &Path, what: What, names_mode: bool) {
     assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+    assert_tells(error);
     let uid = rustix::process::geteuid().as_raw();
     let mut parts = vec![path.display().to_string(), format!("uid {uid}")];
     parts.push(match what {
@@ -230,6 +232,7 @@ mod client {
             _ => ErrorKind::UnsafeDirectory,
         };
         assert_eq!(error.kind(), kind, "{error}");
+        assert_tells(&error);
         assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
         assert_eq!(snapshot::tree(top.path()), before);
         if let Some(listener) = listener {
@@ -271,4 +274,26 @@ fn a_lock_with_a_second_hard_link_is_refused() {
     let error = ServerOptions::new().bind(lock.parent().unwrap().to_str().unwrap()).unwrap_err();
     assert_names(&error, &lock, Regular(0o600), true);
     assert_eq!(snapshot::of(&lock), before);
+}
+
+/// A link target is chosen by whoever creates the link.
+fn a_path_or_a_link_with_control_characters_is_escaped_in_errors() {
+    const FOREIGN: &str = "\u{1b}]0;X\u{7}\n\u{9b}31m\u{202e}\r";
+    const ESCAPED: &str = r"\x1b]0;X\x07\n\u{9b}31m\u{202e}\r";
+    let top = Base::new();
+    symlink(FOREIGN, top.path().join("link")).unwrap();
+    put(top.path(), "odd", Directory(0o700));
+    let odd = top.path().join("odd").join(FOREIGN);
+    fs::create_dir(&odd).unwrap();
+    chmod(&odd, 0o777);
+    for base in [top.path().join("link"), odd] {
+        let address = base.join("wc").display().to_string();
+        for error in [ServerOptions::new().bind(&address).unwrap_err(), Connection::connect(&address).unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::UnsafeDirectory);
+            assert_tells(&error);
+            assert!(error.to_string().contains(ESCAPED), "{error}");
+        }
+        let error = parlour::Address::parse(&format!("no such transport{FOREIGN}:{address}")).unwrap_err();
+        assert_tells(&error);
+    }
 }

@@ -224,6 +224,7 @@ const ROWS: &[Row] = &[
             "*_is_refused_and_left_as_it_is",
             "a_lock_with_a_second_hard_link_is_refused",
             "a_link_on_the_way_to_the_base_is_refused_and_its_target_named",
+            "a_path_or_a_link_with_control_characters_is_escaped_in_errors",
         ],
     },
     Row {

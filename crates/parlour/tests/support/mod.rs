@@ -86,11 +86,32 @@ pub fn run(own_roles: &[Role], files: &[TrialList]) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
 }
 
+/// Panics unless the text of the error is one printable line that names the operation, the object, the reason and, where
+/// the user can do something, the next step.
+#[track_caller]
+pub fn assert_tells(error: &parlour::Error) {
+    use parlour::ErrorKind as Kind;
+    let text = error.to_string();
+    let is_printable = |c: char| !c.is_control() && !('\u{200b}'..='\u{202e}').contains(&c);
+    assert!(text.chars().all(is_printable), "{text:?}");
+    let begin = format!("cannot {} {}: ", error.operation(), error.object());
+    let rest = text.strip_prefix(&begin).unwrap_or_else(|| panic!("{text:?} does not begin with {begin:?}"));
+    assert!(!error.object().is_empty() && !rest.is_empty() && !rest.starts_with(';'), "{text:?} states no reason");
+    let needs_step = !matches!(
+        error.kind(),
+        Kind::Io | Kind::Denied | Kind::Disconnected | Kind::Refused | Kind::Shutdown | Kind::TimedOut | Kind::Encoding
+    );
+    assert!(!needs_step || rest.contains("; "), "{text:?} states no next step");
+}
+
 /// Returns the error of a call that must have failed. Panics if it succeeded or would have blocked.
 #[track_caller]
 pub fn failure<T: std::fmt::Debug>(result: Result<T, parlour::TryRecvError>) -> parlour::Error {
     match result {
-        Err(parlour::TryRecvError::Failed(error)) => error,
+        Err(parlour::TryRecvError::Failed(error)) => {
+            assert_tells(&error);
+            error
+        }
         other => panic!("the call did not fail: {other:?}"),
     }
 }

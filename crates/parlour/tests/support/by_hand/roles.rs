@@ -8,7 +8,7 @@ use parlour::{Connection, Error};
 
 use super::options::Words;
 use crate::support::roles::echo;
-use crate::support::{DEADLINE, Role};
+use crate::support::{DEADLINE, Role, assert_tells};
 
 pub const SERVE: Role = Role { name: "serve", play: serve };
 pub const REACH: Role = Role { name: "reach", play: reach };
@@ -72,6 +72,8 @@ pub fn talk(mut connection: Connection) {
     }
 }
 
+/// Prints `error KIND: TEXT`, after a check of the text. So every error of an attack that a role reports is checked.
 pub fn say_error(error: &Error) {
+    assert_tells(error);
     println!("error {}: {error}", error.kind());
 }

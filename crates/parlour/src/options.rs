@@ -431,6 +431,7 @@ impl ConnectOptions {
             message_max: MessageMax::new(self.message_max, self.fds_max),
             ring_size: self.ring_size,
             peer_ring_max: peer_ring_max(self.peer_ring_max, self.ring_size),
+            may_sleep: false,
         }
     }
 }

@@ -71,6 +71,9 @@ pub(crate) struct ConnectConfig {
     pub(crate) message_max: MessageMax,
     pub(crate) ring_size: usize,
     pub(crate) peer_ring_max: usize,
+    /// An attempt sleeps in the kernel if the queue of the server is full. For the blocking API, after an attempt that
+    /// did not sleep.
+    pub(crate) may_sleep: bool,
 }
 
 impl ConnectConfig {

@@ -3,7 +3,8 @@
 //! # The contract
 //!
 //! Each transport implements the following parts, in this order of sections in its file. No function in this module
-//! blocks. The caller waits on the descriptors that the functions return.
+//! blocks, except that an attempt to connect sleeps in a full queue if the caller allows it
+//! ([`ConnectConfig::may_sleep`]). The caller waits on the descriptors that the functions return.
 //!
 //! **Listening** ([`Listener`]) creates the transport's file in the directory of a name that this process holds,
 //! advances handshakes when the server's poller reports them, and returns each admitted client as a [`Link`]. A
@@ -276,11 +277,11 @@ pub(crate) fn connect(
     match transport {
         Transport::Shm => Handshake::Shm(shm::connect::Handshake::begin(found, config, deadline)?).step(found, config),
         Transport::Packet => {
-            let connected = socket::connect(packet::KIND, found, config)?;
+            let connected = socket::connect(packet::KIND, found, config, deadline)?;
             done(Link::packet(connected.establish(packet::establish, config.message_max)))
         }
         Transport::Unix => {
-            let connected = socket::connect(unix::KIND, found, config)?;
+            let connected = socket::connect(unix::KIND, found, config, deadline)?;
             done(Link::unix(connected.establish(unix::establish, config.message_max)))
         }
         Transport::Fifo => {

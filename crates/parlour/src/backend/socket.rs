@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, chmodat, chownat, fchmod, fstat, openat};
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionbio};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect as connect_socket, listen,
     socket_with,
@@ -32,6 +33,7 @@ use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
 use crate::transport::Transport;
+use crate::wait::Deadline;
 use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 
@@ -325,7 +327,12 @@ impl Connected {
 }
 
 /// Makes one attempt to connect. See the contract in [`super`].
-pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Result<Connected, Attempt> {
+pub(super) fn connect(
+    kind: Kind,
+    found: &Found,
+    config: &ConnectConfig,
+    deadline: Deadline,
+) -> Result<Connected, Attempt> {
     let path = kind.path(found);
     let failed = |errno: Errno| Error::io(Operation::Connect, &*path, errno);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -350,8 +357,12 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
     let own_file = client_file::bind_own(&socket, found, config)?;
     // Connects to the inode that was checked, even if the name refers to another one by now.
     let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let connected =
-        SocketAddrUnix::new(inode).and_then(|address| connect_socket(&socket, &address)).map_err(|errno| match errno {
+    let connected = SocketAddrUnix::new(inode)
+        .and_then(|address| match connect_socket(&socket, &address) {
+            Err(Errno::AGAIN) if config.may_sleep => connect_in_turn(&socket, &address, deadline),
+            connected => connected,
+        })
+        .map_err(|errno| match errno {
             Errno::AGAIN => Attempt::Again(
                 Error::new(ErrorKind::Busy, Operation::Connect, &*path, "its queue of waiting clients is full")
                     .next("try again later, or make the server accept faster"),
@@ -371,6 +382,34 @@ pub(super) fn connect(kind: Kind, found: &Found, config: &ConnectConfig) -> Resu
         }
     });
     Ok(Connected { socket, peer: checked?, own_file })
+}
+
+/// The shortest and the longest sleep in a full queue.
+const SLEEP_MIN: Duration = Duration::from_millis(50);
+const SLEEP_MAX: Duration = Duration::from_secs(3600);
+
+/// Sleeps in a blocking connect(2) until the queue of the server has room. The kernel wakes one client for each that
+/// the server accepts, in the order in which they began to sleep, and all of them when the server closes the socket.
+/// Fails with `EAGAIN` if there is no room for half of the time that is left: a new server may have replaced this one.
+fn connect_in_turn(socket: &OwnedFd, address: &SocketAddrUnix, deadline: Deadline) -> rustix::io::Result<()> {
+    let sleep = deadline.left().map_or(SLEEP_MAX, |left| left.min((left / 2).max(SLEEP_MIN)));
+    let until = deadline.or_after(sleep);
+    ioctl_fionbio(socket, false)?;
+    let connected = loop {
+        // The kernel knows no timeout of 0. With a timeout, it does not continue the call after a signal.
+        let left = until.left().unwrap_or(SLEEP_MAX).clamp(Duration::from_micros(1), SLEEP_MAX);
+        set_socket_timeout(socket, Timeout::Send, Some(left))?;
+        match connect_socket(socket, address) {
+            Err(Errno::INTR) if !until.is_over() => {}
+            Err(Errno::INTR) => break Err(Errno::AGAIN),
+            connected => break connected,
+        }
+    };
+    if connected.is_ok() {
+        set_socket_timeout(socket, Timeout::Send, None)?;
+        ioctl_fionbio(socket, true)?;
+    }
+    connected
 }
 
 fn absent(path: &str) -> Error {

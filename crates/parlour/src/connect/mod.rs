@@ -25,7 +25,10 @@ use crate::wait::{Deadline, WaitSet};
 /// The pause between two attempts at a server that exists and is busy. It begins as short as a server that is about to
 /// listen needs, and doubles each time.
 const REST_MIN: Duration = Duration::from_millis(1);
-const REST_MAX: Duration = Duration::from_millis(200);
+const REST_MAX: Duration = Duration::from_millis(100);
+
+/// The least number of attempts that fit into the time that is left.
+const PAUSES_LEFT: u32 = 32;
 
 impl Connection {
     /// Connects to the server of this name, with the defaults of [`ConnectOptions`].
@@ -77,7 +80,7 @@ impl ConnectOptions {
 
 /// Connects, and sleeps between the steps.
 fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
-    let mut connecting = Connecting::new(address, options)?;
+    let mut connecting = Connecting { may_sleep: true, ..Connecting::new(address, options)? };
     loop {
         if let Some(connection) = connecting.step()? {
             return Ok(connection);
@@ -100,6 +103,8 @@ pub(crate) struct Connecting {
     deadline: Deadline,
     /// The next pause before a busy server is tried again.
     rest: Duration,
+    /// The caller is a thread that may sleep in an attempt, and not only between two.
+    may_sleep: bool,
     /// The reason why the server has not accepted the connection so far.
     no_time: Option<Error>,
     watch: Option<Watch>,
@@ -132,6 +137,7 @@ impl Connecting {
             wait_deadline: Deadline::after(options.wait_for_server),
             deadline: Deadline::after(options.timeout),
             rest: REST_MIN,
+            may_sleep: false,
             no_time: None,
             watch: None,
             state: State::Scan,
@@ -195,8 +201,8 @@ impl Connecting {
             Err(Attempt::Failed(error)) => return Err(error),
             Err(Attempt::Again(error)) => {
                 self.no_time = Some(error);
-                self.state = State::Backoff(self.deadline.or_after(self.rest));
-                self.rest = (self.rest * 2).min(REST_MAX);
+                self.state = State::Backoff(self.deadline.or_after(self.pause()));
+                self.config.may_sleep = self.may_sleep;
             }
             Err(Attempt::Absent(error)) if self.wait_deadline.is_over() => return Err(error),
             Err(Attempt::Absent(_)) if self.watch.is_some() => self.state = State::Watch,
@@ -206,11 +212,20 @@ impl Connecting {
         Ok(None)
     }
 
+    /// Returns the pause before the next attempt. It doubles each time. As the deadline approaches it becomes shorter
+    /// again: a client that has waited for long tries more often than one that has just come.
+    fn pause(&mut self) -> Duration {
+        let pause = self.rest;
+        self.rest = (self.rest * 2).min(REST_MAX);
+        self.deadline.left().map_or(pause, |left| pause.min((left / PAUSES_LEFT).max(REST_MIN)))
+    }
+
     /// Watches the directories as they are now, and starts another round.
     fn watch_anew(&mut self) -> Result<()> {
         self.watch.get_or_insert_with(Watch::new).renew(&self.address, self.config.server_uid)?;
         self.deadline = Deadline::after(self.timeout);
         self.rest = REST_MIN;
+        self.config.may_sleep = false;
         self.no_time = None;
         self.state = State::Scan;
         Ok(())

@@ -157,7 +157,8 @@ impl Place {
                         return Err(self.failure.take().unwrap_or_else(|| Attempt::Absent(nobody(&self.found))));
                     };
                     self.tried += 1;
-                    let deadline = match transport.needs_accept() && self.has_others() {
+                    let may_take_long = transport.needs_accept() || config.may_sleep;
+                    let deadline = match may_take_long && self.has_others() {
                         true => deadline.or_after(share_of(deadline)),
                         false => deadline,
                     };

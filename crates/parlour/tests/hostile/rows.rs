@@ -323,7 +323,14 @@ const ROWS: &[Row] = &[
     Row {
         attack: "a client connects between bind and listen",
         trials: &["a_client_that_comes_between_bind_and_listen_is_served"],
-        more: &["a_server_that_never_listens_is_given_up_at_the_deadline", "a_full_backlog_*"],
+        more: &[
+            "a_server_that_never_listens_is_given_up_at_the_deadline",
+            "a_full_backlog_*",
+            "a_client_that_sleeps_in_a_full_backlog_*",
+            "clients_of_a_full_backlog_*",
+            "signals_neither_end_nor_extend_the_sleep_in_a_full_backlog",
+            "a_crowd_at_a_backlog_of_one_is_served_to_the_last",
+        ],
     },
     Row {
         attack: "a client connects before the server opens its FIFO, after its death, or while it is replaced",

@@ -36,7 +36,7 @@ impl Handshake {
         deadline: Deadline,
     ) -> Result<Box<Self>, Attempt> {
         let path = KIND.path(found);
-        let Connected { socket, peer, own_file } = socket::connect(KIND, found, config)?;
+        let Connected { socket, peer, own_file } = socket::connect(KIND, found, config, deadline)?;
         let (local, memfd) = Mapping::create(config.ring_size)
             .map_err(|error| Error::io(Operation::CreateSharedMemory, &*path, error))?;
         match greeting::send_hello(&socket, config.ring_size, &memfd) {

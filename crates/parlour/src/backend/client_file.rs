@@ -206,8 +206,9 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
     match bind(socket, &address) {
         Ok(()) => {}
-        // This process may connect but not write there, for example to a service that is mounted read-only.
-        Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM)) => {
+        // This process may connect but not write there, for example to a service that is mounted read-only. Or the
+        // directory was removed, and with it the socket that this client is about to connect to.
+        Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::NOENT)) => {
             tracing::debug!(%errno, path = %escaped(&path), "connecting without a client file");
             return Ok(None);
         }

@@ -338,8 +338,9 @@ const ROWS: &[Row] = &[
             "a_fifo_without_a_reader_is_reported_as_no_server",
             "a_server_that_is_killed_with_an_unread_request_is_reported_as_no_server",
             "a_client_that_waits_is_served_by_the_replacement_of_a_killed_server",
+            "a_waiting_client_whose_server_is_replaced_at_any_system_call_of_connect_reaches_the_next",
         ],
-        more: &[],
+        more: &["a_waiting_client_whose_server_is_replaced_in_a_new_directory_*", "waiting_clients_of_a_server_*"],
     },
     Row {
         attack: "the FIFO is kept full",

@@ -2,10 +2,11 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, Transport, inspect};
+use parlour::{ConnectOptions, Connection, Error, ErrorKind, Server, ServerOptions, Transport, inspect};
 
 use crate::by_hand::place::list;
 use crate::by_hand::steps::{
@@ -25,7 +26,10 @@ trials! {
         a_server_that_is_killed_at_any_system_call_of_its_reply_is_noticed_and_replaced unless cannot_trace(),
         a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message unless cannot_trace(),
         a_client_that_is_killed_at_any_system_call_of_step_harms_nobody(step in ["connect", "send", "close"])
-            unless cannot_trace();
+            unless cannot_trace(),
+        a_waiting_client_whose_server_is_restart_at_any_system_call_of_connect_reaches_the_next(restart in RESTARTS)
+            unless cannot_trace(),
+        waiting_clients_of_a_server_that_restarts_again_and_again_all_connect;
 }
 
 /// More system calls than any step makes, except those that send for long.
@@ -240,4 +244,64 @@ fn a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message(transport: 
             return;
         }
     }
+}
+
+/// What happens between two servers of a name.
+type Restart = fn(&Path);
+const RESTARTS: [(&str, Restart); 2] = [("replaced", |_| {}), ("replaced_in_a_new_directory", clean)];
+
+/// The next server removes the files of the client, or the whole directory is another one by then.
+fn a_waiting_client_whose_server_is_restart_at_any_system_call_of_connect_reaches_the_next(
+    transport: Transport,
+    (_, between): (&str, Restart),
+) {
+    let base = Base::new();
+    let address = base.address(transport, "step");
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
+    let serve = || Driver::new(options.bind(base.name("step").to_str().unwrap()).unwrap());
+    for number in 0..CALLS_MAX {
+        let server = serve();
+        let mut client = Traced::start("traced-client", &[&*address, "wait"]);
+        if !client.go_to_call(number) {
+            assert!(number > 10, "{number} system calls");
+            return;
+        }
+        drop(server);
+        between(&base.name("step"));
+        let server = serve();
+        let mut client = client.release();
+        assert_eq!(outcome(&mut client), "done", "at call {number}");
+        client.finish();
+        drop(server);
+    }
+    panic!("more than {CALLS_MAX} system calls");
+}
+
+fn waiting_clients_of_a_server_that_restarts_again_and_again_all_connect(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "step");
+    let options = ConnectOptions::new().timeout(DEADLINE).wait_for_server(DEADLINE);
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let clients: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| (0..50).filter_map(|_| options.connect(&address).map(drop).err()).collect::<Vec<_>>())
+            })
+            .collect();
+        let restarting = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let server = Driver::new(Server::bind(&address).unwrap());
+                // A few clients are served between two restarts.
+                for _ in 0..3 {
+                    if server.client_within(Duration::from_millis(20)).is_none() {
+                        break;
+                    }
+                }
+            }
+        });
+        let errors: Vec<_> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
+        done.store(true, Ordering::Relaxed);
+        restarting.join().unwrap();
+        assert!(errors.is_empty(), "{} clients failed: {:?}", errors.len(), errors.first());
+    });
 }

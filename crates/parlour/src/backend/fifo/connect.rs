@@ -13,7 +13,8 @@ use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no
 use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
-use crate::error::{Error, ErrorKind, Operation, Result};
+use crate::backend::socket::not_served;
+use crate::error::{Error, ErrorKind, Operation};
 use crate::name::directory;
 use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
@@ -61,6 +62,9 @@ impl Handshake {
         if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo {
             return Err(Attempt::Failed(not_a_fifo(&path, &stat)));
         }
+        if stat.st_nlink == 0 {
+            return Err(restarting(found, &path));
+        }
         if let Err(why) = check_fifo(&stat, stat.st_nlink) {
             let next = match stat.st_uid == rustix::process::geteuid().as_raw() {
                 true => "find what changed the FIFO, and restart the server, which creates it again",
@@ -68,7 +72,7 @@ impl Handshake {
             };
             return Err(Attempt::Failed(Error::new(ErrorKind::Unsupported, Operation::Connect, path, why).next(next)));
         }
-        let (pair, reader) = Pair::make(found)?;
+        let (pair, reader) = Pair::make(found, &path)?;
         let state = State::Request { at: Deadline::after(Duration::ZERO), delay: Duration::from_millis(1) };
         Ok(Box::new(Self { well_known, server_uid: stat.st_uid, reader, pair, deadline, state }))
     }
@@ -244,6 +248,13 @@ fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
     }
 }
 
+/// Returns the outcome for a client whose directory or FIFOs are removed while it connects: by the next server, which
+/// sweeps the files of the clients of the last one, or with the name. Another attempt finds the next server.
+fn restarting(found: &Found, path: &str) -> Attempt {
+    let detail = "the server was replaced, and with it the files of this client";
+    not_served(found, path, Error::new(ErrorKind::Busy, Operation::Connect, path, detail).next("try again"))
+}
+
 fn not_a_fifo(path: &str, stat: &Stat) -> Error {
     let detail = format!("it is a {}, not a FIFO", directory::describe_file(stat));
     Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
@@ -277,14 +288,16 @@ struct Pair {
 impl Pair {
     /// Creates both FIFOs, and opens the server-to-client FIFO for reading. A non-blocking open(2) for reading succeeds
     /// without a writer.
-    fn make(found: &Found) -> Result<(Self, OwnedFd)> {
+    fn make(found: &Found, server: &str) -> Result<(Self, OwnedFd), Attempt> {
         let path = found.path.join(CLIENTS);
         let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
-            let detail = "the server has not created the directory for its clients";
-            return Err(Error::new(ErrorKind::NoServer, Operation::Connect, path.display().to_string(), detail));
+            return Err(restarting(found, server));
         };
         directory::check_clients(&path, &stat)?;
-        let failed = |errno: Errno| Error::io(Operation::CreateFifo, path.display().to_string(), errno);
+        let failed = |errno: Errno| match errno {
+            Errno::NOENT => restarting(found, server),
+            errno => Attempt::Failed(Error::io(Operation::CreateFifo, path.display().to_string(), errno)),
+        };
         let pair = Self { clients, id: ClientId { pid: std::process::id(), nonce: random_nonce()? } };
         for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
             make_fifo(&pair.clients, &pair.id.file_name(file)).map_err(failed)?;

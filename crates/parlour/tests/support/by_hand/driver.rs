@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use parlour::{Connection, ErrorKind, Server, ServerStats};
 
@@ -44,6 +45,11 @@ impl Driver {
     /// Returns the next accepted client.
     pub fn client(&self) -> Connection {
         self.clients.recv_timeout(DEADLINE).expect("a client was accepted")
+    }
+
+    /// Returns the next accepted client, or `None` if none is accepted within this time.
+    pub fn client_within(&self, timeout: Duration) -> Option<Connection> {
+        self.clients.recv_timeout(timeout).ok()
     }
 
     /// Returns true if no accepted client is in the queue.

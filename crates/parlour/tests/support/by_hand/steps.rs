@@ -52,13 +52,19 @@ fn server(arguments: &[String]) {
 /// The lengths of sent messages: one that fits into the channel, and one that is longer than the channel.
 pub const REPLIES: [usize; 2] = [100, 2_000_000];
 
-/// `traced-client ADDRESS connect|send|close`: connects, sends, or closes with a fed message between two marks. Then
-/// it prints `done` or the error.
+/// `traced-client ADDRESS connect|wait|send|close`: connects, connects and waits for a server, sends, or closes with a
+/// fed message between two marks. Then it prints `done` or the error.
 fn client(arguments: &[String]) {
     let connect = || Connection::connect(&arguments[0]);
     match arguments[1].as_str() {
         "connect" => {
             let connection = marked(connect);
+            until_end_of_input();
+            drop(connection);
+        }
+        "wait" => {
+            let options = ConnectOptions::new().timeout(DEADLINE).wait_for_server(DEADLINE);
+            let connection = marked(|| options.connect(&arguments[0]));
             until_end_of_input();
             drop(connection);
         }

@@ -41,11 +41,19 @@ impl Common {
     }
 
     pub(crate) fn object(&self) -> String {
-        other_side(&self.display_name, &self.peer)
+        self.other_side().describe(&self.display_name, &self.peer)
     }
 
     pub(crate) fn fault(&self, operation: Operation, fault: Fault) -> Error {
-        error_of(fault, operation, self.object(), self.message_max)
+        error_of(fault, operation, self.object(), self.other_side(), self.message_max)
+    }
+
+    /// Only a server counts its connections.
+    fn other_side(&self) -> OtherSide {
+        match self._permit {
+            Some(_) => OtherSide::Client,
+            None => OtherSide::Server,
+        }
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
@@ -62,27 +70,61 @@ impl Common {
     }
 }
 
-/// Describes the peer for error texts: the name of the server, and the process id, which tells its clients apart.
-pub(crate) fn other_side(display_name: &str, peer: &Peer) -> String {
-    match peer.pid() {
-        Some(pid) => format!("{display_name} (pid {pid})"),
-        None => display_name.to_owned(),
+/// The peer of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OtherSide {
+    Server,
+    /// A client of a server in this process.
+    Client,
+}
+
+impl OtherSide {
+    /// Describes the peer for error texts: the server by its name, or one of its clients. The process id, or the user
+    /// if there is none, tells clients apart.
+    pub(crate) fn describe(self, display_name: &str, peer: &Peer) -> String {
+        let which = match (peer.pid(), peer.uid()) {
+            (Some(pid), _) => format!(" (pid {pid})"),
+            (None, Some(uid)) => format!(" (uid {uid})"),
+            (None, None) => String::new(),
+        };
+        match self {
+            Self::Server => format!("{display_name}{which}"),
+            Self::Client => format!("a client of {display_name}{which}"),
+        }
+    }
+
+    /// Returns the next step after the end of a connection.
+    fn step(self, for_a_client: &'static str) -> &'static str {
+        match self {
+            Self::Server => for_a_client,
+            Self::Client => "drop this connection; the client may connect again",
+        }
     }
 }
 
-/// Converts a fault of a connection into the error that the caller gets.
-pub(crate) fn error_of(fault: Fault, operation: Operation, object: String, message_max: usize) -> Error {
+/// Converts a fault of a connection to this peer into the error that the caller gets.
+pub(crate) fn error_of(
+    fault: Fault,
+    operation: Operation,
+    object: String,
+    other_side: OtherSide,
+    message_max: usize,
+) -> Error {
     let error = |kind, detail: Cow<'static, str>| Error::new(kind, operation, object.clone(), detail);
     match fault {
-        Fault::Disconnected => {
-            error(ErrorKind::Disconnected, "the peer has disconnected or does not receive".into()).next("connect again")
-        }
+        Fault::Disconnected => error(ErrorKind::Disconnected, "the peer has disconnected or does not receive".into())
+            .next(other_side.step("connect again")),
         Fault::Reset => {
             error(ErrorKind::Disconnected, "the peer disconnected without reading all that this side sent".into())
-                .next("connect again; the peer rejected the connection, ended early or died")
+                .next(other_side.step("connect again; the peer rejected the connection, ended early or died"))
         }
-        Fault::Truncated => error(ErrorKind::Truncated, "the peer disconnected mid-message".into())
-            .next("connect again; the messages received before are complete"),
+        // A hub ends the connection of a client whose write buffer is full, wherever in a message that happens.
+        Fault::Truncated => {
+            error(ErrorKind::Truncated, "the peer disconnected mid-message".into()).next(other_side.step(
+                "connect again; the messages received before are complete; the server died, or ended the connection \
+                 because this client received too slowly",
+            ))
+        }
         Fault::TooLong { length } => error(
             ErrorKind::MessageTooLong,
             format!("the message has {length} bytes and {message_max} are allowed").into(),

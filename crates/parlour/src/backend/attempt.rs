@@ -1,7 +1,11 @@
 //! Outcomes of an attempt to connect.
 
+use rustix::fs::Stat;
+use rustix::io::Errno;
+
 use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Operation};
+use crate::name::{Found, directory};
 use crate::peer::Peer;
 
 /// The failure of an attempt to connect, by whether another attempt can help.
@@ -45,6 +49,17 @@ pub(super) struct Established<O, I> {
     pub(super) peer: Peer,
     /// The place among the connections that the server counts.
     pub(super) permit: Option<Permit>,
+}
+
+/// Creates the error for a client that the modes of the server's files exclude.
+pub(super) fn private(found: &Found, path: &str, file: Option<&Stat>, errno: Errno) -> Error {
+    let (what, stat) = match file {
+        Some(file) => ("its socket", file),
+        None => ("its directory", &found.stat),
+    };
+    let detail = format!("the service admits only some users: {what} has {}", directory::owner_and_mode(stat));
+    let step = "connect as that user, or have the server admit others (option mode, --mode 0666, or 0660 with a group)";
+    Error::new(ErrorKind::Denied, Operation::Connect, path, detail).because(errno).next(step)
 }
 
 /// Creates the error for a client whose server reports that one of its own system calls failed.

@@ -17,7 +17,7 @@ use rustix::net::{
     socket_with,
 };
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, private};
 use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
@@ -95,7 +95,12 @@ impl Listener {
     pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
-        bind_with_mode(kind, &socket, guard, config).map_err(failed)?;
+        bind_private(kind, &socket, guard, config).map_err(failed)?;
+        if let Err(error) = admit_users(kind, guard, config) {
+            // Only the listener would remove the file later.
+            let _ = directory::remove(guard.directory(), kind.file_name());
+            return Err(error);
+        }
         Self::start(kind, socket, guard, config, interest, false)
     }
 
@@ -293,19 +298,33 @@ impl Drop for Listener {
 }
 
 /// Binds the socket directly to its final name. The file never has more rights than the mode.
-fn bind_with_mode(kind: Kind, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
-    let mode = Mode::from_raw_mode(config.mode);
+fn bind_private(kind: Kind, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
     // The file inherits the mode of the socket. After `bind`, fchmod(2) would change the socket only.
-    fchmod(socket, mode & Mode::RWXU)?;
+    fchmod(socket, Mode::from_raw_mode(config.mode) & Mode::RWXU)?;
     let path = directory::socket_path(guard.directory(), guard.path(), kind.file_name());
-    bind(socket, &SocketAddrUnix::new(path)?)?;
-    // No client can connect before `listen`. The group is set before the mode, so that no other group ever has the
-    // rights.
+    Ok(bind(socket, &SocketAddrUnix::new(path)?)?)
+}
+
+/// Sets the group and the mode of the file. No client can connect before `listen`. The group is set before the mode, so
+/// that no other group ever has the rights.
+fn admit_users(kind: Kind, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
+    let file_name = kind.file_name();
+    let failed = |errno: Errno| Error::io(Operation::Listen, guard.display_path(file_name), errno);
     if let Some(group) = config.group {
-        chownat(guard.directory(), kind.file_name(), None, Some(Gid::from_raw(group)), AtFlags::SYMLINK_NOFOLLOW)?;
+        let gid = Some(Gid::from_raw(group));
+        chownat(guard.directory(), file_name, None, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(|errno| match errno {
+            Errno::PERM => {
+                let detail =
+                    format!("this process is not a member of the group {group}, to which the socket is to belong");
+                Error::new(ErrorKind::Denied, Operation::Listen, guard.display_path(file_name), detail)
+                    .because(errno)
+                    .next("run the server as a member of the group (`id -G` lists the groups), or as root")
+            }
+            errno => failed(errno),
+        })?;
     }
     // The umask may have removed bits.
-    Ok(chmodat(guard.directory(), kind.file_name(), mode, AtFlags::empty())?)
+    chmodat(guard.directory(), file_name, Mode::from_raw_mode(config.mode), AtFlags::empty()).map_err(failed)
 }
 
 /// A socket that is connected to a server of the expected user.
@@ -338,6 +357,7 @@ pub(super) fn connect(
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
         Errno::NOENT => Attempt::Absent(absent(&path)),
+        Errno::ACCESS => Attempt::Failed(private(found, &path, None, errno)),
         errno => Attempt::Failed(failed(errno)),
     })?;
     let stat = fstat(&file).map_err(failed)?;
@@ -371,6 +391,7 @@ pub(super) fn connect(
                 let detail = "the server has the name but does not listen";
                 not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
             }
+            Errno::ACCESS => Attempt::Failed(private(found, &path, Some(&stat), errno)),
             errno => Attempt::Failed(failed(errno)),
         });
     let checked = connected.and_then(|()| {

@@ -10,7 +10,7 @@ use super::member::Member;
 use super::{Hub, RECV, WAIT, WRITE_DELAY_MAX};
 use crate::admission::RefusalReason;
 use crate::backend::fault::Fault;
-use crate::endpoint::{error_of, other_side};
+use crate::endpoint::{OtherSide, error_of};
 use crate::error::{ErrorKind, Result};
 use crate::message::{Message, Received};
 use crate::wait::{Deadline, wait_for};
@@ -233,7 +233,8 @@ impl Hub {
             Some(fault) => DisconnectReason::Failed(error_of(
                 fault,
                 RECV,
-                other_side(self.server.display_name(), &member.peer),
+                OtherSide::Client.describe(self.server.display_name(), &member.peer),
+                OtherSide::Client,
                 self.message_max,
             )),
         };

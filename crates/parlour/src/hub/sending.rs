@@ -10,7 +10,7 @@ use super::member::SendOutcome;
 use super::options::SlowClientPolicy;
 use super::{Hub, SEND};
 use crate::backend::fault::Fault;
-use crate::endpoint::error_of;
+use crate::endpoint::{OtherSide, error_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::payload::Payload;
 use crate::wait::{Deadline, wait};
@@ -241,6 +241,7 @@ impl Hub {
         if payload.len() <= self.message_max {
             return Ok(());
         }
-        Err(error_of(Fault::TooLong { length: payload.len() }, SEND, server(), self.message_max))
+        let fault = Fault::TooLong { length: payload.len() };
+        Err(error_of(fault, SEND, format!("the clients of {}", server()), OtherSide::Client, self.message_max))
     }
 }

@@ -94,6 +94,7 @@ pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
             Ok(next) => next,
             Err(Errno::NOENT) if parts.peek().is_none() => return Ok(Opened::Missing { parent: directory }),
             Err(Errno::NOENT) => return Ok(Opened::NoParent { missing: walked }),
+            Err(Errno::ACCESS) => return Err(not_searchable(&directory, &walked)),
             Err(errno) => return Err(not_a_directory(&directory, part.as_os_str(), &walked, errno)),
         };
         above = check(&walked, &fstat_of(&next, &walked)?, trust, above)?;
@@ -158,7 +159,18 @@ fn anothers(path: &Path, stat: &Stat) -> Error {
     Error::new(ErrorKind::UnsafeDirectory, OPERATION, path.display().to_string(), detail).next(step)
 }
 
-fn owner_and_mode(stat: &Stat) -> String {
+/// Returns the error for a path component that this process may not look up in its parent directory.
+fn not_searchable(parent: &OwnedFd, path: &Path) -> Error {
+    let mut detail = "this process may not search the directory above it".to_owned();
+    if let Ok(stat) = fstat(parent) {
+        detail = format!("{detail} ({})", owner_and_mode(&stat));
+    }
+    Error::new(ErrorKind::Denied, OPERATION, path.display().to_string(), detail)
+        .because(Errno::ACCESS)
+        .next("ask its owner for access, or use another base directory ($PARLOUR_DIR)")
+}
+
+pub(crate) fn owner_and_mode(stat: &Stat) -> String {
     format!("owner uid {}, mode {:04o}", stat.st_uid, stat.st_mode & 0o7777)
 }
 

@@ -225,6 +225,7 @@ const ROWS: &[Row] = &[
             "a_lock_with_a_second_hard_link_is_refused",
             "a_link_on_the_way_to_the_base_is_refused_and_its_target_named",
             "a_path_or_a_link_with_control_characters_is_escaped_in_errors",
+            "an_address_that_ends_with_the_base_is_told_to_add_a_name",
         ],
     },
     Row {
@@ -237,6 +238,9 @@ const ROWS: &[Row] = &[
         trials: &["another_user_cannot_open_anything_of_a_private_server"],
         more: &[
             "another_user_cannot_connect_to_a_private_server",
+            "a_server_that_sets_the_group_of_others_says_so_and_leaves_no_socket",
+            "a_private_directory_above_the_base_is_named_with_its_owner",
+            "an_error_names_the_other_side",
             "another_user_of_an_open_server_cannot_touch_anything_but_the_socket",
         ],
     },

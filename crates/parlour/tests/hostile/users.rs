@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use parlour::{ConnectOptions, Connection, ErrorKind, Server, ServerOptions, Transport};
 
@@ -12,7 +13,7 @@ use crate::by_hand::place::chmod;
 use crate::by_hand::user::{self, directory_of, new_uid, no_other_users};
 use crate::by_hand::{FifoClient, Id, Place, snapshot, unix};
 use crate::support::base::leaves_files;
-use crate::support::{Base, Child, Role, trials};
+use crate::support::{Base, Child, DEADLINE, Role, eventually, trials};
 
 trials! {
     a_client_that_expects_another_user_refuses_a_server_of_its_own_user,
@@ -29,6 +30,10 @@ trials! {
     another_user_cannot_connect_to_a_private_server unless no_other_users(),
     another_user_of_an_open_server_cannot_touch_anything_but_the_socket unless no_other_users(),
     roots_client_refuses_another_users_server_unless_it_is_expected unless no_other_users(),
+    a_server_that_sets_the_group_of_others_says_so_and_leaves_no_socket unless no_other_users(),
+    an_address_that_ends_with_the_base_is_told_to_add_a_name,
+    a_private_directory_above_the_base_is_named_with_its_owner unless no_other_users(),
+    an_error_names_the_other_side,
 }
 
 /// Returns new users, each with a home directory in `top`, which every user may search.
@@ -333,7 +338,82 @@ fn another_user_cannot_connect_to_a_private_server() {
         let address = base.address(transport, "private");
         let server = Server::bind(&address).unwrap();
         let said = child("reach", &address, new_uid(), &[]).line();
-        assert_refused(&said, "denied", &[server.path().to_str().unwrap()]);
+        let parts = [server.path().to_str().unwrap(), "its directory has owner uid 0, mode 0700", "--mode 0666"];
+        assert_refused(&said, "denied", &parts);
         assert_eq!(server.stats().refused, 0);
+    }
+    // The directory is open to a group, and the client is not in that group.
+    for &transport in Transport::ALL {
+        let address = base.address(transport, &format!("group-{transport}"));
+        // A FIFO alone cannot be open to a group.
+        let server = ServerOptions::new().mode(0o660).transports([transport, Transport::Unix]).bind(&address).unwrap();
+        let said = child("reach", &address, new_uid(), &[]).line();
+        let parts: &[&str] = match transport {
+            Transport::Fifo => &["a FIFO serves only its own user", "owner uid 0, mode 0600", "such as unix"],
+            _ => &["its socket has owner uid 0, mode 0660", "--mode 0666"],
+        };
+        assert_refused(&said, "denied", parts);
+        assert_eq!(server.stats().refused, 0);
+    }
+}
+
+fn a_server_that_sets_the_group_of_others_says_so_and_leaves_no_socket() {
+    let top = Base::new();
+    let [(uid, home)] = homes::<1>(&top);
+    for transport in [Transport::Shm, Transport::Packet, Transport::Unix] {
+        let address = format!("{transport}:{}", home.join("wc").display());
+        let said = child("serve", &address, uid, &["mode=660".to_owned(), format!("group={}", uid + 1)]).line();
+        assert_refused(&said, "denied", &[&format!("not a member of the group {}", uid + 1), "id -G"]);
+        assert!(!home.join("wc").join(transport.to_string()).exists());
+    }
+}
+
+/// `unix:/tmp` is the name `tmp` in the base `/`.
+fn an_address_that_ends_with_the_base_is_told_to_add_a_name() {
+    let base = Base::new();
+    let shared = base.path().join("shared");
+    fs::create_dir(&shared).unwrap();
+    chmod(&shared, 0o1777);
+    let address = format!("unix:{}", shared.display());
+    for error in [Server::bind(&address).unwrap_err(), Connection::connect(&address).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::UnsafeDirectory);
+        assert!(error.to_string().contains(&format!("({}/NAME)", shared.display())), "{error}");
+        assert!(!error.to_string().contains("remove"), "{error}");
+    }
+}
+
+fn a_private_directory_above_the_base_is_named_with_its_owner() {
+    let top = Base::new();
+    let [(uid, home), (other, _)] = homes::<2>(&top);
+    chmod(&home, 0o700);
+    directory_of(&home.join("base"), uid, 0o755);
+    let server_uid = format!("server_uid={uid}");
+    let said = child("reach", home.join("base/wc").display(), other, &[server_uid]).line();
+    assert_refused(&said, "denied", &[&format!("may not search the directory above it (owner uid {uid}, mode 0700)")]);
+}
+
+fn an_error_names_the_other_side() {
+    let base = Base::new();
+    for &transport in Transport::ALL {
+        let address = base.address(transport, "both");
+        let server = Server::bind(&address).unwrap();
+        let (mut theirs, mut ours) = std::thread::scope(|scope| {
+            let connecting = scope.spawn(|| Connection::connect(&address).unwrap());
+            let ours = server.accept_timeout(DEADLINE).unwrap();
+            (connecting.join().unwrap(), ours)
+        });
+        let pid = std::process::id();
+        let error = ours.recv_timeout(Duration::ZERO).unwrap_err();
+        assert_eq!(error.object(), format!("a client of 'both' (pid {pid})"), "{error}");
+        let error = theirs.recv_timeout(Duration::ZERO).unwrap_err();
+        assert_eq!(error.object(), format!("'both' (pid {pid})"), "{error}");
+        drop(theirs);
+        eventually("the client is gone", || match ours.send(b"x") {
+            Ok(()) => false,
+            Err(error) => {
+                assert!(error.to_string().ends_with("the client may connect again"), "{error}");
+                true
+            }
+        });
     }
 }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
-use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
+use crate::backend::attempt::{Attempt, Established, Progress, failed_there, private};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::not_served;
@@ -243,6 +243,15 @@ fn path(found: &Found) -> String {
 fn cannot_open(found: &Found, path: &str, errno: Errno) -> Attempt {
     match statat(&found.directory, FILE, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::Fifo => Attempt::Failed(not_a_fifo(path, &stat)),
+        Ok(stat) if errno == Errno::ACCESS => {
+            let detail = format!("a FIFO serves only its own user: {}", directory::describe_file(&stat));
+            Attempt::Failed(
+                Error::new(ErrorKind::Denied, Operation::Connect, path, detail)
+                    .because(errno)
+                    .next("connect as that user, or have the server offer another transport, such as unix"),
+            )
+        }
+        Err(Errno::ACCESS) => Attempt::Failed(private(found, path, None, errno)),
         _ if matches!(errno, Errno::NOENT | Errno::NXIO) => Attempt::Absent(absent(path)),
         _ => Attempt::Failed(Error::io(Operation::Connect, path, errno)),
     }

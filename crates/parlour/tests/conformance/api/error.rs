@@ -43,7 +43,10 @@ impl fmt::Display for Error {
 }
 
 impl From<parlour::Error> for Error {
+    /// Checks the text, so that every error of the suite is checked.
+    #[track_caller]
     fn from(error: parlour::Error) -> Self {
+        crate::support::assert_tells(&error);
         Self::Parlour(error)
     }
 }

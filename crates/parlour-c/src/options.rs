@@ -217,7 +217,7 @@ pub unsafe extern "C" fn parlour_server_options_handshake_timeout(
 }
 
 /// The check of the file that a client that runs as the server's user binds for itself on `unix`. A valid file is a
-/// socket of mode 0700, at most ten seconds old, named after the client's process id.
+/// socket of mode 0700, of the user of the server. The process id in its name and its age do not matter.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum parlour_client_file {

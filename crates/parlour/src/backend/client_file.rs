@@ -4,14 +4,17 @@
 //! In the classic design the file proves the identity of the client. Here the kernel proves it, and the file shows
 //! people which process is connecting. A client with an invalid file is still refused, because no honest client creates
 //! one.
+//!
+//! Two properties of the classic design are not checked, because they would refuse honest clients. The process id in
+//! the name is a label: a client in another PID namespace has another number there. The age of the file depends on the
+//! wall clock, which may be wrong and may be changed; the connection itself proves that the client is alive.
 
 use std::fmt;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, SystemTime};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, Stat, chmodat, fchmod, statat};
 use rustix::io::Errno;
-use rustix::net::{SocketAddrUnix, bind};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::config::{ClientFilePolicy, ConnectConfig};
 use crate::admission::RefusalReason;
@@ -20,36 +23,28 @@ use crate::escape::escaped;
 use crate::name::directory;
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
-use crate::sys::credentials::peer_pidfd;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
 
-/// The exact mode and the maximum age of the file, as in the classic design.
+/// The exact mode of the file, as in the classic design.
 const MODE: Mode = Mode::RWXU;
-pub(crate) const AGE_MAX: Duration = Duration::from_secs(10);
 
 /// Removes the file of a client that has connected, and returns an error if the client is to be refused. `bound_to` is
-/// the address that its socket is bound to, if any. `waited_max` is the longest time that it can have waited for this
-/// server.
+/// the address that its socket is bound to, if any.
 pub(super) fn judge(
     policy: ClientFilePolicy,
     bound_to: Option<&[u8]>,
     peer: &Peer,
-    socket: BorrowedFd<'_>,
     guard: &NameGuard,
-    waited_max: Duration,
 ) -> Result<(), BadClientFile> {
     // Only the user of this process can have created a file there, so the address of another user is not looked up.
     let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
     // The file is removed before the decision, because a refused client must leave none behind either.
-    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| (id, take(guard, &id)));
+    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| take(guard, &id));
     match (policy, file) {
         (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
         (ClientFilePolicy::Require, None) => Err(BadClientFile::Absent),
-        (ClientFilePolicy::Check | ClientFilePolicy::Require, Some((id, file))) => {
-            check(&file?, waited_max)?;
-            check_pid(&id, peer, socket)
-        }
+        (ClientFilePolicy::Check | ClientFilePolicy::Require, Some(file)) => check(&file?),
     }
 }
 
@@ -60,8 +55,6 @@ pub(super) enum BadClientFile {
     NotASocket(FileType),
     Mode(u32),
     Owner(u32),
-    Age(Duration),
-    Pid { file: u32, kernel: u32 },
     Io(Errno),
 }
 
@@ -82,10 +75,6 @@ impl fmt::Display for BadClientFile {
             Self::NotASocket(kind) => write!(f, "the client's file is a {}, not a socket", directory::describe(*kind)),
             Self::Mode(mode) => write!(f, "the client's file has mode {mode:04o}, not 0700"),
             Self::Owner(uid) => write!(f, "the client's file belongs to uid {uid}"),
-            Self::Age(age) => {
-                write!(f, "the client's file is {} s old; {} are allowed", age.as_secs(), AGE_MAX.as_secs())
-            }
-            Self::Pid { file, kernel } => write!(f, "the client's file names pid {file}, the kernel reports {kernel}"),
             Self::Io(errno) => write!(f, "the client's file cannot be checked: {errno}"),
         }
     }
@@ -113,7 +102,7 @@ fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
     Ok(stat)
 }
 
-fn check(stat: &Stat, waited_max: Duration) -> Result<(), BadClientFile> {
+fn check(stat: &Stat) -> Result<(), BadClientFile> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind != FileType::Socket {
         return Err(BadClientFile::NotASocket(kind));
@@ -125,41 +114,21 @@ fn check(stat: &Stat, waited_max: Duration) -> Result<(), BadClientFile> {
     if mode != MODE.bits() {
         return Err(BadClientFile::Mode(mode));
     }
-    let age = age(stat);
-    if age > AGE_MAX.saturating_add(waited_max) {
-        return Err(BadClientFile::Age(age));
-    }
     Ok(())
 }
 
-/// Returns the distance between now and the times of a file (modification and status change), whichever is larger. A
-/// time in the future therefore does not make a file young.
-pub(crate) fn age(stat: &Stat) -> Duration {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let since = |seconds: i64, nanoseconds: u64| {
-        let then = Duration::new(u64::try_from(seconds).unwrap_or(0), u32::try_from(nanoseconds).unwrap_or(0));
-        now.abs_diff(then)
-    };
-    since(stat.st_mtime, stat.st_mtime_nsec).max(since(stat.st_ctime, stat.st_ctime_nsec))
-}
-
-/// Checks that the process id in the file's name is the one that the kernel reports. A client in a PID namespace of its
-/// own uses its number in that namespace, so that number is valid, too. If the kernel reports no number, the check
-/// passes.
-fn check_pid(id: &ClientId, peer: &Peer, socket: BorrowedFd<'_>) -> Result<(), BadClientFile> {
-    let Some(kernel) = peer.pid() else { return Ok(()) };
-    if id.pid == kernel || innermost_pid(socket) == Some(id.pid) {
-        return Ok(());
-    }
-    Err(BadClientFile::Pid { file: id.pid, kernel })
-}
-
-/// Returns the peer's process id in its own PID namespace: the last number of `NSpid` in the `fdinfo` of a pidfd.
-fn innermost_pid(socket: BorrowedFd<'_>) -> Option<u32> {
-    let pidfd = peer_pidfd(socket).ok()?;
-    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).ok()?;
-    let line = info.lines().find_map(|line| line.strip_prefix("NSpid:"))?;
-    line.split_ascii_whitespace().last()?.parse().ok()
+/// Returns true if the kernel reports that no socket is bound to a client's file: the client is gone, or its socket is.
+/// Returns false if that cannot be found out.
+///
+/// Implementation notes: connect(2) with a datagram socket. The kernel looks for the socket that is bound to the file
+/// and refuses one of another type with `EPROTOTYPE`. `ECONNREFUSED` means that there is none. The client does not notice.
+pub(crate) fn has_no_socket(guard: &NameGuard, id: &ClientId) -> bool {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let Ok(probe) = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else { return false };
+    let file_name = id.file_name(ClientFile::Socket);
+    let path = directory::socket_path(guard.clients(), &guard.path().join(CLIENTS), &file_name);
+    let connected = SocketAddrUnix::new(path).and_then(|address| connect(&probe, &address));
+    connected == Err(Errno::CONNREFUSED)
 }
 
 /// The file that this client bound. Dropping it removes the file, unless it was left to the server.

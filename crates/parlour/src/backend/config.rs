@@ -16,7 +16,7 @@ use crate::sys::id_maps::{IdKind, is_known};
 #[non_exhaustive]
 pub enum ClientFilePolicy {
     /// A client may connect without a file. A client that bound a file is refused unless the file is valid: a socket of
-    /// mode 0700, at most ten seconds old, named after the client's process id.
+    /// mode 0700, of the user of the server. The process id in its name and its age do not matter.
     #[default]
     Check,
     /// Only clients with a valid file are admitted. This excludes other users and other implementations.

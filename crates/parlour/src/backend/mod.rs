@@ -42,7 +42,7 @@ mod unix;
 
 use std::io;
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::io::Errno;
 
@@ -57,7 +57,7 @@ use crate::poller::Interest;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wait::{Deadline, WaitSet};
-use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::client_file::ClientId;
 
 /// An established connection.
 pub(crate) struct Link {
@@ -202,18 +202,19 @@ impl Listener {
         handshakes.into_iter().chain(contact).min()
     }
 
-    /// Returns true if a client file of this age may belong to a client that is connecting.
-    pub(crate) fn may_need(&self, id: &ClientId, file: ClientFile, age: Duration) -> bool {
+    /// Returns true if the files of this client belong to a handshake in progress.
+    pub(crate) fn knows(&self, id: &ClientId) -> bool {
         match self.contact() {
-            Contact::Socket(socket) => socket.may_wait(file, age),
+            Contact::Socket(_) => false,
             Contact::Fifo(fifo) => fifo.knows(id),
         }
     }
 
-    /// Notes that no client was waiting at this time.
-    pub(crate) fn note_queue_drained(&mut self, now: Instant) {
-        if let Contact::Socket(socket) = self.contact_mut() {
-            socket.note_queue_drained(now);
+    /// Returns true if the poller reports waiting clients of this listener.
+    pub(crate) fn is_watched(&self) -> bool {
+        match self.contact() {
+            Contact::Socket(socket) => socket.is_watched(),
+            Contact::Fifo(_) => true,
         }
     }
 

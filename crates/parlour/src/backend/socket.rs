@@ -34,7 +34,6 @@ use crate::sys::listen_fds::Passed;
 use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
 use crate::transport::Transport;
 use crate::wait::Deadline;
-use crate::wire::client_file::ClientFile;
 use crate::wire::hello::Reason;
 
 /// The kind of socket: the differences between the transports that begin with a socket.
@@ -85,8 +84,6 @@ pub(crate) struct Listener {
     client_file: ClientFilePolicy,
     message_max: MessageMax,
     reserve: Reserve,
-    /// The last time at which the queue was known to be empty. A client that is accepted now has connected since then.
-    queue_empty_at: Option<Instant>,
     /// True if another process created the socket and keeps it when this server closes.
     is_adopted: bool,
 }
@@ -152,7 +149,6 @@ impl Listener {
             client_file: config.client_file,
             message_max: config.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
-            queue_empty_at: if is_adopted { None } else { Some(Instant::now()) },
             is_adopted,
         })
     }
@@ -208,7 +204,7 @@ impl Listener {
             Refused { peer: None, reason: RefusalReason::System, detail }
         })?;
         let peer = Peer::from_kernel(credentials);
-        let judged = client_file::judge(self.client_file, bound_to, &peer, socket, guard, self.waited_max());
+        let judged = client_file::judge(self.client_file, bound_to, &peer, guard);
         let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|()| {
             self.admission.admit(&peer).map_err(|rejection| (rejection.reason(), rejection.to_string()))
         });
@@ -232,23 +228,13 @@ impl Listener {
         }
     }
 
-    /// Returns the longest time that a client can have waited in the queue. A server that serves one client after the
-    /// other lets the next one wait, and the client is not to blame for the age of its file.
-    fn waited_max(&self) -> Duration {
-        self.queue_empty_at.map_or(Duration::MAX, |at| at.elapsed())
-    }
-
-    pub(super) fn note_queue_drained(&mut self, now: Instant) {
-        self.queue_empty_at = Some(now);
+    /// Returns true if the poller reports waiting clients. While the listener rests, it does not.
+    pub(super) fn is_watched(&self) -> bool {
+        self.reserve.rest_until().is_none()
     }
 
     pub(super) fn is_adopted(&self) -> bool {
         self.is_adopted
-    }
-
-    /// Returns true if a file of this age may belong to a client that still waits in the queue.
-    pub(super) fn may_wait(&self, file: ClientFile, age: Duration) -> bool {
-        file == ClientFile::Socket && age <= client_file::AGE_MAX.saturating_add(self.waited_max())
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {

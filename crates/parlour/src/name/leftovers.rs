@@ -58,7 +58,7 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
 /// handler.
 pub(crate) fn remove_client_files(
     clients: impl AsFd,
-    mut is_left: impl FnMut(&ClientId, ClientFile, &Stat) -> bool,
+    mut is_left: impl FnMut(&ClientId, ClientFile) -> bool,
 ) -> io::Result<usize> {
     let mut remaining = 0;
     // Opening the directory anew makes the listing start at the first entry. The buffer is small because it may be on
@@ -75,7 +75,7 @@ pub(crate) fn remove_client_files(
             ClientFile::Socket => FileType::Socket,
             ClientFile::ServerToClient | ClientFile::ClientToServer => FileType::Fifo,
         };
-        if is_ours(&stat, kind) && is_left(&id, file, &stat) {
+        if is_ours(&stat, kind) && is_left(&id, file) {
             directory::remove(&clients, file_name)?;
             tracing::debug!(file = file_name, "removed a file that a client left");
         } else {

@@ -147,10 +147,10 @@ impl NameGuard {
     }
 
     /// Removes the files of clients, except the sockets of clients that may wait at a point of contact that another
-    /// process keeps. Those are removed when the client is accepted, or when they are old.
+    /// process keeps. Those are removed when the client is accepted, or when it is gone.
     fn remove_client_files(&self) -> io::Result<()> {
         let may_wait = |file| !self.kept.is_empty() && file == ClientFile::Socket;
-        leftovers::remove_client_files(&self.clients, |_, file, _| !may_wait(file)).map(drop)
+        leftovers::remove_client_files(&self.clients, |_, file| !may_wait(file)).map(drop)
     }
 
     /// Returns `<base>/<name>`.
@@ -251,7 +251,7 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
     let failed = |what: &Path, error: io::Error| Error::io(Operation::Remove, what.display().to_string(), error);
     let clients_path = path.join(CLIENTS);
     if let Some((clients, _)) = directory::open_inside(&directory, CLIENTS, &clients_path)? {
-        leftovers::remove_client_files(&clients, |_, _, _| true).map_err(|error| failed(&clients_path, error))?;
+        leftovers::remove_client_files(&clients, |_, _| true).map_err(|error| failed(&clients_path, error))?;
         leftovers::check_nothing_left_but(&clients, &clients_path, &[])?;
     }
     leftovers::check_nothing_left_but(&directory, &path, &[lock::LOCK, CLIENTS])?;

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::activation::Socket;
+use super::sweep::Sweep;
 use crate::backend::config::ListenConfig;
-use crate::backend::{Link, Listener, client_file, fifo};
+use crate::backend::{Link, Listener};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::escape::escaped;
-use crate::name::{NameGuard, leftovers};
+use crate::name::NameGuard;
 use crate::poller::{Poller, ShutdownHandle, Wake};
 use crate::transport::Transport;
-use crate::wire::client_file::ClientFile;
 
 /// The state of a server that accepting threads share. One thread at a time works on it, under a lock.
 pub(super) struct Acceptor {
@@ -23,8 +23,8 @@ pub(super) struct Acceptor {
     guard: Option<NameGuard>,
     listeners: Vec<Listener>,
     poller: Poller,
-    /// The time at which to remove files of dead clients.
-    sweep_at: Option<Instant>,
+    /// The removal of files of dead clients.
+    sweep: Sweep,
     /// The time at which the name's files were last checked.
     checked_at: Instant,
     lost: bool,
@@ -35,10 +35,6 @@ pub(super) struct Acceptor {
 /// The maximum age of the last check of the name's files when a client connects. The inotify(7) watch reports most
 /// changes immediately. This check finds those that the watch does not report, such as a renamed parent directory.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The interval between two removals of files of dead clients. A client whose file is this old is dead, or its
-/// handshake was given up.
-const SWEEP_INTERVAL: Duration = client_file::AGE_MAX;
 
 /// The maximum number of events that one round of work processes, so that a flood of bad requests cannot keep
 /// `try_accept` from returning.
@@ -71,7 +67,7 @@ impl Acceptor {
             guard: Some(guard),
             listeners: Vec::new(),
             poller,
-            sweep_at: None,
+            sweep: Sweep::default(),
             checked_at: Instant::now(),
             lost: false,
             released: false,
@@ -116,7 +112,7 @@ impl Acceptor {
     /// Processes events until one brings a client or none is left, and sets the next deadline.
     pub(super) fn step(&mut self) -> Result<Step<Link>> {
         let step = self.work();
-        let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep_at);
+        let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep.deadline());
         let next = deadlines.min();
         self.poller.set_deadline(next).map_err(|errno| Error::io(Operation::Accept, &*self.display_name, errno))?;
         step
@@ -132,7 +128,9 @@ impl Acceptor {
             }
             match self.poller.next().map_err(failed)? {
                 None => {
-                    self.note_queue_drained();
+                    if self.listeners.iter().all(Listener::is_watched) {
+                        self.sweep.note_no_client_waits();
+                    }
                     return Ok(Step::Idle);
                 }
                 // The next call finds the request in the shutdown handle.
@@ -145,7 +143,7 @@ impl Acceptor {
                     }
                     let Some(guard) = &self.guard else { return Ok(Step::Idle) };
                     let Some(listener) = self.listeners.get_mut(number) else { continue };
-                    self.sweep_at.get_or_insert_with(|| Instant::now() + SWEEP_INTERVAL);
+                    self.sweep.begin();
                     if let Some(link) = listener.advance(token, guard)? {
                         return Ok(Step::Ready(link));
                     }
@@ -153,14 +151,6 @@ impl Acceptor {
             }
         }
         Ok(Step::Yield)
-    }
-
-    /// Notes that the queues of all listeners were empty a moment ago.
-    pub(super) fn note_queue_drained(&mut self) {
-        let now = Instant::now();
-        for listener in &mut self.listeners {
-            listener.note_queue_drained(now);
-        }
     }
 
     fn check_process(&self) -> Result<()> {
@@ -199,30 +189,11 @@ impl Acceptor {
         for listener in &mut self.listeners {
             listener.expire(guard, now)?;
         }
-        if self.lost || self.sweep_at.is_none_or(|at| at > now) {
-            return Ok(());
-        }
-        let listeners = &self.listeners;
-        let swept = leftovers::remove_client_files(guard.clients(), |id, file, stat| {
-            let age = client_file::age(stat);
-            age >= client_file::AGE_MAX
-                && !listeners.iter().any(|listener| listener.may_need(id, file, age))
-                && match file {
-                    ClientFile::Socket => true,
-                    ClientFile::ServerToClient | ClientFile::ClientToServer => {
-                        fifo::listen::is_gone(guard.clients(), id)
-                    }
-                }
-        });
-        // While files are left, the sweep is repeated. Otherwise the next client starts it again.
-        self.sweep_at = match swept {
-            Ok(0) => None,
-            Ok(_) => Some(now + SWEEP_INTERVAL),
-            Err(error) => {
+        if !self.lost {
+            if let Err(error) = self.sweep.run(guard, &self.listeners, now) {
                 tracing::warn!(name = %self.display_name, %error, "files of dead clients cannot be removed");
-                Some(now + SWEEP_INTERVAL)
             }
-        };
+        }
         Ok(())
     }
 

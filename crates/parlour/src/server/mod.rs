@@ -2,6 +2,7 @@
 
 mod acceptor;
 mod activation;
+mod sweep;
 
 use std::fmt;
 use std::io;
@@ -267,9 +268,6 @@ impl Server {
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
                         .map_err(|error| Error::io(Operation::Accept, &*self.display_name, error))?;
-                    // Nothing was ready until the wait ended, so the queues were empty. Listeners use this time to
-                    // bound how long a client can have waited in the queue.
-                    self.note_queue_drained();
                     in_time = ready && !deadline.is_over();
                 }
                 Step::Yield if in_time => in_time = !deadline.is_over(),
@@ -301,12 +299,6 @@ impl Server {
     #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn accept_now(&self) -> Result<Step<Connection>> {
         Ok(self.step()?.map(|link| self.connection(link)))
-    }
-
-    /// Notes that the queues of the listeners were empty until now. The caller has just waited for a client. A listener
-    /// uses this time to bound how long a client can have waited in its queue.
-    pub(crate) fn note_queue_drained(&self) {
-        locked(&self.acceptor).note_queue_drained();
     }
 
     /// Returns the descriptor to wait on, for a runtime to watch.

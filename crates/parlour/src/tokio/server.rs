@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
@@ -108,18 +108,10 @@ impl Server {
 
     /// Waits until the runtime reports readiness. Returns immediately if it has reported that before.
     async fn readable(&self) -> Result<Ready<'_>> {
-        let mut readable = pin!(self.readiness.readable());
-        let mut has_waited = false;
-        let ready = poll_fn(|cx| {
-            let ready = readable.as_mut().poll(cx);
-            has_waited |= ready.is_pending();
-            ready
-        })
-        .await;
-        if has_waited {
-            self.blocking.note_queue_drained();
-        }
-        ready.map_err(|error| Error::io(Operation::Accept, format!("'{}'", self.name()), error))
+        self.readiness
+            .readable()
+            .await
+            .map_err(|error| Error::io(Operation::Accept, format!("'{}'", self.name()), error))
     }
 
     /// Accepts a client without waiting.

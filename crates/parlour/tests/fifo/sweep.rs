@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::io::Read;
-use std::time::Duration;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use parlour::{Connection, ServerOptions, Transport};
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 
 use crate::by_hand::place::client_files;
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoClient, unix};
-use crate::support::{Base, Child, Role, trials};
+use crate::support::{Base, Child, DEADLINE, Role, trials};
 
 trials! {
     files_of_clients_that_were_killed_before_their_request_are_swept,
+    a_client_that_left_a_message_and_went_is_heard_although_the_sweep_is_due,
     files_of_a_client_that_was_killed_after_its_request_are_removed_immediately,
 }
 
@@ -60,8 +63,8 @@ fn assert_serves(base: &Base, driver: &Driver) {
     }
 }
 
-/// A file's age is the time since its creation or change, which a test cannot set. The server leaves files alone for
-/// ten seconds, so this test takes that long. It waits for events in the directory.
+/// The server leaves files alone for five to ten seconds, so this test takes that long. It waits for events in the
+/// directory. The times of the files differ from the clock by a day in both directions, and nothing depends on them.
 fn files_of_clients_that_were_killed_before_their_request_are_swept() {
     let base = Base::new();
     let driver = serve(&base);
@@ -70,26 +73,75 @@ fn files_of_clients_that_were_killed_before_their_request_are_swept() {
         stopped_at(&driver, step).kill();
     }
     // A client over UNIX sockets that was killed between bind(2) and connect(2).
-    let socket = path.join("c").join(crate::by_hand::Id::new().sock());
-    drop(unix::bound(&socket, 0o700));
-    // A client that is alive and slow, and a foreign file.
+    let socket = || path.join("c").join(crate::by_hand::Id::new().sock());
+    const DAY: i64 = 86_400;
+    for age in [0, DAY, -DAY] {
+        let dead = socket();
+        drop(unix::bound(&dead, 0o700));
+        set_age(&dead, age);
+    }
+    // Clients that are alive and slow, and a foreign file.
     let slow = stopped_at(&driver, "open-s2c");
+    let slow_sockets = [0, DAY, -DAY].map(|age| {
+        let file = socket();
+        let socket = unix::bound(&file, 0o700);
+        set_age(&file, age);
+        (socket, file)
+    });
     fs::write(path.join("c/notes"), "mine").unwrap();
     base.keeps(&path.join("c/notes"));
     let left = client_files(&path);
-    assert_eq!(left.len(), 1 + 2 + 2 + 1 + 2 + 1, "{left:?}");
+    assert_eq!(left.len(), 1 + 2 + 2 + 3 + 2 + 3 + 1, "{left:?}");
 
     // Other clients connect, and the server sweeps its directory meanwhile.
     let watch = Watch::new(&path.join("c"));
     assert_serves(&base, &driver);
     let of_slow = format!("{}-", slow.pid());
-    let stays = |file: &String| file.starts_with(&of_slow) || file == "notes";
+    let is_slow_socket = |file: &str| slow_sockets.iter().any(|(_, path)| path.ends_with(file));
+    let stays = |file: &String| file.starts_with(&of_slow) || file == "notes" || is_slow_socket(file);
     let only_those = || client_files(&path).iter().all(stays);
     assert!(!only_those(), "the server leaves recent files alone");
     assert!(watch.until(Duration::from_secs(25), only_those), "files are left: {:?}", client_files(&path));
-    assert_eq!(client_files(&path).len(), 3, "files in use and foreign files stay");
+    assert_eq!(client_files(&path).len(), 3 + 3, "files in use and foreign files stay");
+    // A slow client connects in the end.
+    for (socket, file) in slow_sockets {
+        let stream = unix::dial_with(socket, &path);
+        driver.client();
+        assert!(!file.exists());
+        drop(stream);
+    }
     assert_eq!(driver.server.stats().refused, 0);
     assert_serves(&base, &driver);
+}
+
+/// Sets the modification time of a file to this many seconds ago. A negative number is in the future.
+fn set_age(file: &Path, seconds: i64) {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs() as i64;
+    let then = Timespec { tv_sec: now - seconds, tv_nsec: 0 };
+    let times = Timestamps { last_access: then, last_modification: then };
+    utimensat(CWD, file, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+}
+
+/// The sweep is due when the server comes back to its clients. It finds a file without a socket whose client waits.
+fn a_client_that_left_a_message_and_went_is_heard_although_the_sweep_is_due() {
+    let base = Base::new();
+    let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
+    let server = options.bind(base.name("clean").to_str().unwrap()).unwrap();
+    let first = Connection::connect(base.address(Transport::Unix, "clean")).unwrap();
+    drop((server.accept_timeout(DEADLINE).unwrap(), first));
+    for transport in [Transport::Packet, Transport::Unix] {
+        let mut client = Connection::connect(base.address(transport, "clean")).unwrap();
+        client.send(b"remember me").unwrap();
+        drop(client);
+    }
+    // The server does something else, for longer than the interval of the sweep.
+    std::thread::sleep(Duration::from_secs(6));
+    for _ in 0..2 {
+        let mut client = server.accept_timeout(DEADLINE).unwrap();
+        assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"remember me");
+    }
+    assert_eq!((server.stats().refused, client_files(server.path())), (0, vec![]));
+    server.close().unwrap();
 }
 
 fn files_of_a_client_that_was_killed_after_its_request_are_removed_immediately() {

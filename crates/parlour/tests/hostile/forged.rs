@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use parlour::{ClientFilePolicy, Connection, ServerOptions, Transport};
+use parlour::{ClientFilePolicy, Connection, Provenance, ServerOptions, Transport};
 use rustix::net::{SocketAddrUnix, bind, connect};
 
 use crate::by_hand::line::frame;
@@ -21,7 +21,7 @@ trials! {
     a_client_bound_below_the_directory_of_client_files_is_refused_and_its_file_stays,
     a_client_bound_to_an_abstract_address_counts_as_unbound,
     a_client_bound_under_a_name_that_the_library_does_not_make_counts_as_unbound,
-    another_clients_file_does_not_vouch_for_a_client,
+    a_file_that_names_another_process_gives_a_client_no_other_identity,
 }
 
 fn serve(base: &Base) -> Driver {
@@ -182,8 +182,9 @@ fn a_client_bound_under_a_name_that_the_library_does_not_make_counts_as_unbound(
     assert_eq!(driver.server.stats().refused, 0);
 }
 
-/// A file in `c/` vouches only for the client that bound it. Here a client with another process id uses its name.
-fn another_clients_file_does_not_vouch_for_a_client() {
+/// The process id in the name of a file is a label. A client that writes another process there, or uses the name of
+/// another client's file, remains the process and the user that the kernel reports.
+fn a_file_that_names_another_process_gives_a_client_no_other_identity() {
     let base = Base::new();
     let options = ServerOptions::new().client_file(ClientFilePolicy::Require);
     let driver = Driver::new(options.bind(base.address(Transport::Unix, "guarded")).unwrap());
@@ -191,8 +192,15 @@ fn another_clients_file_does_not_vouch_for_a_client() {
     let file = driver.server.path().join("c").join(id.sock());
     let _theirs = unix::bound(&file, 0o700);
     let own = base.path().join(id.sock());
-    unix::assert_ended(&unix::dial_with(unix::bound(&own, 0o700), driver.server.path()));
-    let reason = driver.refused(1);
-    assert!(reason.contains("names pid 1"), "{reason}");
-    assert!(own.exists());
+    for own in [own, driver.server.path().join("c").join(Id::of(1).sock())] {
+        let stream = unix::dial_with(unix::bound(&own, 0o700), driver.server.path());
+        let peer = driver.client().peer().clone();
+        assert_eq!((peer.pid(), peer.pid_provenance()), (Some(std::process::id()), Provenance::Kernel));
+        assert_eq!(
+            (peer.uid(), peer.uid_provenance()),
+            (Some(rustix::process::geteuid().as_raw()), Provenance::Kernel)
+        );
+        drop(stream);
+    }
+    assert!(!file.exists(), "the file with that name was removed");
 }

@@ -102,7 +102,7 @@ const ROWS: &[Row] = &[
             "a_client_bound_below_the_directory_of_client_files_is_refused_and_its_file_stays",
             "a_client_bound_under_a_name_that_the_library_does_not_make_counts_as_unbound",
             "a_client_bound_to_an_abstract_address_counts_as_unbound",
-            "another_clients_file_does_not_vouch_for_a_client",
+            "a_file_that_names_another_process_gives_a_client_no_other_identity",
         ],
     },
     Row {

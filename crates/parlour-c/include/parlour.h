@@ -1105,8 +1105,9 @@ parlour_status parlour_connection_peer(const parlour_connection *connection, par
  * ends. After an error, `*pidfd` is -1.
  *
  * Errors:
- * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
- * - PARLOUR_IO: a system call failed. On kernels before Linux 6.5 it always fails (ENOPROTOOPT).
+ * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or the
+ *   kernel has no SO_PEERPIDFD (before Linux 6.5).
+ * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_connection_pidfd(const parlour_connection *connection, int *pidfd);
 

@@ -452,8 +452,9 @@ pub unsafe extern "C" fn parlour_connection_peer(
 /// ends. After an error, `*pidfd` is -1.
 ///
 /// Errors:
-/// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), or the connection is a half.
-/// - PARLOUR_IO: a system call failed. On kernels before Linux 6.5 it always fails (ENOPROTOOPT).
+/// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or the
+///   kernel has no SO_PEERPIDFD (before Linux 6.5).
+/// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_pidfd(
     connection: *const parlour_connection,

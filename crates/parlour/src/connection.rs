@@ -420,8 +420,9 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] on transports without peer credentials of the kernel (`fifo`). Otherwise the
-    /// error of getsockopt(2), for example `ENOPROTOOPT` before Linux 6.5.
+    /// [`io::ErrorKind::Unsupported`] on transports without peer credentials of the kernel (`fifo`), and on kernels
+    /// without `SO_PEERPIDFD` (before Linux 6.5, or gVisor). Otherwise the error of getsockopt(2), for example
+    /// `EACCES` where a security policy forbids it.
     ///
     /// # Platform
     ///

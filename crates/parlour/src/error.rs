@@ -301,6 +301,7 @@ impl Error {
             ),
             Some(libc::ENFILE) => error.next("raise the limit of the system on open files (fs.file-max)"),
             Some(libc::ENOSPC | libc::EDQUOT) => error.next("free space or inodes on that file system"),
+            Some(libc::ENOSYS) => error.next("allow the system call in the sandbox, or use a newer kernel"),
             Some(libc::EROFS) => error.next("set $PARLOUR_DIR to a writable directory"),
             _ => error,
         }

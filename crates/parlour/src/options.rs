@@ -72,7 +72,8 @@ impl ServerOptions {
         Self::default()
     }
 
-    /// Sets the transports to offer. Default: the transport in the address, or `unix` if it has none. A transport in
+    /// Sets the transports to offer. `shm` is left out beside others if the system has no memfd_create(2). Default: the
+    /// transport in the address, or `unix` if it has none. A transport in
     /// the address must be among those that are set.
     #[must_use]
     pub fn transports(mut self, transports: impl IntoIterator<Item = Transport>) -> Self {

@@ -181,6 +181,11 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
             tracing::debug!(%errno, path = %escaped(&path), "connecting without a client file");
             return Ok(None);
         }
+        // The path of the file is longer than that of the server, which may fit.
+        Err(errno) if directory::check_reachable(&clients, &path, &file_name, Operation::Bind).is_err() => {
+            tracing::debug!(%errno, path = %path.display(), "connecting without a client file, for want of /proc");
+            return Ok(None);
+        }
         Err(errno) => return Err(failed(errno)),
     }
     let own_file = OwnFile { clients, file_name: file_name.clone(), left: false };

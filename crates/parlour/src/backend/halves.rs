@@ -396,7 +396,10 @@ impl Incoming {
     /// kernel.
     pub(crate) fn peer_pidfd(&self) -> io::Result<OwnedFd> {
         match self {
-            Self::Fifo(_) => Err(io::ErrorKind::Unsupported.into()),
+            Self::Fifo(_) => {
+                let text = "fifo has no peer credentials of the kernel; use unix, packet or shm";
+                Err(io::Error::new(io::ErrorKind::Unsupported, text))
+            }
             _ => peer_pidfd(self.fd()),
         }
     }

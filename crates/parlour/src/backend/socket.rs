@@ -4,12 +4,12 @@
 //! Both the server and the client decide by the peer credentials of the kernel (`SO_PEERCRED`).
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, chmodat, chownat, fchmod, fstat, openat};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, lstat, openat};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -32,6 +32,7 @@ use crate::sys::credentials::peer_credentials;
 use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
+use crate::sys::proc_fd;
 use crate::transport::Transport;
 use crate::wait::Deadline;
 use crate::wire::hello::Reason;
@@ -92,7 +93,11 @@ impl Listener {
     pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
-        bind_private(kind, &socket, guard, config).map_err(failed)?;
+        bind_private(kind, &socket, guard, config).map_err(|error| {
+            let unreachable =
+                directory::check_reachable(guard.directory(), guard.path(), kind.file_name(), Operation::Listen).err();
+            unreachable.unwrap_or_else(|| failed(error))
+        })?;
         if let Err(error) = admit_users(kind, guard, config) {
             // Only the listener would remove the file later.
             let _ = directory::remove(guard.directory(), kind.file_name());
@@ -361,25 +366,38 @@ pub(super) fn connect(
     let socket = kind.new_socket().map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     let own_file = client_file::bind_own(&socket, found, config)?;
-    // Connects to the inode that was checked, even if the name refers to another one by now.
-    let inode = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
-    let connected = SocketAddrUnix::new(inode)
-        .and_then(|address| match connect_socket(&socket, &address) {
+    let connect_to = |path: PathBuf| {
+        let address = SocketAddrUnix::new(path)?;
+        match connect_socket(&socket, &address) {
             Err(Errno::AGAIN) if config.may_sleep => connect_in_turn(&socket, &address, deadline),
             connected => connected,
-        })
-        .map_err(|errno| match errno {
-            Errno::AGAIN => Attempt::Again(
-                Error::new(ErrorKind::Busy, Operation::Connect, &*path, "its queue of waiting clients is full")
-                    .next("try again later, or make the server accept faster"),
-            ),
-            Errno::CONNREFUSED => {
-                let detail = "the server has the name but does not listen";
-                not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
-            }
-            Errno::ACCESS => Attempt::Failed(private(found, &path, Some(&stat), errno)),
-            errno => Attempt::Failed(failed(errno)),
-        });
+        }
+    };
+    // Connects to the inode that was checked, even if the name refers to another one by now.
+    let connected = match connect_to(proc_fd::path(&file)) {
+        Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR) if !proc_fd::leads_to(&file) => {
+            directory::check_reachable(&found.directory, &found.path, kind.file_name(), Operation::Connect)?;
+            let path = found.path.join(kind.file_name());
+            connect_to(path.clone()).and_then(|()| check_inode(&path, &stat))
+        }
+        connected => connected,
+    };
+    let connected = connected.map_err(|errno| match errno {
+        Errno::AGAIN => Attempt::Again(
+            Error::new(ErrorKind::Busy, Operation::Connect, &*path, "its queue of waiting clients is full")
+                .next("try again later, or make the server accept faster"),
+        ),
+        Errno::STALE => Attempt::Again(
+            Error::new(ErrorKind::Busy, Operation::Connect, &*path, "the server replaced its socket meanwhile")
+                .next("try again"),
+        ),
+        Errno::CONNREFUSED => {
+            let detail = "the server has the name but does not listen";
+            not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
+        }
+        Errno::ACCESS => Attempt::Failed(private(found, &path, Some(&stat), errno)),
+        errno => Attempt::Failed(failed(errno)),
+    });
     let checked = connected.and_then(|()| {
         let credentials = peer_credentials(&socket).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
         let peer = Peer::from_kernel(credentials);
@@ -417,6 +435,16 @@ fn connect_in_turn(socket: &OwnedFd, address: &SocketAddrUnix, deadline: Deadlin
         ioctl_fionbio(socket, true)?;
     }
     connected
+}
+
+/// Checks a connection to the server by the name of its socket, where `/proc` does not lead to the inode that was
+/// checked. Fails with `ESTALE` if the name refers to another inode.
+///
+/// The name is as good as the inode: only root, this user and the user of the server can rename an entry on the path,
+/// and the caller checks the user that the kernel reports for the server.
+fn check_inode(path: &Path, checked: &Stat) -> std::result::Result<(), Errno> {
+    let is_checked = lstat(path).is_ok_and(|stat| FileId::of(&stat) == FileId::of(checked));
+    if is_checked { Ok(()) } else { Err(Errno::STALE) }
 }
 
 fn absent(path: &str) -> Error {

@@ -10,6 +10,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, mkdirat, openat, statat};
@@ -18,6 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::escape::escaped;
 use crate::sys::id_maps::{IdKind, is_known, is_unmapped_uid};
+use crate::sys::proc_fd;
 
 const OPERATION: Operation = Operation::OpenDirectory;
 
@@ -298,16 +300,32 @@ fn check_owner(path: &Path, stat: &Stat, owners: &Trust, step: impl FnOnce() -> 
 ///
 /// The real path is used if it fits, because tools that list sockets, and cleaners that spare live sockets, match by
 /// it. It leads through directories that passed the checks, in which only root and this user can rename entries. A
-/// longer path goes through `/proc/self/fd`.
+/// longer path goes through `/proc` ([`proc_fd`]).
 pub(crate) fn socket_path(directory: impl AsFd, real: &Path, file_name: &str) -> PathBuf {
-    use std::os::fd::AsRawFd;
-    use std::os::unix::ffi::OsStrExt;
-    const SUN_PATH_LEN: usize = 108;
     let path = real.join(file_name);
-    if path.as_os_str().as_bytes().len() < SUN_PATH_LEN {
-        return path;
+    if fits(&path) { path } else { proc_fd::path(directory).join(file_name) }
+}
+
+/// The maximum length of a path in the address of a socket, without the zero byte at its end.
+const SOCKET_PATH_LEN_MAX: usize = 107;
+
+fn fits(path: &Path) -> bool {
+    path.as_os_str().as_bytes().len() <= SOCKET_PATH_LEN_MAX
+}
+
+/// Returns an error if the real path of a socket is too long for its address and `/proc` does not lead to its directory
+/// either. Then [`socket_path`] leads nowhere.
+pub(crate) fn check_reachable(directory: impl AsFd, real: &Path, file_name: &str, operation: Operation) -> Result<()> {
+    let path = real.join(file_name);
+    if fits(&path) || proc_fd::leads_to(directory) {
+        return Ok(());
     }
-    Path::new("/proc/self/fd").join(directory.as_fd().as_raw_fd().to_string()).join(file_name)
+    let detail = format!(
+        "its path has more than {SOCKET_PATH_LEN_MAX} bytes, and such paths need /proc, which is missing or hides the \
+         descriptors of this process"
+    );
+    Err(Error::new(ErrorKind::Unsupported, operation, path.display().to_string(), detail)
+        .next("mount /proc, or use a base directory with a shorter path ($PARLOUR_DIR)"))
 }
 
 /// Removes a file from a directory that this process owns. Succeeds if the file does not exist.
@@ -431,6 +449,7 @@ mod tests {
         let directory = std::fs::File::open(top.path()).unwrap();
         assert_eq!(socket_path(&directory, top.path(), "unix"), top.path().join("unix"));
         let long = top.path().join("d".repeat(100));
-        assert!(socket_path(&directory, &long, "unix").starts_with("/proc/self/fd"));
+        assert!(socket_path(&directory, &long, "unix").starts_with("/proc/thread-self/fd"));
+        assert!(check_reachable(&directory, &long, "unix", OPERATION).is_ok());
     }
 }

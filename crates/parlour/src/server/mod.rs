@@ -24,6 +24,7 @@ use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::name::{BindRequest, NameGuard, base};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
+use crate::shm::memfd;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
@@ -466,13 +467,20 @@ fn transports_of(address: &Address, options: &ServerOptions) -> Result<Vec<Trans
     let invalid =
         |detail: String| Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, "transports", detail));
     let asked = &options.transports;
-    let transports = match (asked.is_empty(), address.transport()) {
+    let mut transports = match (asked.is_empty(), address.transport()) {
         (true, transport) => vec![transport.unwrap_or(Transport::Unix)],
         (false, Some(transport)) if !asked.contains(&transport) => {
             return invalid(format!("the address demands {transport}, which the options do not contain"));
         }
         (false, _) => Transport::ALL.iter().copied().filter(|transport| asked.contains(transport)).collect(),
     };
+    // A server that offers other transports as well goes on without the one that this system lacks.
+    if transports.len() > 1 && transports.contains(&Transport::Shm) {
+        if let Err(error) = memfd::check_supported() {
+            tracing::warn!(%error, "shm is not offered");
+            transports.retain(|transport| *transport != Transport::Shm);
+        }
+    }
     if options.open_to_others() && transports == [Transport::Fifo] {
         return invalid("fifo serves only its own user, but the mode admits other users; offer unix".to_owned());
     }

@@ -43,6 +43,17 @@ pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
     }
 }
 
+/// Returns an error if this system has no memory files: a kernel or a sandbox does not allow memfd_create(2).
+pub(crate) fn check_supported() -> io::Result<()> {
+    match new_memfd("parlour") {
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM | libc::EACCES)) => {
+            let text = format!("memfd_create(2) does not work here ({error})");
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Creates a memory file that cannot be executed, if the kernel supports that (6.3). Some systems require it
 /// (`vm.memfd_noexec`).
 fn new_memfd(name: &str) -> io::Result<OwnedFd> {

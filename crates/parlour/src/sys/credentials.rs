@@ -41,7 +41,7 @@ pub(crate) fn peer_credentials(socket: impl AsFd) -> io::Result<Credentials> {
 }
 
 /// Returns a pidfd of the peer (`SO_PEERPIDFD`, Linux 6.5). It refers to the process that connected, even if the
-/// process id is reused.
+/// process id is reused. Fails with `Unsupported` on an older kernel.
 pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
     let mut raw: libc::c_int = -1;
     let mut length = size_of::<libc::c_int>() as libc::socklen_t;
@@ -56,7 +56,14 @@ pub(crate) fn peer_pidfd(socket: impl AsFd) -> io::Result<OwnedFd> {
         )
     };
     if result != 0 {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        return Err(match error.raw_os_error() {
+            Some(libc::ENOPROTOOPT) => {
+                let text = "the kernel has no SO_PEERPIDFD (Linux 6.5); identify the peer by its user id";
+                io::Error::new(io::ErrorKind::Unsupported, text)
+            }
+            _ => error,
+        });
     }
     if raw < 0 {
         return Err(io::Error::other("the kernel returned no descriptor"));

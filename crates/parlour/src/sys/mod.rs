@@ -11,6 +11,7 @@ pub(crate) mod no_sigpipe;
 pub(crate) mod ofd_lock;
 pub(crate) mod pass_rights;
 pub(crate) mod privileges;
+pub(crate) mod proc_fd;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
 pub(crate) mod shared_fd;

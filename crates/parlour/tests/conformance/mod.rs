@@ -79,6 +79,19 @@ pub const FILES: &[TrialList] = &[
     shared::trials,
 ];
 
+/// The core of the contract: connecting, identity, messages in both directions, half-close, descriptors, many clients
+/// and the end. It also runs in unusual surroundings.
+#[allow(dead_code, reason = "one test executable uses it")]
+pub const CORE: &[TrialList] = &[
+    echo::trials,
+    identity::trials,
+    half_close::trials,
+    descriptors::trials,
+    many_clients::trials,
+    death::trials,
+    server_close::trials,
+];
+
 const ENDS: &str = "a hub closes its connections with itself, and a failed connection in both directions";
 const NO_FDS: &str = "a hub receives descriptors but does not send them";
 const SHUT: &str = "a hub that was shut down reports no further events";

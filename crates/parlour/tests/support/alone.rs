@@ -9,6 +9,7 @@
 //! trial starts stays in the process group of the trial, which must be empty at the end, even of orphans. Files are
 //! checked when a [`Base`](super::Base) is dropped.
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
@@ -67,10 +68,15 @@ fn end() {
     }
 }
 
-/// Creates a trial that runs in its own process.
-pub fn trial(deadline: Duration, name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+/// Creates a trial that runs in its own process, with this environment in addition.
+pub fn trial(
+    deadline: Duration,
+    name: String,
+    environment: Vec<(&'static str, OsString)>,
+    test: impl FnOnce() + Send + 'static,
+) -> Trial {
     match wanted() {
-        None => Trial::test(name.clone(), move || start(&name, deadline).map_err(Into::into)),
+        None => Trial::test(name.clone(), move || start_with(&name, deadline, &environment).map_err(Into::into)),
         Some(wanted) => {
             if wanted == name {
                 let before = FOUND.lock().unwrap().replace(Found { deadline, test: Box::new(test) });
@@ -102,11 +108,16 @@ pub fn play(name: &str, trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
 
 /// Runs the trial with this name in its own process. An error describes the failure.
 pub fn start(name: &str, deadline: Duration) -> Result<(), String> {
+    start_with(name, deadline, &[])
+}
+
+fn start_with(name: &str, deadline: Duration, environment: &[(&'static str, OsString)]) -> Result<(), String> {
     let failed = |what: &str, error: std::io::Error| format!("{what}: {error}");
     // The output goes to a file. A pipe would reach end of file only when all leaked processes have exited.
     let mut said = tempfile::tempfile().map_err(|error| failed("create a file for stderr", error))?;
     let stderr: File = said.try_clone().map_err(|error| failed("create a file for stderr", error))?;
     let mut command = Command::new(std::env::current_exe().unwrap());
+    command.envs(environment.iter().map(|(key, value)| (key, value)));
     command.env(TRIAL, name).stdin(Stdio::null()).stderr(stderr).process_group(0);
     let mut child = command.spawn().map_err(|error| failed("start the process of the trial", error))?;
     let pid = Pid::from_child(&child);

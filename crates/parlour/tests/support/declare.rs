@@ -3,7 +3,7 @@
 use libtest_mimic::Trial;
 use parlour::Transport;
 
-use super::{alone, trial_deadline};
+use super::{alone, surroundings, trial_deadline};
 
 /// Declares the trials of a file. Defines `pub fn trials() -> Vec<Trial>`.
 ///
@@ -166,10 +166,22 @@ pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) 
 /// Creates a trial that fails if it panics, takes too long, or leaks; see [`alone`]. With a reason it is
 /// ignored instead, with kind `skipped: REASON`.
 pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    let around = surroundings::current();
+    let name = around.as_ref().map_or_else(|| name.clone(), |around| format!("{}::{name}", around.word));
     // The parent of the process of a trial has evaluated the reason already.
-    let reason = if alone::wanted().is_some() { None } else { reason() };
+    let reason = match alone::wanted() {
+        Some(_) => None,
+        None => around.as_ref().and_then(|around| (around.skip)(&name)).or_else(reason),
+    };
+    let (environment, prepare) = around.map(|around| (around.environment, around.prepare)).unzip();
+    let test = move || {
+        if let Some(prepare) = prepare {
+            prepare();
+        }
+        test();
+    };
     match reason {
-        None => alone::trial(trial_deadline(), name, test),
+        None => alone::trial(trial_deadline(), name, environment.unwrap_or_default(), test),
         Some(reason) => {
             let verdict = format!("skipped: {reason}");
             let kind = verdict.clone();

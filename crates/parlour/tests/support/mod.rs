@@ -24,7 +24,9 @@ pub mod data;
 pub mod declare;
 pub mod roles;
 pub mod signals;
+pub mod surroundings;
 pub mod wait;
+pub mod without;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -68,7 +70,7 @@ pub fn kernel_is(major: u32, minor: u32) -> bool {
 /// Returns true if the kernel rejects descriptors to a socket that accepts none (`SO_PASSRIGHTS`). Otherwise only the
 /// receiver can detect them.
 pub fn kernel_refuses_descriptors() -> bool {
-    kernel_is(6, 16)
+    kernel_is(6, 16) && !without::is_removed("without_so_passrights")
 }
 
 /// The `main` of a test executable: runs the trials of these files, or in a child process one of these roles or one of

@@ -88,7 +88,7 @@ static void identity(parlour_connection *served, const char *name)
         if (status == PARLOUR_OK)
             close(pidfd);
         else
-            CHECK(status == PARLOUR_IO && (number == EMFILE || number == ENOPROTOOPT));
+            CHECK(status == PARLOUR_UNSUPPORTED || (status == PARLOUR_IO && number == EMFILE));
     }
 }
 

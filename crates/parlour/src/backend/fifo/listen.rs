@@ -6,8 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{Mode, OFlags, fstat, openat, renameat};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, open, openat, renameat, statat};
 use rustix::io::{DupFlags, Errno, dup3};
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
@@ -415,26 +414,21 @@ pub(crate) fn is_gone(clients: &OwnedFd, id: &ClientId) -> bool {
     matches!(opened, Err(Errno::NXIO | Errno::NOENT))
 }
 
-/// Returns true if this process is alive and has this FIFO open. This is evidence for people only, because another
-/// process may have passed the descriptor to it.
+/// Returns true if the process `pid` has this FIFO open. This is evidence for people only, because another process may
+/// have passed the descriptor to it. A server that does not see the process in its `/proc` returns false.
 fn is_held_by(pid: u32, fifo: &OwnedFd) -> bool {
     /// The maximum number of descriptors that are searched. A process with more stays unverified, to bound the time.
     const SEARCHED_MAX: usize = 256;
-    let Some(raw) = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw) else { return false };
     let Ok(stat) = fstat(fifo) else { return false };
-    // The pidfd is opened first. If its process is still alive at the end, the number identified that process all the
-    // time.
-    let Ok(pidfd) = rustix::process::pidfd_open(raw, rustix::process::PidfdFlags::empty()) else {
-        return false;
-    };
-    let Ok(entries) = std::fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
+    // The open directory refers to one process, also if its number is used for another one later.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let Ok(descriptors) = open(format!("/proc/{pid}/fd"), flags, Mode::empty()) else { return false };
+    let Ok(entries) = Dir::read_from(&descriptors) else { return false };
     // If the client claims to be this process, this process's own end of the FIFO proves nothing.
     let own = (pid == std::process::id()).then(|| fifo.as_raw_fd().to_string());
-    let found = entries.take(SEARCHED_MAX).flatten().any(|entry| {
-        own.as_deref().is_none_or(|own| entry.file_name() != *own)
-            && rustix::fs::stat(entry.path()).is_ok_and(|other| FileId::of(&other) == FileId::of(&stat))
-    });
-    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-    // A pidfd becomes readable when its process ends.
-    found && poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&no_wait)) == Ok(0)
+    entries.take(SEARCHED_MAX).flatten().any(|entry| {
+        own.as_ref().is_none_or(|own| entry.file_name().to_bytes() != own.as_bytes())
+            && statat(&descriptors, entry.file_name(), AtFlags::empty())
+                .is_ok_and(|other| FileId::of(&other) == FileId::of(&stat))
+    })
 }

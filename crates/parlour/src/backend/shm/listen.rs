@@ -16,11 +16,12 @@ use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, explain};
 use crate::backend::handshakes::{self, Handshakes};
 use crate::backend::socket::{self, Accepted};
-use crate::error::Result;
+use crate::error::{Error, Operation, Result};
 use crate::name::NameGuard;
 use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
+use crate::shm::memfd;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
@@ -45,6 +46,10 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        memfd::check_supported().map_err(|error| {
+            Error::io(Operation::Listen, guard.display_path(Transport::Shm.file_name()), error)
+                .next("offer unix or packet, or allow the system call in the sandbox")
+        })?;
         Ok(Self::new(socket::Listener::bind(KIND, guard, config, interest.clone())?, config, interest))
     }
 

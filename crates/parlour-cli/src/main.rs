@@ -5,6 +5,7 @@
 mod args;
 mod command;
 mod exit;
+mod exit_watch;
 mod lines;
 mod notify;
 mod output;

@@ -9,8 +9,6 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::Mutex;
 
-use super::declare::Value;
-
 /// Not defined by the `libc` crate for every target.
 const SO_PEERPIDFD: u32 = 77;
 const SO_PASSRIGHTS: u32 = 83;
@@ -69,12 +67,6 @@ static REMOVED: Mutex<Vec<&str>> = Mutex::new(Vec::new());
 /// Returns true if this process has removed the feature with this word.
 pub fn is_removed(word: &str) -> bool {
     REMOVED.lock().unwrap().contains(&word)
-}
-
-impl Value for Missing {
-    fn word(&self) -> String {
-        self.word.to_owned()
-    }
 }
 
 /// Returns the feature with this word.

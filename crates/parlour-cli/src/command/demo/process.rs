@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::event::Event;
 use super::scene::Scene;
+use crate::exit_watch;
 use crate::lines::{Framing, Splitter};
 
 /// The timeout of every step whose duration does not depend on the length of the text.
@@ -145,8 +145,8 @@ fn contents(file: &mut File) -> std::io::Result<String> {
 }
 
 fn wait_for_exit(child: &mut Child, timeout: Duration, scene: &Scene) -> anyhow::Result<ExitStatus> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
-    wait_for(&pidfd, Instant::now() + timeout, scene)?;
+    let exit = exit_watch::watch(child)?;
+    wait_for(&exit, Instant::now() + timeout, scene)?;
     Ok(child.wait()?)
 }
 

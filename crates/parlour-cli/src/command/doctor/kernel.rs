@@ -3,12 +3,14 @@
 use std::io::IoSlice;
 use std::path::Path;
 
+use parlour::{Connection, Server};
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, inotify, openat2};
 use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{PidfdFlags, getpid, pidfd_open};
 
 use super::check::{Check, Verdict};
+use crate::exit;
 
 /// `RWF_NOSIGNAL` of `linux/fs.h`, from Linux 6.18.
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
@@ -19,12 +21,12 @@ pub(super) fn checks() -> Vec<Check> {
 
 fn proc_mounted() -> Check {
     const CHECK: &str = "/proc";
-    if Path::new("/proc/self/fd").is_dir() && std::fs::read_link("/proc/self/exe").is_ok() {
+    if Path::new("/proc/thread-self/fd").is_dir() && std::fs::read_link("/proc/self/exe").is_ok() {
         return Check::ok(CHECK, "mounted");
     }
-    let mend =
-        "run mount -t proc proc /proc; without it, long socket paths and the names of programs are not available";
-    Check::but(Verdict::Problem, CHECK, "not mounted, or not readable", mend)
+    let mend = "run mount -t proc proc /proc; without it, names whose path has more than 100 bytes cannot be used, the \
+                user 65534 counts as unknown, and the programs of servers and the processes of fifo clients are not shown";
+    Check::but(Verdict::Note, CHECK, "not mounted, or not readable", mend)
 }
 
 /// Checks for open-file-description locks, which Linux has from 3.15. The conversations in `trial` take one.
@@ -68,10 +70,10 @@ fn pidfd() -> Check {
     match pidfd_open(getpid(), PidfdFlags::empty()) {
         Ok(_) => Check::ok(CHECK, "works"),
         Err(error) => Check::but(
-            Verdict::Problem,
+            Verdict::Note,
             CHECK,
             error.to_string(),
-            "Linux 5.3 or newer has it, unless a sandbox forbids it; without it, `parlour serve` cannot watch its programs",
+            "Linux 5.3 or newer has it, unless a sandbox forbids it; without it, `parlour serve` has a thread for each program",
         ),
     }
 }
@@ -95,17 +97,29 @@ fn inotify_works() -> Check {
     }
 }
 
+/// Asks for a pidfd of this process through a connection to itself.
 fn peer_pidfd() -> Check {
     const CHECK: &str = "SO_PEERPIDFD";
-    match release() {
-        (_, Some(release)) if release >= (6, 5) => Check::ok(CHECK, "supported by this kernel version"),
-        (text, _) => Check::but(
+    match own_peer_pidfd() {
+        Ok(()) => Check::ok(CHECK, "works"),
+        Err(error) => Check::but(
             Verdict::Note,
             CHECK,
-            format!("not known to be supported by Linux {text}"),
-            "Linux 6.5 or newer has it; without it, the pid of a client may be reused by another process",
+            exit::one_line(&error),
+            "Linux 6.5 or newer has it, unless a sandbox forbids it; without it, programs cannot get a pidfd of a client \
+             (peer_pidfd), and nobody is refused for that",
         ),
     }
+}
+
+fn own_peer_pidfd() -> anyhow::Result<()> {
+    let directory = super::trial::directory()?;
+    let address = format!("unix:{}/pidfd", directory.path().display());
+    let server = Server::bind(&address)?;
+    let client = Connection::connect(&address)?;
+    drop(client.peer_pidfd()?);
+    server.close()?;
+    Ok(())
 }
 
 fn no_signal() -> Check {

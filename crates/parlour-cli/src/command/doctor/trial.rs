@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use parlour::{ConnectOptions, ServerOptions, Transport};
+use tempfile::TempDir;
 
 use super::check::{Check, Verdict};
 use crate::exit;
@@ -30,13 +31,18 @@ fn check(transport: Transport) -> Check {
     }
 }
 
-fn converse(transport: Transport) -> anyhow::Result<()> {
-    const MESSAGE: &[u8] = b"Is anybody in?";
-    let directory = tempfile::Builder::new()
+/// Creates a temporary base directory.
+pub(super) fn directory() -> anyhow::Result<TempDir> {
+    tempfile::Builder::new()
         .prefix("parlour-doctor-")
         .permissions(Permissions::from_mode(0o700))
         .tempdir()
-        .context("creating a temporary directory")?;
+        .context("creating a temporary directory")
+}
+
+fn converse(transport: Transport) -> anyhow::Result<()> {
+    const MESSAGE: &[u8] = b"Is anybody in?";
+    let directory = directory()?;
     let address = format!("{transport}:{}/trial", directory.path().display());
     let server = ServerOptions::new().transports([transport]).handshake_timeout(TIMEOUT).bind(&address)?;
     std::thread::scope(|scope| {
@@ -52,6 +58,10 @@ fn converse(transport: Transport) -> anyhow::Result<()> {
             connection.send_timeout(MESSAGE, TIMEOUT)?;
             connection.recv_timeout(TIMEOUT)
         })();
+        if answer.is_err() {
+            // The server does not wait for a client that could not connect.
+            server.shutdown_handle().shutdown();
+        }
         let served = serving.join();
         let answer = answer?;
         ensure!(answer.as_deref() == Some(MESSAGE), "the reply differs from the message");

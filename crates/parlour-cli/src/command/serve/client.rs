@@ -71,7 +71,7 @@ impl Service {
             connection,
             streams,
             self.framing,
-            program.pidfd(),
+            program.exit(),
             self.stop.as_fd(),
             STAY_WITHOUT_CLIENT,
         );

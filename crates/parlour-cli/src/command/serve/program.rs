@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{Pid, Signal, kill_process_group};
 
 use super::environment::Environment;
+use crate::exit_watch;
 use crate::signals::Stop;
 
 /// The time that a program has to exit after SIGTERM, before it gets SIGKILL.
@@ -26,7 +27,7 @@ pub(super) const END_AT_MOST: Duration = Duration::from_secs(5);
 pub(super) struct Program {
     child: Child,
     group: Pid,
-    pidfd: OwnedFd,
+    exit: OwnedFd,
     reaped: bool,
 }
 
@@ -44,23 +45,23 @@ impl Program {
         let mut child = command.spawn().with_context(|| format!("starting `{shown}`"))?;
         let streams = child.stdout.take().zip(child.stdin.take());
         let group = Pid::from_child(&child);
-        let pidfd = match pidfd_open(group, PidfdFlags::empty()) {
-            Ok(pidfd) => pidfd,
+        let exit = match exit_watch::watch(&child) {
+            Ok(exit) => exit,
             Err(error) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                return Err(error).with_context(|| format!("opening a pidfd of `{shown}`"));
+                return Err(error).with_context(|| format!("watching for the exit of `{shown}`"));
             }
         };
         tracing::info!(pid = child.id(), program = %shown, "program started");
-        let program = Program { child, group, pidfd, reaped: false };
+        let program = Program { child, group, exit, reaped: false };
         let (stdout, stdin) = streams.with_context(|| format!("opening the pipes of `{shown}`"))?;
         Ok((program, (stdout.into(), stdin.into())))
     }
 
-    /// Returns a descriptor that is readable when the program has exited.
-    pub(super) fn pidfd(&self) -> BorrowedFd<'_> {
-        self.pidfd.as_fd()
+    /// Returns a descriptor that has events when the program has exited.
+    pub(super) fn exit(&self) -> BorrowedFd<'_> {
+        self.exit.as_fd()
     }
 
     /// Waits until the program has exited, the timeout has expired or `stop` is triggered.
@@ -95,7 +96,7 @@ impl Program {
     fn poll(&self, timeout: Option<Duration>, stop: Option<&Stop>) -> bool {
         let deadline = timeout.map(|timeout| Instant::now() + timeout);
         loop {
-            let mut fds = vec![PollFd::new(&self.pidfd, PollFlags::IN)];
+            let mut fds = vec![PollFd::new(&self.exit, PollFlags::IN)];
             fds.extend(stop.map(|stop| PollFd::new(stop, PollFlags::IN)));
             let left = deadline
                 .and_then(|deadline| Timespec::try_from(deadline.saturating_duration_since(Instant::now())).ok());

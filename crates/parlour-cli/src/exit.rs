@@ -101,8 +101,7 @@ pub(crate) fn code(error: &anyhow::Error) -> u8 {
 
 /// Prints what the parser returned: a usage error, the help or the version. Returns the exit code.
 pub(crate) fn after_parsing(shown: &clap::Error) -> ExitCode {
-    // A failed write cannot be reported anywhere.
-    let _ = shown.print();
+    output::parsed(shown);
     ExitCode::from(if shown.use_stderr() { USAGE } else { OK })
 }
 

@@ -11,6 +11,7 @@ mod notify;
 mod output;
 mod pump;
 mod signals;
+mod stdio;
 
 use std::process::ExitCode;
 

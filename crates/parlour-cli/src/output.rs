@@ -1,11 +1,13 @@
 //! Output of the program: data goes to stdout, everything else to stderr.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use tracing_subscriber::filter::LevelFilter;
+
+use crate::stdio::{self, Stderr};
 
 /// The error of a write to stdout whose reader has closed it.
 #[derive(Debug)]
@@ -37,17 +39,16 @@ pub(crate) fn unless_closed(printed: anyhow::Result<()>) -> anyhow::Result<()> {
     }
 }
 
-/// Writes bytes to stdout unchanged and flushes it.
+/// Writes bytes to stdout unchanged. Every command except `connect` writes its output through this function.
 pub(crate) fn bytes(bytes: &[u8]) -> anyhow::Result<()> {
-    let mut stdout = io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    match stdio::write_all(io::stdout().lock(), bytes) {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(stdout_closed()),
         Err(error) => Err(anyhow::Error::new(error).context("writing to stdout")),
     }
 }
 
-/// Writes one line to stdout and flushes it.
+/// Writes one line to stdout.
 pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
 }
@@ -60,7 +61,22 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 /// Writes a message of one line to stderr, without control characters. A failed write is ignored, because it cannot be
 /// reported anywhere.
 pub(crate) fn note(text: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "parlour: {}", cell(text));
+    let _ = Stderr.write(format!("parlour: {}\n", cell(text)).as_bytes());
+}
+
+/// Prints what the parser of the command line returned: an error to stderr, the help or the version to stdout, with
+/// styles on a terminal. A failed write is ignored, because it cannot be reported anywhere.
+pub(crate) fn parsed(shown: &clap::Error) {
+    let text = shown.render();
+    let is_terminal = if shown.use_stderr() { io::stderr().is_terminal() } else { io::stdout().is_terminal() };
+    let no_styles = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+        || std::env::var_os("TERM").is_none_or(|terminal| terminal == "dumb");
+    let text = if is_terminal && !no_styles { text.ansi().to_string() } else { text.to_string() };
+    let _ = if shown.use_stderr() {
+        Stderr.write_all(text.as_bytes())
+    } else {
+        stdio::write_all(io::stdout(), text.as_bytes())
+    };
 }
 
 /// Prints a table without borders, as `ps` and `ls -l` do. The columns named in `numbers` are right-aligned.
@@ -105,6 +121,6 @@ pub(crate) fn log_to_stderr(verbose: u8) {
     });
     let level = asked.max(environment);
     if level != LevelFilter::OFF {
-        tracing_subscriber::fmt().with_max_level(level).with_writer(io::stderr).init();
+        tracing_subscriber::fmt().with_max_level(level).with_writer(|| Stderr).init();
     }
 }

@@ -1,6 +1,5 @@
 //! `parlour call`: sends one message and prints one reply.
 
-use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -9,17 +8,13 @@ use parlour::{Connection, ErrorKind};
 
 use super::connect;
 use crate::args::Call;
-use crate::output;
+use crate::{output, stdio};
 
 pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     // The message is read before connecting, so that a slow stdin does not occupy a connection of the server.
     let message = match &args.message {
         Some(message) if message.as_bytes() != b"-" => message.as_bytes().to_vec(),
-        _ => {
-            let mut message = Vec::new();
-            std::io::stdin().lock().read_to_end(&mut message).context("reading stdin")?;
-            message
-        }
+        _ => stdio::read_stdin().context("reading stdin")?,
     };
 
     // A timeout beyond the range of the clock means no deadline.

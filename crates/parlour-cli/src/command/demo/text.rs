@@ -1,12 +1,12 @@
 //! The text whose lines the demo's clients send.
 
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::Context as _;
 
 use crate::exit::{self, Failure};
 use crate::lines::{Framing, Splitter};
+use crate::stdio;
 
 /// The built-in text: lines of many lengths, empty lines, and letters of many scripts.
 const CARRIED: &str = include_str!("text.txt");
@@ -23,11 +23,7 @@ impl Text {
     pub(super) fn load(input: Option<&Path>) -> anyhow::Result<Text> {
         let text = match input {
             None => Text::new("built-in text", CARRIED.as_bytes()),
-            Some(path) if path.as_os_str() == "-" => {
-                let mut bytes = Vec::new();
-                std::io::stdin().lock().read_to_end(&mut bytes).context("reading stdin")?;
-                Text::new("stdin", &bytes)
-            }
+            Some(path) if path.as_os_str() == "-" => Text::new("stdin", &stdio::read_stdin().context("reading stdin")?),
             Some(path) => Text::read(path)?,
         };
         if text.lines.is_empty() {

@@ -44,7 +44,6 @@ impl Owner {
     /// Returns the record of this process. Values that `/proc` does not provide are left unknown.
     pub(crate) fn current(transports: &[Transport]) -> Self {
         let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
-        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Self {
             pid: std::process::id(),
             uid: rustix::process::geteuid().as_raw(),
@@ -53,7 +52,34 @@ impl Owner {
             transports: transports.to_vec(),
             protocol: PROTOCOL,
             start_time: start_time(&stat).unwrap_or(0),
-            boot_id: boot_id.trim().to_owned(),
+            boot_id: current_boot_id(),
+        }
+    }
+
+    /// Returns true if the process of this record is stopped, by a signal (`SIGSTOP`, Ctrl-Z) or by a debugger. A
+    /// stopped server keeps its name, and clients wait for it. Returns false if the process runs. Returns `None` if
+    /// that is not known: `/proc` does not show the process, or shows a process with this id that is another one.
+    ///
+    /// The process is recognised by its start time and the id of the boot. A process in another PID or time namespace
+    /// is not recognised.
+    ///
+    /// # Platform
+    ///
+    /// Linux, with `/proc`.
+    #[must_use]
+    pub fn is_stopped(&self) -> Option<bool> {
+        if self.start_time == 0 || self.boot_id.is_empty() || self.boot_id != current_boot_id() {
+            return None;
+        }
+        // One read shows the state and the start time of the same process.
+        let stat = std::fs::read(format!("/proc/{}/stat", self.pid)).ok()?;
+        if start_time(&stat) != Some(self.start_time) {
+            return None;
+        }
+        match stat_field(&stat, 3)? {
+            // A zombie, and a process that is being removed: they hold nothing any more.
+            "Z" | "X" | "x" => None,
+            state => Some(matches!(state, "T" | "t")),
         }
     }
 
@@ -113,12 +139,23 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Returns field 22 of proc_pid_stat(5). The second field is the name of the program in parentheses and may contain any
-/// byte, so fields are counted from the last parenthesis.
+/// Returns the id of the current boot, or an empty text if it is unknown.
+fn current_boot_id() -> String {
+    let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    boot_id.trim().to_owned()
+}
+
+/// Returns the start time of a process, in clock ticks since the boot.
 fn start_time(stat: &[u8]) -> Option<u64> {
+    stat_field(stat, 22)?.parse().ok()
+}
+
+/// Returns a field of proc_pid_stat(5), by its number there, which is at least 3. The second field is the name of the
+/// program in parentheses and may contain any byte, so fields are counted from the last parenthesis.
+fn stat_field(stat: &[u8], number: usize) -> Option<&str> {
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
     let after_name = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
-    after_name.split_ascii_whitespace().nth(22 - 3)?.parse().ok()
+    after_name.split_ascii_whitespace().nth(number.checked_sub(3)?)
 }
 
 #[cfg(test)]
@@ -170,9 +207,26 @@ mod tests {
         for name in [&b"a) b) c (d"[..], b"\xff\xfe", b"x\n) S 1 2"] {
             let stat = [b"12 (", name, b") S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20\n"].concat();
             assert_eq!(start_time(&stat), Some(4711));
+            assert_eq!(stat_field(&stat, 3), Some("S"));
         }
         assert_eq!(start_time(b""), None);
         assert_eq!(start_time(b"12 (a"), None);
+    }
+
+    #[test]
+    fn another_process_with_the_id_of_the_record_is_not_taken_for_the_holder() {
+        let owner = Owner::current(&[]);
+        assert_eq!(owner.is_stopped(), Some(false));
+        for other in [
+            Owner { start_time: owner.start_time + 1, ..owner.clone() },
+            Owner { start_time: 0, ..owner.clone() },
+            Owner { boot_id: String::new(), ..owner.clone() },
+            Owner { boot_id: "another boot".to_owned(), ..owner.clone() },
+            Owner { pid: 0, ..owner.clone() },
+            Owner { pid: u32::MAX, ..owner.clone() },
+        ] {
+            assert_eq!(other.is_stopped(), None, "{other:?}");
+        }
     }
 
     proptest! {
@@ -182,6 +236,7 @@ mod tests {
         ) {
             if let Some(owner) = Owner::parse(record.as_bytes()) {
                 let _ = owner.to_string();
+                let _ = owner.is_stopped();
             }
         }
     }

@@ -4,15 +4,17 @@ use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+use rustix::process::Signal;
 
 use crate::by_hand::fifo_client::{make_fifo, write_request};
 use crate::by_hand::{FifoClient, Id, Place, place, snapshot, unix};
-use crate::support::{Base, Child, trials};
+use crate::support::{Base, Child, eventually, trials};
 
 trials! {
     the_name_in_use_error_names_pid_uid_program_time_and_path,
     a_held_name_is_refused_within_the_same_process_too,
     a_holder_without_an_owner_record_still_holds_the_name,
+    a_holder_that_is_stopped_is_shown_as_stopped_until_it_continues,
     killing_the_holder_frees_the_name_at_once,
     the_next_server_removes_what_a_killed_one_left,
     files_in_c_that_no_client_makes_are_left_alone,
@@ -138,6 +140,21 @@ fn a_live_name_cannot_be_taken(transport: Transport) {
     let mut late = Connection::connect(&address).unwrap();
     late.send(b"late").unwrap();
     assert_eq!(late.recv().unwrap().unwrap(), b"late");
+}
+
+fn a_holder_that_is_stopped_is_shown_as_stopped_until_it_continues() {
+    let base = Base::new();
+    let address = base.name("stopped").display().to_string();
+    let mut holder = serve_both(&address);
+    let owner = Server::bind(&address).unwrap_err().holder().unwrap().clone();
+    assert_eq!(owner.is_stopped(), Some(false));
+    // The kernel stops and continues a process some time after kill(2) has returned.
+    holder.signal(Signal::STOP);
+    eventually("it is stopped", || owner.is_stopped() == Some(true));
+    holder.signal(Signal::CONT);
+    eventually("it runs", || owner.is_stopped() == Some(false));
+    holder.kill();
+    assert_eq!(owner.is_stopped(), None, "the process is gone");
 }
 
 fn killing_the_holder_frees_the_name_at_once() {

@@ -14,6 +14,9 @@ use crate::lines::Framing;
 /// The number of bytes that may wait for the sink before receiving pauses: the size of a pipe's buffer.
 const SINK_BYTES_MAX: usize = 64 * 1024;
 
+/// The number of messages that are received in one go. The pump then looks after its other descriptors.
+const BATCH_MAX: usize = 1024;
+
 /// Receives messages from the peer and writes them to the local sink.
 pub(super) struct Incoming {
     /// `None` once the sink is closed. Further messages are then dropped, so that the peer can finish sending.
@@ -23,11 +26,13 @@ pub(super) struct Incoming {
     /// stays open.
     sink_ends_with_peer: bool,
     receiving: bool,
+    /// The number of messages that were received.
+    received: u64,
 }
 
 impl Incoming {
     pub(super) fn new(sink: Sink, framing: Framing, sink_ends_with_peer: bool) -> Incoming {
-        Incoming { sink: Some(sink), framing, sink_ends_with_peer, receiving: true }
+        Incoming { sink: Some(sink), framing, sink_ends_with_peer, receiving: true, received: 0 }
     }
 
     /// Returns true if the peer has finished sending and everything was written to the sink.
@@ -62,10 +67,14 @@ impl Incoming {
     }
 
     /// Receives the messages that have arrived, as far as there is space. Returns the state of the peer.
+    ///
+    /// It does not ask `has_message` whether there is another one: some transports know that only by trying, and one
+    /// `poll` for each message is many times slower.
     pub(super) fn receive(&mut self, connection: &mut Connection) -> anyhow::Result<Peer> {
-        loop {
+        for _ in 0..BATCH_MAX {
             match connection.try_recv() {
                 Ok(Some(message)) => {
+                    self.received += 1;
                     if let Some(sink) = &mut self.sink {
                         sink.push(&message, self.framing);
                     }
@@ -78,10 +87,11 @@ impl Incoming {
                 }
                 Err(TryRecvError::Failed(error)) => return Err(error.into()),
             }
-            if !self.wants_messages() || !connection.has_message() {
-                return Ok(Peer::There);
+            if !self.wants_messages() {
+                break;
             }
         }
+        Ok(Peer::There)
     }
 
     fn nothing_more_comes(&mut self) {
@@ -109,5 +119,35 @@ impl Incoming {
     /// Closes the sink. Further messages are dropped.
     pub(super) fn drop_sink(&mut self) {
         self.sink = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use parlour::{Server, Transport};
+
+    use super::*;
+
+    #[test]
+    fn one_call_receives_all_messages_that_have_arrived() {
+        let base = tempfile::tempdir().unwrap();
+        for transport in Transport::ALL {
+            let address = format!("{transport}:{}/{transport}", base.path().display());
+            let server = Server::bind(&address).unwrap();
+            let mut client = std::thread::scope(|scope| {
+                let client = scope.spawn(|| Connection::connect(&address).unwrap());
+                let mut connection = server.accept().unwrap();
+                for _ in 0..50 {
+                    connection.send(b"message").unwrap();
+                }
+                client.join().unwrap()
+            });
+            let (_reader, writer) = std::io::pipe().unwrap();
+            let mut incoming = Incoming::new(Sink::shared(writer.into()), Framing::Lines, false);
+            incoming.receive(&mut client).unwrap();
+            assert_eq!(incoming.received, 50, "{transport}");
+        }
     }
 }

@@ -88,7 +88,7 @@ pub(crate) struct Demo {
 ///
 /// With a program, one process runs for each client. Each message from the client is a line on the program's stdin.
 /// Each line of the program's stdout is a message to the client. The program's stderr is that of this server. (A
-/// message that contains newlines becomes several lines.)
+/// message that contains newlines becomes several lines; --frames keeps messages apart.)
 ///
 /// When the client has sent its last message, the program's stdin is closed. When the program closes its stdout, the
 /// client receives end of file. When the program exits, its client is disconnected. When the client disconnects, the
@@ -142,6 +142,11 @@ pub(crate) struct Serve {
     /// stdin
     #[arg(long, conflicts_with = "echo")]
     pub(crate) raw: bool,
+
+    /// Pass messages unchanged: on the program's stdin and stdout, each message follows its length, a big-endian number
+    /// of 4 bytes
+    #[arg(long, conflicts_with_all = ["echo", "raw"])]
+    pub(crate) frames: bool,
 
     /// Users that may connect, as an octal file mode: 0600 (this user), 0660 (also the group) or 0666 (every user)
     /// [default: 0600]
@@ -198,16 +203,40 @@ pub(crate) enum ClientFile {
 
 /// Send the lines of stdin to a server as messages, and print its replies as lines
 ///
-/// At the end of stdin, the connection is half-closed and the remaining replies are printed. A last line without a
-/// newline is a message too. Bytes that are not UTF-8 pass unchanged. Exits with 7 if the server disconnects before all
-/// of stdin was sent or, where the transport can tell (unix and packet), before the server has read all of it.
+/// Each line of stdin is a message, without its newline; a last line without a newline is one too. Each message from
+/// the server is printed as a line. All other bytes pass unchanged. A message from the server that contains a newline
+/// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has zero
+/// bytes, stderr tells that it was sent line by line. The options --frames and --raw pass messages or bytes without any
+/// change.
 ///
-/// Example: `parlour connect wc < README.md` prints the replies of the server `wc`.
+/// At the end of stdin, the connection is half-closed and the remaining replies are printed. Exits with 7 if the server
+/// disconnects before all of stdin was sent or, where the transport can tell (unix and packet), before the server has
+/// read all of it.
+///
+/// Examples: `parlour connect wc < README.md` prints the replies of the server `wc`. `ssh host parlour connect --frames
+/// wc` gives a program on another machine the messages of that server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Connect {
     /// Name of the server, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
+
+    /// Pass bytes unchanged: one read of stdin is one message, and no newline is added on stdout
+    #[arg(long)]
+    pub(crate) raw: bool,
+
+    /// Pass messages unchanged: on stdin and stdout, each message follows its length, a big-endian number of 4 bytes
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) frames: bool,
+
+    /// Keep the connection open at the end of stdin, and print messages until the server ends it
+    #[arg(long)]
+    pub(crate) receive: bool,
+
+    /// Maximum time that the server may stay silent after it was sent a message or, without --receive, after the end of
+    /// stdin, such as 500ms or 10s [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) answer_timeout: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -215,8 +244,9 @@ pub(crate) struct Connect {
 
 /// Send one message to a server, and print its reply
 ///
-/// Half-closes the connection after the message and prints the first reply. Exits with 7 if the server disconnects
-/// without a reply.
+/// Half-closes the connection after the message and prints the first reply and a newline. Exits with 7 if the server
+/// disconnects without a reply. If a second reply arrives within a second and before the server ends its side, stderr
+/// tells that, and the exit code is 10; --all prints every reply.
 ///
 /// Example: `parlour call echo hello --timeout 2s` fails with exit code 6 if no reply arrives within two seconds.
 #[derive(Debug, clap::Args)]
@@ -229,9 +259,18 @@ pub(crate) struct Call {
     #[arg(value_name = "MESSAGE")]
     pub(crate) message: Option<OsString>,
 
-    /// Do not print a newline after the reply
+    /// Do not print a newline after a reply
     #[arg(long)]
     pub(crate) raw: bool,
+
+    /// Print every reply until the server ends its side; none at all is not an error
+    #[arg(long)]
+    pub(crate) all: bool,
+
+    /// Maximum time to wait for a reply once the message was sent and, with --all, for each further reply and the end,
+    /// such as 500ms or 10s [default: no limit]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) answer_timeout: Option<Duration>,
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
@@ -240,8 +279,8 @@ pub(crate) struct Call {
 /// Options for connecting to a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
-    /// Maximum time to connect and, for `call`, to receive the reply, such as 500ms or 10s [default: 5s to connect, no
-    /// limit for the reply]
+    /// Maximum time to connect, such as 500ms or 10s; for `parlour call` the time for the first reply too [default: 5s
+    /// to connect, no limit for a reply]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) timeout: Option<Duration>,
 

@@ -27,18 +27,22 @@ pub(crate) const TOO_LONG: u8 = 8;
 /// A directory has the wrong owner or mode.
 pub(crate) const UNSAFE_DIRECTORY: u8 = 9;
 
+/// stdout does not show exactly what the peer sent.
+pub(crate) const INEXACT: u8 = 10;
+
 /// The codes with their meanings, as `--help` and the manual page print them.
-pub(crate) const MEANINGS: [(u8, &str); 10] = [
+pub(crate) const MEANINGS: [(u8, &str); 11] = [
     (OK, "success"),
     (OTHER, "another error, or a check of `parlour doctor` or `parlour demo` failed"),
     (USAGE, "the command line, a name or an option is invalid"),
     (NO_SERVER, "no server serves the name"),
     (NAME_IN_USE, "another process holds the name"),
     (DENIED, "access was denied, or the policy of the server rejected the client (over unix and packet: 7)"),
-    (TIMED_OUT, "the operation timed out, or the server is busy"),
+    (TIMED_OUT, "the operation timed out, or the server is busy, stopped or does not answer"),
     (DISCONNECTED, "the peer disconnected, between messages or mid-message"),
-    (TOO_LONG, "a message is longer than the limit"),
+    (TOO_LONG, "a message is longer than the limit of this side (a peer that has a lower limit disconnects: 7)"),
     (UNSAFE_DIRECTORY, "a directory has the wrong owner or mode"),
+    (INEXACT, "`call` received more than one reply, or a message with a newline in it was printed as several lines"),
 ];
 
 /// Returns the exit code for a kind of library error.

@@ -92,3 +92,116 @@ fn a_message_beyond_the_limit_is_exit_code_8() {
     assert_eq!(output.status.code(), Some(8), "{}", text(&output.stderr));
     assert_eq!(home.stdout(&["call", "echo", "ten bytes!", "--message-max", "10"], b""), "ten bytes!\n");
 }
+
+#[test]
+fn a_second_reply_is_told_and_is_exit_code_10() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["many", "--on", transport, "--", "seq", "25"]);
+        let output = home.run(&["call", "many", "how many?"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(10), "{transport}: {said}");
+        assert_eq!(text(&output.stdout), "1\n", "{transport}");
+        assert!(said.contains("more than one reply") && said.contains("--all"), "{transport}: {said}");
+    }
+}
+
+#[test]
+fn all_replies_are_printed_on_demand() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["many", "--on", transport, "--", "seq", "20000"]);
+        let all: String = (1..=20000).map(|number| format!("{number}\n")).collect();
+        assert!(home.stdout(&["call", "--all", "many", "how many?"], b"") == all, "{transport}");
+        let raw = home.stdout(&["call", "--all", "--raw", "many", "how many?"], b"");
+        assert!(raw == all.replace('\n', ""), "{transport}");
+    }
+}
+
+#[test]
+fn no_reply_at_all_is_an_error_unless_all_are_demanded() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["sink", "--on", transport, "--", "sh", "-c", "cat >/dev/null"]);
+        assert_eq!(home.run(&["call", "sink", "hello"]).status.code(), Some(7), "{transport}");
+        assert_eq!(home.stdout(&["call", "--all", "sink", "hello"], b""), "", "{transport}");
+    }
+}
+
+#[test]
+fn replies_with_newlines_are_told_if_all_are_printed() {
+    let home = Home::new();
+    let _server = home.serve(&["two", "--frames", "--", "printf", r"\0\0\0\3a\nb\0\0\0\1c"]);
+    let output = home.run(&["call", "--all", "two", "hello"]);
+    assert_eq!(output.status.code(), Some(10), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout), "a\nb\nc\n");
+}
+
+#[test]
+fn a_reply_of_any_bytes_is_printed_unchanged() {
+    let home = Home::new();
+    let _server = home.serve(&["echo", "--echo"]);
+    let message = b"\0one\n\r\xff\xfe\n\n";
+    assert_eq!(home.run_with(&["call", "--raw", "echo"], message).stdout, message);
+    assert_eq!(home.run_with(&["call", "echo"], message).stdout, [&message[..], b"\n"].concat());
+}
+
+#[test]
+fn a_server_that_replies_once_and_keeps_the_connection_open_does_not_block_a_call() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server = home.serve(&["open", "--on", transport, "--", "sh", "-c", "echo hello; exec sleep 1000"]);
+        assert_eq!(home.stdout(&["call", "open", "hello"], b""), "hello\n", "{transport}");
+    }
+}
+
+#[test]
+fn no_answer_in_time_is_exit_code_6_and_tells_who_is_to_answer() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let server = home.serve(&["slow", "--on", transport, "--", "sh", "-c", "echo one; exec sleep 1000"]);
+        let output = home.run(&["call", "--all", "slow", "hello", "--answer-timeout", "300ms"]);
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(6), "one\n"), "{transport}: {said}");
+        assert!(said.contains(&format!("pid {},", server.pid())) && said.contains("is not stopped"), "{said}");
+    }
+}
+
+#[test]
+fn a_stopped_server_is_told_to_be_stopped() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let server = home.serve(&["room", "--on", transport, "--echo"]);
+        server.signal(rustix::process::Signal::STOP);
+        let timeouts = ["--answer-timeout", "300ms", "--timeout", "1s"];
+        let message = vec![b'x'; 1 << 20];
+        for (verb, input) in [("call", &b"hi\n"[..]), ("call", &message), ("connect", b"hi\n"), ("connect", b"")] {
+            let output = home.run_with(&[&[verb, "room"], &timeouts[..]].concat(), input);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(6), "{transport} {verb}: {said}");
+            assert!(said.contains(&format!("`kill -CONT {}`", server.pid())), "{transport} {verb}: {said}");
+            assert_eq!((said.lines().count(), output.stdout.len()), (1, 0), "{transport} {verb}: {said}");
+        }
+        server.signal(rustix::process::Signal::CONT);
+        assert_eq!(home.stdout(&["call", "room", "hi"], b""), "hi\n", "{transport}");
+    }
+}
+
+#[test]
+fn a_message_over_the_limit_of_the_server_is_told_as_a_possible_cause() {
+    // A clean end is all that the other transports show to a client that has ended its side, and `connect` takes that for
+    // the end of a server that has nothing to say.
+    for (transport, verbs) in
+        [("unix", &["call", "connect"][..]), ("packet", &["call"]), ("shm", &["call"]), ("fifo", &["call"])]
+    {
+        let home = Home::new();
+        let _server = home.serve(&["small", "--on", transport, "--message-max", "2000", "--echo"]);
+        let long = vec![b'x'; 1 << 20];
+        for verb in verbs {
+            let output = home.run_with(&[verb, "small"], &long);
+            let said = text(&output.stderr);
+            assert!(matches!(output.status.code(), Some(7 | 8)), "{transport} {verb}: {:?} {said}", output.status);
+            assert!(said.contains("limit"), "{transport} {verb}: {said}");
+        }
+    }
+}

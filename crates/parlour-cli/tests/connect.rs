@@ -108,3 +108,45 @@ fn stdin_may_be_a_file_and_stdout_too() {
     assert!(Running::wait_for(&mut child).success());
     assert!(std::fs::read(&output).unwrap() == lines);
 }
+
+#[test]
+fn a_receiving_client_stays_connected_at_the_end_of_its_input() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let flag = home.path().join("flag");
+        let program = r#"exec 3<&0; { cat <&3; echo "end of input"; } & echo one; until [ -e "$1" ]; do sleep 0.01; done; echo two; kill $!"#;
+        let flag_text = flag.to_str().unwrap();
+        let _server = home.serve(&["news", "--on", transport, "--", "sh", "-c", program, "sh", flag_text]);
+        let start = |args: &[&str]| {
+            let mut client = home.start(&[&["connect", "news"], args].concat());
+            client.close_stdin();
+            client
+        };
+
+        let mut half_closed = start(&[]);
+        let mut receiving = start(&["--receive"]);
+        let mut said = [half_closed.line(), half_closed.line()];
+        said.sort();
+        assert_eq!(said, ["end of input", "one"], "{transport}");
+        assert_eq!(receiving.line(), "one", "{transport}");
+        std::fs::write(&flag, "").unwrap();
+        assert_eq!(receiving.rest(), "two\n", "{transport}");
+        assert_eq!(receiving.wait().code(), Some(0), "{transport}: {}", receiving.stderr());
+    }
+}
+
+#[test]
+fn a_server_that_stays_silent_too_long_is_exit_code_6() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _server =
+            home.serve(&["slow", "--on", transport, "--", "sh", "-c", "read line; echo one; exec sleep 1000"]);
+        let output = home.run_with(&["connect", "slow", "--answer-timeout", "300ms"], b"hello\n");
+        let said = text(&output.stderr);
+        assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(6), "one\n"), "{transport}: {said}");
+        assert!(said.contains("no answer within 300ms") && said.contains("is not stopped"), "{transport}: {said}");
+        // A server that does not read is silent too.
+        let output = home.run_with(&["connect", "slow", "--answer-timeout", "300ms"], &b"hello\n".repeat(1 << 20));
+        assert_eq!(output.status.code(), Some(6), "{transport}: {}", text(&output.stderr));
+    }
+}

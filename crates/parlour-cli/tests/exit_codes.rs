@@ -115,11 +115,21 @@ fn an_unsafe_directory_is_9() {
 }
 
 #[test]
+fn inexact_output_is_10() {
+    let home = Home::new();
+    let _server = home.serve(&["two", "--", "printf", "one\\ntwo\\n"]);
+    let output = home.run(&["call", "two", "hello"]);
+    assert_eq!(output.status.code(), Some(10));
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+    assert_eq!(home.run(&["connect", "two"]).status.code(), Some(0));
+}
+
+#[test]
 fn the_help_and_the_manual_list_every_exit_code() {
     let home = Home::new();
     let help = home.stdout(&["--help"], b"");
     let manual = home.stdout(&["man"], b"");
-    for code in 0..=9 {
+    for code in 0..=10 {
         assert!(help.lines().any(|line| line.starts_with(&format!("  {code}  "))), "{code} in the help");
         assert!(manual.contains(&format!("\\fB{code}\\fR")), "{code} in the manual");
     }

@@ -64,7 +64,7 @@ fn a_non_blocking_stdout_gets_whole_messages() {
     let message = b"a line of a long message\n".repeat(20_000);
     let input = home.path().join("in");
     std::fs::write(&input, &message).unwrap();
-    for args in [&["call", "--raw", "echo"][..], &["connect", "echo"]] {
+    for args in [&["call", "--raw", "echo"][..], &["connect", "echo"], &["connect", "--raw", "echo"]] {
         let (code, output) = run(home.command(args).stdin(std::fs::File::open(&input).unwrap()));
         assert_eq!(code, Some(0), "{args:?}");
         assert!(output == message, "{args:?}: {} of {} bytes", output.len(), message.len());

@@ -18,6 +18,7 @@ fn a_closed_stdout_ends_every_command_without_a_message() {
         &["man"],
         &["completions", "bash"],
         &["call", "room", "hello"],
+        &["call", "--all", "room", "hello"],
         &["demo"],
         &["demo", "--json"],
     ] {

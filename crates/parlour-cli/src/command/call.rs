@@ -1,14 +1,23 @@
-//! `parlour call`: sends one message and prints one reply.
+//! `parlour call`: sends one message and prints one reply, or all replies.
 
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use parlour::{Connection, ErrorKind};
+use parlour::{Connection, ErrorKind, Message, TryRecvError};
 
-use super::connect;
+use super::{connect, holder};
 use crate::args::Call;
+use crate::exit::{self, Failure};
+use crate::lines::Framing;
 use crate::{output, stdio};
+
+/// The longest time to look for a second reply, in case the server neither sends one nor ends its side. Most servers
+/// end it at once, because the client has ended its own.
+const LOOK_FOR_MORE: Duration = Duration::from_secs(1);
+
+/// The number of bytes of replies that are written to stdout at once, if that many have arrived.
+const WRITE_BYTES: usize = 64 * 1024;
 
 pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     // The message is read before connecting, so that a slow stdin does not occupy a connection of the server.
@@ -16,43 +25,152 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
         Some(message) if message.as_bytes() != b"-" => message.as_bytes().to_vec(),
         _ => stdio::read_stdin().context("reading stdin")?,
     };
-
     // A timeout beyond the range of the clock means no deadline.
     let deadline = args
         .connect
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.connect.wait.unwrap_or_default())));
-    let mut connection = connect::options(&args.connect).connect(&args.address)?;
-    // A server may reply and disconnect without reading the message. This is not an error if there is a reply.
-    if let Err(error) = send(&mut connection, &message, deadline)
-        && error.kind() != ErrorKind::Disconnected
-    {
-        return Err(error.into());
-    }
-    let received = match deadline {
-        None => connection.recv(),
-        Some(deadline) => connection.recv_timeout(left(deadline)),
-    };
-    let reply = match received {
-        Ok(Some(reply)) => reply,
-        Ok(None) => return Err(connect::disconnected_error(&args.address, &connection, "before it sent a reply")),
-        Err(error) => return Err(error.into()),
-    };
-    output::bytes(&reply)?;
-    if !args.raw {
-        output::bytes(b"\n")?;
-    }
-    Ok(())
+    let connection = connect::connect(&args.address, &args.connect)?;
+    let mut call = Calling { args, connection, deadline };
+    let outcome = call.run(&message);
+    outcome.map_err(|error| holder::explain(&args.address, Some(&call.connection), error))
 }
 
-/// Sends the message and half-closes the connection. Some servers, such as a program that reads to end of file, reply
-/// only after that.
-fn send(connection: &mut Connection, message: &[u8], deadline: Option<Instant>) -> parlour::Result<()> {
-    match deadline {
-        None => connection.send(message)?,
-        Some(deadline) => connection.send_timeout(message, left(deadline))?,
+/// A connection on which a message is sent.
+struct Calling<'a> {
+    args: &'a Call,
+    connection: Connection,
+    /// The end of the time for everything up to the first reply.
+    deadline: Option<Instant>,
+}
+
+impl Calling<'_> {
+    fn run(&mut self, message: &[u8]) -> anyhow::Result<()> {
+        // A server may reply and disconnect without reading the message. This is not an error if there is a reply.
+        let was_sent = match self.send(message) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::Disconnected => false,
+            Err(error) => return Err(error.into()),
+        };
+        let first = match self.receive(self.deadline) {
+            Ok(first) => first,
+            Err(error) if error.kind() == ErrorKind::Disconnected => return Err(self.no_reply(message)),
+            Err(error) => return Err(error.into()),
+        };
+        match first {
+            Some(first) if self.args.all => self.print_all(&first),
+            Some(first) => {
+                output::bytes(&self.printed(&first))?;
+                self.look_for_more()
+            }
+            None if self.args.all && was_sent => Ok(()),
+            None => Err(self.no_reply(message)),
+        }
     }
-    connection.finish()
+
+    /// Sends the message and half-closes the connection. Some servers, such as a program that reads to end of file,
+    /// reply only after that.
+    fn send(&mut self, message: &[u8]) -> parlour::Result<()> {
+        match self.answer_deadline(self.deadline) {
+            None => {
+                self.connection.send(message)?;
+                self.connection.finish()
+            }
+            Some(deadline) => {
+                self.connection.send_timeout(message, left(deadline))?;
+                // A part of the message may still be in the buffer.
+                self.connection.finish_timeout(left(deadline))
+            }
+        }
+    }
+
+    /// Receives a reply until this deadline and that for an answer.
+    fn receive(&mut self, deadline: Option<Instant>) -> parlour::Result<Option<Message>> {
+        match self.answer_deadline(deadline) {
+            None => self.connection.recv(),
+            Some(deadline) => self.connection.recv_timeout(left(deadline)),
+        }
+    }
+
+    /// Returns the earlier one of this deadline and that for an answer.
+    fn answer_deadline(&self, deadline: Option<Instant>) -> Option<Instant> {
+        let answer = self.args.answer_timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        deadline.into_iter().chain(answer).min()
+    }
+
+    /// Prints this reply and all that follow, until the server ends its side.
+    fn print_all(&mut self, first: &[u8]) -> anyhow::Result<()> {
+        let mut printed = self.printed(first);
+        let mut inexact = u64::from(!self.framing().is_exact_for(first));
+        loop {
+            let received = match self.connection.try_recv() {
+                // Replies are printed before this process waits for the next one.
+                Err(TryRecvError::Empty) => {
+                    output::bytes(&std::mem::take(&mut printed))?;
+                    self.receive(None)
+                }
+                Err(TryRecvError::Failed(error)) => Err(error),
+                Ok(received) => Ok(received),
+            };
+            match received {
+                Ok(Some(reply)) => {
+                    self.framing().append(&reply, &mut printed);
+                    inexact += u64::from(!self.framing().is_exact_for(&reply));
+                }
+                // The server may not have read the message, but it has replied.
+                Ok(None) => break,
+                Err(error) if error.kind() == ErrorKind::Disconnected => break,
+                Err(error) => {
+                    output::bytes(&printed)?;
+                    return Err(error.into());
+                }
+            }
+            if printed.len() >= WRITE_BYTES {
+                output::bytes(&std::mem::take(&mut printed))?;
+            }
+        }
+        output::bytes(&printed)?;
+        if inexact > 0 {
+            let text = format!(
+                "replies that contain a newline were printed as several lines: {inexact}; use `parlour connect \
+                 --frames` to keep replies apart"
+            );
+            return Err(Failure::new(exit::INEXACT, text).into());
+        }
+        Ok(())
+    }
+
+    /// Returns an error if the server sends a second reply.
+    fn look_for_more(&mut self) -> anyhow::Result<()> {
+        let wait = self.deadline.map_or(LOOK_FOR_MORE, |deadline| left(deadline).min(LOOK_FOR_MORE));
+        match self.connection.recv_timeout(wait) {
+            Ok(None) => Ok(()),
+            Ok(Some(_)) => {
+                let address = &self.args.address;
+                let text =
+                    format!("the server of `{address}` sent more than one reply; use --all to print every reply");
+                Err(Failure::new(exit::INEXACT, text).into())
+            }
+            // The server keeps the connection open, or has not read the message. It has replied.
+            Err(error) if matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::Disconnected) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Returns a reply as it is printed.
+    fn printed(&self, reply: &[u8]) -> Vec<u8> {
+        let mut printed = Vec::with_capacity(reply.len() + 1);
+        self.framing().append(reply, &mut printed);
+        printed
+    }
+
+    fn framing(&self) -> Framing {
+        if self.args.raw { Framing::Raw } else { Framing::Lines }
+    }
+
+    fn no_reply(&self, message: &[u8]) -> anyhow::Error {
+        connect::disconnected_error(&self.args.address, &self.connection, "before it sent a reply", message.len())
+    }
 }
 
 /// Returns the time until the deadline.

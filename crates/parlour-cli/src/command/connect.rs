@@ -1,32 +1,52 @@
-//! `parlour connect`: a client that sends each line of stdin as one message, and prints the replies.
+//! `parlour connect`: a client that sends the lines, bytes or frames of stdin as messages, and prints the replies.
 
 use std::os::fd::AsFd;
 
 use anyhow::Context as _;
 use parlour::{ConnectOptions, Connection};
 
+use super::holder;
 use crate::args::{Connect, ConnectArgs};
 use crate::exit::{self, Failure};
+use crate::lines::Framing;
 use crate::output;
-use crate::pump::{Outcome, Pump};
+use crate::pump::{Outcome, Pump, StreamOptions};
+
+/// The length of a message above which an error mentions the limit of the server, in bytes. A limit below that serves
+/// nobody.
+const LONG_MESSAGE_BYTES: usize = 1024;
 
 pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
-    let mut connection = options(&args.connect).connect(&args.address)?;
+    let mut connection = connect(&args.address, &args.connect)?;
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("duplicating stdin")?;
     let output = std::io::stdout().as_fd().try_clone_to_owned().context("duplicating stdout")?;
-    match Pump::between_streams(&mut connection, input, output).run() {
+    let options = StreamOptions {
+        framing: match (args.raw, args.frames) {
+            (true, _) => Framing::Raw,
+            (_, true) => Framing::Frames,
+            _ => Framing::Lines,
+        },
+        stays_open: args.receive,
+        answer_timeout: args.answer_timeout,
+    };
+    match Pump::between_streams(&mut connection, (input, output), &options).run() {
         // A server may close after it has received all input.
-        Outcome::Finished | Outcome::PeerGone { all_sent: true } | Outcome::Stopped => Ok(()),
-        Outcome::PeerGone { all_sent: false } => {
-            Err(disconnected_error(&args.address, &connection, "before it received all of the input"))
+        Outcome::Finished | Outcome::PeerGone { all_sent: true, .. } | Outcome::Stopped => Ok(()),
+        Outcome::PeerGone { all_sent: false, longest } => {
+            Err(disconnected_error(&args.address, &connection, "before it received all of the input", longest))
         }
         Outcome::SinkClosed => Err(output::stdout_closed()),
-        Outcome::Failed(error) => Err(error),
+        Outcome::Failed(error) => Err(holder::explain(&args.address, Some(&connection), error)),
     }
 }
 
-/// Converts the command-line options to library options. `call` uses this too.
-pub(super) fn options(args: &ConnectArgs) -> ConnectOptions {
+/// Connects to a server. `call` uses this too.
+pub(super) fn connect(address: &str, args: &ConnectArgs) -> anyhow::Result<Connection> {
+    options(args).connect(address).map_err(|error| holder::explain(address, None, error.into()))
+}
+
+/// Converts the command-line options to library options.
+fn options(args: &ConnectArgs) -> ConnectOptions {
     let mut options = ConnectOptions::new();
     if let Some(timeout) = args.timeout {
         options = options.timeout(timeout);
@@ -43,8 +63,19 @@ pub(super) fn options(args: &ConnectArgs) -> ConnectOptions {
     options
 }
 
-/// Returns the error for a server that disconnected too early.
-pub(super) fn disconnected_error(address: &str, connection: &Connection, when: &str) -> anyhow::Error {
+/// Returns the error for a server that disconnected too early. `longest` is the length of the longest message that was
+/// sent.
+///
+/// A server disconnects a client whose message is longer than its limit. The client cannot know that limit, so this is
+/// no proof, and the exit code is that of a disconnect.
+pub(super) fn disconnected_error(address: &str, connection: &Connection, when: &str, longest: usize) -> anyhow::Error {
     let peer = connection.peer();
-    Failure::new(exit::DISCONNECTED, format!("the server of `{address}` ({peer}) disconnected {when}")).into()
+    let mut text = format!("the server of `{address}` ({peer}) disconnected {when}");
+    if longest > LONG_MESSAGE_BYTES {
+        text.push_str(&format!(
+            "; the longest message had {longest} bytes, and a server disconnects a client whose message is beyond the \
+             limit of the server (`parlour serve --message-max`)"
+        ));
+    }
+    Failure::new(exit::DISCONNECTED, text).into()
 }

@@ -7,6 +7,7 @@ mod completions;
 mod connect;
 mod demo;
 mod doctor;
+mod holder;
 mod list;
 mod man;
 mod path;

@@ -28,11 +28,23 @@ pub(super) struct Incoming {
     receiving: bool,
     /// The number of messages that were received.
     received: u64,
+    /// The number of messages whose boundaries the reader of the sink cannot tell.
+    inexact: u64,
 }
 
 impl Incoming {
     pub(super) fn new(sink: Sink, framing: Framing, sink_ends_with_peer: bool) -> Incoming {
-        Incoming { sink: Some(sink), framing, sink_ends_with_peer, receiving: true, received: 0 }
+        Incoming { sink: Some(sink), framing, sink_ends_with_peer, receiving: true, received: 0, inexact: 0 }
+    }
+
+    /// Returns the number of messages that were received.
+    pub(super) fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Returns the number of messages that were written to the sink, but whose boundaries its reader cannot tell.
+    pub(super) fn inexact(&self) -> u64 {
+        self.inexact
     }
 
     /// Returns true if the peer has finished sending and everything was written to the sink.
@@ -53,6 +65,11 @@ impl Incoming {
     /// Returns true if more messages should be received: the peer has not finished, and there is space for them.
     pub(super) fn wants_messages(&self) -> bool {
         self.receiving && self.sink.as_ref().is_none_or(|sink| sink.len() < SINK_BYTES_MAX)
+    }
+
+    /// Returns true if messages may come, but there is no space for them.
+    pub(super) fn is_paused(&self) -> bool {
+        self.receiving && !self.wants_messages()
     }
 
     /// Watches the connection while there is space for messages, and the sink for space and for errors.
@@ -77,6 +94,7 @@ impl Incoming {
                     self.received += 1;
                     if let Some(sink) = &mut self.sink {
                         sink.push(&message, self.framing);
+                        self.inexact += u64::from(!self.framing.is_exact_for(&message));
                     }
                 }
                 Ok(None) => self.nothing_more_comes(),
@@ -116,6 +134,19 @@ impl Incoming {
         Ok(())
     }
 
+    /// Writes everything that waits for the sink, and blocks until its reader has taken it.
+    pub(super) fn deliver(&mut self) -> anyhow::Result<()> {
+        while let Some(sink) = &self.sink
+            && !sink.is_empty()
+        {
+            let mut watched = Watched::default();
+            watched.add(Whose::Sink, sink.as_fd(), PollFlags::OUT);
+            watched.poll(None).context("polling the output")?;
+            self.write()?;
+        }
+        Ok(())
+    }
+
     /// Closes the sink. Further messages are dropped.
     pub(super) fn drop_sink(&mut self) {
         self.sink = None;
@@ -147,7 +178,7 @@ mod tests {
             let (_reader, writer) = std::io::pipe().unwrap();
             let mut incoming = Incoming::new(Sink::shared(writer.into()), Framing::Lines, false);
             incoming.receive(&mut client).unwrap();
-            assert_eq!(incoming.received, 50, "{transport}");
+            assert_eq!(incoming.received(), 50, "{transport}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! blocks only in one `poll(2)` over all descriptors. So a side that does not read cannot stop the other direction, and
 //! the end of each side is detected while the others are idle.
 
+mod answer;
 mod incoming;
 mod outgoing;
 mod sink;
@@ -17,7 +18,10 @@ use anyhow::Context as _;
 use parlour::Connection;
 use rustix::event::PollFlags;
 
+use crate::exit::{self, Failure};
 use crate::lines::Framing;
+use crate::output;
+use answer::{Answer, Progress};
 use incoming::Incoming;
 use outgoing::{Outgoing, Peer};
 use sink::Sink;
@@ -36,8 +40,8 @@ pub(crate) struct Pump<'a> {
 
 /// The kind of the local side, which determines what ends the pump.
 enum Side<'a> {
-    /// The streams of this process. The pump ends when the output is closed.
-    Streams,
+    /// The streams of this process. The pump ends when the output is closed, or when the peer does not answer in time.
+    Streams { answer: Answer },
     /// A program. When it has exited, the pump ends after sending its output.
     Program {
         /// A pidfd, which is readable when the program has exited. `None` after that was detected.
@@ -60,26 +64,46 @@ pub(crate) enum Outcome {
     PeerGone {
         /// True if the local source was at end of file, everything was sent, and nothing is known to be unread.
         all_sent: bool,
+        /// The length of the longest message that was sent in bytes.
+        longest: usize,
     },
     /// The local output is closed.
     SinkClosed,
     /// The stop descriptor became readable.
     Stopped,
-    /// The connection failed, or a message exceeded the limit.
+    /// The connection failed, a message exceeded the limit, the input was malformed, or the peer did not answer in
+    /// time. If everything went well otherwise, but the output does not show the boundaries of all messages, that is a
+    /// failure too.
     Failed(anyhow::Error),
+}
+
+/// The options of a pump between a connection and the streams of this process.
+#[derive(Debug)]
+pub(crate) struct StreamOptions {
+    /// The framing of both streams.
+    pub(crate) framing: Framing,
+    /// True if the connection stays open when the input has ended, until the peer ends it.
+    pub(crate) stays_open: bool,
+    /// The longest time that the peer may take to answer. See [`Answer`].
+    pub(crate) answer_timeout: Option<Duration>,
 }
 
 impl<'a> Pump<'a> {
     /// Creates a pump between `connection` and the streams of this process. Other processes share their open file
-    /// descriptions, so that these are not made non-blocking.
-    pub(crate) fn between_streams(connection: &'a mut Connection, input: OwnedFd, output: OwnedFd) -> Pump<'a> {
+    /// descriptions, so that these are not made non-blocking. They may be non-blocking already.
+    pub(crate) fn between_streams(
+        connection: &'a mut Connection,
+        (input, output): (OwnedFd, OwnedFd),
+        options: &StreamOptions,
+    ) -> Pump<'a> {
         let message_max = connection.capabilities().message_max;
+        let outgoing = Outgoing::new(Source::new(input), options.framing, message_max);
         Pump {
             connection,
-            outgoing: Outgoing::new(Source::new(input), Framing::Lines, message_max),
-            incoming: Incoming::new(Sink::shared(output), Framing::Lines, false),
+            outgoing: outgoing.staying_open(options.stays_open),
+            incoming: Incoming::new(Sink::shared(output), options.framing, false),
             peer_gone: false,
-            side: Side::Streams,
+            side: Side::Streams { answer: Answer::new(options.answer_timeout) },
         }
     }
 
@@ -109,14 +133,36 @@ impl<'a> Pump<'a> {
         })
     }
 
-    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs.
+    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs. Whatever ends the pump,
+    /// the messages that were received before are written to the streams of this process.
     pub(crate) fn run(mut self) -> Outcome {
-        loop {
+        let ended = loop {
             match self.turn() {
                 Ok(None) => {}
-                Ok(Some(ended)) => return ended,
-                Err(error) => return Outcome::Failed(error),
+                Ok(Some(ended)) => break ended,
+                Err(error) => break Outcome::Failed(error),
             }
+        };
+        if !matches!(self.side, Side::Streams { .. }) {
+            return ended;
+        }
+        if let Err(error) = self.incoming.deliver() {
+            return Outcome::Failed(error);
+        }
+        if self.outgoing.is_doubtful() {
+            output::note(
+                "the input has zero bytes and was sent line by line; use --raw or --frames for data without lines",
+            );
+        }
+        match (ended, self.incoming.inexact()) {
+            (Outcome::Finished | Outcome::PeerGone { all_sent: true, .. }, inexact @ 1..) => {
+                let text = format!(
+                    "messages that contain a newline were printed as several lines: {inexact}; use --frames to keep \
+                     messages apart, or --raw for the bytes alone"
+                );
+                Outcome::Failed(Failure::new(exit::INEXACT, text).into())
+            }
+            (ended, _) => ended,
         }
     }
 
@@ -127,6 +173,7 @@ impl<'a> Pump<'a> {
         if let Some(ended) = self.end_reached() {
             return Ok(Some(ended));
         }
+        self.note_progress();
         let ready = self.wait().context("polling the connection and its streams")?;
         if ready.stop {
             return Ok(Some(Outcome::Stopped));
@@ -144,8 +191,14 @@ impl<'a> Pump<'a> {
             self.incoming.write()?;
             self.be_patient_again();
         }
-        if self.incoming.is_unread() && matches!(self.side, Side::Streams) {
+        if self.incoming.is_unread() && matches!(self.side, Side::Streams { .. }) {
             return Ok(Some(Outcome::SinkClosed));
+        }
+        if let Side::Streams { answer } = &self.side
+            && !ready.recv
+            && !ready.send
+        {
+            answer.check()?;
         }
         if ready.source {
             self.outgoing.read()?;
@@ -161,9 +214,10 @@ impl<'a> Pump<'a> {
     /// Returns the reason if the pump has ended.
     fn end_reached(&self) -> Option<Outcome> {
         if self.peer_gone {
-            let stalled = self.time_left().is_some_and(|left| left.is_zero());
-            return (self.incoming.is_over() || stalled)
-                .then(|| Outcome::PeerGone { all_sent: self.outgoing.is_all_sent() });
+            return (self.incoming.is_over() || self.is_stalled()).then(|| Outcome::PeerGone {
+                all_sent: self.outgoing.is_all_sent(),
+                longest: self.outgoing.longest(),
+            });
         }
         // A program that has exited receives no more messages, so that only its output must be sent.
         let nobody_to_tell = matches!(self.side, Side::Program { pidfd: None, .. });
@@ -190,13 +244,37 @@ impl<'a> Pump<'a> {
         self.outgoing.read_the_last()
     }
 
-    /// Returns the time that the program still has to take some of the messages of a disconnected peer.
-    fn time_left(&self) -> Option<Duration> {
+    /// Returns true if a program has taken too long to take the messages of a disconnected peer.
+    fn is_stalled(&self) -> bool {
+        self.program_deadline().is_some_and(|deadline| deadline <= Instant::now())
+    }
+
+    /// Returns the time until which a program may take some of the messages of a disconnected peer.
+    fn program_deadline(&self) -> Option<Instant> {
         match self.side {
-            Side::Program { deadline, .. } if self.peer_gone && !self.incoming.is_delivered() => {
-                Some(deadline.saturating_duration_since(Instant::now()))
-            }
+            Side::Program { deadline, .. } if self.peer_gone && !self.incoming.is_delivered() => Some(deadline),
             _ => None,
+        }
+    }
+
+    /// Returns the longest time to wait.
+    fn time_left(&self) -> Option<Duration> {
+        match &self.side {
+            Side::Streams { answer } => answer.time_left(),
+            Side::Program { .. } => {
+                self.program_deadline().map(|deadline| deadline.saturating_duration_since(Instant::now()))
+            }
+        }
+    }
+
+    fn note_progress(&mut self) {
+        if let Side::Streams { answer } = &mut self.side {
+            answer.note(Progress {
+                sent: self.outgoing.progress(),
+                received: self.incoming.received(),
+                owed: self.outgoing.is_half_closed() || self.outgoing.is_blocked(),
+                paused: self.incoming.is_paused(),
+            });
         }
     }
 
@@ -206,7 +284,7 @@ impl<'a> Pump<'a> {
         }
     }
 
-    /// Waits until one of the descriptors is ready or the time for the program is over.
+    /// Waits until one of the descriptors is ready or the time is over.
     fn wait(&self) -> rustix::io::Result<Ready> {
         // `poll` does not report a message that the connection has buffered already.
         if self.incoming.wants_messages() && self.connection.has_message() {

@@ -9,10 +9,7 @@ use rustix::event::PollFlags;
 use super::source::Source;
 use super::watched::{Watched, Whose};
 use crate::exit::{self, Failure};
-use crate::lines::{Framing, Splitter};
-
-/// The maximum length of a message of raw output in bytes, if the connection does not limit it further.
-const RAW_MESSAGE_BYTES: usize = 64 * 1024;
+use crate::lines::{Fault, Framing, Splitter};
 
 /// The number of bytes that are fed to the connection before it is flushed. This is well below the 64 KiB at which
 /// `feed` writes by itself, and blocks.
@@ -29,6 +26,10 @@ pub(super) struct Outgoing {
     messages: Splitter,
     framing: Framing,
     message_max: usize,
+    /// True if the connection stays open after the last message.
+    stays_open: bool,
+    /// True if a zero byte was read.
+    is_binary: bool,
     state: State,
     /// True if the connection has written everything that it was given.
     flushed: bool,
@@ -36,6 +37,10 @@ pub(super) struct Outgoing {
     unread: bool,
     /// The number of bytes that the connection has buffered for the next write.
     fed: usize,
+    /// The number of messages that were passed to the connection, and of times that it had space again.
+    progress: u64,
+    /// The length of the longest message that was passed to it or refused by it, in bytes.
+    longest: usize,
 }
 
 /// The state of this direction.
@@ -45,7 +50,7 @@ enum State {
     Free,
     /// Sending would block.
     Blocked,
-    /// The sending direction was closed, or the peer has disconnected.
+    /// The last message was sent, or the peer has disconnected.
     Over,
 }
 
@@ -64,14 +69,48 @@ impl Outgoing {
     pub(super) fn new(source: Source, framing: Framing, message_max: usize) -> Outgoing {
         Outgoing {
             source: Some(source),
-            messages: Splitter::new(framing, message_max.min(RAW_MESSAGE_BYTES)),
+            messages: Splitter::new(framing, message_max),
             framing,
             message_max,
+            stays_open: false,
+            is_binary: false,
             state: State::Free,
             flushed: true,
             unread: false,
             fed: 0,
+            progress: 0,
+            longest: 0,
         }
+    }
+
+    /// Keeps the connection open after the last message, if `stays_open` is true. Otherwise it is half-closed.
+    pub(super) fn staying_open(self, stays_open: bool) -> Outgoing {
+        Outgoing { stays_open, ..self }
+    }
+
+    /// Returns the number of messages that were passed to the connection, and of times that it had space again.
+    pub(super) fn progress(&self) -> u64 {
+        self.progress
+    }
+
+    /// Returns the length of the longest message that was passed to the connection or refused by it, in bytes.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Returns true if the source is read as lines although it has zero bytes, as no text has.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.framing == Framing::Lines && self.is_binary
+    }
+
+    /// Returns true if the peer must read before more can be sent.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.state == State::Blocked
+    }
+
+    /// Returns true if the connection was half-closed, so that the peer is expected to end its direction, too.
+    pub(super) fn is_half_closed(&self) -> bool {
+        self.is_over() && !self.stays_open
     }
 
     /// Returns true if nothing more will be sent.
@@ -103,11 +142,12 @@ impl Outgoing {
     pub(super) fn room(&mut self) {
         if self.state == State::Blocked {
             self.state = State::Free;
+            self.progress += 1;
         }
     }
 
-    /// Sends messages until none is left or sending would block. After the last message, half-closes the connection.
-    /// Returns the state of the peer.
+    /// Sends messages until none is left or sending would block. After the last message, half-closes the connection
+    /// unless it stays open. Returns the state of the peer.
     pub(super) fn send(&mut self, connection: &mut Connection) -> anyhow::Result<Peer> {
         if self.state != State::Free {
             return Ok(Peer::There);
@@ -120,26 +160,49 @@ impl Outgoing {
             }
             Err(error) => return gone_or_failed(error),
         }
-        if self.framing == Framing::Lines && self.messages.len() > self.message_max {
-            let message = format!(
-                "a line is longer than the limit of {} bytes; raise the limit (--message-max)",
-                self.message_max
-            );
-            return Err(Failure::new(exit::TOO_LONG, message).into());
+        if let Some(fault) = self.messages.fault() {
+            return Err(self.failure(fault).into());
         }
         if self.messages.has_ended() {
             self.state = State::Over;
-            if let Err(error) = connection.finish() {
+            if !self.stays_open
+                && let Err(error) = connection.finish()
+            {
                 return gone_or_failed(error);
             }
         }
         Ok(Peer::There)
     }
 
+    /// Returns the error for a source that is not a sequence of messages.
+    fn failure(&self, fault: Fault) -> Failure {
+        match fault {
+            Fault::TooLong => {
+                let what = if self.framing == Framing::Lines { "line" } else { "message" };
+                let limit = self.message_max;
+                let text =
+                    format!("a {what} is longer than the limit of {limit} bytes; raise the limit (--message-max)");
+                Failure::new(exit::TOO_LONG, text)
+            }
+            Fault::PartialHeader => Failure::new(
+                exit::OTHER,
+                "the input ends inside a frame, in the 4 bytes of its length; that message was not sent",
+            ),
+            Fault::PartialFrame { there, length } => Failure::new(
+                exit::OTHER,
+                format!(
+                    "the input ends inside a frame, after {there} of {length} bytes; that message was not sent; each \
+                     message must follow its length, a big-endian number of 4 bytes"
+                ),
+            ),
+        }
+    }
+
     /// Passes every whole message to the connection. Returns false if sending would block.
     fn try_send(&mut self, connection: &mut Connection) -> parlour::Result<bool> {
         while let Some(message) = self.messages.peek() {
             self.flushed = false;
+            self.longest = self.longest.max(message.len());
             // Many small messages are buffered for one write, which is several times faster.
             if self.fed + message.len() < FEED_BYTES_MAX {
                 connection.feed(message)?;
@@ -156,6 +219,7 @@ impl Outgoing {
                     Err(TrySendError::Failed(error)) => return Err(error),
                 }
             }
+            self.progress += 1;
             self.messages.consume();
         }
         self.flush(connection)
@@ -176,12 +240,14 @@ impl Outgoing {
 
     /// Reads once from the source, which `poll` reported as readable.
     pub(super) fn read(&mut self) -> anyhow::Result<()> {
+        let before = self.messages.len();
         if let Some(source) = &mut self.source
             && !source.read_some(&mut self.messages).context("reading")?
         {
             self.messages.end();
             self.source = None;
         }
+        self.is_binary = self.is_binary || self.messages.has_zero_since(before);
         Ok(())
     }
 

@@ -32,10 +32,7 @@ impl Sink {
 
     /// Adds a message.
     pub(super) fn push(&mut self, message: &[u8], framing: Framing) {
-        self.bytes.extend_from_slice(message);
-        if framing == Framing::Lines {
-            self.bytes.push(b'\n');
-        }
+        framing.append(message, &mut self.bytes);
     }
 
     /// Returns the number of bytes that are not written yet.

@@ -5,5 +5,9 @@ use crate::lines::Framing;
 
 /// Returns the framing that splits the streams of a program into messages.
 pub(super) fn framing(args: &Serve) -> Framing {
-    if args.raw { Framing::Raw } else { Framing::Lines }
+    match (args.raw, args.frames) {
+        (true, _) => Framing::Raw,
+        (_, true) => Framing::Frames,
+        _ => Framing::Lines,
+    }
 }

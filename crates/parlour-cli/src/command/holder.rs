@@ -1,0 +1,46 @@
+//! The holder of a name, for the errors about a server that does not answer.
+
+use parlour::Connection;
+use parlour::inspect::{self, NameState, Owner};
+
+use crate::exit::{self, Failure};
+use crate::output;
+
+/// Returns the owner record of the process that holds the name to which a client connects. `None` if there is none, or
+/// if this process may not read it.
+pub(super) fn of(address: &str) -> Option<Owner> {
+    let resolution = inspect::resolve(address).ok()?;
+    let path = resolution.client.ok()?;
+    let mut names = resolution.candidates.into_iter().filter_map(|candidate| candidate.name);
+    names.find(|name| name.path == path && matches!(name.state, NameState::Live))?.owner
+}
+
+/// Adds the holder of the name, and whether it is stopped, to an error about a server that does not answer. Leaves every
+/// other error as it is.
+pub(super) fn explain(address: &str, connection: Option<&Connection>, error: anyhow::Error) -> anyhow::Error {
+    if exit::code(&error) != exit::TIMED_OUT {
+        return error;
+    }
+    let about = match (of(address), connection) {
+        (Some(holder), _) => condition(&holder),
+        (None, Some(connection)) => format!("the server is {}", connection.peer()),
+        (None, None) => return error,
+    };
+    let text = exit::one_line(&error);
+    let of = if text.contains(address) { String::new() } else { format!("`{address}`: ") };
+    Failure::new(exit::TIMED_OUT, format!("{of}{text}; {about}")).into()
+}
+
+/// Returns a sentence about the process that holds a name.
+pub(super) fn condition(holder: &Owner) -> String {
+    // The record is a text of its writer.
+    let shown = output::cell(holder);
+    match holder.is_stopped() {
+        Some(true) => format!(
+            "the server ({shown}) is stopped by a signal or a debugger; continue it with `kill -CONT {}`",
+            holder.pid
+        ),
+        Some(false) => format!("the server ({shown}) is not stopped; it may be busy or hang"),
+        None => format!("the server ({shown}) holds the name"),
+    }
+}

@@ -46,6 +46,7 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     Connect(Connect),
     Call(Call),
+    Ping(Ping),
     List(List),
     Path(Path),
     Clean(Clean),
@@ -274,6 +275,49 @@ pub(crate) struct Call {
 
     #[command(flatten)]
     pub(crate) connect: ConnectArgs,
+}
+
+/// Check that a server answers, and measure how fast
+///
+/// Connects to the server, half-closes the connection without sending a message, and waits until the server ends it too
+/// or sends something. The server takes no request for that: it sees a client that comes and leaves. (`parlour serve`
+/// runs its program for it.) With --message, it sends this message like `parlour call` and waits for the reply.
+///
+/// Prints the time to connect and the time to the answer. Over shm and fifo, the server itself answers while the client
+/// connects. Over unix and packet, the kernel does.
+///
+/// If no answer comes, the exit code is 6, and stderr tells how far the server got: it is stopped (by a signal or a
+/// debugger); it does not accept (it is busy with other clients, or hangs); or it accepts but does not read (it hangs,
+/// or it does not end a connection that its client has ended). Exits with 3 without a server. With --json, the field
+/// `state` is answered, no-server, stopped, not-accepted, not-read, no-answer (to a message, or of a server of another
+/// user, which shows less) or failed.
+///
+/// Example: `parlour ping echo --count 10 --timeout 1s`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Ping {
+    /// Name of the server, optionally with a transport and a directory
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+
+    /// Number of connections to make, one after the other; the first one that is not answered is the last
+    #[arg(long, value_name = "N", value_parser = count, default_value = "1")]
+    pub(crate) count: usize,
+
+    /// Send this message and wait for the reply
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) message: Option<OsString>,
+
+    /// Maximum time for one connection and its answer, such as 500ms or 10s
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
+    pub(crate) timeout: Duration,
+
+    /// Numeric user id that the server must have [default: that of this process, or root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+
+    /// Print one JSON document at the end
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Options for connecting to a server.

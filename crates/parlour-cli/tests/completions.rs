@@ -5,8 +5,8 @@ mod common;
 
 use common::{Home, pipe_through};
 
-const COMMANDS: [&str; 11] =
-    ["demo", "serve", "connect", "call", "list", "path", "clean", "doctor", "bench", "completions", "man"];
+const COMMANDS: [&str; 12] =
+    ["demo", "serve", "connect", "call", "ping", "list", "path", "clean", "doctor", "bench", "completions", "man"];
 
 #[test]
 fn every_shell_completes_every_command() {

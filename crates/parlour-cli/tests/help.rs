@@ -5,8 +5,21 @@ mod common;
 
 use common::{Home, pipe_through, text};
 
-const COMMANDS: [&str; 12] =
-    ["demo", "serve", "connect", "call", "list", "path", "clean", "doctor", "bench", "completions", "man", "help"];
+const COMMANDS: [&str; 13] = [
+    "demo",
+    "serve",
+    "connect",
+    "call",
+    "ping",
+    "list",
+    "path",
+    "clean",
+    "doctor",
+    "bench",
+    "completions",
+    "man",
+    "help",
+];
 
 #[test]
 fn help_lists_every_command() {

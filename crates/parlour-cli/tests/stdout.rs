@@ -19,6 +19,8 @@ fn a_closed_stdout_ends_every_command_without_a_message() {
         &["completions", "bash"],
         &["call", "room", "hello"],
         &["call", "--all", "room", "hello"],
+        &["ping", "room"],
+        &["ping", "room", "--json"],
         &["demo"],
         &["demo", "--json"],
     ] {

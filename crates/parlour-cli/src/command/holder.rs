@@ -31,6 +31,11 @@ pub(super) fn explain(address: &str, connection: Option<&Connection>, error: any
     Failure::new(exit::TIMED_OUT, format!("{of}{text}; {about}")).into()
 }
 
+/// Returns true if this process is known to be stopped.
+pub(super) fn is_stopped(holder: Option<&Owner>) -> bool {
+    holder.and_then(Owner::is_stopped) == Some(true)
+}
+
 /// Returns a sentence about the process that holds a name.
 pub(super) fn condition(holder: &Owner) -> String {
     // The record is a text of its writer.

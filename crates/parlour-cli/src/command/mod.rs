@@ -11,6 +11,7 @@ mod holder;
 mod list;
 mod man;
 mod path;
+mod ping;
 mod serve;
 
 use crate::args::Command;
@@ -22,6 +23,7 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::Serve(args) => serve::run(&args),
         Command::Connect(args) => connect::run(&args),
         Command::Call(args) => call::run(&args),
+        Command::Ping(args) => ping::run(&args),
         Command::List(args) => list::run(&args),
         Command::Path(args) => path::run(&args),
         Command::Clean(args) => clean::run(&args),

@@ -40,7 +40,7 @@ pub(crate) const MEANINGS: [(u8, &str); 11] = [
     (DENIED, "access was denied, or the policy of the server rejected the client (over unix and packet: 7)"),
     (TIMED_OUT, "the operation timed out, or the server is busy, stopped or does not answer"),
     (DISCONNECTED, "the peer disconnected, between messages or mid-message"),
-    (TOO_LONG, "a message is longer than the limit of this side (a peer that has a lower limit disconnects: 7)"),
+    (TOO_LONG, "a message is longer than the limit (7 if the limit is that of a server of another user)"),
     (UNSAFE_DIRECTORY, "a directory has the wrong owner or mode"),
     (INEXACT, "`call` received more than one reply, or a message with a newline in it was printed as several lines"),
 ];

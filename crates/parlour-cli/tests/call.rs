@@ -188,20 +188,46 @@ fn a_stopped_server_is_told_to_be_stopped() {
 }
 
 #[test]
-fn a_message_over_the_limit_of_the_server_is_told_as_a_possible_cause() {
-    // A clean end is all that the other transports show to a client that has ended its side, and `connect` takes that for
-    // the end of a server that has nothing to say.
-    for (transport, verbs) in
-        [("unix", &["call", "connect"][..]), ("packet", &["call"]), ("shm", &["call"]), ("fifo", &["call"])]
-    {
+fn a_message_beyond_the_limit_of_the_server_is_exit_code_8() {
+    for transport in TRANSPORTS {
         let home = Home::new();
-        let _server = home.serve(&["small", "--on", transport, "--message-max", "2000", "--echo"]);
-        let long = vec![b'x'; 1 << 20];
-        for verb in verbs {
-            let output = home.run_with(&[verb, "small"], &long);
-            let said = text(&output.stderr);
-            assert!(matches!(output.status.code(), Some(7 | 8)), "{transport} {verb}: {:?} {said}", output.status);
-            assert!(said.contains("limit"), "{transport} {verb}: {said}");
+        let _echo = home.serve(&["echo", "--on", transport, "--message-max", "2000", "--echo"]);
+        let _sink =
+            home.serve(&["sink", "--on", transport, "--message-max", "2000", "--", "sh", "-c", "cat >/dev/null"]);
+        // A long message is not read to its end. A short one is, and then the server closes as at any other time.
+        for length in [2001, 1 << 20] {
+            let message = vec![b'x'; length];
+            for args in
+                [&["call"][..], &["call", "--all"], &["connect"], &["connect", "--raw", "--message-max", "4000"]]
+            {
+                for name in ["echo", "sink"] {
+                    let output = home.run_with(&[args, &[name]].concat(), &message);
+                    let said = text(&output.stderr);
+                    assert_eq!(output.status.code(), Some(8), "{transport} {args:?} {name} {length}: {said}");
+                    assert!(said.contains("its limit is 2000 bytes"), "{transport} {args:?} {name} {length}: {said}");
+                    assert_eq!(output.stdout, b"", "{transport} {args:?} {name} {length}");
+                }
+            }
         }
+        let message = "x".repeat(2000);
+        assert_eq!(home.stdout(&["call", "--raw", "echo", &message], b""), message, "{transport}");
+    }
+}
+
+#[test]
+fn the_limit_of_the_server_is_told_as_a_possible_cause_if_it_is_not_known() {
+    let home = Home::new();
+    let server = parlour::ServerOptions::new().message_max(2000).bind(home.name("small").to_str().unwrap()).unwrap();
+    // A server without an owner record, as another user sees every server.
+    std::fs::write(home.name("small").join("lock"), "").unwrap();
+    let message = vec![b'x'; 1 << 20];
+    for verb in ["call", "connect"] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| server.accept().unwrap().recv().unwrap_err());
+            let output = home.run_with(&[verb, "small"], &message);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(7), "{verb}: {said}");
+            assert!(said.contains("1048576 bytes") && said.contains("limit"), "{verb}: {said}");
+        });
     }
 }

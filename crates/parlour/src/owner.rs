@@ -33,6 +33,8 @@ pub struct Owner {
     pub transports: Vec<Transport>,
     /// The version of the protocol that the holder speaks.
     pub protocol: u32,
+    /// The maximum length of a message that the holder receives, in bytes; `None` if the record does not state it.
+    pub message_max: Option<usize>,
     /// The start time of the process in clock ticks since the boot, field 22 of proc_pid_stat(5); 0 if unknown.
     /// Together with `pid` and `boot_id` it identifies one process for ever.
     pub start_time: u64,
@@ -42,7 +44,7 @@ pub struct Owner {
 
 impl Owner {
     /// Returns the record of this process. Values that `/proc` does not provide are left unknown.
-    pub(crate) fn current(transports: &[Transport]) -> Self {
+    pub(crate) fn current(transports: &[Transport], message_max: usize) -> Self {
         let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
         Self {
             pid: std::process::id(),
@@ -51,6 +53,7 @@ impl Owner {
             since: SystemTime::now(),
             transports: transports.to_vec(),
             protocol: PROTOCOL,
+            message_max: Some(message_max),
             start_time: start_time(&stat).unwrap_or(0),
             boot_id: current_boot_id(),
         }
@@ -90,8 +93,9 @@ impl Owner {
         let since = self.since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         // The path is for people. A line break in it must not begin a line of the record.
         let program = printable(&self.program.to_string_lossy());
+        let message_max = self.message_max.map_or(String::new(), |bytes| format!("message_max {bytes}\n"));
         format!(
-            "parlour{}\npid {}\nstart {}\nboot {}\nuid {}\ntransports {}\nsince {}\nprogram {}\nend\n",
+            "parlour{}\npid {}\nstart {}\nboot {}\nuid {}\ntransports {}\n{message_max}since {}\nprogram {}\nend\n",
             self.protocol,
             self.pid,
             self.start_time,
@@ -120,6 +124,8 @@ impl Owner {
             // This version could not use a transport that it does not know.
             transports: field("transports")?.split(',').filter_map(|name| name.parse().ok()).collect(),
             protocol,
+            // Records of earlier versions do not have it.
+            message_max: field("message_max").and_then(|bytes| bytes.parse().ok()),
             start_time: field("start")?.parse().ok()?,
             boot_id: printable(field("boot")?),
         })
@@ -165,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_record_reads_back() {
-        let mut owner = Owner::current(&[Transport::Unix, Transport::Fifo]);
+        let mut owner = Owner::current(&[Transport::Unix, Transport::Fifo], 4096);
         owner.since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         assert!(owner.start_time > 0 && !owner.boot_id.is_empty(), "{owner:?}");
         assert_eq!(Owner::parse(owner.encode().as_bytes()), Some(owner.clone()));
@@ -173,8 +179,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_without_a_limit_reads_back_without_one() {
+        let owner = Owner { message_max: None, ..Owner::current(&[], 4096) };
+        let record = owner.encode();
+        assert!(!record.contains("message_max"), "{record}");
+        assert_eq!(Owner::parse(record.as_bytes()).unwrap().message_max, None);
+    }
+
+    #[test]
     fn every_incomplete_record_is_detected() {
-        let record = Owner::current(&[Transport::Unix]).encode();
+        let record = Owner::current(&[Transport::Unix], 4096).encode();
         for length in 0..record.len() {
             assert_eq!(Owner::parse(&record.as_bytes()[..length]), None, "{length} bytes");
         }
@@ -182,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_line_break_in_the_program_does_not_begin_a_line() {
-        let mut owner = Owner::current(&[]);
+        let mut owner = Owner::current(&[], 4096);
         owner.program = PathBuf::from("/bin/a\npid 1\nend\n");
         let read = Owner::parse(owner.encode().as_bytes()).unwrap();
         assert_eq!(read.pid, owner.pid);
@@ -190,7 +204,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_user_is_printed_without_its_terminal_escapes() {
-        let record = Owner::current(&[]).encode();
+        let record = Owner::current(&[], 0).encode();
         let program = record.lines().find(|line| line.starts_with("program ")).unwrap();
         let hostile = record
             .replace(program, "program /bin/\u{1b}]0;X\u{7}\u{9b}2J\u{202e}\\x\u{2028}")
@@ -215,7 +229,7 @@ mod tests {
 
     #[test]
     fn another_process_with_the_id_of_the_record_is_not_taken_for_the_holder() {
-        let owner = Owner::current(&[]);
+        let owner = Owner::current(&[], 4096);
         assert_eq!(owner.is_stopped(), Some(false));
         for other in [
             Owner { start_time: owner.start_time + 1, ..owner.clone() },
@@ -232,7 +246,7 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_records_never_panic(
-            record in "(parlour1\n)?((pid|uid|since|start|boot|transports|program) ?[0-9]{0,25}\n){0,9}(end\n)?"
+            record in "(parlour1\n)?((pid|uid|since|start|boot|transports|message_max|program) ?[0-9]{0,25}\n){0,9}(end\n)?"
         ) {
             if let Some(owner) = Owner::parse(record.as_bytes()) {
                 let _ = owner.to_string();

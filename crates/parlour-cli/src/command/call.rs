@@ -63,7 +63,9 @@ impl Calling<'_> {
                 output::bytes(&self.printed(&first))?;
                 self.look_for_more()
             }
-            None if self.args.all && was_sent => Ok(()),
+            None if self.args.all && was_sent => {
+                holder::message_too_long(&self.args.address, message.len()).map_or(Ok(()), Err)
+            }
             None => Err(self.no_reply(message)),
         }
     }

@@ -29,10 +29,13 @@ pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
         stays_open: args.receive,
         answer_timeout: args.answer_timeout,
     };
-    match Pump::between_streams(&mut connection, (input, output), &options).run() {
-        // A server may close after it has received all input.
-        Outcome::Finished | Outcome::PeerGone { all_sent: true, .. } | Outcome::Stopped => Ok(()),
-        Outcome::PeerGone { all_sent: false, longest } => {
+    let (outcome, longest) = Pump::between_streams(&mut connection, (input, output), &options).run_streams();
+    match outcome {
+        // A server may close after it has received all input. One that does not take a message closes in the same way.
+        Outcome::Finished | Outcome::PeerGone { all_sent: true } | Outcome::Stopped => {
+            holder::message_too_long(&args.address, longest).map_or(Ok(()), Err)
+        }
+        Outcome::PeerGone { all_sent: false } => {
             Err(disconnected_error(&args.address, &connection, "before it received all of the input", longest))
         }
         Outcome::SinkClosed => Err(output::stdout_closed()),
@@ -66,9 +69,12 @@ fn options(args: &ConnectArgs) -> ConnectOptions {
 /// Returns the error for a server that disconnected too early. `longest` is the length of the longest message that was
 /// sent.
 ///
-/// A server disconnects a client whose message is longer than its limit. The client cannot know that limit, so this is
-/// no proof, and the exit code is that of a disconnect.
+/// A server disconnects a client whose message is longer than its limit. If the server does not tell the limit to this
+/// user, the exit code is that of a disconnect.
 pub(super) fn disconnected_error(address: &str, connection: &Connection, when: &str, longest: usize) -> anyhow::Error {
+    if let Some(error) = holder::message_too_long(address, longest) {
+        return error;
+    }
     let peer = connection.peer();
     let mut text = format!("the server of `{address}` ({peer}) disconnected {when}");
     if longest > LONG_MESSAGE_BYTES {

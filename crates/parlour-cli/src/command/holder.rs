@@ -1,4 +1,4 @@
-//! The holder of a name, for the errors about a server that does not answer.
+//! The holder of a name, for the errors about a server that does not answer or does not take a message.
 
 use parlour::Connection;
 use parlour::inspect::{self, NameState, Owner};
@@ -29,6 +29,17 @@ pub(super) fn explain(address: &str, connection: Option<&Connection>, error: any
     let text = exit::one_line(&error);
     let of = if text.contains(address) { String::new() } else { format!("`{address}`: ") };
     Failure::new(exit::TIMED_OUT, format!("{of}{text}; {about}")).into()
+}
+
+/// Returns an error if a message that was sent is longer than the limit of the server, which then has not received it.
+/// Returns `None` if the limit is not known: only the user of the server and root may read it.
+pub(super) fn message_too_long(address: &str, length: usize) -> Option<anyhow::Error> {
+    let limit = of(address)?.message_max?;
+    let text = format!(
+        "the server of `{address}` did not receive a message of {length} bytes: its limit is {limit} bytes; raise it \
+         there (`parlour serve --message-max`), or send shorter messages"
+    );
+    (length > limit).then(|| Failure::new(exit::TOO_LONG, text).into())
 }
 
 /// Returns true if this process is known to be stopped.

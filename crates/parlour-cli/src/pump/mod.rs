@@ -64,8 +64,6 @@ pub(crate) enum Outcome {
     PeerGone {
         /// True if the local source was at end of file, everything was sent, and nothing is known to be unread.
         all_sent: bool,
-        /// The length of the longest message that was sent in bytes.
-        longest: usize,
     },
     /// The local output is closed.
     SinkClosed,
@@ -133,29 +131,25 @@ impl<'a> Pump<'a> {
         })
     }
 
-    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs. Whatever ends the pump,
-    /// the messages that were received before are written to the streams of this process.
+    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs.
     pub(crate) fn run(mut self) -> Outcome {
-        let ended = loop {
-            match self.turn() {
-                Ok(None) => {}
-                Ok(Some(ended)) => break ended,
-                Err(error) => break Outcome::Failed(error),
-            }
-        };
-        if !matches!(self.side, Side::Streams { .. }) {
-            return ended;
-        }
+        self.run_to_the_end()
+    }
+
+    /// Runs a pump between streams. Whatever ends it, the messages that were received before are written. Returns the
+    /// length of the longest message that was sent, too, in bytes.
+    pub(crate) fn run_streams(mut self) -> (Outcome, usize) {
+        let ended = self.run_to_the_end();
         if let Err(error) = self.incoming.deliver() {
-            return Outcome::Failed(error);
+            return (Outcome::Failed(error), self.outgoing.longest());
         }
         if self.outgoing.is_doubtful() {
             output::note(
                 "the input has zero bytes and was sent line by line; use --raw or --frames for data without lines",
             );
         }
-        match (ended, self.incoming.inexact()) {
-            (Outcome::Finished | Outcome::PeerGone { all_sent: true, .. }, inexact @ 1..) => {
+        let outcome = match (ended, self.incoming.inexact()) {
+            (Outcome::Finished | Outcome::PeerGone { all_sent: true }, inexact @ 1..) => {
                 let text = format!(
                     "messages that contain a newline were printed as several lines: {inexact}; use --frames to keep \
                      messages apart, or --raw for the bytes alone"
@@ -163,6 +157,17 @@ impl<'a> Pump<'a> {
                 Outcome::Failed(Failure::new(exit::INEXACT, text).into())
             }
             (ended, _) => ended,
+        };
+        (outcome, self.outgoing.longest())
+    }
+
+    fn run_to_the_end(&mut self) -> Outcome {
+        loop {
+            match self.turn() {
+                Ok(None) => {}
+                Ok(Some(ended)) => return ended,
+                Err(error) => return Outcome::Failed(error),
+            }
         }
     }
 
@@ -214,10 +219,8 @@ impl<'a> Pump<'a> {
     /// Returns the reason if the pump has ended.
     fn end_reached(&self) -> Option<Outcome> {
         if self.peer_gone {
-            return (self.incoming.is_over() || self.is_stalled()).then(|| Outcome::PeerGone {
-                all_sent: self.outgoing.is_all_sent(),
-                longest: self.outgoing.longest(),
-            });
+            return (self.incoming.is_over() || self.is_stalled())
+                .then(|| Outcome::PeerGone { all_sent: self.outgoing.is_all_sent() });
         }
         // A program that has exited receives no more messages, so that only its output must be sent.
         let nobody_to_tell = matches!(self.side, Side::Program { pidfd: None, .. });

@@ -67,12 +67,14 @@ pub(crate) struct BindRequest<'a> {
     /// The transports among them whose points of contact another process created and keeps.
     pub(crate) kept: &'a [Transport],
     pub(crate) open_to_others: bool,
+    /// The limit for messages that the server will have, in bytes.
+    pub(crate) message_max: usize,
 }
 
 impl NameGuard {
     /// Takes a name, and removes the files that a dead holder left.
     pub(crate) fn take(request: &BindRequest<'_>) -> Result<Self> {
-        let BindRequest { address, elsewhere, transports, kept, open_to_others } = *request;
+        let BindRequest { address, elsewhere, transports, kept, open_to_others, message_max } = *request;
         /// An attempt fails only if another process removed the directory at that very moment.
         const TRIES: u32 = 8;
         // This check comes before anything is created, so that a refusal leaves nothing behind. It is repeated below
@@ -81,7 +83,7 @@ impl NameGuard {
         for _ in 0..TRIES {
             if let Some(guard) = Self::try_take(address, kept, open_to_others)? {
                 refuse_if_served_elsewhere(elsewhere, Some(&guard.path))?;
-                guard.lock.introduce(&Owner::current(transports), &guard.path)?;
+                guard.lock.introduce(&Owner::current(transports, message_max), &guard.path)?;
                 guard.remove_server_files()?;
                 guard
                     .remove_client_files()

@@ -173,6 +173,7 @@ impl Server {
             transports,
             kept: &adopted_transports,
             open_to_others: options.open_to_others(),
+            message_max: options.message_max,
         })?;
         let path = guard.path().to_owned();
         let shutdown = poller.shutdown_handle().clone();

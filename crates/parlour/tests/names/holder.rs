@@ -79,6 +79,7 @@ fn the_name_in_use_error_names_pid_uid_program_time_and_path() {
     assert_eq!(owner.uid, rustix::process::geteuid().as_raw());
     assert_eq!(owner.program, std::env::current_exe().unwrap());
     assert_eq!(owner.transports, [Transport::Unix, Transport::Fifo]);
+    assert_eq!(owner.message_max, Some(16 << 20), "the default limit");
     // The record has a resolution of one second.
     assert!(owner.since >= before - Duration::from_secs(1) && owner.since <= SystemTime::now(), "{owner:?}");
 

@@ -234,6 +234,10 @@ pub(crate) struct Connect {
     #[arg(long)]
     pub(crate) receive: bool,
 
+    /// Maximum time to connect, such as 500ms or 10s [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
     /// Maximum time that the server may stay silent after it was sent a message or, without --receive, after the end of
     /// stdin, such as 500ms or 10s [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -268,6 +272,11 @@ pub(crate) struct Call {
     #[arg(long)]
     pub(crate) all: bool,
 
+    /// Maximum time to connect and to receive the first reply, such as 500ms or 10s [default: 5s to connect, no limit
+    /// for the reply]
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub(crate) timeout: Option<Duration>,
+
     /// Maximum time to wait for a reply once the message was sent and, with --all, for each further reply and the end,
     /// such as 500ms or 10s [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -289,7 +298,7 @@ pub(crate) struct Call {
 /// If no answer comes, the exit code is 6, and stderr tells how far the server got: it is stopped (by a signal or a
 /// debugger); it does not accept (it is busy with other clients, or hangs); or it accepts but does not read (it hangs,
 /// or it does not end a connection that its client has ended). Exits with 3 without a server. With --json, the field
-/// `state` is answered, no-server, stopped, not-accepted, not-read, no-answer (to a message, or of a server of another
+/// `state` is answered, no-server, refused, stopped, not-accepted, not-read, no-answer (to a message, or of a server of another
 /// user, which shows less) or failed.
 ///
 /// Example: `parlour ping echo --count 10 --timeout 1s`
@@ -323,11 +332,6 @@ pub(crate) struct Ping {
 /// Options for connecting to a server.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectArgs {
-    /// Maximum time to connect, such as 500ms or 10s; for `parlour call` the time for the first reply too [default: 5s
-    /// to connect, no limit for a reply]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    pub(crate) timeout: Option<Duration>,
-
     /// Maximum time to wait for a server that is not running yet, such as 500ms or 10s [default: 0s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) wait: Option<Duration>,

@@ -59,3 +59,10 @@ fn bash_completes_help_and_the_commands_after_it() {
     assert_eq!(complete("parlour h", 1, "h").trim(), "help");
     assert_eq!(complete("parlour help d", 2, "d").trim(), "demo doctor");
 }
+
+#[test]
+fn the_help_of_a_command_is_about_that_command() {
+    let home = Home::new();
+    assert!(!home.stdout(&["help", "connect"], b"").contains("`parlour call`"));
+    assert!(!home.stdout(&["help", "call"], b"").contains("`parlour connect`"));
+}

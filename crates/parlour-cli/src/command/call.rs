@@ -27,10 +27,9 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
     };
     // A timeout beyond the range of the clock means no deadline.
     let deadline = args
-        .connect
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.connect.wait.unwrap_or_default())));
-    let connection = connect::connect(&args.address, &args.connect)?;
+    let connection = connect::connect(&args.address, args.timeout, &args.connect)?;
     let mut call = Calling { args, connection, deadline };
     let outcome = call.run(&message);
     outcome.map_err(|error| holder::explain(&args.address, Some(&call.connection), error))

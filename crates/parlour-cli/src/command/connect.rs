@@ -1,6 +1,7 @@
 //! `parlour connect`: a client that sends the lines, bytes or frames of stdin as messages, and prints the replies.
 
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use parlour::{ConnectOptions, Connection};
@@ -17,7 +18,7 @@ use crate::pump::{Outcome, Pump, StreamOptions};
 const LONG_MESSAGE_BYTES: usize = 1024;
 
 pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
-    let mut connection = connect(&args.address, &args.connect)?;
+    let mut connection = connect(&args.address, args.timeout, &args.connect)?;
     let input = std::io::stdin().as_fd().try_clone_to_owned().context("duplicating stdin")?;
     let output = std::io::stdout().as_fd().try_clone_to_owned().context("duplicating stdout")?;
     let options = StreamOptions {
@@ -44,14 +45,15 @@ pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
 }
 
 /// Connects to a server. `call` uses this too.
-pub(super) fn connect(address: &str, args: &ConnectArgs) -> anyhow::Result<Connection> {
-    options(args).connect(address).map_err(|error| holder::explain(address, None, error.into()))
+pub(super) fn connect(address: &str, timeout: Option<Duration>, args: &ConnectArgs) -> anyhow::Result<Connection> {
+    let connected = options(timeout, args).connect(address);
+    connected.map_err(|error| holder::explain(address, None, error.into()))
 }
 
 /// Converts the command-line options to library options.
-fn options(args: &ConnectArgs) -> ConnectOptions {
+fn options(timeout: Option<Duration>, args: &ConnectArgs) -> ConnectOptions {
     let mut options = ConnectOptions::new();
-    if let Some(timeout) = args.timeout {
+    if let Some(timeout) = timeout {
         options = options.timeout(timeout);
     }
     if let Some(wait) = args.wait {

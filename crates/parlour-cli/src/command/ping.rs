@@ -21,7 +21,7 @@ use crate::output;
 #[derive(Serialize)]
 struct Report {
     address: String,
-    /// `answered`, or how far the last connection got: `no-server`, `stopped`, `not-accepted`, `not-read`, `no-answer`
+    /// `answered`, or how far the last connection got: `no-server`, `refused`, `stopped`, `not-accepted`, `not-read`, `no-answer`
     /// or `failed`.
     state: &'static str,
     transport: Option<String>,
@@ -93,6 +93,7 @@ fn ping(args: &Ping, report: &mut Report) -> Result<Measured, NoAnswer> {
             Err(NoAnswer { state: "no-answer", error: Failure::new(exit::DISCONNECTED, text).into() })
         }
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(silent(args, &connection)),
+        Err(error) if error.kind() == ErrorKind::Refused => Err(NoAnswer { state: "refused", error: error.into() }),
         Err(error) => Err(NoAnswer { state: "failed", error: error.into() }),
     }
 }
@@ -115,6 +116,7 @@ fn answer(connection: &mut Connection, message: Option<&OsStr>, timeout: Duratio
 fn not_connected(args: &Ping, error: parlour::Error) -> NoAnswer {
     let state = match error.kind() {
         ErrorKind::NoServer => "no-server",
+        ErrorKind::Refused => "refused",
         ErrorKind::TimedOut | ErrorKind::Busy if holder::is_stopped(holder::of(&args.address).as_ref()) => "stopped",
         ErrorKind::TimedOut | ErrorKind::Busy => "not-accepted",
         _ => "failed",

@@ -206,9 +206,9 @@ pub(crate) enum ClientFile {
 ///
 /// Each line of stdin is a message, without its newline; a last line without a newline is one too. Each message from
 /// the server is printed as a line. All other bytes pass unchanged. A message from the server that contains a newline
-/// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has zero
-/// bytes, stderr tells that it was sent line by line. The options --frames and --raw pass messages or bytes without any
-/// change.
+/// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has
+/// zero bytes, stderr tells that it was sent line by line. The options --frames and --raw pass messages or bytes
+/// without any change.
 ///
 /// At the end of stdin, the connection is half-closed and the remaining replies are printed. Exits with 7 if the server
 /// disconnects before all of stdin was sent or, where the transport can tell (unix and packet), before the server has
@@ -298,8 +298,8 @@ pub(crate) struct Call {
 /// If no answer comes, the exit code is 6, and stderr tells how far the server got: it is stopped (by a signal or a
 /// debugger); it does not accept (it is busy with other clients, or hangs); or it accepts but does not read (it hangs,
 /// or it does not end a connection that its client has ended). Exits with 3 without a server. With --json, the field
-/// `state` is answered, no-server, refused, stopped, not-accepted, not-read, no-answer (to a message, or of a server of another
-/// user, which shows less) or failed.
+/// `state` is answered, no-server, refused, stopped, not-accepted, not-read, no-answer (to a message, or of a server of
+/// another user, which shows less) or failed.
 ///
 /// Example: `parlour ping echo --count 10 --timeout 1s`
 #[derive(Debug, clap::Args)]

@@ -1,5 +1,5 @@
-//! Tests that no byte and no message is lost or altered between the streams of a client and those of a server's program,
-//! or that stderr and the exit code tell it.
+//! Tests that no byte and no message is lost or altered between the streams of a client and those of a server's
+//! program, or that stderr and the exit code tell it.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub)]
 
 mod common;

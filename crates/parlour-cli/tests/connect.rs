@@ -114,7 +114,8 @@ fn a_receiving_client_stays_connected_at_the_end_of_its_input() {
     for transport in TRANSPORTS {
         let home = Home::new();
         let flag = home.path().join("flag");
-        let program = r#"exec 3<&0; { cat <&3; echo "end of input"; } & echo one; until [ -e "$1" ]; do sleep 0.01; done; echo two; kill $!"#;
+        let program = r#"exec 3<&0; { cat <&3; echo "end of input"; } &
+            echo one; until [ -e "$1" ]; do sleep 0.01; done; echo two; kill $!"#;
         let flag_text = flag.to_str().unwrap();
         let _server = home.serve(&["news", "--on", transport, "--", "sh", "-c", program, "sh", flag_text]);
         let start = |args: &[&str]| {

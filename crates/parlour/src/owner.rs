@@ -246,7 +246,10 @@ mod tests {
     proptest! {
         #[test]
         fn hostile_records_never_panic(
-            record in "(parlour1\n)?((pid|uid|since|start|boot|transports|message_max|program) ?[0-9]{0,25}\n){0,9}(end\n)?"
+            record in concat!(
+                "(parlour1\n)?((pid|uid|since|start|boot|transports|message_max|program) ?[0-9]{0,25}\n){0,9}",
+                "(end\n)?"
+            )
         ) {
             if let Some(owner) = Owner::parse(record.as_bytes()) {
                 let _ = owner.to_string();

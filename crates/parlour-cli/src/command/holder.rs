@@ -15,8 +15,8 @@ pub(super) fn of(address: &str) -> Option<Owner> {
     names.find(|name| name.path == path && matches!(name.state, NameState::Live))?.owner
 }
 
-/// Adds the holder of the name, and whether it is stopped, to an error about a server that does not answer. Leaves every
-/// other error as it is.
+/// Adds the holder of the name, and whether it is stopped, to an error about a server that does not answer. Leaves
+/// every other error as it is.
 pub(super) fn explain(address: &str, connection: Option<&Connection>, error: anyhow::Error) -> anyhow::Error {
     if exit::code(&error) != exit::TIMED_OUT {
         return error;

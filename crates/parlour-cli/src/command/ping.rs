@@ -1,7 +1,7 @@
 //! `parlour ping`: checks that a server answers, and measures how fast.
 //!
-//! The answer is the end of the connection: the client ends its side without a message, and the server ends its own once
-//! it has read that. So no server takes a ping for a request, and the whole way through the server is measured.
+//! The answer is the end of the connection: the client ends its side without a message, and the server ends its own
+//! once it has read that. So no server takes a ping for a request, and the whole way through the server is measured.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -21,8 +21,8 @@ use crate::output;
 #[derive(Serialize)]
 struct Report {
     address: String,
-    /// `answered`, or how far the last connection got: `no-server`, `refused`, `stopped`, `not-accepted`, `not-read`, `no-answer`
-    /// or `failed`.
+    /// `answered`, or how far the last connection got: `no-server`, `refused`, `stopped`, `not-accepted`, `not-read`,
+    /// `no-answer` or `failed`.
     state: &'static str,
     transport: Option<String>,
     /// The process and the user of the server, as the transport shows them.
@@ -98,8 +98,8 @@ fn ping(args: &Ping, report: &mut Report) -> Result<Measured, NoAnswer> {
     }
 }
 
-/// Waits for the answer to a message, or else to the end of this side. Returns false if the server ends its side without
-/// a reply to the message.
+/// Waits for the answer to a message, or else to the end of this side. Returns false if the server ends its side
+/// without a reply to the message.
 fn answer(connection: &mut Connection, message: Option<&OsStr>, timeout: Duration) -> parlour::Result<bool> {
     let deadline = Instant::now().checked_add(timeout);
     let left = || deadline.map_or(Duration::MAX, |deadline| deadline.saturating_duration_since(Instant::now()));
@@ -147,8 +147,8 @@ fn silent(args: &Ping, connection: &Connection) -> NoAnswer {
 
 /// Returns true if the connection still waits for the server to accept it. Returns `None` if that cannot be seen.
 ///
-/// Over `shm` and `fifo`, the server takes part in the handshake. Over `unix` and `packet`, the kernel connects, and the
-/// server removes the file of the client when it accepts (docs/wire.md). A client of another user has no file.
+/// Over `shm` and `fifo`, the server takes part in the handshake. Over `unix` and `packet`, the kernel connects, and
+/// the server removes the file of the client when it accepts (docs/wire.md). A client of another user has no file.
 fn is_queued(address: &str, connection: &Connection) -> Option<bool> {
     if !matches!(connection.transport(), Transport::Unix | Transport::Packet) {
         return Some(false);

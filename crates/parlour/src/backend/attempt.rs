@@ -62,6 +62,13 @@ pub(super) fn private(found: &Found, path: &str, file: Option<&Stat>, errno: Err
     Error::new(ErrorKind::Denied, Operation::Connect, path, detail).because(errno).next(step)
 }
 
+/// Creates the error for a client that the policy of the server does not admit.
+pub(super) fn rejected_there(path: &str) -> Error {
+    let detail = "the server rejected the connection: its policy does not admit this client";
+    Error::new(ErrorKind::Refused, Operation::Connect, path, detail)
+        .next("look at the server's log, and have its policy admit this user (option allow)")
+}
+
 /// Creates the error for a client whose server reports that one of its own system calls failed.
 pub(super) fn failed_there(path: &str) -> Error {
     Error::new(

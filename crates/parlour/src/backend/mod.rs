@@ -147,7 +147,8 @@ impl Listener {
                     Operation::Activate,
                     guard.display_path(transport.file_name()),
                     detail,
-                ))
+                )
+                .next("pass sockets only; the server offers the FIFO by itself"))
             }
         }
     }

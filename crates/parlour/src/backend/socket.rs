@@ -393,7 +393,8 @@ pub(super) fn connect(
         ),
         Errno::CONNREFUSED => {
             let detail = "the server has the name but does not listen";
-            not_served(found, &path, Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail))
+            let error = Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail);
+            not_served(found, &path, error.next("try again; it is starting or closing, or stopped meanwhile"))
         }
         Errno::ACCESS => Attempt::Failed(private(found, &path, Some(&stat), errno)),
         errno => Attempt::Failed(failed(errno)),

@@ -106,7 +106,8 @@ impl Environment {
                     Operation::OpenDirectory,
                     path.display().to_string(),
                     "$PARLOUR_DIR must be an absolute path",
-                ));
+                )
+                .next("set the variable to the full path of the directory, or unset it"));
             }
             return Ok(vec![Candidate { path: path.clone(), origin: Origin::ParlourDir }]);
         }

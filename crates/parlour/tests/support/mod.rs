@@ -101,7 +101,14 @@ pub fn assert_tells(error: &parlour::Error) {
     assert!(!error.object().is_empty() && !rest.is_empty() && !rest.starts_with(';'), "{text:?} states no reason");
     let needs_step = !matches!(
         error.kind(),
-        Kind::Io | Kind::Denied | Kind::Disconnected | Kind::Refused | Kind::Shutdown | Kind::TimedOut | Kind::Encoding
+        // The reason is the rule that the option must keep, or the text of a system call.
+        Kind::InvalidOption
+            | Kind::Io
+            | Kind::Denied
+            | Kind::Disconnected
+            | Kind::Shutdown
+            | Kind::TimedOut
+            | Kind::Encoding
     );
     assert!(!needs_step || rest.contains("; "), "{text:?} states no next step");
 }

@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
-use crate::backend::attempt::{Attempt, Established, Progress, failed_there, private};
+use crate::backend::attempt::{Attempt, Established, Progress, failed_there, private, rejected_there};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::not_served;
@@ -138,8 +138,12 @@ impl Handshake {
     /// a hello.
     fn recv_hello(&mut self, path: &str) -> Result<bool, Attempt> {
         let failed = |error: io::Error| Attempt::Failed(Error::io(Operation::Connect, path, error));
-        let broken =
-            |detail: &'static str| Attempt::Failed(Error::new(ErrorKind::Protocol, Operation::Connect, path, detail));
+        let broken = |detail: &'static str| {
+            Attempt::Failed(
+                Error::new(ErrorKind::Protocol, Operation::Connect, path, detail)
+                    .next("check that the server speaks this protocol"),
+            )
+        };
         let Self { well_known, reader, pair, state: State::Answer(line), deadline, .. } = self else {
             return Ok(false);
         };
@@ -172,12 +176,7 @@ impl Handshake {
             }
             return match hello::parse_answer(line, &pair.id.nonce) {
                 Some(Answer::Hello) => Ok(true),
-                Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(Error::new(
-                    ErrorKind::Refused,
-                    Operation::Connect,
-                    path,
-                    "the server rejected the connection: its policy does not admit this client",
-                ))),
+                Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(rejected_there(path))),
                 Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
                     Error::new(
                         ErrorKind::Busy,

@@ -7,7 +7,7 @@ use rustix::event::PollFlags;
 
 use super::greeting::{self, HandshakeError, Reply};
 use super::{Incoming, KIND, Outgoing, establish};
-use crate::backend::attempt::{Attempt, Established, Progress, failed_there};
+use crate::backend::attempt::{Attempt, Established, Progress, failed_there, rejected_there};
 use crate::backend::client_file::OwnFile;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::{self, Connected};
@@ -76,10 +76,7 @@ impl Handshake {
                 ))
             }
             Ok(Reply::Nothing) => Ok(Progress::Waiting(self)),
-            Ok(Reply::Refused(Reason::Denied)) => {
-                let detail = "the server rejected the connection: its policy does not admit this client".to_owned();
-                Err(Attempt::Failed(error(ErrorKind::Refused, detail)))
-            }
+            Ok(Reply::Refused(Reason::Denied)) => Err(Attempt::Failed(rejected_there(&path))),
             Ok(Reply::Refused(Reason::Busy)) => {
                 let detail = "the server cannot accept more clients at present".to_owned();
                 Err(Attempt::Again(
@@ -94,7 +91,10 @@ impl Handshake {
                 Err(socket::not_served(found, &path, busy))
             }
             Err(HandshakeError::Io(failure)) => Err(Attempt::Failed(Error::io(Operation::Connect, path, failure))),
-            Err(bad) => Err(Attempt::Failed(error(ErrorKind::Protocol, bad.to_string()))),
+            Err(bad) => {
+                let step = "check that the server speaks this protocol";
+                Err(Attempt::Failed(error(ErrorKind::Protocol, bad.to_string()).next(step)))
+            }
         }
     }
 

@@ -92,10 +92,18 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: Vec<Vec<String>>) -
     line(table.trim_fmt())
 }
 
-/// Formats text for one line of output: control characters, which could break the line or control the terminal, are
-/// replaced.
+/// Formats text for one line of output: characters that could break the line, control the terminal, or reorder or hide
+/// the text around them are replaced.
 pub(crate) fn cell(text: impl Display) -> String {
-    text.to_string().chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    let is_bad = |c: char| {
+        c.is_control()
+            || matches!(
+                c,
+                '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
+                    | '\u{e0001}'..='\u{e007f}'
+            )
+    };
+    text.to_string().chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Formats a value, or `-` if it is not known.

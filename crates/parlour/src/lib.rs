@@ -84,7 +84,9 @@
 //! Linux 5.6 or newer. Newer kernels provide more: `SO_PEERPIDFD` from 6.5, `SO_PASSRIGHTS` from 6.16, `RWF_NOSIGNAL`
 //! from 6.18. Without `SO_PEERPIDFD`, [`Connection::peer_pidfd`] returns an error. Without `SO_PASSRIGHTS`, unwanted
 //! descriptors end the connection ([`Payload::fds`]). Without `RWF_NOSIGNAL`, `SIGPIPE` is blocked in the calling
-//! thread during a write to a FIFO.
+//! thread during a write to a FIFO. In a sandbox without memfd_create(2), `shm` and [`SharedBytes`] are not available.
+//! The library also works without `/proc`, in namespaces, and with a wall clock that is wrong. docs/platforms.md in the
+//! repository lists the cost of each feature that is missing.
 
 // On docs.rs each item says which feature it needs.
 #![cfg_attr(docsrs, feature(doc_cfg))]

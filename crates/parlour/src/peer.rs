@@ -85,7 +85,8 @@ impl Peer {
     }
 
     /// Returns the process id, in the PID namespace of this process. `None` if it is unknown, for example because the
-    /// peer is in a PID namespace that is not visible here.
+    /// peer is in a PID namespace that is not visible here. With the provenance [`Claim`](Provenance::Claim), it is the
+    /// number in the PID namespace of the peer, which may be another one.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.id(PID)

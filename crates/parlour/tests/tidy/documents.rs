@@ -11,7 +11,7 @@ use std::path::Path;
 
 use super::source::{blank, home, rust_files};
 
-const DOCUMENTS: [&str; 2] = ["THREAT_MODEL.md", "ARCHITECTURE.md"];
+const DOCUMENTS: [&str; 3] = ["THREAT_MODEL.md", "ARCHITECTURE.md", "docs/platforms.md"];
 
 /// A file, and the name of a test in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -47,6 +47,15 @@ fn nothing_sleeps_but_by_waiting_with_a_deadline() {
     assert_nowhere(&["thread::sleep", "sleep_ms", "nanosleep"], |_| false);
 }
 
+/// A clock that can be set is for people who read its time. Decisions use monotonic time.
+#[test]
+fn no_decision_depends_on_the_wall_clock() {
+    let labels = ["owner.rs", "admission.rs"];
+    assert_nowhere(&["SystemTime", "UNIX_EPOCH", "Realtime"], |source| labels.contains(&&*source.path));
+    let of_files = ["st_mtime", "st_ctime", "st_atime", "st_btime"];
+    assert_nowhere(&of_files, |_| false);
+}
+
 #[test]
 fn nothing_is_printed() {
     assert_nowhere(&["println!", "eprintln!", "print!", "eprint!", "dbg!", "stdout()", "stderr()"], |_| false);

@@ -33,7 +33,7 @@ pub fn trials() -> Vec<Trial> {
         ("without_memfd_create", memory::trials),
     ];
     let single = some.iter().flat_map(|(word, declare)| inside(around(feature(word)), declare));
-    everywhere.chain(single).chain(client_alone::trials()).collect()
+    everywhere.chain(single).chain(client_alone::trials()).chain(document::trials()).collect()
 }
 
 /// Returns the reason why a trial of the contract does not apply without a feature.
@@ -148,6 +148,25 @@ fn peer_pidfd_error(transport: Transport) -> std::io::Error {
     assert!(client.line().starts_with("connected "));
     assert_eq!(connection.peer().pid(), Some(client.pid()));
     connection.peer_pidfd().unwrap_err()
+}
+
+/// The document that lists the features.
+mod document {
+    use super::*;
+    use crate::support::trials;
+
+    trials! {
+        the_list_of_platforms_names_every_feature,
+    }
+
+    fn the_list_of_platforms_names_every_feature() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/platforms.md");
+        // The packaged crate does not contain the document.
+        let Ok(document) = std::fs::read_to_string(path) else { return };
+        for Missing { word, .. } in FEATURES {
+            assert!(document.contains(&format!("`{word}::`")), "{word} is missing in docs/platforms.md");
+        }
+    }
 }
 
 /// A client without a feature, and a server with it.

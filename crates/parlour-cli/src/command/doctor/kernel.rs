@@ -16,7 +16,12 @@ use crate::exit;
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
 pub(super) fn checks() -> Vec<Check> {
-    vec![proc_mounted(), version(), openat2_works(), pidfd(), inotify_works(), peer_pidfd(), no_signal()]
+    let mut checks =
+        vec![proc_mounted(), version(), openat2_works(), pidfd(), inotify_works(), peer_pidfd(), no_signal()];
+    for mend in checks.iter_mut().filter_map(|check| check.mend.as_mut()) {
+        mend.push_str(" (docs/platforms.md lists the cost of each)");
+    }
+    checks
 }
 
 fn proc_mounted() -> Check {
@@ -60,7 +65,7 @@ fn openat2_works() -> Check {
             Verdict::Note,
             CHECK,
             error.to_string(),
-            "Linux 5.6 or newer has it, unless a sandbox forbids it; without it, paths are opened one component at a time",
+            "Linux 5.6 or newer has it, unless a sandbox forbids it; parlour does not need it",
         ),
     }
 }

@@ -1186,8 +1186,8 @@ parlour_status parlour_server_bind(const char *address, const parlour_server_opt
  * stores the new server in `*server`.
  *
  * `fd_name` selects the descriptors of that name (FileDescriptorName=). With NULL, the sockets that lie in the
- * directory of a name are used. Each descriptor can be taken once. `options` may be NULL for the defaults.
- * docs/systemd.md describes the units.
+ * directory of a name are used. Each descriptor can be taken once. All passed descriptors become close-on-exec.
+ * `options` may be NULL for the defaults. docs/systemd.md describes the units.
  *
  * Errors: those of parlour_server_bind, after which the sockets are as before, and:
  * - PARLOUR_UNSUPPORTED: no socket was passed to this process, or it was taken before.

@@ -18,7 +18,7 @@ use std::io::{self, BufRead};
 use std::net::TcpListener;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
@@ -42,6 +42,8 @@ trials! {
     clients_see_the_server_and_not_the_manager,
     a_hub_can_be_activated,
     descriptors_that_belong_to_no_name_are_left_alone,
+    no_program_inherits_a_passed_descriptor_although_activation_fails,
+    a_passed_descriptor_that_is_not_open_is_named,
     a_descriptor_name_selects_sockets,
     sockets_of_two_names_need_a_selection,
     passed_sockets_are_taken_once,
@@ -67,8 +69,10 @@ fn main() -> ExitCode {
 /// | `echo`: serves one client to its end | `served` |
 /// | `close` | `closed` |
 /// | `again`, `again FD-NAME`: takes over once more | as at the start |
-/// | `kept`: descriptors from 3 on that a program would inherit | their numbers |
+/// | `kept`: passed descriptors that are still open | their numbers |
+/// | `inherited`: descriptors from 3 on that a program would inherit | their numbers |
 fn activated(arguments: &[String]) {
+    let passed: Vec<(u32, PathBuf)> = (3..10).filter_map(|number| Some((number, file_of(number)?))).collect();
     let take_over = |arguments: &[&str]| {
         let options = match arguments.get(1) {
             Some(transport) => ServerOptions::new().transports([transport.parse().unwrap()]),
@@ -103,7 +107,12 @@ fn activated(arguments: &[String]) {
                 println!("closed");
             }
             "again" => others.push(take_over(&words[1..])),
-            "kept" => println!("{}", inheritable().join(" ")),
+            "kept" => {
+                let is_kept = |(number, file): &&(u32, PathBuf)| file_of(*number).as_ref() == Some(file);
+                let kept: Vec<String> = passed.iter().filter(is_kept).map(|(number, _)| number.to_string()).collect();
+                println!("{}", kept.join(" "));
+            }
+            "inherited" => println!("{}", inheritable().join(" ")),
             other => panic!("unknown command {other:?}"),
         }
     }
@@ -126,6 +135,11 @@ fn activated_hub(arguments: &[String]) {
         }
     }
     println!("served");
+}
+
+/// Returns the file of a descriptor, as /proc shows it: a path, or the type and the inode.
+fn file_of(number: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/self/fd/{number}")).ok()
 }
 
 /// Returns the numbers of the open descriptors from 3 to 9 that are not close-on-exec. (The parent of the test process
@@ -242,7 +256,8 @@ fn one_server_serves_the_passed_sockets_and_further_transports() {
         assert_eq!(server.ask("echo"), "served", "{transport}");
         client.join().unwrap();
     }
-    assert_eq!(server.ask("kept"), "", "a child would inherit these descriptors");
+    assert_eq!(server.ask("kept"), "", "the passed descriptors were replaced by duplicates");
+    assert_eq!(server.ask("inherited"), "");
     assert_eq!(server.ask("close"), "closed");
     // The server has removed only the FIFO, which it created itself.
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock", "room/packet", "room/shm", "room/unix"]);
@@ -376,6 +391,7 @@ fn descriptors_that_belong_to_no_name_are_left_alone() {
     manager.add(fs::File::open("/dev/null").unwrap(), "store");
     let mut server = started(&manager, "ready room unix");
     assert_eq!(server.ask("kept"), "3 5 6");
+    assert_eq!(server.ask("inherited"), "", "descriptors of the manager");
 
     let mut manager = Manager::default();
     manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
@@ -386,6 +402,32 @@ fn descriptors_that_belong_to_no_name_are_left_alone() {
     }
 }
 
+/// The names do not match the descriptors, or no descriptor has the selected name.
+fn no_program_inherits_a_passed_descriptor_although_activation_fails() {
+    let base = Base::new();
+    let mut manager = Manager::default();
+    manager.add_name(&base.name("room"), &["unix"], "parlour");
+    manager.add(TcpListener::bind("127.0.0.1:0").unwrap(), "web");
+    for names in ["a:b:c", "a", "other:other"] {
+        let mut command = manager.hand_over(&Child::command("activated", &["parlour"]));
+        let mut server = Child::start(command.env("LISTEN_FDNAMES", names));
+        let told = server.line();
+        assert!(told.starts_with("error "), "{names}: {told}");
+        assert_eq!(server.ask("kept"), "3 4", "{names}");
+        assert_eq!(server.ask("inherited"), "", "{names}");
+    }
+}
+
+fn a_passed_descriptor_that_is_not_open_is_named() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut command = manager.hand_over(&Child::command("activated", &[""; 0]));
+    let mut server = Child::start(command.env("LISTEN_FDS", "7").env_remove("LISTEN_FDNAMES"));
+    let told = server.line();
+    assert!(told.starts_with("error invalid option: ") && told.contains("which is not open"), "{told}");
+    assert_eq!(server.ask("inherited"), "");
+}
+
 fn a_descriptor_name_selects_sockets() {
     let base = Base::new();
     let mut manager = Manager::default();
@@ -394,6 +436,7 @@ fn a_descriptor_name_selects_sockets() {
     let mut server = start(&manager, &["second"]);
     server.expect("ready two unix");
     assert_eq!(server.ask("kept"), "3 4");
+    assert_eq!(server.ask("inherited"), "");
     assert_eq!(server.ask("again first"), "ready one packet,unix");
     assert_eq!(server.ask("kept"), "");
     let told = start(&manager, &["third"]).line();

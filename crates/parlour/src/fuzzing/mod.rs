@@ -7,6 +7,8 @@
 mod handshakes;
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -19,10 +21,36 @@ use crate::wire::client_file::ClientId;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame;
 use crate::wire::hello::{self, Answer, Reason};
+use crate::wire::listen_fds;
 use crate::wire::nonce::Nonce;
 use crate::wire::pieces::{Assembler, BadPiece, Took};
 use crate::wire::request::{self, RequestReader};
 use crate::wire::shm_hello::{Greeting, is_ring_size};
+
+/// Parses the variables of a service manager: `LISTEN_PID`, `LISTEN_FDS` and `LISTEN_FDNAMES`, with a zero byte between
+/// them. A variable that is missing at the end is not set.
+pub fn activation(data: &[u8]) {
+    const PID: u32 = 77;
+    let mut variables = data.splitn(3, |&byte| byte == 0).map(OsStr::from_bytes);
+    let (listen_pid, listen_fds, listen_fdnames) = (variables.next(), variables.next(), variables.next());
+    let Ok(count) = listen_fds::count(PID, listen_pid, listen_fds) else { return };
+    assert!(count > 0);
+    for (text, number) in [(listen_pid, PID), (listen_fds, u32::from(count))] {
+        let digits = text.unwrap().to_str().unwrap();
+        assert!(digits.trim_start_matches('0') == number.to_string(), "{digits:?} is not a spelling of {number}");
+    }
+    match (listen_fds::names(count, listen_fdnames), listen_fdnames) {
+        (Ok(names), Some(text)) => {
+            assert_eq!(names.len(), usize::from(count));
+            assert_eq!(names.join(":"), text.to_string_lossy());
+        }
+        (Ok(names), None) => assert!(names.len() == usize::from(count) && names.iter().all(|name| name == "unknown")),
+        (Err(_), text) => {
+            let names = text.unwrap().as_bytes().split(|&byte| byte == b':').count();
+            assert_ne!(names, usize::from(count), "each descriptor has a name");
+        }
+    }
+}
 
 /// Decodes a stream of frames in pieces: two bytes of limit, two bytes of piece size, then the stream. Runs once with
 /// headers without marks, and once with marks.
@@ -235,7 +263,8 @@ mod tests {
 
     type Target = (&'static str, fn(&[u8]));
 
-    const TARGETS: [Target; 10] = [
+    const TARGETS: [Target; 11] = [
+        ("activation", super::activation),
         ("client_file", super::client_file),
         ("decoder", super::decoder),
         ("hello", super::hello),

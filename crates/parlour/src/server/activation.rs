@@ -15,6 +15,7 @@ use crate::address::Address;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::sys::listen_fds::{self, NotPassed, Passed};
 use crate::transport::Transport;
+use crate::wire::listen_fds::NotAnnounced;
 
 const OPERATION: Operation = Operation::Activate;
 const OBJECT: &str = "the sockets of the service manager";
@@ -57,7 +58,7 @@ impl Activation {
     pub(crate) fn find(fd_name: Option<&str>) -> Result<Self> {
         let mut passed = listen_fds::passed().map_err(|why| not_passed(&why))?;
         if let Some(fd_name) = fd_name {
-            let names: Vec<String> = passed.iter().map(|passed| passed.name.clone()).collect();
+            let names: Vec<String> = passed.iter().map(|passed| passed.name.escape_debug().to_string()).collect();
             passed.retain(|passed| passed.name == fd_name);
             if passed.is_empty() {
                 let detail = format!("no descriptor is named {fd_name:?} (the names are {})", names.join(", "));
@@ -137,17 +138,23 @@ fn place(passed: &Passed) -> Result<(Address, Transport, u32), Unfit> {
 
 fn not_passed(why: &NotPassed) -> Error {
     match why {
-        NotPassed::Nothing => {
+        NotPassed::NotAnnounced(NotAnnounced::Nothing) => {
             error(ErrorKind::Unsupported, "the environment announces none ($LISTEN_PID, $LISTEN_FDS)".to_owned())
                 .next("start the program through its socket unit, or bind a name")
         }
-        NotPassed::ForAnother(pid) => {
+        NotPassed::NotAnnounced(NotAnnounced::ForAnother(pid)) => {
             let detail =
                 format!("$LISTEN_PID assigns them to process {pid:?}, and this is process {}", std::process::id());
             error(ErrorKind::Unsupported, detail)
                 .next("have the manager start this program directly, or exec it from the wrapper")
         }
-        NotPassed::Malformed(what) => error(ErrorKind::InvalidOption, (*what).to_owned()),
+        NotPassed::NotAnnounced(NotAnnounced::Malformed(problem)) => {
+            error(ErrorKind::InvalidOption, (*problem).to_owned()).next("correct the variables that the manager sets")
+        }
+        NotPassed::NotOpen(number) => {
+            error(ErrorKind::InvalidOption, format!("$LISTEN_FDS includes descriptor {number}, which is not open"))
+                .next("take the sockets before other code closes them")
+        }
         NotPassed::AllTaken => error(ErrorKind::Unsupported, "they were taken already".to_owned())
             .next("take them once and keep the server, or select other sockets by their FileDescriptorName="),
     }

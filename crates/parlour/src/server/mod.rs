@@ -203,7 +203,8 @@ impl Server {
     /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are selected, for a program that is
     /// passed other descriptors too. Each of them must be a socket in a name directory. Without `fd_name`, the sockets
     /// that are in a name directory are selected. All selected sockets must belong to one server name. Each descriptor
-    /// can be taken once. The environment is not changed.
+    /// can be taken once. Those that are not selected stay open. All passed descriptors become close-on-exec, so that no
+    /// program that this process starts inherits them. The environment is not changed.
     ///
     /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has the name.
     /// Closing the server releases the name, but keeps the sockets and the files of clients that may wait there. The

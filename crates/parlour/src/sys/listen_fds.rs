@@ -1,13 +1,13 @@
 //! Descriptors that a service manager passes to this process, as sd_listen_fds(3) describes: `LISTEN_FDS` descriptors
-//! from number 3 on, for the process `LISTEN_PID`, with names in `LISTEN_FDNAMES`. The environment is read and not
-//! changed.
+//! from number 3 on. The environment is read and not changed; `wire/listen_fds.rs` parses it.
 #![allow(unsafe_code)]
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::{Mutex, PoisonError};
+
+use crate::wire::listen_fds::{self, NotAnnounced};
 
 const FIRST: RawFd = 3;
 
@@ -26,25 +26,31 @@ pub(crate) struct Passed {
 /// The reason for which no descriptors are available.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotPassed {
-    /// The environment lists no descriptors.
-    Nothing,
-    /// The descriptors are for the process with this id, or the variable is not a process id.
-    ForAnother(String),
-    /// The content of the environment is malformed.
-    Malformed(&'static str),
+    /// The environment announces none, or is malformed.
+    NotAnnounced(NotAnnounced),
+    /// The descriptor with this number is announced, but is not open.
+    NotOpen(RawFd),
     AllTaken,
 }
 
 /// Returns the descriptors that were passed to this process and not taken yet.
+///
+/// First, all of them become close-on-exec, also those that the caller leaves alone and those whose names are
+/// malformed. A program that this process starts inherits none, as after sd_listen_fds(3).
 pub(crate) fn passed() -> Result<Vec<Passed>, NotPassed> {
-    let numbered = announced(std::process::id(), |variable| std::env::var_os(variable))?;
+    let variable = |name: &str| std::env::var_os(name);
+    let count =
+        listen_fds::count(std::process::id(), variable("LISTEN_PID").as_deref(), variable("LISTEN_FDS").as_deref())
+            .map_err(NotPassed::NotAnnounced)?;
+    let numbers = FIRST..FIRST + RawFd::from(count);
     let taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let not_open = close_on_exec(numbers.clone().filter(|number| !taken.contains(number)));
+    let names = listen_fds::names(count, variable("LISTEN_FDNAMES").as_deref()).map_err(NotPassed::NotAnnounced)?;
+    if let Some(number) = not_open {
+        return Err(NotPassed::NotOpen(number));
+    }
     let mut all = Vec::new();
-    for (number, name) in (FIRST..).zip(numbered).filter(|(number, _)| !taken.contains(number)) {
-        // SAFETY: a system call on a number, without pointers.
-        if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
-            return Err(NotPassed::Malformed("LISTEN_FDS includes a descriptor that is not open"));
-        }
+    for (number, name) in numbers.zip(names).filter(|(number, _)| !taken.contains(number)) {
         // SAFETY: the descriptor is open, and according to the protocol this process may use it. Only `close` closes it
         // through this value, and only once: the table of taken descriptors ensures that.
         let descriptor = ManuallyDrop::new(unsafe { OwnedFd::from_raw_fd(number) });
@@ -53,28 +59,16 @@ pub(crate) fn passed() -> Result<Vec<Passed>, NotPassed> {
     if all.is_empty() { Err(NotPassed::AllTaken) } else { Ok(all) }
 }
 
-/// Returns the names of the descriptors for the process with this id, one name for each descriptor.
-fn announced(pid: u32, variable: impl Fn(&str) -> Option<OsString>) -> Result<Vec<String>, NotPassed> {
-    let text = |name: &str| variable(name).map(|value| value.to_string_lossy().into_owned());
-    let (Some(for_pid), Some(count)) = (text("LISTEN_PID"), text("LISTEN_FDS")) else {
-        return Err(NotPassed::Nothing);
-    };
-    if for_pid.parse() != Ok(pid) {
-        return Err(NotPassed::ForAnother(for_pid));
+/// Makes all of these descriptors close-on-exec. Returns the first that is not open.
+fn close_on_exec(numbers: impl Iterator<Item = RawFd>) -> Option<RawFd> {
+    let mut not_open = None;
+    for number in numbers {
+        // SAFETY: a system call on a number, without pointers. It fails only if the descriptor is not open.
+        if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+            not_open = not_open.or(Some(number));
+        }
     }
-    let count = match count.parse::<u16>() {
-        Ok(0) => return Err(NotPassed::Nothing),
-        Ok(count) => usize::from(count),
-        Err(_) => return Err(NotPassed::Malformed("LISTEN_FDS is not a number of descriptors")),
-    };
-    let names: Vec<String> = match text("LISTEN_FDNAMES") {
-        Some(names) => names.split(':').map(str::to_owned).collect(),
-        None => vec!["unknown".to_owned(); count],
-    };
-    if names.len() != count {
-        return Err(NotPassed::Malformed("the number of names in LISTEN_FDNAMES differs from LISTEN_FDS"));
-    }
-    Ok(names)
+    not_open
 }
 
 impl Passed {
@@ -90,40 +84,5 @@ impl Passed {
 impl AsFd for Passed {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(variables: &[(&str, &str)]) -> Result<Vec<String>, NotPassed> {
-        announced(77, |name| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into()))
-    }
-
-    #[test]
-    fn each_descriptor_has_one_name() {
-        let pid = ("LISTEN_PID", "77");
-        assert_eq!(read(&[pid, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "a:b")]), Ok(vec!["a".into(), "b".into()]));
-        assert_eq!(read(&[pid, ("LISTEN_FDS", "2")]), Ok(vec!["unknown".into(), "unknown".into()]));
-        for names in ["a", "a:b:c", ""] {
-            let found = read(&[pid, ("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", names)]);
-            assert!(matches!(found, Err(NotPassed::Malformed(_))), "{names:?}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn descriptors_for_another_process_are_not_returned() {
-        let count = ("LISTEN_FDS", "1");
-        assert_eq!(read(&[count]), Err(NotPassed::Nothing));
-        assert_eq!(read(&[("LISTEN_PID", "77")]), Err(NotPassed::Nothing));
-        assert_eq!(read(&[("LISTEN_PID", "77"), ("LISTEN_FDS", "0")]), Err(NotPassed::Nothing));
-        for pid in ["78", "0", "", "-77", "77x"] {
-            assert_eq!(read(&[("LISTEN_PID", pid), count]), Err(NotPassed::ForAnother(pid.into())));
-        }
-        for number in ["-1", "x", "99999999999999999999"] {
-            let found = read(&[("LISTEN_PID", "77"), ("LISTEN_FDS", number)]);
-            assert!(matches!(found, Err(NotPassed::Malformed(_))), "{number:?}: {found:?}");
-        }
     }
 }

@@ -8,6 +8,7 @@ pub(crate) mod client_file;
 pub(crate) mod decoder;
 pub(crate) mod frame;
 pub(crate) mod hello;
+pub(crate) mod listen_fds;
 pub(crate) mod nonce;
 pub(crate) mod pieces;
 pub(crate) mod request;

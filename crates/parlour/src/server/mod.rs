@@ -17,7 +17,7 @@ use self::acceptor::Acceptor;
 pub(crate) use self::acceptor::Step;
 use self::activation::{Activation, Socket};
 use crate::address::Address;
-use crate::admission::{Admission, ServerStats, locked};
+use crate::admission::{Admission, Refusal, ServerStats, locked};
 use crate::backend::Link;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
@@ -415,6 +415,27 @@ impl Server {
     #[must_use]
     pub fn transports(&self) -> &[Transport] {
         &self.transports
+    }
+
+    /// Returns the oldest refusal that no earlier call returned, or `None` if there is none. Does not block.
+    ///
+    /// Refusals are queued from the first call on, up to 256; further ones are only counted in [`stats`](Server::stats).
+    /// Call this once before accepting, and then in a poll loop whenever [`try_accept`](Server::try_accept) returns, or
+    /// from another thread.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// let server = parlour::Server::bind("echo")?;
+    /// while let Some(refusal) = server.next_refusal() {
+    ///     eprintln!("refused {refusal}");
+    /// }
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
+    #[must_use]
+    pub fn next_refusal(&self) -> Option<Refusal> {
+        self.admission.keep_refusals();
+        self.admission.pop_refusal()
     }
 
     /// Returns the counts of clients: accepted, connected, and refused by reason.

@@ -644,7 +644,7 @@ parlour_status parlour_server_options_mode(parlour_server_options *options, uint
 
 /**
  * Sets the group of the socket. Default: the group of this process. This process must be a member of it or run as
- * root.
+ * root. parlour_server_bind refuses (gid_t) -1, which is not a group, with PARLOUR_INVALID_OPTION.
  */
 parlour_status parlour_server_options_group(parlour_server_options *options, uint32_t gid);
 

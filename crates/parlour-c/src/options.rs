@@ -113,7 +113,7 @@ pub unsafe extern "C" fn parlour_server_options_mode(
 }
 
 /// Sets the group of the socket. Default: the group of this process. This process must be a member of it or run as
-/// root.
+/// root. parlour_server_bind refuses (gid_t) -1, which is not a group, with PARLOUR_INVALID_OPTION.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_group(
     options: *mut parlour_server_options,

@@ -94,7 +94,8 @@ impl ServerOptions {
     }
 
     /// Sets the group of the sockets, by group id. Default: the group of this process. Unless this process runs as
-    /// root, it must be a member of the group.
+    /// root, it must be a member of the group. The number 4,294,967,295, which chown(2) takes for no group, is not
+    /// accepted.
     #[must_use]
     pub fn group(mut self, gid: u32) -> Self {
         self.group = Some(gid);
@@ -255,6 +256,7 @@ impl ServerOptions {
         check("connections_per_uid_max", self.connections_per_uid_max >= 1, "it must be at least 1")?;
         check("half_open_max", (1..=65_536).contains(&self.half_open_max), "it must be from 1 to 65,536")?;
         check("handshake_timeout", !self.handshake_timeout.is_zero(), "it must be more than 0")?;
+        check("group", self.group != Some(u32::MAX), "4294967295 is the number for no group")?;
         check("mode", self.mode & !0o777 == 0, "it must be from 0 to 0777")?;
         check("mode", self.mode & 0o600 == 0o600, "it must let this user read and write (0600)")
     }

@@ -16,6 +16,7 @@ trials! {
     modes_that_shut_the_server_itself_out_are_refused,
     a_service_for_others_in_a_base_that_they_cannot_enter_is_refused,
     fifo_alone_cannot_be_open_to_others,
+    a_number_that_is_not_a_group_is_refused,
     the_socket_belongs_to_the_group_that_was_asked_for unless no_other_users(),
     a_foreign_group_is_refused_and_the_name_stays_free unless no_other_users(),
     umask_mask_and_mode_bits_give_exact_modes(mask in UMASKS, bits in MODES),
@@ -174,6 +175,18 @@ fn fifo_alone_cannot_be_open_to_others() {
     let base = Base::new();
     let error = ServerOptions::new().mode(0o666).bind(base.address(Transport::Fifo, "open")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+}
+
+/// chown(2) leaves the group unchanged if it gets this number.
+fn a_number_that_is_not_a_group_is_refused() {
+    let base = Base::new();
+    for transport in Transport::ALL {
+        let options = ServerOptions::new().mode(0o660).group(u32::MAX).transports([*transport]);
+        let error = options.bind(base.name("team").to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidOption, "{error}");
+        assert!(error.to_string().contains("group"), "{error}");
+    }
+    assert_eq!(base.files(), [""; 0]);
 }
 
 fn the_socket_belongs_to_the_group_that_was_asked_for() {

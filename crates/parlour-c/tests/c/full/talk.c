@@ -270,6 +270,9 @@ int main(int argc, char **argv)
     OK(parlour_server_options_fds_max(options, 1000));
     GIVES(parlour_server_bind(address, options, &server), PARLOUR_INVALID_OPTION);
     OK(parlour_server_options_fds_max(options, 4));
+    OK(parlour_server_options_group(options, (uint32_t)-1));
+    GIVES(parlour_server_bind(address, options, &server), PARLOUR_INVALID_OPTION);
+    OK(parlour_server_options_group(options, getegid()));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);
     GIVES(parlour_server_bind(address, NULL, &second), PARLOUR_NAME_IN_USE);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgAction, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
 use parlour::Transport;
 
-use crate::exit;
+use crate::{exit, sys};
 
 const ABOUT: &str = "Local client/server messaging by name";
 
@@ -96,17 +96,25 @@ pub(crate) struct Demo {
 /// program reads the rest of its input; if it still runs one second later it gets SIGTERM, and SIGKILL two seconds
 /// after that. If this server is killed, its programs read end of file on stdin.
 ///
+/// A program leads a process group. When the program has exited, the processes that it left in the group get SIGTERM,
+/// and SIGKILL two seconds later. A process that is to stay longer leaves the group: setsid(1). A program inherits
+/// stdin, stdout, stderr, and the descriptors that the caller of this server opened for it, but none of a service
+/// manager. The server raises its own limit on descriptors to the hard limit; its programs get the original one.
+///
 /// The program's environment identifies the client. These variables have the meaning that s6-ipcserver gives them:
 /// PROTO (IPC), IPCREMOTEEUID, IPCREMOTEEGID, IPCREMOTEPATH (empty), IPCCONNNUM (the number of clients of this user,
 /// including this one). Further variables are PARLOUR_NAME, PARLOUR_TRANSPORT, PARLOUR_PEER_PID, PARLOUR_PEER_UID and
 /// PARLOUR_PEER_GID, and the source of each of the three ids in PARLOUR_PEER_PID_VOUCHED, PARLOUR_PEER_UID_VOUCHED and
 /// PARLOUR_PEER_GID_VOUCHED. An id that is not known is not set.
 ///
-/// Prints one line when clients can connect: `ready NAME TRANSPORTS DIRECTORY`.
+/// Prints one line when clients can connect: `ready NAME TRANSPORTS DIRECTORY`. Before that it checks that the program
+/// can be executed. Clients that are refused, and the reason, are printed on stderr: of each kind of reason at most one
+/// line per second, with the number of the others.
 ///
 /// SIGINT and SIGTERM stop the server. It releases the name immediately, so that the next server can take it. Open
 /// connections may continue for the time given by --grace. After that time, or at a second signal, the programs are
-/// ended. The exit code is 0 in each case.
+/// ended. The exit code is 0 in each case. A signal that is ignored when the server starts stays ignored, as SIGINT in
+/// a background job of a script.
 ///
 /// Under a service manager, --activated serves the sockets of a socket unit. Their path contains the name, such as
 /// ListenStream=%t/parlour/NAME/unix. The server notifies the socket in $NOTIFY_SOCKET when clients can connect
@@ -154,15 +162,17 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
 
-    /// Group that owns the socket, by name or number [default: the group of this process]
+    /// Group that owns the socket, by name or number; names are looked up as by getent(1) [default: the group of this process]
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) group: Option<u32>,
 
-    /// Maximum number of simultaneous clients; further clients are rejected [default: 65536]
+    /// Maximum number of simultaneous clients, and so of programs; further clients are refused as busy [default: with a
+    /// program 1024, with --echo 65536, or less if the hard limit on descriptors is low]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients: Option<usize>,
 
-    /// Maximum number of simultaneous clients of one user; further clients are rejected [default: 4096]
+    /// Maximum number of simultaneous clients of one user; further clients are refused as busy [default: with a program
+    /// 32 if other users may connect, otherwise as --clients; with --echo 4096, or less]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients_per_user: Option<usize>,
 
@@ -173,6 +183,11 @@ pub(crate) struct Serve {
     /// Maximum time for the handshake of a client, such as 500ms or 10s [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub(crate) handshake_timeout: Option<Duration>,
+
+    /// Disconnect a client if no message has passed in either direction for this time, or `never` [default: never for
+    /// this user and root, 10m for other users]
+    #[arg(long, value_name = "DURATION", value_parser = idle)]
+    pub(crate) idle: Option<Idle>,
 
     /// Time that open connections may continue after SIGINT or SIGTERM; a second signal ends them immediately
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "5s")]
@@ -190,6 +205,10 @@ pub(crate) struct Serve {
 /// A list of transports, given as one argument.
 #[derive(Clone, Debug)]
 pub(crate) struct Transports(pub(crate) Vec<Transport>);
+
+/// A limit on the time without a message, or `None` for no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Idle(pub(crate) Option<Duration>);
 
 /// The policy for the socket file that a client binds.
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -505,6 +524,17 @@ fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; use a form such as 500ms, 10s or 1m"))
 }
 
+/// Parses a duration of more than zero, or `never`.
+fn idle(text: &str) -> Result<Idle, String> {
+    match text {
+        "never" => Ok(Idle(None)),
+        _ => match duration(text)? {
+            Duration::ZERO => Err("a time of zero would disconnect every client; use never for no limit".to_owned()),
+            limit => Ok(Idle(Some(limit))),
+        },
+    }
+}
+
 /// Parses an octal file mode.
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
@@ -536,17 +566,18 @@ fn bytes(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "not a number of bytes, such as 65536, 64K or 16M".to_owned())
 }
 
-/// Parses the number of a group, or its name in `/etc/group`.
+/// Parses the number of a group, or its name in the databases of the system.
 fn group(text: &str) -> Result<u32, String> {
-    if let Ok(gid) = text.parse() {
-        return Ok(gid);
+    match text.parse() {
+        // chown(2) takes this number, (gid_t) -1, for "leave the group unchanged".
+        Ok(u32::MAX) => Err("this number is not a group".to_owned()),
+        Ok(gid) => Ok(gid),
+        Err(_) => match sys::group_id(text) {
+            Ok(Some(gid)) => Ok(gid),
+            Ok(None) => Err("no such group; `getent group` lists the groups of this machine".to_owned()),
+            Err(error) => Err(format!("looking up the group: {error}; use its number")),
+        },
     }
-    let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
-    groups
-        .lines()
-        .filter_map(|line| line.split(':').collect::<Vec<_>>().try_into().ok())
-        .find_map(|[name, _password, gid, _members]: [&str; 4]| (name == text).then(|| gid.parse().ok())?)
-        .ok_or_else(|| "no such group in /etc/group; use its number".to_owned())
 }
 
 #[cfg(test)]
@@ -572,7 +603,10 @@ mod tests {
         assert!(duration("soon").is_err() && duration("-1").is_err());
         assert_eq!(mode("0660"), Ok(0o660));
         assert!(mode("rw").is_err() && mode("1777").is_err());
-        assert_eq!(group("0"), Ok(0));
+        assert_eq!((group("0"), group("root")), (Ok(0), Ok(0)));
+        assert!(group("4294967295").is_err() && group("4294967296").is_err() && group("no such group").is_err());
+        assert_eq!((idle("never"), idle("1m")), (Ok(Idle(None)), Ok(Idle(Some(Duration::from_secs(60))))));
+        assert!(idle("0s").is_err() && idle("soon").is_err());
         assert_eq!(transports("unix,fifo").unwrap().0, [Transport::Unix, Transport::Fifo]);
         assert_eq!(transports("all").unwrap().0, Transport::ALL);
         assert!(transports("unix,pigeon").is_err() && transports("").is_err());

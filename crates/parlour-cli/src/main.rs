@@ -12,6 +12,7 @@ mod output;
 mod pump;
 mod signals;
 mod stdio;
+mod sys;
 
 use std::process::ExitCode;
 

@@ -1,11 +1,21 @@
 //! Signals as descriptors that become readable.
+//!
+//! A signal that is ignored when this program starts stays ignored: the parent wants it so, as a shell does for SIGINT
+//! of a background job, and nohup(1) for SIGHUP. A signal that is caught is also unblocked, because a parent that
+//! blocks it for itself passes its mask on.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+
+use crate::sys;
+
+/// `__WNOTHREAD` of `linux/wait.h`: waits only for the children of the calling thread.
+const OF_THIS_THREAD: WaitIdOptions = WaitIdOptions::from_bits_retain(0x2000_0000);
 
 /// A request to stop, made by a signal or by [`Stop::trigger`].
 ///
@@ -72,10 +82,52 @@ impl Interrupts {
     }
 }
 
-/// Installs handlers that write a byte to `into` for each of these signals.
+/// Children that this process did not start itself: those that it adopts as the first process of its PID namespace or
+/// as a subreaper, and those that it had before its exec. If nobody waits for them, they stay as zombies.
+pub(crate) struct AdoptedChildren {
+    signals: UnixStream,
+    /// Kept open, so that `signals` never reads end of file.
+    _writable: UnixStream,
+}
+
+impl AdoptedChildren {
+    /// Catches SIGCHLD, also if it is ignored: then the kernel would not keep the exit status of the children that this
+    /// process waits for.
+    pub(crate) fn catch() -> io::Result<AdoptedChildren> {
+        let (signals, writable) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        register(SIGCHLD, &writable)?;
+        Ok(AdoptedChildren { signals, _writable: writable })
+    }
+
+    /// Waits for the adopted children that have exited, without blocking. Call this when the descriptor is readable.
+    ///
+    /// The caller must be the main thread, which adopts children, and which must not start processes. The processes
+    /// that other threads have started are theirs to wait for, and are not touched.
+    pub(crate) fn reap(&self) {
+        while (&self.signals).read(&mut [0; 64]).is_ok() {}
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | OF_THIS_THREAD;
+        while let Ok(Some(_)) = waitid(WaitId::All, options) {}
+    }
+}
+
+impl AsFd for AdoptedChildren {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+}
+
+/// Installs handlers that write a byte to `into` for each of these signals that is not ignored.
 fn catch(signals: &[i32], into: &UnixStream) -> io::Result<()> {
-    for signal in signals {
-        signal_hook::low_level::pipe::register(*signal, into.try_clone()?)?;
+    for &signal in signals {
+        if !sys::is_ignored(signal) {
+            register(signal, into)?;
+        }
     }
     Ok(())
+}
+
+fn register(signal: i32, into: &UnixStream) -> io::Result<()> {
+    signal_hook::low_level::pipe::register(signal, into.try_clone()?)?;
+    sys::unblock(signal)
 }

@@ -230,13 +230,53 @@ fn raw_passes_bytes_without_framing() {
 #[test]
 fn a_program_that_cannot_be_started_disconnects_the_client_and_not_the_server() {
     let home = Home::new();
-    let mut server = home.serve(&["nothing", "--", "/does/not/exist"]);
+    let program = home.path().join("program");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o700)).unwrap();
+    let mut server = home.serve(&["nothing", "--", program.to_str().unwrap()]);
+    std::fs::remove_file(&program).unwrap();
     for _ in 0..2 {
         let mut client = home.start(&["connect", "nothing"]);
         assert_eq!(client.wait().code(), Some(7));
-        server.wait_for_stderr("starting `/does/not/exist`: No such file or directory");
+        server.wait_for_stderr(&format!("starting `{}`: No such file or directory", program.display()));
     }
     assert_eq!(home.listed("nothing")["state"], "live");
+}
+
+#[test]
+fn a_server_whose_program_cannot_run_does_not_take_the_name() {
+    let home = Home::new();
+    let file = home.path().join("file");
+    std::fs::write(&file, "not executable").unwrap();
+    let directory = home.path().to_str().unwrap();
+    for (program, problem) in [
+        ("/does/not/exist", "no such program"),
+        ("no-such-program-of-parlour", "no such program"),
+        ("", "no such program"),
+        (file.to_str().unwrap(), "not an executable file"),
+        (directory, "not an executable file"),
+    ] {
+        let output = home.run(&["serve", "nothing", "--", program]);
+        assert_eq!((output.status.code(), &*output.stdout), (Some(2), &b""[..]), "{program:?}");
+        assert!(text(&output.stderr).contains(problem), "{program:?}: {}", text(&output.stderr));
+        assert!(!home.name("nothing").exists());
+    }
+    // A directory that is not executable does not hide the program in a later directory of PATH.
+    let mut command = home.command(&["serve", "name", "--", "cat"]);
+    command.env("PATH", format!("{}/file:{}:/usr/bin:/bin", directory, directory));
+    std::fs::write(home.path().join("cat"), "not executable").unwrap();
+    let _server = home.serve_with(command);
+    assert_eq!(home.stdout(&["call", "name", "hello"], b""), "hello\n");
+}
+
+#[test]
+fn a_group_that_is_not_one_is_refused() {
+    let home = Home::new();
+    for group in ["4294967295", "4294967296", "-1", "no-such-group-of-parlour", ""] {
+        let output = home.run(&["serve", "name", &format!("--group={group}"), "--echo"]);
+        assert_eq!(output.status.code(), Some(2), "{group:?}: {}", text(&output.stderr));
+    }
+    assert!(!home.name("name").exists());
 }
 
 #[test]

@@ -148,6 +148,49 @@ fn programs_do_not_inherit_the_variables_of_the_manager() {
     assert!(!seen.contains(" 3 -> socket:"), "{seen}");
 }
 
+/// Returns the descriptors below 10 that a program reports as `ls` shows them. (The parent of the test process may have
+/// left higher ones open.)
+fn descriptors_of(listing: &str) -> Vec<&str> {
+    let numbers = listing.lines().filter_map(|line| line.split_once(" -> ")?.0.rsplit(' ').next());
+    numbers.filter(|number| number.len() == 1).collect()
+}
+
+#[test]
+fn programs_inherit_no_descriptor_of_the_manager() {
+    for fd_name in [None, Some("first")] {
+        let home = Home::new();
+        let mut manager = Manager::default();
+        manager.add_name(&home.name("room"), &["unix", "packet"], "first");
+        manager.add_listening(&home.path().join("other.sock"), rustix::net::SocketType::STREAM, "other");
+        manager.add(fs::File::open("/etc/passwd").unwrap(), "store");
+        let mut args: Vec<&str> = fd_name.iter().flat_map(|name| ["--fd-name", name]).collect();
+        args.extend(["--", "sh", "-c", "ls -l /proc/$$/fd"]);
+        let _server = serve_activated(&home, &manager, &args);
+        let seen = home.stdout(&["connect", "room"], b"");
+        assert_eq!(descriptors_of(&seen), ["0", "1", "2"], "{seen}");
+    }
+    // A server that was started by its manager and takes a name itself.
+    let home = Home::new();
+    let mut manager = Manager::default();
+    manager.add_listening(&home.path().join("other.sock"), rustix::net::SocketType::STREAM, "other");
+    let server = home.command(&["serve", "room", "--", "sh", "-c", "ls -l /proc/$$/fd"]);
+    let _server = home.serve_with(manager.hand_over(&server));
+    let seen = home.stdout(&["connect", "room"], b"");
+    assert_eq!(descriptors_of(&seen), ["0", "1", "2"], "{seen}");
+}
+
+#[test]
+fn programs_inherit_a_descriptor_that_the_shell_opened_for_them() {
+    let home = Home::new();
+    let mut command = Command::new("sh");
+    let script = "exec \"$@\" 5>\"$PARLOUR_DIR/log\"";
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_parlour"), "serve", "room"]);
+    command.args(["--", "sh", "-c", "echo noted >&5"]).env("PARLOUR_DIR", home.path());
+    let _server = home.serve_with(command);
+    home.stdout(&["connect", "room"], b"");
+    assert_eq!(fs::read_to_string(home.path().join("log")).unwrap(), "noted\n");
+}
+
 /// The umask of the tool determines the mode of its socket, which may let other users read. Connecting requires write
 /// permission.
 #[test]

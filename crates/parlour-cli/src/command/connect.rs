@@ -33,7 +33,7 @@ pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
     let (outcome, longest) = Pump::between_streams(&mut connection, (input, output), &options).run_streams();
     match outcome {
         // A server may close after it has received all input. One that does not take a message closes in the same way.
-        Outcome::Finished | Outcome::PeerGone { all_sent: true } | Outcome::Stopped => {
+        Outcome::Finished | Outcome::PeerGone { all_sent: true } | Outcome::Stopped | Outcome::Idle => {
             holder::message_too_long(&args.address, longest).map_or(Ok(()), Err)
         }
         Outcome::PeerGone { all_sent: false } => {

@@ -5,6 +5,7 @@
 //! the end of each side is detected while the others are idle.
 
 mod answer;
+mod idle;
 mod incoming;
 mod outgoing;
 mod sink;
@@ -22,6 +23,7 @@ use crate::exit::{self, Failure};
 use crate::lines::Framing;
 use crate::output;
 use answer::{Answer, Progress};
+use idle::IdleLimit;
 use incoming::Incoming;
 use outgoing::{Outgoing, Peer};
 use sink::Sink;
@@ -35,6 +37,7 @@ pub(crate) struct Pump<'a> {
     incoming: Incoming,
     /// True if the peer has disconnected. The messages that it sent before are still delivered.
     peer_gone: bool,
+    idle: IdleLimit,
     side: Side<'a>,
 }
 
@@ -67,6 +70,8 @@ pub(crate) enum Outcome {
     },
     /// The local output is closed.
     SinkClosed,
+    /// No message has passed for the time of the idle limit.
+    Idle,
     /// The stop descriptor became readable.
     Stopped,
     /// The connection failed, a message exceeded the limit, the input was malformed, or the peer did not answer in
@@ -101,6 +106,7 @@ impl<'a> Pump<'a> {
             outgoing: outgoing.staying_open(options.stays_open),
             incoming: Incoming::new(Sink::shared(output), options.framing, false),
             peer_gone: false,
+            idle: IdleLimit::default(),
             side: Side::Streams { answer: Answer::new(options.answer_timeout) },
         }
     }
@@ -127,8 +133,14 @@ impl<'a> Pump<'a> {
             outgoing: Outgoing::new(Source::new(output), framing, message_max),
             incoming: Incoming::new(Sink::ours(input), framing, true),
             peer_gone: false,
+            idle: IdleLimit::default(),
             side: Side::Program { pidfd: Some(pidfd), stop, stall_timeout, deadline: Instant::now() + stall_timeout },
         })
+    }
+
+    /// Ends the pump if the peer neither sends nor takes anything for this time.
+    pub(crate) fn with_idle_limit(self, limit: Option<Duration>) -> Pump<'a> {
+        Pump { idle: IdleLimit::new(limit), ..self }
     }
 
     /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs.
@@ -182,6 +194,12 @@ impl<'a> Pump<'a> {
         let ready = self.wait().context("polling the connection and its streams")?;
         if ready.stop {
             return Ok(Some(Outcome::Stopped));
+        }
+        // The output of a program is read only while the peer takes it.
+        if ready.recv || ready.send || ready.source {
+            self.idle.restart();
+        } else if self.idle.is_over() && !self.peer_gone {
+            return Ok(Some(Outcome::Idle));
         }
         if ready.program_gone {
             self.program_is_gone()?;
@@ -302,6 +320,7 @@ impl<'a> Pump<'a> {
         }
         self.incoming.watch(self.connection, &mut watched);
         self.outgoing.watch(self.connection, &mut watched);
-        watched.poll(self.time_left())
+        let idle = self.idle.left().filter(|_| !self.peer_gone);
+        watched.poll([self.time_left(), idle].into_iter().flatten().min())
     }
 }

@@ -48,19 +48,34 @@ fn base(base: &Base) -> Check {
 }
 
 /// Returns the advice for an unsafe base. `at_fault` is the base itself or one of its parent directories.
+///
+/// chown(1) and chmod(1) follow links. So the advice has them change only a directory of this user or of root, in which
+/// no other user has put a link.
 fn mend_base(base: &Path, at_fault: &str) -> String {
     let look = format!("check its owner (ls -ld {at_fault})");
-    if Path::new(at_fault) != base && base.starts_with(at_fault) {
-        return format!(
+    let own = rustix::process::geteuid().as_raw();
+    let owner = match std::fs::symlink_metadata(at_fault) {
+        Ok(metadata) if metadata.is_dir() => Some(metadata.uid()),
+        _ => None,
+    };
+    let is_parent = Path::new(at_fault) != base && base.starts_with(at_fault);
+    match owner {
+        Some(owner) if is_parent && (owner == own || owner == 0) => format!(
             "{look}: other users must not be able to replace its entries; run chmod go-w {at_fault}, or chmod +t \
              {at_fault} if other users must write to it, or set PARLOUR_DIR to another directory"
-        );
+        ),
+        Some(owner) if owner == own => {
+            format!("{look}; run chmod 0700 {at_fault}, or set PARLOUR_DIR to another directory")
+        }
+        Some(owner) if is_parent => {
+            format!(
+                "{look}; it belongs to uid {owner}, who can replace its entries: set PARLOUR_DIR to another directory"
+            )
+        }
+        _ => format!(
+            "{look}; do not change it: have its owner or root remove it, or set PARLOUR_DIR to another directory"
+        ),
     }
-    let uid = rustix::process::geteuid().as_raw();
-    format!(
-        "{look}; if it should be yours, run chown {uid} {at_fault} && chmod 0700 {at_fault}; otherwise have its owner or \
-         root remove it, or set PARLOUR_DIR to another directory"
-    )
 }
 
 /// Formats the owner and the mode of a file, or nothing if it does not exist.

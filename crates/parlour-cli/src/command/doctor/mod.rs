@@ -15,7 +15,7 @@ pub(super) fn run(args: &Doctor) -> anyhow::Result<()> {
     let mut checks = bases::checks();
     checks.extend(limits::checks());
     checks.extend(kernel::checks());
-    checks.extend(trial::checks());
+    checks.extend(trial::checks()?);
 
     output::unless_closed(if args.json { output::json(&checks) } else { print(&checks) })?;
     let count = |verdict| checks.iter().filter(|check| check.verdict == verdict).count();

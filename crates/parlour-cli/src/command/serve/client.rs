@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use parlour::{Connection, ErrorKind};
+use rustix::process::Rlimit;
 
 use super::active_clients::ClientGuard;
-use super::environment;
 use super::framing::framing;
 use super::program::Program;
-use crate::args::Serve;
+use super::{environment, limits};
+use crate::args::{Idle, Serve};
 use crate::lines::Framing;
 use crate::pump::{Outcome, Pump};
 use crate::signals::Stop;
@@ -28,15 +29,20 @@ pub(super) struct Service {
     program: Option<(OsString, Vec<OsString>)>,
     framing: Framing,
     name: String,
+    /// The limit on descriptors of the programs; `None` is that of this process.
+    descriptors: Option<Rlimit>,
+    idle: Option<Idle>,
     stop: Arc<Stop>,
 }
 
 impl Service {
-    pub(super) fn new(args: &Serve, name: &str, stop: &Arc<Stop>) -> Service {
+    pub(super) fn new(args: &Serve, name: &str, stop: &Arc<Stop>, descriptors: Option<Rlimit>) -> Service {
         Service {
             program: args.program.split_first().map(|(program, args)| (program.clone(), args.to_vec())),
             framing: framing(args),
             name: name.to_owned(),
+            descriptors,
+            idle: args.idle,
             stop: Arc::clone(stop),
         }
     }
@@ -46,9 +52,10 @@ impl Service {
     /// The client is counted until its program has exited, so that the server does not exit before its programs.
     pub(super) fn serve(&self, mut connection: Connection, guard: ClientGuard) {
         let peer = connection.peer().clone();
+        let idle = limits::idle_limit(self.idle, peer.uid());
         let outcome = match &self.program {
-            None => echo(&mut connection),
-            Some((program, args)) => self.run_program(&mut connection, program, args, guard.number),
+            None => echo(&mut connection, idle),
+            Some((program, args)) => self.run_program(&mut connection, program, args, guard.number, idle),
         };
         if let Err(error) = outcome {
             output::note(format_args!("client {peer} was disconnected: {}", exit::one_line(&error)));
@@ -61,12 +68,13 @@ impl Service {
         program: &OsString,
         args: &[OsString],
         number: usize,
+        idle: Option<Duration>,
     ) -> anyhow::Result<()> {
         if self.stop.is_triggered() {
             return Ok(());
         }
         let environment = environment::of(connection.peer(), connection.transport(), &self.name, number);
-        let (mut program, streams) = Program::start(program, args, environment)?;
+        let (mut program, streams) = Program::start(program, args, environment, self.descriptors)?;
         let pump = Pump::with_program(
             connection,
             streams,
@@ -75,10 +83,16 @@ impl Service {
             self.stop.as_fd(),
             STAY_WITHOUT_CLIENT,
         );
-        match pump.context("making the pipes of the program non-blocking")?.run() {
+        let pump = pump.context("making the pipes of the program non-blocking")?.with_idle_limit(idle);
+        match pump.run() {
             // A program that has closed its stdout may still process its input, without a time limit.
             Outcome::Finished | Outcome::SinkClosed => program.wait(None, &self.stop),
             Outcome::PeerGone { .. } => program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop),
+            Outcome::Idle => {
+                program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop);
+                program.end();
+                return Err(is_idle(idle));
+            }
             Outcome::Stopped => {}
             Outcome::Failed(error) => {
                 program.end();
@@ -91,18 +105,26 @@ impl Service {
 }
 
 /// Sends every message back until the client has finished sending.
-fn echo(connection: &mut Connection) -> anyhow::Result<()> {
+fn echo(connection: &mut Connection, idle: Option<Duration>) -> anyhow::Result<()> {
+    let limit = idle.unwrap_or(Duration::MAX);
     let mut message = Vec::new();
     let outcome = (|| {
-        while connection.recv_into(&mut message)?.is_some() {
+        while connection.recv_into_timeout(&mut message, limit)?.is_some() {
             // Several replies are combined in one write. The connection flushes them before it blocks in a receive.
-            connection.feed(&message)?;
+            connection.feed_timeout(&message, limit)?;
         }
-        connection.finish()
+        connection.finish_timeout(limit)
     })();
     match outcome {
         // A client that disconnects without reading all replies is not an error of the server.
         Err(error) if error.kind() == ErrorKind::Disconnected => Ok(()),
+        Err(error) if error.kind() == ErrorKind::TimedOut => Err(is_idle(idle)),
         outcome => Ok(outcome?),
     }
+}
+
+/// Returns the error for a client that was idle for too long.
+fn is_idle(limit: Option<Duration>) -> anyhow::Error {
+    let limit = humantime::format_duration(limit.unwrap_or_default());
+    anyhow::anyhow!("no message has passed for {limit}; raise the limit (--idle)")
 }

@@ -4,7 +4,10 @@ use std::process::Command;
 
 use parlour::{Peer, Provenance, Transport};
 
-use crate::notify;
+use crate::{notify, sys};
+
+/// The number of the first descriptor that a service manager passes, sd_listen_fds(3).
+const FIRST_PASSED: i32 = 3;
 
 /// Variables with their values. `None` removes a variable, so that the program does not inherit a value that describes
 /// `parlour serve` itself.
@@ -40,6 +43,19 @@ pub(super) fn of(peer: &Peer, transport: Transport, name: &str, number: usize) -
         ("PARLOUR_PEER_UID_VOUCHED", provenance(peer.uid(), peer.uid_provenance())),
         ("PARLOUR_PEER_GID_VOUCHED", provenance(peer.gid(), peer.gid_provenance())),
     ])
+}
+
+/// Makes the descriptors that a service manager passed to this process close-on-exec, so that no program inherits them.
+///
+/// The library does the same, but only for a server that serves the passed sockets. Descriptors that the manager did
+/// not announce are from whoever started this process, for the programs to inherit, as with any command of a shell.
+pub(super) fn keep_passed_descriptors() {
+    let number = |variable| std::env::var(variable).ok()?.parse::<u32>().ok();
+    if number("LISTEN_PID") == Some(std::process::id())
+        && let Some(count) = number("LISTEN_FDS").and_then(|count| u16::try_from(count).ok())
+    {
+        (FIRST_PASSED..FIRST_PASSED + i32::from(count)).for_each(sys::close_on_exec);
+    }
 }
 
 impl Environment {

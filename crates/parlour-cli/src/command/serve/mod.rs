@@ -4,19 +4,25 @@ mod active_clients;
 mod client;
 mod environment;
 mod framing;
+mod limits;
 mod program;
+mod refusals;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, ShutdownHandle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::args::{ClientFile, Serve};
-use crate::signals::{Interrupts, Stop};
+use crate::signals::{AdoptedChildren, Interrupts, Stop};
 use crate::{notify, output};
 use active_clients::ActiveClients;
 use client::Service;
+use limits::Descriptors;
+use refusals::Refusals;
 
 /// The pause after a failed accept. It prevents a busy loop while a resource, such as descriptors, is exhausted.
 const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -25,8 +31,14 @@ const ACCEPT_RETRY_DELAY: Duration = Duration::from_millis(100);
 pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
     // Signals are caught before the name is taken, so that a signal at any later time releases the name.
     let interrupts = Interrupts::catch().context("catching signals")?;
+    let adopted = AdoptedChildren::catch().context("catching signals")?;
     let manager = notify::Manager::from_environment();
-    let server = take_name(args)?;
+    if let Some(program) = args.program.first() {
+        program::check(program)?;
+    }
+    environment::keep_passed_descriptors();
+    let descriptors = Descriptors::raise_limit();
+    let server = take_name(args, &descriptors)?;
     let stop = Arc::new(Stop::new().context("creating the stop descriptor")?);
     let clients = Arc::new(ActiveClients::default());
     stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&clients))?;
@@ -35,8 +47,8 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
     manager.ready(format_args!("serving {} over {transports} in {}", server.name(), server.path().display()));
     // A closed stdout is not an error.
     output::unless_closed(output::line(ready_line(&server)))?;
-    let service = Arc::new(Service::new(args, server.name(), &stop));
-    let outcome = accept_all(&server, &service, &clients);
+    let service = Arc::new(Service::new(args, server.name(), &stop, descriptors.original));
+    let outcome = accept_all(&server, &adopted, &service, &clients);
 
     // Stop accepting, and give the open connections the grace period. Then stop the programs. Echo connections end when
     // this process exits. Losing the name ends the server in the same way.
@@ -58,8 +70,8 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
 }
 
 /// Takes the name: binds the address, or adopts the sockets of the service manager if there is none.
-fn take_name(args: &Serve) -> anyhow::Result<Server> {
-    let options = options(args);
+fn take_name(args: &Serve, descriptors: &Descriptors) -> anyhow::Result<Server> {
+    let options = options(args, descriptors);
     Ok(match &args.address {
         Some(address) => options.bind(address)?,
         None => options.bind_listen_fds(args.fd_name.as_deref())?,
@@ -88,18 +100,51 @@ fn stop_on_signals(
     started.map(drop).context("starting a thread")
 }
 
-/// Accepts clients until the server is shut down.
-fn accept_all(server: &Server, service: &Arc<Service>, clients: &Arc<ActiveClients>) -> anyhow::Result<()> {
-    loop {
-        match server.accept() {
+/// Accepts clients until the server is shut down, and prints those that are refused.
+fn accept_all(
+    server: &Server,
+    adopted: &AdoptedChildren,
+    service: &Arc<Service>,
+    clients: &Arc<ActiveClients>,
+) -> anyhow::Result<()> {
+    let mut refusals = Refusals::default();
+    let collect = |refusals: &mut Refusals| {
+        while let Some(refusal) = server.next_refusal() {
+            refusals.add(refusal.reason, output::cell(&refusal));
+        }
+    };
+    // The server queues refusals from the first call on.
+    collect(&mut refusals);
+    let outcome = loop {
+        match server.accept_timeout(Duration::ZERO) {
             Ok(connection) => start(service, connection, clients),
-            Err(error) if error.kind() == ErrorKind::Shutdown => return Ok(()),
-            Err(error) if error.kind() == ErrorKind::NameLost => return Err(error.into()),
+            Err(error) if error.kind() == ErrorKind::TimedOut => {
+                wait_for_work(server, adopted, refusals.next_line())?;
+                adopted.reap();
+            }
+            Err(error) if error.kind() == ErrorKind::Shutdown => break Ok(()),
+            Err(error) if error.kind() == ErrorKind::NameLost => break Err(error.into()),
             Err(error) => {
                 output::note(error);
                 std::thread::sleep(ACCEPT_RETRY_DELAY);
             }
         }
+        collect(&mut refusals);
+        refusals.due(Instant::now(), |reason| server.stats().refused_by(reason)).iter().for_each(output::note);
+    };
+    collect(&mut refusals);
+    refusals.rest(Instant::now(), |reason| server.stats().refused_by(reason)).iter().for_each(output::note);
+    outcome
+}
+
+/// Waits until the server has work, a child has exited, or it is time for a line about refusals.
+fn wait_for_work(server: &Server, adopted: &AdoptedChildren, until: Option<Instant>) -> anyhow::Result<()> {
+    let mut fds = [PollFd::new(server, PollFlags::IN), PollFd::new(adopted, PollFlags::IN)];
+    let timeout = until.map(|at| at.saturating_duration_since(Instant::now()));
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    match poll(&mut fds, timeout.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(()),
+        Err(error) => Err(error).context("waiting for clients"),
     }
 }
 
@@ -128,7 +173,8 @@ fn transports(server: &Server) -> String {
 }
 
 /// Converts the command-line options to library options.
-fn options(args: &Serve) -> ServerOptions {
+fn options(args: &Serve, descriptors: &Descriptors) -> ServerOptions {
+    let (all, of_a_user) = descriptors.programs(args);
     let mut options = ServerOptions::new();
     if let Some(on) = &args.on {
         options = options.transports(on.0.iter().copied());
@@ -139,10 +185,10 @@ fn options(args: &Serve) -> ServerOptions {
     if let Some(group) = args.group {
         options = options.group(group);
     }
-    if let Some(clients) = args.clients {
+    if let Some(clients) = args.clients.or(all) {
         options = options.connections_max(clients);
     }
-    if let Some(clients) = args.clients_per_user {
+    if let Some(clients) = args.clients_per_user.or(of_a_user) {
         options = options.connections_per_uid_max(clients);
     }
     if let Some(bytes) = args.message_max {

@@ -5,6 +5,7 @@ mod common;
 #[path = "../../parlour/tests/support/manager.rs"]
 mod manager;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt;
@@ -213,23 +214,37 @@ fn systemd_socket_activate_starts_the_server_for_the_first_client() {
     }
 }
 
+/// The services of the documentation, with the manager that runs each and the path of the program in it.
+const SERVICES: [(&str, &str, &str); 2] = [
+    ("--system", "parlour-echo.service", "/usr/local/bin/parlour"),
+    ("--user", "user/parlour-echo.service", "%h/.cargo/bin/parlour"),
+];
+
+fn unit(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd").join(path)).unwrap()
+}
+
+/// Returns true if the tool runs with these arguments. Otherwise reports that the test is skipped.
+fn runs(tool: &str, args: &[&str]) -> bool {
+    let runs = Command::new(tool).args(args).output().is_ok_and(|output| output.status.success());
+    if !runs {
+        println!("skipped: {tool} {} does not run here", args.join(" "));
+    }
+    runs
+}
+
 /// The units are verified with the path of the program under test.
 #[test]
 fn systemd_analyze_accepts_the_example_units() {
-    let analyze = Command::new("systemd-analyze").arg("--version").output();
-    if !analyze.is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: systemd-analyze is not available");
+    if !runs("systemd-analyze", &["--version"]) {
         return;
     }
-    let home = Home::new();
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd");
-    for unit in ["parlour-echo.socket", "parlour-echo.service"] {
-        let text = fs::read_to_string(docs.join(unit)).unwrap();
-        let installed = text.replace("/usr/local/bin/parlour", env!("CARGO_BIN_EXE_parlour"));
-        assert_eq!(unit.ends_with(".service"), installed != text, "the service starts /usr/local/bin/parlour");
-        fs::write(home.path().join(unit), installed).unwrap();
-    }
-    for manager in ["--system", "--user"] {
+    for (manager, service, program) in SERVICES {
+        let home = Home::new();
+        let installed = unit(service).replace(program, env!("CARGO_BIN_EXE_parlour"));
+        assert_ne!(installed, unit(service), "{service} starts {program}");
+        fs::write(home.path().join("parlour-echo.service"), installed).unwrap();
+        fs::write(home.path().join("parlour-echo.socket"), unit("parlour-echo.socket")).unwrap();
         let output = Command::new("systemd-analyze")
             .args(["verify", manager, "--recursive-errors=no", "--man=no"])
             .args(["parlour-echo.socket", "parlour-echo.service"].map(|unit| home.path().join(unit)))
@@ -242,15 +257,122 @@ fn systemd_analyze_accepts_the_example_units() {
     }
 }
 
-/// The program accepts the command line of the example unit.
+/// The rating is in tenths: 0 to 100, from safe to unsafe.
 #[test]
-fn the_command_of_the_example_unit_starts_a_server() {
-    let service = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd/parlour-echo.service");
-    let service = fs::read_to_string(service).unwrap();
-    let command = service.lines().find_map(|line| line.strip_prefix("ExecStart=/usr/local/bin/parlour ")).unwrap();
-    let args: Vec<&str> = command.split(' ').collect();
+fn the_unit_for_the_system_is_rated_below_3() {
+    if !runs("systemd-analyze", &["security", "--offline=true", "--threshold=100", "--help"]) {
+        return;
+    }
+    let home = Home::new();
+    let path = home.path().join("parlour-echo.service");
+    fs::write(&path, unit(SERVICES[0].1)).unwrap();
+    let rated = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=30", "--no-pager"])
+        .arg(path)
+        .output()
+        .unwrap();
+    assert!(rated.status.success(), "{}{}", text(&rated.stdout), text(&rated.stderr));
+}
+
+/// Returns the system calls that the lines `SystemCallFilter=` of a unit permit, with those of all sets in them.
+fn permitted(unit: &str) -> BTreeSet<String> {
+    fn add(name: &str, into: &mut BTreeSet<String>) {
+        if !name.starts_with('@') {
+            into.insert(name.to_owned());
+            return;
+        }
+        let output = Command::new("systemd-analyze").args(["--no-pager", "syscall-filter", name]).output().unwrap();
+        for line in text(&output.stdout).lines().skip(1).map(str::trim).filter(|line| !line.starts_with('#')) {
+            add(line, into);
+        }
+    }
+    let mut all = BTreeSet::new();
+    for line in unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter=")) {
+        let mut names = BTreeSet::new();
+        line.trim_start_matches('~').split(' ').for_each(|name| add(name, &mut names));
+        match line.starts_with('~') {
+            true => all.retain(|name| !names.contains(name)),
+            false => all.extend(names),
+        }
+    }
+    all
+}
+
+/// strace(1) shows the system calls of a server that is handed all kinds of sockets, and of its programs.
+#[test]
+fn the_example_units_permit_every_system_call_of_the_server() {
+    if !runs("systemd-analyze", &["syscall-filter", "@system-service"])
+        || !runs("strace", &["-D", "-o", "/dev/null", "true"])
+    {
+        return;
+    }
+    for what in [&["--echo"][..], &["--", "cat"]] {
+        let home = Home::new();
+        let trace = home.path().join("trace");
+        let manager = Manager::of_name(&home.name("echo"), &["unix", "packet", "shm"]);
+        let mut traced = Command::new("strace");
+        // With -D, the server has the process id that the manager announces.
+        traced.args(["-D", "-f", "-q", "-o"]).arg(&trace).arg(env!("CARGO_BIN_EXE_parlour"));
+        traced.args(["serve", "--activated", "--on", "all"]).args(what).env("PARLOUR_DIR", home.path());
+        let mut server = home.serve_with(manager.hand_over(&traced));
+        for address in ["unix:echo", "packet:echo", "shm:echo", "fifo:echo"] {
+            assert_eq!(home.stdout(&["call", address, "hello"], b""), "hello\n");
+        }
+        server.signal(Signal::TERM);
+        assert_eq!(server.wait().code(), Some(0));
+        // The tracer ends after the server.
+        let deadline = std::time::Instant::now() + common::DEADLINE;
+        let traced = loop {
+            let traced = fs::read_to_string(&trace).unwrap();
+            if traced.lines().any(|line| line.starts_with(&format!("{} ", server.pid())) && line.contains("+++ exited"))
+            {
+                break traced;
+            }
+            assert!(std::time::Instant::now() < deadline, "strace does not end");
+            std::thread::yield_now();
+        };
+        let called = traced.lines().filter_map(|line| line.split_whitespace().nth(1)?.split_once('('));
+        let called: BTreeSet<&str> = called.map(|(name, _)| name).collect();
+        assert!(called.contains("execve") && called.contains("accept4"), "{called:?}");
+        for (_, service, _) in SERVICES {
+            let permitted = permitted(&unit(service));
+            let denied: Vec<_> = called.iter().filter(|name| !permitted.contains(**name)).collect();
+            assert!(denied.is_empty(), "{service} with {what:?}: {denied:?}");
+        }
+    }
+}
+
+/// The unit for the system takes every privilege of root away.
+#[test]
+fn the_command_of_the_example_units_starts_a_server_without_privileges() {
+    let wrapper = ["setpriv", "--bounding-set=-all", "--inh-caps=-all", "--no-new-privs"];
+    let has_setpriv = rustix::process::geteuid().is_root() && runs(wrapper[0], &[&wrapper[1..], &["true"]].concat());
+    for (_, service, program) in SERVICES {
+        let service = unit(service);
+        let command = service.lines().find_map(|line| line.strip_prefix(&format!("ExecStart={program} "))).unwrap();
+        let home = Home::new();
+        let manager = Manager::of_name(&home.name("echo"), &["unix", "packet"]);
+        let mut server = match has_setpriv {
+            true => Command::new(wrapper[0]),
+            false => Command::new("env"),
+        };
+        if has_setpriv {
+            server.args(&wrapper[1..]);
+        }
+        server.arg(env!("CARGO_BIN_EXE_parlour")).args(command.split(' ')).env("PARLOUR_DIR", home.path());
+        let _server = home.serve_with(manager.hand_over(&server));
+        for address in ["unix:echo", "packet:echo"] {
+            assert_eq!(home.stdout(&["call", address, "hello"], b""), "hello\n");
+        }
+    }
+}
+
+/// A base that only its owner can enter, because one unit created it, would shut the users of all other units out.
+#[test]
+fn the_example_unit_creates_directories_that_others_can_enter() {
+    assert!(unit("parlour-echo.socket").contains("\nDirectoryMode=0755\n"));
     let home = Home::new();
     let manager = Manager::of_name(&home.name("echo"), &["unix", "packet"]);
-    let _server = home.serve_with(manager.hand_over(&home.command(&args)));
-    assert_eq!(home.stdout(&["call", "echo", "hello"], b""), "hello\n");
+    let _server = serve_activated(&home, &manager, &["--echo"]);
+    assert_eq!(home.stdout(&["call", "echo", "hello"], b""), "hello\n", "the base is private by its sockets");
 }

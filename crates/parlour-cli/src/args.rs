@@ -162,7 +162,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "MODE", value_parser = mode)]
     pub(crate) mode: Option<u32>,
 
-    /// Group that owns the socket, by name or number; names are looked up as by getent(1) [default: the group of this process]
+    /// Group that owns the socket, by number, or by name as getent(1) looks it up [default: the group of this process]
     #[arg(long, value_name = "GROUP", value_parser = group)]
     pub(crate) group: Option<u32>,
 

@@ -4,10 +4,12 @@
 mod common;
 
 use std::fs::Permissions;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
+use std::process::Stdio;
 use std::time::Instant;
 
-use common::{DEADLINE, Home, TRANSPORTS, wait_until_gone};
+use common::{DEADLINE, Home, Killed, Running, TRANSPORTS, wait_until_gone};
 use parlour::{ConnectOptions, Connection};
 use rustix::process::Signal;
 
@@ -67,6 +69,41 @@ fn a_refusal_says_who_was_refused_and_why() {
     server.wait_for_stderr(&format!("pid {pid}"));
     server.wait_for_stderr(&format!("uid {uid}"));
     server.wait_for_stderr("over unix: all 1 connections are in use\n");
+}
+
+#[test]
+fn a_stderr_that_nobody_reads_does_not_stop_the_server() {
+    let home = Home::new();
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    // Fills the pipe. The server gets a descriptor that blocks, as usual.
+    rustix::io::ioctl_fionbio(&writer, true).unwrap();
+    let mut length = 0;
+    for piece in [4096, 1] {
+        while let Ok(count) = rustix::io::write(&writer, &vec![b'-'; piece]) {
+            length += count;
+        }
+    }
+    rustix::io::ioctl_fionbio(&writer, false).unwrap();
+    let mut command = home.command(&["serve", "small", "--clients", "1", "--echo"]);
+    let mut server = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(writer).spawn().map(Killed).unwrap();
+    drop(command);
+    let address = format!("unix:{}", home.name("small").display());
+    let mut first = ConnectOptions::new().wait_for_server(DEADLINE).connect(address).unwrap();
+    for _ in 0..3 {
+        first.send(b"hello").unwrap();
+        assert_eq!(first.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");
+        wait_for_the_end(&mut connect(&home, "unix", "small"));
+    }
+    let mut bytes = vec![0; length];
+    reader.read_exact(&mut bytes).unwrap();
+    // From here on, a line is printed.
+    let mut stderr = BufReader::new(reader);
+    let mut line = String::new();
+    stderr.read_line(&mut line).unwrap();
+    assert_eq!(told(&line, "limit").0, 3, "{line}");
+    first.close().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&server.0), Signal::TERM).unwrap();
+    assert_eq!(Running::wait_for(&mut server.0).code(), Some(0));
 }
 
 #[test]

@@ -113,6 +113,7 @@ fn accept_all(
             refusals.add(refusal.reason, output::cell(&refusal));
         }
     };
+    let refused = |reason| server.stats().refused_by(reason);
     // The server queues refusals from the first call on.
     collect(&mut refusals);
     let outcome = loop {
@@ -130,11 +131,29 @@ fn accept_all(
             }
         }
         collect(&mut refusals);
-        refusals.due(Instant::now(), |reason| server.stats().refused_by(reason)).iter().for_each(output::note);
+        let now = Instant::now();
+        if refusals.is_due(now) {
+            // A reader of stderr that does not read must not stop the server from accepting.
+            if stderr_takes_a_line() {
+                refusals.due(now, refused).iter().for_each(output::note);
+            } else {
+                refusals.postpone(now);
+            }
+        }
     };
     collect(&mut refusals);
-    refusals.rest(Instant::now(), |reason| server.stats().refused_by(reason)).iter().for_each(output::note);
+    if stderr_takes_a_line() {
+        refusals.rest(Instant::now(), refused).iter().for_each(output::note);
+    }
     outcome
+}
+
+/// Returns true if a write of a line to stderr does not block.
+fn stderr_takes_a_line() -> bool {
+    let stderr = std::io::stderr();
+    let mut fds = [PollFd::new(&stderr, PollFlags::OUT)];
+    // A stderr that cannot be polled is not one that blocks.
+    poll(&mut fds, Some(&Timespec::default())) != Ok(0)
 }
 
 /// Waits until the server has work, a child has exited, or it is time for a line about refusals.

@@ -43,7 +43,8 @@ pub(super) fn check(program: &OsStr) -> anyhow::Result<()> {
     Err(Failure::new(exit::USAGE, format!("starting `{}`: {problem}", program.to_string_lossy())).into())
 }
 
-/// Returns the paths at which a program is searched: itself if it contains a slash, otherwise in each directory of PATH.
+/// Returns the paths at which a program is searched: itself if it contains a slash, otherwise one in each directory of
+/// PATH.
 fn candidates(program: &OsStr) -> Vec<PathBuf> {
     if program.as_encoded_bytes().contains(&b'/') || program.is_empty() {
         return vec![program.into()];

@@ -25,6 +25,12 @@ struct Kind {
     next_line: Option<Instant>,
 }
 
+impl Kind {
+    fn is_due(&self, now: Instant) -> bool {
+        self.next_line.is_none_or(|at| at <= now)
+    }
+}
+
 impl Refusals {
     /// Adds the text of a refusal, which is told of when a line of its kind is due.
     pub(super) fn add(&mut self, reason: RefusalReason, text: String) {
@@ -36,10 +42,23 @@ impl Refusals {
         self.kinds.values().filter(|kind| kind.last.is_some()).filter_map(|kind| kind.next_line).min()
     }
 
+    /// Returns true if a line is due at `now`.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.kinds.values().any(|kind| kind.last.is_some() && kind.is_due(now))
+    }
+
+    /// Puts the lines that are due off, as if they had been returned.
+    pub(super) fn postpone(&mut self, now: Instant) {
+        self.kinds
+            .values_mut()
+            .filter(|kind| kind.is_due(now))
+            .for_each(|kind| kind.next_line = Some(now + LINE_INTERVAL));
+    }
+
     /// Returns the lines that are due at `now`. `count` returns the number of refusals of a kind since the start of the
     /// server, including those that were not added.
     pub(super) fn due(&mut self, now: Instant, count: impl Fn(RefusalReason) -> u64) -> Vec<String> {
-        self.lines(now, |kind| kind.next_line.is_none_or(|at| at <= now), count)
+        self.lines(now, |kind| kind.is_due(now), count)
     }
 
     /// Returns the lines about everything that no line has told of.
@@ -92,6 +111,20 @@ mod tests {
         assert_eq!(refusals.next_line(), Some(start + Duration::from_millis(3001)));
         assert_eq!(refusals.rest(start, |_| 6000), ["client refused (limit): client 3000 (and 1997 more)"]);
         assert_eq!(refusals.next_line(), None);
+    }
+
+    #[test]
+    fn lines_that_are_put_off_are_due_later_with_the_number_of_all() {
+        let now = Instant::now();
+        let mut refusals = Refusals::default();
+        assert!(!refusals.is_due(now));
+        refusals.add(RefusalReason::Limit, "one".to_owned());
+        assert!(refusals.is_due(now));
+        refusals.postpone(now);
+        refusals.add(RefusalReason::Limit, "two".to_owned());
+        assert!(!refusals.is_due(now) && refusals.due(now, |_| 2).is_empty());
+        assert_eq!(refusals.next_line(), Some(now + LINE_INTERVAL));
+        assert_eq!(refusals.due(now + LINE_INTERVAL, |_| 2), ["client refused (limit): two (and 1 more)"]);
     }
 
     #[test]

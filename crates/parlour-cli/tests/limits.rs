@@ -199,7 +199,7 @@ fn the_program_of_an_idle_client_is_ended() {
 fn the_server_raises_its_limit_on_descriptors_and_its_programs_get_the_old_one() {
     let home = Home::new();
     let parlour = env!("CARGO_BIN_EXE_parlour");
-    let script = format!("ulimit -S -n 64 && exec {parlour} serve limit -- sh -c 'ulimit -S -n; ulimit -H -n'");
+    let script = format!("ulimit -S -n 64 && exec {parlour} serve limit -- sh -c 'ulimit -S -n; ulimit -H -n; cat'");
     let mut command = std::process::Command::new("sh");
     command.args(["-c", &script]).env("PARLOUR_DIR", home.path()).env_remove("PARLOUR_LOG");
     let server = home.serve_with(command);

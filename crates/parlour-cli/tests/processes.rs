@@ -44,7 +44,7 @@ fn leaves_a_daemon(done: &Path) -> String {
     let (begun, done) = (done.with_extension("begun"), done.display());
     let begun = begun.display();
     format!(
-        "setsid sh -c 'echo > {begun}; sleep 0.2; echo > {done}' & until [ -e {begun} ]; do sleep 0.01; done; echo hi"
+        "setsid sh -c 'echo > {begun}; sleep 0.2; echo > {done}' & until [ -e {begun} ]; do sleep 0.01; done; echo hi; cat"
     )
 }
 
@@ -123,7 +123,7 @@ fn signals_that_the_parent_blocks_stop_the_server() {
 fn what_a_program_leaves_in_its_process_group_is_ended() {
     for job in ["sleep 1000", "sh -c 'trap \"\" TERM; while :; do sleep 1; done'"] {
         let home = Home::new();
-        let _server = home.serve(&["room", "--", "sh", "-c", &format!("{job} >/dev/null 2>&1 & echo $!")]);
+        let _server = home.serve(&["room", "--", "sh", "-c", &format!("{job} >/dev/null 2>&1 & echo $!; cat")]);
         let said = home.stdout(&["connect", "room"], b"");
         wait_until_gone(said.trim().parse().unwrap());
     }

@@ -165,7 +165,7 @@ fn programs_inherit_no_descriptor_of_the_manager() {
         manager.add_listening(&home.path().join("other.sock"), rustix::net::SocketType::STREAM, "other");
         manager.add(fs::File::open("/etc/passwd").unwrap(), "store");
         let mut args: Vec<&str> = fd_name.iter().flat_map(|name| ["--fd-name", name]).collect();
-        args.extend(["--", "sh", "-c", "ls -l /proc/$$/fd"]);
+        args.extend(["--", "sh", "-c", "ls -l /proc/$$/fd; cat"]);
         let _server = serve_activated(&home, &manager, &args);
         let seen = home.stdout(&["connect", "room"], b"");
         assert_eq!(descriptors_of(&seen), ["0", "1", "2"], "{seen}");
@@ -174,7 +174,7 @@ fn programs_inherit_no_descriptor_of_the_manager() {
     let home = Home::new();
     let mut manager = Manager::default();
     manager.add_listening(&home.path().join("other.sock"), rustix::net::SocketType::STREAM, "other");
-    let server = home.command(&["serve", "room", "--", "sh", "-c", "ls -l /proc/$$/fd"]);
+    let server = home.command(&["serve", "room", "--", "sh", "-c", "ls -l /proc/$$/fd; cat"]);
     let _server = home.serve_with(manager.hand_over(&server));
     let seen = home.stdout(&["connect", "room"], b"");
     assert_eq!(descriptors_of(&seen), ["0", "1", "2"], "{seen}");
@@ -186,7 +186,7 @@ fn programs_inherit_a_descriptor_that_the_shell_opened_for_them() {
     let mut command = Command::new("sh");
     let script = "exec \"$@\" 5>\"$PARLOUR_DIR/log\"";
     command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_parlour"), "serve", "room"]);
-    command.args(["--", "sh", "-c", "echo noted >&5"]).env("PARLOUR_DIR", home.path());
+    command.args(["--", "sh", "-c", "echo noted >&5; cat"]).env("PARLOUR_DIR", home.path());
     let _server = home.serve_with(command);
     home.stdout(&["connect", "room"], b"");
     assert_eq!(fs::read_to_string(home.path().join("log")).unwrap(), "noted\n");

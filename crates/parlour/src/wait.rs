@@ -1,4 +1,5 @@
-//! Deadlines, and the only place where the blocking API waits.
+//! Deadlines, and the place where the blocking API waits. Only a client of a full queue waits elsewhere, in connect(2)
+//! (`backend/socket.rs`).
 
 use std::io;
 use std::os::fd::BorrowedFd;

@@ -34,7 +34,7 @@ trials! {
     a_name_that_is_dead_in_another_base_is_free unless no_other_users(),
     another_users_base_in_tmp_is_refused_and_left_as_it_is unless no_other_users(),
     root_serves_the_base_of_the_system unless no_other_users(),
-    what_another_user_puts_into_tmp_ends_no_wait(what in ["file", "link", "dangling-link", "fifo", "private", "open"])
+    a_thing_of_another_user_in_tmp_ends_no_wait(thing in THINGS)
         unless no_other_users(),
     a_foreign_name_directory_in_a_shared_base_ends_no_wait unless no_other_users(),
     an_error_about_a_directory_names_the_variable_that_leads_there,
@@ -229,6 +229,8 @@ impl Somebody {
 
 impl Drop for Somebody {
     fn drop(&mut self) {
+        // A test may have put a file or a link there.
+        let _ = fs::remove_file(self.tmp());
         let _ = fs::remove_dir_all(self.tmp());
     }
 }
@@ -422,15 +424,17 @@ fn assert_waits(child: &Child) {
     eventually("the client waits", watches);
 }
 
-fn what_another_user_puts_into_tmp_ends_no_wait(what: &'static str) {
+const THINGS: [&str; 6] = ["file", "link", "dangling-link", "fifo", "private-directory", "open-directory"];
+
+fn a_thing_of_another_user_in_tmp_ends_no_wait(thing: &'static str) {
     let somebody = Somebody::new();
     let (home, squatter, tmp) = (somebody.home("run", 0o700), new_uid(), somebody.tmp());
-    match what {
+    match thing {
         "file" => fs::write(&tmp, "").unwrap(),
         "link" => std::os::unix::fs::symlink(somebody.top.path(), &tmp).unwrap(),
         "dangling-link" => std::os::unix::fs::symlink("/no such place", &tmp).unwrap(),
         "fifo" => make_fifo_with(&tmp, 0o666),
-        "private" => directory_of(&tmp, squatter, 0o700),
+        "private-directory" => directory_of(&tmp, squatter, 0o700),
         _ => directory_of(&tmp, squatter, 0o777),
     }
     chown(&tmp, squatter);
@@ -447,9 +451,6 @@ fn what_another_user_puts_into_tmp_ends_no_wait(what: &'static str) {
     assert_eq!(ask_one(&mut server, "bind found"), home.join("parlour/found").display().to_string());
     let said = client.line();
     assert!(said.starts_with("connected"), "{said}");
-    if !tmp.is_dir() || what == "link" {
-        fs::remove_file(&tmp).unwrap();
-    }
 }
 
 /// Everybody may create a directory in a base that is sticky.

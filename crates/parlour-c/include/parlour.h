@@ -1268,9 +1268,8 @@ void parlour_shutdown_ask(const parlour_shutdown *shutdown);
 void parlour_shutdown_free(parlour_shutdown *shutdown);
 
 /**
- * Removes the server's files, releases the name, and frees the server in any case. The directory of the name and its
- * lock file stay; `parlour clean` removes them. Connections that are open go on. Clients that were not accepted yet
- * are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
+ * Removes the server's files and the directory of the name, releases the name, and frees the server in any case.
+ * Connections that are open go on. Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
  * threads.
  *
  * Errors:

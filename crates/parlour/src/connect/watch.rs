@@ -1,6 +1,9 @@
 //! A watch on the directories where a server may appear.
 
+use std::ffi::{OsStr, OsString};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -19,25 +22,53 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(super) struct Watch {
     /// `None` if no more watches are available. The caller then polls.
     inotify: Option<OwnedFd>,
+    watched: Vec<Watched>,
     /// The next poll, or never while the watch works.
     spin_once: Deadline,
+}
+
+/// A directory that is watched.
+struct Watched {
+    /// The number that the kernel gave the watch.
+    number: i32,
+    /// The entry of the directory in which, or below which, the server may appear. `None` for the directory of the
+    /// name, in which every change counts.
+    entry: Option<OsString>,
 }
 
 impl Watch {
     pub(super) fn new() -> Self {
         let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-        Self { inotify: inotify::init(flags).ok(), spin_once: Deadline::NEVER }
+        Self { inotify: inotify::init(flags).ok(), watched: Vec::new(), spin_once: Deadline::NEVER }
     }
 
     /// Watches the directories that exist now. Keeps the inotify instance, because closing one can take the kernel some
     /// milliseconds; a directory that is watched already stays watched.
+    ///
+    /// In each base, that is the directory of the name and the base itself. A server that ends removes the former, and
+    /// the kernel reports that to its watch only when no process has it open any more; the new directory of the next
+    /// server appears in the base.
     pub(super) fn renew(&mut self, address: &Address, server_uid: Option<u32>) -> Result<()> {
         if let Some(inotify) = &self.inotify {
+            let mut watched = Vec::new();
             let mut watched_all = true;
             for candidate in base::candidates_for_client(address, server_uid)? {
                 let path = candidate.path.join(address.name());
-                watched_all &= path.ancestors().any(|directory| add(inotify, directory));
+                watched.extend(add(inotify, &path).map(|number| Watched { number, entry: None }));
+                // The nearest directory above that exists, with the entry that leads to the name.
+                let above = path.ancestors().zip(path.ancestors().skip(1)).find_map(|(entry, directory)| {
+                    let entry = entry.file_name().map(OsStr::to_owned);
+                    add(inotify, directory).map(|number| Watched { number, entry })
+                });
+                watched_all &= above.is_some();
+                watched.extend(above);
             }
+            let stale = self.watched.iter().filter(|old| !watched.iter().any(|new| new.number == old.number));
+            for old in stale {
+                // The kernel has removed the watch of a directory that is gone.
+                let _ = inotify::remove_watch(inotify, old.number);
+            }
+            self.watched = watched;
             if !watched_all {
                 self.inotify = None;
             }
@@ -49,16 +80,25 @@ impl Watch {
         Ok(())
     }
 
-    /// Returns true if a change has occurred since the last call, or if it is time to poll.
+    /// Returns true if a change that may concern the name has occurred since the last call, or if it is time to poll.
     pub(super) fn has_seen_something(&self) -> bool {
         let Some(inotify) = &self.inotify else { return self.spin_once.is_over() };
-        // Any event counts, whatever its type.
         let mut some = false;
-        let mut events = [0; 4096];
-        while matches!(rustix::io::read(inotify, &mut events), Ok(count) if count > 0) {
-            some = true;
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(inotify, &mut buffer);
+        while let Ok(event) = events.next() {
+            let file_name = event.file_name().map(|file_name| OsStr::from_bytes(file_name.to_bytes()));
+            some |= event.events().contains(inotify::ReadFlags::QUEUE_OVERFLOW) || self.concerns(event.wd(), file_name);
         }
         some
+    }
+
+    /// Returns true if a change of this entry, or of the directory itself, may concern the name.
+    fn concerns(&self, number: i32, file_name: Option<&OsStr>) -> bool {
+        self.watched.iter().filter(|watched| watched.number == number).any(|watched| match (&watched.entry, file_name) {
+            (Some(entry), Some(file_name)) => *entry == *file_name,
+            (None, _) | (_, None) => true,
+        })
     }
 
     pub(super) fn wait_set(&self, wait_deadline: Deadline) -> WaitSet<'_> {
@@ -70,11 +110,80 @@ impl Watch {
     }
 }
 
-/// Adds a watch on the directory. Returns false if it does not exist, is no directory, or cannot be watched; the caller
-/// then watches its parent, in which it would appear. A link is not followed: no server is behind it, and another user
-/// may have made it.
-fn add(inotify: &OwnedFd, directory: &Path) -> bool {
+/// Adds a watch on the directory. Returns `None` if it does not exist, is no directory, or cannot be watched. A link is
+/// not followed: no server is behind it, and another user may have made it.
+fn add(inotify: &OwnedFd, directory: &Path) -> Option<i32> {
     use inotify::WatchFlags as Watch;
     let events = Watch::CREATE | Watch::MOVED_TO | Watch::ATTRIB | Watch::DELETE_SELF | Watch::MOVE_SELF;
-    inotify::add_watch(inotify, directory, events | Watch::ONLYDIR | Watch::DONT_FOLLOW).is_ok()
+    inotify::add_watch(inotify, directory, events | Watch::ONLYDIR | Watch::DONT_FOLLOW).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::{self, File};
+
+    /// Returns true if the watch reports a change, and then watches anew.
+    fn sees(watch: &mut Watch, address: &Address) -> bool {
+        let seen = watch.has_seen_something();
+        watch.renew(address, None).unwrap();
+        seen
+    }
+
+    fn watch_of(path: &Path) -> (Watch, Address) {
+        let address = Address::parse(path.to_str().unwrap()).unwrap();
+        let mut watch = Watch::new();
+        watch.renew(&address, None).unwrap();
+        assert!(!watch.has_seen_something());
+        (watch, address)
+    }
+
+    #[test]
+    fn changes_of_other_names_are_not_changes_of_this_one() {
+        let top = tempfile::tempdir().unwrap();
+        let (mut watch, address) = watch_of(&top.path().join("mine"));
+        for other in ["mine2", "min", "other"] {
+            fs::create_dir(top.path().join(other)).unwrap();
+            fs::remove_dir(top.path().join(other)).unwrap();
+        }
+        assert!(!sees(&mut watch, &address));
+        fs::create_dir(top.path().join("mine")).unwrap();
+        assert!(sees(&mut watch, &address));
+        fs::create_dir(top.path().join("other")).unwrap();
+        assert!(!sees(&mut watch, &address));
+        fs::write(top.path().join("mine/lock"), "").unwrap();
+        assert!(sees(&mut watch, &address), "every change in the directory of the name counts");
+    }
+
+    #[test]
+    fn a_base_that_appears_is_seen_from_above() {
+        let top = tempfile::tempdir().unwrap();
+        let (mut watch, address) = watch_of(&top.path().join("a/b/mine"));
+        fs::create_dir(top.path().join("b")).unwrap();
+        assert!(!sees(&mut watch, &address));
+        fs::create_dir(top.path().join("a")).unwrap();
+        assert!(sees(&mut watch, &address));
+        fs::create_dir(top.path().join("c")).unwrap();
+        assert!(!sees(&mut watch, &address), "the directory above is not watched any more");
+        fs::create_dir(top.path().join("a/b")).unwrap();
+        assert!(sees(&mut watch, &address));
+        fs::create_dir(top.path().join("a/b/mine")).unwrap();
+        assert!(sees(&mut watch, &address));
+    }
+
+    /// The kernel reports the removal of a directory to its own watch only when nobody has it open any more.
+    #[test]
+    fn a_directory_that_is_made_anew_is_seen_while_the_old_one_is_open() {
+        let top = tempfile::tempdir().unwrap();
+        let path = top.path().join("mine");
+        fs::create_dir(&path).unwrap();
+        let _open = File::open(&path).unwrap();
+        let (mut watch, address) = watch_of(&path);
+        fs::remove_dir(&path).unwrap();
+        sees(&mut watch, &address);
+        fs::create_dir(&path).unwrap();
+        assert!(sees(&mut watch, &address));
+        fs::write(path.join("lock"), "").unwrap();
+        assert!(sees(&mut watch, &address), "the new directory is watched");
+    }
 }

@@ -91,8 +91,7 @@ pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected
     for entry in Dir::read_from(&directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let file_name = entry.file_name().to_bytes();
-        let is_expected = [".", ".."].iter().chain(expected).any(|name| name.as_bytes() == file_name);
-        if !is_expected {
+        if !is_expected(file_name, expected) {
             let shown = path.join(String::from_utf8_lossy(file_name).as_ref());
             let detail = "the file was not created by a parlour server or client";
             return Err(Error::new(ErrorKind::UnsafeDirectory, Operation::Remove, shown.display().to_string(), detail)
@@ -100,6 +99,24 @@ pub(crate) fn check_nothing_left_but(directory: impl AsFd, path: &Path, expected
         }
     }
     Ok(())
+}
+
+/// Returns true if a directory contains nothing but entries with the names `expected`. Does not allocate memory.
+pub(crate) fn has_nothing_but(directory: impl AsFd, expected: &[&str]) -> io::Result<bool> {
+    let directory = openat(&directory, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&directory, &mut buffer);
+    while let Some(entry) = entries.next() {
+        if !is_expected(entry?.file_name().to_bytes(), expected) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Returns true if an entry of a directory is the directory itself, its parent, or one of `expected`.
+fn is_expected(file_name: &[u8], expected: &[&str]) -> bool {
+    [".", ".."].iter().chain(expected).any(|name| name.as_bytes() == file_name)
 }
 
 fn is_ours(stat: &Stat, kind: FileType) -> bool {

@@ -117,11 +117,6 @@ impl NameLock {
         Ok(())
     }
 
-    /// Removes the lock file. The caller holds the lock and removes the name.
-    pub(crate) fn remove(self, name_directory: &OwnedFd) -> std::io::Result<()> {
-        directory::remove(name_directory, LOCK)
-    }
-
     /// Releases the lock and clears the record: no server holds the name, and none died holding it.
     pub(crate) fn release(&self) -> std::io::Result<()> {
         ftruncate(&self.file, 0)?;

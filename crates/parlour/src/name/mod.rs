@@ -46,9 +46,9 @@ pub(crate) struct NameGuard {
     directory: OwnedFd,
     clients: OwnedFd,
     lock: NameLock,
-    /// A shared flock(2) on the base, which makes age-based cleaners such as systemd-tmpfiles spare it. `None` if the
-    /// lock failed; only this protection is lost then.
-    _base: Option<OwnedFd>,
+    /// The base. It is open for reading where that is permitted, with a shared flock(2) on it; see
+    /// [`keep_cleaners_out`].
+    base: OwnedFd,
     /// Points of contact that another process created and keeps. Clients may wait there even after this server ends, so
     /// their files stay.
     kept: Vec<Transport>,
@@ -75,8 +75,9 @@ impl NameGuard {
     /// Takes a name, and removes the files that a dead holder left.
     pub(crate) fn take(request: &BindRequest<'_>) -> Result<Self> {
         let BindRequest { address, elsewhere, transports, kept, open_to_others, message_max } = *request;
-        /// An attempt fails only if another process removed the directory at that very moment.
-        const TRIES: u32 = 8;
+        /// An attempt fails only if another process removed the directory at that very moment, which every server does
+        /// that ends. Attempts in a row fail only while servers of the name start and end without a pause.
+        const TRIES: u32 = 100;
         // This check comes before anything is created, so that a refusal leaves nothing behind. It is repeated below
         // under the lock, which also stops a server that starts at the same moment in another environment.
         refuse_if_served_elsewhere(elsewhere, None)?;
@@ -132,7 +133,7 @@ impl NameGuard {
         directory::check_clients(&clients_path, &clients_stat)?;
         Ok(Some(Self {
             name: name.to_owned(),
-            _base: keep_cleaners_out(&base, &directory),
+            base: keep_cleaners_out(base, &directory),
             lock_path: c_path(&path.join(lock::LOCK))?,
             path,
             directory,
@@ -185,10 +186,10 @@ impl NameGuard {
         lock::still_there(&self.lock_path, self.lock.id())
     }
 
-    /// Releases the name. The caller has removed the server's own files. The lock file and the directory stay, because
-    /// removing them would race with the next server.
+    /// Releases the name. The caller has removed the server's own files. Removes the files of clients, and then the lock
+    /// file and the directories, unless a file is left in them or another process keeps points of contact there.
     ///
-    /// If the path leads to another lock by now, the clients' files belong to the holder of that lock and stay.
+    /// If the path leads to another lock by now, the files belong to the holder of that lock and stay.
     pub(crate) fn release(self) -> Result<()> {
         let released = self.release_in_place();
         let path = self.path.display().to_string();
@@ -198,12 +199,53 @@ impl NameGuard {
 
     /// Does the same without allocating or freeing memory, for a signal handler.
     pub(crate) fn release_in_place(&self) -> io::Result<()> {
-        let swept = match self.is_still_held() {
-            Ok(true) => self.remove_client_files(),
+        let removed = match self.is_still_held() {
+            Ok(true) => self.remove_everything(),
             Ok(false) | Err(_) => Ok(()),
         };
-        swept.and(self.lock.release())
+        removed.and(self.lock.release())
     }
+
+    /// Removes the files of clients and what [`release`](Self::release) removes with them.
+    fn remove_everything(&self) -> io::Result<()> {
+        /// The number of attempts to find the clients' directory empty. A client that connects at that moment creates a
+        /// file there.
+        const SWEEPS: u32 = 3;
+        self.remove_client_files()?;
+        if !self.kept.is_empty() || !leftovers::has_nothing_but(&self.directory, &[lock::LOCK, CLIENTS])? {
+            return Ok(());
+        }
+        for _ in 0..SWEEPS {
+            match remove_directories(&self.base, &self.name, &self.directory) {
+                Ok(_) => return Ok(()),
+                Err((CLIENTS, Errno::NOTEMPTY | Errno::EXIST)) => self.remove_client_files()?,
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+        // The lock file stays as well, so that the name can be listed and removed.
+        Ok(())
+    }
+}
+
+/// Removes the clients' directory, the lock file and the directory of a name, in this order. The caller holds the lock
+/// and has found nothing else in the directory. Returns false if the directory of the name stays. An error contains the
+/// name of the file that cannot be removed; what comes after it is left alone. Does not allocate memory.
+///
+/// No other process can hold the name in the meantime: one that opens the lock file finds it locked, or finds after
+/// locking it that it has lost its name, and starts over. Without its lock file the name is free, so the server that
+/// takes it may be the reason why the directory stays.
+fn remove_directories(base: &OwnedFd, name: &str, directory: &OwnedFd) -> Result<bool, (&'static str, Errno)> {
+    match unlinkat(directory, CLIENTS, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err((CLIENTS, errno)),
+    }
+    match unlinkat(directory, lock::LOCK, AtFlags::empty()) {
+        Ok(()) | Err(Errno::NOENT) => {}
+        Err(errno) => return Err((lock::LOCK, errno)),
+    }
+    // Whoever made the directory for a service of this user may keep this process from removing it: it may be in a base
+    // of another user, or a mount point. It is empty.
+    Ok(unlinkat(base, name, AtFlags::REMOVEDIR).is_ok())
 }
 
 /// Converts a path for system calls. The path was opened before, so it contains no NUL byte.
@@ -257,19 +299,13 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
         leftovers::check_nothing_left_but(&clients, &clients_path, &[])?;
     }
     leftovers::check_nothing_left_but(&directory, &path, &[lock::LOCK, CLIENTS])?;
-    match unlinkat(&directory, CLIENTS, AtFlags::REMOVEDIR) {
-        Ok(()) | Err(Errno::NOENT) => {}
-        Err(errno) => return Err(failed(&clients_path, errno.into())),
+    let removed = remove_directories(&base, name, &directory)
+        .map_err(|(file_name, errno)| failed(&path.join(file_name), errno.into()))?;
+    drop(lock);
+    if removed {
+        tracing::info!(name, path = %escaped(&path), "dead name removed");
     }
-    lock.remove(&directory).map_err(|error| failed(&path.join(lock::LOCK), error))?;
-    match unlinkat(&base, name, AtFlags::REMOVEDIR) {
-        Ok(()) => {}
-        // The name is free without its lock. A server has taken it already, or another process has removed it.
-        Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT) => return Ok(false),
-        Err(errno) => return Err(failed(&path, errno.into())),
-    }
-    tracing::info!(name, path = %escaped(&path), "dead name removed");
-    Ok(true)
+    Ok(removed)
 }
 
 /// Returns the error for a name that is held, with the holder.
@@ -318,15 +354,17 @@ fn refuse_if_served_elsewhere(address: &Address, own: Option<&Path>) -> Result<(
     Ok(())
 }
 
-/// Takes shared locks on the base and on the directory of the name, which tmpfiles.d(5) respects.
-fn keep_cleaners_out(base: &OwnedFd, directory: &OwnedFd) -> Option<OwnedFd> {
+/// Takes shared locks on the base and on the directory of the name, which tmpfiles.d(5) respects: age-based cleaners
+/// such as systemd-tmpfiles then spare them. Returns the descriptor of the base that holds its lock. If a lock fails,
+/// only this protection is lost.
+fn keep_cleaners_out(base: OwnedFd, directory: &OwnedFd) -> OwnedFd {
     let lock = |directory: &OwnedFd| flock(directory, FlockOperation::NonBlockingLockShared);
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let kept = openat(base, ".", flags, Mode::empty()).and_then(|base| lock(&base).map(|()| base));
+    let kept = openat(&base, ".", flags, Mode::empty()).and_then(|base| lock(&base).map(|()| base));
     if let Err(errno) = kept.as_ref().map(drop).and(lock(directory).as_ref().map(drop)) {
         tracing::debug!(%errno, "could not lock the directories against cleaners");
     }
-    kept.ok()
+    kept.unwrap_or(base)
 }
 
 /// The directory of a name that a server may hold.

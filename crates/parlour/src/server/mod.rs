@@ -350,8 +350,10 @@ impl Server {
         self.shutdown.clone()
     }
 
-    /// Removes the server's files and releases the name. The directory of the name and its lock file stay;
-    /// `parlour clean` removes them. Established connections are not affected. Clients that
+    /// Removes the server's files and the directory of the name, and releases the name. Dropping the server does the
+    /// same. The directory stays if it contains a file that no server and no client creates, if a client creates a file
+    /// at that moment, or if a service manager keeps its sockets in it; `parlour clean` removes what is left.
+    /// Established connections are not affected. Clients that
     /// wait in the queue are disconnected, except on sockets of a service manager, where they wait for the next server.
     /// Handshakes that are not complete end.
     ///

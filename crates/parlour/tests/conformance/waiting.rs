@@ -1,4 +1,4 @@
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, File};
 use std::os::unix::fs::DirBuilderExt;
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ trials! {
         a_client_waits_for_a_server_that_starts_later,
         a_client_waits_although_the_base_does_not_exist,
         a_client_waits_while_its_server_restarts,
+        a_client_waits_while_its_server_restarts_and_the_old_directory_is_open,
         a_client_waits_while_a_killed_server_is_replaced;
 }
 
@@ -73,6 +74,19 @@ fn a_client_waits_while_its_server_restarts(setting: Setting) {
     for _ in 0..10 {
         server.close().unwrap();
         server = a_waiting_client_finds(setting, &address, || setting.bind(&address).unwrap());
+    }
+}
+
+/// The kernel reports to a watch that the old directory is gone only when nobody has it open any more.
+fn a_client_waits_while_its_server_restarts_and_the_old_directory_is_open(setting: Setting) {
+    let base = Base::new();
+    let address = setting.address(&base, "room");
+    let mut server = setting.bind(&address).unwrap();
+    for _ in 0..3 {
+        let open = File::open(base.name("room")).unwrap();
+        server.close().unwrap();
+        server = a_waiting_client_finds(setting, &address, || setting.bind(&address).unwrap());
+        drop(open);
     }
 }
 

@@ -97,5 +97,5 @@ fn memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal() {
     child.expect("unix");
     child.finish();
     drop(driver);
-    assert_eq!(base.files(), ["hall/", "hall/c/", "hall/lock"]);
+    assert_eq!(base.files(), [""; 0]);
 }

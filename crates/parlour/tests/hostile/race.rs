@@ -5,20 +5,21 @@ use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{ErrorKind, Server, ServerOptions, Transport};
+use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::lock;
 use crate::by_hand::rng::{Rng, seed};
-use crate::support::{Base, Child, Role, trials, wait};
+use crate::support::{Base, Child, DEADLINE, Role, trial_deadline, trials, wait};
 
 trials! {
     eight_starters_that_are_killed_at_random_never_give_a_name_two_owners,
     one_of_two_servers_that_start_at_the_same_time_wins,
     one_of_two_servers_that_start_at_the_same_time_in_a_new_directory_wins,
+    servers_that_start_and_end_by_way_never_give_a_name_two_owners(way in ENDS),
     the_race_witness_detects_two_owners,
 }
 
@@ -156,7 +157,8 @@ fn one_of_two_servers_that_start_at_the_same_time_in_a_new_directory_wins() {
 }
 
 /// Lets two threads bind the same name at the same moment and hold it until both have tried, ten thousand times. Many
-/// names are used in parallel, because closing a server mostly waits for the kernel.
+/// names are used in parallel, because closing a server mostly waits for the kernel. A server that ends removes the
+/// directory, unless a file is in it.
 fn two_at_once(fresh: bool) {
     const NAMES: usize = 40;
     const ROUNDS: usize = 250;
@@ -199,14 +201,72 @@ impl Fight {
             if first && self.winners.swap(0, Ordering::SeqCst) != 1 {
                 wrong.push(format!("round {round}: the number of winners is not one"));
             }
+            if !fresh && server.is_ok() {
+                fs::write(self.path.join("kept"), "").unwrap();
+            }
             drop(server);
             self.barrier.wait();
-            if first && fresh {
-                fs::remove_dir_all(&self.path).unwrap();
+            if first && self.path.exists() == fresh {
+                wrong.push(format!("round {round}: the directory is not as expected"));
             }
+        }
+        if first && !fresh {
+            fs::remove_file(self.path.join("kept")).unwrap();
         }
         assert_eq!(wrong, [""; 0]);
     }
+}
+
+/// The ways in which a server ends in order, each with a part of the test's name.
+const ENDS: [&str; 3] = ["close", "drop", "release"];
+
+/// Three threads take and release one name as fast as they can, thousands of times over many names. A server that has
+/// the name can be reached, whoever ends at that moment.
+fn servers_that_start_and_end_by_way_never_give_a_name_two_owners(end: &str) {
+    const NAMES: usize = 12;
+    const ROUNDS: usize = 50;
+    let base = Base::new();
+    let names: Vec<(PathBuf, AtomicBool)> =
+        (0..NAMES).map(|number| (base.name(&format!("turn{number}")), AtomicBool::new(false))).collect();
+    thread::scope(|scope| {
+        let turns = names.iter().flat_map(|name| [name; 3]);
+        let threads: Vec<_> = turns.map(|(path, owned)| scope.spawn(|| take_turns(path, owned, ROUNDS, end))).collect();
+        let wrong: Vec<String> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(wrong, [""; 0]);
+    });
+    assert_eq!(base.files(), [""; 0]);
+}
+
+/// Takes and releases a name until it was taken that often. Returns descriptions of failures.
+fn take_turns(path: &Path, owned: &AtomicBool, rounds: usize, end: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut taken = 0;
+    let deadline = Instant::now() + trial_deadline() / 2;
+    while taken < rounds && wrong.is_empty() {
+        let server = match Server::bind(path.to_str().unwrap()) {
+            Ok(server) => server,
+            Err(error) if error.kind() == ErrorKind::NameInUse && Instant::now() < deadline => continue,
+            Err(error) => {
+                wrong.push(format!("bind: {error:?}"));
+                continue;
+            }
+        };
+        taken += 1;
+        if owned.swap(true, Ordering::SeqCst) {
+            wrong.push("two owners".to_owned());
+        }
+        match ConnectOptions::new().connect(path.to_str().unwrap()) {
+            Ok(connection) => drop((server.accept_timeout(DEADLINE).unwrap(), connection)),
+            Err(error) => wrong.push(format!("connect: {error:?}")),
+        }
+        owned.store(false, Ordering::SeqCst);
+        match end {
+            "close" => server.close().unwrap(),
+            "release" => server.release().unwrap(),
+            _ => drop(server),
+        }
+    }
+    wrong
 }
 
 /// The race proves nothing unless its witness detects two owners.

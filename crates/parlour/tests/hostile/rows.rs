@@ -322,7 +322,10 @@ const ROWS: &[Row] = &[
             "one_of_two_servers_that_start_at_the_same_time_wins",
             "one_of_two_servers_that_start_at_the_same_time_in_a_new_directory_wins",
         ],
-        more: &["*_at_any_system_call_of_a_start_leaves_one_owner"],
+        more: &[
+            "servers_that_start_and_end_by_*_never_give_a_name_two_owners",
+            "*_at_any_system_call_of_a_start_leaves_one_owner",
+        ],
     },
     Row {
         attack: "a client connects between bind and listen",

@@ -22,7 +22,8 @@ trials! {
     a_listing_omits_invalid_names_and_marks_unsafe_ones,
     a_name_resolves_to_where_it_is_served,
     a_dead_name_is_removed_with_all_that_was_left,
-    a_closed_name_is_removed_too,
+    a_name_that_a_file_kept_at_its_end_is_removed_too,
+    a_closed_name_is_not_listed_any_more,
     a_live_name_is_left_alone,
     a_name_that_was_taken_since_its_inspection_is_left_alone,
     a_file_that_does_not_belong_stops_the_removal,
@@ -65,7 +66,7 @@ fn names_are_listed_as_live_and_as_dead_after_a_kill() {
     assert_eq!(ask(&mut looker, "names"), [line("one", "live", &one)]);
     let mut three = hold(base.name("three").to_str().unwrap());
     three.finish();
-    assert_eq!(ask(&mut looker, "names")[1], format!("three {} dead  -", base.name("three").display()));
+    assert_eq!(ask(&mut looker, "names"), [line("one", "live", &one)]);
 }
 
 fn a_listing_omits_invalid_names_and_marks_unsafe_ones() {
@@ -135,10 +136,24 @@ fn a_dead_name_is_removed_with_all_that_was_left() {
     Server::bind(path.to_str().unwrap()).unwrap();
 }
 
-fn a_closed_name_is_removed_too() {
+fn a_closed_name_is_not_listed_any_more() {
+    let base = Base::new();
+    let mut looker = looker(None, &[("PARLOUR_DIR", base.path())]);
+    for _ in 0..3 {
+        Server::bind(base.name("closed").to_str().unwrap()).unwrap().close().unwrap();
+        assert_eq!(ask(&mut looker, "names"), [""; 0]);
+        assert_eq!(base.files(), [""; 0]);
+    }
+}
+
+fn a_name_that_a_file_kept_at_its_end_is_removed_too() {
     let base = Base::new();
     let path = base.name("closed");
-    Server::bind(path.to_str().unwrap()).unwrap().close().unwrap();
+    let server = Server::bind(path.to_str().unwrap()).unwrap();
+    fs::write(path.join("notes"), "").unwrap();
+    server.close().unwrap();
+    assert_eq!(list(&path), ["c", "lock", "notes"]);
+    fs::remove_file(path.join("notes")).unwrap();
     let closed = status(&path);
     assert!(matches!(closed.state, NameState::Dead) && closed.owner.is_none());
     assert!(inspect::clean(&closed).unwrap());
@@ -231,8 +246,11 @@ fn removing_dead_names_while_servers_start_never_makes_two_owners() {
         |count: fn(&Contest) -> &AtomicU32| contests.iter().map(|one| count(one).load(Ordering::Relaxed)).sum::<u32>();
     let (taken, removed) = (sum(|one| &one.taken), sum(|one| &one.removed));
     println!("races_with_bind: taken {taken} times, removed {removed} times");
-    assert!(taken > 100 && removed > 20, "taken {taken} times, removed {removed} times: too few for a race");
+    assert!(taken > 100 && removed > 5, "taken {taken} times, removed {removed} times: too few for a race");
 }
+
+/// The beginning of the names of files that keep the directory of a name.
+const KEPT: &str = "c/kept";
 
 struct Contest {
     path: PathBuf,
@@ -266,9 +284,13 @@ impl Contest {
                 wrong.push(format!("a live name has {:?}", list(&self.path)));
             }
             drop(unix::dial(&self.path));
-            self.taken.fetch_add(1, Ordering::Relaxed);
+            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+            // A server that ends removes its name. A file that no client creates keeps the name for the other thread.
+            let kept = (taken % 2 == 0).then(|| self.path.join(format!("{KEPT}{taken}")));
+            kept.iter().for_each(|kept| fs::write(kept, "").unwrap());
             self.owned.store(false, Ordering::SeqCst);
             drop(server);
+            kept.iter().for_each(|kept| fs::remove_file(kept).unwrap());
         }
         wrong
     }
@@ -284,6 +306,7 @@ impl Contest {
             match inspect::clean(&status) {
                 Ok(true) => drop(self.removed.fetch_add(1, Ordering::Relaxed)),
                 Ok(false) => {}
+                Err(error) if error.to_string().contains(KEPT) => {}
                 Err(error) => wrong.push(format!("clean: {error:?}")),
             }
         }

@@ -63,9 +63,10 @@ pub fn list(directory: &Path) -> Vec<String> {
     names
 }
 
-/// Returns the sorted names in the `c/` of a name.
+/// Returns the sorted names in the `c/` of a name. A server that ends removes the directory.
 pub fn client_files(name_directory: &Path) -> Vec<String> {
-    list(&name_directory.join("c"))
+    let clients = name_directory.join("c");
+    if clients.exists() { list(&clients) } else { Vec::new() }
 }
 
 /// Returns the permission bits of a file without following symbolic links.

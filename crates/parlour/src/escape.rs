@@ -9,13 +9,23 @@ use std::os::unix::ffi::OsStrExt;
 
 /// The maximum length of the result in bytes, without the mark of an omission. Longer than the paths that people use,
 /// and short enough for one line of a log.
-pub(crate) const ESCAPED_LEN_MAX: usize = 1024;
+pub const ESCAPED_LEN_MAX: usize = 1024;
 
 /// The mark that the rest of the text was omitted. No other backslash in the result is followed by a dot.
 const OMITTED: &str = "\\...";
 
-/// Returns text of another user in a form that is safe to print. See [`Escaped`].
-pub(crate) fn escaped(text: &(impl AsRef<OsStr> + ?Sized)) -> Escaped<'_> {
+/// Returns text of another user, such as a path or [`Owner::program`](crate::Owner::program), in a form that is safe to
+/// print. See [`Escaped`]. The errors and the `Display` of this crate use it.
+///
+/// # Examples
+///
+/// ```
+/// use parlour::inspect::escaped;
+///
+/// assert_eq!(escaped("/run/parlour/wc").to_string(), "/run/parlour/wc");
+/// assert_eq!(escaped("\x1b]0;title\x07\u{202e}\\").to_string(), r"\x1b]0;title\x07\u{202e}\\");
+/// ```
+pub fn escaped(text: &(impl AsRef<OsStr> + ?Sized)) -> Escaped<'_> {
     Escaped(text.as_ref().as_bytes())
 }
 
@@ -27,7 +37,7 @@ pub(crate) fn escaped(text: &(impl AsRef<OsStr> + ?Sized)) -> Escaped<'_> {
 /// and those that change the direction of text. Different texts thus have different forms. A text whose form is longer
 /// than [`ESCAPED_LEN_MAX`] is cut at a character, and `\...` marks the omission.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Escaped<'a>(&'a [u8]);
+pub struct Escaped<'a>(&'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

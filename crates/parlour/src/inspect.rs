@@ -16,6 +16,7 @@ use crate::name::lock::{self, Holder};
 use crate::name::{self, Found, listening};
 use crate::transport::Transport;
 
+pub use crate::escape::{ESCAPED_LEN_MAX, Escaped, escaped};
 pub use crate::name::base::Origin;
 pub use crate::owner::Owner;
 
@@ -61,7 +62,8 @@ pub struct NameStatus {
     /// left.
     pub transports: Vec<Transport>,
     /// The owner record of the process that holds the name or died holding it. `None` if there is no complete record,
-    /// or if this process may not read it.
+    /// if this process may not read it, or if the process of the record has ended and another one keeps the name (see
+    /// the threat model for the children of a bare clone(2)).
     pub owner: Option<Owner>,
 }
 
@@ -185,7 +187,10 @@ fn look_at_name(candidate: &BaseCandidate, name: &str) -> Option<NameStatus> {
     };
     let transports = transports_of(&found);
     let holder = match lock::look(&found.directory, &found.path) {
-        Ok(Holder::Live(owner)) => return Some(status(NameState::Live, transports, owner)),
+        Ok(Holder::Live(owner)) => {
+            let holder = owner.filter(|owner| !owner.has_ended());
+            return Some(status(NameState::Live, transports, holder));
+        }
         Ok(Holder::Unknown) => return Some(status(NameState::Foreign, transports, None)),
         Ok(holder) => holder,
         Err(error) => return Some(status(NameState::Unsafe(error), transports, None)),

@@ -4,6 +4,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
 use crate::escape::{escaped, printable};
 use crate::transport::Transport;
 
@@ -40,6 +43,8 @@ pub struct Owner {
     pub start_time: u64,
     /// The id of the boot that `start_time` counts from, `/proc/sys/kernel/random/boot_id`; empty if unknown.
     pub boot_id: String,
+    /// The inode of the PID namespace that `pid` belongs to; 0 if unknown.
+    pub(crate) pid_namespace: u64,
 }
 
 impl Owner {
@@ -56,6 +61,7 @@ impl Owner {
             message_max: Some(message_max),
             start_time: start_time(&stat).unwrap_or(0),
             boot_id: current_boot_id(),
+            pid_namespace: pid_namespace(),
         }
     }
 
@@ -86,6 +92,22 @@ impl Owner {
         }
     }
 
+    /// Returns true if the process of this record no longer exists. Returns false if that is not known, as for a process
+    /// in another PID namespace. The lock decides whether the name is held; this function only detects a record whose
+    /// process is not the holder any more.
+    pub(crate) fn has_ended(&self) -> bool {
+        let has_other_pids = self.pid_namespace != 0 && self.pid_namespace != pid_namespace();
+        let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
+        let Some(pid) = pid.filter(|_| !has_other_pids) else { return false };
+        if test_kill_process(pid) == Err(Errno::SRCH) {
+            return true;
+        }
+        // The process id may belong to another process by now, which started at another time.
+        let stat = std::fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
+        self.pid_namespace != 0
+            && start_time(&stat).is_some_and(|start| self.start_time != 0 && self.start_time != start)
+    }
+
     /// Returns the text of the record: one `key value` pair in each line, between a first and a last line that make an
     /// incomplete record detectable.
     pub(crate) fn encode(&self) -> String {
@@ -95,11 +117,12 @@ impl Owner {
         let program = printable(&self.program.to_string_lossy());
         let message_max = self.message_max.map_or(String::new(), |bytes| format!("message_max {bytes}\n"));
         format!(
-            "parlour{}\npid {}\nstart {}\nboot {}\nuid {}\ntransports {}\n{message_max}since {}\nprogram {}\nend\n",
+            "parlour{}\npid {}\nstart {}\nboot {}\npidns {}\nuid {}\ntransports {}\n{message_max}since {}\nprogram {}\nend\n",
             self.protocol,
             self.pid,
             self.start_time,
             self.boot_id,
+            self.pid_namespace,
             self.uid,
             transports.join(","),
             since,
@@ -128,6 +151,8 @@ impl Owner {
             message_max: field("message_max").and_then(|bytes| bytes.parse().ok()),
             start_time: field("start")?.parse().ok()?,
             boot_id: printable(field("boot")?),
+            // Earlier versions do not write it.
+            pid_namespace: field("pidns").and_then(|number| number.parse().ok()).unwrap_or(0),
         })
     }
 }
@@ -143,6 +168,11 @@ impl fmt::Display for Owner {
         }
         Ok(())
     }
+}
+
+/// Returns the inode of the PID namespace of this process (namespaces(7)), or 0 if `/proc` does not provide it.
+fn pid_namespace() -> u64 {
+    rustix::fs::stat("/proc/self/ns/pid").map_or(0, |stat| stat.st_ino)
 }
 
 /// Returns the id of the current boot, or an empty text if it is unknown.
@@ -214,6 +244,20 @@ mod tests {
         assert_eq!(owner.program.to_str(), Some(replaced));
         assert!(owner.boot_id.starts_with("\u{fffd}[2J"), "{owner:?}");
         assert!(owner.to_string().contains(&replaced.replace('\\', "\\\\")), "{owner}");
+    }
+
+    #[test]
+    fn a_process_has_ended_if_its_number_is_free_or_another_processes_in_the_same_namespace() {
+        let owner = Owner::current(&[], 0);
+        assert!(owner.pid_namespace > 0 && !owner.has_ended());
+        let later = |owner: &Owner| Owner { start_time: owner.start_time + 1, ..owner.clone() };
+        assert!(later(&owner).has_ended(), "another process had the number");
+        assert!(!later(&Owner { pid_namespace: 0, ..owner.clone() }).has_ended());
+        let gone = Owner { pid: i32::MAX as u32, ..owner.clone() };
+        assert!(gone.has_ended());
+        assert!(Owner { pid_namespace: 0, ..gone.clone() }.has_ended());
+        assert!(!Owner { pid_namespace: 1, ..gone }.has_ended(), "the process is not visible");
+        assert!(!Owner { pid: 0, ..owner }.has_ended());
     }
 
     #[test]

@@ -108,6 +108,7 @@ const ROLES: &[Role] = &[
     forked_connections::PER_CLIENT,
     forked_names::PARENT,
     lookalikes::LOOKALIKES,
+    memory::NO_FILES,
     memory::SMALL_FILES,
     race::START,
     users::TRY_OPEN,

@@ -95,9 +95,11 @@ impl Watch {
 
     /// Returns true if a change of this entry, or of the directory itself, may concern the name.
     fn concerns(&self, number: i32, file_name: Option<&OsStr>) -> bool {
-        self.watched.iter().filter(|watched| watched.number == number).any(|watched| match (&watched.entry, file_name) {
-            (Some(entry), Some(file_name)) => *entry == *file_name,
-            (None, _) | (_, None) => true,
+        self.watched.iter().filter(|watched| watched.number == number).any(|watched| {
+            match (&watched.entry, file_name) {
+                (Some(entry), Some(file_name)) => *entry == *file_name,
+                (None, _) | (_, None) => true,
+            }
         })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, ftruncate, openat, statat};
 use rustix::io::Errno;
+use rustix::process::{Resource, geteuid, getrlimit};
 
 use super::directory::{self, FileId};
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -50,7 +51,7 @@ impl NameLock {
             match Self::try_take(name_directory, path, make)? {
                 // A process that died holding the lock no longer holds it. So a record that is missing, or names a
                 // process that is gone, is one that the new holder has not replaced yet.
-                Try::Held(owner) if !owner.as_ref().is_some_and(seems_alive) && !deadline.is_over() => {
+                Try::Held(owner) if !owner.as_ref().is_some_and(|owner| !owner.has_ended()) && !deadline.is_over() => {
                     pause(Duration::from_millis(2), deadline).map_err(|error| io_error(path, error))?;
                 }
                 outcome => return Ok(outcome),
@@ -80,7 +81,7 @@ impl NameLock {
         if stat.st_nlink == 0 {
             return Ok(Try::Replaced);
         }
-        check(path, &stat)?;
+        check(path, &stat, geteuid().as_raw())?;
         if !ofd_lock::try_lock(&file).map_err(|error| io_error(path, error))? {
             return Ok(Try::Held(read_owner(&file)));
         }
@@ -107,6 +108,10 @@ impl NameLock {
     /// Writes the owner record into the lock file.
     pub(crate) fn introduce(&self, owner: &Owner, path: &Path) -> Result<()> {
         let record = owner.encode();
+        // Above this limit the kernel would raise SIGXFSZ.
+        if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < record.len() as u64) {
+            return Err(io_error(path, Errno::FBIG).next("raise the limit on the size of files (ulimit -f)"));
+        }
         ftruncate(&self.file, 0).map_err(|errno| io_error(path, errno))?;
         // The record is one write of a page or two. A reader may see none of it, and detects a part by the missing last
         // line.
@@ -134,15 +139,6 @@ impl Drop for NameLock {
     }
 }
 
-/// Returns true if the process of a record may still exist. The lock decides who holds the name; this function only
-/// detects a record that may be out of date.
-fn seems_alive(owner: &Owner) -> bool {
-    match i32::try_from(owner.pid).ok().and_then(rustix::process::Pid::from_raw) {
-        Some(pid) => rustix::process::test_kill_process(pid) != Err(Errno::SRCH),
-        None => false,
-    }
-}
-
 /// The state of a name, from its lock.
 #[derive(Clone, Debug)]
 pub(crate) enum Holder {
@@ -166,9 +162,9 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
         Err(errno) => return Err(cannot_open(&name_directory, path, errno)),
     };
     let stat = fstat(&file).map_err(|errno| io_error(path, errno))?;
-    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
-        return Err(not_a_lock(path, "it must be a regular file", &stat));
-    }
+    // A lock that another user can open says nothing: that user may hold it.
+    let directory = fstat(&name_directory).map_err(|errno| io_error(path, errno))?;
+    check(path, &stat, directory.st_uid)?;
     let owner = read_owner(&file);
     match ofd_lock::is_locked(&file).map_err(|error| io_error(path, error))? {
         true => Ok(Holder::Live(owner)),
@@ -183,12 +179,12 @@ fn read_owner(file: impl AsFd) -> Option<Owner> {
     Owner::parse(&record[..length])
 }
 
-/// Checks the type, owner, link count and mode of a lock file.
-fn check(path: &Path, stat: &Stat) -> Result<()> {
+/// Checks the type, owner, link count and mode of a lock file. The user `uid` owns the directory of the name.
+fn check(path: &Path, stat: &Stat, uid: u32) -> Result<()> {
     let why = if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         "it must be a regular file"
-    } else if stat.st_uid != rustix::process::geteuid().as_raw() {
-        "it must belong to this user"
+    } else if stat.st_uid != uid {
+        "it must belong to the user of the directory"
     } else if stat.st_nlink != 1 {
         "it must have exactly one hard link"
     } else if stat.st_mode & 0o077 != 0 {

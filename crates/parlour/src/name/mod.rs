@@ -83,12 +83,13 @@ impl NameGuard {
         refuse_if_served_elsewhere(elsewhere, None)?;
         for _ in 0..TRIES {
             if let Some(guard) = Self::try_take(address, kept, open_to_others)? {
-                refuse_if_served_elsewhere(elsewhere, Some(&guard.path))?;
-                guard.lock.introduce(&Owner::current(transports, message_max), &guard.path)?;
-                guard.remove_server_files()?;
-                guard
-                    .remove_client_files()
-                    .map_err(|error| Error::io(Operation::ClearDirectory, guard.display_path(CLIENTS), error))?;
+                if let Err(error) = guard.settle(elsewhere, transports, message_max) {
+                    if guard.lock.is_new() {
+                        // The directory is as new as the lock, and the error is more important than one of its removal.
+                        let _ = guard.release_in_place();
+                    }
+                    return Err(error);
+                }
                 tracing::info!(name = address.name(), path = %escaped(&guard.path), "name taken");
                 return Ok(guard);
             }
@@ -100,6 +101,15 @@ impl NameGuard {
             "its directory was replaced during every attempt to lock it",
         )
         .next("find the process that removes it"))
+    }
+
+    /// Makes the name ready to be served: writes the owner record, and removes what a dead holder left.
+    fn settle(&self, elsewhere: &Address, transports: &[Transport], message_max: usize) -> Result<()> {
+        refuse_if_served_elsewhere(elsewhere, Some(&self.path))?;
+        self.lock.introduce(&Owner::current(transports, message_max), &self.path)?;
+        self.remove_server_files()?;
+        self.remove_client_files()
+            .map_err(|error| Error::io(Operation::ClearDirectory, self.display_path(CLIENTS), error))
     }
 
     /// Makes one attempt. Returns `None` if the directory or the lock was replaced in the meantime.
@@ -117,6 +127,10 @@ impl NameGuard {
         // directory, which a service manager does not do.
         let was_lost = lock.is_new() && FileId::at(&directory, CLIENTS).is_some();
         if kept.is_empty() && !was_lost && listening::somebody_goes_on_listening(&directory, &path)? {
+            if lock.is_new() {
+                // A refusal leaves nothing behind. A file that cannot be removed does no harm.
+                let _ = directory::remove(&directory, lock::LOCK);
+            }
             return Err(kept_by_a_manager(name, &path));
         }
         // From here on the directory and everything in it belongs to this server.
@@ -310,6 +324,15 @@ pub(crate) fn remove_dead(base_path: &Path, name: &str) -> Result<bool> {
 
 /// Returns the error for a name that is held, with the holder.
 pub(crate) fn name_in_use(name: &str, path: &Path, owner: Option<Owner>) -> Error {
+    if let Some(owner) = owner.as_ref().filter(|owner| owner.has_ended()) {
+        let lock = path.join(lock::LOCK);
+        let detail = format!(
+            "the process that took the name has ended ({owner}), and another one keeps its lock, probably a child that \
+             was created by a bare clone(2)"
+        );
+        return Error::new(ErrorKind::NameInUse, Operation::Bind, format!("'{name}'"), detail)
+            .next(format!("find the process that has {} open, for example with fuser(1)", lock.display()));
+    }
     let holder = match &owner {
         Some(owner) => owner.to_string(),
         None => "a process that has not written its owner record".to_owned(),

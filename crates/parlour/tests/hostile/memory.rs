@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::os::fd::OwnedFd;
 
-use parlour::{Connection, ErrorKind, ServerOptions, Transport};
+use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -16,6 +16,7 @@ use crate::support::{Base, Child, Role, trials};
 trials! {
     memory_that_could_change_under_the_server_is_refused_before_it_is_mapped,
     memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal,
+    an_owner_record_over_the_limit_on_files_is_a_bind_error_and_raises_no_signal,
 }
 
 const WHOLE: usize = CONTROL + RING;
@@ -82,6 +83,42 @@ fn small_files(arguments: &[String]) {
         Ok(connection) => println!("{}", connection.transport()),
         Err(error) => println!("{}: {error}", error.kind()),
     }
+}
+
+pub const NO_FILES: Role = Role { name: "no-files", play: no_files };
+
+/// `no-files ADDRESS BYTES`: binds while the limit on file sizes is this low, and prints the error.
+fn no_files(arguments: &[String]) {
+    let limit = Rlimit { current: Some(arguments[1].parse().unwrap()), ..getrlimit(Resource::Fsize) };
+    setrlimit(Resource::Fsize, limit).unwrap();
+    match Server::bind(&arguments[0]) {
+        Ok(_) => println!("bound"),
+        Err(error) => println!("{}: {error}", error.kind()),
+    }
+}
+
+fn an_owner_record_over_the_limit_on_files_is_a_bind_error_and_raises_no_signal() {
+    let base = Base::new();
+    let bind = |limit: &str| {
+        let mut child = Child::spawn("no-files", &[base.name("hall").to_str().unwrap(), limit]);
+        let said = child.line();
+        child.finish();
+        said
+    };
+    for limit in ["0", "1", "100"] {
+        let said = bind(limit);
+        assert!(said.starts_with(&format!("{}: cannot lock {}/lock", ErrorKind::Io, base.name("hall").display())));
+        assert!(said.contains("ulimit -f"), "{said}");
+        assert_eq!(base.files(), [""; 0]);
+    }
+    assert_eq!(bind("8192"), "bound");
+    // A dead name stays as it was.
+    let mut server = Child::spawn("serve", &[format!("address={}", base.name("hall").display())]);
+    assert!(server.line().starts_with("ready"));
+    server.kill();
+    let before = base.files();
+    assert!(bind("0").contains("ulimit -f"));
+    assert_eq!(base.files(), before);
 }
 
 fn memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal() {

@@ -433,7 +433,7 @@ const ROWS: &[Row] = &[
     Row {
         attack: "shared memory cannot be allocated",
         trials: &["memory_that_cannot_be_allocated_is_a_connect_error_and_raises_no_signal"],
-        more: &[],
+        more: &["an_owner_record_over_the_limit_on_files_is_a_bind_error_and_raises_no_signal"],
     },
     Row {
         attack: "the reader of shared memory tries to change it",

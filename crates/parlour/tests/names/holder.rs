@@ -3,11 +3,12 @@
 use std::fs;
 use std::time::{Duration, Instant, SystemTime};
 
+use parlour::inspect::{self, NameState};
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::process::Signal;
 
 use crate::by_hand::fifo_client::{make_fifo, write_request};
-use crate::by_hand::{FifoClient, Id, Place, place, snapshot, unix};
+use crate::by_hand::{FifoClient, Id, Place, lock, place, snapshot, unix};
 use crate::support::{Base, Child, eventually, trials};
 
 trials! {
@@ -15,6 +16,8 @@ trials! {
     a_held_name_is_refused_within_the_same_process_too,
     a_holder_without_an_owner_record_still_holds_the_name,
     a_holder_that_is_stopped_is_shown_as_stopped_until_it_continues,
+    a_process_that_has_ended_is_not_named_as_the_holder_of_a_lock_that_another_one_keeps,
+    a_lock_that_other_users_may_open_is_unsafe_and_not_a_name_in_use,
     killing_the_holder_frees_the_name_at_once,
     the_next_server_removes_what_a_killed_one_left,
     files_in_c_that_no_client_makes_are_left_alone,
@@ -54,6 +57,52 @@ fn released_while_accepting(transport: Transport) -> (Base, Server) {
         assert_eq!(accepting.join().unwrap(), ErrorKind::Shutdown);
     });
     (base, server)
+}
+
+fn state_of(path: &std::path::Path) -> inspect::NameStatus {
+    inspect::resolve(path.to_str().unwrap()).unwrap().candidates.remove(0).name.unwrap()
+}
+
+/// A child that was created without fork handlers keeps the lock of its parent. The test has the lock in its place.
+fn a_process_that_has_ended_is_not_named_as_the_holder_of_a_lock_that_another_one_keeps() {
+    let base = Base::new();
+    let path = base.name("kept");
+    let mut server = Child::spawn("serve", &[format!("address={}", path.display())]);
+    assert!(server.line().starts_with("ready"));
+    server.kill();
+    let file = fs::File::options().read(true).write(true).open(path.join("lock")).unwrap();
+    crate::support::eventually("the dead server has released the lock", || lock::take(&file));
+    let error = Server::bind(path.to_str().unwrap()).unwrap_err();
+    assert_eq!((error.kind(), error.holder()), (ErrorKind::NameInUse, None));
+    let text = error.to_string();
+    let parts = [format!("has ended (pid {}", server.pid()), format!("{}/lock open", path.display())];
+    assert!(parts.iter().all(|part| text.contains(part)) && !text.contains("is held by pid"), "{text}");
+    let status = state_of(&path);
+    assert!(matches!(status.state, NameState::Live) && status.owner.is_none(), "{status:?}");
+    drop(file);
+    Server::bind(path.to_str().unwrap()).unwrap();
+}
+
+/// Another user who can open the lock for reading can hold a read lock on it.
+fn a_lock_that_other_users_may_open_is_unsafe_and_not_a_name_in_use() {
+    let base = Base::new();
+    let path = base.name("wide");
+    for mode in [0o644, 0o604, 0o660] {
+        let mut server = Child::spawn("serve", &[format!("address={}", path.display())]);
+        assert!(server.line().starts_with("ready"));
+        server.kill();
+        let file = fs::File::options().read(true).write(true).open(path.join("lock")).unwrap();
+        crate::support::eventually("the dead server has released the lock", || lock::take(&file));
+        place::chmod(&path.join("lock"), mode);
+        let error = Server::bind(path.to_str().unwrap()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnsafeDirectory, "{error}");
+        let status = state_of(&path);
+        let NameState::Unsafe(listed) = status.state else { panic!("{status:?}") };
+        for text in [error.to_string(), listed.to_string()] {
+            assert!(text.contains(&format!("{mode:04o}")) && text.contains("deny access to other users"), "{text}");
+        }
+        place::chmod(&path.join("lock"), 0o600);
+    }
 }
 
 fn both() -> ServerOptions {

@@ -365,15 +365,20 @@ pub(crate) struct ConnectArgs {
     pub(crate) message_max: Option<usize>,
 }
 
-/// List every name with its server and its state
+/// List the names with their servers and states
 ///
-/// STATE is one of: live (a server holds the name), waiting (a service manager listens, and starts the server when a
-/// client connects), dead (the server has ended or was killed; the next server can take the name), foreign (the name
+/// Dead names are listed with `--all` only. STATE is one of: live (a server holds the name), waiting (a service manager listens, and starts the server when a
+/// client connects), dead (the server was killed; the next server can take the name), foreign (the name
 /// belongs to another user, so that its state is not known) or unsafe (the directory has the wrong owner or mode, and
-/// is not used). For a dead name whose server was killed, the table shows that server.
+/// is not used). For a dead name, the table shows the server that was killed. With `--json`, a path is a string, or an
+/// array of its bytes if it is not UTF-8.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct List {
+    /// List dead names, too
+    #[arg(long, short)]
+    pub(crate) all: bool,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,

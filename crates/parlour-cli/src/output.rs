@@ -1,10 +1,14 @@
 //! Output of the program: data goes to stdout, everything else to stderr.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use comfy_table::{CellAlignment, Table, presets};
-use serde::Serialize;
+use parlour::inspect;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::stdio::{self, Stderr};
@@ -53,9 +57,44 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
     bytes(format!("{text}\n").as_bytes())
 }
 
-/// Writes a value to stdout as one JSON document.
+/// Writes a value to stdout as one JSON document. Characters that are not printable are escaped in it.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(value)?)
+    let mut text = String::new();
+    for c in serde_json::to_string_pretty(value)?.chars() {
+        // The line breaks are outside of strings, in which the serializer has escaped them.
+        if c == '\n' || is_printable(c) {
+            text.push(c);
+        } else {
+            text.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+        }
+    }
+    line(text)
+}
+
+/// A path in JSON: a string, or an array of its bytes if it is not UTF-8. `Display` escapes it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum JsonPath {
+    Text(String),
+    Bytes(Vec<u8>),
+}
+
+impl JsonPath {
+    pub(crate) fn new(path: &Path) -> Self {
+        match path.to_str() {
+            Some(text) => Self::Text(text.to_owned()),
+            None => Self::Bytes(path.as_os_str().as_bytes().to_owned()),
+        }
+    }
+}
+
+impl Display for JsonPath {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Text(text) => inspect::escaped(text).fmt(f),
+            Self::Bytes(bytes) => inspect::escaped(OsStr::from_bytes(bytes)).fmt(f),
+        }
+    }
 }
 
 /// Writes a message of one line to stderr, without control characters. A failed write is ignored, because it cannot be
@@ -92,18 +131,15 @@ pub(crate) fn table(header: &[&str], numbers: &[&str], rows: Vec<Vec<String>>) -
     line(table.trim_fmt())
 }
 
-/// Formats text for one line of output: characters that could break the line, control the terminal, or reorder or hide
-/// the text around them are replaced.
+/// Formats text for one line of output: characters that are not printable, which could break the line or control the
+/// terminal, are replaced.
 pub(crate) fn cell(text: impl Display) -> String {
-    let is_bad = |c: char| {
-        c.is_control()
-            || matches!(
-                c,
-                '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'
-                    | '\u{e0001}'..='\u{e007f}'
-            )
-    };
-    text.to_string().chars().map(|c| if is_bad(c) { '\u{fffd}' } else { c }).collect()
+    text.to_string().chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// Returns true if a character stands for itself in the escaped form of a text.
+fn is_printable(c: char) -> bool {
+    c == '\\' || inspect::escaped(c.encode_utf8(&mut [0; 4])).to_string().starts_with(c)
 }
 
 /// Formats a value, or `-` if it is not known.

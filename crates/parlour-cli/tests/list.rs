@@ -3,7 +3,9 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::fs::Permissions;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Home, text};
@@ -47,6 +49,85 @@ fn a_dead_name_is_listed_as_dead_and_clean_removes_it() {
     assert_eq!(home.listed("alive")["state"], "live");
     assert_eq!(home.stdout(&["call", "alive", "hello"], b""), "hello\n");
     assert_eq!(home.stdout(&["clean"], b""), "", "nothing is left to clean");
+}
+
+#[test]
+fn dead_names_are_listed_with_all_only() {
+    let home = Home::new();
+    home.serve(&["killed", "--echo"]).kill();
+    assert_eq!(home.stdout(&["list", "--json"], b""), "[]\n");
+    let output = home.run(&["list"]);
+    assert_eq!((text(&output.stdout), output.status.code()), (String::new(), Some(0)));
+    assert!(text(&output.stderr).contains("`parlour list --all` shows the dead ones (1)"), "{}", text(&output.stderr));
+    let _alive = home.serve(&["alive", "--echo"]);
+    let states = |args: &[&str]| -> Vec<String> {
+        let rows: serde_json::Value = serde_json::from_str(&home.stdout(args, b"")).unwrap();
+        rows.as_array().unwrap().iter().map(|row| format!("{} {}", row["name"], row["state"])).collect()
+    };
+    assert_eq!(states(&["list", "--json"]), [r#""alive" "live""#]);
+    assert_eq!(states(&["list", "--all", "--json"]), [r#""alive" "live""#, r#""killed" "dead""#]);
+    assert_eq!(home.stdout(&["ls"], b"").lines().count(), 2);
+    assert_eq!(home.stdout(&["ls", "-a"], b"").lines().count(), 3);
+    // A name that is not live and may have a server is listed.
+    std::fs::set_permissions(home.name("killed"), Permissions::from_mode(0o777)).unwrap();
+    assert_eq!(states(&["list", "--json"]), [r#""alive" "live""#, r#""killed" "unsafe""#]);
+}
+
+#[test]
+fn a_server_that_ends_in_order_leaves_no_name_behind() {
+    let home = Home::new();
+    for _ in 0..3 {
+        let mut server = home.serve(&["room", "--on", "all", "--echo"]);
+        assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n");
+        server.signal(rustix::process::Signal::TERM);
+        assert!(server.wait().success());
+        assert_eq!(home.stdout(&["list", "--all", "--json"], b""), "[]\n");
+        assert!(!home.name("room").exists());
+    }
+}
+
+#[test]
+fn paths_that_are_not_utf8_lose_nothing_in_json() {
+    let home = Home::new();
+    let base = home.path().join(OsStr::from_bytes(b"b\xff\x1b[2Js"));
+    let run = |args: &[&str]| {
+        let output = home.command(args).env("PARLOUR_DIR", &base).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{args:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    let json = |args: &[&str]| -> serde_json::Value { serde_json::from_str(&run(args)).unwrap() };
+    let bytes_of = |path: &std::path::Path| serde_json::json!(path.as_os_str().as_bytes());
+    let mut command = home.command(&["serve", "room", "--echo"]);
+    command.env("PARLOUR_DIR", &base);
+    let _server = home.serve_with(command);
+    assert_eq!(json(&["list", "--json"])[0]["path"], bytes_of(&base.join("room")));
+    let path = json(&["path", "room", "--json"]);
+    assert_eq!(path["server"]["path"], bytes_of(&base.join("room")));
+    assert_eq!(path["client"]["path"], bytes_of(&base.join("room")));
+    assert_eq!(path["candidates"][0]["base"], bytes_of(&base));
+    for args in [&["list"][..], &["path", "room"]] {
+        let table = run(args);
+        assert!(table.contains(r"b\xff\x1b[2Js") && !table.contains('\x1b'), "{table:?}");
+    }
+}
+
+#[test]
+fn the_record_of_another_program_reaches_the_terminal_without_its_escapes() {
+    let home = Home::new();
+    home.serve(&["room", "--echo"]).kill();
+    let lock = home.name("room").join("lock");
+    let record = std::fs::read_to_string(&lock).unwrap();
+    let program = record.lines().find(|line| line.starts_with("program ")).unwrap();
+    let hostile = "/bin/\u{1b}]0;X\u{7}\u{9b}2J\u{202e}\u{2028}";
+    std::fs::write(&lock, record.replace(program, &format!("program {hostile}"))).unwrap();
+    let runs = [&["list", "--all"][..], &["list", "--all", "--json"], &["path", "room"], &["clean"]];
+    for args in runs {
+        let output = home.run(args);
+        let said = text(&output.stdout) + &text(&output.stderr);
+        let harmful = said.chars().find(|c| (c.is_control() && *c != '\n') || "\u{202e}\u{2028}".contains(*c));
+        assert_eq!(harmful, None, "{args:?}: {said:?}");
+        assert!(args[0] == "path" || said.contains("/bin/\u{fffd}]0;X"), "{args:?}: {said:?}");
+    }
 }
 
 #[test]

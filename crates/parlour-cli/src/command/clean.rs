@@ -39,7 +39,7 @@ pub(super) fn run(args: &Clean) -> anyhow::Result<()> {
 
 /// Removes one name if its server is dead. Any other state is an error only if the user gave the name.
 fn clean(status: &NameStatus, named: bool) -> anyhow::Result<()> {
-    let path = status.path.display();
+    let path = inspect::escaped(&status.path);
     let removed = match status.state {
         // The library takes the lock of the name, so that a server that has started in the meantime is not affected.
         NameState::Dead => inspect::clean(status).with_context(|| format!("removing {path}"))?,

@@ -1,13 +1,12 @@
-//! `parlour list`: prints every name with its server and its state.
+//! `parlour list`: prints the names with their servers and states.
 
-use std::path::PathBuf;
 use std::time::SystemTime;
 
 use parlour::inspect::{self, BaseState, NameState, NameStatus};
 use serde::{Deserialize, Serialize};
 
 use crate::args::List;
-use crate::output;
+use crate::output::{self, JsonPath};
 
 /// A name as `--json` prints it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -22,10 +21,10 @@ pub(super) struct NameRow {
     /// The process that holds the name, or that held it last.
     pub(super) pid: Option<u32>,
     pub(super) uid: Option<u32>,
-    pub(super) program: Option<PathBuf>,
+    pub(super) program: Option<JsonPath>,
     /// The time at which that process took the name, in UTC.
     pub(super) since: Option<String>,
-    pub(super) path: PathBuf,
+    pub(super) path: JsonPath,
 }
 
 impl NameRow {
@@ -41,9 +40,9 @@ impl NameRow {
             transports: status.transports.iter().map(ToString::to_string).collect(),
             pid: owner.map(|owner| owner.pid),
             uid: owner.map(|owner| owner.uid),
-            program: owner.map(|owner| owner.program.clone()),
+            program: owner.map(|owner| JsonPath::new(&owner.program)),
             since: owner.map(|owner| timestamp(owner.since)),
-            path: status.path.clone(),
+            path: JsonPath::new(&status.path),
         }
     }
 
@@ -54,10 +53,10 @@ impl NameRow {
             output::or_dash((!transports.is_empty()).then_some(transports)),
             output::or_dash(self.pid),
             output::or_dash(self.uid),
-            output::or_dash(self.program.as_ref().map(|program| program.display())),
+            output::or_dash(self.program.as_ref()),
             output::or_dash(self.since.as_ref()),
             self.state.clone(),
-            output::cell(self.path.display()),
+            self.path.to_string(),
         ]
     }
 }
@@ -65,15 +64,22 @@ impl NameRow {
 pub(super) fn run(args: &List) -> anyhow::Result<()> {
     for base in inspect::bases()? {
         if let BaseState::Unsafe(error) = base.state {
-            output::note(format_args!("{} is skipped: {error}", base.path.display()));
+            output::note(format_args!("{} is skipped: {error}", inspect::escaped(&base.path)));
         }
     }
-    let rows: Vec<NameRow> = inspect::names()?.iter().map(NameRow::new).collect();
+    let names = inspect::names()?;
+    let is_shown = |name: &&NameStatus| args.all || !matches!(name.state, NameState::Dead);
+    let rows: Vec<NameRow> = names.iter().filter(is_shown).map(NameRow::new).collect();
     if args.json {
         return output::json(&rows);
     }
     if rows.is_empty() {
-        output::note("there are no names");
+        match names.len() {
+            0 => output::note("there are no names"),
+            dead => {
+                output::note(format_args!("there are no live names; `parlour list --all` shows the dead ones ({dead})"))
+            }
+        }
         return Ok(());
     }
     for row in &rows {

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::list;
 use crate::args;
-use crate::output;
+use crate::output::{self, JsonPath};
 
 /// The result as `--json` prints it.
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ struct Answer {
 #[derive(Serialize)]
 struct Outcome {
     #[serde(skip_serializing_if = "Option::is_none")]
-    path: Option<PathBuf>,
+    path: Option<JsonPath>,
     #[serde(skip_serializing_if = "Option::is_none")]
     why_not: Option<String>,
 }
@@ -30,7 +30,7 @@ struct Outcome {
 /// One base directory that was searched.
 #[derive(Serialize)]
 struct Row {
-    base: PathBuf,
+    base: JsonPath,
     origin: String,
     /// `usable`, `missing`, `unavailable` or `unsafe`.
     state: &'static str,
@@ -67,7 +67,7 @@ fn row(candidate: &Candidate) -> Row {
     let (state, why) = base_state(&candidate.base.state);
     let name = candidate.name.as_ref().map(list::NameRow::new);
     Row {
-        base: candidate.base.path.clone(),
+        base: JsonPath::new(&candidate.base.path),
         origin: candidate.base.origin.to_string(),
         state,
         why,
@@ -90,7 +90,7 @@ pub(super) fn base_state(state: &BaseState) -> (&'static str, Option<String>) {
 
 fn outcome(result: &Result<PathBuf, parlour::Error>) -> Outcome {
     match result {
-        Ok(path) => Outcome { path: Some(path.clone()), why_not: None },
+        Ok(path) => Outcome { path: Some(JsonPath::new(path)), why_not: None },
         Err(error) => Outcome { path: None, why_not: Some(error.to_string()) },
     }
 }
@@ -98,7 +98,7 @@ fn outcome(result: &Result<PathBuf, parlour::Error>) -> Outcome {
 fn print(answer: &Answer) -> anyhow::Result<()> {
     for (who, outcome) in [("client connects through:", &answer.client), ("server would take:      ", &answer.server)] {
         let where_to = match (&outcome.path, &outcome.why_not) {
-            (Some(path), _) => output::cell(path.display()),
+            (Some(path), _) => path.to_string(),
             (None, why) => format!("none: {}", output::or_dash(why.as_ref())),
         };
         output::line(format_args!("{who}  {where_to}"))?;
@@ -107,7 +107,7 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
     let cells = answer.candidates.iter().enumerate().map(|(index, row)| {
         vec![
             (index + 1).to_string(),
-            output::cell(row.base.display()),
+            row.base.to_string(),
             output::cell(&row.origin),
             row.state.to_owned(),
             row.name.clone().unwrap_or_else(|| "absent".to_owned()),

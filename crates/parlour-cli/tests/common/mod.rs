@@ -70,9 +70,9 @@ impl Home {
         text(&output.stdout)
     }
 
-    /// Returns what `parlour list --json` prints for a name.
+    /// Returns what `parlour list --all --json` prints for a name.
     pub fn listed(&self, name: &str) -> serde_json::Value {
-        let rows: serde_json::Value = serde_json::from_str(&self.stdout(&["list", "--json"], b"")).unwrap();
+        let rows: serde_json::Value = serde_json::from_str(&self.stdout(&["list", "--all", "--json"], b"")).unwrap();
         let row = rows.as_array().unwrap().iter().find(|row| row["name"] == name);
         row.unwrap_or_else(|| panic!("{name} is not in {rows}")).clone()
     }

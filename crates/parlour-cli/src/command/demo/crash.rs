@@ -66,9 +66,9 @@ pub(super) fn run(scene: &Scene, transport: Transport, text: &Text, report: &mut
     second.end()
 }
 
-/// Returns what `parlour list --json` prints for a name.
+/// Returns what `parlour list --all --json` prints for a name.
 fn listed(scene: &Scene, name: &str) -> anyhow::Result<NameRow> {
-    let list = process::run(scene, &["list", "--json"])?;
+    let list = process::run(scene, &["list", "--all", "--json"])?;
     let rows: Vec<NameRow> = serde_json::from_str(&list.stdout)
         .with_context(|| format!("parsing the output of `parlour list --json` (stderr: {})", list.stderr))?;
     rows.into_iter().find(|row| row.name == name).with_context(|| format!("`parlour list` does not show {name}"))

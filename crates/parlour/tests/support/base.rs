@@ -114,7 +114,7 @@ fn assert_clean(directory: &Path, foreign: Vec<PathBuf>) {
             continue;
         }
         left = files_of(&name);
-        assert!(!name.exists(), "the directory {} is left: {left:?}", name.display());
+        assert!(!name.exists(), "files are left in {}: {left:?}", name.display());
     }
 }
 

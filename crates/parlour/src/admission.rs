@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::peer::Peer;
+use crate::sys::fork_mutex::{ForkMutex, Locked};
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
 
@@ -120,10 +121,10 @@ pub(crate) struct Admission {
     pub(crate) open_to_others: bool,
     pub(crate) connections_max: usize,
     pub(crate) connections_per_uid_max: usize,
-    pub(crate) counts: Mutex<Counts>,
-    pub(crate) refusals: Mutex<Refusals>,
+    pub(crate) counts: ForkMutex<Counts>,
+    pub(crate) refusals: ForkMutex<Refusals>,
     /// Refusals that were not reported yet. `None` if no caller asks for them.
-    pub(crate) queued_refusals: Mutex<Option<VecDeque<Refusal>>>,
+    pub(crate) queued_refusals: ForkMutex<Option<VecDeque<Refusal>>>,
 }
 
 /// The refusals since the server took its name.
@@ -263,7 +264,8 @@ pub(crate) struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut counts = locked(&self.admission.counts);
+        // In a forked child the connections are a copy, and the parent counts its own.
+        let Some(mut counts) = self.admission.counts.lock() else { return };
         counts.all -= 1;
         if let Some(of_uid) = counts.per_uid.get_mut(&self.uid) {
             *of_uid -= 1;
@@ -274,10 +276,9 @@ impl Drop for Permit {
     }
 }
 
-/// Locks a mutex, even if it is poisoned. A closure of the caller may panic while a lock is held; the data that the
-/// lock protects is consistent at every such point.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks counts. In a forked child, counts that a thread of the parent was changing at the fork are zero.
+fn locked<T: Default>(counts: &ForkMutex<T>) -> Locked<'_, T> {
+    counts.lock_or_default()
 }
 
 #[cfg(test)]
@@ -291,9 +292,9 @@ mod tests {
             open_to_others: true,
             connections_max: all,
             connections_per_uid_max: per_uid,
-            counts: Mutex::default(),
-            refusals: Mutex::default(),
-            queued_refusals: Mutex::default(),
+            counts: ForkMutex::default(),
+            refusals: ForkMutex::default(),
+            queued_refusals: ForkMutex::default(),
         })
     }
 

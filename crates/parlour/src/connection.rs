@@ -16,6 +16,7 @@ use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::receiver::{Iter, Receiver, TryIter};
 use crate::sender::Sender;
+use crate::sys::fork::Process;
 use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait, wait_for};
 
@@ -84,7 +85,9 @@ impl Connection {
     pub(crate) fn new(link: Link, display_name: Arc<str>, spin_limit: u32) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
         let message_max = incoming.message_max().bytes();
-        let common = Arc::new(Common { display_name, transport, peer, message_max, spin_limit, _permit: permit });
+        let process = Process::current();
+        let common =
+            Arc::new(Common { display_name, transport, peer, message_max, spin_limit, process, _permit: permit });
         let sender = Sender::new(Arc::clone(&common), outgoing);
         Self { sender, receiver: Receiver::new(common, incoming) }
     }

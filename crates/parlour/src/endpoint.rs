@@ -9,6 +9,7 @@ use crate::admission::Permit;
 use crate::backend::fault::{Fault, LostFds};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
+use crate::sys::fork::Process;
 use crate::transport::{Capabilities, Transport};
 
 /// The state that both halves share.
@@ -21,13 +22,17 @@ pub(crate) struct Common {
     pub(crate) message_max: usize,
     /// The number of times that a blocking call polls before it sleeps.
     pub(crate) spin_limit: u32,
+    pub(crate) process: Process,
     /// Keeps the connection counted by its server until both halves are dropped.
     pub(crate) _permit: Option<Permit>,
 }
 
 impl Drop for Common {
     fn drop(&mut self) {
-        tracing::debug!(server = %self.display_name, transport = %self.transport, peer = %self.peer, "disconnected");
+        // In a forked child only the copy ends. A subscriber may need a lock that a thread of the parent held.
+        if !self.process.is_before_fork() {
+            tracing::debug!(server = %self.display_name, transport = %self.transport, peer = %self.peer, "disconnected");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The options of servers and clients.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::admission::{Admission, Policy};
@@ -9,6 +9,7 @@ use crate::backend::config::{ClientFilePolicy, ConnectConfig, ListenConfig, Mess
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::peer::Peer;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::transport::Transport;
 use crate::wire::{frame, shm_hello};
 
@@ -226,9 +227,9 @@ impl ServerOptions {
             open_to_others: self.open_to_others(),
             connections_max: self.connections_max,
             connections_per_uid_max: self.connections_per_uid_max,
-            counts: Mutex::default(),
-            refusals: Mutex::default(),
-            queued_refusals: Mutex::default(),
+            counts: ForkMutex::default(),
+            refusals: ForkMutex::default(),
+            queued_refusals: ForkMutex::default(),
         }
     }
 

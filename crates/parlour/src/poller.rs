@@ -106,7 +106,11 @@ impl Poller {
         let data = event.data.u64();
         let (number, token) = ((data >> 32) as u32, data as u32);
         Ok(Some(match number {
-            SHUTDOWN => Wake::Shutdown,
+            SHUTDOWN => {
+                // A forked child may have requested it, in its own memory.
+                self.shutdown.note_asked();
+                Wake::Shutdown
+            }
             DEADLINE => {
                 drain(&self.timer);
                 Wake::Deadline
@@ -135,6 +139,13 @@ impl Poller {
         Ok(())
     }
 
+    /// Stops or resumes the reports of a requested shutdown. While they are stopped, the descriptor is readable only if
+    /// there is other work.
+    pub(crate) fn report_shutdown(&self, report: bool) -> Result<(), Errno> {
+        let flags = if report { EventFlags::IN } else { EventFlags::empty() };
+        epoll::modify(&self.epoll, &self.shutdown.0.event, event_data(SHUTDOWN, 0), flags)
+    }
+
     /// Records that the timer has expired and is no longer set.
     pub(crate) fn deadline_passed(&mut self) {
         self.timer_at = None;
@@ -154,7 +165,11 @@ fn drain(fd: &OwnedFd) {
 }
 
 fn add(epoll: &OwnedFd, fd: impl AsFd, number: u32, token: u32, flags: EventFlags) -> Result<(), Errno> {
-    epoll::add(epoll, fd, EventData::new_u64(u64::from(number) << 32 | u64::from(token)), flags)
+    epoll::add(epoll, fd, event_data(number, token), flags)
+}
+
+fn event_data(number: u32, token: u32) -> EventData {
+    EventData::new_u64(u64::from(number) << 32 | u64::from(token))
 }
 
 /// A listener's access to the poller. A descriptor must be removed before it is closed: a forked child may hold a
@@ -187,8 +202,8 @@ impl Interest {
     }
 }
 
-/// Stops a server from any thread: the blocked `accept` and every later one return
-/// [`Shutdown`](crate::ErrorKind::Shutdown).
+/// Stops a server from any thread: no client can connect any more, and accepting ends with
+/// [`Shutdown`](crate::ErrorKind::Shutdown) once the clients that had connected before were accepted.
 ///
 /// A handle can be cloned, and stays usable after the server is dropped. It keeps one eventfd(2) open. See
 /// [`Server::shutdown_handle`](crate::Server::shutdown_handle).
@@ -209,15 +224,24 @@ impl ShutdownHandle {
         Ok(Self(Arc::new(Shutdown { asked: AtomicBool::new(false), event })))
     }
 
-    /// Requests that the server stop accepting clients. Established connections are not affected. Further calls have no
+    /// Requests that the server end its service. Established connections are not affected. Further calls have no
     /// effect.
+    ///
+    /// The next accepting call, or the one that is blocked at present, removes the files by which clients find the
+    /// server. The accepting calls then return the clients that had connected before, and
+    /// [`Shutdown`](crate::ErrorKind::Shutdown) once none is left. [`Server::accept`](crate::Server::accept) has the
+    /// details. A hub ends at once.
     ///
     /// Stores to an atomic and calls write(2) on an eventfd, so it is async-signal-safe. In a forked child it acts on
     /// the server of the parent.
     pub fn shutdown(&self) {
-        self.0.asked.store(true, Ordering::SeqCst);
+        self.note_asked();
         // The write fails only if the counter is full, and then a shutdown was requested before.
         let _ = rustix::io::write(&self.0.event, &1u64.to_ne_bytes());
+    }
+
+    fn note_asked(&self) {
+        self.0.asked.store(true, Ordering::SeqCst);
     }
 
     /// Returns true once a shutdown was requested.

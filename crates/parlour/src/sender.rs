@@ -40,7 +40,8 @@ pub struct Sender {
 
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
-        Self { common, outgoing, backoff: Backoff::new(), has_sent: false, process: Process::current() }
+        let process = common.process;
+        Self { common, outgoing, backoff: Backoff::new(), has_sent: false, process }
     }
 
     /// Returns the outgoing direction. A forked child discards its copy of the bytes that the parent buffered, because

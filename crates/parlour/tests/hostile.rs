@@ -33,6 +33,8 @@ mod forged;
 mod forked_connections;
 #[path = "hostile/forked_names.rs"]
 mod forked_names;
+#[path = "hostile/forked_threads.rs"]
+mod forked_threads;
 #[path = "support/forking.rs"]
 mod forking;
 #[path = "hostile/frames.rs"]
@@ -128,6 +130,7 @@ const FILES: &[TrialList] = &[
     forged::trials,
     forked_connections::trials,
     forked_names::trials,
+    forked_threads::trials,
     leaks::trials,
     listening::trials,
     lock::trials,

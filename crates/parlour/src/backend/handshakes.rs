@@ -92,6 +92,14 @@ impl<H: AsFd> Handshakes<H> {
         late.map(|pending| pending.handshake).collect()
     }
 
+    /// Takes out the handshakes whose answer has not arrived.
+    pub(super) fn take_unanswered(&mut self) -> Vec<H> {
+        let is_unanswered =
+            |pending: &mut Pending<H>| !poll_now(pending.handshake.as_fd(), PollFlags::IN).contains(PollFlags::IN);
+        let taken = self.slots.iter_mut().filter_map(|slot| slot.take_if(is_unanswered));
+        taken.map(|pending| pending.handshake).collect()
+    }
+
     fn slot(&mut self, token: u32) -> Option<&mut Option<Pending<H>>> {
         self.slots.get_mut(token.checked_sub(1)? as usize)
     }

@@ -238,6 +238,33 @@ impl Listener {
         (self.is_still_there(guard) == Ok(true)).then_some(file_name)
     }
 
+    /// Lets no further client connect, and removes the listener's own file. Clients that have connected are still
+    /// returned by [`advance`](Self::advance), until [`is_drained`](Self::is_drained). Clients whose handshake has not
+    /// come so far are told to try again, or find that the server has gone.
+    ///
+    /// A point of contact of another process is left alone: clients wait there for the next server.
+    pub(crate) fn withdraw(&mut self, guard: &NameGuard) -> io::Result<()> {
+        let removed = match self.own_file(guard) {
+            Some(file_name) => directory::remove(guard.directory(), file_name),
+            None => Ok(()),
+        };
+        match self {
+            Self::Shm(listener) => listener.withdraw(),
+            Self::Packet(listener) | Self::Unix(listener) => listener.withdraw(),
+            Self::Fifo(listener) => listener.withdraw(),
+        }
+        removed
+    }
+
+    /// Returns true if no client is left that has connected and was not returned, given that the poller reports
+    /// nothing.
+    pub(crate) fn is_drained(&self) -> bool {
+        match self.contact() {
+            Contact::Socket(socket) => socket.is_drained(),
+            Contact::Fifo(fifo) => fifo.is_drained(),
+        }
+    }
+
     /// Removes the listener's own file, and puts `instead` in the place of the descriptors that unaccepted clients are
     /// connected to. For a signal handler: neither allocates nor frees memory.
     pub(crate) fn release(&mut self, guard: &NameGuard, instead: BorrowedFd<'_>) -> io::Result<()> {

@@ -13,8 +13,8 @@ use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, chmodat, chownat, f
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect as connect_socket, listen,
-    socket_with,
+    AddressFamily, Shutdown, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with, bind, connect as connect_socket,
+    listen, shutdown, socket_with,
 };
 
 use super::attempt::{Attempt, private};
@@ -87,6 +87,8 @@ pub(crate) struct Listener {
     reserve: Reserve,
     /// True if another process created the socket and keeps it when this server closes.
     is_adopted: bool,
+    /// True once no further client may connect.
+    is_withdrawn: bool,
 }
 
 impl Listener {
@@ -155,6 +157,7 @@ impl Listener {
             message_max: config.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
             is_adopted,
+            is_withdrawn: false,
         })
     }
 
@@ -178,6 +181,11 @@ impl Listener {
     ) -> Result<Option<Accepted>> {
         let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
             Ok(accepted) => accepted,
+            Err(Errno::AGAIN | Errno::INVAL) if self.is_withdrawn => {
+                // The queue stays empty, and the kernel reports a socket after shutdown(2) for ever.
+                self.interest.remove(&self.socket);
+                return Ok(None);
+            }
             Err(Errno::AGAIN | Errno::INTR | Errno::CONNABORTED | Errno::PROTO) => return Ok(None),
             Err(errno) if Reserve::is_for(errno) => {
                 self.turn_one_away(errno);
@@ -247,7 +255,7 @@ impl Listener {
     }
 
     pub(super) fn expire(&mut self, now: Instant) -> Result<()> {
-        if self.reserve.wake(now) {
+        if self.reserve.wake(now) && !(self.is_adopted && self.is_withdrawn) {
             self.interest.add_readable(&self.socket, 0).map_err(|errno| {
                 // The accepting call returns the error. After another rest the socket is registered again, so clients
                 // that connect in the meantime are accepted.
@@ -256,6 +264,26 @@ impl Listener {
             })?;
         }
         Ok(())
+    }
+
+    /// Lets no further client connect. Those in the queue can still be accepted.
+    ///
+    /// A client may hold the socket file open after the file was removed, and connect through it. After shutdown(2) for
+    /// reading, the kernel refuses that client, and the queue cannot grow any more. A socket that another process keeps
+    /// is no longer watched: its queue is for the next server.
+    pub(super) fn withdraw(&mut self) {
+        self.is_withdrawn = true;
+        if self.is_adopted {
+            self.interest.remove(&self.socket);
+        } else if let Err(errno) = shutdown(&self.socket, Shutdown::Read) {
+            tracing::debug!(transport = %self.transport(), %errno, "the socket still lets clients connect");
+        }
+    }
+
+    /// Returns true if no client is left in the queue, given that the poller reports nothing. A listener that rests
+    /// because the descriptor table was full is not reported.
+    pub(super) fn is_drained(&self) -> bool {
+        self.is_adopted || self.reserve.rest_until().is_none()
     }
 
     /// Stops listening: replaces the descriptor by a duplicate of `instead`.

@@ -27,9 +27,22 @@ pub(super) struct Acceptor {
     sweep: Sweep,
     /// The time at which the name's files were last checked.
     checked_at: Instant,
-    lost: bool,
+    service: Service,
     /// True once the name was released in place. Only memory is left to free.
     released: bool,
+}
+
+/// The state of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    /// Clients can connect.
+    Open,
+    /// A shutdown was requested. Clients can no longer connect, and those that have connected are accepted.
+    Draining,
+    /// All of them were accepted.
+    Ended,
+    /// Clients no longer find the server, because its files were removed or replaced.
+    Lost,
 }
 
 /// The maximum age of the last check of the name's files when a client connects. The inotify(7) watch reports most
@@ -69,7 +82,7 @@ impl Acceptor {
             poller,
             sweep: Sweep::default(),
             checked_at: Instant::now(),
-            lost: false,
+            service: Service::Open,
             released: false,
         }
     }
@@ -109,11 +122,24 @@ impl Acceptor {
         Ok(())
     }
 
-    /// Processes events until one brings a client or none is left, and sets the next deadline.
-    pub(super) fn step(&mut self) -> Result<Step<Link>> {
+    /// Processes events until one brings a client or none is left, and sets the next deadline. Ends the service if a
+    /// shutdown was requested.
+    pub(super) fn step(&mut self, shutdown_asked: bool) -> Result<Step<Link>> {
+        self.check_process()?;
+        if shutdown_asked {
+            match self.service {
+                _ if self.released => return Err(self.shut_down()),
+                Service::Open => self.withdraw()?,
+                Service::Draining => {}
+                Service::Ended | Service::Lost => return Err(self.shut_down()),
+            }
+        }
         let step = self.work();
-        let deadlines = self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep.deadline());
-        let next = deadlines.min();
+        let next = match self.service {
+            // In the past, so the descriptor stays readable, and every thread that waits learns of the loss.
+            Service::Lost => Some(self.checked_at),
+            _ => self.listeners.iter().filter_map(Listener::deadline).chain(self.sweep.deadline()).min(),
+        };
         self.poller.set_deadline(next).map_err(|errno| Error::io(Operation::Accept, &*self.display_name, errno))?;
         step
     }
@@ -121,17 +147,25 @@ impl Acceptor {
     fn work(&mut self) -> Result<Step<Link>> {
         let display_name = Arc::clone(&self.display_name);
         let failed = |errno: rustix::io::Errno| Error::io(Operation::Accept, &*display_name, errno);
-        self.check_process()?;
         for _ in 0..EVENTS_MAX {
-            if self.lost {
+            if self.service == Service::Lost {
                 return Err(self.name_lost());
             }
             match self.poller.next().map_err(failed)? {
+                None if self.service == Service::Draining && self.listeners.iter().all(Listener::is_drained) => {
+                    self.service = Service::Ended;
+                    // Wakes every thread that waits for the last handshakes.
+                    self.poller.report_shutdown(true).map_err(failed)?;
+                    return Err(self.shut_down());
+                }
                 None => {
                     if self.listeners.iter().all(Listener::is_watched) {
                         self.sweep.note_no_client_waits();
                     }
                     return Ok(Step::Idle);
+                }
+                Some(Wake::Shutdown) if self.service == Service::Draining => {
+                    self.poller.report_shutdown(false).map_err(failed)?;
                 }
                 // The next call finds the request in the shutdown handle.
                 Some(Wake::Shutdown) => return Ok(Step::Yield),
@@ -140,6 +174,10 @@ impl Acceptor {
                 Some(Wake::Listener(number, token)) => {
                     if self.checked_at.elapsed() >= CHECK_INTERVAL {
                         self.check_files();
+                        // The client stays in the queue, which has ended with the name.
+                        if self.service == Service::Lost {
+                            continue;
+                        }
                     }
                     let Some(guard) = &self.guard else { return Ok(Step::Idle) };
                     let Some(listener) = self.listeners.get_mut(number) else { continue };
@@ -153,13 +191,14 @@ impl Acceptor {
         Ok(Step::Yield)
     }
 
-    fn check_process(&self) -> Result<()> {
-        if self.is_in_this_process() {
-            return Ok(());
-        }
-        let detail = "this is a forked child, and the parent holds the name";
-        Err(Error::new(ErrorKind::NameLost, Operation::Accept, &*self.display_name, detail)
-            .next("accept in the parent and pass connections to children, or bind after the fork"))
+    /// Fails in a forked child.
+    pub(super) fn check_process(&self) -> Result<()> {
+        if self.is_in_this_process() { Ok(()) } else { Err(in_forked_child(&self.display_name)) }
+    }
+
+    /// Returns the error of accepting after the end of the service.
+    fn shut_down(&self) -> Error {
+        Error::new(ErrorKind::Shutdown, Operation::Accept, &*self.display_name, "a shutdown was requested")
     }
 
     fn name_lost(&self) -> Error {
@@ -169,15 +208,39 @@ impl Acceptor {
             .next("close the server and bind again, and exclude that directory from cleaners")
     }
 
+    /// Lets no further client connect. From here on the queues only become shorter.
+    fn withdraw(&mut self) -> Result<()> {
+        let Some(guard) = &self.guard else { return Ok(()) };
+        self.service = Service::Draining;
+        for listener in &mut self.listeners {
+            // `close` tries again to remove a file, and reports the error.
+            if let Err(error) = listener.withdraw(guard) {
+                tracing::debug!(name = %self.display_name, %error, "a file cannot be removed yet");
+            }
+        }
+        // A thread that waits for the last handshakes must not find the request again and again.
+        let failed = |errno: rustix::io::Errno| Error::io(Operation::Accept, &*self.display_name, errno);
+        self.poller.report_shutdown(false).map_err(failed)
+    }
+
     fn check_files(&mut self) {
         let Some(guard) = &self.guard else { return };
+        if self.service != Service::Open {
+            return;
+        }
         self.checked_at = Instant::now();
         let of_listeners = self.listeners.iter().map(|listener| listener.is_still_there(guard));
         // A check that fails is repeated the next time: a lost name stays lost.
         let is_gone = std::iter::once(guard.is_still_held()).chain(of_listeners).any(|there| there == Ok(false));
-        if is_gone && !self.lost {
-            self.lost = true;
+        if is_gone {
+            self.service = Service::Lost;
             tracing::error!(name = %self.display_name, path = %escaped(guard.path()), "name lost");
+            // Clients in the queue are disconnected, instead of waiting until the server is closed.
+            for listener in mem::take(&mut self.listeners) {
+                if let Err(error) = listener.close(guard) {
+                    tracing::debug!(name = %self.display_name, %error, "a file of the lost name cannot be removed");
+                }
+            }
         }
     }
 
@@ -189,7 +252,7 @@ impl Acceptor {
         for listener in &mut self.listeners {
             listener.expire(guard, now)?;
         }
-        if !self.lost {
+        if self.service != Service::Lost {
             if let Err(error) = self.sweep.run(guard, &self.listeners, now) {
                 tracing::warn!(name = %self.display_name, %error, "files of dead clients cannot be removed");
             }
@@ -207,6 +270,8 @@ impl Acceptor {
         for listener in &mut self.listeners {
             result = result.and(listener.release(guard, shutdown.as_fd()));
         }
+        // A drain may have stopped the reports.
+        result = result.and(self.poller.report_shutdown(true).map_err(io::Error::from));
         result.and(guard.release_in_place())
     }
 
@@ -223,6 +288,13 @@ impl Acceptor {
         }
         result.and(guard.release())
     }
+}
+
+/// Returns the error of accepting in a forked child.
+pub(super) fn in_forked_child(display_name: &str) -> Error {
+    let detail = "this is a forked child, and the parent holds the name";
+    Error::new(ErrorKind::NameLost, Operation::Accept, display_name, detail)
+        .next("accept in the parent and pass connections to children, or bind after the fork")
 }
 
 impl Drop for Acceptor {

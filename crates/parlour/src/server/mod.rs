@@ -8,7 +8,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
@@ -17,7 +17,7 @@ use self::acceptor::Acceptor;
 pub(crate) use self::acceptor::Step;
 use self::activation::{Activation, Socket};
 use crate::address::Address;
-use crate::admission::{Admission, Refusal, ServerStats, locked};
+use crate::admission::{Admission, Refusal, ServerStats};
 use crate::backend::Link;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
@@ -25,6 +25,7 @@ use crate::name::{BindRequest, NameGuard, base};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
 use crate::shm::memfd;
+use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wait::{Deadline, wait_for};
@@ -40,8 +41,14 @@ use crate::wait::{Deadline, wait_for};
 /// already send, and a `shm` or `fifo` client waits for its handshake, up to its own timeout. Handle each accepted
 /// connection in another thread if it lasts long.
 ///
-/// In a forked child the server does not work: it accepts no client, and dropping it does not affect the name, which
-/// stays with the parent.
+/// # Fork
+///
+/// In a forked child the server does not work: the name and its clients stay with the parent. Every call returns at
+/// once there, also if other threads used the server at the moment of the fork. Accepting calls return
+/// [`NameLost`](ErrorKind::NameLost). [`close`](Server::close), [`release`](Server::release) and dropping do nothing to
+/// the parent's server. [`stats`](Server::stats) returns the counts at the fork, or zeros where another thread was
+/// changing them. If another thread was accepting, the child keeps some descriptors open until it ends or executes
+/// another program.
 ///
 /// # Poll loops
 ///
@@ -56,7 +63,7 @@ pub struct Server {
     admission: Arc<Admission>,
     spin_limit: u32,
     shutdown: ShutdownHandle,
-    acceptor: Mutex<Acceptor>,
+    acceptor: ForkMutex<Acceptor>,
     /// The descriptor of the poller. A thread waits on it without holding the lock.
     readiness: Arc<SharedFd>,
 }
@@ -188,7 +195,7 @@ impl Server {
             spin_limit: options.spin_limit,
             shutdown,
             readiness: Arc::new(SharedFd::new(readiness, 1)),
-            acceptor: Mutex::new(acceptor),
+            acceptor: ForkMutex::new(acceptor),
         })
     }
 
@@ -240,9 +247,14 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Shutdown`]: [`ShutdownHandle::shutdown`] was called.
-    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it. Close
-    ///   the server and bind again. A forked child gets this error, too; accept in the parent.
+    /// - [`ErrorKind::Shutdown`]: [`ShutdownHandle::shutdown`] was called, and the clients that had connected before
+    ///   were accepted. At the call, the server's files are removed, so that no further client connects. Over `fifo`
+    ///   the end may come up to [`handshake_timeout`](ServerOptions::handshake_timeout) later, because a client
+    ///   that was answered is about to be connected. Clients at the socket of a service manager are not accepted any
+    ///   more; they wait for the next server.
+    /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it.
+    ///   Clients that were not accepted yet are disconnected. Close the server and bind again. A forked child gets this
+    ///   error, too; accept in the parent.
     /// - [`ErrorKind::Io`]: a system call failed.
     #[doc(alias = "accept_client")]
     pub fn accept(&self) -> Result<Connection> {
@@ -313,12 +325,10 @@ impl Server {
     fn step(&self) -> Result<Step<Link>> {
         // The lock comes first: a thread that waited for it while the server was released must report the shutdown, not
         // a lost name.
-        let mut acceptor = locked(&self.acceptor);
-        if self.shutdown.is_asked() {
-            let detail = "a shutdown was requested";
-            return Err(Error::new(ErrorKind::Shutdown, Operation::Accept, &*self.display_name, detail));
-        }
-        let step = acceptor.step()?;
+        let Some(mut acceptor) = self.acceptor.lock() else {
+            return Err(acceptor::in_forked_child(&self.display_name));
+        };
+        let step = acceptor.step(self.shutdown.is_asked())?;
         if matches!(step, Step::Ready(_)) {
             self.admission.note_accepted();
         }
@@ -337,14 +347,15 @@ impl Server {
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 
-    /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). It ends at
-    /// shutdown. After any other error, it yields the error as its last item.
+    /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). After a shutdown, it
+    /// ends when the clients that had connected before were accepted. After any other error, it yields the error as its last item.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, ended: false }
     }
 
-    /// Returns a handle that requests a shutdown. Any thread can use it to make `accept` return.
+    /// Returns a handle that requests a shutdown. Any thread can use it to make `accept` return the clients that have
+    /// connected, and then end.
     #[must_use]
     pub fn shutdown_handle(&self) -> ShutdownHandle {
         self.shutdown.clone()
@@ -356,6 +367,21 @@ impl Server {
     /// Established connections are not affected. Clients that
     /// wait in the queue are disconnected, except on sockets of a service manager, where they wait for the next server.
     /// Handshakes that are not complete end.
+    ///
+    /// To disconnect no client, request a [`shutdown`](ShutdownHandle::shutdown) first, and accept until
+    /// [`Shutdown`](ErrorKind::Shutdown): an orderly restart then loses nobody. `unix` and `packet` clients are
+    /// connected as soon as they are in the queue.
+    ///
+    /// ```no_run
+    /// # fn serve(_: parlour::Connection) {}
+    /// # let server = parlour::Server::bind("echo")?;
+    /// server.shutdown_handle().shutdown();
+    /// for connection in server.incoming() {
+    ///     serve(connection?);
+    /// }
+    /// server.close()?;
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -378,7 +404,7 @@ impl Server {
     ///
     /// The error of the system call, if a file could not be removed. The name is free nevertheless.
     pub fn release(&self) -> io::Result<()> {
-        let mut acceptor = locked(&self.acceptor);
+        let Some(mut acceptor) = self.acceptor.lock() else { return Ok(()) };
         if !acceptor.is_in_this_process() {
             return Ok(());
         }
@@ -389,7 +415,8 @@ impl Server {
 
     /// Closes the server as [`close`](Server::close) does, for an owner that has more to close.
     pub(crate) fn give_up(&self) -> Result<()> {
-        locked(&self.acceptor).close()
+        // Without the lock, this is a forked child, and the name stays with the parent.
+        self.acceptor.lock().map_or(Ok(()), |mut acceptor| acceptor.close())
     }
 
     pub(crate) fn admission(&self) -> &Admission {

@@ -13,8 +13,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 /// The value of an entry without a descriptor. Entries are reused and never freed.
 const FREE: RawFd = -1;
@@ -68,6 +67,12 @@ impl Process {
 
     pub(crate) fn is_current(self) -> bool {
         self == Self::current()
+    }
+
+    /// Returns a process that is not this one.
+    #[cfg(test)]
+    pub(crate) fn other() -> Self {
+        Self(!Self::current().0)
     }
 }
 
@@ -153,14 +158,22 @@ fn note(descriptor: RawFd) -> &'static AtomicI32 {
     }
 }
 
+/// Installs the handlers, once they are needed.
+///
+/// Threads that get here at the same time may install them twice, which has no effect: every handler counts in steps
+/// that belong to its own registration, and the second replacement of the descriptors finds none left. A `OnceLock`
+/// would be locked for ever in a child that another thread forks during the installation.
 fn install() -> io::Result<()> {
-    static INSTALLED: OnceLock<i32> = OnceLock::new();
-    let result = *INSTALLED.get_or_init(|| {
-        // SAFETY: the three handlers are async-signal-safe functions that live as long as the program.
-        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) }
-    });
-    match result {
-        0 => Ok(()),
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    // SAFETY: the three handlers are async-signal-safe functions that live as long as the program.
+    match unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) } {
+        0 => {
+            INSTALLED.store(true, Ordering::Release);
+            Ok(())
+        }
         errno => Err(io::Error::from_raw_os_error(errno)),
     }
 }

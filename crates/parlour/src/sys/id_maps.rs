@@ -4,7 +4,7 @@
 //! users outside of the namespace then look like one user inside.
 
 use std::fs::read_to_string;
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The kind of an id. Each has a map of its own.
 #[derive(Clone, Copy, Debug)]
@@ -26,11 +26,18 @@ impl IdKind {
 /// Returns the overflow uid. It serves for groups too: systems do not set the two apart, and the worst result of a
 /// difference is an id that is called unknown.
 fn overflow() -> u32 {
-    static OVERFLOW: OnceLock<u32> = OnceLock::new();
-    *OVERFLOW.get_or_init(|| {
-        let text = read_to_string("/proc/sys/kernel/overflowuid");
-        text.ok().and_then(|text| text.trim().parse().ok()).unwrap_or(65534)
-    })
+    /// The overflow id plus 1, or 0 while it is not known. Threads that get here at the same time read it twice. A lock
+    /// would be held for ever in a child that another thread forks meanwhile.
+    static OVERFLOW: AtomicU64 = AtomicU64::new(0);
+    match OVERFLOW.load(Ordering::Relaxed) {
+        0 => {
+            let text = read_to_string("/proc/sys/kernel/overflowuid");
+            let overflow = text.ok().and_then(|text| text.trim().parse::<u32>().ok()).unwrap_or(65534);
+            OVERFLOW.store(u64::from(overflow) + 1, Ordering::Relaxed);
+            overflow
+        }
+        known => (known - 1) as u32,
+    }
 }
 
 /// Returns true if this is the id of one user or group. The overflow id is one only in a namespace that maps every id;

@@ -5,6 +5,7 @@
 
 pub(crate) mod credentials;
 pub(crate) mod fork;
+pub(crate) mod fork_mutex;
 pub(crate) mod id_maps;
 pub(crate) mod listen_fds;
 pub(crate) mod no_sigpipe;

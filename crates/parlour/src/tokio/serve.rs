@@ -1,6 +1,6 @@
 //! Serving every client in a task, and graceful shutdown.
 
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
@@ -40,8 +40,9 @@ impl Served {
 
 impl Server {
     /// Serves every client in a task of its own, until `shutdown` completes or the
-    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: releases the name, accepts no
-    /// further client, lets the running handlers go on for the `grace` period, and aborts those that still run.
+    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: accepts those clients that have
+    /// connected by then and no others, releases the name, lets the running handlers go on for the `grace` period, and
+    /// aborts those that still run.
     ///
     /// Returns how many handlers returned, were aborted, and panicked.
     ///
@@ -98,9 +99,15 @@ impl Server {
             registration_error(Operation::Serve, format!("'{}'", self.name()), error)
         })?;
         let mut tasks = ConnectionTasks::default();
-        let begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
-        let accepting = self.accept_until(shutdown, begin).await;
-        // Clients that connect from now on learn immediately that there is no server.
+        let mut begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
+        let accepting = match self.accept_until(shutdown, &mut begin).await {
+            // No further client can connect. Those that have connected are served, too.
+            Ok(()) => {
+                self.shutdown_handle().shutdown();
+                self.accept_until(pending(), begin).await
+            }
+            failed => failed,
+        };
         let closing = self.close();
         let grace = Waiting::until(Deadline::after(grace));
         if let Ok(grace) = &grace {

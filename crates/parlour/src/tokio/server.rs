@@ -40,6 +40,9 @@ impl ServerOptions {
 ///
 /// All work is done inside of the accepting calls: handshakes make progress, and clients are admitted or refused, only
 /// while a task waits in one of them. Accept in a task of its own, or let [`serve`](Server::serve) do so.
+///
+/// In a forked child the server does not work, as [`crate::Server`] states, and neither does the runtime. Dropping the
+/// server there does not affect the parent.
 pub struct Server {
     /// Declared and dropped first: it deregisters the descriptor while that is open.
     readiness: Readiness,
@@ -145,7 +148,8 @@ impl Server {
         }
     }
 
-    /// Returns a [`Stream`] of accepted connections. It ends at shutdown. Any other error is an item, and ends it too.
+    /// Returns a [`Stream`] of accepted connections. After a shutdown, it ends when the clients that had connected
+    /// before were accepted. Any other error is an item, and ends it too.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, accepting: None, ended: false }
@@ -158,7 +162,7 @@ impl Server {
     }
 
     /// Removes the server's files and releases the name. Open connections go on. Clients that were not accepted yet are
-    /// disconnected.
+    /// disconnected; [`crate::Server::close`] states how to accept them first.
     ///
     /// # Errors
     ///

@@ -29,3 +29,30 @@ pub fn join(pid: u32) {
     assert_eq!(waited, pid as libc::pid_t, "{}", io::Error::last_os_error());
     assert_eq!(status, 0, "the forked child failed");
 }
+
+/// Forks a process that may have other threads. The child calls the closure and ends, without running destructors or
+/// exit handlers, with success unless the closure panics. A child that hangs is killed by SIGALRM. Returns the child's
+/// process id.
+#[allow(dead_code, reason = "not every executable forks among threads")]
+pub fn fork_among_threads(child: impl FnOnce()) -> u32 {
+    // SAFETY: the C library makes its allocator usable in the child. The closure is the code under test, which must
+    // not wait for a lock that another thread held; the alarm ends a child that does.
+    match unsafe { libc::fork() } {
+        -1 => panic!("fork: {}", io::Error::last_os_error()),
+        0 => {
+            // SAFETY: two system calls without pointers.
+            unsafe { libc::alarm(crate::support::DEADLINE.as_secs() as libc::c_uint) };
+            let ended = catch_unwind(AssertUnwindSafe(child));
+            // SAFETY: as above.
+            unsafe { libc::_exit(if ended.is_ok() { 0 } else { 101 }) }
+        }
+        pid => pid as u32,
+    }
+}
+
+/// Takes a value out of a place that other threads of the parent use. Call it once for each value, in a forked child.
+#[allow(dead_code, reason = "not every executable forks among threads")]
+pub fn take_in_child<T>(place: &T) -> T {
+    // SAFETY: the child has one thread, which does not use the place again, and ends without running destructors.
+    unsafe { std::ptr::read(place) }
+}

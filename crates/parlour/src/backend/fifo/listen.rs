@@ -287,6 +287,18 @@ impl Listener {
         }
     }
 
+    /// Reads no further request. The clients of unread requests find that the server has gone when it closes the FIFO.
+    /// A client that was answered is connected as soon as it has written its acknowledgement, so those handshakes go
+    /// on.
+    pub(in crate::backend) fn withdraw(&mut self) {
+        self.interest.remove(&self.requests.reader);
+    }
+
+    /// Returns true if no handshake is in progress.
+    pub(in crate::backend) fn is_drained(&self) -> bool {
+        self.handshakes.iter().next().is_none()
+    }
+
     /// Stops reading requests, and ends the handshakes in progress: replaces their descriptors by duplicates of
     /// `instead`.
     pub(in crate::backend) fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {

@@ -35,6 +35,8 @@ pub(crate) struct Listener {
     ring_size: usize,
     peer_ring_max: usize,
     message_max: MessageMax,
+    /// True once the server waits for no client any more.
+    is_withdrawn: bool,
 }
 
 /// The handshake of a client that was admitted and has not sent a hello yet.
@@ -72,6 +74,7 @@ impl Listener {
             ring_size: config.ring_size,
             peer_ring_max: config.peer_ring_max,
             message_max: config.message_max,
+            is_withdrawn: false,
         }
     }
 
@@ -102,6 +105,10 @@ impl Listener {
         let Accepted { socket, peer, permit } = accepted;
         let handshake = Handshake { socket, peer, permit };
         match greeting::recv_hello(&handshake.socket, self.peer_ring_max) {
+            Ok(Reply::Nothing) if self.is_withdrawn => {
+                self.refuse(handshake, RefusalReason::Limit, ENDING);
+                Ok(None)
+            }
             Ok(Reply::Nothing) => {
                 self.note(handshake);
                 Ok(None)
@@ -203,6 +210,17 @@ impl Listener {
         self.admission.refuse(Transport::Shm, Some(handshake.peer), reason, detail);
     }
 
+    /// Lets no further client connect. A client that has not sent its hello yet is told to try again: it is not
+    /// connected until the server answers the hello.
+    pub(in crate::backend) fn withdraw(&mut self) {
+        self.is_withdrawn = true;
+        self.socket.withdraw();
+        for handshake in self.handshakes.take_unanswered() {
+            self.interest.remove(&handshake.socket);
+            self.refuse(handshake, RefusalReason::Limit, ENDING);
+        }
+    }
+
     /// Returns the earliest deadline of a handshake. The socket has one of its own.
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
         self.handshakes.deadline()
@@ -217,6 +235,9 @@ impl Listener {
         self.socket.expire(now)
     }
 }
+
+/// The detail of refusals at the end of the service.
+const ENDING: &str = "the server is ending";
 
 /// Returns the reason of a refusal that this error causes.
 fn reason_of(error: &io::Error) -> RefusalReason {

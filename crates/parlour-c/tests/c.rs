@@ -36,12 +36,13 @@ struct Subject {
 }
 
 /// Programs for both classic headers, and the behaviour that each checks.
-const CLASSIC: [(&str, &str); 9] = [
+const CLASSIC: [(&str, &str); 10] = [
     ("echo", "messages_of_every_length_come_back_whole"),
     ("small_buffer", "a_message_larger_than_the_buffer_stays_for_a_larger_one"),
     ("poll_loop", "poll_reports_every_client_and_every_message"),
     ("fork_server", "a_child_for_each_client_goes_on_and_keeps_no_name"),
     ("thread_server", "ending_a_handle_wakes_other_threads"),
+    ("two_threads", "two_threads_on_one_handle_tear_no_message"),
     ("errors", "each_failure_has_its_number_and_changes_nothing"),
     ("nulls", "null_for_each_pointer_is_an_error"),
     ("signals", "handlers_destroy_send_and_disconnect_whatever_they_interrupt"),

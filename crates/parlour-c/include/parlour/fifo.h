@@ -132,6 +132,7 @@ void disconnect_from(struct comm_channel *channel) __asm__(PARLOUR_LABEL_("parlo
  *     -1, EMSGSIZE      the message is longer than the buffer; it stays, for a call with a larger buffer
  *     -1, ECONNABORTED  the peer disconnected mid-message
  *     -1, EBADMSG       the peer announced a message of more than 16 MiB
+ *     -1, EBUSY         another call is in the middle of receiving a message
  */
 int recv_info(struct comm_channel *channel, void *buffer, size_t size)
     __asm__(PARLOUR_LABEL_("parlour_fifo_recv_info"));

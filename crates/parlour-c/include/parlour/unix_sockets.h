@@ -107,6 +107,7 @@ int connect_to(const char *name) __asm__(PARLOUR_LABEL_("parlour_unix_connect_to
  *     -1, ECONNABORTED  the peer disconnected mid-message
  *     -1, ECONNRESET    the peer disconnected without reading all that was sent to it
  *     -1, EBADMSG       the peer announced a message of more than 16 MiB
+ *     -1, EBUSY         another call is in the middle of receiving a message
  */
 int recv_info(int connection, void *buffer, size_t size) __asm__(PARLOUR_LABEL_("parlour_unix_recv_info"));
 

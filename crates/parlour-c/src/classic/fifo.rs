@@ -24,7 +24,7 @@ use super::signals::{self, Blocked};
 use super::sleepers::Direction;
 use super::table;
 use super::unix_sockets::pointer_errno;
-use super::wait::{Woken, sleep};
+use super::wait::{Call, Woken, sleep};
 use crate::guard;
 
 /// `struct server`.
@@ -249,10 +249,11 @@ impl<'a> Channel<'a> {
     }
 
     /// Sleeps until a descriptor has one of these events. Fails with `EBADF` if the channel no longer owns it.
-    fn sleep(&self, fd: RawFd, direction: Direction, is_amid: bool, events: libc::c_short) -> Result<(), Errno> {
+    fn sleep(&self, call: &Call<'_>, is_amid: bool, events: libc::c_short) -> Result<(), Errno> {
+        let fd = call.fd();
         let file = FileId::of(fd).ok_or(Errno(libc::EBADF))?;
         let is_there = || self.state() != ENDED && FileId::of(fd) == Some(file);
-        match sleep(self.blocked, fd, direction, is_amid, events, None, is_there)? {
+        match sleep(call, is_amid, events, None, is_there)? {
             Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
             Woken::Interrupted | Woken::Ready(_) => Ok(()),
         }
@@ -261,11 +262,12 @@ impl<'a> Channel<'a> {
     /// Receives a message and returns its length. Returns `None` at the end of the stream.
     fn receive(&self, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         let fifo = borrow(self.recv_fd)?;
+        let call = Call::begin(self.blocked, self.recv_fd, Direction::Receive)?;
         loop {
             let (mut header, known) = self.header();
             if known == HEADER_LEN {
                 let length = frame::length(header, buffer.len())?;
-                self.read(fifo, &mut buffer[..length])?;
+                self.read(&call, fifo, &mut buffer[..length])?;
                 self.set_header([0; HEADER_LEN], 0);
                 return Ok(Some(length));
             }
@@ -273,7 +275,7 @@ impl<'a> Channel<'a> {
                 Ok(0) if known == 0 => return Ok(None),
                 Ok(0) => return Err(Errno(libc::ECONNABORTED)),
                 Ok(count) => self.set_header(header, known + count),
-                Err(System::AGAIN) => self.sleep(self.recv_fd, Direction::Receive, false, libc::POLLIN)?,
+                Err(System::AGAIN) => self.sleep(&call, false, libc::POLLIN)?,
                 Err(System::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -281,13 +283,13 @@ impl<'a> Channel<'a> {
     }
 
     /// Reads a message whose header was read.
-    fn read(&self, fifo: BorrowedFd<'_>, message: &mut [u8]) -> Result<(), Errno> {
+    fn read(&self, call: &Call<'_>, fifo: BorrowedFd<'_>, message: &mut [u8]) -> Result<(), Errno> {
         let mut taken = 0;
         while taken < message.len() {
             match read(fifo, &mut message[taken..]) {
                 Ok(0) => return Err(Errno(libc::ECONNABORTED)),
                 Ok(count) => taken += count,
-                Err(System::AGAIN) => self.sleep(self.recv_fd, Direction::Receive, true, libc::POLLIN)?,
+                Err(System::AGAIN) => self.sleep(call, true, libc::POLLIN)?,
                 Err(System::INTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
@@ -298,9 +300,7 @@ impl<'a> Channel<'a> {
     fn send(&self, message: &[u8]) -> Result<(), Errno> {
         let header = frame::header(message.len())?;
         let fifo = borrow(self.send_fd)?;
-        if table::lock(self.blocked).sleepers.is_amid_sending(self.send_fd) {
-            return Err(Errno(libc::EBUSY));
-        }
+        let call = Call::begin(self.blocked, self.send_fd, Direction::Send)?;
         let mut sent = 0;
         while sent < HEADER_LEN + message.len() {
             if self.state() == CHANNEL_BROKEN {
@@ -310,7 +310,7 @@ impl<'a> Channel<'a> {
             let pieces = [IoSlice::new(&header[sent.min(HEADER_LEN)..]), IoSlice::new(of_message)];
             match self.write(fifo, &pieces) {
                 Ok(count) => sent += count,
-                Err(System::AGAIN) => self.sleep(self.send_fd, Direction::Send, sent > 0, libc::POLLOUT)?,
+                Err(System::AGAIN) => self.sleep(&call, sent > 0, libc::POLLOUT)?,
                 Err(System::INTR) => {}
                 Err(System::PIPE) => self.set_state(CHANNEL_BROKEN),
                 Err(errno) => return Err(errno.into()),

@@ -3,7 +3,8 @@
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::servers::Servers;
 use super::signals::Blocked;
@@ -18,13 +19,23 @@ static TABLE: Mutex<Table> = Mutex::new(Table { servers: Servers::new(), sleeper
 
 /// Locks the table. Signals are blocked, so no handler of this thread can run while it is locked.
 pub(crate) fn lock(_blocked: &Blocked) -> Locked {
-    static INSTALLED: Once = Once::new();
-    // This fails only without memory. A child that is forked while another thread holds the lock then blocks for ever.
-    INSTALLED.call_once(|| {
+    install();
+    Locked(TABLE.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// Installs the handlers, once they are needed.
+///
+/// Threads that get here at the same time may install them twice, which has no effect. A `Once` would be locked for
+/// ever in a child that another thread forks during the installation.
+fn install() {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if !INSTALLED.load(Ordering::Acquire) {
+        // This fails only without memory. A child that is forked while another thread holds the lock then blocks for
+        // ever.
         // SAFETY: the three handlers are functions, which live as long as the program.
         unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork), Some(after_fork)) };
-    });
-    Locked(TABLE.lock().unwrap_or_else(PoisonError::into_inner))
+        INSTALLED.store(true, Ordering::Release);
+    }
 }
 
 pub(crate) struct Locked(MutexGuard<'static, Table>);
@@ -51,17 +62,34 @@ unsafe impl Sync for WhileForking {}
 
 static WHILE_FORKING: WhileForking = WhileForking(UnsafeCell::new(None));
 
+/// The thread that forks and holds the lock, or 0.
+static FORKING: AtomicI32 = AtomicI32::new(0);
+
 extern "C" fn before_fork() {
+    // The handlers may be installed twice.
+    if FORKING.load(Ordering::Relaxed) == this_thread() {
+        return;
+    }
     let blocked = Blocked::new();
     let guard = TABLE.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: this thread holds the lock of the table, so no other thread accesses the cell.
     unsafe { *WHILE_FORKING.0.get() = Some((guard, blocked)) };
+    FORKING.store(this_thread(), Ordering::Relaxed);
 }
 
 extern "C" fn after_fork() {
+    // In the child the thread has another number, and no other thread exists.
+    if FORKING.swap(0, Ordering::Relaxed) == 0 {
+        return;
+    }
     // SAFETY: this thread, or its copy in the child, took the lock in `before_fork` and still holds it, so no other
     // thread accesses the cell.
     let held = unsafe { (*WHILE_FORKING.0.get()).take() };
     // Dropping the tuple releases the lock first, then unblocks the signals.
     drop(held);
+}
+
+fn this_thread() -> i32 {
+    // SAFETY: a system call without arguments.
+    unsafe { libc::gettid() }
 }

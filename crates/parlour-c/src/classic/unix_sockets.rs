@@ -20,7 +20,7 @@ use super::servers::{self, FileId, Handle, borrow};
 use super::signals::Blocked;
 use super::sleepers::Direction;
 use super::table;
-use super::wait::{Woken, sleep};
+use super::wait::{Call, Woken, sleep};
 use crate::guard;
 
 /// The interval at which to check for the rest of a header of which a part has arrived. poll(2) cannot report the
@@ -140,8 +140,8 @@ impl Socket<'_> {
 
     /// Sleeps until the socket has one of these events. Fails with `EBADF` if the descriptor no longer refers to it.
     fn sleep(
-        &mut self,
-        direction: Direction,
+        &self,
+        call: &Call<'_>,
         is_amid: bool,
         events: libc::c_short,
         timeout_ms: Option<u32>,
@@ -149,7 +149,7 @@ impl Socket<'_> {
         let fd = self.fd.as_raw_fd();
         let file = self.file;
         let is_there = || FileId::of(fd) == Some(file);
-        match sleep(&self.blocked, fd, direction, is_amid, events, timeout_ms, is_there)? {
+        match sleep(call, is_amid, events, timeout_ms, is_there)? {
             Woken::Ready(events) => Ok(events),
             Woken::Interrupted if !is_amid && self.blocked.is_to_interrupt() => Err(Errno(libc::EINTR)),
             Woken::Interrupted => Ok(0),
@@ -167,8 +167,9 @@ impl Socket<'_> {
 
 /// Receives a message and returns its length. Returns `None` at the end of the stream.
 fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
-    let mut socket = Socket::new(fd)?;
-    let Some(header) = look_at_header(&mut socket)? else { return Ok(None) };
+    let socket = Socket::new(fd)?;
+    let call = Call::begin(&socket.blocked, fd, Direction::Receive)?;
+    let Some(header) = look_at_header(&socket, &call)? else { return Ok(None) };
     let length = frame::length(header, buffer.len())?;
 
     // Take the header, which was only peeked at, and the message, and no byte of the next message.
@@ -182,7 +183,7 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
         match recvmsg(socket.fd, &mut spaces, &mut control, RecvFlags::DONTWAIT) {
             Ok(received) if received.bytes == 0 => return Err(Errno(libc::ECONNABORTED)),
             Ok(received) => taken += received.bytes,
-            Err(System::AGAIN) => drop(socket.sleep(Direction::Receive, true, libc::POLLIN, None)?),
+            Err(System::AGAIN) => drop(socket.sleep(&call, true, libc::POLLIN, None)?),
             Err(System::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -191,7 +192,7 @@ fn receive(fd: RawFd, buffer: &mut [u8]) -> Result<Option<usize>, Errno> {
 }
 
 /// Waits for the whole header of a message and peeks at it. Returns `None` at the end of the stream.
-fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, Errno> {
+fn look_at_header(socket: &Socket<'_>, call: &Call<'_>) -> Result<Option<[u8; HEADER_LEN]>, Errno> {
     let mut rest_ms = REST_MIN_MS;
     let mut has_hung_up = false;
     let mut has_rested = false;
@@ -201,7 +202,7 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
             Ok((_, seen)) => seen,
             Err(System::AGAIN) => {
                 socket.check_may_wait()?;
-                socket.sleep(Direction::Receive, false, libc::POLLIN, None)?;
+                socket.sleep(call, false, libc::POLLIN, None)?;
                 continue;
             }
             Err(System::INTR) => continue,
@@ -217,7 +218,7 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
                 }
                 // Only the end of the stream wakes this sleep. Bytes that arrived before the end are read in the next
                 // round.
-                let events = socket.sleep(Direction::Receive, false, libc::POLLRDHUP, Some(rest_ms))?;
+                let events = socket.sleep(call, false, libc::POLLRDHUP, Some(rest_ms))?;
                 has_hung_up = events & (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) != 0;
                 rest_ms = (rest_ms * 2).min(REST_MAX_MS);
                 // A non-blocking socket waits one interval, too. Otherwise a poll loop would spin until the rest
@@ -230,10 +231,8 @@ fn look_at_header(socket: &mut Socket<'_>) -> Result<Option<[u8; HEADER_LEN]>, E
 
 fn send(fd: RawFd, message: &[u8]) -> Result<(), Errno> {
     let header = frame::header(message.len())?;
-    let mut socket = Socket::new(fd)?;
-    if table::lock(&socket.blocked).sleepers.is_amid_sending(fd) {
-        return Err(Errno(libc::EBUSY));
-    }
+    let socket = Socket::new(fd)?;
+    let call = Call::begin(&socket.blocked, fd, Direction::Send)?;
     let mut sent = 0;
     while sent < HEADER_LEN + message.len() {
         let of_message = &message[sent.saturating_sub(HEADER_LEN)..];
@@ -245,7 +244,7 @@ fn send(fd: RawFd, message: &[u8]) -> Result<(), Errno> {
                 if sent == 0 {
                     socket.check_may_wait()?;
                 }
-                socket.sleep(Direction::Send, sent > 0, libc::POLLOUT, None)?;
+                socket.sleep(&call, sent > 0, libc::POLLOUT, None)?;
             }
             Err(System::INTR) => {}
             // The peer closed without reading everything. For a sender this is a disconnected peer.

@@ -43,7 +43,8 @@
  *   disposition and no mask.
  *
  * Fork
- *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
+ *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent. Every
+ *   call returns there, also if another thread used the server at the moment of the fork.
  *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
  *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
  *   before forking.
@@ -1208,7 +1209,8 @@ parlour_status parlour_server_bind_listen_fds(const char *fd_name,
  *
  * Errors:
  * - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
- * - PARLOUR_SHUTDOWN: the server was told to shut down.
+ * - PARLOUR_SHUTDOWN: the server was told to shut down, and the clients that had connected before were accepted. Over
+ *   `fifo` this may come up to the timeout of handshakes later.
  * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
  *   forked child. Close the server and bind again.
  * - PARLOUR_IO: a system call failed.
@@ -1245,7 +1247,9 @@ parlour_status parlour_server_stats(const parlour_server *server, parlour_stats 
 uint64_t parlour_server_refused_by(const parlour_server *server, int reason);
 
 /**
- * Tells a server to shut down: parlour_server_accept returns PARLOUR_SHUTDOWN in every thread, now and later.
+ * Tells a server to shut down: no further client can connect. parlour_server_accept returns the clients that had
+ * connected before, and PARLOUR_SHUTDOWN in every thread once none is left. So accept until PARLOUR_SHUTDOWN before
+ * parlour_server_close, which disconnects those that are left.
  * Connections go on. Async-signal-safe. Does nothing for NULL.
  */
 void parlour_server_shutdown(const parlour_server *server);

@@ -132,7 +132,8 @@ impl parlour_server {
 ///
 /// Errors:
 /// - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
-/// - PARLOUR_SHUTDOWN: the server was told to shut down.
+/// - PARLOUR_SHUTDOWN: the server was told to shut down, and the clients that had connected before were accepted. Over
+///   `fifo` this may come up to the timeout of handshakes later.
 /// - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
 ///   forked child. Close the server and bind again.
 /// - PARLOUR_IO: a system call failed.
@@ -210,7 +211,9 @@ pub unsafe extern "C" fn parlour_server_refused_by(server: *const parlour_server
     guard::value(0, || Some(stats::refused_by(&unsafe { server.as_ref() }?.server.stats(), reason)))
 }
 
-/// Tells a server to shut down: parlour_server_accept returns PARLOUR_SHUTDOWN in every thread, now and later.
+/// Tells a server to shut down: no further client can connect. parlour_server_accept returns the clients that had
+/// connected before, and PARLOUR_SHUTDOWN in every thread once none is left. So accept until PARLOUR_SHUTDOWN before
+/// parlour_server_close, which disconnects those that are left.
 /// Connections go on. Async-signal-safe. Does nothing for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_shutdown(server: *const parlour_server) {

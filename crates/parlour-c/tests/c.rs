@@ -50,10 +50,11 @@ const CLASSIC: [(&str, &str); 10] = [
 ];
 
 /// Programs for the full header, run over each transport, and the behaviour that each checks.
-const FULL: [(&str, &str); 4] = [
+const FULL: [(&str, &str); 5] = [
     ("talk", "everything_works_between_two_ends_in_one_process"),
     ("payload", "a_payload_has_parts_descriptors_or_blocks"),
     ("timeouts", "each_call_that_can_block_gives_up_after_its_timeout"),
+    ("fork", "every_call_returns_in_a_child_that_is_forked_while_a_thread_accepts"),
     ("hub", "a_hub_reports_clients_that_join_send_and_leave"),
 ];
 

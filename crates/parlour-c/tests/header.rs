@@ -65,7 +65,8 @@ const CONTRACT: &str = "/*
  *   disposition and no mask.
  *
  * Fork
- *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent.
+ *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent. Every
+ *   call returns there, also if another thread used the server at the moment of the fork.
  *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
  *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
  *   before forking.

@@ -111,7 +111,8 @@ pub(crate) struct Demo {
 /// can be executed. Clients that are refused, and the reason, are printed on stderr: of each kind of reason at most one
 /// line per second, with the number of the others.
 ///
-/// SIGINT and SIGTERM stop the server. It releases the name immediately, so that the next server can take it. Open
+/// SIGINT and SIGTERM stop the server. It serves the clients that have connected by then and no others, and releases the
+/// name immediately, so that the next server can take it. Open
 /// connections may continue for the time given by --grace. After that time, or at a second signal, the programs are
 /// ended. The exit code is 0 in each case. A signal that is ignored when the server starts stays ignored, as SIGINT in
 /// a background job of a script.

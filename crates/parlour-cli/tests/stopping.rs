@@ -3,7 +3,10 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::{Home, TRANSPORTS, wait_until_gone};
+use parlour::Connection;
 use rustix::process::Signal;
 
 /// A grace period longer than a test takes. A server that exits earlier has not waited for it.
@@ -33,6 +36,29 @@ fn an_open_connection_continues_after_a_signal_and_the_name_is_free() {
             assert_eq!(server.wait().code(), Some(0), "{transport}");
             assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n", "the next server keeps the name");
             drop(next);
+        }
+    }
+}
+
+/// The clients are in the queue of the kernel when the signal arrives.
+#[test]
+fn clients_that_connected_before_a_signal_are_served() {
+    for transport in ["packet", "unix"] {
+        for program in [&["--echo"][..], &["--", "cat"]] {
+            let home = Home::new();
+            let mut server = home.serve(&[&["room", "--on", transport, "--grace", LONG], program].concat());
+            server.signal(Signal::STOP);
+            let address = format!("{transport}:{}", home.name("room").display());
+            let mut clients: Vec<_> = (0..5).map(|_| Connection::connect(&address).unwrap()).collect();
+            clients.iter_mut().for_each(|client| client.send(b"waiting").unwrap());
+            server.signal(Signal::TERM);
+            server.signal(Signal::CONT);
+            for client in &mut clients {
+                let answer = client.recv_timeout(Duration::from_secs(30)).unwrap();
+                assert_eq!(answer.expect("an answer"), b"waiting", "{transport}");
+            }
+            drop(clients);
+            assert_eq!(server.wait().code(), Some(0));
         }
     }
 }

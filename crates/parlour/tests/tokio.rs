@@ -13,6 +13,10 @@
 #[path = "tokio/cancel.rs"]
 mod cancel;
 mod conformance;
+#[path = "tokio/forked.rs"]
+mod forked;
+#[path = "support/forking.rs"]
+mod forking;
 #[path = "tokio/runtimes.rs"]
 mod runtimes;
 #[path = "tokio/serve.rs"]
@@ -34,6 +38,14 @@ use conformance::api::Api;
 const API: Api = Api::Tokio;
 
 fn main() -> ExitCode {
-    let own = [cancel::trials, runtimes::trials, serve::trials, streams::trials, typed::trials, waiting::trials];
+    let own = [
+        cancel::trials,
+        forked::trials,
+        runtimes::trials,
+        serve::trials,
+        streams::trials,
+        typed::trials,
+        waiting::trials,
+    ];
     support::run(conformance::ROLES, &[conformance::FILES, &own].concat())
 }

@@ -312,14 +312,6 @@ const ROWS: &[Row] = &[
         ],
     },
     Row {
-        attack: "a process forks while its threads accept, send and receive",
-        trials: &[
-            "every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers_lock",
-            "every_call_returns_in_children_that_are_forked_among_busy_threads",
-        ],
-        more: &["a_shutdown_from_a_forked_child_ends_accept_in_the_parent"],
-    },
-    Row {
         attack: "other code of the process opens and closes the lock file",
         trials: &["other_code_that_opens_and_closes_the_lock_file_does_not_free_the_name"],
         more: &[],
@@ -486,5 +478,13 @@ const ROWS: &[Row] = &[
             "a_request_for_files_that_are_not_there_is_counted",
             "a_request_in_pieces_is_put_together",
         ],
+    },
+    Row {
+        attack: "a process forks while its threads accept, send and receive",
+        trials: &[
+            "every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers_lock",
+            "every_call_returns_in_children_that_are_forked_among_busy_threads",
+        ],
+        more: &["a_shutdown_from_a_forked_child_ends_accept_in_the_parent"],
     },
 ];

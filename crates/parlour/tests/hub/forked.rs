@@ -35,6 +35,7 @@ fn hub(arguments: &[String]) {
         let errors = [
             hub.next_event().map(drop).unwrap_err(),
             failure(hub.try_next_event()),
+            hub.next_event_timeout(DEADLINE).map(drop).unwrap_err(),
             hub.send(client, b"from the child").unwrap_err(),
             hub.broadcast(b"from the child").map(drop).unwrap_err(),
             hub.flush().unwrap_err(),
@@ -42,7 +43,8 @@ fn hub(arguments: &[String]) {
             hub.finish(client).unwrap_err(),
         ];
         assert!(errors.iter().all(|error| error.kind() == ErrorKind::NameLost), "{errors:?}");
-        drop(hub);
+        assert_eq!((hub.clients().len(), hub.stats().open), (2, 2));
+        assert_eq!(hub.close().unwrap_err().kind(), ErrorKind::NameLost);
         tell(&done);
         // The child lives while the parent serves.
         assert!(wait::readable(&may_end));

@@ -1,5 +1,5 @@
-//! Fork of a single-threaded role.
-#![allow(unsafe_code)]
+//! Fork of a role with one thread, and of a process with any number of threads.
+#![allow(unsafe_code, dead_code, reason = "not every executable uses both")]
 
 use std::fs;
 use std::io;
@@ -33,7 +33,6 @@ pub fn join(pid: u32) {
 /// Forks a process that may have other threads. The child calls the closure and ends, without running destructors or
 /// exit handlers, with success unless the closure panics. A child that hangs is killed by SIGALRM. Returns the child's
 /// process id.
-#[allow(dead_code, reason = "not every executable forks among threads")]
 pub fn fork_among_threads(child: impl FnOnce()) -> u32 {
     // SAFETY: the C library makes its allocator usable in the child. The closure is the code under test, which must
     // not wait for a lock that another thread held; the alarm ends a child that does.
@@ -51,7 +50,6 @@ pub fn fork_among_threads(child: impl FnOnce()) -> u32 {
 }
 
 /// Takes a value out of a place that other threads of the parent use. Call it once for each value, in a forked child.
-#[allow(dead_code, reason = "not every executable forks among threads")]
 pub fn take_in_child<T>(place: &T) -> T {
     // SAFETY: the child has one thread, which does not use the place again, and ends without running destructors.
     unsafe { std::ptr::read(place) }

@@ -56,6 +56,16 @@ fn no_decision_depends_on_the_wall_clock() {
     assert_nowhere(&of_files, |_| false);
 }
 
+/// A child that is forked while another thread holds a lock finds it held for ever.
+#[test]
+fn every_lock_is_one_that_a_forked_child_does_not_wait_for() {
+    // The lock of `listen_fds` is reached only by the process that the service manager started: the variable with its
+    // id is compared before.
+    let files = ["sys/fork_mutex.rs", "sys/listen_fds.rs", "shm/hostile.rs", "shm/model.rs"];
+    let locks = ["Mutex", "RwLock", "Condvar", "Once", "OnceLock", "LazyLock", "Barrier"];
+    assert_nowhere(&locks, |source| files.contains(&&*source.path));
+}
+
 #[test]
 fn nothing_is_printed() {
     assert_nowhere(&["println!", "eprintln!", "print!", "eprint!", "dbg!", "stdout()", "stderr()"], |_| false);

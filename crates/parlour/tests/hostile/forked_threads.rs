@@ -88,7 +88,7 @@ fn every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers
     });
     server.close().unwrap();
     for latch in [parked, go_on] {
-        // SAFETY of the leak: the policy is gone with the server, so the latches are closed here.
+        // The policy is gone with the server, so nothing uses the latches any more.
         drop(take_in_child(latch));
     }
 }
@@ -143,7 +143,9 @@ fn every_call_returns_in_children_that_are_forked_among_busy_threads(transport: 
         drop(sender);
         receiving.join().unwrap();
         stopping.store(true, Ordering::Relaxed);
-        clients.map(|client| client.join().unwrap());
+        for client in clients {
+            client.join().unwrap();
+        }
         drop(idle);
         server.shutdown_handle().shutdown();
     });

@@ -61,7 +61,9 @@ static void in_child(parlour_server *server, int closes)
             OK(parlour_server_close(server));
         else
             parlour_server_free(server);
-        _exit(0);
+        /* What was in use at the fork is leaked on purpose. Another program has no leaks to report. */
+        execl("/bin/true", "true", (char *)NULL);
+        _exit(1);
     }
     check_child(child);
 }
@@ -78,7 +80,8 @@ int main(int argc, char **argv)
     alarm(100);
     address = argv[1];
     CHECK(pipe(parked) == 0 && pipe(go_on) == 0);
-    OK(parlour_server_options_new(&options));
+    options = parlour_server_options_new();
+    CHECK(options != NULL);
     OK(parlour_server_options_allow(options, park, NULL));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 
 use parlour::Transport;
 
+use crate::by_hand::user::{chown, new_uid, no_other_users};
 use crate::support::{Base, Child, ROLE, trials};
 
 trials! {
@@ -13,7 +14,8 @@ trials! {
         the_first_process_of_a_pid_namespace_serves_clients_outside unless why_not("--pid"),
         the_first_process_of_a_pid_namespace_is_let_in unless why_not("--pid"),
         two_first_processes_of_pid_namespaces_talk unless why_not("--pid"),
-        a_container_with_its_own_proc_talks_to_the_host unless why_not("--mount");
+        a_container_with_its_own_proc_talks_to_the_host unless why_not("--mount"),
+        a_user_namespace_that_maps_one_user_has_names_of_its_own unless why_not("--user").or_else(no_other_users);
 }
 
 /// Options of unshare(1): the role is the first process of a PID namespace.
@@ -89,4 +91,24 @@ fn a_container_with_its_own_proc_talks_to_the_host(transport: Transport) {
     lets_in(transport, &[], &CONTAINER);
     lets_in(transport, &CONTAINER, &[]);
     lets_in(transport, &CONTAINER, &CONTAINER);
+}
+
+/// The directories above the base belong to users that the namespace does not map.
+fn a_user_namespace_that_maps_one_user_has_names_of_its_own(transport: Transport) {
+    let base = Base::new();
+    let uid = new_uid();
+    chown(base.path(), uid);
+    let address = base.address(transport, "private");
+    // The user makes the namespace, and maps nobody but itself.
+    let role = |role: &str| {
+        let command = Child::command(role, std::slice::from_ref(&address));
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--setuid", &uid.to_string(), "--setgid", &uid.to_string()]);
+        unshare.args(["unshare", "--user", "--map-current-user"]);
+        unshare.arg(command.get_program()).args(command.get_args()).env(ROLE, role);
+        Child::start(&mut unshare)
+    };
+    let mut server = role("server");
+    server.expect("ready");
+    talk(&mut server, &mut role("client"));
 }

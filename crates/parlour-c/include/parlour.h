@@ -64,6 +64,11 @@
 #include <sys/uio.h>
 
 /**
+ * The length of the text of a refusal in bytes, with the zero byte behind it.
+ */
+#define PARLOUR_REFUSAL_TEXT_SIZE 256
+
+/**
  * The result of a call. The numbers do not change and are never reused. New ones may be added, so a `switch` needs a
  * `default`. parlour_error_message() has the text of a failure.
  */
@@ -226,6 +231,44 @@ typedef enum {
 } parlour_transport;
 
 /**
+ * The reason why a server refused a client. The numbers do not change.
+ */
+typedef enum {
+  /**
+   * No refusal, or a reason that this header does not know.
+   */
+  PARLOUR_REFUSAL_OTHER = 0,
+  /**
+   * The policy (parlour_server_options_allow), or the mode of the socket, does not admit the client.
+   */
+  PARLOUR_REFUSAL_POLICY = 1,
+  /**
+   * A limit on connections or on handshakes was reached.
+   */
+  PARLOUR_REFUSAL_LIMIT = 2,
+  /**
+   * The client's own file is missing or is not as it must be (enum parlour_client_file).
+   */
+  PARLOUR_REFUSAL_CLIENT_FILE = 3,
+  /**
+   * The client broke the protocol of the handshake, or disconnected during it.
+   */
+  PARLOUR_REFUSAL_HANDSHAKE = 4,
+  /**
+   * The client did not complete the handshake in time.
+   */
+  PARLOUR_REFUSAL_TIMED_OUT = 5,
+  /**
+   * The server has no descriptor left for the client.
+   */
+  PARLOUR_REFUSAL_DESCRIPTORS = 6,
+  /**
+   * Another system call of the server failed.
+   */
+  PARLOUR_REFUSAL_SYSTEM = 7,
+} parlour_refusal_reason;
+
+/**
  * The kind of an event. A client joins when the hub has admitted it; a client that the hub refuses never joins.
  *
  * Each client that joins causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
@@ -284,44 +327,6 @@ typedef enum {
    */
   PARLOUR_DISCONNECT_FAILED = 4,
 } parlour_disconnect_reason;
-
-/**
- * The reason why a server refused a client. The numbers do not change.
- */
-typedef enum {
-  /**
-   * No refusal, or a reason that this header does not know.
-   */
-  PARLOUR_REFUSAL_OTHER = 0,
-  /**
-   * The policy (parlour_server_options_allow), or the mode of the socket, does not admit the client.
-   */
-  PARLOUR_REFUSAL_POLICY = 1,
-  /**
-   * A limit on connections or on handshakes was reached.
-   */
-  PARLOUR_REFUSAL_LIMIT = 2,
-  /**
-   * The client's own file is missing or is not as it must be (enum parlour_client_file).
-   */
-  PARLOUR_REFUSAL_CLIENT_FILE = 3,
-  /**
-   * The client broke the protocol of the handshake, or disconnected during it.
-   */
-  PARLOUR_REFUSAL_HANDSHAKE = 4,
-  /**
-   * The client did not complete the handshake in time.
-   */
-  PARLOUR_REFUSAL_TIMED_OUT = 5,
-  /**
-   * The server has no descriptor left for the client.
-   */
-  PARLOUR_REFUSAL_DESCRIPTORS = 6,
-  /**
-   * Another system call of the server failed.
-   */
-  PARLOUR_REFUSAL_SYSTEM = 7,
-} parlour_refusal_reason;
 
 /**
  * The action of a hub if a message would exceed parlour_hub_options_write_buffer_max for a client that does not read.
@@ -548,6 +553,24 @@ typedef struct {
    */
   uint64_t refused;
 } parlour_stats;
+
+/**
+ * A client that a server refused, and why. See parlour_server_next_refusal.
+ */
+typedef struct {
+  /**
+   * The reason, for programs.
+   */
+  parlour_refusal_reason reason;
+  /**
+   * The identity of the client, as far as it was known.
+   */
+  parlour_peer peer;
+  /**
+   * The refusal in words, for people and logs. A longer text is cut.
+   */
+  char text[PARLOUR_REFUSAL_TEXT_SIZE];
+} parlour_refusal;
 
 /**
  * One event of a hub. `kind` determines which of the other fields are set.
@@ -940,8 +963,9 @@ void parlour_message_free(parlour_message *message);
  * - PARLOUR_INVALID_NAME: `address` is not well formed.
  * - PARLOUR_INVALID_OPTION: an option has a value outside its range.
  * - PARLOUR_NO_SERVER: no server holds the name.
- * - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
- *   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
+ * - PARLOUR_REFUSED: the server rejected the connection. Over `unix` and `packet` connecting does not involve the
+ *   server: a refusal is the error of the first parlour_recv or parlour_send that finds the connection ended,
+ *   PARLOUR_REFUSED or PARLOUR_BUSY.
  * - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
  * - PARLOUR_BUSY: the server did not accept the client before the deadline, has reached a limit, or a system call of
  *   the server failed.
@@ -1245,6 +1269,15 @@ parlour_status parlour_server_stats(const parlour_server *server, parlour_stats 
  * parlour_refusal_reason. Returns 0 for any other number and for NULL.
  */
 uint64_t parlour_server_refused_by(const parlour_server *server, int reason);
+
+/**
+ * Stores the oldest refusal that no earlier call stored in `*refusal`, and returns true. Returns false if there is
+ * none, and for NULL. Does not block.
+ *
+ * Refusals are queued from the first call on, up to 256; further ones are only counted (parlour_server_stats). Call
+ * this once before accepting, and then whenever parlour_server_accept with a timeout returns, or from another thread.
+ */
+bool parlour_server_next_refusal(const parlour_server *server, parlour_refusal *refusal);
 
 /**
  * Tells a server to shut down: no further client can connect. parlour_server_accept returns the clients that had

@@ -141,8 +141,9 @@ impl parlour_connection {
 /// - PARLOUR_INVALID_NAME: `address` is not well formed.
 /// - PARLOUR_INVALID_OPTION: an option has a value outside its range.
 /// - PARLOUR_NO_SERVER: no server holds the name.
-/// - PARLOUR_REFUSED: the server rejected the connection. A `unix` server can only end a connection that it rejects;
-///   the first parlour_recv then returns PARLOUR_END or PARLOUR_DISCONNECTED.
+/// - PARLOUR_REFUSED: the server rejected the connection. Over `unix` and `packet` connecting does not involve the
+///   server: a refusal is the error of the first parlour_recv or parlour_send that finds the connection ended,
+///   PARLOUR_REFUSED or PARLOUR_BUSY.
 /// - PARLOUR_DENIED: the system, or the check of the server's user, does not permit the connection.
 /// - PARLOUR_BUSY: the server did not accept the client before the deadline, has reached a limit, or a system call of
 ///   the server failed.

@@ -12,7 +12,7 @@ use parlour::{Server, ServerOptions, ShutdownHandle};
 use crate::connection::parlour_connection;
 use crate::guard::{self, Failure, Timeout, run_unit};
 use crate::options::parlour_server_options;
-use crate::stats::{self, parlour_stats};
+use crate::stats::{self, parlour_refusal, parlour_stats};
 use crate::status::parlour_status;
 
 /// A server: it holds a name and accepts clients. Any number of threads may accept at the same time.
@@ -209,6 +209,28 @@ pub unsafe extern "C" fn parlour_server_stats(
 pub unsafe extern "C" fn parlour_server_refused_by(server: *const parlour_server, reason: c_int) -> u64 {
     // SAFETY: the caller passes NULL or a live server.
     guard::value(0, || Some(stats::refused_by(&unsafe { server.as_ref() }?.server.stats(), reason)))
+}
+
+/// Stores the oldest refusal that no earlier call stored in `*refusal`, and returns true. Returns false if there is
+/// none, and for NULL. Does not block.
+///
+/// Refusals are queued from the first call on, up to 256; further ones are only counted (parlour_server_stats). Call
+/// this once before accepting, and then whenever parlour_server_accept with a timeout returns, or from another thread.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_next_refusal(
+    server: *const parlour_server,
+    refusal: *mut parlour_refusal,
+) -> bool {
+    guard::value(false, || {
+        if refusal.is_null() {
+            return None;
+        }
+        // SAFETY: the caller passes NULL or a live server.
+        let next = unsafe { server.as_ref() }?.server.next_refusal()?;
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(refusal, parlour_refusal::of(&next)) };
+        Some(true)
+    })
 }
 
 /// Tells a server to shut down: no further client can connect. parlour_server_accept returns the clients that had

@@ -1,9 +1,11 @@
 //! Counts of the clients of a server.
 #![allow(unsafe_code, non_camel_case_types)]
 
-use std::ffi::c_int;
+use std::ffi::{c_char, c_int};
 
-use parlour::{RefusalReason, ServerStats};
+use parlour::{Refusal, RefusalReason, ServerStats};
+
+use crate::peer::parlour_peer;
 
 /// The reason why a server refused a client. The numbers do not change.
 #[repr(C)]
@@ -61,6 +63,41 @@ impl parlour_stats {
     }
 }
 
+/// The length of the text of a refusal in bytes, with the zero byte behind it.
+pub const PARLOUR_REFUSAL_TEXT_SIZE: usize = 256;
+
+/// A client that a server refused, and why. See parlour_server_next_refusal.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct parlour_refusal {
+    /// The reason, for programs.
+    pub reason: parlour_refusal_reason,
+    /// The identity of the client, as far as it was known.
+    pub peer: parlour_peer,
+    /// The refusal in words, for people and logs. A longer text is cut.
+    pub text: [c_char; PARLOUR_REFUSAL_TEXT_SIZE],
+}
+
+impl parlour_refusal {
+    pub(crate) fn of(refusal: &Refusal) -> Self {
+        Self {
+            reason: parlour_refusal_reason::of(refusal.reason),
+            peer: refusal.peer.as_ref().map_or(parlour_peer::UNKNOWN, parlour_peer::of),
+            text: text_of(&refusal.to_string()),
+        }
+    }
+}
+
+/// Returns a text for C. The last place is always 0, and no character is cut in the middle.
+fn text_of(words: &str) -> [c_char; PARLOUR_REFUSAL_TEXT_SIZE] {
+    let mut text = [0; PARLOUR_REFUSAL_TEXT_SIZE];
+    let cut = (0..PARLOUR_REFUSAL_TEXT_SIZE).rev().find(|&at| words.is_char_boundary(at)).unwrap_or(0);
+    for (place, byte) in text.iter_mut().zip(words[..cut].bytes()) {
+        *place = if byte == 0 { b'?' } else { byte } as c_char;
+    }
+    text
+}
+
 /// Returns the number of refusals for a reason that the caller gave as a number.
 pub(crate) fn refused_by(stats: &ServerStats, reason: c_int) -> u64 {
     let reasons = RefusalReason::ALL.iter().filter(|&&other| parlour_refusal_reason::of(other) as c_int == reason);
@@ -70,6 +107,18 @@ pub(crate) fn refused_by(stats: &ServerStats, reason: c_int) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_long_refusal_is_cut_between_two_characters() {
+        let texts = [String::new(), "ö".repeat(500), "x".repeat(255), "x".repeat(256), "a\0b".to_owned()];
+        for words in texts {
+            let text = text_of(&words);
+            let length = text.iter().position(|&byte| byte == 0).unwrap();
+            let bytes: Vec<u8> = text[..length].iter().map(|&byte| byte as u8).collect();
+            let kept = std::str::from_utf8(&bytes).unwrap();
+            assert!(words.replace('\0', "?").starts_with(kept) && length + 2 > words.len().min(255), "{kept}");
+        }
+    }
 
     #[test]
     fn every_refusal_reason_has_its_own_number() {

@@ -206,10 +206,12 @@ impl Connection {
     /// After an error other than a failed system call, the connection receives nothing further.
     ///
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Busy`](crate::ErrorKind::Busy): the server
+    ///   refused this client (`unix`, `packet`). The text has the reason. Over `unix` the kernel must support
+    ///   out-of-band bytes (Linux 5.15, `CONFIG_AF_UNIX_OOB`); otherwise a refusal looks like the end.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
     ///   side sent. This replaces `None` where the transport can tell: not on `fifo`, and on `shm` only until this side
-    ///   calls [`finish`](Connection::finish). A `unix` or `packet` server that rejects a client which has already sent
-    ///   something causes it, too.
+    ///   calls [`finish`](Connection::finish).
     /// - [`ErrorKind::MessageTooLong`](crate::ErrorKind::MessageTooLong): the message is longer than the limit. The
     ///   call fails before it allocates memory for the excess. On `packet`, the pieces that arrived before are
     ///   discarded.

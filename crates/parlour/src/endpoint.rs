@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::admission::Permit;
+use crate::backend::attempt::refused;
 use crate::backend::fault::{Fault, LostFds};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
@@ -130,6 +131,7 @@ pub(crate) fn error_of(
                  because this client received too slowly",
             ))
         }
+        Fault::Refused(reason) => refused(reason, operation, object),
         Fault::TooLong { length } => error(
             ErrorKind::MessageTooLong,
             format!("the message has {length} bytes and {message_max} are allowed").into(),

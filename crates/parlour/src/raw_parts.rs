@@ -30,7 +30,8 @@ pub struct RawParts {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RawFds {
-    /// `unix`: one socket for both directions. Send with `MSG_NOSIGNAL`.
+    /// `unix`: one socket for both directions. Send with `MSG_NOSIGNAL`. A client whose server refuses it receives one
+    /// byte, `0x81`, `0x82` or `0x83`, and then the end (docs/wire.md, section 3).
     Unix(OwnedFd),
     /// `fifo`: one FIFO for each direction. The first `EPIPE` is final. Close the FIFO then; otherwise a process that
     /// opens it later receives the rest of the data.

@@ -160,7 +160,9 @@ impl Sender {
     /// Ends a send that cannot go on now. A message of which a part was sent cannot be taken back, so its rest is kept.
     /// The error then shows with the next call.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
-        if sent == 0 || matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Protocol) {
+        let is_final =
+            |kind| matches!(kind, ErrorKind::Disconnected | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Busy);
+        if sent == 0 || is_final(error.kind()) {
             return Err(error);
         }
         self.outgoing().keep_rest(parts, sent);
@@ -457,6 +459,10 @@ impl Sender {
     }
 
     fn fault(&self, fault: Fault) -> Error {
+        let fault = match fault {
+            Fault::Disconnected => self.outgoing.refusal().map_or(Fault::Disconnected, Fault::Refused),
+            fault => fault,
+        };
         self.common.fault(SEND, fault)
     }
 }

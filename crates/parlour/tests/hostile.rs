@@ -63,6 +63,8 @@ mod plausible;
 mod quotas;
 #[path = "hostile/race.rs"]
 mod race;
+#[path = "hostile/refusals.rs"]
+mod refusals;
 #[path = "hostile/requests.rs"]
 mod requests;
 #[path = "hostile/ring.rs"]
@@ -139,6 +141,7 @@ const FILES: &[TrialList] = &[
     pieces::trials,
     places::trials,
     race::trials,
+    refusals::trials,
     requests::trials,
     ring::trials,
     server_death::trials,

@@ -25,6 +25,7 @@ trials! {
     python::messages_of_every_size_come_back unless no_python(),
     python::messages_of_every_size_are_received unless no_python(),
     python::pickled_objects_come_back unless no_python(),
+    python::a_refused_client_sees_the_end unless no_python(),
     socat::a_frame_made_by_printf_is_answered unless no_socat(),
     socat::a_client_without_a_file_is_refused_where_files_are_required unless no_socat(),
     bytes::a_frame_is_four_bytes_of_length_and_the_message,
@@ -124,6 +125,17 @@ mod python {
         let mut client = Child::start(&mut start("objects", &room));
         roles::echo(room.accept());
         client.expect("all came back");
+        client.finish();
+    }
+
+    pub fn a_refused_client_sees_the_end() {
+        let room = Room::with(&ServerOptions::new().allow(|_| false));
+        let mut client = Child::start(&mut start("listen", &room));
+        eventually("the client is refused", || {
+            assert!(room.server.try_accept().unwrap_err().is_empty());
+            room.server.stats().refused == 1
+        });
+        client.expect("end");
         client.finish();
     }
 }

@@ -106,6 +106,8 @@ int connect_to(const char *name) __asm__(PARLOUR_LABEL_("parlour_unix_connect_to
  *     -1, EAGAIN        with O_NONBLOCK: no message has arrived (once its length is there, the call waits for the rest)
  *     -1, ECONNABORTED  the peer disconnected mid-message
  *     -1, ECONNRESET    the peer disconnected without reading all that was sent to it
+ *     -1, ECONNREFUSED  the policy of the server does not admit this client
+ *     -1, EBUSY         the server cannot accept more clients at present
  *     -1, EBADMSG       the peer announced a message of more than 16 MiB
  *     -1, EBUSY         another call is in the middle of receiving a message
  */

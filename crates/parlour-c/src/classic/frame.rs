@@ -27,6 +27,15 @@ pub(crate) fn length(header: [u8; HEADER_LEN], room: usize) -> Result<usize, Err
     if length > room { Err(Errno(libc::EMSGSIZE)) } else { Ok(length) }
 }
 
+/// Returns the error number of a server's refusal, if this byte, in the place of the first header, is one.
+pub(crate) fn refusal(byte: u8) -> Option<Errno> {
+    match byte {
+        0x81 => Some(Errno(libc::ECONNREFUSED)),
+        0x82 | 0x83 => Some(Errno(libc::EBUSY)),
+        _ => None,
+    }
+}
+
 /// Returns the result of a call for a message of this length. The longest message fits an `int`.
 pub(crate) fn result(length: usize) -> c_int {
     c_int::try_from(length).unwrap_or(c_int::MAX)

@@ -211,6 +211,8 @@ fn look_at_header(socket: &Socket<'_>, call: &Call<'_>) -> Result<Option<[u8; HE
         match seen {
             0 => return Ok(None),
             HEADER_LEN => return Ok(Some(header)),
+            // No header begins with the byte of a refusal.
+            1 if has_hung_up => return Err(frame::refusal(header[0]).unwrap_or(Errno(libc::ECONNABORTED))),
             _ if has_hung_up => return Err(Errno(libc::ECONNABORTED)),
             _ => {
                 if has_rested {

@@ -50,6 +50,7 @@ fn right(parameter: &Parameter) -> String {
         ("parlour_fill", _) => "fill_block".to_owned(),
         ("const parlour_payload *", _) => "&payload".to_owned(),
         ("parlour_stats *", _) => "&stats".to_owned(),
+        ("parlour_refusal *", _) => "&refusal".to_owned(),
         ("const int *", "transports") => "&transport".to_owned(),
         ("const int *" | "int *", _) => "numbers".to_owned(),
         ("size_t *", _) => "&count".to_owned(),
@@ -128,6 +129,7 @@ int main(int argc, char **argv)
     uint64_t clients[4];
     parlour_payload payload = {{.data = "x", .length = 1}};
     parlour_stats stats;
+    parlour_refusal refusal;
     parlour_peer peer;
     parlour_capabilities capabilities;
     parlour_event event;

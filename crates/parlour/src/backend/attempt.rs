@@ -7,6 +7,7 @@ use crate::admission::Permit;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::name::{Found, directory};
 use crate::peer::Peer;
+use crate::wire::hello::Reason;
 
 /// The failure of an attempt to connect, by whether another attempt can help.
 #[derive(Debug)]
@@ -62,20 +63,33 @@ pub(super) fn private(found: &Found, path: &str, file: Option<&Stat>, errno: Err
     Error::new(ErrorKind::Denied, Operation::Connect, path, detail).because(errno).next(step)
 }
 
-/// Creates the error for a client that the policy of the server does not admit.
-pub(super) fn rejected_there(path: &str) -> Error {
-    let detail = "the server rejected the connection: its policy does not admit this client";
-    Error::new(ErrorKind::Refused, Operation::Connect, path, detail)
-        .next("look at the server's log, and have its policy admit this user (option allow)")
+/// Creates the error for a client that the server refused for this reason.
+pub(crate) fn refused(reason: Reason, operation: Operation, object: impl Into<String>) -> Error {
+    match reason {
+        Reason::Denied => {
+            let detail = "the server rejected the connection: its policy does not admit this client";
+            Error::new(ErrorKind::Refused, operation, object, detail)
+                .next("look at the server's log, and have its policy admit this user (option allow)")
+        }
+        Reason::Busy => {
+            Error::new(ErrorKind::Busy, operation, object, "the server cannot accept more clients at present")
+                .next("try again later, or raise the limits of the server")
+        }
+        Reason::Failed => {
+            let detail = "the server could not accept the connection because a system call of it failed";
+            Error::new(ErrorKind::Busy, operation, object, detail)
+                .next("try again; if it fails repeatedly, look at the server's log")
+        }
+    }
 }
 
-/// Creates the error for a client whose server reports that one of its own system calls failed.
-pub(super) fn failed_there(path: &str) -> Error {
-    Error::new(
-        ErrorKind::Busy,
-        Operation::Connect,
-        path,
-        "the server could not accept the connection because a system call of it failed",
-    )
-    .next("try again; if it fails repeatedly, look at the server's log")
+impl Attempt {
+    /// Creates the outcome for a client that the server refused for this reason.
+    pub(super) fn refused(reason: Reason, path: &str) -> Self {
+        let error = refused(reason, Operation::Connect, path);
+        match reason {
+            Reason::Denied => Self::Failed(error),
+            Reason::Busy | Reason::Failed => Self::Again(error),
+        }
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::wire::hello::Reason;
+
 /// A condition that ends a connection or one direction of it, or that refuses a message.
 #[derive(Debug)]
 pub(crate) enum Fault {
@@ -9,6 +11,8 @@ pub(crate) enum Fault {
     Disconnected,
     /// The peer disconnected without reading all that this side sent.
     Reset,
+    /// The server refused this client, before any message.
+    Refused(Reason),
     /// The peer disconnected mid-message.
     Truncated,
     /// The peer violated the protocol.

@@ -14,6 +14,7 @@ use crate::message::Received;
 use crate::sys::credentials::peer_pidfd;
 use crate::sys::shared_fd::WatchedFd;
 use crate::transport::Transport;
+use crate::wire::hello::Reason;
 use crate::wire::write_buffer::{Storage, WriteBuffer};
 
 /// The number of idle receive buffers that a pool keeps of each kind. A thread that serves its connections in turn
@@ -142,6 +143,16 @@ impl Outgoing {
             SendFlavor::Packet(packet) => packet.try_flush(write_buffer),
             SendFlavor::Unix(unix) => unix.try_flush(write_buffer),
             SendFlavor::Fifo(fifo) => fifo.try_flush(write_buffer),
+        }
+    }
+
+    /// Returns the reason why the server refused this client, if it did. The caller calls this when the peer has
+    /// disconnected. Over `shm` and `fifo`, connecting fails instead.
+    pub(crate) fn refusal(&self) -> Option<Reason> {
+        match &self.flavor {
+            SendFlavor::Packet(packet) => packet.refusal(),
+            SendFlavor::Unix(unix) => unix.refusal(),
+            SendFlavor::Shm(_) | SendFlavor::Fifo(_) => None,
         }
     }
 

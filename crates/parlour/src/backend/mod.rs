@@ -32,6 +32,7 @@ pub(crate) mod halves;
 
 mod fd_reserve;
 mod handshakes;
+mod notice;
 mod packet;
 mod pool;
 mod shm;

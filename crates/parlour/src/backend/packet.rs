@@ -13,6 +13,7 @@ use rustix::net::{SocketType, sockopt};
 use super::attempt::Established;
 use super::config::MessageMax;
 use super::fault::{Fault, LostFds};
+use super::notice::{self, Beginning, Ending};
 use super::pool::Pool;
 use super::socket::Kind;
 use super::socket_half::{Half, Read};
@@ -24,6 +25,7 @@ use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wire::frame::{self, HEADER_LEN};
+use crate::wire::hello::Reason;
 use crate::wire::pieces::{Assembler, BadPiece, Marker, PIECE_MAX, Took};
 use crate::wire::write_buffer::WriteBuffer;
 
@@ -63,7 +65,8 @@ pub(super) fn establish(
     }
     let room = sockopt::socket_send_buffer_size(&socket).unwrap_or(2 * KERNEL_SHARE);
     let piece_max = room.saturating_sub(KERNEL_SHARE).clamp(KERNEL_SHARE, PIECE_MAX);
-    let (receiving, sending) = Half::both(socket, max.fds() > 0);
+    // Only a server counts connections.
+    let (receiving, sending) = Half::both_with(socket, max.fds() > 0, Beginning::new(permit.is_none()));
     let incoming = Incoming { half: receiving, max, intake: None, reset: false, end: None };
     let outgoing = Outgoing { half: sending, piece_max };
     Established { outgoing, incoming, peer, permit }
@@ -71,7 +74,7 @@ pub(super) fn establish(
 
 /// The outgoing direction of a `packet` connection.
 pub(crate) struct Outgoing {
-    half: Half,
+    half: Half<Beginning>,
     /// The maximum number of bytes of a message that this socket takes as one datagram.
     piece_max: usize,
 }
@@ -122,6 +125,14 @@ impl Outgoing {
         Ok(true)
     }
 
+    /// See [`Outgoing::refusal`](crate::backend::halves::Outgoing::refusal).
+    pub(super) fn refusal(&self) -> Option<Reason> {
+        match notice::look_in_datagrams(&self.half) {
+            Ending::Refused(reason) => Some(reason),
+            Ending::End | Ending::NotYet => None,
+        }
+    }
+
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.half.finish()
     }
@@ -135,7 +146,7 @@ impl Outgoing {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<SharedFd<Beginning>> {
         self.half.fd()
     }
 }
@@ -153,7 +164,7 @@ pub(super) fn keep_rest(write_buffer: &mut WriteBuffer, parts: &[IoSlice<'_>], s
 /// Sends the next datagram of a message. Returns the new value of `sent`, as [`try_send`](Outgoing::try_send) counts
 /// it.
 fn send_piece(
-    half: &Half,
+    half: &Half<Beginning>,
     parts: &[IoSlice<'_>],
     fds: &[BorrowedFd<'_>],
     sent: usize,
@@ -187,7 +198,7 @@ fn send_piece(
 
 /// The incoming direction of a `packet` connection.
 pub(crate) struct Incoming {
-    half: Half,
+    half: Half<Beginning>,
     max: MessageMax,
     /// Allocated by the first receive, or acquired from a [`Pool`].
     intake: Option<Box<Intake>>,
@@ -217,7 +228,7 @@ impl Intake {
 
     /// Receives the next datagram. The number of bytes that is returned with it went to the space of the assembler, as
     /// far as the datagram has them, and the rest to the buffer.
-    fn read(&mut self, half: &Half, out: &mut Message) -> io::Result<(Read, usize)> {
+    fn read(&mut self, half: &Half<Beginning>, out: &mut Message) -> io::Result<(Read, usize)> {
         let Self { buffer, looked_at, assembler, .. } = self;
         if buffer.len() < BUFFER_LEN {
             // The kernel discards the rest of a datagram that does not fit.
@@ -248,6 +259,7 @@ enum Ended {
     /// A datagram was longer than the maximum.
     Oversized,
     Fds(LostFds),
+    Refused(Reason),
 }
 
 impl Incoming {
@@ -286,9 +298,20 @@ impl Incoming {
             }
             let placed = received.bytes.saturating_sub(MARKER_LEN).min(expected);
             let Some((&marker, rest)) = buffer[..received.bytes - placed].split_first() else {
-                self.end = Some(Ended::Stream(if self.reset { End::Reset } else { End::Orderly }));
+                self.end = Some(match notice::look_in_datagrams(&self.half) {
+                    Ending::NotYet => return Ok(Received::Empty),
+                    Ending::Refused(reason) => Ended::Refused(reason),
+                    Ending::End => Ended::Stream(if self.reset { End::Reset } else { End::Orderly }),
+                });
                 break;
             };
+            if self.half.fd().data().is_ahead() {
+                // The other half may have taken the empty datagram that precedes a refusal.
+                if let Some(reason) = self.half.fd().data().note_datagram(&buffer[..received.bytes - placed]) {
+                    self.end = Some(Ended::Refused(reason));
+                    break;
+                }
+            }
             match assembler.take(marker, placed, rest, &mut out.bytes) {
                 Ok(Took::Message) => {
                     out.fds = std::mem::take(fds);
@@ -310,6 +333,7 @@ impl Incoming {
             Some(Ended::Bad(BadPiece::Marker)) => Err(Fault::Protocol("a datagram begins with an unknown marker")),
             Some(Ended::Oversized) => Err(Fault::Protocol("a datagram is longer than the maximum")),
             Some(Ended::Fds(lost)) => Err(Fault::Fds(lost)),
+            Some(Ended::Refused(reason)) => Err(Fault::Refused(reason)),
             Some(Ended::Stream(end)) => match (self.is_at_boundary(), end) {
                 (false, _) => Err(Fault::Truncated),
                 (true, End::Orderly) => Ok(Received::Closed),
@@ -351,7 +375,7 @@ impl Incoming {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<SharedFd<Beginning>> {
         self.half.fd()
     }
 }

@@ -21,6 +21,7 @@ use super::attempt::{Attempt, private};
 use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
+use super::notice;
 use crate::admission::{Admission, Permit, RefusalReason};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::directory::{self, FileId};
@@ -165,20 +166,15 @@ impl Listener {
         self.kind.transport
     }
 
-    /// Accepts a client on a transport without a further handshake. A refused client sees end of file; the protocol has
-    /// no message that tells it more.
+    /// Accepts a client on a transport without a further handshake.
     pub(super) fn advance<T>(&mut self, guard: &NameGuard, establish: Establish<T>) -> Result<Option<T>> {
-        let Some(Accepted { socket, peer, permit }) = self.accept(guard, |_, _| ())? else { return Ok(None) };
+        let Some(Accepted { socket, peer, permit }) = self.accept(guard)? else { return Ok(None) };
         tracing::debug!(transport = %self.transport(), %peer, "client connected");
         Ok(Some(establish(socket, peer, Some(permit), self.message_max)))
     }
 
-    /// Takes a client out of the queue, and returns it if it is admitted. Calls `tell` for a client that is refused.
-    pub(super) fn accept(
-        &mut self,
-        guard: &NameGuard,
-        tell: impl FnOnce(BorrowedFd<'_>, Reason),
-    ) -> Result<Option<Accepted>> {
+    /// Takes a client out of the queue, and returns it if it is admitted. Otherwise tells it the reason.
+    pub(super) fn accept(&mut self, guard: &NameGuard) -> Result<Option<Accepted>> {
         let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
             Ok(accepted) => accepted,
             Err(Errno::AGAIN | Errno::INVAL) if self.is_withdrawn => {
@@ -198,8 +194,9 @@ impl Listener {
         match self.admit(socket.as_fd(), bound_to, guard) {
             Ok((peer, permit)) => Ok(Some(Accepted { socket, peer, permit })),
             Err(refused) => {
-                tell(socket.as_fd(), Reason::of(refused.reason));
+                // Every refusal is counted before the client can see it.
                 self.admission.refuse(self.transport(), refused.peer, refused.reason, refused.detail);
+                notice::refuse(self.transport(), &socket, Reason::of(refused.reason));
                 Ok(None)
             }
         }
@@ -231,9 +228,10 @@ impl Listener {
     fn turn_one_away(&mut self, errno: Errno) {
         let Self { socket, admission, kind, .. } = self;
         let go_on = self.reserve.spend(Instant::now(), || {
-            if let Ok(_client) = acceptfrom_with(&*socket, FLAGS) {
-                // Every refusal is counted before the client can see it.
-                admission.refuse(kind.transport, None, RefusalReason::Descriptors, out_of_descriptors(errno));
+            if let Ok((client, _)) = acceptfrom_with(&*socket, FLAGS) {
+                let reason = RefusalReason::Descriptors;
+                admission.refuse(kind.transport, None, reason, out_of_descriptors(errno));
+                notice::refuse(kind.transport, &client, Reason::of(reason));
             }
         });
         if !go_on {
@@ -393,6 +391,7 @@ pub(super) fn connect(
 
     let socket = kind.new_socket().map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
+    notice::expect(kind.transport, &socket);
     let own_file = client_file::bind_own(&socket, found, config)?;
     let connect_to = |path: PathBuf| {
         let address = SocketAddrUnix::new(path)?;

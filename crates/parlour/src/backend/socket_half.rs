@@ -23,7 +23,7 @@ const CONTROL_LEN: usize = rustix::cmsg_space!(ScmRights(FDS_MAX));
 /// One half of a connection over a socket. Both halves share the socket.
 ///
 /// `T` is other state that the halves share.
-pub(super) struct Half<T = ()> {
+pub(super) struct Half<T> {
     socket: Arc<SharedFd<T>>,
     direction: Direction,
     /// True if the halves were split: dropping one ends its direction alone. A connection that was not split is closed,
@@ -78,15 +78,8 @@ impl Read {
     }
 }
 
-impl Half {
-    /// Creates the receiving and the sending half of a socket.
-    pub(super) fn both(socket: OwnedFd, takes_fds: bool) -> (Self, Self) {
-        Self::both_with(socket, takes_fds, ())
-    }
-}
-
 impl<T> Half<T> {
-    /// Creates both halves, with other state that they share. That state is dropped after the socket is closed.
+    /// Creates the receiving and the sending half of a socket, with other state that they share. That state is dropped after the socket is closed.
     pub(super) fn both_with(socket: OwnedFd, takes_fds: bool, shared: T) -> (Self, Self) {
         let socket = Arc::new(SharedFd::with(socket, 2, shared));
         let process = Process::current();

@@ -9,6 +9,7 @@ use rustix::net::SocketType;
 use super::attempt::Established;
 use super::config::MessageMax;
 use super::fault::Fault;
+use super::notice::{self, Beginning};
 use super::socket::Kind;
 use super::socket_half::Half;
 use super::stream::{self, FrameReceiver};
@@ -18,6 +19,7 @@ use crate::message::Received;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
+use crate::wire::hello::Reason;
 use crate::wire::write_buffer::WriteBuffer;
 
 /// The kind of socket of this transport.
@@ -30,7 +32,8 @@ pub(super) fn establish(
     permit: Option<Permit>,
     max: MessageMax,
 ) -> Established<Outgoing, Incoming> {
-    let (receiving, sending) = Half::both(socket, max.fds() > 0);
+    // Only a server counts connections.
+    let (receiving, sending) = Half::both_with(socket, max.fds() > 0, Beginning::new(permit.is_none()));
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
     let outgoing = Outgoing { half: sending };
     Established { outgoing, incoming, peer, permit }
@@ -38,7 +41,7 @@ pub(super) fn establish(
 
 /// The outgoing direction of a `unix` connection.
 pub(crate) struct Outgoing {
-    half: Half,
+    half: Half<Beginning>,
 }
 
 impl Outgoing {
@@ -70,6 +73,11 @@ impl Outgoing {
         stream::try_flush(write_buffer, |pieces| self.half.write(pieces))
     }
 
+    /// See [`Outgoing::refusal`](crate::backend::halves::Outgoing::refusal).
+    pub(super) fn refusal(&self) -> Option<Reason> {
+        notice::look_in_stream(&self.half)
+    }
+
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.half.finish()
     }
@@ -83,14 +91,14 @@ impl Outgoing {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<SharedFd<Beginning>> {
         self.half.fd()
     }
 }
 
 /// The incoming direction of a `unix` connection.
 pub(crate) struct Incoming {
-    half: Half,
+    half: Half<Beginning>,
     frames: FrameReceiver,
 }
 
@@ -104,14 +112,26 @@ impl Incoming {
     }
 
     pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
-        self.frames.try_recv(out, |spaces| self.half.read(spaces))
+        let Self { half, frames } = self;
+        let received = frames.try_recv(out, |spaces| {
+            let read = half.read(spaces)?;
+            if let [first, ..] = &*spaces[0] {
+                half.fd().data().note_bytes(*first, read.bytes);
+            }
+            Ok(read)
+        });
+        match received {
+            // The byte of a refusal is the beginning of a message that does not follow.
+            Err(Fault::Truncated) => Err(half.fd().data().refusal().map_or(Fault::Truncated, Fault::Refused)),
+            received => received,
+        }
     }
 
     pub(super) fn detach(&mut self) {
         self.half.detach();
     }
 
-    pub(super) fn fd(&self) -> &Arc<SharedFd> {
+    pub(super) fn fd(&self) -> &Arc<SharedFd<Beginning>> {
         self.half.fd()
     }
 }

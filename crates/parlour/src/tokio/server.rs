@@ -14,7 +14,7 @@ use tokio::task::coop::poll_proceed;
 
 use super::connection::{Connection, Unwatched};
 use super::registration::registration_error;
-use crate::admission::{RefusalReason, ServerStats};
+use crate::admission::{Refusal, RefusalReason, ServerStats};
 use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::options::ServerOptions;
 use crate::poller::ShutdownHandle;
@@ -188,6 +188,13 @@ impl Server {
     #[must_use]
     pub fn transports(&self) -> &[Transport] {
         self.blocking.transports()
+    }
+
+    /// Returns the oldest refusal that no earlier call returned, or `None`. Does not wait. See
+    /// [`crate::Server::next_refusal`].
+    #[must_use]
+    pub fn next_refusal(&self) -> Option<Refusal> {
+        self.blocking.next_refusal()
     }
 
     /// Returns the counts of clients: accepted, connected, and refused by reason.

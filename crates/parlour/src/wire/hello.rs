@@ -32,7 +32,21 @@ pub(crate) enum Reason {
 }
 
 impl Reason {
-    const ALL: [Self; 3] = [Self::Denied, Self::Busy, Self::Failed];
+    pub(crate) const ALL: [Self; 3] = [Self::Denied, Self::Busy, Self::Failed];
+
+    /// Returns the number of this reason in a refusal on a socket. It is never 0.
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::Denied => 1,
+            Self::Busy => 2,
+            Self::Failed => 3,
+        }
+    }
+
+    /// Returns the reason with this number.
+    pub(crate) fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.number() == number)
+    }
 
     fn word(self) -> &'static str {
         match self {

@@ -11,6 +11,7 @@ pub(crate) mod hello;
 pub(crate) mod listen_fds;
 pub(crate) mod nonce;
 pub(crate) mod pieces;
+pub(crate) mod refusal;
 pub(crate) mod request;
 pub(crate) mod shm_hello;
 pub(crate) mod write_buffer;

@@ -41,6 +41,8 @@ pub(crate) enum Greeting {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadGreeting(pub(crate) &'static str);
 
+const MISMATCH: BadGreeting = BadGreeting("its kind, reason and ring size do not match");
+
 /// Returns true if a ring may have this size. The size must be a power of two, so that free-running positions remain
 /// correct when they wrap.
 pub(crate) fn is_ring_size(size: usize) -> bool {
@@ -51,9 +53,7 @@ impl Greeting {
     pub(crate) fn encode(self) -> [u8; HELLO_LEN] {
         let (kind, reason, ring_size) = match self {
             Self::Hello { ring_size } => (1, 0, ring_size as u64),
-            Self::Refused(Reason::Denied) => (2, 1, 0),
-            Self::Refused(Reason::Busy) => (2, 2, 0),
-            Self::Refused(Reason::Failed) => (2, 3, 0),
+            Self::Refused(reason) => (2, reason.number(), 0),
         };
         let mut bytes = [0; HELLO_LEN];
         bytes[..8].copy_from_slice(MAGIC);
@@ -80,10 +80,8 @@ impl Greeting {
                 Ok(ring_size) if is_ring_size(ring_size) => Ok(Self::Hello { ring_size }),
                 _ => Err(BadGreeting("its ring has an invalid size")),
             },
-            (2, 1, 0) => Ok(Self::Refused(Reason::Denied)),
-            (2, 2, 0) => Ok(Self::Refused(Reason::Busy)),
-            (2, 3, 0) => Ok(Self::Refused(Reason::Failed)),
-            _ => Err(BadGreeting("its kind, reason and ring size do not match")),
+            (2, number, 0) => Reason::of_number(number).map(Self::Refused).ok_or(MISMATCH),
+            _ => Err(MISMATCH),
         }
     }
 }

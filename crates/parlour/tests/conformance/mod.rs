@@ -29,6 +29,7 @@ mod long_names;
 mod many_clients;
 mod order;
 mod poll_loops;
+mod refusals;
 mod server_close;
 mod shared;
 mod shutdown;
@@ -73,6 +74,7 @@ pub const FILES: &[TrialList] = &[
     limits::trials,
     stats::trials,
     allow::trials,
+    refusals::trials,
     identity::trials,
     long_names::trials,
     descriptors::trials,

@@ -1,6 +1,6 @@
 //! Counts of a server's clients.
 
-use parlour::{RefusalReason, ServerOptions};
+use parlour::{ErrorKind, RefusalReason, ServerOptions};
 
 use super::api::{Setting, settings};
 use super::link::{Link, connect_pair};
@@ -9,7 +9,8 @@ use crate::support::{DEADLINE, eventually, trials};
 trials! {
     for setting in settings() =>
         a_server_counts_accepted_and_open_connections,
-        a_server_counts_refusals_by_reason;
+        a_server_counts_refusals_by_reason,
+        a_server_returns_its_refusals_one_by_one unless setting.is_a_hub("a hub has an event for each refusal");
 }
 
 fn a_server_counts_accepted_and_open_connections(setting: Setting) {
@@ -29,7 +30,6 @@ fn a_server_counts_refusals_by_reason(setting: Setting) {
     let address = setting.address(&base, "room");
     let server = setting.bind_with(&ServerOptions::new().allow(|_| false), &address).unwrap();
     std::thread::scope(|scope| {
-        // A refused client gets an error, or a connection that ends.
         let client = scope.spawn(|| {
             if let Ok(mut connection) = setting.connect(&address) {
                 let _ = connection.recv_timeout(DEADLINE);
@@ -47,4 +47,26 @@ fn a_server_counts_refusals_by_reason(setting: Setting) {
     assert_eq!(stats.refused_by(RefusalReason::Limit), 0, "{stats:?}");
     let last = stats.last_refusal.unwrap();
     assert_eq!((last.reason, last.transport), (RefusalReason::Policy, setting.transport), "{last:?}");
+}
+
+fn a_server_returns_its_refusals_one_by_one(setting: Setting) {
+    let base = crate::support::Base::new();
+    let address = setting.address(&base, "room");
+    let server = setting.bind_with(&ServerOptions::new().allow(|_| false), &address).unwrap();
+    assert!(server.next_refusal().is_none());
+    for _ in 0..2 {
+        std::thread::scope(|scope| {
+            let client = scope.spawn(|| setting.connect(&address)?.recv_timeout(DEADLINE).map(drop));
+            let mut refusal = None;
+            eventually("the refusal is returned", || {
+                assert!(server.try_accept().is_err());
+                refusal = server.next_refusal();
+                refusal.is_some()
+            });
+            let refusal = refusal.unwrap();
+            assert_eq!((refusal.reason, refusal.transport), (RefusalReason::Policy, setting.transport), "{refusal}");
+            assert!(server.next_refusal().is_none());
+            assert_eq!(client.join().unwrap().unwrap_err().kind(), ErrorKind::Refused);
+        });
+    }
 }

@@ -73,7 +73,7 @@ fn the_attacks_the_trials_and_the_threat_model_agree() {
         names.iter().filter(|name| !covered.contains(name.as_str())).map(|name| format!("{name} belongs to no attack")),
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
-    assert_eq!(ROWS.len(), 40);
+    assert_eq!(ROWS.len(), 41);
 }
 
 fn fits(name: &str, pattern: &str) -> bool {
@@ -486,5 +486,20 @@ const ROWS: &[Row] = &[
             "every_call_returns_in_children_that_are_forked_among_busy_threads",
         ],
         more: &["a_shutdown_from_a_forked_child_ends_accept_in_the_parent"],
+    },
+    Row {
+        attack: "a refusal that is forged, and bytes out of band anywhere in a stream",
+        trials: &[
+            "a_notice_behind_a_message_is_no_refusal",
+            "a_client_cannot_refuse_a_server",
+            "bytes_out_of_band_from_a_client_change_no_message",
+            "bytes_out_of_band_from_a_server_are_bytes_of_the_stream",
+            "many_bytes_out_of_band_end_one_connection_at_most",
+        ],
+        more: &[
+            "a_*_refused_peer_sees_the_end",
+            "bytes_like_a_notice_are_no_refusal",
+            "bytes_out_of_band_from_a_client_change_no_message_to_a_hub",
+        ],
     },
 ];

@@ -1,5 +1,6 @@
 /* Each failure sets errno and the error text, and has no other effect. */
 #include "classic.h"
+#include <sys/socket.h>
 #include <fcntl.h>
 
 static void names(const char *name)
@@ -51,6 +52,17 @@ static void ends(const char *name)
         CHECK_FAILS(recv_info(CHANNEL(pair.served), buffer, sizeof buffer), ECONNABORTED);
         close_pair(&pair);
     }
+
+#ifndef FIFO
+    /* The server refuses this client. */
+    for (const char *notice = "\x81\x82\x83"; *notice; notice++) {
+        open_pair(name, &pair);
+        CHECK(send(SEND_FD(pair.served), notice, 1, MSG_OOB) == 1);
+        disconnect_from(CHANNEL(pair.served));
+        CHECK_FAILS(recv_info(CHANNEL(pair.client), buffer, sizeof buffer), *notice == '\x81' ? ECONNREFUSED : EBUSY);
+        close_pair(&pair);
+    }
+#endif
 
     /* The peer announces a message longer than the limit. */
     open_pair(name, &pair);

@@ -222,18 +222,21 @@ static void refusal(void)
     parlour_server *server;
     parlour_connection *client;
     parlour_stats stats = {1, 1, 1};
+    parlour_refusal refused;
     int asked = 0;
 
     OK(parlour_server_options_allow(options, admit_none, &asked));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);
+    CHECK(!parlour_server_next_refusal(server, &refused));
+    CHECK(!parlour_server_next_refusal(server, NULL) && !parlour_server_next_refusal(NULL, &refused));
     pid_t child = fork();
     if (child == 0) {
         parlour_message *message;
         parlour_status status = parlour_connect(address, NULL, &client);
         if (status == PARLOUR_OK)
             status = parlour_recv(client, 30000, &message);
-        _exit(status == PARLOUR_REFUSED || status == PARLOUR_END || status == PARLOUR_DISCONNECTED ? 0 : 1);
+        _exit(status == PARLOUR_REFUSED ? 0 : 1);
     }
     while (asked == 0)
         GIVES(parlour_server_accept(server, 10, &client), PARLOUR_TIMED_OUT);
@@ -241,6 +244,10 @@ static void refusal(void)
     CHECK(stats.accepted == 0 && stats.open == 0 && stats.refused == 1);
     for (int reason = -1; reason < 100; reason++)
         CHECK(parlour_server_refused_by(server, reason) == (reason == PARLOUR_REFUSAL_POLICY));
+    CHECK(parlour_server_next_refusal(server, &refused));
+    CHECK(refused.reason == PARLOUR_REFUSAL_POLICY && refused.peer.uid == (int64_t)geteuid());
+    CHECK(strstr(refused.text, "policy") != NULL);
+    CHECK(!parlour_server_next_refusal(server, &refused));
     check_child(child);
     OK(parlour_server_close(server));
 }

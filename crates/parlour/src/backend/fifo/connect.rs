@@ -10,7 +10,7 @@ use rustix::fs::{AtFlags, FileType, Mode, Stat, fstat, openat, statat};
 use rustix::io::Errno;
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
-use crate::backend::attempt::{Attempt, Established, Progress, failed_there, private, rejected_there};
+use crate::backend::attempt::{Attempt, Established, Progress, private};
 use crate::backend::client_file::random_nonce;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::not_served;
@@ -22,7 +22,7 @@ use crate::peer::{Peer, Provenance};
 use crate::sys::no_sigpipe;
 use crate::wait::{Deadline, WaitSet, look};
 use crate::wire::client_file::{ClientFile, ClientId};
-use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer, Reason};
+use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer};
 use crate::wire::request;
 
 /// A handshake of a client that has created its two FIFOs. Implements the handshake contract that
@@ -176,17 +176,7 @@ impl Handshake {
             }
             return match hello::parse_answer(line, &pair.id.nonce) {
                 Some(Answer::Hello) => Ok(true),
-                Some(Answer::Refused(Reason::Denied)) => Err(Attempt::Failed(rejected_there(path))),
-                Some(Answer::Refused(Reason::Busy)) => Err(Attempt::Again(
-                    Error::new(
-                        ErrorKind::Busy,
-                        Operation::Connect,
-                        path,
-                        "the server cannot accept more clients at present",
-                    )
-                    .next("try again later, or raise the limits of the server"),
-                )),
-                Some(Answer::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(path))),
+                Some(Answer::Refused(reason)) => Err(Attempt::refused(reason, path)),
                 None => Err(broken("the server's answer does not belong to this request")),
             };
         }

@@ -7,7 +7,7 @@ use rustix::event::PollFlags;
 
 use super::greeting::{self, HandshakeError, Reply};
 use super::{Incoming, KIND, Outgoing, establish};
-use crate::backend::attempt::{Attempt, Established, Progress, failed_there, rejected_there};
+use crate::backend::attempt::{Attempt, Established, Progress};
 use crate::backend::client_file::OwnFile;
 use crate::backend::config::ConnectConfig;
 use crate::backend::socket::{self, Connected};
@@ -16,7 +16,6 @@ use crate::name::Found;
 use crate::peer::Peer;
 use crate::shm::mapping::Mapping;
 use crate::wait::{Deadline, WaitSet};
-use crate::wire::hello::Reason;
 
 /// The handshake of a client that has sent its hello. See the contract in [`backend`](super::super).
 pub(crate) struct Handshake {
@@ -76,14 +75,7 @@ impl Handshake {
                 ))
             }
             Ok(Reply::Nothing) => Ok(Progress::Waiting(self)),
-            Ok(Reply::Refused(Reason::Denied)) => Err(Attempt::Failed(rejected_there(&path))),
-            Ok(Reply::Refused(Reason::Busy)) => {
-                let detail = "the server cannot accept more clients at present".to_owned();
-                Err(Attempt::Again(
-                    error(ErrorKind::Busy, detail).next("try again later, or raise the limits of the server"),
-                ))
-            }
-            Ok(Reply::Refused(Reason::Failed)) => Err(Attempt::Again(failed_there(&path))),
+            Ok(Reply::Refused(reason)) => Err(Attempt::refused(reason, &path)),
             Ok(Reply::End) => {
                 let detail = "the server ended the handshake".to_owned();
                 let busy =

@@ -26,11 +26,6 @@ pub(super) fn send_hello(socket: impl AsFd, ring_size: usize, memfd: &OwnedFd) -
     send(socket, Greeting::Hello { ring_size }, &mut control)
 }
 
-/// Tells a client that it is refused. An error is ignored, because end of file tells the client the same.
-pub(super) fn refuse(socket: impl AsFd, reason: Reason) {
-    let _ = send(socket, Greeting::Refused(reason), &mut SendAncillaryBuffer::default());
-}
-
 /// Sends one datagram. The socket is new, so it takes the datagram without blocking.
 fn send(socket: impl AsFd, greeting: Greeting, control: &mut SendAncillaryBuffer<'_, '_, '_>) -> io::Result<()> {
     let bytes = greeting.encode();

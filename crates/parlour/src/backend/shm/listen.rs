@@ -15,6 +15,7 @@ use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, explain};
 use crate::backend::handshakes::{self, Handshakes};
+use crate::backend::notice;
 use crate::backend::socket::{self, Accepted};
 use crate::error::{Error, Operation, Result};
 use crate::name::NameGuard;
@@ -99,9 +100,7 @@ impl Listener {
 
     /// Accepts a client. A client sends its hello as soon as it is connected, so the hello has often arrived already.
     fn accept(&mut self, guard: &NameGuard) -> Result<Option<Established<Outgoing, Incoming>>> {
-        let Some(accepted) = self.socket.accept(guard, |socket, reason| greeting::refuse(socket, reason))? else {
-            return Ok(None);
-        };
+        let Some(accepted) = self.socket.accept(guard)? else { return Ok(None) };
         let Accepted { socket, peer, permit } = accepted;
         let handshake = Handshake { socket, peer, permit };
         match greeting::recv_hello(&handshake.socket, self.peer_ring_max) {
@@ -206,8 +205,9 @@ impl Listener {
     }
 
     fn refuse(&self, handshake: Handshake, reason: RefusalReason, detail: &str) {
-        greeting::refuse(&handshake.socket, Reason::of(reason));
+        // Every refusal is counted before the client can see it.
         self.admission.refuse(Transport::Shm, Some(handshake.peer), reason, detail);
+        notice::refuse(Transport::Shm, &handshake.socket, Reason::of(reason));
     }
 
     /// Lets no further client connect. A client that has not sent its hello yet is told to try again: it is not

@@ -17,7 +17,7 @@ use crate::support::Base;
 use crate::support::declare::Value;
 
 pub use connection::{Connection, echo};
-pub use error::{Result, TryRecvError, TrySendError};
+pub use error::{Error, Result, TryRecvError, TrySendError};
 pub use halves::{Receiver, Sender};
 pub use server::Server;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 #[cfg(feature = "tokio")]
 use futures_util::StreamExt;
-use parlour::{ErrorKind, ServerStats, ShutdownHandle, Transport};
+use parlour::{ErrorKind, Refusal, ServerStats, ShutdownHandle, Transport};
 
 use super::error::Error;
 use super::hub::HubServer;
@@ -156,6 +156,16 @@ impl Server {
             #[cfg(feature = "tokio")]
             Self::Tokio(server) => server.stats(),
             Self::Hub(server) => server.stats(),
+        }
+    }
+
+    /// Returns the next refusal of a server that is no hub.
+    pub fn next_refusal(&self) -> Option<Refusal> {
+        match self {
+            Self::Blocking(server) => server.next_refusal(),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(server) => server.next_refusal(),
+            Self::Hub(_) => panic!("a hub has an event for each refusal"),
         }
     }
 }

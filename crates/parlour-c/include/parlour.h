@@ -129,7 +129,8 @@ typedef enum {
   PARLOUR_DENIED = 22,
   /**
    * The server did not accept the client before the deadline, has reached a limit, or a system call of the server
-   * failed; or the write buffer of a client of a hub is full. The caller may try again.
+   * failed; or a message needs more memory than the client may take; or the write buffer of a client of a hub is full.
+   * The caller may try again.
    */
   PARLOUR_BUSY = 23,
   /**
@@ -552,6 +553,26 @@ typedef struct {
    * the server busy tries again until its deadline, and each attempt counts.
    */
   uint64_t refused;
+  /**
+   * The limits on open connections that are in effect, of all users together and of each user.
+   */
+  size_t connections_max;
+  /**
+   * See `connections_max`.
+   */
+  size_t connections_per_uid_max;
+  /**
+   * The memory that clients take now, in bytes. See parlour_server_options_memory_max.
+   */
+  size_t memory;
+  /**
+   * The limits on that memory that are in effect, of all users together and of each user.
+   */
+  size_t memory_max;
+  /**
+   * See `memory_max`.
+   */
+  size_t memory_per_uid_max;
 } parlour_stats;
 
 /**
@@ -693,12 +714,29 @@ parlour_status parlour_server_options_message_max(parlour_server_options *option
 parlour_status parlour_server_options_fds_max(parlour_server_options *options, size_t count);
 
 /**
- * Sets the number of connections that may be open, of all users together and of each user. Default 65536 and 4096; at
- * least 1. The limit on open descriptors (RLIMIT_NOFILE) may be lower.
+ * Sets the number of connections that may be open, of all users together and of each user; at least 1.
+ *
+ * Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most 65536.
+ * A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if the mode
+ * lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
  */
 parlour_status parlour_server_options_connections_max(parlour_server_options *options,
                                                       size_t of_all,
                                                       size_t of_each_user);
+
+/**
+ * Sets the memory that clients may take in this process, all users together and each user, in bytes; at least 1.
+ *
+ * Messages that have not arrived completely and take more than 64 KiB count, and this side's rings of `shm`. Receiving
+ * from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client over
+ * `shm` that would exceed the limit is refused.
+ *
+ * Default: a quarter of the machine's memory, but at least 128 MiB and at most 1 GiB. For each user all of it, or a
+ * quarter of it if the mode lets other users connect.
+ */
+parlour_status parlour_server_options_memory_max(parlour_server_options *options,
+                                                 size_t of_all,
+                                                 size_t of_each_user);
 
 /**
  * Sets the number of handshakes that may be in progress, on transports that have one (`shm`, `fifo`). Default 128; 1

@@ -171,8 +171,11 @@ pub unsafe extern "C" fn parlour_server_options_fds_max(
     unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.fds_max(count)) }
 }
 
-/// Sets the number of connections that may be open, of all users together and of each user. Default 65536 and 4096; at
-/// least 1. The limit on open descriptors (RLIMIT_NOFILE) may be lower.
+/// Sets the number of connections that may be open, of all users together and of each user; at least 1.
+///
+/// Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most 65536.
+/// A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if the mode
+/// lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_connections_max(
     options: *mut parlour_server_options,
@@ -180,6 +183,25 @@ pub unsafe extern "C" fn parlour_server_options_connections_max(
     of_each_user: usize,
 ) -> parlour_status {
     let set = |options: ServerOptions| options.connections_max(of_all).connections_per_uid_max(of_each_user);
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, set) }
+}
+
+/// Sets the memory that clients may take in this process, all users together and each user, in bytes; at least 1.
+///
+/// Messages that have not arrived completely and take more than 64 KiB count, and this side's rings of `shm`. Receiving
+/// from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client over
+/// `shm` that would exceed the limit is refused.
+///
+/// Default: a quarter of the machine's memory, but at least 128 MiB and at most 1 GiB. For each user all of it, or a
+/// quarter of it if the mode lets other users connect.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_memory_max(
+    options: *mut parlour_server_options,
+    of_all: usize,
+    of_each_user: usize,
+) -> parlour_status {
+    let set = |options: ServerOptions| options.memory_max(of_all).memory_per_uid_max(of_each_user);
     // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |server| &mut server.options, set) }
 }

@@ -55,11 +55,30 @@ pub struct parlour_stats {
     /// The number of attempts to connect that were refused, for any reason. A client over `shm` or `fifo` that finds
     /// the server busy tries again until its deadline, and each attempt counts.
     pub refused: u64,
+    /// The limits on open connections that are in effect, of all users together and of each user.
+    pub connections_max: usize,
+    /// See `connections_max`.
+    pub connections_per_uid_max: usize,
+    /// The memory that clients take now, in bytes. See parlour_server_options_memory_max.
+    pub memory: usize,
+    /// The limits on that memory that are in effect, of all users together and of each user.
+    pub memory_max: usize,
+    /// See `memory_max`.
+    pub memory_per_uid_max: usize,
 }
 
 impl parlour_stats {
     pub(crate) fn of(stats: &ServerStats) -> Self {
-        Self { accepted: stats.accepted, open: stats.open, refused: stats.refused }
+        Self {
+            accepted: stats.accepted,
+            open: stats.open,
+            refused: stats.refused,
+            connections_max: stats.connections_max,
+            connections_per_uid_max: stats.connections_per_uid_max,
+            memory: stats.memory,
+            memory_max: stats.memory_max,
+            memory_per_uid_max: stats.memory_per_uid_max,
+        }
     }
 }
 

@@ -168,12 +168,12 @@ pub(crate) struct Serve {
     pub(crate) group: Option<u32>,
 
     /// Maximum number of simultaneous clients, and so of programs; further clients are refused as busy [default: with a
-    /// program 1024, with --echo 65536, or less if the hard limit on descriptors is low]
+    /// program 1024, or less if the hard limit on descriptors is low; with --echo what that limit allows]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients: Option<usize>,
 
-    /// Maximum number of simultaneous clients of one user; further clients are refused as busy [default: with a program
-    /// 32 if other users may connect, otherwise as --clients; with --echo 4096, or less]
+    /// Maximum number of simultaneous clients of one user; further clients are refused as busy [default: as --clients;
+    /// if other users may connect, with a program 32, with --echo a quarter]
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients_per_user: Option<usize>,
 

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
+use crate::limits::{MEMORY_FREE, Quotas};
 use crate::peer::Peer;
 use crate::sys::fork_mutex::{ForkMutex, Locked};
 use crate::transport::Transport;
@@ -93,6 +95,18 @@ pub struct ServerStats {
     /// Attempts to connect that were refused, for any reason. A client over `shm` or `fifo` that finds the server busy
     /// tries again until its deadline, and each attempt counts.
     pub refused: u64,
+    /// The limit on open connections that is in effect ([`connections_max`](crate::ServerOptions::connections_max)).
+    pub connections_max: usize,
+    /// The limit for each user that is in effect
+    /// ([`connections_per_uid_max`](crate::ServerOptions::connections_per_uid_max)).
+    pub connections_per_uid_max: usize,
+    /// The memory that clients take now, in bytes ([`memory_max`](crate::ServerOptions::memory_max)).
+    pub memory: usize,
+    /// The limit on that memory that is in effect, in bytes.
+    pub memory_max: usize,
+    /// The limit for each user that is in effect, in bytes
+    /// ([`memory_per_uid_max`](crate::ServerOptions::memory_per_uid_max)).
+    pub memory_per_uid_max: usize,
     /// The last refusal.
     pub last_refusal: Option<Refusal>,
     refused_by: [u64; RefusalReason::ALL.len()],
@@ -119,8 +133,7 @@ pub(crate) struct Admission {
     pub(crate) policy: Option<Arc<Policy>>,
     /// True if the mode lets other users connect.
     pub(crate) open_to_others: bool,
-    pub(crate) connections_max: usize,
-    pub(crate) connections_per_uid_max: usize,
+    pub(crate) quotas: Quotas,
     pub(crate) counts: ForkMutex<Counts>,
     pub(crate) refusals: ForkMutex<Refusals>,
     /// Refusals that were not reported yet. `None` if no caller asks for them.
@@ -137,8 +150,16 @@ pub(crate) struct Refusals {
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
     accepted: u64,
-    all: usize,
-    per_uid: BTreeMap<Option<u32>, usize>,
+    all: Used,
+    per_uid: BTreeMap<Option<u32>, Used>,
+}
+
+/// What clients take.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    connections: usize,
+    /// In bytes.
+    memory: usize,
 }
 
 /// The reason why a client is not admitted.
@@ -188,19 +209,19 @@ impl Admission {
             return Err(Rejection::Denied);
         }
         let mut counts = locked(&self.counts);
-        if counts.all >= self.connections_max {
-            return Err(Rejection::Full(format!("all {} connections are in use", self.connections_max)));
+        let Quotas { connections_max, connections_per_uid_max, .. } = self.quotas;
+        if counts.all.connections >= connections_max {
+            return Err(Rejection::Full(format!("all {connections_max} connections are in use")));
         }
         let of_uid = counts.per_uid.entry(peer.uid()).or_default();
-        if *of_uid >= self.connections_per_uid_max {
-            let limit = self.connections_per_uid_max;
+        if of_uid.connections >= connections_per_uid_max {
             return Err(Rejection::Full(format!(
-                "the client's user has all {limit} connections that one user may have"
+                "the client's user has all {connections_per_uid_max} connections that one user may have"
             )));
         }
-        *of_uid += 1;
-        counts.all += 1;
-        Ok(Permit { admission: Arc::clone(self), uid: peer.uid() })
+        of_uid.connections += 1;
+        counts.all.connections += 1;
+        Ok(Permit { admission: Arc::clone(self), uid: peer.uid(), ring: 0, message: AtomicU32::new(0) })
     }
 
     /// Counts and logs a client that is refused.
@@ -227,14 +248,20 @@ impl Admission {
     }
 
     pub(crate) fn stats(&self) -> ServerStats {
-        let (accepted, open) = {
+        let (accepted, Used { connections: open, memory }) = {
             let counts = locked(&self.counts);
             (counts.accepted, counts.all)
         };
+        let Quotas { connections_max, connections_per_uid_max, memory_max, memory_per_uid_max } = self.quotas;
         let refusals = locked(&self.refusals);
         ServerStats {
             accepted,
             open,
+            connections_max,
+            connections_per_uid_max,
+            memory,
+            memory_max,
+            memory_per_uid_max,
             refused: refusals.by_reason.iter().sum(),
             last_refusal: refusals.last.clone(),
             refused_by: refusals.by_reason,
@@ -256,20 +283,76 @@ fn is_own_or_root(uid: u32) -> bool {
     uid == 0 || uid == rustix::process::geteuid().as_raw()
 }
 
-/// A place among the connections that a server counts. Dropping it frees the place.
+/// A place among the connections that a server counts, and the memory that the client takes. Dropping it frees both.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
     uid: Option<u32>,
+    /// The size of this side's ring in bytes.
+    ring: u32,
+    /// The memory of the incomplete message that counts, in bytes. Only the receiving half changes it.
+    message: AtomicU32,
+}
+
+impl Permit {
+    /// Counts the memory of this side's ring.
+    pub(crate) fn take_ring(&mut self, size: usize) -> Result<(), Rejection> {
+        let size = as_u32(size);
+        self.change(self.ring, size)?;
+        self.ring = size;
+        Ok(())
+    }
+
+    /// Counts this much memory for the incomplete message, instead of what was counted before. Cheap if nothing changes,
+    /// and for short messages, which do not count.
+    #[inline]
+    pub(crate) fn note_incomplete(&self, bytes: usize) -> Result<(), Rejection> {
+        let bytes = if bytes > MEMORY_FREE { as_u32(bytes) } else { 0 };
+        // Relaxed: the lock orders the changes of the counts.
+        let before = self.message.load(Ordering::Relaxed);
+        if bytes == before { Ok(()) } else { self.change_incomplete(before, bytes) }
+    }
+
+    #[cold]
+    fn change_incomplete(&self, before: u32, bytes: u32) -> Result<(), Rejection> {
+        self.change(before, bytes)?;
+        self.message.store(bytes, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Counts `after` bytes of memory instead of `before`. Counts nothing if a limit does not allow that.
+    fn change(&self, before: u32, after: u32) -> Result<(), Rejection> {
+        let Admission { quotas: Quotas { memory_max, memory_per_uid_max, .. }, counts, .. } = &*self.admission;
+        let mut counts = locked(counts);
+        let Counts { all, per_uid, .. } = &mut *counts;
+        let of_uid = per_uid.entry(self.uid).or_default();
+        let changed = |memory: usize| memory.saturating_sub(before as usize).saturating_add(after as usize);
+        if after > before {
+            if changed(all.memory) > *memory_max {
+                return Err(Rejection::Full(format!("clients may take {memory_max} bytes of memory in total")));
+            }
+            if changed(of_uid.memory) > *memory_per_uid_max {
+                return Err(Rejection::Full(format!(
+                    "the clients of one user may take {memory_per_uid_max} bytes of memory"
+                )));
+            }
+        }
+        all.memory = changed(all.memory);
+        of_uid.memory = changed(of_uid.memory);
+        Ok(())
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        let memory = self.message.load(Ordering::Relaxed) as usize + self.ring as usize;
         // In a forked child the connections are a copy, and the parent counts its own.
         let Some(mut counts) = self.admission.counts.lock() else { return };
-        counts.all -= 1;
+        counts.all.connections -= 1;
+        counts.all.memory -= memory;
         if let Some(of_uid) = counts.per_uid.get_mut(&self.uid) {
-            *of_uid -= 1;
-            if *of_uid == 0 {
+            of_uid.connections -= 1;
+            of_uid.memory -= memory;
+            if of_uid.connections == 0 {
                 counts.per_uid.remove(&self.uid);
             }
         }
@@ -281,17 +364,29 @@ fn locked<T: Default>(counts: &ForkMutex<T>) -> Locked<'_, T> {
     counts.lock_or_default()
 }
 
+/// Converts a size. The longest message and its buffers fit into 32 bits.
+#[inline]
+fn as_u32(size: usize) -> u32 {
+    u32::try_from(size).unwrap_or(u32::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sys::credentials::Credentials;
 
+    const MIB: usize = 1024 * 1024;
+
     fn admission(policy: Option<Arc<Policy>>, all: usize, per_uid: usize) -> Arc<Admission> {
         Arc::new(Admission {
             policy,
             open_to_others: true,
-            connections_max: all,
-            connections_per_uid_max: per_uid,
+            quotas: Quotas {
+                connections_max: all,
+                connections_per_uid_max: per_uid,
+                memory_max: 10 * MIB,
+                memory_per_uid_max: 4 * MIB,
+            },
             counts: ForkMutex::default(),
             refusals: ForkMutex::default(),
             queued_refusals: ForkMutex::default(),
@@ -330,6 +425,33 @@ mod tests {
         let admission = admission(None, 2, 2);
         let _held = (admission.admit(&user(1)).ok().unwrap(), admission.admit(&user(2)).ok().unwrap());
         assert!(matches!(admission.admit(&user(3)), Err(Rejection::Full(_))));
+    }
+
+    #[test]
+    fn memory_is_counted_for_each_user_and_in_total_and_given_back() {
+        let admission = admission(None, 100, 100);
+        let come = |uid| admission.admit(&user(uid)).ok().unwrap();
+        let memory = || admission.stats().memory;
+        let (first, mut second, other) = (come(7), come(7), come(8));
+        first.note_incomplete(MEMORY_FREE).unwrap();
+        assert_eq!(memory(), 0, "short messages do not count");
+        first.note_incomplete(3 * MIB).unwrap();
+        assert!(matches!(second.note_incomplete(2 * MIB), Err(Rejection::Full(why)) if why.contains("one user")));
+        assert!(second.take_ring(2 * MIB).is_err());
+        other.note_incomplete(4 * MIB).unwrap();
+        assert_eq!(memory(), 7 * MIB, "what is refused does not count");
+        first.note_incomplete(MIB).unwrap();
+        second.take_ring(MIB).unwrap();
+        second.note_incomplete(2 * MIB).unwrap();
+        assert_eq!(memory(), 8 * MIB);
+        let third = come(9);
+        assert!(matches!(third.note_incomplete(3 * MIB), Err(Rejection::Full(why)) if why.contains("in total")));
+        drop(second);
+        third.note_incomplete(3 * MIB).unwrap();
+        first.note_incomplete(0).unwrap();
+        drop((first, other, third));
+        assert_eq!(memory(), 0);
+        assert!(locked(&admission.counts).per_uid.is_empty());
     }
 
     #[test]

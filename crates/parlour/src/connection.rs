@@ -86,8 +86,7 @@ impl Connection {
         let Link { transport, incoming, outgoing, peer, permit } = link;
         let message_max = incoming.message_max().bytes();
         let process = Process::current();
-        let common =
-            Arc::new(Common { display_name, transport, peer, message_max, spin_limit, process, _permit: permit });
+        let common = Arc::new(Common { display_name, transport, peer, message_max, spin_limit, process, permit });
         let sender = Sender::new(Arc::clone(&common), outgoing);
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
@@ -106,7 +105,10 @@ impl Connection {
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer does not receive any more, or this side
     ///   has called [`finish`](Connection::finish). No signal is raised.
     /// - [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported): the transport does not carry what is attached.
-    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused): the peer allows no descriptors, or the server refused this
+    ///   client (`unix`, `packet`).
+    /// - [`ErrorKind::Busy`](crate::ErrorKind::Busy): the server refused this client because of a limit (`unix`,
+    ///   `packet`).
     /// - [`ErrorKind::Protocol`](crate::ErrorKind::Protocol): the peer violated the protocol (`shm`).
     /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
     #[doc(alias = "send_info")]
@@ -203,11 +205,14 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// After an error other than a failed system call, the connection receives nothing further.
+    /// After an error other than a failed system call and `Busy`, the connection receives nothing further.
     ///
     /// - [`ErrorKind::Truncated`](crate::ErrorKind::Truncated): the peer disconnected mid-message.
-    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Busy`](crate::ErrorKind::Busy): the server
-    ///   refused this client (`unix`, `packet`). The text has the reason. Over `unix` the kernel must support
+    /// - [`ErrorKind::Busy`](crate::ErrorKind::Busy), on a server: a message that has not arrived completely needs more
+    ///   memory than the client may take ([`memory_max`](crate::ServerOptions::memory_max)). Nothing is lost. End the
+    ///   connection, or receive again when other messages are complete.
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Busy`](crate::ErrorKind::Busy), on a client: the
+    ///   server refused it (`unix`, `packet`). The text has the reason. Over `unix` the kernel must support
     ///   out-of-band bytes (Linux 5.15, `CONFIG_AF_UNIX_OOB`); otherwise a refusal looks like the end.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
     ///   side sent. This replaces `None` where the transport can tell: not on `fifo`, and on `shm` only until this side

@@ -25,7 +25,7 @@ pub(crate) struct Common {
     pub(crate) spin_limit: u32,
     pub(crate) process: Process,
     /// Keeps the connection counted by its server until both halves are dropped.
-    pub(crate) _permit: Option<Permit>,
+    pub(crate) permit: Option<Permit>,
 }
 
 impl Drop for Common {
@@ -56,7 +56,7 @@ impl Common {
 
     /// Only a server counts its connections.
     fn other_side(&self) -> OtherSide {
-        match self._permit {
+        match self.permit {
             Some(_) => OtherSide::Client,
             None => OtherSide::Server,
         }
@@ -156,6 +156,11 @@ pub(crate) fn error_of(
         Fault::Protocol(what) => {
             error(ErrorKind::Protocol, what.into()).next("check that the peer speaks this protocol")
         }
+        Fault::NoMemory(limit) => error(
+            ErrorKind::Busy,
+            format!("a message that has not arrived completely needs more memory: {limit}").into(),
+        )
+        .next("end this connection, or receive again when other messages are complete; or raise the limit"),
         Fault::Io(failure) => Error::io(operation, object, failure),
     }
 }

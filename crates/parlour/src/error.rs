@@ -51,7 +51,8 @@ pub enum ErrorKind {
     /// The system denied access, or the identity of the peer is not the expected one.
     Denied,
     /// The server did not accept the client before the deadline, has reached a limit, or a system call of the server
-    /// failed; or the write buffer of a hub's client is full
+    /// failed; or a message needs more memory than the client may take
+    /// ([`memory_max`](crate::ServerOptions::memory_max)); or the write buffer of a hub's client is full
     /// ([`SlowClientPolicy::Refuse`](crate::hub::SlowClientPolicy::Refuse)). The caller may try again.
     Busy,
     /// The deadline passed. `recv` keeps a partial message for the next call. `send` returns this only if it sent

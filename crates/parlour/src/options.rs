@@ -4,10 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::process::{Resource, getrlimit};
+use rustix::system::sysinfo;
+
 use crate::admission::{Admission, Policy};
 use crate::backend::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::limits;
+use crate::limits::{self, Quotas, Surroundings};
 use crate::peer::Peer;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::transport::Transport;
@@ -33,8 +36,10 @@ pub struct ServerOptions {
     pub(crate) policy: Option<Arc<Policy>>,
     pub(crate) message_max: usize,
     pub(crate) fds_max: usize,
-    pub(crate) connections_max: usize,
-    pub(crate) connections_per_uid_max: usize,
+    pub(crate) connections_max: Option<usize>,
+    pub(crate) connections_per_uid_max: Option<usize>,
+    pub(crate) memory_max: Option<usize>,
+    pub(crate) memory_per_uid_max: Option<usize>,
     pub(crate) half_open_max: usize,
     pub(crate) backlog: u32,
     pub(crate) handshake_timeout: Duration,
@@ -53,8 +58,10 @@ impl Default for ServerOptions {
             policy: None,
             message_max: limits::MESSAGE_MAX,
             fds_max: 0,
-            connections_max: limits::CONNECTIONS_MAX,
-            connections_per_uid_max: limits::CONNECTIONS_PER_UID_MAX,
+            connections_max: None,
+            connections_per_uid_max: None,
+            memory_max: None,
+            memory_per_uid_max: None,
             half_open_max: limits::HALF_OPEN_MAX,
             backlog: limits::BACKLOG,
             handshake_timeout: limits::HANDSHAKE_TIMEOUT,
@@ -137,18 +144,52 @@ impl ServerOptions {
         self
     }
 
-    /// Sets the maximum number of concurrent connections. Default 65,536; at least 1. The limit on open descriptors
-    /// (`RLIMIT_NOFILE`) may be reached first.
+    /// Sets the maximum number of concurrent connections; at least 1.
+    ///
+    /// Default: as many as three quarters of the descriptors that this process may have open when it binds
+    /// (`RLIMIT_NOFILE`), at most 65,536. A connection takes one descriptor, and two over `fifo`. With a limit of 1,024
+    /// descriptors, for example, the default is 768 connections. [`ServerStats`](crate::ServerStats) has the limit that
+    /// is in effect. A value that is set is not reduced; the limit on descriptors may then be reached first.
     #[must_use]
     pub fn connections_max(mut self, count: usize) -> Self {
-        self.connections_max = count;
+        self.connections_max = Some(count);
         self
     }
 
-    /// Sets the maximum number of concurrent connections of each user. Default 4,096; at least 1.
+    /// Sets the maximum number of concurrent connections of each user; at least 1.
+    ///
+    /// Default: if the [`mode`](Self::mode) lets other users connect, a quarter of the default of
+    /// [`connections_max`](Self::connections_max), otherwise all of it; at most 4,096.
     #[must_use]
     pub fn connections_per_uid_max(mut self, count: usize) -> Self {
-        self.connections_per_uid_max = count;
+        self.connections_per_uid_max = Some(count);
+        self
+    }
+
+    /// Sets the maximum amount of memory that all clients together may take in this process, in bytes; at least 1.
+    ///
+    /// Two things count: messages that have not arrived completely and take more than 64 KiB, and this side's rings of
+    /// `shm` connections ([`ring_size`](Self::ring_size)). A connection that needs more than the limit allows is not
+    /// read: receiving from it fails with [`ErrorKind::Busy`], and loses nothing. A hub ends that connection. A client
+    /// over `shm` that would exceed it is refused as at the limit on connections. A message longer than the limit cannot
+    /// be received.
+    ///
+    /// Default: a quarter of the machine's memory, but at least 128 MiB, at most 1 GiB, and always enough for one message
+    /// of [`message_max`](Self::message_max) of four users.
+    #[must_use]
+    pub fn memory_max(mut self, bytes: usize) -> Self {
+        self.memory_max = Some(bytes);
+        self
+    }
+
+    /// Sets the maximum amount of memory that the clients of each user may take, in bytes; at least 1. See
+    /// [`memory_max`](Self::memory_max).
+    ///
+    /// Default: if the [`mode`](Self::mode) lets other users connect, a quarter of the default of `memory_max`, otherwise
+    /// all of it.
+    #[must_use]
+    pub fn memory_per_uid_max(mut self, bytes: usize) -> Self {
+        self.memory_per_uid_max = Some(bytes);
         self
     }
 
@@ -221,12 +262,25 @@ impl ServerOptions {
         self.mode & 0o077 != 0
     }
 
-    pub(crate) fn admission(&self) -> Admission {
+    /// Creates the admission of a server that offers these transports. The limits that are not set depend on those of
+    /// this process and on the machine, at this time.
+    pub(crate) fn admission(&self, transports: &[Transport]) -> Admission {
+        let default = Quotas::in_proportion_to(&Surroundings {
+            fds: getrlimit(Resource::Nofile).current,
+            fds_per_connection: if transports.contains(&Transport::Fifo) { 2 } else { 1 },
+            memory: total_memory(),
+            message_max: self.message_max,
+            is_open_to_others: self.open_to_others(),
+        });
         Admission {
             policy: self.policy.clone(),
             open_to_others: self.open_to_others(),
-            connections_max: self.connections_max,
-            connections_per_uid_max: self.connections_per_uid_max,
+            quotas: Quotas {
+                connections_max: self.connections_max.unwrap_or(default.connections_max),
+                connections_per_uid_max: self.connections_per_uid_max.unwrap_or(default.connections_per_uid_max),
+                memory_max: self.memory_max.unwrap_or(default.memory_max),
+                memory_per_uid_max: self.memory_per_uid_max.unwrap_or(default.memory_per_uid_max),
+            },
             counts: ForkMutex::default(),
             refusals: ForkMutex::default(),
             queued_refusals: ForkMutex::default(),
@@ -253,8 +307,14 @@ impl ServerOptions {
         check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
         check_peer_ring_max(self.peer_ring_max)?;
-        check("connections_max", self.connections_max >= 1, "it must be at least 1")?;
-        check("connections_per_uid_max", self.connections_per_uid_max >= 1, "it must be at least 1")?;
+        for (option, limit) in [
+            ("connections_max", self.connections_max),
+            ("connections_per_uid_max", self.connections_per_uid_max),
+            ("memory_max", self.memory_max),
+            ("memory_per_uid_max", self.memory_per_uid_max),
+        ] {
+            check(option, limit != Some(0), "it must be at least 1")?;
+        }
         check("half_open_max", (1..=65_536).contains(&self.half_open_max), "it must be from 1 to 65,536")?;
         check("handshake_timeout", !self.handshake_timeout.is_zero(), "it must be more than 0")?;
         check("group", self.group != Some(u32::MAX), "4294967295 is the number for no group")?;
@@ -274,6 +334,8 @@ impl fmt::Debug for ServerOptions {
             .field("fds_max", &self.fds_max)
             .field("connections_max", &self.connections_max)
             .field("connections_per_uid_max", &self.connections_per_uid_max)
+            .field("memory_max", &self.memory_max)
+            .field("memory_per_uid_max", &self.memory_per_uid_max)
             .field("half_open_max", &self.half_open_max)
             .field("backlog", &self.backlog)
             .field("handshake_timeout", &self.handshake_timeout)
@@ -438,6 +500,13 @@ impl ConnectOptions {
             may_sleep: false,
         }
     }
+}
+
+/// Returns the memory of the machine in bytes.
+fn total_memory() -> u64 {
+    let info = sysinfo();
+    // The types of the fields depend on the platform.
+    (info.totalram as u64).saturating_mul(u64::from(info.mem_unit))
 }
 
 fn check_message_max(bytes: usize) -> Result<()> {

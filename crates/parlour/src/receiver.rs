@@ -119,7 +119,7 @@ impl Receiver {
     /// Receives one message without blocking. Never returns [`Received::Empty`].
     pub(crate) fn try_recv_message(&mut self, message: &mut Message) -> Result<Received, TryRecvError> {
         loop {
-            return match self.incoming.try_recv(message) {
+            return match self.incoming.try_recv(message, self.common.permit.as_ref()) {
                 // The caller may wait next.
                 Ok(Received::Empty) if self.incoming.prepare_to_wait() => continue,
                 Ok(Received::Empty) => Err(TryRecvError::Empty),
@@ -131,7 +131,7 @@ impl Receiver {
 
     /// Receives one message without blocking, and without preparing to wait.
     pub(crate) fn recv_now(&mut self, out: &mut Message) -> Result<Received> {
-        self.incoming.try_recv(out).map_err(|fault| self.fault(fault))
+        self.incoming.try_recv(out, self.common.permit.as_ref()).map_err(|fault| self.fault(fault))
     }
 
     /// Yields the processor to the peer, after a message was sent to it and before its answer is received. The answer

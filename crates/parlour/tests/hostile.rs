@@ -120,6 +120,7 @@ const ROLES: &[Role] = &[
     signals::SERVER,
     chaos::CHATTER,
     scarce::SCARCE_HUB,
+    quotas::HOARD,
     namespaces::TELL_UIDS,
 ];
 

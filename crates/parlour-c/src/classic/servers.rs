@@ -10,10 +10,9 @@ use rustix::fs::{OFlags, fcntl_getfl, fstat};
 use super::errno::{Errno, explained};
 
 /// The number of held connections, at least and at most, after which the server checks which of them the program
-/// closed. The minimum makes the cost per connection negligible. The maximum is the lowest limit of the library on
-/// connections (4,096 of each user), so a check happens before a client is refused.
+/// closed. The minimum makes the cost per connection negligible. The maximum is the limit on connections, so a check
+/// happens before a client is refused.
 const SWEEP_MIN: usize = 64;
-const SWEEP_MAX: usize = 4096;
 
 pub(crate) struct Servers {
     slots: Vec<Slot>,
@@ -181,6 +180,8 @@ impl Slot {
             return;
         }
         self.held.retain(|held| FileId::of(held.fd) == Some(held.file));
-        self.sweep_at = (self.held.len() * 2).clamp(SWEEP_MIN, SWEEP_MAX);
+        let stats = self.server.stats();
+        let max = stats.connections_max.min(stats.connections_per_uid_max);
+        self.sweep_at = (self.held.len() * 2).max(SWEEP_MIN).min(max);
     }
 }

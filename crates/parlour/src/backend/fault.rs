@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::admission::Rejection;
 use crate::wire::hello::Reason;
 
 /// A condition that ends a connection or one direction of it, or that refuses a message.
@@ -23,6 +24,8 @@ pub(crate) enum Fault {
     FdsRefused,
     /// Descriptors of a received message were lost, so the message is not returned.
     Fds(LostFds),
+    /// The client may take no more memory. The connection can still be used.
+    NoMemory(Rejection),
     /// A system call failed.
     Io(io::Error),
 }

@@ -9,6 +9,7 @@ use super::fault::Fault;
 use super::pool::Pool;
 use super::stream::FrameReceiver;
 use super::{fifo, packet, shm, stream, unix};
+use crate::admission::Permit;
 use crate::message::Message;
 use crate::message::Received;
 use crate::sys::credentials::peer_pidfd;
@@ -285,12 +286,14 @@ impl Incoming {
     ///
     /// Descriptors arrive with the message to which they belong. A message that lacks some of its descriptors is not
     /// returned: it is a fault, after all messages before it.
-    pub(crate) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    ///
+    /// The memory of an incomplete message counts against `permit`. The fault [`Fault::NoMemory`] is not final.
+    pub(crate) fn try_recv(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         match self {
-            Self::Shm(shm) => shm.try_recv(out),
-            Self::Packet(packet) => packet.try_recv(out),
-            Self::Unix(unix) => unix.try_recv(out),
-            Self::Fifo(fifo) => fifo.try_recv(out),
+            Self::Shm(shm) => shm.try_recv(out, permit),
+            Self::Packet(packet) => packet.try_recv(out, permit),
+            Self::Unix(unix) => unix.try_recv(out, permit),
+            Self::Fifo(fifo) => fifo.try_recv(out, permit),
         }
     }
 
@@ -431,7 +434,7 @@ mod tests {
 
     /// Receives from a stream that holds these bytes and has not ended.
     fn receive(receiver: &mut FrameReceiver, stream: &mut &[u8], out: &mut Message) -> Result<Received, Fault> {
-        receiver.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
+        receiver.try_recv(out, None, |spaces: &mut [IoSliceMut<'_>]| {
             let count = spaces[0].len().min(stream.len());
             let (now, later) = stream.split_at(count);
             spaces[0][..count].copy_from_slice(now);

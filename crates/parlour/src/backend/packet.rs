@@ -19,6 +19,7 @@ use super::socket::Kind;
 use super::socket_half::{Half, Read};
 use super::stream::{End, PIECES_MAX, would_block};
 use crate::admission::Permit;
+use crate::limits::MEMORY_FREE;
 use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::peer::Peer;
@@ -226,6 +227,11 @@ impl Intake {
         Self { buffer: vec![0; FIRST_LEN], looked_at: 0, assembler: Assembler::new(message_max), fds: Vec::new() }
     }
 
+    /// Returns the memory of the message of which a part has arrived, in bytes.
+    fn incomplete_memory(&self) -> usize {
+        if self.assembler.is_at_boundary() { 0 } else { self.assembler.memory() + self.buffer.len() }
+    }
+
     /// Receives the next datagram. The number of bytes that is returned with it went to the space of the assembler, as
     /// far as the datagram has them, and the rest to the buffer.
     fn read(&mut self, half: &Half<Beginning>, out: &mut Message) -> io::Result<(Read, usize)> {
@@ -263,10 +269,13 @@ enum Ended {
 }
 
 impl Incoming {
-    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    pub(super) fn try_recv(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         let message_max = self.max.bytes();
         let intake = self.intake.get_or_insert_with(|| Box::new(Intake::new(message_max)));
         while self.end.is_none() {
+            if let Some(permit) = permit {
+                permit.note_incomplete(intake.incomplete_memory()).map_err(Fault::NoMemory)?;
+            }
             let (received, expected) = match intake.read(&self.half, out) {
                 Ok(received) => received,
                 Err(error) => match error.kind() {
@@ -315,6 +324,9 @@ impl Incoming {
             match assembler.take(marker, placed, rest, &mut out.bytes) {
                 Ok(Took::Message) => {
                     out.fds = std::mem::take(fds);
+                    if let Some(permit) = permit.filter(|_| out.bytes.len() > MEMORY_FREE) {
+                        permit.note_incomplete(0).map_err(Fault::NoMemory)?;
+                    }
                     return Ok(Received::Message);
                 }
                 Ok(Took::Piece) => {}

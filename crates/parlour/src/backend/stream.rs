@@ -7,6 +7,8 @@ use super::config::MessageMax;
 use super::fault::{Fault, LostFds};
 use super::pool::Pool;
 use super::socket_half::Read;
+use crate::admission::Permit;
+use crate::limits::MEMORY_FREE;
 use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::wire::decoder::Decoder;
@@ -244,6 +246,7 @@ impl FrameReceiver {
     pub(super) fn try_recv(
         &mut self,
         out: &mut Message,
+        permit: Option<&Permit>,
         mut read: impl FnMut(&mut [IoSliceMut<'_>]) -> io::Result<Read>,
     ) -> Result<Received, Fault> {
         if self.intake.is_none() {
@@ -255,7 +258,13 @@ impl FrameReceiver {
         let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
         loop {
             if intake.next(out)? {
+                if let Some(permit) = permit.filter(|_| out.bytes.len() > MEMORY_FREE) {
+                    permit.note_incomplete(0).map_err(Fault::NoMemory)?;
+                }
                 return Ok(Received::Message);
+            }
+            if let Some(permit) = permit {
+                permit.note_incomplete(intake.decoder.long_memory()).map_err(Fault::NoMemory)?;
             }
             if let Some(end) = self.ended {
                 return match (intake.is_at_boundary(), end) {

@@ -111,9 +111,9 @@ impl Incoming {
         &mut self.frames
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    pub(super) fn try_recv(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         let Self { half, frames } = self;
-        let received = frames.try_recv(out, |spaces| {
+        let received = frames.try_recv(out, permit, |spaces| {
             let read = half.read(spaces)?;
             if let [first, ..] = &*spaces[0] {
                 half.fd().data().note_bytes(*first, read.bytes);

@@ -30,7 +30,7 @@ pub(super) struct Member {
     pub(super) incoming: Incoming,
     pub(super) outgoing: Outgoing,
     /// Returns the client's share of the server's connection limit when it is dropped.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
     /// The caller has received the event `Joined`.
     pub(super) has_joined: bool,
     /// A receive may make progress.
@@ -76,7 +76,7 @@ impl Member {
             peer,
             incoming,
             outgoing,
-            _permit: permit,
+            permit,
             has_joined: false,
             // The client may have sent before it was registered.
             is_readable: true,
@@ -122,7 +122,7 @@ impl Member {
         }
         self.incoming.acquire(pool);
         loop {
-            let received = self.incoming.try_recv(out)?;
+            let received = self.incoming.try_recv(out, self.permit.as_ref())?;
             if received == Received::Empty && self.incoming.prepare_to_wait() {
                 continue;
             }
@@ -251,6 +251,6 @@ mod tests {
     #[test]
     fn a_client_takes_little_memory() {
         // With its descriptors (32 bytes, or 64 with shared memory) a client stays below 256 bytes.
-        assert!(size_of::<Option<Member>>() <= 176, "{} bytes", size_of::<Option<Member>>());
+        assert!(size_of::<Option<Member>>() <= 184, "{} bytes", size_of::<Option<Member>>());
     }
 }

@@ -170,7 +170,7 @@ impl Server {
         let poller = Poller::new().map_err(failed)?;
         let readiness =
             poller.as_fd().try_clone_to_owned().map_err(|error| Error::io(Operation::Bind, &*display_name, error))?;
-        let admission = Arc::new(options.admission());
+        let admission = Arc::new(options.admission(transports));
         let config = options.config(&admission);
 
         let adopted_transports: Vec<_> = adopted_sockets.iter().map(|socket| socket.transport).collect();

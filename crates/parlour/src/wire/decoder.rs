@@ -301,6 +301,13 @@ impl Decoder {
         }
     }
 
+    /// Returns the memory of the incomplete message that has memory of its own, as it is after the next
+    /// [`spaces`](Decoder::spaces), in bytes.
+    #[inline]
+    pub(crate) fn long_memory(&self) -> usize {
+        self.long_len.map_or(0, |length| self.long.len().max(target(self.long_filled, length)).min(length))
+    }
+
     /// Takes the caller's memory for a long message if it is larger than `long`.
     fn take_memory(&mut self, out: &mut Vec<u8>) {
         if out.len() > self.long.len() {
@@ -361,13 +368,18 @@ fn grow(long: &mut Vec<u8>, filled: usize, length: usize) {
     if long.len() > filled && long.len() >= length.min(AHEAD_MAX) {
         return;
     }
-    let target = length.min(filled.saturating_mul(2).max(AHEAD_MAX));
+    let target = target(filled, length);
     if long.is_empty() {
         // The kernel provides a new allocation zeroed, so untouched pages cost nothing.
         *long = vec![0; target];
     } else if long.len() < target {
         long.resize(target, 0);
     }
+}
+
+/// Returns the size to which [`grow`] enlarges.
+fn target(filled: usize, length: usize) -> usize {
+    length.min(filled.saturating_mul(2).max(AHEAD_MAX))
 }
 
 #[cfg(test)]

@@ -139,6 +139,11 @@ impl Assembler {
         Ok(Took::Message)
     }
 
+    /// Returns the memory of the pieces, in bytes.
+    pub(crate) fn memory(&self) -> usize {
+        self.long.len()
+    }
+
     /// Returns true if the connection may end here without truncating a message.
     pub(crate) fn is_at_boundary(&self) -> bool {
         !self.is_open

@@ -27,6 +27,7 @@ mod limits;
 mod link;
 mod long_names;
 mod many_clients;
+mod memory;
 mod order;
 mod poll_loops;
 mod refusals;
@@ -75,6 +76,7 @@ pub const FILES: &[TrialList] = &[
     stats::trials,
     allow::trials,
     refusals::trials,
+    memory::trials,
     identity::trials,
     long_names::trials,
     descriptors::trials,

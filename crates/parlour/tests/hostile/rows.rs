@@ -458,7 +458,11 @@ const ROWS: &[Row] = &[
     },
     Row {
         attack: "one user takes all its connections and requests one more",
-        trials: &["a_user_at_its_connection_limit_is_refused_and_another_is_served"],
+        trials: &[
+            "a_user_at_its_connection_limit_is_refused_and_another_is_served",
+            "a_user_that_takes_all_it_can_at_1024_descriptors_leaves_room_for_another",
+            "a_user_with_half_messages_takes_its_share_of_memory_and_another_is_served",
+        ],
         more: &["a_client_that_the_policy_rejects_gets_an_immediate_refusal"],
     },
     Row {

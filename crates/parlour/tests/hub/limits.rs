@@ -4,7 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use parlour::hub::{Client, Event, HubOptions};
+use parlour::hub::{Client, DisconnectReason, Event, HubOptions};
 use parlour::{ConnectOptions, Connection, ErrorKind, Refusal, ServerOptions, Transport};
 
 use super::room::{Room, event};
@@ -19,6 +19,7 @@ trials! {
         the_number_of_connections_of_a_user_is_limited,
         a_client_that_the_policy_rejects_is_refused_and_both_sides_see_the_reason,
         a_client_whose_message_is_too_long_receives_the_end,
+        an_incomplete_message_beyond_the_memory_limit_ends_its_connection,
         the_number_of_pending_handshakes_is_limited unless has_no_handshake(transport),
         a_lost_name_is_reported_once_even_if_a_handshake_times_out unless has_no_handshake(transport),
         the_number_of_waiting_clients_is_limited unless has_no_queue(transport),
@@ -126,6 +127,47 @@ fn a_client_that_the_policy_rejects_is_refused_and_both_sides_see_the_reason(tra
     let (refusal, told) = turned_away(&mut room);
     assert_eq!(refusal.detail.split(": ").last(), Some("the policy does not admit the client"), "{refusal}");
     assert!(told.contains("policy does not admit this client"), "{told}");
+}
+
+/// Sends half of a message from each of four clients. The hub ends the connection of the one for which there is no
+/// memory.
+fn an_incomplete_message_beyond_the_memory_limit_ends_its_connection(transport: Transport) {
+    // More than any channel takes at once.
+    const LENGTH: usize = 12 << 20;
+    const LIMIT: usize = 16 << 20;
+    let options = ServerOptions::new().ring_size(1 << 16).memory_max(LIMIT);
+    let mut room = Room::with(transport, &options.into());
+    let mut inside: Vec<(Client, Connection)> =
+        (0..4).map(|_| room.join_with(&ConnectOptions::new().ring_size(1 << 16))).collect();
+    for (_, connection) in &mut inside {
+        connection.try_send(&vec![7u8; LENGTH]).unwrap();
+    }
+    let mut sent = Vec::new();
+    let mut failed = 0;
+    while sent.len() + failed < 4 {
+        for (_, connection) in &mut inside {
+            // `Full` means that the rest is still buffered.
+            let _ = connection.try_flush();
+        }
+        match room.hub.next_event_timeout(Duration::from_millis(10)) {
+            Ok(Event::Message(client, message)) => {
+                assert_eq!(message.len(), LENGTH);
+                sent.push(client);
+            }
+            Ok(Event::Left(_, DisconnectReason::Failed(error))) => {
+                assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+                failed += 1;
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => assert_eq!(error.kind(), ErrorKind::TimedOut, "{error}"),
+        }
+        assert!(room.hub.stats().memory <= LIMIT, "{:?}", room.hub.stats());
+    }
+    assert!(failed >= 1 && !sent.is_empty(), "{failed} of four");
+    // The others are served.
+    let (client, connection) = inside.iter_mut().find(|(client, _)| sent.contains(client)).unwrap();
+    connection.send(b"still here").unwrap();
+    assert_eq!(room.message(*client), b"still here"[..]);
 }
 
 fn a_client_whose_message_is_too_long_receives_the_end(transport: Transport) {

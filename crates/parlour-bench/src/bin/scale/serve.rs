@@ -49,7 +49,12 @@ pub(crate) fn run(args: &Serve) -> Result<()> {
 /// Returns the options of the server, with limits that admit all clients.
 fn options(args: &Serve) -> ServerOptions {
     let room = args.connections + 1;
-    ServerOptions::new().connections_max(room).connections_per_uid_max(room).ring_size(RING_SIZE)
+    ServerOptions::new()
+        .connections_max(room)
+        .connections_per_uid_max(room)
+        .memory_max(usize::MAX)
+        .memory_per_uid_max(usize::MAX)
+        .ring_size(RING_SIZE)
 }
 
 /// Starts a hub in a thread.

@@ -221,11 +221,13 @@ static void refusal(void)
     parlour_server_options *options = parlour_server_options_new();
     parlour_server *server;
     parlour_connection *client;
-    parlour_stats stats = {1, 1, 1};
+    parlour_stats stats = {.accepted = 1, .open = 1, .refused = 1};
     parlour_refusal refused;
     int asked = 0;
 
     OK(parlour_server_options_allow(options, admit_none, &asked));
+    OK(parlour_server_options_memory_max(options, 9 << 20, 8 << 20));
+    OK(parlour_server_options_connections_max(options, 7, 6));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);
     CHECK(!parlour_server_next_refusal(server, &refused));
@@ -242,6 +244,8 @@ static void refusal(void)
         GIVES(parlour_server_accept(server, 10, &client), PARLOUR_TIMED_OUT);
     OK(parlour_server_stats(server, &stats));
     CHECK(stats.accepted == 0 && stats.open == 0 && stats.refused == 1);
+    CHECK(stats.connections_max == 7 && stats.connections_per_uid_max == 6);
+    CHECK(stats.memory == 0 && stats.memory_max == 9 << 20 && stats.memory_per_uid_max == 8 << 20);
     for (int reason = -1; reason < 100; reason++)
         CHECK(parlour_server_refused_by(server, reason) == (reason == PARLOUR_REFUSAL_POLICY));
     CHECK(parlour_server_next_refusal(server, &refused));

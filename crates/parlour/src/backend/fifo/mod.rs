@@ -244,9 +244,9 @@ impl Incoming {
         &mut self.frames
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    pub(super) fn try_recv(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         let fifo = &self.fifo;
-        self.frames.try_recv(out, |spaces: &mut [IoSliceMut<'_>]| {
+        self.frames.try_recv(out, permit, |spaces: &mut [IoSliceMut<'_>]| {
             let (bytes, is_cut) = match spaces {
                 // Most reads fill one space, and read(2) costs less than readv(2).
                 [space, rest @ ..] if space.len() >= READ_MAX || rest.iter().all(|space| space.is_empty()) => {

@@ -175,6 +175,11 @@ impl Listener {
                 return None;
             }
         };
+        let mut handshake = handshake;
+        if let Err(limit) = handshake.permit.take_ring(self.ring_size) {
+            self.refuse(handshake, limit.reason(), &limit.to_string());
+            return None;
+        }
         let answered = self.answer(&handshake.socket);
         let Handshake { socket, peer, permit } = handshake;
         let failed = |error: io::Error| format!("the client cannot be answered: {}", explain(&error));

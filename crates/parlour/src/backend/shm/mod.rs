@@ -399,11 +399,11 @@ impl Incoming {
         self.broken.is_none().then_some(&mut self.frames)
     }
 
-    pub(super) fn try_recv(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    pub(super) fn try_recv(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         if let Some(broken) = self.broken {
             return Err(broken.fault());
         }
-        let received = self.try_recv_bytes(out)?;
+        let received = self.try_recv_bytes(out, permit)?;
         if received == Received::Message && self.frames.was_marked() {
             out.fds = self.fds_of_message().map_err(|broken| {
                 self.broken = Some(broken);
@@ -429,9 +429,9 @@ impl Incoming {
         }
     }
 
-    fn try_recv_bytes(&mut self, out: &mut Message) -> Result<Received, Fault> {
+    fn try_recv_bytes(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
         let Self { half, ring: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken: is_broken } = self;
-        let received = frames.try_recv(out, |spaces| {
+        let received = frames.try_recv(out, permit, |spaces| {
             let count = ring.read(spaces).map_err(|BadPosition| {
                 *is_broken = Some(Broken::Position);
                 abort_connection(half)

@@ -809,7 +809,7 @@ parlour_status parlour_connect_options_wait_for_server(parlour_connect_options *
 
 /**
  * Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
- * and trusts the directories of that user.
+ * trusts the directories of that user, and first searches the default bases of that user.
  */
 parlour_status parlour_connect_options_server_uid(parlour_connect_options *options, uint32_t uid);
 

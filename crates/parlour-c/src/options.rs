@@ -350,7 +350,7 @@ pub unsafe extern "C" fn parlour_connect_options_wait_for_server(
 }
 
 /// Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
-/// and trusts the directories of that user.
+/// trusts the directories of that user, and first searches the default bases of that user.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connect_options_server_uid(
     options: *mut parlour_connect_options,

@@ -120,7 +120,7 @@ pub(crate) fn printable(text: &str) -> String {
 
 /// Returns true if the standard library takes the character for printable. Its table is used through `escape_debug`,
 /// which escapes a combining mark only at the beginning of a text.
-fn is_printable(c: char) -> bool {
+pub(crate) fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }

@@ -9,11 +9,14 @@ mod handshakes;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::handshakes::{hostile_client, hostile_server};
+use crate::escape;
+use crate::name::name_in_use;
 use crate::owner::Owner;
 use crate::shm::hostile::{self, Input};
 use crate::typed::codec;
@@ -165,14 +168,23 @@ pub fn ring(data: &[u8]) {
     hostile::play(data);
 }
 
-/// Parses an owner record.
+/// Parses an owner record that another user wrote, and prints it as the errors and tables do.
 pub fn owner(data: &[u8]) {
+    // A record that is not one is printed nowhere, but a name or the target of a link can be any bytes.
+    let escaped = escape::escaped(OsStr::from_bytes(data)).to_string();
+    assert!(escaped.chars().all(escape::is_printable));
+    assert!(escaped.len() <= escape::ESCAPED_LEN_MAX + 4, "the mark of an omission has four bytes");
     let Some(owner) = Owner::parse(data) else { return };
-    let _ = (owner.to_string(), format!("{owner:?}"));
+    let error = name_in_use("wc", Path::new("/base/wc"), Some(owner.clone()));
+    for text in [owner.to_string(), owner.program.display().to_string(), owner.boot_id.clone(), error.to_string()] {
+        assert!(text.chars().all(escape::is_printable), "{text:?}");
+    }
+    let _ = format!("{owner:?} {error:?}");
     let again = Owner::parse(owner.encode().as_bytes()).expect("an encoded record can be parsed");
     let numbers = |owner: &Owner| (owner.pid, owner.uid, owner.protocol, owner.start_time, owner.since);
     assert_eq!(numbers(&again), numbers(&owner));
     assert_eq!(again.transports, owner.transports);
+    assert_eq!((again.program, again.boot_id), (owner.program, owner.boot_id), "what is printable stays as it is");
 }
 
 /// Assembles datagrams: two bytes of limit, then for each datagram its marker, two bytes of length, and its bytes.

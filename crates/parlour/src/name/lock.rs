@@ -51,7 +51,7 @@ impl NameLock {
             match Self::try_take(name_directory, path, make)? {
                 // A process that died holding the lock no longer holds it. So a record that is missing, or names a
                 // process that is gone, is one that the new holder has not replaced yet.
-                Try::Held(owner) if !owner.as_ref().is_some_and(|owner| !owner.has_ended()) && !deadline.is_over() => {
+                Try::Held(owner) if owner.as_ref().is_none_or(Owner::has_ended) && !deadline.is_over() => {
                     pause(Duration::from_millis(2), deadline).map_err(|error| io_error(path, error))?;
                 }
                 outcome => return Ok(outcome),

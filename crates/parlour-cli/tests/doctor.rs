@@ -64,6 +64,7 @@ fn too_few_descriptors_are_a_problem() {
     let output = std::process::Command::new("sh")
         .args(["-c", &format!("ulimit -n 100; exec {program} doctor --json")])
         .env("PARLOUR_DIR", home.path())
+        .env_remove("XDG_RUNTIME_DIR")
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));

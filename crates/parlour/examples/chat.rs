@@ -15,10 +15,15 @@ fn main() -> parlour::Result<()> {
             Event::Joined(client, peer) => {
                 eprintln!("{client} is {peer}");
                 let greeting = format!("you are {client} of {}", hub.clients().len());
-                hub.send(client, &greeting)?;
+                hub.send(client, &greeting)?; // does nothing if the client has left
                 tell_others(&mut hub, client, "has joined")?;
             }
-            Event::Message(client, text) => tell_others(&mut hub, client, &String::from_utf8_lossy(&text))?,
+            Event::Message(client, text) => {
+                // A text of almost the greatest length is too long with the number of its client.
+                if let Err(error) = tell_others(&mut hub, client, &String::from_utf8_lossy(&text)) {
+                    eprintln!("{client}: {error}");
+                }
+            }
             // The client sends no more. It leaves when it has received what was sent to it.
             Event::Finished(client) => hub.finish(client)?,
             Event::Left(client, reason) => {

@@ -1,18 +1,20 @@
 //! Sends every message back. Run `cargo run --example echo_server`, then `cargo run --example echo_client`.
 
-use parlour::Server;
+use std::thread;
+
+use parlour::{Connection, Server};
 
 fn main() -> parlour::Result<()> {
-    let server = Server::bind("echo")?;
-    eprintln!("serving at {}", server.path().display());
-    // This serves one client after the other. The example `team` serves many at once.
-    for client in server.incoming() {
-        let mut client = client?;
-        eprintln!("client: {}", client.peer());
-        let mut message = Vec::new();
-        while client.recv_into(&mut message)?.is_some() {
-            client.send(&message)?;
-        }
+    for client in Server::bind("echo")?.incoming() {
+        let client = client?;
+        thread::spawn(move || echo(client)); // an error of a client ends the thread of this client
+    }
+    Ok(())
+}
+
+fn echo(mut client: Connection) -> parlour::Result<()> {
+    while let Some(message) = client.recv()? {
+        client.send(&message)?;
     }
     Ok(())
 }

@@ -1,30 +1,44 @@
 //! Local messaging by name. A server takes a name, clients find the server by that name, and each client gets a private
 //! two-way channel of messages.
 //!
-//! ```
-//! use std::io::IoSlice;
+//! A server with a thread for each client:
 //!
-//! use parlour::{Connection, Payload, Server};
+//! ```no_run
+//! use std::thread;
 //!
-//! # let base = tempfile::tempdir()?;
-//! # let name = format!("{}/greeter", base.path().display());
-//! // let name = "greeter";
-//! let server = Server::bind(&name)?;
-//! let greeter = std::thread::spawn(move || -> parlour::Result<()> {
-//!     let mut client = server.accept()?;
-//!     while let Some(message) = client.recv()? {
-//!         client.send(Payload::vectored(&[IoSlice::new(b"hello, "), IoSlice::new(&message)]))?;
+//! use parlour::{Connection, Server};
+//!
+//! fn main() -> parlour::Result<()> {
+//!     for client in Server::bind("echo")?.incoming() {
+//!         let client = client?;
+//!         thread::spawn(move || echo(client)); // an error of a client ends the thread of this client
 //!     }
 //!     Ok(())
-//! });
+//! }
 //!
-//! let mut connection = Connection::connect(&name)?;
-//! connection.send(b"world")?;
-//! assert_eq!(connection.recv()?.unwrap(), b"hello, world");
-//! connection.close()?;
-//! greeter.join().unwrap()?;
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! fn echo(mut client: Connection) -> parlour::Result<()> {
+//!     while let Some(message) = client.recv()? {
+//!         client.send(&message)?;
+//!     }
+//!     Ok(())
+//! }
 //! ```
+//!
+//! A client:
+//!
+//! ```no_run
+//! use parlour::Connection;
+//!
+//! fn main() -> parlour::Result<()> {
+//!     let mut connection = Connection::connect("echo")?;
+//!     connection.send("hello")?;
+//!     println!("{:?}", connection.recv()?);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! An error of a client ends its connection, and not the server. [`incoming`](Server::incoming) returns an error only if
+//! the server itself cannot go on.
 //!
 //! # Guarantees
 //!

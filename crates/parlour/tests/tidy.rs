@@ -8,6 +8,8 @@ mod documents;
 mod imports;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/machine.rs"]
+mod machine;
 #[path = "tidy/never.rs"]
 mod never;
 #[path = "tidy/public_api/mod.rs"]

@@ -1,6 +1,8 @@
 //! Shared test support: a directory of names for each test, and processes that do not outlive their test.
 #![allow(dead_code, reason = "each test file uses a part of this module")]
 
+pub mod own_machine;
+
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;

@@ -3,22 +3,24 @@
 //! ```no_run
 //! use parlour::hub::{Event, Hub};
 //!
-//! let mut hub = Hub::bind("chat")?;
-//! loop {
-//!     match hub.next_event()? {
-//!         Event::Joined(client, peer) => println!("{client} is {peer}"),
-//!         Event::Message(client, message) => {
-//!             let line = [format!("{client}: ").as_bytes(), &message].concat();
-//!             hub.broadcast(&line)?;
+//! fn main() -> parlour::Result<()> {
+//!     let mut hub = Hub::bind("chat")?;
+//!     loop {
+//!         match hub.next_event()? {
+//!             Event::Joined(client, peer) => println!("{client} is {peer}"),
+//!             Event::Message(client, text) => {
+//!                 let line = [format!("{client}: ").as_bytes(), &text].concat();
+//!                 if let Err(error) = hub.broadcast(&line) {
+//!                     println!("{client}: {error}"); // a client can send a text that is too long with its number
+//!                 }
+//!             }
+//!             Event::Finished(client) => hub.finish(client)?, // the client has ended sending
+//!             Event::Left(client, reason) => println!("{client} has left: {reason}"),
+//!             Event::Refused(refusal) => println!("refused: {refusal}"),
+//!             _ => {}
 //!         }
-//!         Event::Finished(client) => hub.finish(client)?,
-//!         Event::Left(client, reason) => println!("{client} has left: {reason}"),
-//!         Event::Refused(refusal) => println!("refused: {refusal}"),
-//!         _ => {}
 //!     }
 //! }
-//! # #[allow(unreachable_code)]
-//! # Ok::<(), parlour::Error>(())
 //! ```
 
 mod event;
@@ -112,22 +114,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 ///
 /// # Examples
 ///
-/// A chat server. See also `examples/chat.rs`.
-///
-/// ```no_run
-/// use parlour::hub::{Event, Hub};
-///
-/// let mut hub = Hub::bind("chat")?;
-/// loop {
-///     match hub.next_event()? {
-///         Event::Message(_, line) => drop(hub.broadcast(&line)?),
-///         Event::Finished(client) => hub.finish(client)?,
-///         _ => {}
-///     }
-/// }
-/// # #[allow(unreachable_code)]
-/// # Ok::<(), parlour::Error>(())
-/// ```
+/// The [module](self) has a chat server. See also `examples/chat.rs`.
 pub struct Hub {
     server: Server,
     watch: Watch,

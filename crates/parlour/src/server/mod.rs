@@ -114,15 +114,28 @@ impl Server {
     ///
     /// # Examples
     ///
+    /// A thread for each client, so a client that is slow, silent or gone affects no other.
+    /// [`connections_max`](ServerOptions::connections_max) limits the number of threads.
+    ///
     /// ```no_run
-    /// let server = parlour::Server::bind("echo")?;
-    /// for connection in server.incoming() {
-    ///     let mut connection = connection?;
-    ///     while let Some(message) = connection.recv()? {
-    ///         connection.send(&message)?;
+    /// use std::thread;
+    ///
+    /// use parlour::{Connection, Server};
+    ///
+    /// fn main() -> parlour::Result<()> {
+    ///     for client in Server::bind("echo")?.incoming() {
+    ///         let client = client?;
+    ///         thread::spawn(move || echo(client)); // an error of a client ends the thread of this client
     ///     }
+    ///     Ok(())
     /// }
-    /// # Ok::<(), parlour::Error>(())
+    ///
+    /// fn echo(mut client: Connection) -> parlour::Result<()> {
+    ///     while let Some(message) = client.recv()? {
+    ///         client.send(&message)?;
+    ///     }
+    ///     Ok(())
+    /// }
     /// ```
     #[doc(alias = "new_server")]
     pub fn bind(address: impl AsRef<str>) -> Result<Self> {

@@ -1,29 +1,42 @@
 //! The API for tasks of a [tokio](https://docs.rs/tokio) runtime. It has the names and the meanings of the blocking
 //! API. Functions that block there are `async` here.
 //!
-//! ```
+//! A server with a task for each client:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
 //! use parlour::tokio::{Connection, Server};
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! # let base = tempfile::tempdir()?;
-//! # let name = format!("{}/greeter", base.path().display());
-//! // let name = "greeter";
-//! let server = Server::bind(&name)?;
-//! tokio::spawn(async move {
-//!     let mut client = server.accept().await?;
-//!     while let Some(message) = client.recv().await? {
-//!         client.send(&[b"hello, ", &message[..]].concat()).await?;
-//!     }
-//!     Ok::<(), parlour::Error>(())
-//! });
+//! #[tokio::main]
+//! async fn main() -> parlour::Result<()> {
+//!     // When `stop` completes, the server accepts no more clients. Open connections have five seconds to finish.
+//!     let stop = std::future::pending();
+//!     Server::bind("echo")?.serve(echo, stop, Duration::from_secs(5)).await?;
+//!     Ok(())
+//! }
 //!
-//! let mut connection = Connection::connect(&name).await?;
-//! connection.send(b"world").await?;
-//! assert_eq!(connection.recv().await?.unwrap(), b"hello, world");
-//! connection.close().await?;
-//! # Ok(())
-//! # }
+//! async fn echo(mut client: Connection) {
+//!     while let Ok(Some(message)) = client.recv().await {
+//!         if client.send(&message).await.is_err() {
+//!             break;
+//!         }
+//!     }
+//! }
+//! ```
+//!
+//! A client:
+//!
+//! ```no_run
+//! use parlour::tokio::Connection;
+//!
+//! #[tokio::main]
+//! async fn main() -> parlour::Result<()> {
+//!     let mut connection = Connection::connect("echo").await?;
+//!     connection.send("hello").await?;
+//!     println!("{:?}", connection.recv().await?);
+//!     Ok(())
+//! }
 //! ```
 //!
 //! The options are those of the blocking API: [`ServerOptions::bind_tokio`](crate::ServerOptions::bind_tokio) and

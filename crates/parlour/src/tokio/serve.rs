@@ -62,27 +62,24 @@ impl Server {
     ///
     /// ```no_run
     /// use std::time::Duration;
-    /// use parlour::tokio::Server;
     ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> parlour::Result<()> {
-    /// # async fn asked_to_stop() {}
-    /// let served = Server::bind("echo")?
-    ///     .serve(
-    ///         |mut connection| async move {
-    ///             while let Ok(Some(message)) = connection.recv().await {
-    ///                 if connection.send(&message).await.is_err() {
-    ///                     break;
-    ///                 }
-    ///             }
-    ///         },
-    ///         asked_to_stop(),
-    ///         Duration::from_secs(5),
-    ///     )
-    ///     .await?;
-    /// println!("{} finished, {} were ended", served.finished, served.ended);
-    /// # Ok(())
-    /// # }
+    /// use parlour::tokio::{Connection, Server};
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> parlour::Result<()> {
+    ///     // When `stop` completes, the server accepts no more clients. Open connections have five seconds to finish.
+    ///     let stop = std::future::pending();
+    ///     Server::bind("echo")?.serve(echo, stop, Duration::from_secs(5)).await?;
+    ///     Ok(())
+    /// }
+    ///
+    /// async fn echo(mut client: Connection) {
+    ///     while let Ok(Some(message)) = client.recv().await {
+    ///         if client.send(&message).await.is_err() {
+    ///             break;
+    ///         }
+    ///     }
+    /// }
     /// ```
     pub async fn serve<H, F>(
         self,

@@ -16,12 +16,17 @@ use crate::by_hand::place::{chmod, list, mode};
 use crate::by_hand::roles::say_error;
 use crate::by_hand::snapshot;
 use crate::by_hand::user::{chown, directory_of, new_uid, no_other_users};
-use crate::support::{Base, Child, DEADLINE, Role, eventually, trials};
+use crate::support::own_machine::{self, SYSTEM_BASE, use_default_bases};
+use crate::support::{Base, Child, DEADLINE, Role, alone, eventually, trials};
 
 trials! {
     parlour_dir_is_the_only_base,
     a_relative_parlour_dir_is_an_error,
     a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it,
+    a_trial_uses_no_name_without_a_directory,
+    a_set_user_id_program_ignores_the_environment_of_its_caller unless no_other_users().or_else(no_set_user_id);
+
+    #[own_machine]
     bases_come_in_order unless no_other_users(),
     an_empty_parlour_dir_counts_as_unset unless no_other_users(),
     a_relative_runtime_directory_is_ignored unless no_other_users(),
@@ -37,9 +42,9 @@ trials! {
     a_thing_of_another_user_in_tmp_ends_no_wait(thing in THINGS)
         unless no_other_users(),
     a_foreign_name_directory_in_a_shared_base_ends_no_wait unless no_other_users(),
-    an_error_about_a_directory_names_the_variable_that_leads_there,
+    an_error_about_a_directory_names_the_variable_that_leads_there unless no_other_users(),
     a_client_finds_the_server_of_the_user_that_it_expects unless no_other_users(),
-    a_set_user_id_program_ignores_the_environment_of_its_caller unless no_other_users().or_else(no_set_user_id),
+    trials_of_default_bases_do_not_see_those_of_the_machine unless no_other_users();
 }
 
 /// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
@@ -131,7 +136,7 @@ fn say_name(status: &NameStatus) -> String {
 pub fn looker(uid: Option<u32>, environment: &[(&str, &Path)]) -> Child {
     let words: Vec<String> = uid.map(|uid| format!("uid={uid}")).into_iter().collect();
     let mut command = Child::command("look", &words);
-    command.env_remove("PARLOUR_DIR").env_remove("XDG_RUNTIME_DIR");
+    use_default_bases(&mut command);
     for (name, value) in environment {
         command.env(name, value);
     }
@@ -188,8 +193,8 @@ fn a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it() {
     assert_eq!(top.files(), [""; 0]);
 }
 
-/// A user id that no other test uses, with a directory that stands for its home, and its base in /tmp, which is removed
-/// at the end.
+/// A user id that no other test uses, with a directory that stands for its home, and its base in /tmp. Only for trials on
+/// their own machine.
 struct Somebody {
     uid: u32,
     top: Base,
@@ -204,7 +209,7 @@ impl Somebody {
     }
 
     fn tmp(&self) -> PathBuf {
-        PathBuf::from(format!("/tmp/parlour-{}", self.uid))
+        own_machine::tmp_base(self.uid)
     }
 
     /// Creates a directory of this user.
@@ -227,14 +232,6 @@ impl Somebody {
     }
 }
 
-impl Drop for Somebody {
-    fn drop(&mut self) {
-        // A test may have put a file or a link there.
-        let _ = fs::remove_file(self.tmp());
-        let _ = fs::remove_dir_all(self.tmp());
-    }
-}
-
 /// Returns paths and origins of the bases, in order.
 fn places(looker: &mut Child) -> Vec<(String, String)> {
     let lines = ask(looker, "bases");
@@ -247,11 +244,11 @@ fn places(looker: &mut Child) -> Vec<(String, String)> {
 
 fn usual(uid: u32) -> Vec<(String, String)> {
     [
-        (format!("/run/user/{uid}/parlour"), "/run/user"),
-        (format!("/tmp/parlour-{uid}"), "/tmp"),
-        ("/run/parlour".into(), "/run/parlour"),
+        (own_machine::session_base(uid), "/run/user"),
+        (own_machine::tmp_base(uid), "/tmp"),
+        (SYSTEM_BASE.into(), SYSTEM_BASE),
     ]
-    .map(|(path, origin)| (path, origin.to_owned()))
+    .map(|(path, origin)| (path.display().to_string(), origin.to_owned()))
     .to_vec()
 }
 
@@ -264,7 +261,7 @@ fn bases_come_in_order() {
     let expected: Vec<_> = [own].into_iter().chain(usual.clone()).collect();
     assert_eq!(places(&mut somebody.looker(Some(&home))), expected);
     // A directory that two rules lead to is listed once.
-    let session = PathBuf::from(format!("/run/user/{}", somebody.uid));
+    let session = own_machine::session(somebody.uid);
     let found = places(&mut somebody.looker(Some(&session)));
     assert_eq!(
         found.iter().map(|place| &place.0).collect::<Vec<_>>(),
@@ -323,10 +320,7 @@ fn a_client_finds_a_server_that_took_another_base() {
         ask(&mut client, "resolve found"),
         [format!("server {}", home.join("parlour/found").display()), format!("client {path}"),]
     );
-    // The machine may have system services of its own.
-    let mut names = ask(&mut client, "names");
-    names.retain(|line| !line.contains("/run/parlour/"));
-    assert_eq!(names, [format!("found {path} live unix {}", server.pid())]);
+    assert_eq!(ask(&mut client, "names"), [format!("found {path} live unix {}", server.pid())]);
     // A dead name of the same name in an earlier base does not hide the server.
     let mut dead = somebody.looker(Some(&home));
     ask_one(&mut dead, "bind other");
@@ -410,7 +404,7 @@ fn root_serves_the_base_of_the_system() {
     let top = Base::new();
     let mut looker = looker(None, &[("XDG_RUNTIME_DIR", top.path())]);
     let answer = ask(&mut looker, "resolve nobody-has-this-name");
-    assert_eq!(answer[0], "server /run/parlour/nobody-has-this-name");
+    assert_eq!(answer[0], format!("server {SYSTEM_BASE}/nobody-has-this-name"));
     assert_eq!(places(&mut looker)[0].0, top.path().join("parlour").display().to_string(), "clients look there");
 }
 
@@ -538,4 +532,46 @@ fn a_set_user_id_program_ignores_the_environment_of_its_caller() {
     assert_eq!(bases(0o755), [(trap.display().to_string(), "$PARLOUR_DIR".to_owned())]);
     assert_eq!(bases(0o4755), usual(owner));
     assert_eq!(bases(0o2755), usual(caller), "the group of the program is not that of the caller");
+}
+
+/// Any trial may start a program that uses a name without a directory. It must not find a server of this machine.
+fn a_trial_uses_no_name_without_a_directory() {
+    for error in [Server::bind("wc").unwrap_err(), Connection::connect("wc").unwrap_err()] {
+        assert!(error.to_string().contains("a-test-must-use-a-directory-of-its-own"), "{error}");
+    }
+}
+
+/// Puts into the default bases all that other users and other programs may have put there on a machine, and runs the
+/// trials of the default bases again.
+fn trials_of_default_bases_do_not_see_those_of_the_machine() {
+    let mut server = looker(None, &[]);
+    for name in ["wc", "found", "wanted", "other", "one", "two"] {
+        assert_eq!(ask_one(&mut server, &format!("bind {name}")), format!("{SYSTEM_BASE}/{name}"));
+    }
+    let mut dead = looker(None, &[]);
+    ask_one(&mut dead, "bind dead");
+    dead.kill();
+    let system = Path::new(SYSTEM_BASE);
+    directory_of(&system.join("theirs"), new_uid(), 0o777);
+    std::os::unix::fs::symlink("/proc", system.join("link")).unwrap();
+    fs::write(system.join("file"), "").unwrap();
+    // Nothing in these two is trusted: a base in a directory that others may write, and a link in place of a base.
+    directory_of(Path::new("/run/user"), new_uid(), 0o777);
+    std::os::unix::fs::symlink("/proc", own_machine::tmp_base(0)).unwrap();
+    let before = snapshot::tree(system);
+
+    for name in [
+        "bases_come_in_order",
+        "a_server_takes_the_first_base_whose_parent_is_there",
+        "a_client_finds_a_server_that_took_another_base",
+        "a_client_that_finds_no_server_reports_an_unsafe_base",
+        "a_name_that_is_alive_in_another_base_is_in_use",
+        "another_users_base_in_tmp_is_refused_and_left_as_it_is",
+        "root_serves_the_base_of_the_system",
+    ] {
+        let said = alone::run_of(name).output().unwrap();
+        let text = String::from_utf8_lossy(&said.stdout);
+        assert!(said.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&said.stderr));
+    }
+    assert_eq!(snapshot::tree(system), before);
 }

@@ -21,6 +21,7 @@ use libtest_mimic::Trial;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal};
 
 use super::baseline::Baseline;
+use super::own_machine;
 use super::wait::{eventually_some, readable_within, within};
 
 /// The environment variable with the name of the one trial that this process runs.
@@ -32,6 +33,7 @@ const AROUND: Duration = Duration::from_secs(40);
 /// The trial of this process.
 struct Found {
     deadline: Duration,
+    on_own_machine: bool,
     test: Box<dyn FnOnce() + Send>,
 }
 
@@ -45,6 +47,13 @@ static ENDINGS: Mutex<Option<Vec<Ending>>> = Mutex::new(None);
 /// Returns the name of the trial that this process runs, if it runs one.
 pub fn wanted() -> Option<String> {
     std::env::var(TRIAL).ok()
+}
+
+/// Returns the command that runs the trial with this name of this executable, as a user does.
+pub fn run_of(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", name]).env_remove(TRIAL);
+    command
 }
 
 /// Runs `ending` when the test has succeeded, before the process is compared with its baseline, in reverse order of
@@ -68,9 +77,11 @@ fn end() {
     }
 }
 
-/// Creates a trial that runs in its own process, with this environment in addition.
+/// Creates a trial that runs in its own process, with this environment in addition, and on its
+/// [own machine](super::own_machine) if that is true.
 pub fn trial(
     deadline: Duration,
+    on_own_machine: bool,
     name: String,
     environment: Vec<(&'static str, OsString)>,
     test: impl FnOnce() + Send + 'static,
@@ -79,7 +90,7 @@ pub fn trial(
         None => Trial::test(name.clone(), move || start_with(&name, deadline, &environment).map_err(Into::into)),
         Some(wanted) => {
             if wanted == name {
-                let before = FOUND.lock().unwrap().replace(Found { deadline, test: Box::new(test) });
+                let before = FOUND.lock().unwrap().replace(Found { deadline, on_own_machine, test: Box::new(test) });
                 assert!(before.is_none(), "two trials have the name {name}");
             }
             Trial::test(name, || unreachable!("the trial runs in its own process"))
@@ -92,7 +103,11 @@ pub fn play(name: &str, trials: impl FnOnce() -> Vec<Trial>) -> ExitCode {
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     drop(trials());
     let found = FOUND.lock().unwrap().take();
-    let Found { deadline, test } = found.unwrap_or_else(|| panic!("no trial has the name {name}"));
+    let found = found.unwrap_or_else(|| panic!("no trial has the name {name}"));
+    let Found { deadline, on_own_machine, test } = found;
+    if on_own_machine {
+        own_machine::enter().unwrap();
+    }
     let before = Baseline::take();
     *ENDINGS.lock().unwrap() = Some(Vec::new());
     let outcome = within(deadline, name, test)
@@ -117,6 +132,7 @@ fn start_with(name: &str, deadline: Duration, environment: &[(&'static str, OsSt
     let mut said = tempfile::tempfile().map_err(|error| failed("create a file for stderr", error))?;
     let stderr: File = said.try_clone().map_err(|error| failed("create a file for stderr", error))?;
     let mut command = Command::new(std::env::current_exe().unwrap());
+    own_machine::hide_names(&mut command);
     command.envs(environment.iter().map(|(key, value)| (key, value)));
     command.env(TRIAL, name).stdin(Stdio::null()).stderr(stderr).process_group(0);
     let mut child = command.spawn().map_err(|error| failed("start the process of the trial", error))?;

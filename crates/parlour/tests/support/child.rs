@@ -48,6 +48,11 @@ impl Child {
         self.process.id()
     }
 
+    /// Returns false if the child has exited.
+    pub fn is_running(&mut self) -> bool {
+        self.process.try_wait().unwrap().is_none()
+    }
+
     /// Writes a line to the child.
     pub fn say(&mut self, line: &str) {
         self.write(format!("{line}\n").as_bytes());

@@ -1,8 +1,11 @@
 //! Declaration of trials: [`trials!`] lists functions, and each trial is named after its function.
 
+use std::cell::Cell;
+
 use libtest_mimic::Trial;
 use parlour::Transport;
 
+use super::own_machine::no_own_machine;
 use super::{alone, surroundings, trial_deadline};
 
 /// Declares the trials of a file. Defines `pub fn trials() -> Vec<Trial>`.
@@ -19,6 +22,9 @@ use super::{alone, surroundings, trial_deadline};
 ///
 ///     for transport in [Transport::Unix], side in ["client", "server"] =>
 ///         junk_is_an_error;
+///
+///     #[own_machine]
+///     root_serves_the_base_of_the_system unless no_other_users();
 /// }
 /// ```
 ///
@@ -32,15 +38,27 @@ use super::{alone, surroundings, trial_deadline};
 ///   values. A skipped trial is ignored, with kind `skipped: REASON`. The expression is evaluated only in the parent
 ///   process.
 ///
+/// - `#[own_machine]` before a list runs its trials where `/run` and `/tmp` are empty and private
+///   ([`own_machine`](super::own_machine)). They are skipped where that is impossible.
+///
 /// Values are in a slice, an array or a vector. Each implements [`Value`] and `Copy`. A `;` ends a list.
 macro_rules! trials {
-    // A list, with the values that are a prefix of its names.
+    // A list, with the place where it runs.
     (@lists $out:ident) => {};
     (@lists $out:ident ;) => {};
-    (@lists $out:ident for $($first:ident in $firsts:expr),+ => $($rest:tt)+) => {
-        $crate::support::trials!(@list $out [$(($first $firsts))+] $($rest)+);
+    (@lists $out:ident #[own_machine] $($rest:tt)+) => {
+        $crate::support::declare::set_place(true);
+        $crate::support::trials!(@prefixed $out $($rest)+);
     };
     (@lists $out:ident $($rest:tt)+) => {
+        $crate::support::declare::set_place(false);
+        $crate::support::trials!(@prefixed $out $($rest)+);
+    };
+    // A list, with the values that are a prefix of its names.
+    (@prefixed $out:ident for $($first:ident in $firsts:expr),+ => $($rest:tt)+) => {
+        $crate::support::trials!(@list $out [$(($first $firsts))+] $($rest)+);
+    };
+    (@prefixed $out:ident $($rest:tt)+) => {
         $crate::support::trials!(@list $out [] $($rest)+);
     };
     (@list $out:ident $firsts:tt
@@ -163,15 +181,30 @@ pub fn name(firsts: &[&dyn Value], path: &[&str], lasts: &[(&str, &dyn Value)]) 
         .join("::")
 }
 
+thread_local! {
+    /// True while a list is declared whose trials run on their own machine.
+    static ON_OWN_MACHINE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Sets the place where the trials run that are declared next.
+pub fn set_place(on_own_machine: bool) {
+    ON_OWN_MACHINE.set(on_own_machine);
+}
+
 /// Creates a trial that fails if it panics, takes too long, or leaks; see [`alone`]. With a reason it is
 /// ignored instead, with kind `skipped: REASON`.
 pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    let on_own_machine = ON_OWN_MACHINE.get();
     let around = surroundings::current();
     let name = around.as_ref().map_or_else(|| name.clone(), |around| format!("{}::{name}", around.word));
     // The parent of the process of a trial has evaluated the reason already.
     let reason = match alone::wanted() {
         Some(_) => None,
-        None => around.as_ref().and_then(|around| (around.skip)(&name)).or_else(reason),
+        None => around
+            .as_ref()
+            .and_then(|around| (around.skip)(&name))
+            .or_else(reason)
+            .or_else(|| if on_own_machine { no_own_machine() } else { None }),
     };
     let (environment, prepare) = around.map(|around| (around.environment, around.prepare)).unzip();
     let test = move || {
@@ -181,7 +214,7 @@ pub fn trial(name: String, reason: impl FnOnce() -> Option<String>, test: impl F
         test();
     };
     match reason {
-        None => alone::trial(trial_deadline(), name, environment.unwrap_or_default(), test),
+        None => alone::trial(trial_deadline(), on_own_machine, name, environment.unwrap_or_default(), test),
         Some(reason) => {
             let verdict = format!("skipped: {reason}");
             let kind = verdict.clone();

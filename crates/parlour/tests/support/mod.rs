@@ -22,6 +22,7 @@ pub mod baseline;
 pub mod child;
 pub mod data;
 pub mod declare;
+pub mod own_machine;
 pub mod roles;
 pub mod signals;
 pub mod surroundings;

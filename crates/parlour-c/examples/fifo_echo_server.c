@@ -1,17 +1,16 @@
 /*
- * An echo server over FIFOs: one thread that waits for all clients with poll(2).
+ * An echo server over FIFOs: one thread per client, so that a client which stops in the middle of a message, or does not
+ * receive, holds up nobody else.
  *
- *     gcc fifo_echo_server.c $(pkg-config --cflags --libs parlour) -o fifo_echo_server && ./fifo_echo_server echo
- *     parlour call fifo:echo hello
+ *     gcc fifo_echo_server.c $(pkg-config --cflags --libs parlour) -lpthread -o fifo_echo_server
+ *     ./fifo_echo_server echo         in another terminal: parlour call fifo:echo hello
  */
-#include <fcntl.h>
 #include <parlour/fifo.h>
-#include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
-
-#define CLIENTS 100
 
 static struct server server;
 
@@ -22,12 +21,23 @@ static void stop(int number)
     _exit(0);
 }
 
+static void *serve(void *argument)
+{
+    struct comm_channel *client = argument;
+    char message[65536];
+    int length;
+
+    while ((length = recv_info(client, message, sizeof message)) > 0)
+        if (send_info(client, message, (size_t)length) == -1)
+            break;
+    disconnect_from(client);
+    free(client);
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
-    struct comm_channel clients[CLIENTS];
-    struct pollfd fds[1 + CLIENTS];
-    char message[65536];
-    int count = 0;
+    struct comm_channel *client;
 
     if (new_server(argc > 1 ? argv[1] : "echo", &server) == -1) {
         fprintf(stderr, "%s\n", parlour_error_message());
@@ -35,25 +45,17 @@ int main(int argc, char **argv)
     }
     signal(SIGINT, stop);
     signal(SIGTERM, stop);
-    fcntl(server.fd, F_SETFL, O_NONBLOCK);
-    for (;;) {
-        fds[0] = (struct pollfd){server.fd, POLLIN, 0};
-        for (int i = 0; i < count; i++)
-            fds[1 + i] = (struct pollfd){clients[i].recv_fd, POLLIN, 0};
-        if (poll(fds, (nfds_t)(1 + count), -1) == -1)
-            continue;
-        /* From the end, so that the last client can take the place of one that leaves. */
-        for (int i = count - 1; i >= 0; i--) {
-            int length = fds[1 + i].revents ? recv_info(&clients[i], message, sizeof message) : -2;
+    while ((client = malloc(sizeof *client)) != NULL && accept_client(&server, client) == 0) {
+        pthread_t thread;
 
-            if (length > 0)
-                length = send_info(&clients[i], message, (size_t)length);
-            if (length == 0 || length == -1) {
-                disconnect_from(&clients[i]);
-                clients[i] = clients[--count];
-            }
+        if (pthread_create(&thread, NULL, serve, client) == 0) {
+            pthread_detach(thread);
+        } else {
+            disconnect_from(client);
+            free(client);
         }
-        if (fds[0].revents && count < CLIENTS && accept_client(&server, &clients[count]) == 0)
-            count++;
     }
+    fprintf(stderr, "%s\n", parlour_error_message());
+    destroy_server(&server);
+    return 1;
 }

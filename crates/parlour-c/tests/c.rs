@@ -15,6 +15,8 @@ mod examples;
 mod interop;
 #[path = "c/nulls.rs"]
 mod nulls;
+#[path = "c/rude.rs"]
+mod rude;
 mod support;
 #[path = "c/textbook.rs"]
 mod textbook;
@@ -129,6 +131,7 @@ fn main() -> ExitCode {
     trials.extend(interop::trials());
     trials.extend(textbook::trials());
     trials.extend(examples::trials());
+    trials.extend(rude::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     build::clean();
     nulls::clean();

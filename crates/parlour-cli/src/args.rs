@@ -63,6 +63,9 @@ pub(crate) enum Command {
     /// Run one process of the benchmark
     #[command(hide = true)]
     BenchRole(BenchRole),
+    /// Print the names with which a command can be completed
+    #[command(hide = true)]
+    CompleteNames(CompleteNames),
 }
 
 /// Check that every transport works on this machine, and how fast, in a few seconds
@@ -388,7 +391,7 @@ pub(crate) struct List {
 /// Show the directory that a name resolves to, and why
 ///
 /// Prints the directory through which a client would connect, the directory that a server would take, and every
-/// directory that is searched, in order.
+/// directory that is searched, in order. Exits with 3 if no server serves the name.
 ///
 /// Example: `parlour path echo`
 #[derive(Debug, clap::Args)]
@@ -441,6 +444,8 @@ pub(crate) struct Bench {
 
 /// Print the completion script for a shell
 ///
+/// The scripts for bash, zsh and fish also complete the names that exist.
+///
 /// Example: `parlour completions bash > ~/.local/share/bash-completion/completions/parlour`
 #[derive(Debug, clap::Args)]
 pub(crate) struct Completions {
@@ -476,6 +481,13 @@ pub(crate) struct DemoClient {
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchRole {
     pub(crate) role: String,
+}
+
+/// Arguments of the call by a completion script.
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompleteNames {
+    /// Command whose argument is completed.
+    pub(crate) command: String,
 }
 
 /// Parses the command line of this process.

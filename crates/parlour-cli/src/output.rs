@@ -72,7 +72,7 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// A path in JSON: a string, or an array of its bytes if it is not UTF-8. `Display` escapes it.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(untagged)]
 pub(crate) enum JsonPath {
     Text(String),

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 
 use common::{Home, own_machine, text};
+use rustix::process::Signal;
 
 #[test]
 fn a_live_name_is_shown_with_its_server() {
@@ -22,6 +23,9 @@ fn a_live_name_is_shown_with_its_server() {
     assert_eq!(row["program"], env!("CARGO_BIN_EXE_parlour"));
     assert_eq!(row["path"], home.name("room").to_str().unwrap());
     assert!(row["since"].as_str().unwrap().ends_with('Z'), "{row}");
+    for transport in ["unix", "fifo"] {
+        assert_eq!(row["endpoints"][transport], home.name("room").join(transport).to_str().unwrap());
+    }
 
     let table = home.stdout(&["list"], b"");
     let lines: Vec<&str> = table.lines().collect();
@@ -186,15 +190,17 @@ fn the_list_is_empty_if_there_are_no_names() {
 #[test]
 fn path_shows_the_directory_that_a_name_resolves_to() {
     let home = Home::new();
-    let path = |name: &str| -> serde_json::Value {
-        serde_json::from_str(&home.stdout(&["path", name, "--json"], b"")).unwrap()
+    let path = |name: &str, code| -> serde_json::Value {
+        let output = home.run(&["path", name, "--json"]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
     };
-    let nobody = path("room");
+    let nobody = path("room", 3);
     assert_eq!(nobody["server"]["path"], home.name("room").to_str().unwrap());
     assert!(nobody["client"]["why_not"].is_string(), "{nobody}");
 
     let server = home.serve(&["room", "--echo"]);
-    let somebody = path("room");
+    let somebody = path("room", 0);
     assert_eq!(somebody["client"]["path"], home.name("room").to_str().unwrap());
     let candidates = somebody["candidates"].as_array().unwrap();
     assert_eq!(candidates.len(), 1, "$PARLOUR_DIR is the only one: {somebody}");
@@ -203,6 +209,7 @@ fn path_shows_the_directory_that_a_name_resolves_to() {
     assert_eq!(candidates[0]["state"], "usable");
     assert_eq!(candidates[0]["name"], "live");
     assert_eq!(candidates[0]["pid"], server.pid());
+    assert_eq!(candidates[0]["endpoints"]["unix"], home.name("room").join("unix").to_str().unwrap());
 
     let shown = home.stdout(&["path", "room"], b"");
     assert!(shown.contains("$PARLOUR_DIR") && shown.contains("live"), "{shown}");
@@ -220,4 +227,38 @@ fn path_lists_all_directories_in_order() {
     assert_eq!(candidates[0]["origin"], "$XDG_RUNTIME_DIR");
     assert_eq!(candidates[0]["base"], "/run/mine/parlour");
     assert_eq!(candidates.last().unwrap()["base"], own_machine::SYSTEM_BASE);
+}
+
+#[test]
+fn path_of_a_name_that_no_server_serves_is_exit_code_3() {
+    let home = Home::new();
+    let output = home.run(&["path", "nobody"]);
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output.stdout).contains("client connects through:  none"), "{}", text(&output.stdout));
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+    home.serve(&["dead", "--echo"]).kill();
+    assert_eq!(home.run(&["path", "dead"]).status.code(), Some(3));
+    let _server = home.serve(&["alive", "--echo"]);
+    assert_eq!(home.run(&["path", "alive"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_stopped_server_is_shown_as_stopped() {
+    let home = Home::new();
+    let server = home.serve(&["room", "--echo"]);
+    assert_eq!(home.listed("room")["stopped"], false);
+    server.signal(Signal::STOP);
+    // The signal takes effect when the process next runs.
+    let deadline = std::time::Instant::now() + common::DEADLINE;
+    while home.listed("room")["stopped"] != true {
+        assert!(std::time::Instant::now() < deadline, "the server is not shown as stopped");
+    }
+    assert_eq!(home.listed("room")["state"], "live");
+    for command in [&["list"][..], &["path", "room"]] {
+        let shown = home.stdout(command, b"");
+        assert!(shown.contains("live, stopped"), "{shown}");
+    }
+    server.signal(Signal::CONT);
+    assert_eq!(home.stdout(&["call", "room", "hello"], b""), "hello\n");
+    assert_eq!(home.listed("room")["stopped"], false);
 }

@@ -1,7 +1,9 @@
 //! `parlour list`: prints the names with their servers and states.
 
+use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use parlour::Owner;
 use parlour::inspect::{self, BaseState, NameState, NameStatus};
 use serde::{Deserialize, Serialize};
 
@@ -25,11 +27,21 @@ pub(super) struct NameRow {
     /// The time at which that process took the name, in UTC.
     pub(super) since: Option<String>,
     pub(super) path: JsonPath,
+    /// True if the process that holds the name is stopped, so that clients wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stopped: Option<bool>,
+    /// The socket or FIFO of each transport.
+    #[serde(default)]
+    pub(super) endpoints: BTreeMap<String, JsonPath>,
 }
 
 impl NameRow {
     pub(super) fn new(status: &NameStatus) -> NameRow {
         let owner = status.owner.as_ref();
+        let endpoint = |transport: String| {
+            let path = status.path.join(&transport);
+            (transport, JsonPath::new(&path))
+        };
         NameRow {
             name: status.name.clone(),
             state: state(&status.state).to_owned(),
@@ -43,6 +55,8 @@ impl NameRow {
             program: owner.map(|owner| JsonPath::new(&owner.program)),
             since: owner.map(|owner| timestamp(owner.since)),
             path: JsonPath::new(&status.path),
+            stopped: owner.filter(|_| matches!(status.state, NameState::Live)).and_then(Owner::is_stopped),
+            endpoints: status.transports.iter().map(ToString::to_string).map(endpoint).collect(),
         }
     }
 
@@ -55,7 +69,7 @@ impl NameRow {
             output::or_dash(self.uid),
             output::or_dash(self.program.as_ref()),
             output::or_dash(self.since.as_ref()),
-            self.state.clone(),
+            shown(&self.state, self.stopped),
             self.path.to_string(),
         ]
     }
@@ -89,6 +103,11 @@ pub(super) fn run(args: &List) -> anyhow::Result<()> {
     }
     let header = ["NAME", "TRANSPORTS", "PID", "UID", "PROGRAM", "SINCE", "STATE", "PATH"];
     output::table(&header, &["PID", "UID"], rows.iter().map(NameRow::cells).collect())
+}
+
+/// Returns the state as a table shows it. A stopped server is alive, but no client gets an answer.
+pub(super) fn shown(state: &str, stopped: Option<bool>) -> String {
+    if stopped == Some(true) { format!("{state}, stopped") } else { state.to_owned() }
 }
 
 /// Returns the word for a state.

@@ -7,6 +7,29 @@ use clap_mangen::roff::{Roff, bold, roman};
 use crate::exit;
 use crate::{args, output};
 
+/// The directories of names, in the order in which a client searches them.
+const FILES: [(&str, &str); 5] = [
+    ("$PARLOUR_DIR/NAME", "the directory of a name, if the variable is set; no other place is then searched"),
+    ("$XDG_RUNTIME_DIR/parlour/NAME, /run/user/UID/parlour/NAME", "names of this user in a login session"),
+    ("/tmp/parlour-UID/NAME", "names of this user where the system has no directory for login sessions"),
+    ("/run/parlour/NAME", "names of root, for all users"),
+    (
+        "NAME/lock, NAME/unix, NAME/packet, NAME/shm, NAME/fifo, NAME/c/",
+        "the lock that the server holds, the sockets and the FIFO that it listens on, and files of waiting clients; \
+         nothing needs to be removed by hand",
+    ),
+];
+
+const EXAMPLES: [(&str, &str); 7] = [
+    ("parlour serve wc -- wc -w", "takes the name wc and runs one wc for each client"),
+    ("parlour connect wc < README.md", "sends each line as a message and prints each reply as a line"),
+    ("parlour call --wait 10s wc 'one two'", "waits for the server, sends one message and prints the reply"),
+    ("parlour list", "lists the names and their servers"),
+    ("parlour list --json | jq -r '.[].endpoints.unix'", "prints the path of each socket"),
+    ("parlour path wc", "shows where a client and a server look for the name, and why"),
+    ("parlour doctor", "checks directories, limits and the kernel, and tells how to fix a problem"),
+];
+
 pub(super) fn run() -> anyhow::Result<()> {
     output::bytes(&page()?)
 }
@@ -28,6 +51,9 @@ fn page() -> std::io::Result<Vec<u8>> {
     }
     exit_codes().to_writer(&mut page)?;
     environment().to_writer(&mut page)?;
+    described("FILES", &FILES).to_writer(&mut page)?;
+    described("EXAMPLES", &EXAMPLES).to_writer(&mut page)?;
+    see_also().to_writer(&mut page)?;
     Ok(page)
 }
 
@@ -67,10 +93,22 @@ fn exit_codes() -> Roff {
 }
 
 fn environment() -> Roff {
+    described("ENVIRONMENT", &args::ENVIRONMENT)
+}
+
+/// Renders a section of terms with their meanings.
+fn described(heading: &str, terms: &[(&str, &str)]) -> Roff {
     let mut roff = Roff::new();
-    roff.control("SH", ["ENVIRONMENT"]);
-    for (variable, meaning) in args::ENVIRONMENT {
-        roff.control("TP", []).text([bold(variable)]).text([roman(meaning)]);
+    roff.control("SH", [heading]);
+    for (term, meaning) in terms {
+        roff.control("TP", []).text([bold(*term)]).text([roman(*meaning)]);
     }
+    roff
+}
+
+fn see_also() -> Roff {
+    let mut roff = Roff::new();
+    roff.control("SH", ["SEE ALSO"]);
+    roff.text([roman("unix(7), fifo(7), systemd.socket(5), ssh(1)")]);
     roff
 }

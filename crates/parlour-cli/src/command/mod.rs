@@ -34,5 +34,6 @@ pub(crate) fn run(command: Command) -> anyhow::Result<()> {
         Command::DemoServer(args) => demo::worker::serve(&args),
         Command::DemoClient(args) => demo::worker::talk(&args),
         Command::BenchRole(args) => bench::role(&args),
+        Command::CompleteNames(args) => completions::names(&args),
     }
 }

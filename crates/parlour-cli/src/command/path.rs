@@ -1,7 +1,9 @@
 //! `parlour path`: prints the directory that a name resolves to, and why.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use parlour::ErrorKind;
 use parlour::inspect::{self, BaseState, Candidate, Resolution};
 use serde::Serialize;
 
@@ -42,6 +44,12 @@ struct Row {
     name_why: Option<String>,
     /// The process that holds the name there, or held it last.
     pid: Option<u32>,
+    /// True if that process is stopped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stopped: Option<bool>,
+    /// The socket or FIFO of each transport.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    endpoints: BTreeMap<String, JsonPath>,
 }
 
 pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
@@ -54,13 +62,13 @@ pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
     } else {
         print(&answer)?;
     }
-    // An address that resolves to nothing is a valid result. An unsafe directory is an error, which the user must fix.
-    for error in [server.err(), client.err()].into_iter().flatten() {
-        if error.kind() == parlour::ErrorKind::UnsafeDirectory {
-            return Err(error.into());
-        }
+    // An unsafe directory comes first, because the user must fix it.
+    let mut errors: Vec<_> = [server.err(), client.err()].into_iter().flatten().collect();
+    errors.sort_by_key(|error| error.kind() != ErrorKind::UnsafeDirectory);
+    match errors.into_iter().find(|error| matches!(error.kind(), ErrorKind::UnsafeDirectory | ErrorKind::NoServer)) {
+        Some(error) => Err(error.into()),
+        None => Ok(()),
     }
-    Ok(())
 }
 
 fn row(candidate: &Candidate) -> Row {
@@ -72,6 +80,8 @@ fn row(candidate: &Candidate) -> Row {
         state,
         why,
         pid: name.as_ref().and_then(|name| name.pid),
+        stopped: name.as_ref().and_then(|name| name.stopped),
+        endpoints: name.as_ref().map(|name| name.endpoints.clone()).unwrap_or_default(),
         name_why: name.as_ref().and_then(|name| name.why.clone()),
         name: name.map(|name| name.state),
     }
@@ -110,7 +120,7 @@ fn print(answer: &Answer) -> anyhow::Result<()> {
             row.base.to_string(),
             output::cell(&row.origin),
             row.state.to_owned(),
-            row.name.clone().unwrap_or_else(|| "absent".to_owned()),
+            list::shown(row.name.as_deref().unwrap_or("absent"), row.stopped),
             output::or_dash(row.pid),
         ]
     });

@@ -181,9 +181,12 @@ pub unsafe extern "C" fn parlour_connect(
 /// returns PARLOUR_OK. The rest is sent before anything else: with the next send, with parlour_flush, or while a
 /// receive blocks.
 ///
-/// PARLOUR_OK means that the message was sent, or that its rest is kept and will be sent. After PARLOUR_DISCONNECTED
-/// or PARLOUR_PROTOCOL a part of the message may have been sent, and this side can send no more. After any other error
-/// below nothing of the message was sent, and the caller may send it again.
+/// PARLOUR_OK means that the message was sent, or that its rest is kept and will be sent. parlour_connection_free does
+/// not wait for the rest, and the peer then receives PARLOUR_TRUNCATED. parlour_flush, parlour_finish and
+/// parlour_connection_close wait.
+///
+/// After PARLOUR_DISCONNECTED or PARLOUR_PROTOCOL a part of the message may have been sent, and this side can send no
+/// more. After any other error below nothing of the message was sent, and the caller may send it again.
 ///
 /// Errors:
 /// - PARLOUR_TIMED_OUT: the channel was full until the deadline.
@@ -280,6 +283,9 @@ pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, time
 ///
 /// Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
 /// peer may wait for them. An error of this write does not end the receive; the next send returns it.
+///
+/// After PARLOUR_TIMED_OUT, an answer that arrives late is what the next receive returns. Put a number into each request
+/// and its answer, or close the connection.
 ///
 /// Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
 /// received. `*message` is then NULL.

@@ -17,6 +17,8 @@ mod interop;
 mod nulls;
 #[path = "c/rude.rs"]
 mod rude;
+#[path = "c/standards.rs"]
+mod standards;
 mod support;
 #[path = "c/textbook.rs"]
 mod textbook;
@@ -132,6 +134,7 @@ fn main() -> ExitCode {
     trials.extend(textbook::trials());
     trials.extend(examples::trials());
     trials.extend(rude::trials());
+    trials.extend(standards::trials());
     let conclusion = libtest_mimic::run(&arguments, trials);
     build::clean();
     nulls::clean();

@@ -25,6 +25,8 @@ const CONTRACT: &str = "/*
  *
  *     #include <parlour.h>      link with -lparlour
  *
+ * Needs C99 or C++11, or newer.
+ *
  * A server takes a name. Clients find it by the name. Each client gets a private two-way channel of messages.
  * This file is generated from the source of the library.
  *
@@ -77,6 +79,16 @@ const CONTRACT: &str = "/*
  */
 ";
 
+/// The check of the language. A compiler for an older version reports errors that do not name the cause.
+const STANDARD: &str = "
+#ifdef __cplusplus
+#if __cplusplus < 201103L
+#error \"parlour.h needs C++11 or newer: compile with -std=c++11, for example\"
+#endif
+#elif __STDC_VERSION__ < 199901L
+#error \"parlour.h needs C99 or newer: compile with -std=c99, for example\"
+#endif";
+
 fn generate() -> String {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut config = cbindgen::Config {
@@ -86,6 +98,7 @@ fn generate() -> String {
         header: Some(CONTRACT.to_owned()),
         no_includes: true,
         sys_includes: ["stdbool.h", "stddef.h", "stdint.h", "sys/uio.h"].map(str::to_owned).to_vec(),
+        after_includes: Some(STANDARD.to_owned()),
         usize_is_size_t: true,
         line_length: 120,
         documentation_style: cbindgen::DocumentationStyle::Doxy,

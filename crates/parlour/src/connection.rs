@@ -136,6 +136,10 @@ impl Connection {
     /// [`send_timeout`](Connection::send_timeout) does, and returns `Ok`. Until the rest is written, `try_send` returns
     /// `Full`.
     ///
+    /// Dropping the connection writes only what the channel accepts immediately. If the rest does not fit, the peer
+    /// receives the error [`Truncated`](crate::ErrorKind::Truncated) in place of the message. [`flush`](Connection::flush),
+    /// [`finish`](Connection::finish) and [`close`](Connection::close) wait until the rest is written.
+    ///
     /// # Errors
     ///
     /// [`TrySendError::Full`] returns the payload, of which nothing was sent. [`TrySendError::Failed`] carries the
@@ -230,6 +234,10 @@ impl Connection {
     }
 
     /// Receives one message, and gives up after `timeout`. A partially received message is kept for the next call.
+    ///
+    /// The connection does not know which message answers which request. After `TimedOut`, an answer that arrives late
+    /// is what the next `recv` returns. A program that goes on with the connection puts a number into each request and
+    /// its answer, and ignores answers with another number. Otherwise close the connection, and connect again.
     ///
     /// # Errors
     ///

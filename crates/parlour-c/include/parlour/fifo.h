@@ -80,7 +80,7 @@ extern "C" {
 struct server {
     int fd;                            /* readable when accept_client would not block; O_NONBLOCK may be set on it */
     unsigned int parlour_private_state;
-    unsigned long long parlour_private_id;
+    __extension__ unsigned long long parlour_private_id; /* for programs in C89 */
     unsigned int parlour_private_reserved[12];
 };
 

@@ -17,6 +17,7 @@ pub fn trials() -> Vec<Trial> {
         trial("the_library_exports_what_the_headers_declare_and_nothing_else", exports),
         trial("both_classic_headers_at_once_are_a_clear_error", both_headers),
         trial("an_example_is_built_and_runs_with_what_was_installed", installed),
+        trial("without_cargo_make_installs_what_was_built_or_says_what_to_do", installed_without_cargo),
     ];
     for &transport in Transport::ALL {
         trials.push(trial(format!("{transport}::a_client_in_c_talks_to_a_server_in_rust"), move || {
@@ -137,29 +138,69 @@ fn installed() {
     let flags = |arguments: &[&str]| -> Vec<String> {
         let mut command = Command::new("pkg-config");
         command.env("PKG_CONFIG_SYSROOT_DIR", &stage).env("PKG_CONFIG_PATH", root.join("lib/pkgconfig"));
-        let said = program::succeed(command.args(arguments).arg("parlour"));
+        let said = program::succeed(command.args(arguments));
         said.split_whitespace().map(str::to_owned).collect()
     };
-    assert_eq!(flags(&["--modversion"]), [env!("CARGO_PKG_VERSION")]);
-    let program_path = base.path().join("hub");
     let source = home().join("tests/c/full/hub.c");
-    let mut shared = Command::new(build::c_compiler());
-    program::succeed(
-        shared
-            .args(["-Wall", "-Werror"])
-            .arg(&source)
-            .arg("-o")
-            .arg(&program_path)
-            .args(flags(&["--cflags", "--libs"])),
-    );
+    let program_path = base.path().join("hub");
     let address = base.path().join("name");
-    program::succeed(Command::new(&program_path).arg(&address).env("LD_LIBRARY_PATH", root.join("lib")));
-
-    let mut linked = Command::new(build::c_compiler());
-    linked.arg(&source).arg("-o").arg(&program_path).args(flags(&["--cflags"])).arg(root.join("lib/libparlour.a"));
-    program::succeed(linked.args(flags(&["--libs", "--static"]).iter().filter(|flag| *flag != "-lparlour")));
-    program::succeed(Command::new(&program_path).arg(&address));
+    // Compiles and runs a program with these flags. Returns the shared libraries that it needs.
+    let run = |more: &[&str], arguments: &[&str]| -> String {
+        let mut gcc = Command::new(build::c_compiler());
+        gcc.args(["-Wall", "-Werror"]).args(more).arg(&source).arg("-o").arg(&program_path).args(flags(arguments));
+        program::succeed(&mut gcc);
+        program::succeed(Command::new(&program_path).arg(&address).env("LD_LIBRARY_PATH", root.join("lib")));
+        program::succeed(Command::new("readelf").arg("-d").arg(&program_path))
+    };
+    for module in ["parlour", "parlour-static"] {
+        assert_eq!(flags(&["--modversion", module]), [env!("CARGO_PKG_VERSION")]);
+    }
+    assert!(run(&[], &["--cflags", "--libs", "parlour"]).contains("libparlour.so.0"));
+    let static_library = run(&[], &["--cflags", "--libs", "parlour-static"]);
+    assert!(!static_library.contains("libparlour") && static_library.contains("libc.so"), "{static_library}");
+    if has_static_libc(base.path()) {
+        let nothing = run(&["-static"], &["--cflags", "--libs", "--static", "parlour"]);
+        assert!(!nothing.contains("NEEDED"), "{nothing}");
+    } else {
+        println!("skipped: a program without shared libraries, because the C library has no archive here");
+    }
 
     let needed = program::succeed(Command::new("readelf").arg("-d").arg(root.join("lib/libparlour.so")));
     assert!(needed.contains("libparlour.so.0"), "{needed}");
+}
+
+fn has_static_libc(directory: &std::path::Path) -> bool {
+    let source = directory.join("nothing.c");
+    std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+    let output =
+        Command::new(build::c_compiler()).arg("-static").arg(&source).arg("-o").arg(directory.join("nothing")).output();
+    output.unwrap().status.success()
+}
+
+/// Runs `make install` with a path on which there is no cargo, as under sudo.
+fn installed_without_cargo() {
+    if !build::has("make") {
+        println!("skipped: installation, because make is missing");
+        return;
+    }
+    let base = base();
+    let make = |target: &std::path::Path| {
+        let mut make = Command::new("make");
+        make.arg("-C").arg(home()).args(["install", "CARGO=no-such-cargo"]);
+        make.arg(format!("DESTDIR={}", base.path().join("stage").display()));
+        make.env_remove("MAKEFLAGS").env("CARGO_TARGET_DIR", target).output().unwrap()
+    };
+    let nothing = make(&base.path().join("empty"));
+    let said = String::from_utf8_lossy(&nothing.stderr).into_owned();
+    assert!(!nothing.status.success() && said.contains("run 'make' as the user who has Rust"), "{said}");
+    assert!(!base.path().join("stage").exists());
+
+    let release = base.path().join("built/release");
+    std::fs::create_dir_all(&release).unwrap();
+    for library in ["libparlour_c.a", "libparlour_c.so"] {
+        std::fs::write(release.join(library), "a library").unwrap();
+    }
+    let installed = make(&base.path().join("built"));
+    assert!(installed.status.success(), "{}", String::from_utf8_lossy(&installed.stderr));
+    assert!(base.path().join("stage/usr/local/lib/libparlour.a").is_file());
 }

@@ -109,6 +109,9 @@ fn main() -> ExitCode {
             println!("skipped: the tests with {what}, because it is missing");
         }
     }
+    if !program::has_parlour() {
+        println!("skipped: the tests with the program parlour, because it is missing");
+    }
     let mut trials = Vec::new();
     for Subject { name, source, flags, transport } in subjects() {
         let address = move |base: &tempfile::TempDir| format!("{transport}{}", base.path().join("name").display());
@@ -146,4 +149,9 @@ fn trial(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial
         test();
         Ok(())
     })
+}
+
+/// Creates a trial that uses the program `parlour`.
+fn trial_with_program(name: impl Into<String>, test: impl FnOnce() + Send + 'static) -> Trial {
+    trial(name, test).with_ignored_flag(!program::has_parlour())
 }

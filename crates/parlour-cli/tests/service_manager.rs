@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, dead_code)]
 
 mod common;
-#[path = "../../parlour/tests/support/manager.rs"]
+#[path = "common/manager.rs"]
 mod manager;
 
 use std::collections::BTreeSet;
@@ -221,7 +221,7 @@ const SERVICES: [(&str, &str, &str); 2] = [
 ];
 
 fn unit(path: &str) -> String {
-    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/systemd").join(path)).unwrap()
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/systemd").join(path)).unwrap()
 }
 
 /// Returns true if the tool runs with these arguments. Otherwise reports that the test is skipped.

@@ -173,10 +173,10 @@ pub use typed::{Typed, TypedReceiver, TypedSender};
 
 /// Compiles the code of the README.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
 
 /// Compiles the code of the page about service managers.
 #[cfg(doctest)]
-#[doc = include_str!("../../../docs/systemd.md")]
+#[doc = include_str!("../docs/systemd.md")]
 struct Systemd;

@@ -9,7 +9,7 @@ use crate::support::build::{self, Flavor};
 use crate::support::program::{self, Background};
 use crate::support::{base, home};
 use crate::textbook::type_into;
-use crate::trial;
+use crate::{trial, trial_with_program};
 
 /// A server, the transport of its clients, and its answer to "hello".
 const SERVERS: [(&str, &str, &str); 4] = [
@@ -22,10 +22,10 @@ const SERVERS: [(&str, &str, &str); 4] = [
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("examples::each_has_fewer_than_80_lines", lengths),
-        trial("examples::the_clients_talk_to_the_servers", clients),
+        trial_with_program("examples::the_clients_talk_to_the_servers", clients),
     ];
     for (name, transport, answer) in SERVERS {
-        trials.push(trial(format!("examples::{name}_answers_until_it_is_interrupted"), move || {
+        trials.push(trial_with_program(format!("examples::{name}_answers_until_it_is_interrupted"), move || {
             server(name, transport, answer);
         }));
     }

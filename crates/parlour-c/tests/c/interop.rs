@@ -10,7 +10,7 @@ use crate::support::build::{self, Flavor};
 use crate::support::declarations::{functions, labels};
 use crate::support::program::{self, Background};
 use crate::support::{base, home};
-use crate::trial;
+use crate::{trial, trial_with_program};
 
 pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
@@ -26,10 +26,12 @@ pub fn trials() -> Vec<Trial> {
         trials.push(trial(format!("{transport}::a_server_in_c_talks_to_a_client_in_rust"), move || {
             rust_asks_c(transport)
         }));
-        trials
-            .push(trial(format!("{transport}::a_client_in_c_talks_to_the_program"), move || c_asks_program(transport)));
-        trials
-            .push(trial(format!("{transport}::a_server_in_c_talks_to_the_program"), move || program_asks_c(transport)));
+        trials.push(trial_with_program(format!("{transport}::a_client_in_c_talks_to_the_program"), move || {
+            c_asks_program(transport)
+        }));
+        trials.push(trial_with_program(format!("{transport}::a_server_in_c_talks_to_the_program"), move || {
+            program_asks_c(transport)
+        }));
     }
     trials
 }

@@ -11,7 +11,7 @@ use parlour::{Connection, ErrorKind, Server};
 use crate::support::build::{self, Flavor};
 use crate::support::program::{self, Background};
 use crate::support::{base, home};
-use crate::trial;
+use crate::{trial, trial_with_program};
 
 /// The classic headers, by transport.
 const SYSTEMS: [&str; 2] = ["unix", "fifo"];
@@ -19,9 +19,13 @@ const SYSTEMS: [&str; 2] = ["unix", "fifo"];
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for system in SYSTEMS {
-        trials.push(trial(format!("{system}::a_textbook_client_talks_to_the_program"), move || client(system)));
-        trials
-            .push(trial(format!("{system}::a_textbook_server_serves_until_it_is_interrupted"), move || server(system)));
+        trials.push(trial_with_program(format!("{system}::a_textbook_client_talks_to_the_program"), move || {
+            client(system)
+        }));
+        trials.push(trial_with_program(
+            format!("{system}::a_textbook_server_serves_until_it_is_interrupted"),
+            move || server(system),
+        ));
         trials.push(
             trial(format!("{system}::textbook_client_and_server_talk_under_valgrind"), move || both(system))
                 .with_ignored_flag(!build::has("valgrind")),

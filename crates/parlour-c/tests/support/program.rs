@@ -51,10 +51,18 @@ pub fn under_valgrind(program: &Path) -> Command {
     command
 }
 
-/// Returns the program `parlour`, built from the current sources.
+/// Returns true if the tests can use the program `parlour`. The archive of this crate does not contain its sources.
+pub fn has_parlour() -> bool {
+    home().join("../parlour-cli/src").is_dir() || build::has("parlour")
+}
+
+/// Returns the program `parlour`, built from the current sources, or the one on the path if there are no sources.
 pub fn parlour() -> &'static Path {
     static PARLOUR: OnceLock<PathBuf> = OnceLock::new();
     PARLOUR.get_or_init(|| {
+        if !home().join("../parlour-cli/src").is_dir() {
+            return PathBuf::from("parlour");
+        }
         let program = built().join("parlour");
         let newest = ["parlour", "parlour-cli"].iter().map(|name| newest_in(&home().join("..").join(name).join("src")));
         let made = std::fs::metadata(&program).and_then(|file| file.modified());

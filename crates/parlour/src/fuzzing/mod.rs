@@ -301,8 +301,20 @@ mod tests {
         names
     }
 
+    /// Returns true if the seeds are not there: the archive of the crate does not contain them.
+    fn has_no_seeds() -> bool {
+        let is_missing = !home().is_dir();
+        if is_missing {
+            println!("skipped: {} does not exist", home().display());
+        }
+        is_missing
+    }
+
     #[test]
     fn every_seed_of_the_fuzzers_passes() {
+        if has_no_seeds() {
+            return;
+        }
         let mut count = 0;
         for (name, target) in TARGETS {
             let before = count;
@@ -318,6 +330,9 @@ mod tests {
 
     #[test]
     fn each_target_has_its_program_and_its_seeds() {
+        if has_no_seeds() {
+            return;
+        }
         let names: Vec<&str> = TARGETS.iter().map(|(name, _)| *name).collect();
         assert_eq!(names_in("fuzz_targets"), names);
         assert_eq!(names_in("seeds"), names);

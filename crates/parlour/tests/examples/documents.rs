@@ -8,6 +8,7 @@ use crate::support::trials;
 
 trials! {
     the_servers_of_the_documents_are_those_of_the_examples,
+    the_programs_of_the_project_s_readme_are_compiled_elsewhere,
     a_server_that_is_in_no_example_is_found,
 }
 
@@ -41,11 +42,19 @@ fn blocks(text: &str) -> Vec<String> {
 /// Returns the blocks that serve and whose lines are not in one of these programs.
 fn strangers(text: &str, programs: &[String]) -> Vec<String> {
     let serves = |block: &String| SERVES.iter().any(|part| lines(block).iter().any(|line| line.contains(part)));
-    let is_known = |block: &String| {
-        let block = lines(block);
-        programs.iter().any(|program| lines(program).windows(block.len()).any(|part| part == block))
-    };
-    blocks(text).into_iter().filter(|block| serves(block) && !is_known(block)).collect()
+    blocks(text).into_iter().filter(|block| serves(block) && !is_known(block, programs)).collect()
+}
+
+/// Returns true if one of these programs contains all lines of a block, in order.
+fn is_known(block: &str, programs: &[String]) -> bool {
+    let block = lines(block);
+    programs.iter().any(|program| lines(program).windows(block.len()).any(|part| part == block))
+}
+
+fn examples() -> Vec<String> {
+    let mut programs = Vec::new();
+    files(&home().join("examples"), "rs", &mut programs);
+    programs.iter().map(|path| fs::read_to_string(path).unwrap()).collect()
 }
 
 fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
@@ -60,9 +69,7 @@ fn files(directory: &Path, extension: &str, found: &mut Vec<PathBuf>) {
 }
 
 fn the_servers_of_the_documents_are_those_of_the_examples() {
-    let mut programs = Vec::new();
-    files(&home().join("examples"), "rs", &mut programs);
-    let programs: Vec<String> = programs.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let programs = examples();
     let mut documents = vec![home().join("README.md"), home().join("../../README.md")];
     files(&home().join("src"), "rs", &mut documents);
     files(&home().join("../../docs"), "md", &mut documents);
@@ -74,6 +81,17 @@ fn the_servers_of_the_documents_are_those_of_the_examples() {
         found += blocks(&text).iter().filter(|block| SERVES.iter().any(|part| block.contains(part))).count();
     }
     assert!(found >= 6, "only {found} servers in the documents");
+}
+
+/// The README of the project is not compiled, because it is not in the archive of the crate. That of the crate is.
+fn the_programs_of_the_project_s_readme_are_compiled_elsewhere() {
+    let Ok(readme) = fs::read_to_string(home().join("../../README.md")) else { return };
+    let compiled =
+        examples().into_iter().chain([blocks(&fs::read_to_string(home().join("README.md")).unwrap()).concat()]);
+    let compiled: Vec<String> = compiled.collect();
+    for block in blocks(&readme) {
+        assert!(is_known(&block, &compiled), "neither in examples/ nor in crates/parlour/README.md: {block}");
+    }
 }
 
 fn a_server_that_is_in_no_example_is_found() {

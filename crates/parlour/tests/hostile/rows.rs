@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::support::{declare, trials};
 
-const THREAT_MODEL: &str = include_str!("../../../../THREAT_MODEL.md");
+const THREAT_MODEL: &str = include_str!("../../THREAT_MODEL.md");
 
 /// An attack, and the trials of this executable that carry it out. A name stands for that trial over every transport.
 struct Row {

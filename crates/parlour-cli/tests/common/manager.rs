@@ -1,0 +1,1 @@
+../../../parlour/tests/support/manager.rs

@@ -303,6 +303,7 @@ fn a_managers_socket_is_not_a_leftover_before_and_between_starts() {
         assert!(base.name("room").join("unix").exists());
     };
     assert_it_stays();
+    assert_eq!(base.files(), ["room/", "room/unix"], "a refusal leaves nothing behind");
     let mut server = started(&manager, "ready room unix");
     assert!(matches!(look().state, NameState::Live));
     assert_eq!(server.ask("close"), "closed");

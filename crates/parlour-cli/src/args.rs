@@ -230,8 +230,8 @@ pub(crate) enum ClientFile {
 /// Each line of stdin is a message, without its newline; a last line without a newline is one too. Each message from
 /// the server is printed as a line. All other bytes pass unchanged. A message from the server that contains a newline
 /// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has
-/// zero bytes, stderr tells that it was sent line by line. The options --frames and --raw pass messages or bytes
-/// without any change.
+/// zero bytes, stderr tells that it was sent line by line. On a terminal, characters that could control it are printed as
+/// escapes such as `\x1b`. The options --frames and --raw pass messages or bytes without any change.
 ///
 /// At the end of stdin, the connection is half-closed and the remaining replies are printed. Exits with 7 if the server
 /// disconnects before all of stdin was sent or, where the transport can tell (unix and packet), before the server has
@@ -274,7 +274,8 @@ pub(crate) struct Connect {
 ///
 /// Half-closes the connection after the message and prints the first reply and a newline. Exits with 7 if the server
 /// disconnects without a reply. If a second reply arrives within a second and before the server ends its side, stderr
-/// tells that, and the exit code is 10; --all prints every reply.
+/// tells that, and the exit code is 10; --all prints every reply. On a terminal, characters that could control it are
+/// printed as escapes such as `\x1b`.
 ///
 /// Example: `parlour call echo hello --timeout 2s` fails with exit code 6 if no reply arrives within two seconds.
 #[derive(Debug, clap::Args)]
@@ -287,7 +288,7 @@ pub(crate) struct Call {
     #[arg(value_name = "MESSAGE")]
     pub(crate) message: Option<OsString>,
 
-    /// Do not print a newline after a reply
+    /// Print the bytes of a reply unchanged, also on a terminal, and no newline after it
     #[arg(long)]
     pub(crate) raw: bool,
 

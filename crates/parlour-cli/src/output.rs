@@ -137,6 +137,23 @@ pub(crate) fn cell(text: impl Display) -> String {
     text.to_string().chars().map(|c| if is_printable(c) { c } else { '\u{fffd}' }).collect()
 }
 
+/// Returns a message as a terminal shows it safely: newlines and tabs stay, and other characters that are not printable
+/// are escaped. Another user who controls the message would otherwise control the terminal.
+pub(crate) fn for_terminal(message: &[u8]) -> Vec<u8> {
+    let mut text = String::with_capacity(message.len());
+    for chunk in message.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\n' | '\t' => text.push(c),
+                c if is_printable(c) => text.push(c),
+                c => text.push_str(&inspect::escaped(c.encode_utf8(&mut [0; 4])).to_string()),
+            }
+        }
+        text.push_str(&inspect::escaped(OsStr::from_bytes(chunk.invalid())).to_string());
+    }
+    text.into_bytes()
+}
+
 /// Returns true if a character stands for itself in the escaped form of a text.
 fn is_printable(c: char) -> bool {
     c == '\\' || inspect::escaped(c.encode_utf8(&mut [0; 4])).to_string().starts_with(c)

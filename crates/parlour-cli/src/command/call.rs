@@ -1,5 +1,6 @@
 //! `parlour call`: sends one message and prints one reply, or all replies.
 
+use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
@@ -115,7 +116,7 @@ impl Calling<'_> {
             };
             match received {
                 Ok(Some(reply)) => {
-                    self.framing().append(&reply, &mut printed);
+                    self.append(&reply, &mut printed);
                     inexact += u64::from(!self.framing().is_exact_for(&reply));
                 }
                 // The server may not have read the message, but it has replied.
@@ -161,8 +162,16 @@ impl Calling<'_> {
     /// Returns a reply as it is printed.
     fn printed(&self, reply: &[u8]) -> Vec<u8> {
         let mut printed = Vec::with_capacity(reply.len() + 1);
-        self.framing().append(reply, &mut printed);
+        self.append(reply, &mut printed);
         printed
+    }
+
+    /// Appends a reply to the text for stdout. Lines for a terminal are made printable.
+    fn append(&self, reply: &[u8], printed: &mut Vec<u8>) {
+        match self.framing() == Framing::Lines && std::io::stdout().is_terminal() {
+            true => self.framing().append(&output::for_terminal(reply), printed),
+            false => self.framing().append(reply, printed),
+        }
     }
 
     fn framing(&self) -> Framing {

@@ -1,10 +1,12 @@
 //! The local stream to which a pump writes.
 
+use std::io::IsTerminal;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
 
 use crate::lines::Framing;
+use crate::output;
 
 /// The number of bytes that a pipe accepts without blocking once `poll(2)` reports it as writable (`PIPE_BUF` on
 /// Linux).
@@ -17,12 +19,14 @@ pub(super) struct Sink {
     written: usize,
     /// The maximum number of bytes of one write, so that it cannot block.
     write_max: usize,
+    is_terminal: bool,
 }
 
 impl Sink {
     /// Creates a sink whose open file description other processes share, so that it must not be made non-blocking.
     pub(super) fn shared(fd: OwnedFd) -> Sink {
-        Sink { fd, bytes: Vec::new(), written: 0, write_max: BLOCKING_WRITE_BYTES }
+        let is_terminal = fd.is_terminal();
+        Sink { fd, bytes: Vec::new(), written: 0, write_max: BLOCKING_WRITE_BYTES, is_terminal }
     }
 
     /// Creates a sink whose open file description only this process uses, and which is non-blocking.
@@ -30,9 +34,12 @@ impl Sink {
         Sink { write_max: usize::MAX, ..Sink::shared(fd) }
     }
 
-    /// Adds a message.
+    /// Adds a message. Lines for a terminal are made printable.
     pub(super) fn push(&mut self, message: &[u8], framing: Framing) {
-        framing.append(message, &mut self.bytes);
+        match self.is_terminal && framing == Framing::Lines {
+            true => framing.append(&output::for_terminal(message), &mut self.bytes),
+            false => framing.append(message, &mut self.bytes),
+        }
     }
 
     /// Returns the number of bytes that are not written yet.

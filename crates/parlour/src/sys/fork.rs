@@ -47,22 +47,41 @@ const GENERATION_BITS: u32 = 10;
 
 /// Returns the generation of this process, reduced to the bits that a [`Process`] stores.
 #[inline]
-fn generation() -> u32 {
-    GENERATION.load(Ordering::Relaxed) % (1 << GENERATION_BITS)
+fn generation() -> u16 {
+    (GENERATION.load(Ordering::Relaxed) % (1 << GENERATION_BITS)) as u16
+}
+
+/// The generation of a process, where the space of a [`Process`] is not available. It does not distinguish a child that
+/// ran no handlers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Generation(pub(crate) u16);
+
+impl Generation {
+    pub(crate) fn current() -> Self {
+        // As for `Process`.
+        let _ = install();
+        Self(generation())
+    }
+
+    /// Returns true if this process is a forked child of a process of that generation.
+    #[inline]
+    pub(crate) fn is_before_fork(self) -> bool {
+        self.0 != generation()
+    }
 }
 
 impl Process {
     pub(crate) fn current() -> Self {
         // Installing the handlers fails only if memory is exhausted. Then the process id alone identifies the process.
         let _ = install();
-        Self(std::process::id() << GENERATION_BITS | generation())
+        Self(std::process::id() << GENERATION_BITS | u32::from(generation()))
     }
 
     /// Returns true if this process is a forked child of that process. This makes no system call. It does not detect a
     /// child of a bare clone(2).
     #[inline]
     pub(crate) fn is_before_fork(self) -> bool {
-        self.0 % (1 << GENERATION_BITS) != generation()
+        self.0 % (1 << GENERATION_BITS) != u32::from(generation())
     }
 
     pub(crate) fn is_current(self) -> bool {

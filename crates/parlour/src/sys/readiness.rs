@@ -12,7 +12,6 @@ use tokio::io::Interest;
 use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
 use tokio::runtime::Handle;
 
-use super::fork::Process;
 use super::shared_fd::WatchedFd;
 
 /// A descriptor that is registered with the current runtime. Dropping it removes it from the runtime before the
@@ -21,10 +20,9 @@ use super::shared_fd::WatchedFd;
 /// In a forked child, dropping it closes the child's copy of the descriptor and leaves the runtime alone. The child
 /// shares the epoll instance of the runtime, so removing the descriptor would remove it for the parent. Also, a thread
 /// of the parent may have held a lock of the runtime at the fork.
-pub(crate) struct Readiness {
-    watched: ManuallyDrop<AsyncFd<Watched>>,
-    process: Process,
-}
+///
+/// The process is in the descriptor's own allocation, because each of a thousand tasks contains this type.
+pub(crate) struct Readiness(ManuallyDrop<AsyncFd<Watched>>);
 
 /// The registered descriptor, with the data that belongs to it.
 pub(crate) struct Watched(Arc<WatchedFd>);
@@ -43,39 +41,40 @@ impl Readiness {
     /// I/O tokio panics.
     pub(crate) fn register(fd: Arc<WatchedFd>, interest: Interest) -> io::Result<Self> {
         let _runtime = Handle::try_current().map_err(|error| io::Error::new(io::ErrorKind::Unsupported, error))?;
+        fd.note_watched();
         // SAFETY: a `SharedFd` holds the same open descriptor as long as it exists, and the `AsyncFd` holds the
         // `SharedFd`. This type provides no mutable reference through which the descriptor could be exchanged.
         let watched = unsafe { AsyncFd::register_with_interest(Watched(fd), interest) };
         let watched = watched.map_err(|error| error.into_parts().1)?;
-        Ok(Self { watched: ManuallyDrop::new(watched), process: Process::current() })
+        Ok(Self(ManuallyDrop::new(watched)))
     }
 
     /// Polls for read readiness. If the descriptor is not ready, the task that polled last is woken when it becomes
     /// ready.
     pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'_>>> {
-        self.watched.poll_read_ready(cx)
+        self.0.poll_read_ready(cx)
     }
 
     /// Like [`poll_readable`](Self::poll_readable), for write readiness. It stores the waker of its own task.
     pub(crate) fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready<'_>>> {
-        self.watched.poll_write_ready(cx)
+        self.0.poll_write_ready(cx)
     }
 
     /// Waits for read readiness. Any number of tasks may wait.
     pub(crate) async fn readable(&self) -> io::Result<Ready<'_>> {
-        self.watched.readable().await
+        self.0.readable().await
     }
 }
 
 impl Drop for Readiness {
     fn drop(&mut self) {
-        if self.process.is_before_fork() {
+        if self.0.get_ref().0.was_watched_before_fork() {
             // SAFETY: the `AsyncFd` is never dropped and never used again, so the holder of the descriptor that it
             // contains is moved out once.
-            drop(unsafe { ptr::read(self.watched.get_ref()) });
+            drop(unsafe { ptr::read(self.0.get_ref()) });
         } else {
             // SAFETY: nothing uses the `AsyncFd` after this.
-            unsafe { ManuallyDrop::drop(&mut self.watched) };
+            unsafe { ManuallyDrop::drop(&mut self.0) };
         }
     }
 }

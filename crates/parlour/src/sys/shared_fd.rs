@@ -4,7 +4,9 @@
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use super::fork::Generation;
 
 /// A descriptor that remains open and unchanged as long as any holder exists. It counts its users. Holders that only
 /// watch the descriptor do not count, and may outlive the users.
@@ -12,7 +14,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 pub(crate) struct SharedFd<T: ?Sized = ()> {
     // Closed before `with` is dropped: fields are dropped in this order.
     fd: OwnedFd,
-    users: AtomicU32,
+    users: AtomicU16,
+    /// The [`Generation`] of the process whose runtime watches the descriptor.
+    watched_in: AtomicU16,
     with: T,
 }
 
@@ -21,15 +25,15 @@ pub(crate) type WatchedFd = SharedFd<dyn Send + Sync>;
 
 impl SharedFd {
     /// Wraps a descriptor that has this number of users.
-    pub(crate) fn new(fd: OwnedFd, users: u32) -> Self {
+    pub(crate) fn new(fd: OwnedFd, users: u16) -> Self {
         Self::with(fd, users, ())
     }
 }
 
 impl<T> SharedFd<T> {
     /// Wraps a descriptor that has this number of users, with data that is dropped after the descriptor is closed.
-    pub(crate) fn with(fd: OwnedFd, users: u32, with: T) -> Self {
-        Self { fd, users: AtomicU32::new(users), with }
+    pub(crate) fn with(fd: OwnedFd, users: u16, with: T) -> Self {
+        Self { fd, users: AtomicU16::new(users), watched_in: AtomicU16::new(0), with }
     }
 }
 
@@ -40,8 +44,20 @@ impl<T: ?Sized> SharedFd<T> {
     }
 
     /// Ends the use by one user and returns the number of remaining users.
-    pub(crate) fn release(&self) -> u32 {
+    pub(crate) fn release(&self) -> u16 {
         self.users.fetch_sub(1, Ordering::AcqRel).saturating_sub(1)
+    }
+
+    /// Notes that a runtime of this process watches the descriptor.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn note_watched(&self) {
+        self.watched_in.store(Generation::current().0, Ordering::Relaxed);
+    }
+
+    /// Returns true if this process is a forked child, and the runtime of its parent watches the descriptor.
+    #[allow(dead_code, reason = "for the APIs that are features")]
+    pub(crate) fn was_watched_before_fork(&self) -> bool {
+        Generation(self.watched_in.load(Ordering::Relaxed)).is_before_fork()
     }
 }
 

@@ -16,8 +16,7 @@ use crate::exit;
 const RWF_NOSIGNAL: ReadWriteFlags = ReadWriteFlags::from_bits_retain(0x100);
 
 pub(super) fn checks() -> Vec<Check> {
-    let mut checks =
-        vec![proc_mounted(), version(), openat2_works(), pidfd(), inotify_works(), peer_pidfd(), no_signal()];
+    let mut checks = vec![proc_mounted(), version(), openat2_works(), pidfd(), inotify_works(), no_signal()];
     for mend in checks.iter_mut().filter_map(|check| check.mend.as_mut()) {
         mend.push_str(" (docs/platforms.md lists the cost of each)");
     }
@@ -103,9 +102,9 @@ fn inotify_works() -> Check {
 }
 
 /// Asks for a pidfd of this process through a connection to itself.
-fn peer_pidfd() -> Check {
+pub(super) fn peer_pidfd(directory: &Path) -> Check {
     const CHECK: &str = "SO_PEERPIDFD";
-    match own_peer_pidfd() {
+    match own_peer_pidfd(directory) {
         Ok(()) => Check::ok(CHECK, "works"),
         Err(error) => Check::but(
             Verdict::Note,
@@ -117,9 +116,8 @@ fn peer_pidfd() -> Check {
     }
 }
 
-fn own_peer_pidfd() -> anyhow::Result<()> {
-    let directory = super::trial::directory()?;
-    let address = format!("unix:{}/pidfd", directory.path().display());
+fn own_peer_pidfd(directory: &Path) -> anyhow::Result<()> {
+    let address = format!("unix:{}/base/pidfd", directory.display());
     let server = Server::bind(&address)?;
     let client = Connection::connect(&address)?;
     drop(client.peer_pidfd()?);

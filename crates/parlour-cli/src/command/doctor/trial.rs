@@ -1,4 +1,4 @@
-//! Checks each transport with a server, a client, a message and its echo, in a temporary directory.
+//! Checks that need names, in a temporary directory: each transport with a server, a client, a message and its echo.
 
 use std::fs::Permissions;
 use std::io;
@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use tempfile::TempDir;
 
 use super::check::{Check, Verdict};
+use super::kernel;
 use crate::exit::{self, Failure};
 use crate::signals::Stop;
 
@@ -34,7 +35,8 @@ pub(super) fn checks() -> anyhow::Result<Vec<Check>> {
     thread::Builder::new()
         .name("conversations".to_owned())
         .spawn(move || {
-            let checks: Vec<Check> = Transport::ALL.iter().map(|&transport| check(transport, &path)).collect();
+            let conversations = Transport::ALL.iter().map(|&transport| check(transport, &path));
+            let checks: Vec<Check> = std::iter::once(kernel::peer_pidfd(&path)).chain(conversations).collect();
             let _ = told.send(checks);
             // The end of file wakes the main thread.
             drop(done);
@@ -54,8 +56,7 @@ pub(super) fn checks() -> anyhow::Result<Vec<Check>> {
     }
 }
 
-/// Creates a temporary base directory.
-pub(super) fn directory() -> io::Result<TempDir> {
+fn directory() -> io::Result<TempDir> {
     tempfile::Builder::new().prefix("parlour-doctor-").permissions(Permissions::from_mode(0o700)).tempdir()
 }
 

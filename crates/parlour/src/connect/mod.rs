@@ -27,8 +27,10 @@ use crate::wait::{Deadline, WaitSet};
 const REST_MIN: Duration = Duration::from_millis(1);
 const REST_MAX: Duration = Duration::from_millis(100);
 
-/// The least number of attempts that fit into the time that is left.
+/// The least number of attempts that fit into the time that is left, while the pauses between them are not shorter than
+/// this. Each attempt costs the server a part of the time that it lacks.
 const PAUSES_LEFT: u32 = 32;
+const LAST_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 impl Connection {
     /// Connects to the server of this name, with the defaults of [`ConnectOptions`].
@@ -218,7 +220,7 @@ impl Connecting {
     fn pause(&mut self) -> Duration {
         let pause = self.rest;
         self.rest = (self.rest * 2).min(REST_MAX);
-        self.deadline.left().map_or(pause, |left| pause.min((left / PAUSES_LEFT).max(REST_MIN)))
+        self.deadline.left().map_or(pause, |left| pause.min((left / PAUSES_LEFT).max(LAST_PAUSE_MIN)))
     }
 
     /// Watches the directories as they are now, and starts another round.

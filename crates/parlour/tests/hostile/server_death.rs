@@ -143,7 +143,7 @@ fn keep_failing(server: &FifoServer, base: &Base, fail: impl Fn(&crate::by_hand:
 fn a_server_that_disconnects_without_an_answer_is_tried_again_until_the_deadline() {
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
-    let asked = keep_failing(&server, &base, |id| drop(server.open_s2c(id)));
+    let asked = keep_failing(&server, &base, |id| drop(server.find_s2c(id)));
     assert!((2..200).contains(&asked), "the client asked {asked} times");
 }
 
@@ -151,8 +151,9 @@ fn a_server_that_never_opens_the_other_fifo_is_tried_again_until_the_deadline() 
     let base = Base::new();
     let server = FifoServer::new(&base, "frail");
     let asked = keep_failing(&server, &base, |id| {
-        let to_client = server.open_s2c(id);
-        assert!(rustix::io::write(&to_client, id.hello().as_bytes()).is_ok());
+        // The client may give up at any moment.
+        let Some(to_client) = server.find_s2c(id) else { return };
+        let _ = rustix::io::write(&to_client, id.hello().as_bytes());
         // Waits until the client has closed its end.
         wait::ready(&to_client, rustix::event::PollFlags::empty(), DEADLINE);
     });

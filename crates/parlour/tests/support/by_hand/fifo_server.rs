@@ -45,6 +45,12 @@ impl FifoServer {
         open(self.place.clients().join(id.s2c()), OFlags::WRONLY | COMMON, Mode::empty()).unwrap()
     }
 
+    /// Opens the FIFO from the server to the client as [`open_s2c`](Self::open_s2c) does. Returns `None` if the client
+    /// has given up and removed it.
+    pub fn find_s2c(&self, id: &Id) -> Option<OwnedFd> {
+        open(self.place.clients().join(id.s2c()), OFlags::WRONLY | COMMON, Mode::empty()).ok()
+    }
+
     /// Opens the FIFO from the client to the server for reading.
     pub fn open_c2s(&self, id: &Id) -> OwnedFd {
         open(self.place.clients().join(id.c2s()), OFlags::RDONLY | COMMON, Mode::empty()).unwrap()

@@ -377,23 +377,29 @@ impl Server {
     /// Removes the server's files and the directory of the name, and releases the name. Dropping the server does the
     /// same. The directory stays if it contains a file that no server and no client creates, if a client creates a file
     /// at that moment, or if a service manager keeps its sockets in it; `parlour clean` removes what is left.
-    /// Established connections are not affected. Clients that
-    /// wait in the queue are disconnected, except on sockets of a service manager, where they wait for the next server.
-    /// Handshakes that are not complete end.
+    ///
+    /// Established connections are not affected. Clients that wait in the queue are disconnected, except on sockets of
+    /// a service manager, where they wait for the next server. Handshakes that are not complete end.
     ///
     /// To disconnect no client, request a [`shutdown`](ShutdownHandle::shutdown) first, and accept until
     /// [`Shutdown`](ErrorKind::Shutdown): an orderly restart then loses nobody. `unix` and `packet` clients are
     /// connected as soon as they are in the queue.
     ///
-    /// ```no_run
-    /// # fn serve(_: parlour::Connection) {}
-    /// # let server = parlour::Server::bind("echo")?;
+    /// ```
+    /// use parlour::{Connection, Server};
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let address = base.path().join("hello").display().to_string();
+    /// let server = Server::bind(&address)?;
+    /// // This client is in the queue when the server is told to end.
+    /// let mut client = Connection::connect(&address)?;
     /// server.shutdown_handle().shutdown();
     /// for connection in server.incoming() {
-    ///     serve(connection?);
+    ///     connection?.send("hello and goodbye")?;
     /// }
     /// server.close()?;
-    /// # Ok::<(), parlour::Error>(())
+    /// assert_eq!(client.recv()?.expect("the client was served"), b"hello and goodbye");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors

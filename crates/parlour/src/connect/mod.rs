@@ -235,8 +235,7 @@ impl Connecting {
     }
 
     fn connected(&self, link: Link) -> Connection {
-        let address = self.address.to_string();
-        tracing::debug!(address = %escaped(&address), transport = %link.transport, peer = %link.peer, "connected");
+        tracing::debug!(address = %escaped(&self.address.to_string()), transport = %link.transport, peer = %link.peer, "connected");
         Connection::new(link, Arc::clone(&self.display_name), self.spin_limit)
     }
 

@@ -22,6 +22,8 @@ mod lost;
 #[path = "names/modes.rs"]
 mod modes;
 mod support;
+#[path = "names/waiting.rs"]
+mod waiting;
 
 use std::process::ExitCode;
 
@@ -30,6 +32,6 @@ use by_hand::roles::{REACH, SERVE};
 fn main() -> ExitCode {
     support::run(
         &[SERVE, REACH, bases::LOOK],
-        &[bases::trials, clean::trials, holder::trials, lost::trials, modes::trials],
+        &[bases::trials, clean::trials, holder::trials, lost::trials, modes::trials, waiting::trials],
     )
 }

@@ -29,8 +29,8 @@ const REST_MAX: Duration = Duration::from_millis(100);
 
 /// The least number of attempts that fit into the time that is left, while the pauses between them are not shorter than
 /// this. Each attempt costs the server a part of the time that it lacks.
-const PAUSES_LEFT: u32 = 32;
-const LAST_PAUSE_MIN: Duration = Duration::from_millis(10);
+const PAUSES_LEFT: u32 = 16;
+const LAST_PAUSE_MIN: Duration = Duration::from_millis(20);
 
 impl Connection {
     /// Connects to the server of this name, with the defaults of [`ConnectOptions`].

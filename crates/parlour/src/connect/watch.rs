@@ -54,14 +54,16 @@ impl Watch {
             let mut watched_all = true;
             for candidate in base::candidates_for_client(address, server_uid)? {
                 let path = candidate.path.join(address.name());
-                watched.extend(add(inotify, &path).map(|number| Watched { number, entry: None }));
-                // The nearest directory above that exists, with the entry that leads to the name.
-                let above = path.ancestors().zip(path.ancestors().skip(1)).find_map(|(entry, directory)| {
-                    let entry = entry.file_name().map(OsStr::to_owned);
-                    add(inotify, directory).map(|number| Watched { number, entry })
-                });
-                watched_all &= above.is_some();
-                watched.extend(above);
+                let directories: Vec<&Path> = path.ancestors().collect();
+                // The nearest directory above that exists, and then those below it that exist by now. A directory that
+                // is created after the watch on the one above is an event, so none is missed in between.
+                let nearest = (1..directories.len()).find(|&depth| add(inotify, directories[depth]).is_some());
+                watched_all &= nearest.is_some();
+                for depth in (0..=nearest.unwrap_or(0)).rev() {
+                    let Some(number) = add(inotify, directories[depth]) else { break };
+                    let entry = depth.checked_sub(1).and_then(|below| directories[below].file_name());
+                    watched.push(Watched { number, entry: entry.map(OsStr::to_owned) });
+                }
             }
             let stale = self.watched.iter().filter(|old| !watched.iter().any(|new| new.number == old.number));
             for old in stale {

@@ -54,22 +54,23 @@ pub(super) struct Established<O, I> {
 
 /// Creates the error for a client that the modes of the server's files exclude.
 pub(super) fn private(found: &Found, path: &str, file: Option<&Stat>, errno: Errno) -> Error {
-    let (what, stat) = match file {
-        Some(file) => ("its socket", file),
-        None => ("its directory", &found.stat),
+    let (what, stat, object) = match file {
+        Some(file) => ("its socket", file, path.to_owned()),
+        None => ("its directory", &found.stat, found.path.display().to_string()),
     };
     let detail = format!("the service admits only some users: {what} has {}", directory::owner_and_mode(stat));
     let step = "connect as that user, or have the server admit others (option mode, --mode 0666, or 0660 with a group)";
-    Error::new(ErrorKind::Denied, Operation::Connect, path, detail).because(errno).next(step)
+    Error::new(ErrorKind::Denied, Operation::Connect, object, detail).because(errno).next(step)
 }
 
 /// Creates the error for a client that the server refused for this reason.
 pub(crate) fn refused(reason: Reason, operation: Operation, object: impl Into<String>) -> Error {
     match reason {
         Reason::Denied => {
-            let detail = "the server rejected the connection: its policy does not admit this client";
-            Error::new(ErrorKind::Refused, operation, object, detail)
-                .next("look at the server's log, and have its policy admit this user (option allow)")
+            let detail = "the server rejected the connection: its policy or its rules do not admit this client";
+            Error::new(ErrorKind::Refused, operation, object, detail).next(
+                "look at the server's log for the reason; if it is the policy, have it admit this user (option allow)",
+            )
         }
         Reason::Busy => {
             Error::new(ErrorKind::Busy, operation, object, "the server cannot accept more clients at present")

@@ -38,7 +38,7 @@ const WAYS: [&str; 7] = [
 
 fn a_refused_client_that_way_learns_the_reason(setting: Setting, way: &str) {
     let options = ServerOptions::new().allow(|_| false);
-    learns(setting, way, &options, 0, ErrorKind::Refused, "policy does not admit", RefusalReason::Policy);
+    learns(setting, way, &options, 0, ErrorKind::Refused, "do not admit this client", RefusalReason::Policy);
 }
 
 fn a_client_of_a_full_server_that_way_learns_that_it_is_busy(setting: Setting, way: &str) {

@@ -23,6 +23,8 @@ pub const SCARCE: Role = Role { name: "scarce", play: scarce };
 /// - `refused`: answers the number of refused clients and the last reason.
 fn scarce(arguments: &[String]) {
     let server = Arc::new(Server::bind(&arguments[0]).unwrap());
+    // Refusals are queued from the first call on.
+    assert!(server.next_refusal().is_none());
     let accepted = Arc::new(AtomicUsize::new(0));
     println!("ready");
     let serving = thread::spawn({
@@ -50,12 +52,10 @@ fn scarce(arguments: &[String]) {
             }
             ("accepted", _) => println!("{}", accepted.load(Ordering::SeqCst)),
             ("refused", _) => {
-                let refused = server.stats();
-                println!(
-                    "{} {}",
-                    refused.refused,
-                    refused.last_refusal.map_or_else(String::new, |last| last.to_string())
-                );
+                // A client that gives up in the middle of an attempt is refused for another reason.
+                let told = std::iter::from_fn(|| server.next_refusal());
+                let last = told.filter(|refusal| !refusal.detail.ends_with("the client has disconnected")).last();
+                println!("{} {}", server.stats().refused, last.map_or_else(String::new, |last| last.to_string()));
             }
             (other, _) => panic!("unknown command {other:?}"),
         }

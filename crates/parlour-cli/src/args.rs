@@ -180,7 +180,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients_per_user: Option<usize>,
 
-    /// Maximum length of a message in bytes, or with the suffix K, M or G (powers of 1024) [default: 16M]
+    /// Maximum length of a message in bytes, or with the suffix K, M or G (powers of 1024) [default: 16M, or 1M if other
+    /// users may connect]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) message_max: Option<usize>,
 
@@ -230,7 +231,7 @@ pub(crate) enum ClientFile {
 /// Each line of stdin is a message, without its newline; a last line without a newline is one too. Each message from
 /// the server is printed as a line. All other bytes pass unchanged. A message from the server that contains a newline
 /// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has
-/// zero bytes, stderr tells that it was sent line by line. On a terminal, characters that could control it are printed as
+/// NUL bytes, stderr tells that it was sent line by line. On a terminal, characters that could control it are printed as
 /// escapes such as `\x1b`. The options --frames and --raw pass messages or bytes without any change.
 ///
 /// At the end of stdin, the connection is half-closed and the remaining replies are printed. Exits with 7 if the server
@@ -322,8 +323,8 @@ pub(crate) struct Call {
 /// If no answer comes, the exit code is 6, and stderr tells how far the server got: it is stopped (by a signal or a
 /// debugger); it does not accept (it is busy with other clients, or hangs); or it accepts but does not read (it hangs,
 /// or it does not end a connection that its client has ended). Exits with 3 without a server. With --json, the field
-/// `state` is answered, no-server, refused, stopped, not-accepted, not-read, no-answer (to a message, or of a server of
-/// another user, which shows less) or failed.
+/// `state` is answered, no-server, refused (it does not admit this user), busy (it cannot accept more clients), stopped,
+/// not-accepted, not-read, no-answer (to a message, or of a server of another user, which shows less) or failed.
 ///
 /// Example: `parlour ping echo --count 10 --timeout 1s`
 #[derive(Debug, clap::Args)]
@@ -557,6 +558,10 @@ fn idle(text: &str) -> Result<Idle, String> {
 /// Parses an octal file mode.
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
+        // Connecting to a socket takes the right to write.
+        Ok(mode) if mode <= 0o777 && [mode >> 3 & 6, mode & 6].iter().any(|bits| !matches!(bits, 0 | 6)) => {
+            Err("other users need both read and write (6) to connect, or neither (0), such as 0660 or 0666".to_owned())
+        }
         Ok(mode) if mode <= 0o777 => Ok(mode),
         _ => Err("not an octal file mode of at most 0777, such as 0660".to_owned()),
     }

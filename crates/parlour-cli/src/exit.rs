@@ -37,7 +37,7 @@ pub(crate) const MEANINGS: [(u8, &str); 11] = [
     (USAGE, "the command line, a name or an option is invalid"),
     (NO_SERVER, "no server serves the name"),
     (NAME_IN_USE, "another process holds the name"),
-    (DENIED, "access was denied, or the policy of the server rejected the client (over unix and packet: 7)"),
+    (DENIED, "access was denied, or the server does not admit the client"),
     (TIMED_OUT, "the operation timed out, or the server is busy, stopped or does not answer"),
     (DISCONNECTED, "the peer disconnected, between messages or mid-message"),
     (TOO_LONG, "a message is longer than the limit (7 if the limit is that of a server of another user)"),

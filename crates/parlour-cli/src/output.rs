@@ -174,12 +174,15 @@ pub(crate) fn log_to_stderr(verbose: u8) {
         _ => LevelFilter::TRACE,
     };
     let from_environment = std::env::var("PARLOUR_LOG").unwrap_or_default();
-    let environment = from_environment.parse().unwrap_or_else(|_| {
-        if !from_environment.is_empty() {
+    // An empty text would be parsed as the level `error`.
+    let environment = match (from_environment.as_str(), from_environment.parse()) {
+        ("", _) => LevelFilter::OFF,
+        (_, Ok(level)) => level,
+        (_, Err(_)) => {
             note(format_args!("PARLOUR_LOG={from_environment} is ignored: use off, error, warn, info, debug or trace"));
+            LevelFilter::OFF
         }
-        LevelFilter::OFF
-    });
+    };
     let level = asked.max(environment);
     if level != LevelFilter::OFF {
         tracing_subscriber::fmt().with_max_level(level).with_writer(|| Stderr).init();

@@ -1,7 +1,7 @@
 //! The holder of a name, for the errors about a server that does not answer or does not take a message.
 
-use parlour::Connection;
 use parlour::inspect::{self, NameState, Owner};
+use parlour::{Connection, ErrorKind};
 
 use crate::exit::{self, Failure};
 use crate::output;
@@ -21,7 +21,13 @@ pub(super) fn explain(address: &str, connection: Option<&Connection>, error: any
     if exit::code(&error) != exit::TIMED_OUT {
         return error;
     }
-    let about = match (of(address), connection) {
+    let holder = of(address);
+    // A server that says that it is busy does not hang.
+    let is_busy = error.downcast_ref::<parlour::Error>().is_some_and(|error| error.kind() == ErrorKind::Busy);
+    if is_busy && !is_stopped(holder.as_ref()) {
+        return error;
+    }
+    let about = match (holder, connection) {
         (Some(holder), _) => condition(&holder),
         (None, Some(connection)) => format!("the server is {}", connection.peer()),
         (None, None) => return error,

@@ -25,7 +25,7 @@ const EXAMPLES: [(&str, &str); 7] = [
     ("parlour connect wc < README.md", "sends each line as a message and prints each reply as a line"),
     ("parlour call --wait 10s wc 'one two'", "waits for the server, sends one message and prints the reply"),
     ("parlour list", "lists the names and their servers"),
-    ("parlour list --json | jq -r '.[].endpoints.unix'", "prints the path of each socket"),
+    ("parlour list --json | jq -r '.[].endpoints.unix // empty'", "prints the path of each socket"),
     ("parlour path wc", "shows where a client and a server look for the name, and why"),
     ("parlour doctor", "checks directories, limits and the kernel, and tells how to fix a problem"),
 ];

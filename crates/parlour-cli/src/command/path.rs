@@ -65,7 +65,8 @@ pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
     // An unsafe directory comes first, because the user must fix it.
     let mut errors: Vec<_> = [server.err(), client.err()].into_iter().flatten().collect();
     errors.sort_by_key(|error| error.kind() != ErrorKind::UnsafeDirectory);
-    match errors.into_iter().find(|error| matches!(error.kind(), ErrorKind::UnsafeDirectory | ErrorKind::NoServer)) {
+    let is_told = |kind| matches!(kind, ErrorKind::UnsafeDirectory | ErrorKind::NoServer | ErrorKind::Denied);
+    match errors.into_iter().find(|error| is_told(error.kind())) {
         Some(error) => Err(error.into()),
         None => Ok(()),
     }

@@ -21,8 +21,8 @@ use crate::output;
 #[derive(Serialize)]
 struct Report {
     address: String,
-    /// `answered`, or how far the last connection got: `no-server`, `refused`, `stopped`, `not-accepted`, `not-read`,
-    /// `no-answer` or `failed`.
+    /// `answered`, or how far the last connection got: `no-server`, `refused`, `busy`, `stopped`, `not-accepted`,
+    /// `not-read`, `no-answer` or `failed`.
     state: &'static str,
     transport: Option<String>,
     /// The process and the user of the server, as the transport shows them.
@@ -94,6 +94,7 @@ fn ping(args: &Ping, report: &mut Report) -> Result<Measured, NoAnswer> {
         }
         Err(error) if error.kind() == ErrorKind::TimedOut => Err(silent(args, &connection)),
         Err(error) if error.kind() == ErrorKind::Refused => Err(NoAnswer { state: "refused", error: error.into() }),
+        Err(error) if error.kind() == ErrorKind::Busy => Err(NoAnswer { state: "busy", error: error.into() }),
         Err(error) => Err(NoAnswer { state: "failed", error: error.into() }),
     }
 }
@@ -116,9 +117,10 @@ fn answer(connection: &mut Connection, message: Option<&OsStr>, timeout: Duratio
 fn not_connected(args: &Ping, error: parlour::Error) -> NoAnswer {
     let state = match error.kind() {
         ErrorKind::NoServer => "no-server",
-        ErrorKind::Refused => "refused",
+        ErrorKind::Refused | ErrorKind::Denied => "refused",
         ErrorKind::TimedOut | ErrorKind::Busy if holder::is_stopped(holder::of(&args.address).as_ref()) => "stopped",
-        ErrorKind::TimedOut | ErrorKind::Busy => "not-accepted",
+        ErrorKind::Busy => "busy",
+        ErrorKind::TimedOut => "not-accepted",
         _ => "failed",
     };
     NoAnswer { state, error: holder::explain(&args.address, None, error.into()) }

@@ -143,9 +143,11 @@ impl<'a> Pump<'a> {
         Pump { idle: IdleLimit::new(limit), ..self }
     }
 
-    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs.
-    pub(crate) fn run(mut self) -> Outcome {
-        self.run_to_the_end()
+    /// Runs until both directions are finished or one of the other events in [`Outcome`] occurs. Returns the number of
+    /// messages that reached the program as several lines, too.
+    pub(crate) fn run(mut self) -> (Outcome, u64) {
+        let outcome = self.run_to_the_end();
+        (outcome, self.incoming.inexact())
     }
 
     /// Runs a pump between streams. Whatever ends it, the messages that were received before are written. Returns the
@@ -157,7 +159,7 @@ impl<'a> Pump<'a> {
         }
         if self.outgoing.is_doubtful() {
             output::note(
-                "the input has zero bytes and was sent line by line; use --raw or --frames for data without lines",
+                "the input has NUL bytes and was sent line by line; use --raw or --frames for data without lines",
             );
         }
         let outcome = match (ended, self.incoming.inexact()) {

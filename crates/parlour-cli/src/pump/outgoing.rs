@@ -98,7 +98,7 @@ impl Outgoing {
         self.longest
     }
 
-    /// Returns true if the source is read as lines although it has zero bytes, as no text has.
+    /// Returns true if the source is read as lines although it has NUL bytes, as no text has.
     pub(super) fn is_doubtful(&self) -> bool {
         self.framing == Framing::Lines && self.is_binary
     }
@@ -180,8 +180,9 @@ impl Outgoing {
             Fault::TooLong => {
                 let what = if self.framing == Framing::Lines { "line" } else { "message" };
                 let limit = self.message_max;
+                let or = if self.framing == Framing::Frames { ", or check that the data is in frames" } else { "" };
                 let text =
-                    format!("a {what} is longer than the limit of {limit} bytes; raise the limit (--message-max)");
+                    format!("a {what} is longer than the limit of {limit} bytes; raise the limit (--message-max){or}");
                 Failure::new(exit::TOO_LONG, text)
             }
             Fault::PartialHeader => Failure::new(

@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parlour::{Connection, ErrorKind};
@@ -12,6 +13,7 @@ use rustix::process::Rlimit;
 use super::active_clients::ClientGuard;
 use super::framing::framing;
 use super::program::Program;
+use super::refusals::Quiet;
 use super::{environment, limits};
 use crate::args::{Idle, Serve};
 use crate::lines::Framing;
@@ -33,6 +35,9 @@ pub(super) struct Service {
     descriptors: Option<Rlimit>,
     idle: Option<Idle>,
     stop: Arc<Stop>,
+    has_told_of_newlines: AtomicBool,
+    /// The lines about clients that were disconnected.
+    quiet: Mutex<Quiet>,
 }
 
 impl Service {
@@ -44,6 +49,8 @@ impl Service {
             descriptors,
             idle: args.idle,
             stop: Arc::clone(stop),
+            has_told_of_newlines: AtomicBool::new(false),
+            quiet: Mutex::default(),
         }
     }
 
@@ -58,7 +65,9 @@ impl Service {
             Some((program, args)) => self.run_program(&mut connection, program, args, guard.number, idle),
         };
         if let Err(error) = outcome {
-            output::note(format_args!("client {peer} was disconnected: {}", exit::one_line(&error)));
+            let text = format!("client {peer} was disconnected: {}", exit::one_line(&error));
+            let line = self.quiet.lock().unwrap_or_else(PoisonError::into_inner).line(Instant::now(), text);
+            line.iter().for_each(output::note);
         }
     }
 
@@ -84,7 +93,16 @@ impl Service {
             STAY_WITHOUT_CLIENT,
         );
         let pump = pump.context("making the pipes of the program non-blocking")?.with_idle_limit(idle);
-        match pump.run() {
+        let (outcome, inexact) = pump.run();
+        // Once is enough: a client must not be able to fill the log.
+        if inexact > 0 && !self.has_told_of_newlines.swap(true, Ordering::Relaxed) {
+            output::note(format_args!(
+                "a message of client {} contained a newline, and reached the program as several lines; use --raw or \
+                 --frames for such messages (this is told once)",
+                connection.peer()
+            ));
+        }
+        match outcome {
             // A program that has closed its stdout may still process its input, without a time limit.
             Outcome::Finished | Outcome::SinkClosed => program.wait(None, &self.stop),
             Outcome::PeerGone { .. } => program.wait(Some(STAY_WITHOUT_CLIENT), &self.stop),

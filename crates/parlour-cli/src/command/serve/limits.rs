@@ -19,6 +19,21 @@ const PROGRAMS_PER_USER_MAX: usize = 32;
 /// The time after which a client of another user is disconnected if no message has passed.
 const FOREIGN_IDLE: Duration = Duration::from_secs(600);
 
+/// The maximum length of a message, in bytes, on a server to which other users may connect. While its client or its
+/// program does not take a message, the server keeps it, with a program up to three times.
+const FOREIGN_MESSAGE_MAX: usize = 1024 * 1024;
+
+/// Returns true if users other than this one and root may connect. The manager has chosen the mode of an activated
+/// server.
+fn is_open(args: &Serve) -> bool {
+    args.activated || args.mode.is_some_and(|mode| mode & 0o077 != 0)
+}
+
+/// Returns the maximum length of a message, in bytes. `None` is the default of the library.
+pub(super) fn message_max(args: &Serve) -> Option<usize> {
+    args.message_max.or_else(|| is_open(args).then_some(FOREIGN_MESSAGE_MAX))
+}
+
 /// The limit on descriptors of this process.
 pub(super) struct Descriptors {
     /// The limit with which this process was started, which its programs get back; `None` if it was not changed.
@@ -50,9 +65,7 @@ impl Descriptors {
         }
         let by_descriptors = self.available.map_or(u64::MAX, |available| available / DESCRIPTORS_PER_PROGRAM);
         let all = usize::try_from(by_descriptors).unwrap_or(usize::MAX).clamp(1, PROGRAMS_MAX);
-        // The manager has chosen the mode of an activated server.
-        let is_open = args.activated || args.mode.is_some_and(|mode| mode & 0o077 != 0);
-        let of_a_user = if is_open { all.div_ceil(4).min(PROGRAMS_PER_USER_MAX) } else { all };
+        let of_a_user = if is_open(args) { all.div_ceil(4).min(PROGRAMS_PER_USER_MAX) } else { all };
         (Some(all), Some(of_a_user))
     }
 }

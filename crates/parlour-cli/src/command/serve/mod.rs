@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use parlour::{ClientFilePolicy, Connection, ErrorKind, Server, ServerOptions, ShutdownHandle};
+use parlour::{ClientFilePolicy, Connection, ErrorKind, RefusalReason, Server, ServerOptions, ShutdownHandle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -120,6 +120,9 @@ fn accept_all(
         match server.accept_timeout(Duration::ZERO) {
             Ok(connection) => start(service, connection, clients),
             Err(error) if error.kind() == ErrorKind::TimedOut => {
+                // The call itself may have refused clients, and a line about them may be due now.
+                collect(&mut refusals);
+                print_due(&mut refusals, refused);
                 wait_for_work(server, adopted, refusals.next_line())?;
                 adopted.reap();
             }
@@ -131,21 +134,27 @@ fn accept_all(
             }
         }
         collect(&mut refusals);
-        let now = Instant::now();
-        if refusals.is_due(now) {
-            // A reader of stderr that does not read must not stop the server from accepting.
-            if stderr_takes_a_line() {
-                refusals.due(now, refused).iter().for_each(output::note);
-            } else {
-                refusals.postpone(now);
-            }
-        }
+        print_due(&mut refusals, refused);
     };
     collect(&mut refusals);
     if stderr_takes_a_line() {
         refusals.rest(Instant::now(), refused).iter().for_each(output::note);
     }
     outcome
+}
+
+/// Prints the lines about refusals that are due.
+fn print_due(refusals: &mut Refusals, count: impl Fn(RefusalReason) -> u64) {
+    let now = Instant::now();
+    if !refusals.is_due(now) {
+        return;
+    }
+    // A reader of stderr that does not read must not stop the server from accepting.
+    if stderr_takes_a_line() {
+        refusals.due(now, count).iter().for_each(output::note);
+    } else {
+        refusals.postpone(now);
+    }
 }
 
 /// Returns true if a write of a line to stderr does not block.
@@ -210,7 +219,7 @@ fn options(args: &Serve, descriptors: &Descriptors) -> ServerOptions {
     if let Some(clients) = args.clients_per_user.or(of_a_user) {
         options = options.connections_per_uid_max(clients);
     }
-    if let Some(bytes) = args.message_max {
+    if let Some(bytes) = limits::message_max(args) {
         options = options.message_max(bytes);
     }
     if let Some(timeout) = args.handshake_timeout {

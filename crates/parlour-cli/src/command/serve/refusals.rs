@@ -1,4 +1,4 @@
-//! The lines about clients that the server refuses. This module uses no descriptor and no clock.
+//! The lines about clients that the server refuses or disconnects. This module uses no descriptor and no clock.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -85,9 +85,47 @@ impl Refusals {
     }
 }
 
+/// The maximum number of lines about clients that were disconnected in each [`LINE_INTERVAL`].
+const LINES_MAX: u32 = 10;
+
+/// The lines about clients that were disconnected, at most [`LINES_MAX`] per [`LINE_INTERVAL`].
+#[derive(Default)]
+pub(super) struct Quiet {
+    /// The end of the interval, and the number of lines that may still be printed in it.
+    interval: Option<(Instant, u32)>,
+    /// The number of lines since the last one that was printed.
+    dropped: u64,
+}
+
+impl Quiet {
+    /// Returns the line to print for this text, or `None` if it is dropped.
+    pub(super) fn line(&mut self, now: Instant, text: String) -> Option<String> {
+        let (end, left) = self.interval.filter(|(end, _)| *end > now).unwrap_or((now + LINE_INTERVAL, LINES_MAX));
+        self.interval = Some((end, left.saturating_sub(1)));
+        if left == 0 {
+            self.dropped += 1;
+            return None;
+        }
+        Some(match std::mem::take(&mut self.dropped) {
+            0 => text,
+            dropped => format!("{text} (and {dropped} more before)"),
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_lines_is_ten_lines_a_second_with_the_number_of_the_others() {
+        let start = Instant::now();
+        let mut quiet = Quiet::default();
+        let mut line = |ms| quiet.line(start + Duration::from_millis(ms), format!("line {ms}"));
+        let lines: Vec<_> = (0..2000).step_by(10).filter_map(&mut line).collect();
+        assert_eq!(lines.len(), 20);
+        assert_eq!(lines[9..12], ["line 90", "line 1000 (and 90 more before)", "line 1010"]);
+    }
 
     #[test]
     fn a_flood_of_one_kind_is_one_line_a_second_with_the_number_of_the_others() {

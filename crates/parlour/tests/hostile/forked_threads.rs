@@ -2,6 +2,7 @@
 //! and no call may wait for another one.
 
 use std::os::fd::AsFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -65,11 +66,14 @@ fn use_every_call(server: Server) {
 fn every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers_lock(transport: Transport) {
     let base = Base::new();
     let address = base.address(transport, "parked");
-    let (parked, go_on) = (&*Box::leak(Box::new(Latch::new())), &*Box::leak(Box::new(Latch::new())));
-    let allow = |_: &parlour::Peer| {
-        parked.open();
-        go_on.wait();
-        true
+    let (parked, go_on) = (Arc::new(Latch::new()), Arc::new(Latch::new()));
+    let allow = {
+        let (parked, go_on) = (Arc::clone(&parked), Arc::clone(&go_on));
+        move |_: &parlour::Peer| {
+            parked.open();
+            go_on.wait();
+            true
+        }
     };
     let server = ServerOptions::new().allow(allow).bind(&address).unwrap();
     thread::scope(|scope| {
@@ -87,10 +91,6 @@ fn every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers
         accepting.join().unwrap();
     });
     server.close().unwrap();
-    for latch in [parked, go_on] {
-        // The policy is gone with the server, so nothing uses the latches any more.
-        drop(take_in_child(latch));
-    }
 }
 
 fn exchange(connection: &mut Connection) {

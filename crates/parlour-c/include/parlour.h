@@ -139,8 +139,8 @@ typedef enum {
   PARLOUR_DENIED = 22,
   /**
    * The server did not accept the client before the deadline, has reached a limit, or a system call of the server
-   * failed; or a message needs more memory than the client may take; or the write buffer of a client of a hub is full.
-   * The caller may try again.
+   * failed; or a message needs more memory than the client may take; or the write buffer of a client of a hub is
+   * full. The caller may try again.
    */
   PARLOUR_BUSY = 23,
   /**
@@ -726,9 +726,9 @@ parlour_status parlour_server_options_fds_max(parlour_server_options *options, s
 /**
  * Sets the number of connections that may be open, of all users together and of each user; at least 1.
  *
- * Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most 65536.
- * A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if the mode
- * lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
+ * Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most
+ * 65536. A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if
+ * the mode lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
  */
 parlour_status parlour_server_options_connections_max(parlour_server_options *options,
                                                       size_t of_all,
@@ -738,15 +738,13 @@ parlour_status parlour_server_options_connections_max(parlour_server_options *op
  * Sets the memory that clients may take in this process, all users together and each user, in bytes; at least 1.
  *
  * Messages that have not arrived completely and take more than 64 KiB count, and this side's rings of `shm`. Receiving
- * from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client over
- * `shm` that would exceed the limit is refused.
+ * from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client
+ * over `shm` that would exceed the limit is refused.
  *
  * Default: a quarter of the machine's memory, but at least 128 MiB and at most 1 GiB. For each user all of it, or a
  * quarter of it if the mode lets other users connect.
  */
-parlour_status parlour_server_options_memory_max(parlour_server_options *options,
-                                                 size_t of_all,
-                                                 size_t of_each_user);
+parlour_status parlour_server_options_memory_max(parlour_server_options *options, size_t of_all, size_t of_each_user);
 
 /**
  * Sets the number of handshakes that may be in progress, on transports that have one (`shm`, `fifo`). Default 128; 1
@@ -1101,8 +1099,8 @@ parlour_status parlour_flush(parlour_connection *connection, int64_t timeout_ms)
  * Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
  * peer may wait for them. An error of this write does not end the receive; the next send returns it.
  *
- * After PARLOUR_TIMED_OUT, an answer that arrives late is what the next receive returns. Put a number into each request
- * and its answer, or close the connection.
+ * After PARLOUR_TIMED_OUT, an answer that arrives late is what the next receive returns. Put a number into each
+ * request and its answer, or close the connection.
  *
  * Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
  * received. `*message` is then NULL.
@@ -1184,8 +1182,8 @@ parlour_status parlour_connection_peer(const parlour_connection *connection, par
  * ends. After an error, `*pidfd` is -1.
  *
  * Errors:
- * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or the
- *   kernel has no SO_PEERPIDFD (before Linux 6.5).
+ * - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or
+ *   the kernel has no SO_PEERPIDFD (before Linux 6.5).
  * - PARLOUR_IO: a system call failed.
  */
 parlour_status parlour_connection_pidfd(const parlour_connection *connection, int *pidfd);
@@ -1360,8 +1358,8 @@ void parlour_shutdown_free(parlour_shutdown *shutdown);
 
 /**
  * Removes the server's files and the directory of the name, releases the name, and frees the server in any case.
- * Connections that are open go on. Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
- * threads.
+ * Connections that are open go on. Clients that were not accepted yet are disconnected. No thread may be in a call on
+ * the server: call parlour_server_shutdown first, and wait for the threads.
  *
  * Errors:
  * - PARLOUR_IO: a file cannot be removed. The name is free all the same.

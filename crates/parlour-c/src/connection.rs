@@ -284,8 +284,8 @@ pub unsafe extern "C" fn parlour_flush(connection: *mut parlour_connection, time
 /// Blocks up to `timeout_ms` until a whole message has arrived. Writes buffered messages before it blocks, because the
 /// peer may wait for them. An error of this write does not end the receive; the next send returns it.
 ///
-/// After PARLOUR_TIMED_OUT, an answer that arrives late is what the next receive returns. Put a number into each request
-/// and its answer, or close the connection.
+/// After PARLOUR_TIMED_OUT, an answer that arrives late is what the next receive returns. Put a number into each
+/// request and its answer, or close the connection.
 ///
 /// Returns PARLOUR_OK, or PARLOUR_END at the end of the stream: the peer sends no more, and all of its messages were
 /// received. `*message` is then NULL.
@@ -459,8 +459,8 @@ pub unsafe extern "C" fn parlour_connection_peer(
 /// ends. After an error, `*pidfd` is -1.
 ///
 /// Errors:
-/// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or the
-///   kernel has no SO_PEERPIDFD (before Linux 6.5).
+/// - PARLOUR_UNSUPPORTED: the transport has no peer credentials of the kernel (`fifo`), the connection is a half, or
+///   the kernel has no SO_PEERPIDFD (before Linux 6.5).
 /// - PARLOUR_IO: a system call failed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_pidfd(

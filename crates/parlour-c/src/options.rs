@@ -173,9 +173,9 @@ pub unsafe extern "C" fn parlour_server_options_fds_max(
 
 /// Sets the number of connections that may be open, of all users together and of each user; at least 1.
 ///
-/// Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most 65536.
-/// A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if the mode
-/// lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
+/// Default: as many as three quarters of the descriptors that this process may have open (RLIMIT_NOFILE), at most
+/// 65536. A connection takes one descriptor, and two over `fifo`. For each user all of them, or a quarter of them if
+/// the mode lets other users connect; at most 4096. parlour_server_stats returns the limits that are in effect.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_connections_max(
     options: *mut parlour_server_options,
@@ -190,8 +190,8 @@ pub unsafe extern "C" fn parlour_server_options_connections_max(
 /// Sets the memory that clients may take in this process, all users together and each user, in bytes; at least 1.
 ///
 /// Messages that have not arrived completely and take more than 64 KiB count, and this side's rings of `shm`. Receiving
-/// from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client over
-/// `shm` that would exceed the limit is refused.
+/// from a connection that needs more fails with PARLOUR_BUSY and loses nothing; a hub ends that connection. A client
+/// over `shm` that would exceed the limit is refused.
 ///
 /// Default: a quarter of the machine's memory, but at least 128 MiB and at most 1 GiB. For each user all of it, or a
 /// quarter of it if the mode lets other users connect.

@@ -283,8 +283,8 @@ pub unsafe extern "C" fn parlour_shutdown_free(shutdown: *mut parlour_shutdown) 
 }
 
 /// Removes the server's files and the directory of the name, releases the name, and frees the server in any case.
-/// Connections that are open go on. Clients that were not accepted yet are disconnected. No thread may be in a call on the server: call parlour_server_shutdown first, and wait for the
-/// threads.
+/// Connections that are open go on. Clients that were not accepted yet are disconnected. No thread may be in a call on
+/// the server: call parlour_server_shutdown first, and wait for the threads.
 ///
 /// Errors:
 /// - PARLOUR_IO: a file cannot be removed. The name is free all the same.

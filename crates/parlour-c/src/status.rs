@@ -39,8 +39,8 @@ pub enum parlour_status {
     /// The system, or a check of the peer's identity, does not permit the operation.
     PARLOUR_DENIED = 22,
     /// The server did not accept the client before the deadline, has reached a limit, or a system call of the server
-    /// failed; or a message needs more memory than the client may take; or the write buffer of a client of a hub is full.
-    /// The caller may try again.
+    /// failed; or a message needs more memory than the client may take; or the write buffer of a client of a hub is
+    /// full. The caller may try again.
     PARLOUR_BUSY = 23,
     /// The timeout has passed. A receive keeps a partial message for the next call. A send returns this only if it sent
     /// nothing of the message. parlour_flush and parlour_finish keep unwritten messages buffered;

@@ -114,11 +114,10 @@ pub(crate) struct Demo {
 /// can be executed. Clients that are refused, and the reason, are printed on stderr: of each kind of reason at most one
 /// line per second, with the number of the others.
 ///
-/// SIGINT and SIGTERM stop the server. It serves the clients that have connected by then and no others, and releases the
-/// name immediately, so that the next server can take it. Open
-/// connections may continue for the time given by --grace. After that time, or at a second signal, the programs are
-/// ended. The exit code is 0 in each case. A signal that is ignored when the server starts stays ignored, as SIGINT in
-/// a background job of a script.
+/// SIGINT and SIGTERM stop the server. It serves the clients that have connected by then and no others, and releases
+/// the name immediately, so that the next server can take it. Open connections may continue for the time given by
+/// --grace. After that time, or at a second signal, the programs are ended. The exit code is 0 in each case. A signal
+/// that is ignored when the server starts stays ignored, as SIGINT in a background job of a script.
 ///
 /// Under a service manager, --activated serves the sockets of a socket unit. Their path contains the name, such as
 /// ListenStream=%t/parlour/NAME/unix. The server notifies the socket in $NOTIFY_SOCKET when clients can connect
@@ -180,8 +179,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) clients_per_user: Option<usize>,
 
-    /// Maximum length of a message in bytes, or with the suffix K, M or G (powers of 1024) [default: 16M, or 1M if other
-    /// users may connect]
+    /// Maximum length of a message in bytes, or with the suffix K, M or G (powers of 1024) [default: 16M, or 1M if
+    /// other users may connect]
     #[arg(long, value_name = "BYTES", value_parser = bytes)]
     pub(crate) message_max: Option<usize>,
 
@@ -231,8 +230,8 @@ pub(crate) enum ClientFile {
 /// Each line of stdin is a message, without its newline; a last line without a newline is one too. Each message from
 /// the server is printed as a line. All other bytes pass unchanged. A message from the server that contains a newline
 /// is printed as several lines; at the end, stderr tells how many there were, and the exit code is 10. If stdin has
-/// NUL bytes, stderr tells that it was sent line by line. On a terminal, characters that could control it are printed as
-/// escapes such as `\x1b`. The options --frames and --raw pass messages or bytes without any change.
+/// NUL bytes, stderr tells that it was sent line by line. On a terminal, characters that could control it are printed
+/// as escapes such as `\x1b`. The options --frames and --raw pass messages or bytes without any change.
 ///
 /// At the end of stdin, the connection is half-closed and the remaining replies are printed. Exits with 7 if the server
 /// disconnects before all of stdin was sent or, where the transport can tell (unix and packet), before the server has
@@ -323,8 +322,9 @@ pub(crate) struct Call {
 /// If no answer comes, the exit code is 6, and stderr tells how far the server got: it is stopped (by a signal or a
 /// debugger); it does not accept (it is busy with other clients, or hangs); or it accepts but does not read (it hangs,
 /// or it does not end a connection that its client has ended). Exits with 3 without a server. With --json, the field
-/// `state` is answered, no-server, refused (it does not admit this user), busy (it cannot accept more clients), stopped,
-/// not-accepted, not-read, no-answer (to a message, or of a server of another user, which shows less) or failed.
+/// `state` is answered, no-server, refused (it does not admit this user), busy (it cannot accept more clients),
+/// stopped, not-accepted, not-read, no-answer (to a message, or of a server of another user, which shows less) or
+/// failed.
 ///
 /// Example: `parlour ping echo --count 10 --timeout 1s`
 #[derive(Debug, clap::Args)]
@@ -373,11 +373,11 @@ pub(crate) struct ConnectArgs {
 
 /// List the names with their servers and states
 ///
-/// Dead names are listed with `--all` only. STATE is one of: live (a server holds the name), waiting (a service manager listens, and starts the server when a
-/// client connects), dead (the server was killed; the next server can take the name), foreign (the name
-/// belongs to another user, so that its state is not known) or unsafe (the directory has the wrong owner or mode, and
-/// is not used). For a dead name, the table shows the server that was killed. With `--json`, a path is a string, or an
-/// array of its bytes if it is not UTF-8.
+/// Dead names are listed with `--all` only. STATE is one of: live (a server holds the name), waiting (a service manager
+/// listens, and starts the server when a client connects), dead (the server was killed; the next server can take the
+/// name), foreign (the name belongs to another user, so that its state is not known) or unsafe (the directory has the
+/// wrong owner or mode, and is not used). For a dead name, the table shows the server that was killed. With `--json`, a
+/// path is a string, or an array of its bytes if it is not UTF-8.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct List {

@@ -122,8 +122,8 @@ pub(crate) fn after_running(outcome: anyhow::Result<()>) -> ExitCode {
     }
 }
 
-/// Formats an error and its causes as one line, without control characters. The text of a library error already includes
-/// its causes.
+/// Formats an error and its causes as one line, without control characters. The text of a library error already
+/// includes its causes.
 pub(crate) fn one_line(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain() {

@@ -11,8 +11,8 @@ use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid
 
 /// Returns a descriptor for poll(2) that has events once the child has exited. The child is not reaped.
 ///
-/// It is a pidfd. On a system without pidfd_open(2), such as gVisor or a sandbox that forbids it, a thread waits for the
-/// child and then closes the other end of a pipe.
+/// It is a pidfd. On a system without pidfd_open(2), such as gVisor or a sandbox that forbids it, a thread waits for
+/// the child and then closes the other end of a pipe.
 pub(crate) fn watch(child: &Child) -> io::Result<OwnedFd> {
     let pid = Pid::from_child(child);
     match pidfd_open(pid, PidfdFlags::empty()) {

@@ -154,7 +154,7 @@ pub(crate) struct Counts {
     per_uid: BTreeMap<Option<u32>, Used>,
 }
 
-/// What clients take.
+/// The resources that clients take.
 #[derive(Clone, Copy, Debug, Default)]
 struct Used {
     connections: usize,
@@ -302,8 +302,8 @@ impl Permit {
         Ok(())
     }
 
-    /// Counts this much memory for the incomplete message, instead of what was counted before. Cheap if nothing changes,
-    /// and for short messages, which do not count.
+    /// Counts this much memory for the incomplete message, instead of what was counted before. Cheap if nothing
+    /// changes, and for short messages, which do not count.
     #[inline]
     pub(crate) fn note_incomplete(&self, bytes: usize) -> Result<(), Rejection> {
         let bytes = if bytes > MEMORY_FREE { as_u32(bytes) } else { 0 };

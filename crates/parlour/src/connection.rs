@@ -137,8 +137,9 @@ impl Connection {
     /// `Full`.
     ///
     /// Dropping the connection writes only what the channel accepts immediately. If the rest does not fit, the peer
-    /// receives the error [`Truncated`](crate::ErrorKind::Truncated) in place of the message. [`flush`](Connection::flush),
-    /// [`finish`](Connection::finish) and [`close`](Connection::close) wait until the rest is written.
+    /// receives the error [`Truncated`](crate::ErrorKind::Truncated) in place of the message.
+    /// [`flush`](Connection::flush), [`finish`](Connection::finish) and [`close`](Connection::close) wait until the
+    /// rest is written.
     ///
     /// # Errors
     ///
@@ -215,8 +216,8 @@ impl Connection {
     /// - [`ErrorKind::Busy`](crate::ErrorKind::Busy), on a server: a message that has not arrived completely needs more
     ///   memory than the client may take ([`memory_max`](crate::ServerOptions::memory_max)). Nothing is lost. End the
     ///   connection, or receive again when other messages are complete.
-    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Busy`](crate::ErrorKind::Busy), on a client: the
-    ///   server refused it (`unix`, `packet`). The text has the reason. Over `unix` the kernel must support
+    /// - [`ErrorKind::Refused`](crate::ErrorKind::Refused), [`ErrorKind::Busy`](crate::ErrorKind::Busy), on a client:
+    ///   the server refused it (`unix`, `packet`). The text has the reason. Over `unix` the kernel must support
     ///   out-of-band bytes (Linux 5.15, `CONFIG_AF_UNIX_OOB`); otherwise a refusal looks like the end.
     /// - [`ErrorKind::Disconnected`](crate::ErrorKind::Disconnected): the peer closed without reading all that this
     ///   side sent. This replaces `None` where the transport can tell: not on `fifo`, and on `shm` only until this side

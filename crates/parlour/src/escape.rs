@@ -31,11 +31,11 @@ pub fn escaped(text: &(impl AsRef<OsStr> + ?Sized)) -> Escaped<'_> {
 
 /// Text that is escaped when it is written.
 ///
-/// Printable characters stand for themselves. A backslash is written as `\\`, a control character as `\n`, `\r`, `\t` or
-/// `\xNN`, any other character that is not printable as `\u{NNNN}`, and a byte that is not UTF-8 as `\xNN`. Characters
-/// that are not printable include the C1 control characters, line and paragraph separators, characters without width
-/// and those that change the direction of text. Different texts thus have different forms. A text whose form is longer
-/// than [`ESCAPED_LEN_MAX`] is cut at a character, and `\...` marks the omission.
+/// Printable characters stand for themselves. A backslash is written as `\\`, a control character as `\n`, `\r`, `\t`
+/// or `\xNN`, any other character that is not printable as `\u{NNNN}`, and a byte that is not UTF-8 as `\xNN`.
+/// Characters that are not printable include the C1 control characters, line and paragraph separators, characters
+/// without width and those that change the direction of text. Different texts thus have different forms. A text whose
+/// form is longer than [`ESCAPED_LEN_MAX`] is cut at a character, and `\...` marks the omission.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(&'a [u8]);
 

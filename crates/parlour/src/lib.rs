@@ -37,8 +37,8 @@
 //! }
 //! ```
 //!
-//! An error of a client ends its connection, and not the server. [`incoming`](Server::incoming) returns an error only if
-//! the server itself cannot go on.
+//! An error of a client ends its connection, and not the server. [`incoming`](Server::incoming) returns an error only
+//! if the server itself cannot go on.
 //!
 //! # Guarantees
 //!

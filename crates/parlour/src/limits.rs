@@ -23,7 +23,7 @@ const SHARE_OF_USER: usize = 4;
 /// The memory that receiving a message may take beyond its length: the buffer for a datagram.
 const MESSAGE_EXTRA: usize = 2 * 1024 * 1024;
 
-/// What the default quotas of a server depend on.
+/// The limits of the process and of the machine on which the default quotas of a server depend.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Surroundings {
     /// The number of descriptors that this process may have open (`RLIMIT_NOFILE`), if it is limited.

@@ -171,11 +171,11 @@ impl ServerOptions {
     /// Two things count: messages that have not arrived completely and take more than 64 KiB, and this side's rings of
     /// `shm` connections ([`ring_size`](Self::ring_size)). A connection that needs more than the limit allows is not
     /// read: receiving from it fails with [`ErrorKind::Busy`], and loses nothing. A hub ends that connection. A client
-    /// over `shm` that would exceed it is refused as at the limit on connections. A message longer than the limit cannot
-    /// be received.
+    /// over `shm` that would exceed it is refused as at the limit on connections. A message longer than the limit
+    /// cannot be received.
     ///
-    /// Default: a quarter of the machine's memory, but at least 128 MiB, at most 1 GiB, and always enough for one message
-    /// of [`message_max`](Self::message_max) of four users.
+    /// Default: a quarter of the machine's memory, but at least 128 MiB, at most 1 GiB, and always enough for one
+    /// message of [`message_max`](Self::message_max) of four users.
     #[must_use]
     pub fn memory_max(mut self, bytes: usize) -> Self {
         self.memory_max = Some(bytes);
@@ -185,8 +185,8 @@ impl ServerOptions {
     /// Sets the maximum amount of memory that the clients of each user may take, in bytes; at least 1. See
     /// [`memory_max`](Self::memory_max).
     ///
-    /// Default: if the [`mode`](Self::mode) lets other users connect, a quarter of the default of `memory_max`, otherwise
-    /// all of it.
+    /// Default: if the [`mode`](Self::mode) lets other users connect, a quarter of the default of `memory_max`,
+    /// otherwise all of it.
     #[must_use]
     pub fn memory_per_uid_max(mut self, bytes: usize) -> Self {
         self.memory_per_uid_max = Some(bytes);
@@ -413,8 +413,8 @@ impl ConnectOptions {
 
     /// Sets the user that the server must run as. Default: the user of this process, or root. The user is verified
     /// before a byte is sent. The directories of that user are trusted, and the default bases of that user
-    /// (`/run/user/<uid>/parlour` and `/tmp/parlour-<uid>`) are searched first. A base that only that user's environment
-    /// names must be in the address.
+    /// (`/run/user/<uid>/parlour` and `/tmp/parlour-<uid>`) are searched first. A base that only that user's
+    /// environment names must be in the address.
     #[must_use]
     pub fn server_uid(mut self, uid: u32) -> Self {
         self.server_uid = Some(uid);

@@ -92,9 +92,9 @@ impl Owner {
         }
     }
 
-    /// Returns true if the process of this record no longer exists. Returns false if that is not known, as for a process
-    /// in another PID namespace. The lock decides whether the name is held; this function only detects a record whose
-    /// process is not the holder any more.
+    /// Returns true if the process of this record no longer exists. Returns false if that is not known, as for a
+    /// process in another PID namespace. The lock decides whether the name is held; this function only detects a record
+    /// whose process is not the holder any more.
     pub(crate) fn has_ended(&self) -> bool {
         let has_other_pids = self.pid_namespace != 0 && self.pid_namespace != pid_namespace();
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);

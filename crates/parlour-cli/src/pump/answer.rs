@@ -16,7 +16,7 @@ pub(super) struct Answer {
     seen: Progress,
 }
 
-/// What a pump has achieved and what it waits for.
+/// The progress of a pump, and the events that it waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Progress {
     /// The number of messages that were sent, and of times that a full channel had space again.

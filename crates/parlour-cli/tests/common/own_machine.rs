@@ -10,8 +10,8 @@ fn kinds() -> &'static [&'static str] {
     if rustix::process::geteuid().is_root() { &["--mount"] } else { &["--user", "--map-root-user", "--mount"] }
 }
 
-/// Returns the command that runs `parlour` with these arguments, without `$PARLOUR_DIR`, and where `/run` and `/tmp` are
-/// empty. Returns the reason why that is impossible here, if it is.
+/// Returns the command that runs `parlour` with these arguments, without `$PARLOUR_DIR`, and where `/run` and `/tmp`
+/// are empty. Returns the reason why that is impossible here, if it is.
 pub fn command(args: &[&str]) -> Result<Command, String> {
     let program = env!("CARGO_BIN_EXE_parlour");
     if program.starts_with("/run/") || program.starts_with("/tmp/") {

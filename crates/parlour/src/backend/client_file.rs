@@ -121,7 +121,8 @@ fn check(stat: &Stat) -> Result<(), BadClientFile> {
 /// Returns false if that cannot be found out.
 ///
 /// Implementation notes: connect(2) with a datagram socket. The kernel looks for the socket that is bound to the file
-/// and refuses one of another type with `EPROTOTYPE`. `ECONNREFUSED` means that there is none. The client does not notice.
+/// and refuses one of another type with `EPROTOTYPE`. `ECONNREFUSED` means that there is none. The client does not
+/// notice.
 pub(crate) fn has_no_socket(guard: &NameGuard, id: &ClientId) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let Ok(probe) = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None) else { return false };

@@ -18,8 +18,8 @@ use crate::wire::shm_hello::HELLO_LEN;
 /// The length of a buffer for a refusal. One more byte detects a longer datagram.
 const BUFFER_LEN: usize = HELLO_LEN + 1;
 
-/// Tells a client that it is refused, before the server closes the socket. Errors are ignored, because the end tells the
-/// client that it is not served.
+/// Tells a client that it is refused, before the server closes the socket. Errors are ignored, because the end tells
+/// the client that it is not served.
 pub(super) fn refuse(transport: Transport, socket: impl AsFd, reason: Reason) {
     let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
     match transport {
@@ -49,7 +49,8 @@ pub(super) fn expect(transport: Transport, socket: impl AsFd) {
     }
 }
 
-/// The beginning of a connection from the server, as far as it matters for a refusal. Both halves of the client share it.
+/// The beginning of a connection from the server, as far as it matters for a refusal. Both halves of the client share
+/// it.
 #[derive(Debug)]
 pub(super) struct Beginning(AtomicU8);
 
@@ -105,7 +106,7 @@ pub(super) fn look_in_stream(half: &Half<Beginning>) -> Option<Reason> {
     beginning.refusal()
 }
 
-/// What follows an empty datagram, or the end, on a socket that preserves the boundaries of datagrams.
+/// The datagram behind an empty one, or behind the end, on a socket that preserves the boundaries of datagrams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ending {
     Refused(Reason),

@@ -79,7 +79,8 @@ impl Read {
 }
 
 impl<T> Half<T> {
-    /// Creates the receiving and the sending half of a socket, with other state that they share. That state is dropped after the socket is closed.
+    /// Creates the receiving and the sending half of a socket, with other state that they share. That state is dropped
+    /// after the socket is closed.
     pub(super) fn both_with(socket: OwnedFd, takes_fds: bool, shared: T) -> (Self, Self) {
         let socket = Arc::new(SharedFd::with(socket, 2, shared));
         let process = Process::current();

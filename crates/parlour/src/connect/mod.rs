@@ -43,9 +43,9 @@ impl Connection {
     ///
     /// - [`ErrorKind::InvalidName`]: the address is malformed.
     /// - [`ErrorKind::NoServer`]: no server has the name, or its server does not offer the demanded transport.
-    /// - [`ErrorKind::Refused`]: the server rejected the connection. Over `unix` and `packet` connecting does not involve
-    ///   the server: a refusal is the error of the first `recv`, `send` or `flush` that finds the connection ended, of
-    ///   the kind `Refused` or [`ErrorKind::Busy`].
+    /// - [`ErrorKind::Refused`]: the server rejected the connection. Over `unix` and `packet` connecting does not
+    ///   involve the server: a refusal is the error of the first `recv`, `send` or `flush` that finds the connection
+    ///   ended, of the kind `Refused` or [`ErrorKind::Busy`].
     /// - [`ErrorKind::Denied`]: the server belongs to another user, or the system denies access to it.
     /// - [`ErrorKind::Busy`], [`ErrorKind::TimedOut`]: the server exists but did not accept the client before the
     ///   deadline. If the server offers several transports, a client whose address selects none continues with the next

@@ -86,8 +86,8 @@ pub enum DisconnectReason {
     Slow,
     /// The connection has failed. The client closed it without reading all that was sent to it
     /// ([`Disconnected`](crate::ErrorKind::Disconnected)), or disconnected mid-message
-    /// ([`Truncated`](crate::ErrorKind::Truncated)), violated the protocol, or sent a message that needs more memory than
-    /// it may take ([`Busy`](crate::ErrorKind::Busy), [`memory_max`](crate::ServerOptions::memory_max)).
+    /// ([`Truncated`](crate::ErrorKind::Truncated)), violated the protocol, or sent a message that needs more memory
+    /// than it may take ([`Busy`](crate::ErrorKind::Busy), [`memory_max`](crate::ServerOptions::memory_max)).
     Failed(Error),
 }
 

@@ -200,8 +200,8 @@ impl NameGuard {
         lock::still_there(&self.lock_path, self.lock.id())
     }
 
-    /// Releases the name. The caller has removed the server's own files. Removes the files of clients, and then the lock
-    /// file and the directories, unless a file is left in them or another process keeps points of contact there.
+    /// Releases the name. The caller has removed the server's own files. Removes the files of clients, and then the
+    /// lock file and the directories, unless a file is left in them or another process keeps points of contact there.
     ///
     /// If the path leads to another lock by now, the files belong to the holder of that lock and stay.
     pub(crate) fn release(self) -> Result<()> {

@@ -223,8 +223,8 @@ impl Server {
     /// With `fd_name`, only descriptors with that name (`FileDescriptorName=`) are selected, for a program that is
     /// passed other descriptors too. Each of them must be a socket in a name directory. Without `fd_name`, the sockets
     /// that are in a name directory are selected. All selected sockets must belong to one server name. Each descriptor
-    /// can be taken once. Those that are not selected stay open. All passed descriptors become close-on-exec, so that no
-    /// program that this process starts inherits them. The environment is not changed.
+    /// can be taken once. Those that are not selected stay open. All passed descriptors become close-on-exec, so that
+    /// no program that this process starts inherits them. The environment is not changed.
     ///
     /// The server takes the lock of the name as [`bind`](Server::bind) does, so at most one live server has the name.
     /// Closing the server releases the name, but keeps the sockets and the files of clients that may wait there. The
@@ -361,7 +361,8 @@ impl Server {
     }
 
     /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). After a shutdown, it
-    /// ends when the clients that had connected before were accepted. After any other error, it yields the error as its last item.
+    /// ends when the clients that had connected before were accepted. After any other error, it yields the error as its
+    /// last item.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, ended: false }
@@ -467,9 +468,9 @@ impl Server {
 
     /// Returns the oldest refusal that no earlier call returned, or `None` if there is none. Does not block.
     ///
-    /// Refusals are queued from the first call on, up to 256; further ones are only counted in [`stats`](Server::stats).
-    /// Call this once before accepting, and then in a poll loop whenever [`try_accept`](Server::try_accept) returns, or
-    /// from another thread.
+    /// Refusals are queued from the first call on, up to 256; further ones are only counted in
+    /// [`stats`](Server::stats). Call this once before accepting, and then in a poll loop whenever
+    /// [`try_accept`](Server::try_accept) returns, or from another thread.
     ///
     /// # Examples
     ///

@@ -1,10 +1,10 @@
 //! Removal of the files of clients that died while they connected.
 //!
 //! No decision depends on a clock that can be set, or on a process id. A file is removed in two steps, at least
-//! [`INTERVAL`] apart. At the first step it becomes a suspect: no socket is bound to it, or it is one of a pair of FIFOs
-//! without a handshake. Then the server finds once that no client waits. A client that had connected before the first
-//! step was accepted by then, and its files were removed. At the second step, the suspect is removed if its client is
-//! still not there.
+//! [`INTERVAL`] apart. At the first step it becomes a suspect: no socket is bound to it, or it is one of a pair of
+//! FIFOs without a handshake. Then the server finds once that no client waits. A client that had connected before the
+//! first step was accepted by then, and its files were removed. At the second step, the suspect is removed if its
+//! client is still not there.
 
 use std::io;
 use std::time::{Duration, Instant};

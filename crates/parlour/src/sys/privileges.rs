@@ -1,8 +1,8 @@
 //! Privileges that a program has and its caller lacks.
 #![allow(unsafe_code)]
 
-/// Returns true if the caller of this program controls its environment and has fewer rights: the program is set-user-ID,
-/// set-group-ID or has capabilities (`AT_SECURE`, getauxval(3)).
+/// Returns true if the caller of this program controls its environment and has fewer rights: the program is
+/// set-user-ID, set-group-ID or has capabilities (`AT_SECURE`, getauxval(3)).
 ///
 /// A privileged program must not follow the environment of its caller, as secure_getenv(3) explains.
 pub(crate) fn exceed_the_callers() -> bool {

@@ -122,9 +122,10 @@ impl Connection {
 
     /// Sends one message without waiting. See [`crate::Sender::try_send`].
     ///
-    /// `Ok` means that the channel has the message, or a part of it, and that the rest is buffered. Dropping the connection
-    /// does not wait for the rest, and the peer then receives the error [`Truncated`](crate::ErrorKind::Truncated). [`flush`](Connection::flush) or
-    /// [`finish`](Connection::finish) waits.
+    /// `Ok` means that the channel has the message, or a part of it, and that the rest is buffered. Dropping the
+    /// connection does not wait for the rest, and the peer then receives the error
+    /// [`Truncated`](crate::ErrorKind::Truncated). [`flush`](Connection::flush) or [`finish`](Connection::finish)
+    /// waits.
     ///
     /// # Errors
     ///

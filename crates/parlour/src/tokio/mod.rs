@@ -64,8 +64,8 @@
 //! aborts the handlers. Each method documents the consequences under "Cancel safety".
 //! [`messages_taken`](Connection::messages_taken) shows whether the message of a dropped `send` was accepted.
 //!
-//! After a timeout of `recv`, an answer that arrives late is what the next `recv` returns. Put a number into each request
-//! and its answer, or close the connection.
+//! After a timeout of `recv`, an answer that arrives late is what the next `recv` returns. Put a number into each
+//! request and its answer, or close the connection.
 //!
 //! To receive only what has arrived already, call [`try_recv`](Connection::try_recv). A future that is polled just
 //! once, as under a timeout of zero, may be polled before the runtime has noticed new data.

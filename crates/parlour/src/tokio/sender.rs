@@ -77,8 +77,8 @@ impl Sender {
     /// Sends one message without waiting. See [`crate::Sender::try_send`].
     ///
     /// `Ok` means that the channel has the message, or a part of it, and that the rest is buffered. Dropping this half
-    /// does not wait for the rest, and the peer then receives the error [`Truncated`](crate::ErrorKind::Truncated). [`flush`](Sender::flush) or
-    /// [`finish`](Sender::finish) waits.
+    /// does not wait for the rest, and the peer then receives the error [`Truncated`](crate::ErrorKind::Truncated).
+    /// [`flush`](Sender::flush) or [`finish`](Sender::finish) waits.
     ///
     /// # Errors
     ///

@@ -40,9 +40,9 @@ impl Served {
 
 impl Server {
     /// Serves every client in a task of its own, until `shutdown` completes or the
-    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: accepts those clients that have
-    /// connected by then and no others, releases the name, lets the running handlers go on for the `grace` period, and
-    /// aborts those that still run.
+    /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: accepts those clients that
+    /// have connected by then and no others, releases the name, lets the running handlers go on for the `grace` period,
+    /// and aborts those that still run.
     ///
     /// Returns how many handlers returned, were aborted, and panicked.
     ///

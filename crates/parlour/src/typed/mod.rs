@@ -170,8 +170,8 @@ impl<S: ?Sized, R: DeserializeOwned> Typed<S, R> {
         self.recv_until(Deadline::NEVER)
     }
 
-    /// Receives one value, and gives up after `timeout`. A partially received message is kept. A late answer is what the
-    /// next call returns, as for [`Connection::recv_timeout`](crate::Connection::recv_timeout).
+    /// Receives one value, and gives up after `timeout`. A partially received message is kept. A late answer is what
+    /// the next call returns, as for [`Connection::recv_timeout`](crate::Connection::recv_timeout).
     ///
     /// # Errors
     ///

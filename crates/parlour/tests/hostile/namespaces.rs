@@ -184,7 +184,8 @@ fn a_server_in_a_pid_namespace_of_its_own_lets_its_clients_in(transport: Transpo
     assert_eq!(error.kind(), parlour::ErrorKind::NameInUse, "{error}");
 }
 
-/// A user, and a base directory of that user in /tmp. In a namespace of only that user, `/` and `/tmp` belong to nobody.
+/// A user, and a base directory of that user in /tmp. In a namespace of only that user, `/` and `/tmp` belong to
+/// nobody.
 fn user_with_base() -> (u32, Base) {
     let (uid, base) = (new_uid(), Base::new());
     chown(base.path(), uid);

@@ -25,9 +25,9 @@ const QUOTA: usize = 3;
 
 pub const HOARD: Role = Role { name: "hoard", play: hoard };
 
-/// `hoard address=A uid=U [length=N]`: connects until the server refuses a client, and keeps the connections. On each it
-/// begins a message of this length, and completes none. Prints `refused COUNT`, with the number of connections, and stays
-/// until end of file.
+/// `hoard address=A uid=U [length=N]`: connects until the server refuses a client, and keeps the connections. On each
+/// it begins a message of this length, and completes none. Prints `refused COUNT`, with the number of connections, and
+/// stays until end of file.
 fn hoard(arguments: &[String]) {
     let words = Words(arguments);
     words.become_whom_they_say();

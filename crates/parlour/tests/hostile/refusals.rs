@@ -1,5 +1,5 @@
-//! Tests of the notice that tells a client of `unix` and `packet` that it is refused: peers that do not know it, peers that
-//! forge it, and bytes out of band anywhere in a stream.
+//! Tests of the notice that tells a client of `unix` and `packet` that it is refused: peers that do not know it, peers
+//! that forge it, and bytes out of band anywhere in a stream.
 
 use std::io::IoSlice;
 use std::os::fd::{AsFd, OwnedFd};

@@ -244,7 +244,7 @@ fn a_sender_that_is_killed_at_any_system_call_leaves_no_torn_message(transport: 
     }
 }
 
-/// What happens between two servers of a name.
+/// The events between two servers of a name.
 type Restart = fn(&Path);
 const RESTARTS: [(&str, Restart); 2] = [("replaced", |_| {}), ("replaced_in_a_new_directory", clean)];
 

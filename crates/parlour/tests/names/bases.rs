@@ -48,9 +48,9 @@ trials! {
 }
 
 /// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
-/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), `open ADDRESS` (the same, for
-/// all users), `connect ADDRESS`, `wait ADDRESS` and `glance ADDRESS` (which wait for the server, for long and for a
-/// moment), and `expect UID ADDRESS`.
+/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), `open ADDRESS` (the same,
+/// for all users), `connect ADDRESS`, `wait ADDRESS` and `glance ADDRESS` (which wait for the server, for long and for
+/// a moment), and `expect UID ADDRESS`.
 pub const LOOK: Role = Role { name: "look", play: look };
 
 fn look(arguments: &[String]) {
@@ -193,8 +193,8 @@ fn a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it() {
     assert_eq!(top.files(), [""; 0]);
 }
 
-/// A user id that no other test uses, with a directory that stands for its home, and its base in /tmp. Only for trials on
-/// their own machine.
+/// A user id that no other test uses, with a directory that stands for its home, and its base in /tmp. Only for trials
+/// on their own machine.
 struct Somebody {
     uid: u32,
     top: Base,
@@ -496,7 +496,7 @@ fn a_client_finds_the_server_of_the_user_that_it_expects() {
     }
     let own = ask_one(&mut other.looker(None), "connect found");
     assert!(own.contains(&format!("uid {} (kernel)", other.uid)), "{own}");
-    // What another user has put into the place of the expected user's base is not used.
+    // A base that another user has put into the place of the expected user's base is not used.
     let absent = Somebody::new();
     directory_of(&absent.tmp(), other.uid, 0o755);
     let said = ask_one(&mut looker(None, &[]), &format!("expect {} found", absent.uid));

@@ -89,8 +89,8 @@ pub fn run(own_roles: &[Role], files: &[TrialList]) -> ExitCode {
     libtest_mimic::run(&Arguments::from_args(), declare::all(files)).exit_code()
 }
 
-/// Panics unless the text of the error is one printable line that names the operation, the object, the reason and, where
-/// the user can do something, the next step.
+/// Panics unless the text of the error is one printable line that names the operation, the object, the reason and,
+/// where the user can do something, the next step.
 #[track_caller]
 pub fn assert_tells(error: &parlour::Error) {
     use parlour::ErrorKind as Kind;

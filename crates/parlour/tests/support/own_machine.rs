@@ -54,7 +54,8 @@ pub fn no_own_machine() -> Option<String> {
     REASON.get_or_init(|| try_it().map(|error| format!("no mount namespace of its own: {error}"))).clone()
 }
 
-/// Gives the calling thread a mount namespace in which `/run` and `/tmp` are empty. Its threads and children inherit it.
+/// Gives the calling thread a mount namespace in which `/run` and `/tmp` are empty. Its threads and children inherit
+/// it.
 pub fn enter() -> io::Result<()> {
     let program = std::env::current_exe()?;
     if let Some(hidden) = ["/run", "/tmp"].iter().find(|hidden| program.starts_with(hidden)) {

@@ -1,5 +1,5 @@
-//! With a wall clock that is wrong or is set. A library that is loaded first (`LD_PRELOAD`) changes what a process reads.
-//! The times of files come from the kernel and stay true.
+//! With a wall clock that is wrong or is set. A library that is loaded first (`LD_PRELOAD`) changes what a process
+//! reads. The times of files come from the kernel and stay true.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -78,8 +78,8 @@ impl fmt::Display for HandshakeError {
     }
 }
 
-/// Receives a greeting without blocking, and maps the memory of the peer if its ring has at most `ring_max` bytes. Closes
-/// unexpected descriptors.
+/// Receives a greeting without blocking, and maps the memory of the peer if its ring has at most `ring_max` bytes.
+/// Closes unexpected descriptors.
 pub(super) fn recv_hello(socket: impl AsFd, ring_max: usize) -> Result<Reply, HandshakeError> {
     // One more byte detects a longer datagram. Space for two descriptors detects more than one. The kernel closes
     // further descriptors, and reports that (`MSG_CTRUNC`).

@@ -27,8 +27,8 @@ impl Words<'_> {
         self.find("address").expect("address=")
     }
 
-    /// Applies `uid=`, `namespace=` and `umask=`: changes the user of this process, moves it into a user namespace in which
-    /// only that user is mapped, to this id, and changes the umask.
+    /// Applies `uid=`, `namespace=` and `umask=`: changes the user of this process, moves it into a user namespace in
+    /// which only that user is mapped, to this id, and changes the umask.
     pub fn become_whom_they_say(&self) {
         if let Some(uid) = self.number("uid") {
             user::become_user(uid);

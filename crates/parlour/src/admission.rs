@@ -2,15 +2,22 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
+use std::io::IoSlice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
 use crate::limits::{MEMORY_FREE, Quotas};
 use crate::peer::Peer;
+use crate::shm::stats::{Counters, Direction, Identity, Tally, now};
+use crate::shm::stats_reader;
+use crate::shm::taps::{Passing, Taps};
+use crate::standby::{Standby, StandbySlot};
+use crate::stats::{ClientStats, Flow};
 use crate::sys::fork_mutex::{ForkMutex, Locked};
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
+use crate::wire::tap::Event;
 
 /// A client that a server refused, and why.
 #[derive(Clone, Debug)]
@@ -107,6 +114,11 @@ pub struct ServerStats {
     /// The limit for each user that is in effect, in bytes
     /// ([`memory_per_uid_max`](crate::ServerOptions::memory_per_uid_max)).
     pub memory_per_uid_max: usize,
+    /// The messages that the server received, over all connections. 0 if the server does not count them
+    /// ([`stats`](crate::ServerOptions::stats)).
+    pub received: Flow,
+    /// The messages that the server sent, over all connections. 0 if the server does not count them.
+    pub sent: Flow,
     /// The last refusal.
     pub last_refusal: Option<Refusal>,
     refused_by: [u64; RefusalReason::ALL.len()],
@@ -138,6 +150,12 @@ pub(crate) struct Admission {
     pub(crate) refusals: ForkMutex<Refusals>,
     /// Refusals that were not reported yet. `None` if no caller asks for them.
     pub(crate) queued_refusals: ForkMutex<Option<VecDeque<Refusal>>>,
+    /// The work on a hand-over, if the server hands its name over.
+    pub(crate) standby: StandbySlot,
+    /// The counters that other processes can read, of a server that counts.
+    pub(crate) counters: Option<Arc<Counters>>,
+    /// The requests of processes that tap the server, if it allows that and counts.
+    pub(crate) taps: Taps,
 }
 
 /// The refusals since the server took its name.
@@ -221,7 +239,13 @@ impl Admission {
         }
         of_uid.connections += 1;
         counts.all.connections += 1;
-        Ok(Permit { admission: Arc::clone(self), uid: peer.uid(), ring: 0, message: AtomicU32::new(0) })
+        let uid = peer.uid().unwrap_or(UNKNOWN_UID);
+        Ok(Permit { admission: Arc::clone(self), tally: None, uid, memory: Memory::default() })
+    }
+
+    /// Returns the work on a hand-over, if the name may have to be handed over.
+    pub(crate) fn standby(&self) -> Option<&Standby> {
+        self.standby.standby().filter(|standby| standby.is_needed())
     }
 
     /// Counts and logs a client that is refused.
@@ -239,12 +263,19 @@ impl Admission {
         }
         let mut refusals = locked(&self.refusals);
         refusals.by_reason[reason as usize] += 1;
+        if let Some(counters) = &self.counters {
+            counters.set_refused(reason as usize, refusals.by_reason[reason as usize]);
+        }
         refusals.last = Some(refusal);
     }
 
     /// Counts a client that `accept` returns.
     pub(crate) fn note_accepted(&self) {
-        locked(&self.counts).accepted += 1;
+        let mut counts = locked(&self.counts);
+        counts.accepted += 1;
+        if let Some(counters) = &self.counters {
+            counters.set_accepted(counts.accepted);
+        }
     }
 
     pub(crate) fn stats(&self) -> ServerStats {
@@ -254,6 +285,7 @@ impl Admission {
         };
         let Quotas { connections_max, connections_per_uid_max, memory_max, memory_per_uid_max } = self.quotas;
         let refusals = locked(&self.refusals);
+        let (received, sent) = self.counters.as_ref().map(|counters| counters.flows()).unwrap_or_default();
         ServerStats {
             accepted,
             open,
@@ -262,10 +294,22 @@ impl Admission {
             memory,
             memory_max,
             memory_per_uid_max,
+            received: received.into(),
+            sent: sent.into(),
             refused: refusals.by_reason.iter().sum(),
             last_refusal: refusals.last.clone(),
             refused_by: refusals.by_reason,
         }
+    }
+
+    pub(crate) fn client_stats(&self) -> Vec<ClientStats> {
+        let Some(counters) = &self.counters else { return Vec::new() };
+        // In a forked child, another file has the descriptor.
+        let Ok(reading) = stats_reader::read(counters.fd()) else { return Vec::new() };
+        let now = now();
+        let mut clients: Vec<_> = reading.slots.iter().map(|slot| ClientStats::new(slot, now)).collect();
+        clients.sort_by_key(|client| client.number);
+        clients
     }
 
     /// Queues refusals from now on, for [`pop_refusal`](Self::pop_refusal).
@@ -284,21 +328,117 @@ fn is_own_or_root(uid: u32) -> bool {
 }
 
 /// A place among the connections that a server counts, and the memory that the client takes. Dropping it frees both.
+///
+/// Its size matters: a server may have ten thousand clients.
 pub(crate) struct Permit {
     admission: Arc<Admission>,
-    uid: Option<u32>,
-    /// The size of this side's ring in bytes.
-    ring: u32,
-    /// The memory of the incomplete message that counts, in bytes. Only the receiving half changes it.
-    message: AtomicU32,
+    /// The counters of the connection, of a server that counts. Those of `admission` are kept with it.
+    tally: Option<Tally>,
+    /// The user of the client, or [`UNKNOWN_UID`].
+    uid: u32,
+    memory: Memory,
+}
+
+/// No user has this id: it is the -1 that setreuid(2) takes for "no change".
+const UNKNOWN_UID: u32 = u32::MAX;
+
+/// The memory that a client takes, in one word.
+///
+/// The five low bits are the size of this side's ring, as an exponent of two, or 0 without a ring. The other bits are
+/// the memory of the incomplete message in bytes, rounded up to a multiple of 32. Only the receiving half changes it.
+#[derive(Default)]
+struct Memory(AtomicU32);
+
+impl Memory {
+    const RING: u32 = 31;
+
+    fn ring(&self) -> u32 {
+        match self.0.load(Ordering::Relaxed) & Self::RING {
+            0 => 0,
+            log2 => 1 << log2,
+        }
+    }
+
+    /// Notes the size of the ring, which is a power of two.
+    fn set_ring(&mut self, size: u32) {
+        let word = self.0.get_mut();
+        *word = *word & !Self::RING | size.trailing_zeros() & Self::RING;
+    }
+
+    fn message(&self) -> u32 {
+        self.0.load(Ordering::Relaxed) & !Self::RING
+    }
+
+    /// Returns the memory of an incomplete message as it is counted.
+    fn rounded(bytes: usize) -> u32 {
+        as_u32(bytes).saturating_add(Self::RING) & !Self::RING
+    }
+
+    /// Notes the memory of the incomplete message, which is [`rounded`](Self::rounded).
+    fn set_message(&self, bytes: u32) {
+        let ring = self.0.load(Ordering::Relaxed) & Self::RING;
+        self.0.store(bytes | ring, Ordering::Relaxed);
+    }
 }
 
 impl Permit {
-    /// Counts the memory of this side's ring.
+    /// Begins to count for a client that `accept` returns.
+    pub(crate) fn begin_to_count(&mut self, peer: &Peer, transport: Transport) {
+        self.end_to_count();
+        self.tally =
+            self.admission.counters.as_ref().and_then(|counters| counters.begin(&Identity::of(peer, transport)));
+    }
+
+    fn end_to_count(&mut self) {
+        if let (Some(tally), Some(counters)) = (self.tally.take(), &self.admission.counters) {
+            counters.end(tally);
+        }
+    }
+
+    /// Returns the counters of the connection, of a server that counts.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        self.tally.as_ref()
+    }
+
+    /// Counts a message of a server that counts. Returns true if it is to be given to [`record`](Self::record).
+    #[inline]
+    pub(crate) fn count(&self, direction: Direction, bytes: usize) -> bool {
+        let Some(tally) = &self.tally else { return false };
+        tally.count(direction, bytes);
+        self.is_tapped()
+    }
+
+    /// Returns true if the messages of the connection are to be given to [`record`](Self::record).
+    #[inline]
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.admission.taps.is_up()
+    }
+
+    /// Records a message for the processes that tap the server. Returns true if it was recorded.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn record(&self, event: Event, descriptors: usize, parts: &[IoSlice<'_>]) -> bool {
+        let Admission { counters, taps, .. } = &*self.admission;
+        let (Some(tally), Some(counters)) = (&self.tally, counters) else { return false };
+        let Some((client, pid)) = tally.client() else { return false };
+        taps.record(&Passing { client, pid, event, descriptors, parts }, |ring| counters.set_tap(ring))
+    }
+
+    /// Returns the work on a hand-over of the server, if its name may have to be handed over.
+    pub(crate) fn standby(&self) -> Option<&Standby> {
+        self.admission.standby()
+    }
+
+    fn uid(&self) -> Option<u32> {
+        Some(self.uid).filter(|&uid| uid != UNKNOWN_UID)
+    }
+
+    /// Counts the memory of this side's ring, whose size is a power of two.
     pub(crate) fn take_ring(&mut self, size: usize) -> Result<(), Rejection> {
         let size = as_u32(size);
-        self.change(self.ring, size)?;
-        self.ring = size;
+        self.change(self.memory.ring(), size)?;
+        self.memory.set_ring(size);
         Ok(())
     }
 
@@ -306,16 +446,16 @@ impl Permit {
     /// changes, and for short messages, which do not count.
     #[inline]
     pub(crate) fn note_incomplete(&self, bytes: usize) -> Result<(), Rejection> {
-        let bytes = if bytes > MEMORY_FREE { as_u32(bytes) } else { 0 };
+        let bytes = if bytes > MEMORY_FREE { Memory::rounded(bytes) } else { 0 };
         // Relaxed: the lock orders the changes of the counts.
-        let before = self.message.load(Ordering::Relaxed);
+        let before = self.memory.message();
         if bytes == before { Ok(()) } else { self.change_incomplete(before, bytes) }
     }
 
     #[cold]
     fn change_incomplete(&self, before: u32, bytes: u32) -> Result<(), Rejection> {
         self.change(before, bytes)?;
-        self.message.store(bytes, Ordering::Relaxed);
+        self.memory.set_message(bytes);
         Ok(())
     }
 
@@ -324,7 +464,7 @@ impl Permit {
         let Admission { quotas: Quotas { memory_max, memory_per_uid_max, .. }, counts, .. } = &*self.admission;
         let mut counts = locked(counts);
         let Counts { all, per_uid, .. } = &mut *counts;
-        let of_uid = per_uid.entry(self.uid).or_default();
+        let of_uid = per_uid.entry(self.uid()).or_default();
         let changed = |memory: usize| memory.saturating_sub(before as usize).saturating_add(after as usize);
         if after > before {
             if changed(all.memory) > *memory_max {
@@ -344,16 +484,17 @@ impl Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let memory = self.message.load(Ordering::Relaxed) as usize + self.ring as usize;
+        self.end_to_count();
+        let memory = self.memory.message() as usize + self.memory.ring() as usize;
         // In a forked child the connections are a copy, and the parent counts its own.
         let Some(mut counts) = self.admission.counts.lock() else { return };
         counts.all.connections -= 1;
         counts.all.memory -= memory;
-        if let Some(of_uid) = counts.per_uid.get_mut(&self.uid) {
+        if let Some(of_uid) = counts.per_uid.get_mut(&self.uid()) {
             of_uid.connections -= 1;
             of_uid.memory -= memory;
             if of_uid.connections == 0 {
-                counts.per_uid.remove(&self.uid);
+                counts.per_uid.remove(&self.uid());
             }
         }
     }
@@ -387,9 +528,12 @@ mod tests {
                 memory_max: 10 * MIB,
                 memory_per_uid_max: 4 * MIB,
             },
+            taps: Taps::off(),
             counts: ForkMutex::default(),
             refusals: ForkMutex::default(),
             queued_refusals: ForkMutex::default(),
+            standby: StandbySlot::default(),
+            counters: None,
         })
     }
 

@@ -21,7 +21,7 @@ const RESTS_MAX: u16 = 2048;
 const UNTIMED: u8 = 15;
 
 /// A decision whether yielding pays at present.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Backoff {
     /// The number of waits that remain without yielding.
     rests: u16,
@@ -31,8 +31,8 @@ pub(crate) struct Backoff {
     untimed: u8,
 }
 
-/// The state of one wait.
-#[derive(Debug)]
+/// The state of one wait. By default no poll remains.
+#[derive(Debug, Default)]
 pub(crate) struct SpinBudget {
     /// The number of polls that remain.
     left: u32,

@@ -2,23 +2,26 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::PollFlags;
 
 use crate::backend::Link;
-use crate::endpoint::Common;
-use crate::error::{Result, TryRecvError, TrySendError};
+use crate::endpoint::{Common, OtherSide};
+use crate::error::{ErrorKind, Operation, Result, TryRecvError, TrySendError};
 use crate::message::{Message, Received};
 use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::receiver::{Iter, Receiver, TryIter};
 use crate::sender::Sender;
+use crate::shm::stats::Direction;
+use crate::standby::{Served, Turns};
 use crate::sys::fork::Process;
 use crate::transport::{Capabilities, Transport};
-use crate::wait::{Deadline, wait, wait_for};
+use crate::wait::{Deadline, is_hung_up};
+use crate::wire::stats::WaitKind;
 
 /// A private two-way channel of messages with one peer.
 ///
@@ -41,10 +44,12 @@ use crate::wait::{Deadline, wait, wait_for};
 /// | [`send`] | [`send_timeout`] | [`try_send`] |
 /// | [`feed`] | [`feed_timeout`] | |
 /// | [`flush`] | [`flush_timeout`] | [`try_flush`] |
-/// | [`recv`] | [`recv_timeout`] | [`try_recv`] |
+/// | [`recv`] | [`recv_timeout`] | [`try_recv`], [`try_recv_over`], [`spin_recv`], [`spin_recv_over`] |
 /// | [`recv_into`] | [`recv_into_timeout`] | [`try_recv_into`] |
+/// | [`recv_batch`] | [`recv_batch_timeout`] | [`try_recv_batch`] |
 /// | [`finish`] | [`finish_timeout`] | |
-/// | [`close`] | [`close_timeout`] | dropping it |
+/// | [`close`] | [`close_timeout`] | dropping it, [`abort`] |
+/// | [`wait_closed`] | [`wait_closed_timeout`] | [`is_closed`] |
 ///
 /// [`send`]: Connection::send
 /// [`send_timeout`]: Connection::send_timeout
@@ -57,13 +62,23 @@ use crate::wait::{Deadline, wait, wait_for};
 /// [`recv`]: Connection::recv
 /// [`recv_timeout`]: Connection::recv_timeout
 /// [`try_recv`]: Connection::try_recv
+/// [`try_recv_over`]: Connection::try_recv_over
+/// [`spin_recv`]: Connection::spin_recv
+/// [`spin_recv_over`]: Connection::spin_recv_over
 /// [`recv_into`]: Connection::recv_into
 /// [`recv_into_timeout`]: Connection::recv_into_timeout
 /// [`try_recv_into`]: Connection::try_recv_into
+/// [`recv_batch`]: Connection::recv_batch
+/// [`recv_batch_timeout`]: Connection::recv_batch_timeout
+/// [`try_recv_batch`]: Connection::try_recv_batch
 /// [`finish`]: Connection::finish
 /// [`finish_timeout`]: Connection::finish_timeout
 /// [`close`]: Connection::close
 /// [`close_timeout`]: Connection::close_timeout
+/// [`abort`]: Connection::abort
+/// [`wait_closed`]: Connection::wait_closed
+/// [`wait_closed_timeout`]: Connection::wait_closed_timeout
+/// [`is_closed`]: Connection::is_closed
 ///
 /// # Poll loops
 ///
@@ -82,11 +97,22 @@ pub struct Connection {
 }
 
 impl Connection {
+    /// Creates one end of the connection between a server of this name and a client.
     pub(crate) fn new(link: Link, display_name: Arc<str>, spin_limit: u32) -> Self {
+        // Only a server counts its connections.
+        let other_side = if link.permit.is_some() { OtherSide::Client } else { OtherSide::Server };
+        Self::to(other_side, link, display_name, spin_limit)
+    }
+
+    /// Creates one end of a connection to this peer.
+    pub(crate) fn to(other_side: OtherSide, link: Link, display_name: Arc<str>, spin_limit: u32) -> Self {
         let Link { transport, incoming, outgoing, peer, permit } = link;
         let message_max = incoming.message_max().bytes();
         let process = Process::current();
-        let common = Arc::new(Common { display_name, transport, peer, message_max, spin_limit, process, permit });
+        let turns = Turns::new();
+        let common =
+            Common { display_name, other_side, transport, peer, message_max, spin_limit, process, turns, permit };
+        let common = Arc::new(common);
         let sender = Sender::new(Arc::clone(&common), outgoing);
         Self { sender, receiver: Receiver::new(common, incoming) }
     }
@@ -237,8 +263,8 @@ impl Connection {
     /// Receives one message, and gives up after `timeout`. A partially received message is kept for the next call.
     ///
     /// The connection does not know which message answers which request. After `TimedOut`, an answer that arrives late
-    /// is what the next `recv` returns. A program that goes on with the connection puts a number into each request and
-    /// its answer, and ignores answers with another number. Otherwise close the connection, and connect again.
+    /// is what the next `recv` returns. Close the connection and connect again, or use a [`Caller`](crate::Caller),
+    /// which puts a number into each request and its answer.
     ///
     /// # Errors
     ///
@@ -262,6 +288,81 @@ impl Connection {
         self.receiver.try_recv()
     }
 
+    /// Receives one message, and polls for a moment before it gives up: at most
+    /// [`spin_limit`](crate::ConnectOptions::spin_limit) times, which takes some microseconds.
+    ///
+    /// For a program that waits by itself, for example because a signal or another descriptor must end the wait. After
+    /// [`Empty`](TryRecvError::Empty) it waits on [`recv_fd`](Connection::recv_fd). An answer that comes at once is
+    /// received without that, as [`recv`](Connection::recv) receives it. While a long message arrives, the call polls
+    /// on, and returns when the peer has paused. Does not write buffered messages.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Connection::try_recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use parlour::{Connection, Transport, TryRecvError};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut one, mut other) = Connection::pair(Transport::Unix)?;
+    /// assert!(matches!(other.spin_recv(), Err(TryRecvError::Empty)));
+    /// one.send("hello")?;
+    /// assert_eq!(other.spin_recv()?.expect("a message"), b"hello");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spin_recv(&mut self) -> Result<Option<Message>, TryRecvError> {
+        let mut message = Message::default();
+        Ok(self.spin_recv_over(&mut message)?.then_some(message))
+    }
+
+    /// Receives one message over an old one, as [`spin_recv`](Connection::spin_recv) does: replaces its bytes and its
+    /// descriptors, and uses its memory. Returns false at the end of the stream. Unless it returns true, the contents
+    /// of `message` are unspecified.
+    ///
+    /// [`Message::default`] is an empty message to begin with. As with [`recv_into`](Connection::recv_into), nothing is
+    /// allocated for long messages once the buffers are large enough. Unlike that, this keeps descriptors.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Connection::try_recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use parlour::{Connection, Message, Transport, TryRecvError};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut one, mut other) = Connection::pair(Transport::Unix)?;
+    /// let mut message = Message::default();
+    /// for text in ["one", "two"] {
+    ///     one.send(text)?;
+    ///     assert!(other.spin_recv_over(&mut message)?);
+    ///     assert_eq!(&*message, text.as_bytes());
+    /// }
+    /// assert!(matches!(other.spin_recv_over(&mut message), Err(TryRecvError::Empty)));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spin_recv_over(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
+        if self.sender.take_has_sent() {
+            self.receiver.expect_answer();
+        }
+        self.receiver.spin_recv_over(message)
+    }
+
+    /// Receives one message over an old one, as [`spin_recv_over`](Connection::spin_recv_over) does, without polling
+    /// before it gives up.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`try_recv`](Connection::try_recv).
+    pub fn try_recv_over(&mut self, message: &mut Message) -> Result<bool, TryRecvError> {
+        self.receiver.try_recv_over(message)
+    }
+
     /// Receives one message into a `Vec` of the caller. Replaces the contents of the `Vec` with the message and returns
     /// its length in bytes. Returns `None` at the end of the stream. After an error or `None` the contents are
     /// unspecified. Descriptors of the message are closed. See [`Receiver::recv_into`].
@@ -270,7 +371,7 @@ impl Connection {
     ///
     /// Those of [`recv`](Connection::recv).
     pub fn recv_into(&mut self, bytes: &mut Vec<u8>) -> Result<Option<usize>> {
-        if self.receiver.incoming.pop_buffered(bytes) {
+        if self.receiver.pop_buffered(bytes) {
             return Ok(Some(bytes.len()));
         }
         Message::receive_into(bytes, |message| self.recv_until(message, Deadline::NEVER))
@@ -295,7 +396,6 @@ impl Connection {
         self.receiver.try_recv_into(bytes)
     }
 
-    #[cfg(feature = "serde")]
     pub(crate) fn common(&self) -> &Common {
         self.receiver.common()
     }
@@ -303,7 +403,7 @@ impl Connection {
     /// Receives one message. Writes buffered messages before it waits, because the peer may wait for them.
     pub(crate) fn recv_until(&mut self, out: &mut Message, deadline: Deadline) -> Result<Received> {
         let Self { sender, receiver } = self;
-        if receiver.incoming.pop_buffered(&mut out.bytes) {
+        if receiver.pop_buffered(&mut out.bytes) {
             out.fds.clear();
             return Ok(Received::Message);
         }
@@ -319,19 +419,24 @@ impl Connection {
         }
         // An error of sending does not keep this side from receiving. The next send returns it.
         let mut flushing = sender.try_flush().is_err_and(|error| error.is_full());
-        receiver.recv_until(out, deadline, |receiver_fd| {
+        let was_full = flushing;
+        let received = receiver.recv_asleep(out, deadline, |common, receiver_fd| {
             flushing = flushing && sender.try_flush().is_err_and(|error| error.is_full());
             match sender.send_fd() {
                 Some(sender_fd) if flushing => {
-                    let mut fds = [
-                        PollFd::from_borrowed_fd(receiver_fd, PollFlags::IN),
-                        PollFd::from_borrowed_fd(sender_fd, PollFlags::OUT),
-                    ];
-                    wait(&mut fds, deadline)
+                    common.note_waiting(Direction::Sent, WaitKind::Space);
+                    common.sleep_both_ways(receiver_fd, sender_fd, deadline)
                 }
-                _ => wait_for(receiver_fd, PollFlags::IN, deadline),
+                _ => {
+                    common.note_awake(Direction::Sent);
+                    common.sleep(receiver_fd, PollFlags::IN, deadline)
+                }
             }
-        })
+        });
+        if was_full {
+            receiver.shared().note_awake(Direction::Sent);
+        }
+        received
     }
 
     /// Returns true if [`recv`](Connection::recv) would return without waiting, in cases that polling
@@ -427,6 +532,165 @@ impl Connection {
         self.sender.flush_to_close(Deadline::after(timeout))
     }
 
+    /// Ends the connection with an error for the peer. Where [`close`](Connection::close) tells the peer that it has
+    /// everything, this tells it that something is missing.
+    ///
+    /// The peer receives [`Truncated`](crate::ErrorKind::Truncated) or
+    /// [`Disconnected`](crate::ErrorKind::Disconnected), and not `None`, after messages that are in the channel. It
+    /// gets all of them, except that over `shm` the last one is dropped if the channel is full. Buffered messages are
+    /// discarded. The call does not block, and cannot fail. Messages of the peer that were not received are lost.
+    ///
+    /// A peer without parlour learns it, too: over `unix` and `fifo` its stream ends inside a frame (docs/wire.md,
+    /// section 1).
+    ///
+    /// After [`finish`](Connection::finish) the peer has been told that this direction is complete, and that stays so.
+    /// For the other direction this is then the same as dropping the connection.
+    ///
+    /// # Platform
+    ///
+    /// A full channel needs space for one more byte. If the system does not grant that, the peer gets a clean end after
+    /// the messages in the channel, and a warning is logged: over `fifo` if this user has too many pages in pipes
+    /// (`pipe-user-pages-soft`, pipe(7)), and over `unix` if `net.core.wmem_max` is less than the send buffer that
+    /// sockets have by default.
+    ///
+    /// # Fork
+    ///
+    /// Unlike a drop, this ends the connection for a forked process that has a copy of it, too; over `fifo` the peer
+    /// receives the error when that process has closed its copy. No other process may be sending at the same time.
+    ///
+    /// In a forked child the peer may get a clean end: if the channel had taken only a part of a message at the fork,
+    /// the child does not know when the parent sends the rest. So abort in the process that sends.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use parlour::{Connection, ErrorKind, Transport};
+    ///
+    /// # fn main() -> parlour::Result<()> {
+    /// let (mut source, mut sink) = Connection::pair(Transport::Unix)?;
+    /// source.send("the first half")?;
+    /// // The second half cannot be had.
+    /// source.abort();
+    /// assert_eq!(sink.recv()?.expect("a message"), b"the first half");
+    /// assert_eq!(sink.recv().unwrap_err().kind(), ErrorKind::Truncated);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn abort(mut self) {
+        self.sender.abort_now();
+        self.receiver.incoming.abort();
+    }
+
+    /// Returns true if the peer has closed the connection: it neither sends nor receives any more. It has closed or
+    /// dropped its end, its process has ended, or it has ended sending after this side did.
+    ///
+    /// Makes one system call, or two over `fifo`, and receives nothing. Messages that the peer sent before can still be
+    /// received. A peer that has only called [`finish`](Connection::finish) has not closed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.closed_fd().is_none()
+    }
+
+    /// Blocks until the peer has closed the connection, as [`is_closed`](Connection::is_closed) defines it. Receives
+    /// nothing: messages that the peer sent before can still be received. Messages that this side has buffered are not
+    /// written; call [`flush`](Connection::flush) before.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// use parlour::{Connection, Transport};
+    ///
+    /// # fn main() -> parlour::Result<()> {
+    /// let (mut worker, owner) = Connection::pair(Transport::Unix)?;
+    /// worker.send("a result that nobody has received yet")?;
+    /// let owning = thread::spawn(move || drop(owner));
+    /// worker.wait_closed()?;
+    /// assert!(worker.is_closed());
+    /// # owning.join().unwrap();
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn wait_closed(&self) -> Result<()> {
+        self.wait_closed_until(Deadline::NEVER)
+    }
+
+    /// Waits as [`wait_closed`](Connection::wait_closed) does, and gives up after `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait_closed`](Connection::wait_closed), and [`ErrorKind::TimedOut`](crate::ErrorKind::TimedOut).
+    pub fn wait_closed_timeout(&self, timeout: Duration) -> Result<()> {
+        self.wait_closed_until(Deadline::after(timeout))
+    }
+
+    fn wait_closed_until(&self, deadline: Deadline) -> Result<()> {
+        const RECV: Operation = Operation::Receive;
+        while let Some(fd) = self.closed_fd() {
+            let common = self.common();
+            if !common.sleep(fd, PollFlags::empty(), deadline).map_err(|error| common.io(RECV, error))? {
+                return Err(common.error(ErrorKind::TimedOut, RECV, "the peer has not closed before the deadline"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns a borrowed descriptor for poll(2) that is in error or hung up when the peer has closed the connection,
+    /// or `None` if it has closed. Do not read, write or close it.
+    ///
+    /// Poll it with no events: `POLLERR` and `POLLHUP` are always reported. Then call this function again, because over
+    /// `fifo` each direction has a descriptor of its own, and they end one after the other. Only `None` means that the
+    /// peer has closed.
+    #[must_use]
+    pub fn closed_fd(&self) -> Option<BorrowedFd<'_>> {
+        let sending = self.send_fd().filter(|_| self.transport() == Transport::Fifo);
+        sending.into_iter().chain([self.recv_fd()]).find(|fd| !is_hung_up(*fd))
+    }
+
+    /// Returns a borrowed descriptor for poll(2) that is readable when another process asks for the name of the server
+    /// that has accepted this connection ([`take_over`](crate::ServerOptions::take_over)), or `None` if this side has
+    /// nothing to hand over. Do not read, write or close it.
+    ///
+    /// For a program that waits for this client by itself, on [`recv_fd`](Connection::recv_fd), and accepts no clients
+    /// meanwhile. It polls this descriptor, too, and calls [`serve_hand_over`](Connection::serve_hand_over). Calls that
+    /// block do so by themselves. Ask for the descriptor before each wait, because it is `None` after a hand-over.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use parlour::{Connection, Server};
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let name = format!("unix:{}/service", base.path().display());
+    /// let server = Server::bind(&name)?;
+    /// let client = Connection::connect(&name)?;
+    /// let served = server.accept()?;
+    /// assert!(served.hand_over_fd().is_some());
+    /// assert!(client.hand_over_fd().is_none());
+    /// // Nobody asks for the name.
+    /// assert!(served.serve_hand_over());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn hand_over_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.common().standby()?.poller().as_fd())
+    }
+
+    /// Answers a process that asks for the name of the server that has accepted this connection. Does not block. When
+    /// the name has moved, the calls of the server that accept return
+    /// [`HandedOver`](crate::ErrorKind::HandedOver).
+    ///
+    /// Returns false if another thread works on the server. [`hand_over_fd`](Connection::hand_over_fd) may then stay
+    /// readable: wait some milliseconds without it.
+    pub fn serve_hand_over(&self) -> bool {
+        self.common().standby().is_none_or(|standby| standby.serve() != Served::Elsewhere)
+    }
+
     /// Returns the identity of the peer.
     #[must_use]
     pub fn peer(&self) -> &Peer {
@@ -439,15 +703,16 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::Unsupported`] on transports without peer credentials of the kernel (`fifo`), and on kernels
-    /// without `SO_PEERPIDFD` (before Linux 6.5, or gVisor). Otherwise the error of getsockopt(2), for example
+    /// [`io::ErrorKind::Unsupported`] on transports without peer credentials of the kernel (`fifo`), on the parent's
+    /// end of a connection to a child ([`spawn`](Connection::spawn), where the kernel recorded this process), and on
+    /// kernels without `SO_PEERPIDFD` (before Linux 6.5, or gVisor). Otherwise the error of getsockopt(2), for example
     /// `EACCES` where a security policy forbids it.
     ///
     /// # Platform
     ///
     /// Linux.
     pub fn peer_pidfd(&self) -> io::Result<OwnedFd> {
-        self.receiver.incoming.peer_pidfd()
+        self.receiver.peer_pidfd()
     }
 
     /// Returns the transport of this connection.

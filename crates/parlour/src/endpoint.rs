@@ -2,21 +2,30 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
+
+use rustix::event::{PollFd, PollFlags};
 
 use crate::admission::Permit;
 use crate::backend::attempt::refused;
 use crate::backend::fault::{Fault, LostFds};
 use crate::error::{Error, ErrorKind, Operation};
 use crate::peer::Peer;
+use crate::shm::stats::{Direction, Tally};
+use crate::standby::{Standby, Turns};
 use crate::sys::fork::Process;
 use crate::transport::{Capabilities, Transport};
+use crate::wait::{Deadline, wait, wait_for};
+use crate::wire::stats::WaitKind;
+use crate::wire::tap::Event;
 
 /// The state that both halves share.
 pub(crate) struct Common {
-    /// The server's name in quotes, for error texts and logs.
+    /// The server's name in quotes, for error texts and logs. Without a server, the words for the other end.
     pub(crate) display_name: Arc<str>,
+    pub(crate) other_side: OtherSide,
     pub(crate) transport: Transport,
     pub(crate) peer: Peer,
     /// The longest message in bytes, in both directions.
@@ -24,6 +33,8 @@ pub(crate) struct Common {
     /// The number of times that a blocking call polls before it sleeps.
     pub(crate) spin_limit: u32,
     pub(crate) process: Process,
+    /// Counts the messages until the next look for a hand-over.
+    pub(crate) turns: Turns,
     /// Keeps the connection counted by its server until both halves are dropped.
     pub(crate) permit: Option<Permit>,
 }
@@ -47,23 +58,115 @@ impl Common {
     }
 
     pub(crate) fn object(&self) -> String {
-        self.other_side().describe(&self.display_name, &self.peer)
+        self.other_side.describe(&self.display_name, &self.peer)
     }
 
     pub(crate) fn fault(&self, operation: Operation, fault: Fault) -> Error {
-        error_of(fault, operation, self.object(), self.other_side(), self.message_max)
-    }
-
-    /// Only a server counts its connections.
-    fn other_side(&self) -> OtherSide {
-        match self.permit {
-            Some(_) => OtherSide::Client,
-            None => OtherSide::Server,
-        }
+        error_of(fault, operation, self.object(), self.other_side, self.message_max)
     }
 
     pub(crate) fn capabilities(&self) -> Capabilities {
         self.transport.capabilities(self.message_max)
+    }
+
+    /// Returns the counters of the connection, on the side of a server that counts.
+    #[inline]
+    pub(crate) fn tally(&self) -> Option<&Tally> {
+        self.permit.as_ref()?.tally()
+    }
+
+    /// Counts a message. The caller has the half of this direction. Returns true if the message is to be given to
+    /// [`record`](Self::record), unless that was done before.
+    #[inline]
+    pub(crate) fn count(&self, direction: Direction, bytes: usize) -> bool {
+        self.permit.as_ref().is_some_and(|permit| permit.count(direction, bytes))
+    }
+
+    /// Returns true if messages are to be given to [`record`](Self::record).
+    #[inline]
+    pub(crate) fn is_tapped(&self) -> bool {
+        self.permit.as_ref().is_some_and(Permit::is_tapped)
+    }
+
+    /// Records a message for the processes that tap the server, on its side. Returns true if it was recorded.
+    #[cold]
+    pub(crate) fn record(&self, event: Event, descriptors: usize, parts: &[IoSlice<'_>]) -> bool {
+        self.permit.as_ref().is_some_and(|permit| permit.record(event, descriptors, parts))
+    }
+
+    /// Notes that the half of this direction is about to sleep.
+    pub(crate) fn note_waiting(&self, direction: Direction, kind: WaitKind) {
+        if let Some(tally) = self.tally() {
+            tally.note_waiting(direction, kind);
+        }
+    }
+
+    /// Notes that the half of this direction does not wait any more.
+    #[inline]
+    pub(crate) fn note_awake(&self, direction: Direction) {
+        if let Some(tally) = self.tally() {
+            tally.note_awake(direction);
+        }
+    }
+
+    pub(crate) fn standby(&self) -> Option<&Standby> {
+        self.permit.as_ref()?.standby()
+    }
+
+    /// Sleeps like [`wait_for`], and hands the name of the server over meanwhile if a process asks for it.
+    #[inline(never)]
+    pub(crate) fn sleep(&self, fd: BorrowedFd<'_>, events: PollFlags, deadline: Deadline) -> io::Result<bool> {
+        match self.standby() {
+            Some(standby) => standby.wait(&mut [PollFd::from_borrowed_fd(fd, events), standby.entry()], deadline),
+            None => wait_for(fd, events, deadline),
+        }
+    }
+
+    /// Sleeps like [`sleep`](Self::sleep) until this side may receive or send.
+    #[inline(never)]
+    pub(crate) fn sleep_both_ways(
+        &self,
+        incoming: BorrowedFd<'_>,
+        outgoing: BorrowedFd<'_>,
+        deadline: Deadline,
+    ) -> io::Result<bool> {
+        let receiving = PollFd::from_borrowed_fd(incoming, PollFlags::IN);
+        let sending = PollFd::from_borrowed_fd(outgoing, PollFlags::OUT);
+        match self.standby() {
+            Some(standby) => standby.wait(&mut [receiving, sending, standby.entry()], deadline),
+            None => wait(&mut [receiving, sending], deadline),
+        }
+    }
+
+    /// Sleeps like [`sleep`](Self::sleep) until one of three descriptors is ready, and returns their events, or `None`
+    /// after the deadline.
+    #[allow(dead_code, reason = "used by the APIs behind features")]
+    pub(crate) fn sleep_on(&self, fds: [PollFd<'_>; 3], deadline: Deadline) -> io::Result<Option<[PollFlags; 3]>> {
+        let (is_ready, fds) = match self.standby() {
+            Some(standby) => {
+                let [one, two, three] = fds;
+                let mut fds = [one, two, three, standby.entry()];
+                let is_ready = standby.wait(&mut fds, deadline)?;
+                let [one, two, three, _] = fds;
+                (is_ready, [one, two, three])
+            }
+            None => {
+                let mut fds = fds;
+                (wait(&mut fds, deadline)?, fds)
+            }
+        };
+        Ok(is_ready.then(|| fds.map(|fd| fd.revents())))
+    }
+
+    /// Hands the name of the server over if a process asks for it. For a thread that is never asleep, once in a number
+    /// of messages.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn look_up(&self) {
+        match self.standby() {
+            Some(standby) => standby.look(&self.turns),
+            None => self.turns.rest(),
+        }
     }
 
     /// Formats a half, under the name `what`, for `Debug`.
@@ -82,6 +185,8 @@ pub(crate) enum OtherSide {
     Server,
     /// A client of a server in this process.
     Client,
+    /// The other end of a pair, for which there is no server.
+    End,
 }
 
 impl OtherSide {
@@ -94,7 +199,7 @@ impl OtherSide {
             (None, None) => String::new(),
         };
         match self {
-            Self::Server => format!("{display_name}{which}"),
+            Self::Server | Self::End => format!("{display_name}{which}"),
             Self::Client => format!("a client of {display_name}{which}"),
         }
     }
@@ -104,6 +209,7 @@ impl OtherSide {
         match self {
             Self::Server => for_a_client,
             Self::Client => "drop this connection; the client may connect again",
+            Self::End => "drop this connection; the two ends of a pair cannot connect again",
         }
     }
 }
@@ -123,6 +229,7 @@ pub(crate) fn error_of(
         Fault::Reset => {
             error(ErrorKind::Disconnected, "the peer disconnected without reading all that this side sent".into())
                 .next(other_side.step("connect again; the peer rejected the connection, ended early or died"))
+                .after_reset()
         }
         // A hub ends the connection of a client whose write buffer is full, wherever in a message that happens.
         Fault::Truncated => {

@@ -5,6 +5,7 @@ use std::fmt::{self, Write};
 use std::io;
 
 use crate::escape::{Printable, without_control};
+use crate::loss::Loss;
 use crate::owner::Owner;
 
 /// The result of a fallible operation of this crate.
@@ -30,6 +31,9 @@ struct Inner {
     next_step: Option<Cow<'static, str>>,
     source: Option<io::Error>,
     holder: Option<Owner>,
+    /// The peer closed without reading all that this side sent.
+    is_reset: bool,
+    loss: Option<Loss>,
 }
 
 /// The kind of an [`Error`], for programs to branch on.
@@ -62,6 +66,10 @@ pub enum ErrorKind {
     Disconnected,
     /// The peer disconnected mid-message.
     Truncated,
+    /// The connection of a [`Session`](crate::Session) has ended, and what was sent over it may be lost.
+    /// [`Error::loss`] tells how much. Or that of a [`CallSession`](crate::CallSession) has ended after the request of
+    /// this call was sent, and the server may have executed the call. The next call connects again.
+    Lost,
     /// A message is longer than the limit.
     MessageTooLong,
     /// The peer violated the protocol.
@@ -73,8 +81,14 @@ pub enum ErrorKind {
     UnsafeDirectory,
     /// This transport, platform or state does not support the operation.
     Unsupported,
-    /// A shutdown of the server was requested.
+    /// A shutdown of the server was requested, or the hub of a handle has ended.
     Shutdown,
+    /// Another process has taken the server's name over. See
+    /// [`ServerOptions::hand_over`](crate::ServerOptions::hand_over).
+    HandedOver,
+    /// The server answered a call with an error ([`Call::fail`](crate::calls::Call::fail)), or dropped the call. The
+    /// connection can still be used.
+    CallFailed,
     /// Another system call failed.
     Io,
 }
@@ -93,12 +107,15 @@ impl ErrorKind {
         Self::TimedOut,
         Self::Disconnected,
         Self::Truncated,
+        Self::Lost,
         Self::MessageTooLong,
         Self::Protocol,
         Self::Encoding,
         Self::UnsafeDirectory,
         Self::Unsupported,
         Self::Shutdown,
+        Self::HandedOver,
+        Self::CallFailed,
         Self::Io,
     ];
 
@@ -116,10 +133,11 @@ impl ErrorKind {
             Self::TimedOut => io::ErrorKind::TimedOut,
             Self::Disconnected => io::ErrorKind::BrokenPipe,
             Self::Truncated => io::ErrorKind::UnexpectedEof,
+            Self::Lost => io::ErrorKind::ConnectionReset,
             Self::Protocol | Self::Encoding => io::ErrorKind::InvalidData,
             Self::Unsupported => io::ErrorKind::Unsupported,
-            Self::Shutdown => io::ErrorKind::ConnectionAborted,
-            Self::Io => io::ErrorKind::Other,
+            Self::Shutdown | Self::HandedOver => io::ErrorKind::ConnectionAborted,
+            Self::CallFailed | Self::Io => io::ErrorKind::Other,
         }
     }
 }
@@ -138,12 +156,15 @@ impl fmt::Display for ErrorKind {
             Self::TimedOut => "timed out",
             Self::Disconnected => "disconnected",
             Self::Truncated => "truncated",
+            Self::Lost => "lost",
             Self::MessageTooLong => "message too long",
             Self::Protocol => "protocol error",
             Self::Encoding => "encoding error",
             Self::UnsafeDirectory => "unsafe directory",
             Self::Unsupported => "unsupported",
             Self::Shutdown => "shut down",
+            Self::HandedOver => "handed over",
+            Self::CallFailed => "call failed",
             Self::Io => "system error",
         })
     }
@@ -181,6 +202,12 @@ pub enum Operation {
     NextEvent,
     /// Connecting to a server.
     Connect,
+    /// Creating both ends of a connection.
+    MakePair,
+    /// Starting a program that inherits a connection.
+    Spawn,
+    /// Taking a connection that this process inherited.
+    Inherit,
     /// Creating a FIFO.
     CreateFifo,
     /// Creating the shared memory of a connection.
@@ -189,6 +216,10 @@ pub enum Operation {
     Send,
     /// Receiving a message.
     Receive,
+    /// Calling a server, and receiving its answer.
+    Call,
+    /// Answering a call.
+    Answer,
     /// Encoding a value.
     Encode,
     /// Decoding a value.
@@ -201,6 +232,10 @@ pub enum Operation {
     Create,
     /// Mapping a block of shared memory.
     Map,
+    /// Lending a block of a frame pool.
+    Loan,
+    /// Admitting a reader to a frame pool.
+    Attach,
     /// Converting a descriptor to a block of shared memory.
     Convert,
     /// Finding a server.
@@ -239,16 +274,23 @@ impl fmt::Display for Operation {
             Self::Serve => "serve",
             Self::NextEvent => "wait for the clients of",
             Self::Connect => "connect to",
+            Self::MakePair => "make a pair of connections over",
+            Self::Spawn => "start",
+            Self::Inherit => "take the connection of",
             Self::CreateFifo => "create a FIFO in",
             Self::CreateSharedMemory => "create shared memory for a connection to",
             Self::Send => "send to",
             Self::Receive => "receive from",
+            Self::Call => "call",
+            Self::Answer => "answer",
             Self::Encode => "encode a message to",
             Self::Decode => "decode a message from",
             Self::Register => "register the connection to",
             Self::IntoRawParts => "take apart the connection to",
             Self::Create => "create",
             Self::Map => "map",
+            Self::Loan => "lend a block of",
+            Self::Attach => "admit",
             Self::Convert => "use",
             Self::Find => "find",
             Self::List => "list",
@@ -278,6 +320,8 @@ impl Error {
             next_step: None,
             source: None,
             holder: None,
+            is_reset: false,
+            loss: None,
         }))
     }
 
@@ -334,6 +378,50 @@ impl Error {
         self
     }
 
+    /// Notes that the peer closed without reading all that this side sent.
+    pub(crate) fn after_reset(mut self) -> Self {
+        self.0.is_reset = true;
+        self
+    }
+
+    /// Returns true if the peer closed without reading all that this side sent.
+    pub(crate) fn is_reset(&self) -> bool {
+        self.0.is_reset
+    }
+
+    /// Converts the error that ended a connection of a session into the one that reports it.
+    pub(crate) fn into_loss(mut self, kind: ErrorKind, loss: Loss) -> Self {
+        self.0.kind = kind;
+        self.0.loss = Some(loss);
+        self.note(loss).next("the next call connects again")
+    }
+
+    /// Changes the kind.
+    pub(crate) fn into_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
+    }
+
+    /// Returns the same error again, for another caller to whom it applies.
+    pub(crate) fn again(&self) -> Self {
+        let Inner { kind, operation, object, detail, next_step, source, holder, is_reset, loss } = &*self.0;
+        let source = source.as_ref().map(|source| match source.raw_os_error() {
+            Some(number) => io::Error::from_raw_os_error(number),
+            None => io::Error::new(source.kind(), source.to_string()),
+        });
+        Self(Box::new(Inner {
+            kind: *kind,
+            operation: *operation,
+            object: object.clone(),
+            detail: detail.clone(),
+            next_step: next_step.clone(),
+            source,
+            holder: holder.clone(),
+            is_reset: *is_reset,
+            loss: *loss,
+        }))
+    }
+
     /// Returns the kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -351,6 +439,21 @@ impl Error {
     #[must_use]
     pub fn object(&self) -> &str {
         &self.0.object
+    }
+
+    /// Returns what may be lost with a connection of a [`Session`](crate::Session). Returns `Some` for
+    /// [`ErrorKind::Lost`], and for any other error with which the connection of a session has ended. Returns `None` if
+    /// the session still has its connection, or had none.
+    #[must_use]
+    pub fn loss(&self) -> Option<&Loss> {
+        self.0.loss.as_ref()
+    }
+
+    /// Returns the text with which the server answered a call, for [`ErrorKind::CallFailed`]. Characters that are not
+    /// printable are **not** escaped here; they are in the text of the error. Returns `None` for other kinds.
+    #[must_use]
+    pub fn failure(&self) -> Option<&str> {
+        (self.0.kind == ErrorKind::CallFailed).then_some(&*self.0.detail)
     }
 
     /// Returns the owner record of the name's holder, for [`ErrorKind::NameInUse`]. Returns `None` for other kinds, and

@@ -61,11 +61,13 @@
 //!   its deadline, and [`try_recv`](Connection::try_recv) returns [`TryRecvError::Empty`].
 //! - *The peer closes or dies*: `recv` returns the remaining messages and then `None`. If the kernel reports that the
 //!   peer did not read some messages of this side, `recv` returns [`Disconnected`](ErrorKind::Disconnected) instead of
-//!   `None`. If the peer ended mid-message, `recv` returns [`Truncated`](ErrorKind::Truncated). `send` returns
+//!   `None`. If the peer ended mid-message, or called [`abort`](Connection::abort), `recv` returns
+//!   [`Truncated`](ErrorKind::Truncated). `send` returns
 //!   `Disconnected`. On `shm`, if this side does not receive, `send` may succeed until the ring is full after the peer
 //!   was killed.
 //! - *The server dies*: its connections end as described above, and the next server can take the name immediately. With
-//!   [`wait_for_server`](ConnectOptions::wait_for_server) clients wait for that server.
+//!   [`wait_for_server`](ConnectOptions::wait_for_server) clients wait for that server. A [`Session`] connects again by
+//!   itself.
 //!
 //! # Limitations
 //!
@@ -78,18 +80,27 @@
 //!   one thread ([`hub`]).
 //! - [`Connection`] and [`ConnectOptions`] connect to a server. [`Sender`] and [`Receiver`] are the halves of a
 //!   connection, for two threads.
+//! - [`Connection::pair`] makes both ends of a connection without a server. [`Connection::spawn`] gives one end to a
+//!   child process.
+//! - A [`Session`] is a client that outlives its servers, and reports what may have been lost.
+//! - A [`Caller`] sends requests and receives the answer to each, from any number of threads over one connection;
+//!   [`Server::serve_calls`] answers them ([`calls`]). A [`CallSession`] is a caller that outlives its servers.
 //! - Every function that sends takes `impl Into<`[`Payload`]`>`: bytes as they are, or a `Payload` that has several
 //!   parts, descriptors or [`SharedBytes`]. A received [`Message`] dereferences to its bytes.
+//! - A [`FramePool`](frames::FramePool) lends blocks of memory to many readers, again and again, without a copy
+//!   ([`frames`]).
 //! - [`Address`] is a name with an optional [`Transport`]. [`Peer`] is the identity of the other end.
 //! - [`Error`] names the operation, the object, the reason and, where one is known, the next step. Programs branch on
 //!   [`ErrorKind`].
-//! - [`inspect`] lists the names that exist on this machine.
+//! - [`inspect`] lists the names that exist on this machine, and watches a name.
 //!
 //! # Features
 //!
-//! Neither feature is enabled by default.
+//! No feature is enabled by default.
 //!
 //! - `serde`: `Connection::typed` sends and receives values of types of your own.
+//! - `json`: `Connection::typed_json` does so in JSON, for peers in other languages. It includes `serde`.
+//! - `testing`: `parlour::testing` has tools for the tests of your program.
 //! - `tokio`: `parlour::tokio` is the same API for tasks of a tokio runtime, with streams and sinks. The blocking API
 //!   does not use a runtime.
 //!
@@ -115,11 +126,15 @@ mod address;
 mod admission;
 mod backend;
 mod backoff;
+mod batch;
+pub mod calls;
+mod child;
 mod connect;
 mod connection;
 mod endpoint;
 mod error;
 mod escape;
+pub mod frames;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -128,10 +143,12 @@ mod fuzzing;
 pub mod hub;
 pub mod inspect;
 mod limits;
+mod loss;
 mod message;
 mod name;
 mod options;
 mod owner;
+mod pair;
 mod payload;
 mod peer;
 mod poller;
@@ -139,23 +156,36 @@ mod raw_parts;
 mod receiver;
 mod sender;
 mod server;
+mod session;
 mod shared_bytes;
 mod shm;
+mod standby;
+mod stats;
 mod sys;
+#[cfg(feature = "testing")]
+pub mod testing;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod transport;
 #[cfg(feature = "serde")]
 mod typed;
+#[cfg(feature = "serde")]
+mod typed_hub;
 mod wait;
+mod wait_fd;
 mod wire;
 
 pub use address::{Address, NAME_LEN_MAX};
 pub use admission::{Refusal, RefusalReason, ServerStats};
 pub use backend::config::ClientFilePolicy;
+pub use batch::Batch;
+pub use calls::{CallSession, Caller};
+pub use connect::connector::Connector;
+pub use connect::pending::PendingConnection;
 pub use connection::Connection;
 pub use error::{Error, ErrorKind, Operation, Result, TryRecvError, TrySendError};
 pub use hub::Hub;
+pub use loss::Loss;
 pub use message::Message;
 pub use options::{ConnectOptions, ServerOptions};
 pub use owner::Owner;
@@ -166,17 +196,73 @@ pub use raw_parts::{ConnectionGuard, IntoRawPartsError, RawFds, RawParts};
 pub use receiver::{Iter, Receiver, TryIter};
 pub use sender::Sender;
 pub use server::{Incoming, Server};
+pub use session::Session;
+pub use session::reconnect::Reconnect;
 pub use shared_bytes::SharedBytes;
+pub use stats::{ClientStats, Flow, WaitReason, Waiting};
 pub use transport::{Capabilities, ParseTransportError, Transport};
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};
+#[cfg(feature = "serde")]
+pub use typed_hub::{TypedEvent, TypedHub};
+pub use wire::origin::Origin;
 
 /// Compiles the code of the README.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;
 
+/// Compiles the code of the page with the first programs.
+#[cfg(all(doctest, feature = "tokio"))]
+#[doc = include_str!("../docs/start.md")]
+struct Start;
+
+/// Compiles and runs the code of the cookbook.
+#[cfg(all(doctest, feature = "json", feature = "testing"))]
+#[doc = include_str!("../docs/cookbook.md")]
+struct Cookbook;
+
+/// Compiles and runs the code of the page for programs that use something else.
+#[cfg(all(doctest, feature = "json", feature = "testing", feature = "tokio"))]
+#[doc = include_str!("../docs/migrations.md")]
+struct Migrations;
+
+/// Compiles the code of the page about sessions.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/sessions.md")]
+struct Sessions;
+
+/// Compiles the code of the page about counters.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/stats.md")]
+struct Stats;
+
+/// Compiles the code of the page about calls.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/calls.md")]
+struct Calls;
+
 /// Compiles the code of the page about service managers.
 #[cfg(doctest)]
 #[doc = include_str!("../docs/systemd.md")]
 struct Systemd;
+
+/// Compiles the code of the page about child processes.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/child-processes.md")]
+struct ChildProcesses;
+
+/// Compiles and runs the code of the page about tests.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../docs/testing.md")]
+struct Testing;
+
+/// Compiles the code of the page about hubs.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/hub.md")]
+struct HubPage;
+
+/// Compiles the code of the page about frames.
+#[cfg(doctest)]
+#[doc = include_str!("../docs/frames.md")]
+struct FramesPage;

@@ -21,6 +21,20 @@ pub struct Message {
 }
 
 impl Message {
+    /// Makes a message of bytes and descriptors, for a program that keeps them apart or has received them in another
+    /// way.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let message = parlour::Message::new(b"hello".to_vec(), Vec::new());
+    /// assert_eq!(message, b"hello");
+    /// ```
+    #[must_use]
+    pub fn new(bytes: Vec<u8>, fds: Vec<OwnedFd>) -> Self {
+        Self { bytes, fds }
+    }
+
     /// Receives into a `Vec` of the caller, and closes the descriptors. Returns the length of the message.
     pub(crate) fn receive_into<E>(
         bytes: &mut Vec<u8>,
@@ -30,6 +44,11 @@ impl Message {
         let received = receive(&mut message);
         *bytes = message.bytes;
         Ok(received?.then(bytes.len()))
+    }
+
+    /// Removes bytes at the front.
+    pub(crate) fn remove_front(&mut self, count: usize) {
+        self.bytes.drain(..count.min(self.bytes.len()));
     }
 
     /// Returns the bytes without copying them. Descriptors of the message are closed.

@@ -12,8 +12,12 @@ use crate::backend::config::{ClientFilePolicy, ConnectConfig, ListenConfig, Mess
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits::{self, Quotas, Surroundings};
 use crate::peer::Peer;
+use crate::shm::stats::Counters;
+use crate::shm::taps::Taps;
+use crate::standby::StandbySlot;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::transport::Transport;
+use crate::wire::origin::Origin;
 use crate::wire::{frame, shm_hello};
 
 /// Options of a [`Server`](crate::Server). Each setter states its default and its unit.
@@ -47,6 +51,13 @@ pub struct ServerOptions {
     pub(crate) ring_size: usize,
     pub(crate) peer_ring_max: Option<usize>,
     pub(crate) spin_limit: u32,
+    pub(crate) take_over: Option<Duration>,
+    pub(crate) hand_over: bool,
+    pub(crate) hand_over_grace: Option<Duration>,
+    pub(crate) yields: bool,
+    pub(crate) stats: bool,
+    /// `None`: a process that may open the server's descriptors taps it. True: any of its user does, at `control`.
+    pub(crate) tap: Option<bool>,
 }
 
 impl Default for ServerOptions {
@@ -69,6 +80,12 @@ impl Default for ServerOptions {
             ring_size: limits::RING_SIZE,
             peer_ring_max: None,
             spin_limit: limits::SPIN_LIMIT,
+            take_over: None,
+            hand_over: true,
+            hand_over_grace: None,
+            yields: false,
+            stats: true,
+            tap: None,
         }
     }
 }
@@ -257,6 +274,175 @@ impl ServerOptions {
         self
     }
 
+    /// Lets [`bind`](Self::bind) take the name over from the server that holds it, and wait for it up to `timeout`.
+    /// Default: `bind` fails with [`NameInUse`](ErrorKind::NameInUse).
+    ///
+    /// The name moves without a gap: clients in the queue of that server, and those that connect meanwhile, are
+    /// accepted by one of the two servers, and none is refused. Connections that the other server has accepted stay
+    /// with it. Its accepting calls end with [`HandedOver`](ErrorKind::HandedOver). If no server holds the name, `bind`
+    /// takes it as usual. docs/hand-over.md describes a replacement step by step.
+    ///
+    /// Both processes must run as the same user, and this one must be able to write to the files of the name. Both may
+    /// have different options. A listening socket moves if its transport, [mode](Self::mode) and [group](Self::group)
+    /// are equal; otherwise this server replaces it, and the other one accepts the clients that had connected to it.
+    ///
+    /// The other server answers while one of its threads waits in this library: in
+    /// [`accept`](crate::Server::accept) and its variants, in a call that receives from one of its clients or sends to
+    /// one, or in a hub; and while a runtime runs tasks with it. It does not answer while all of its threads do
+    /// something else. `bind` blocks the calling thread until it answers, also in the API for tasks; call it in
+    /// `spawn_blocking` there.
+    ///
+    /// # Errors
+    ///
+    /// Of [`bind`](Self::bind), in addition to its others:
+    ///
+    /// - [`ErrorKind::Busy`]: the other server did not answer in time. Its program neither accepts nor waits for a
+    ///   client, or is stopped. It keeps the name.
+    /// - [`ErrorKind::NameInUse`]: the other server does not hand its name over: it has switched
+    ///   [`hand_over`](Self::hand_over) off, serves on sockets of a service manager, runs an older version of this
+    ///   library, or belongs to another user.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// use parlour::{Connection, Server, ServerOptions};
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let address = base.path().join("hello").display().to_string();
+    /// let old = Server::bind(&address)?;
+    /// // This client is in the queue of the old server.
+    /// let mut client = Connection::connect(&address)?;
+    /// let accepting = thread::spawn(move || old.accept().map(drop));
+    ///
+    /// // Usually in another process: the next version of the program.
+    /// let new = ServerOptions::new().take_over(Duration::from_secs(10)).bind(&address)?;
+    /// # if let Err(error) = accepting.join().expect("the old server") {
+    /// #     assert_eq!(error.kind(), parlour::ErrorKind::HandedOver);
+    /// new.accept()?.send("hello from the new server")?;
+    /// assert_eq!(client.recv()?.expect("a message"), b"hello from the new server");
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn take_over(mut self, timeout: Duration) -> Self {
+        self.take_over = Some(timeout);
+        self
+    }
+
+    /// Sets whether a process of the same user may take the name over ([`take_over`](Self::take_over)). Default true.
+    ///
+    /// After that the accepting calls of this server return the clients whose handshakes it had begun, and then
+    /// [`HandedOver`](ErrorKind::HandedOver). Its connections go on. Closing the server then removes nothing.
+    ///
+    /// A server on the sockets of a service manager ([`bind_listen_fds`](Self::bind_listen_fds)) hands nothing over,
+    /// because the manager passes the sockets to the next server itself.
+    #[must_use]
+    pub fn hand_over(mut self, hand_over: bool) -> Self {
+        self.hand_over = hand_over;
+        self
+    }
+
+    /// Sets how long the connected clients are served after a hand-over, where this library serves them:
+    /// [`Hub`](crate::hub::Hub), [`Server::serve_calls`](crate::Server::serve_calls), and `serve` and `serve_calls` of
+    /// the API for tasks. Default: 30 seconds; for the API for tasks the grace period that its functions are given.
+    ///
+    /// These end when the last client has left, or after this time. `Duration::MAX` lets every client finish. Then the
+    /// old process lives as long as its last client is connected. Under [`Server::accept`](crate::Server::accept) the
+    /// caller decides.
+    #[must_use]
+    pub fn hand_over_grace(mut self, time: Duration) -> Self {
+        self.hand_over_grace = Some(time);
+        self
+    }
+
+    /// Sets whether any other server of the same user may take the name, for a program that stands in for servers that
+    /// may come. Default false.
+    ///
+    /// The owner record says that the server yields. A [`bind`](Self::bind) of another server then takes the name over,
+    /// without the option [`take_over`](Self::take_over): the accepting calls of this server end with
+    /// [`HandedOver`](ErrorKind::HandedOver), its connections go on, and no client is refused. If this server does not
+    /// answer within 1 second, because its program neither accepts nor waits for a client or is stopped, `bind` fails
+    /// with [`NameInUse`](ErrorKind::NameInUse). So `bind` may block for that time, also in the API for tasks.
+    ///
+    /// A server that yields takes no name from another server, also not from one that yields: its `bind` fails with
+    /// `NameInUse`. To bind again when the other server has gone, wait with
+    /// [`Watch::wait_until_quiet`](crate::inspect::Watch::wait_until_quiet).
+    ///
+    /// # Errors
+    ///
+    /// Of [`bind`](Self::bind) of this server, in addition to its others:
+    ///
+    /// - [`ErrorKind::InvalidOption`]: [`take_over`](Self::take_over) is set, or [`hand_over`](Self::hand_over) is
+    ///   false, or the sockets are those of a service manager ([`bind_listen_fds`](Self::bind_listen_fds)).
+    ///
+    /// # Examples
+    ///
+    /// A program that holds a name while no other server does:
+    ///
+    /// ```
+    /// use std::thread;
+    /// use std::time::Duration;
+    ///
+    /// use parlour::{ErrorKind, Server, ServerOptions, inspect};
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let address = base.path().join("hello").display().to_string();
+    /// let mut watch = inspect::watch(&address)?;
+    /// let stand_in = ServerOptions::new().yields(true).bind(&address)?;
+    /// let accepting = thread::spawn(move || stand_in.accept().map(drop));
+    ///
+    /// // Usually in another process, which knows nothing of the first one.
+    /// let server = Server::bind(&address)?;
+    /// let error = accepting.join().expect("the thread ends").expect_err("the name was taken");
+    /// assert_eq!(error.kind(), ErrorKind::HandedOver);
+    /// drop(server);
+    ///
+    /// // A server that is restarted is back within this time.
+    /// watch.wait_until_quiet(Duration::from_secs(1), Duration::MAX)?;
+    /// let stand_in = ServerOptions::new().yields(true).bind(&address)?;
+    /// # drop(stand_in);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn yields(mut self, yields: bool) -> Self {
+        self.yields = yields;
+        self
+    }
+
+    /// Sets whether the server counts messages and bytes for other processes of the same user, which read them without
+    /// the help of this one: [`inspect::stats`](crate::inspect::stats) and `parlour stats`. Default true.
+    ///
+    /// A message costs less than 15 more instructions, and no system call. The counters take 256 bytes for each
+    /// connection, and one descriptor. Other users see nothing of them. docs/stats.md specifies them.
+    ///
+    /// A server that cannot create the memory, because memfd_create(2) or a limit does not allow it, starts without
+    /// counters.
+    #[must_use]
+    pub fn stats(mut self, stats: bool) -> Self {
+        self.stats = stats;
+        self
+    }
+
+    /// Sets whether other processes of the same user may look at the messages of the server while they pass:
+    /// [`inspect::tap`](crate::inspect::tap) and `parlour tap`. Requires [`stats`](Self::stats).
+    ///
+    /// By default, a process can tap the server if the kernel lets it open the descriptors of the server in `/proc`. It
+    /// does not for a server that is not dumpable (prctl(2), `PR_SET_DUMPABLE`), such as an agent that keeps passwords,
+    /// nor for one in another PID namespace. With `tap(true)`, every process of its user can tap these as well, through
+    /// the socket `control` of the name. With `tap(false)`, nobody can tap the server.
+    ///
+    /// While nobody taps it, a message costs the comparison of two words, and the server has one page of memory and one
+    /// descriptor. While a process does, messages are copied into memory of 4 MiB, which the first message after the
+    /// last tap frees. A process that taps cannot hold the server up. Other users cannot tap it, nor can root as such.
+    #[must_use]
+    pub fn tap(mut self, tap: bool) -> Self {
+        self.tap = Some(tap);
+        self
+    }
+
     /// Returns true if the mode lets users other than the user of this process connect.
     pub(crate) fn open_to_others(&self) -> bool {
         self.mode & 0o077 != 0
@@ -272,11 +458,27 @@ impl ServerOptions {
             message_max: self.message_max,
             is_open_to_others: self.open_to_others(),
         });
+        let connections_max = self.connections_max.unwrap_or(default.connections_max);
+        let taps =
+            (self.stats && self.tap != Some(false)).then(|| Taps::create(self.tap == Some(true))).and_then(|created| {
+                created.inspect_err(|error| tracing::debug!(%error, "the server cannot be tapped")).ok()
+            });
+        let taps = taps.unwrap_or_else(Taps::off);
+        let counters = self.stats.then(|| Counters::create(connections_max, taps.place())).and_then(|created| {
+            let warn = |error: &std::io::Error| {
+                let next = "raise the limits on sizes and on locked memory, or turn the option stats off";
+                tracing::warn!(%error, next, "the server starts without counters");
+            };
+            created.inspect_err(warn).ok()
+        });
         Admission {
+            standby: StandbySlot::default(),
+            counters: counters.map(Arc::new),
+            taps,
             policy: self.policy.clone(),
             open_to_others: self.open_to_others(),
             quotas: Quotas {
-                connections_max: self.connections_max.unwrap_or(default.connections_max),
+                connections_max,
                 connections_per_uid_max: self.connections_per_uid_max.unwrap_or(default.connections_per_uid_max),
                 memory_max: self.memory_max.unwrap_or(default.memory_max),
                 memory_per_uid_max: self.memory_per_uid_max.unwrap_or(default.memory_per_uid_max),
@@ -318,6 +520,13 @@ impl ServerOptions {
         check("half_open_max", (1..=65_536).contains(&self.half_open_max), "it must be from 1 to 65,536")?;
         check("handshake_timeout", !self.handshake_timeout.is_zero(), "it must be more than 0")?;
         check("group", self.group != Some(u32::MAX), "4294967295 is the number for no group")?;
+        let takes_none = "a server that yields takes no name from another one; leave take_over out";
+        check("yields", !self.yields || self.take_over.is_none(), takes_none)?;
+        check(
+            "yields",
+            !self.yields || self.hand_over,
+            "a server that yields hands its name over; leave hand_over on",
+        )?;
         check("mode", self.mode & !0o777 == 0, "it must be from 0 to 0777")?;
         check("mode", self.mode & 0o600 == 0o600, "it must let this user read and write (0600)")
     }
@@ -343,6 +552,12 @@ impl fmt::Debug for ServerOptions {
             .field("ring_size", &self.ring_size)
             .field("peer_ring_max", &peer_ring_max(self.peer_ring_max, self.ring_size))
             .field("spin_limit", &self.spin_limit)
+            .field("take_over", &self.take_over)
+            .field("hand_over", &self.hand_over)
+            .field("hand_over_grace", &self.hand_over_grace)
+            .field("yields", &self.yields)
+            .field("stats", &self.stats)
+            .field("tap", &self.tap)
             .finish()
     }
 }
@@ -362,6 +577,7 @@ pub struct ConnectOptions {
     pub(crate) wait_for_server: Duration,
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
+    pub(crate) origin: Option<Origin>,
     pub(crate) message_max: usize,
     pub(crate) fds_max: usize,
     pub(crate) ring_size: usize,
@@ -376,6 +592,7 @@ impl Default for ConnectOptions {
             wait_for_server: Duration::ZERO,
             server_uid: None,
             client_file: true,
+            origin: None,
             message_max: limits::MESSAGE_MAX,
             fds_max: 0,
             ring_size: limits::RING_SIZE,
@@ -411,10 +628,10 @@ impl ConnectOptions {
         self
     }
 
-    /// Sets the user that the server must run as. Default: the user of this process, or root. The user is verified
-    /// before a byte is sent. The directories of that user are trusted, and the default bases of that user
-    /// (`/run/user/<uid>/parlour` and `/tmp/parlour-<uid>`) are searched first. A base that only that user's
-    /// environment names must be in the address.
+    /// Sets the user that the server must run as, which is verified before a byte is sent. Default: the user of this
+    /// process, or root. A service manager of root may listen for the server in a directory of that user. The
+    /// directories of that user are trusted, and its default bases (`/run/user/<uid>/parlour` and
+    /// `/tmp/parlour-<uid>`) are searched first. A base that only its environment names must be in the address.
     #[must_use]
     pub fn server_uid(mut self, uid: u32) -> Self {
         self.server_uid = Some(uid);
@@ -427,6 +644,49 @@ impl ConnectOptions {
     #[must_use]
     pub fn client_file(mut self, bind: bool) -> Self {
         self.client_file = bind;
+        self
+    }
+
+    /// Sets the origin of the client, for a bridge that connects for the client of another host. Default: the client is
+    /// one of this host. The server finds it in [`Peer::origin`].
+    ///
+    /// The client shows its origin to a server of the same user, by a file in the directory of the name, over every
+    /// transport. A client that runs as root shows it to a server of any user. The server removes the file when it
+    /// accepts the client. If the file cannot be created, connecting fails: the server would take the client for one of
+    /// this host. A server of an earlier version does take it for one. A client of another user than root shows nothing
+    /// to a server of another user, which would not believe it: the server sees the user of this process
+    /// ([`Peer::uid`]), and admits it or not.
+    ///
+    /// # Errors
+    ///
+    /// Of connecting, in addition to its others:
+    ///
+    /// - [`ErrorKind::InvalidOption`]: the name of the host is malformed, or [`client_file`](Self::client_file) is
+    ///   false.
+    /// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: the file cannot be created.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::thread;
+    ///
+    /// use parlour::{ConnectOptions, Origin, Server};
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let address = base.path().join("hello").display().to_string();
+    /// let server = Server::bind(&address)?;
+    /// let accepting = thread::spawn(move || server.accept());
+    /// let options = ConnectOptions::new().origin(Origin::new("a.example").with_program("wc"));
+    /// let bridged = options.connect(&address)?;
+    /// let client = accepting.join().expect("the thread ends")?;
+    /// let origin = client.peer().origin().expect("a client of another host");
+    /// assert_eq!((origin.host(), origin.program()), ("a.example", Some("wc")));
+    /// # drop(bridged);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn origin(mut self, origin: Origin) -> Self {
+        self.origin = Some(origin);
         self
     }
 
@@ -487,6 +747,9 @@ impl ConnectOptions {
         check_fds_max(self.fds_max)?;
         check_ring_size(self.ring_size)?;
         check_peer_ring_max(self.peer_ring_max)?;
+        let is_host = self.origin.as_ref().is_none_or(Origin::is_valid);
+        check("origin", is_host, "its host must have 1 to 253 characters of A-Z a-z 0-9 . _ - :")?;
+        check("origin", self.origin.is_none() || self.client_file, "it is shown by a file; leave client_file on")?;
         check("timeout", !self.timeout.is_zero(), "it must be more than 0")
     }
 
@@ -494,6 +757,7 @@ impl ConnectOptions {
         ConnectConfig {
             server_uid: self.server_uid,
             client_file: self.client_file,
+            origin: self.origin.as_ref().map(Origin::encode),
             message_max: MessageMax::new(self.message_max, self.fds_max),
             ring_size: self.ring_size,
             peer_ring_max: peer_ring_max(self.peer_ring_max, self.ring_size),

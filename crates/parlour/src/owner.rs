@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
 use crate::escape::{escaped, printable};
+use crate::shm::stats::Place;
 use crate::transport::Transport;
 
 /// The version of the wire formats and of the record.
@@ -38,6 +39,9 @@ pub struct Owner {
     pub protocol: u32,
     /// The maximum length of a message that the holder receives, in bytes; `None` if the record does not state it.
     pub message_max: Option<usize>,
+    /// True if the holder yields the name to any other server of its user
+    /// ([`yields`](crate::ServerOptions::yields)).
+    pub yields: bool,
     /// The start time of the process in clock ticks since the boot, field 22 of proc_pid_stat(5); 0 if unknown.
     /// Together with `pid` and `boot_id` it identifies one process for ever.
     pub start_time: u64,
@@ -45,11 +49,13 @@ pub struct Owner {
     pub boot_id: String,
     /// The inode of the PID namespace that `pid` belongs to; 0 if unknown.
     pub(crate) pid_namespace: u64,
+    /// The place of the server's counters, if it has some.
+    pub(crate) stats: Option<Place>,
 }
 
 impl Owner {
     /// Returns the record of this process. Values that `/proc` does not provide are left unknown.
-    pub(crate) fn current(transports: &[Transport], message_max: usize) -> Self {
+    pub(crate) fn current(transports: &[Transport], message_max: usize, stats: Option<Place>) -> Self {
         let stat = std::fs::read("/proc/self/stat").unwrap_or_default();
         Self {
             pid: std::process::id(),
@@ -59,9 +65,11 @@ impl Owner {
             transports: transports.to_vec(),
             protocol: PROTOCOL,
             message_max: Some(message_max),
+            yields: false,
             start_time: start_time(&stat).unwrap_or(0),
             boot_id: current_boot_id(),
             pid_namespace: pid_namespace(),
+            stats,
         }
     }
 
@@ -96,9 +104,8 @@ impl Owner {
     /// process in another PID namespace. The lock decides whether the name is held; this function only detects a record
     /// whose process is not the holder any more.
     pub(crate) fn has_ended(&self) -> bool {
-        let has_other_pids = self.pid_namespace != 0 && self.pid_namespace != pid_namespace();
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
-        let Some(pid) = pid.filter(|_| !has_other_pids) else { return false };
+        let Some(pid) = pid.filter(|_| !self.has_other_pids()) else { return false };
         if test_kill_process(pid) == Err(Errno::SRCH) {
             return true;
         }
@@ -106,6 +113,11 @@ impl Owner {
         let stat = std::fs::read(format!("/proc/{}/stat", self.pid)).unwrap_or_default();
         self.pid_namespace != 0
             && start_time(&stat).is_some_and(|start| self.start_time != 0 && self.start_time != start)
+    }
+
+    /// Returns true if the process id of this record is one of another PID namespace.
+    pub(crate) fn has_other_pids(&self) -> bool {
+        self.pid_namespace != 0 && self.pid_namespace != pid_namespace()
     }
 
     /// Returns the text of the record: one `key value` pair in each line, between a first and a last line that make an
@@ -116,8 +128,12 @@ impl Owner {
         // The path is for people. A line break in it must not begin a line of the record.
         let program = printable(&self.program.to_string_lossy());
         let message_max = self.message_max.map_or(String::new(), |bytes| format!("message_max {bytes}\n"));
+        let stats =
+            self.stats.map_or(String::new(), |Place { fd, device, inode }| format!("stats {fd} {device}:{inode}\n"));
+        let yields = if self.yields { "yields 1\n" } else { "" };
         format!(
-            "parlour{}\npid {}\nstart {}\nboot {}\npidns {}\nuid {}\ntransports {}\n{message_max}since {}\nprogram {}\nend\n",
+            "parlour{}\npid {}\nstart {}\nboot {}\npidns {}\nuid {}\ntransports {}\n{message_max}{yields}{stats}since {}\n\
+             program {}\nend\n",
             self.protocol,
             self.pid,
             self.start_time,
@@ -149,12 +165,23 @@ impl Owner {
             protocol,
             // Records of earlier versions do not have it.
             message_max: field("message_max").and_then(|bytes| bytes.parse().ok()),
+            // Only servers that yield write it.
+            yields: field("yields") == Some("1"),
             start_time: field("start")?.parse().ok()?,
             boot_id: printable(field("boot")?),
             // Earlier versions do not write it.
             pid_namespace: field("pidns").and_then(|number| number.parse().ok()).unwrap_or(0),
+            stats: field("stats").and_then(parse_place),
         })
     }
+}
+
+/// Parses the place of the counters.
+fn parse_place(text: &str) -> Option<Place> {
+    let (fd, file) = text.split_once(' ')?;
+    let (device, inode) = file.split_once(':')?;
+    let fd = fd.parse().ok().filter(|fd| *fd >= 0)?;
+    Some(Place { fd, device: device.parse().ok()?, inode: inode.parse().ok()? })
 }
 
 impl fmt::Display for Owner {
@@ -199,9 +226,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const PLACE: Place = Place { fd: 7, device: 1, inode: 4711 };
+
     #[test]
     fn a_record_reads_back() {
-        let mut owner = Owner::current(&[Transport::Unix, Transport::Fifo], 4096);
+        let mut owner = Owner::current(&[Transport::Unix, Transport::Fifo], 4096, Some(PLACE));
         owner.since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
         assert!(owner.start_time > 0 && !owner.boot_id.is_empty(), "{owner:?}");
         assert_eq!(Owner::parse(owner.encode().as_bytes()), Some(owner.clone()));
@@ -210,15 +239,27 @@ mod tests {
 
     #[test]
     fn a_record_without_a_limit_reads_back_without_one() {
-        let owner = Owner { message_max: None, ..Owner::current(&[], 4096) };
+        let owner = Owner { message_max: None, ..Owner::current(&[], 4096, None) };
         let record = owner.encode();
         assert!(!record.contains("message_max"), "{record}");
         assert_eq!(Owner::parse(record.as_bytes()).unwrap().message_max, None);
     }
 
     #[test]
+    fn only_a_server_that_yields_says_so() {
+        let owner = Owner::current(&[], 4096, None);
+        assert!(!owner.encode().contains("yields"));
+        let owner = Owner { yields: true, ..owner };
+        let record = owner.encode();
+        assert!(record.contains("\nyields 1\n") && Owner::parse(record.as_bytes()).unwrap().yields, "{record}");
+        for other in ["yields 0", "yields 11", "yields true", "yield 1"] {
+            assert!(!Owner::parse(record.replace("yields 1", other).as_bytes()).unwrap().yields, "{other}");
+        }
+    }
+
+    #[test]
     fn every_incomplete_record_is_detected() {
-        let record = Owner::current(&[Transport::Unix], 4096).encode();
+        let record = Owner::current(&[Transport::Unix], 4096, None).encode();
         for length in 0..record.len() {
             assert_eq!(Owner::parse(&record.as_bytes()[..length]), None, "{length} bytes");
         }
@@ -226,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_line_break_in_the_program_does_not_begin_a_line() {
-        let mut owner = Owner::current(&[], 4096);
+        let mut owner = Owner::current(&[], 4096, None);
         owner.program = PathBuf::from("/bin/a\npid 1\nend\n");
         let read = Owner::parse(owner.encode().as_bytes()).unwrap();
         assert_eq!(read.pid, owner.pid);
@@ -234,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_record_of_another_user_is_printed_without_its_terminal_escapes() {
-        let record = Owner::current(&[], 0).encode();
+        let record = Owner::current(&[], 0, None).encode();
         let program = record.lines().find(|line| line.starts_with("program ")).unwrap();
         let hostile = record
             .replace(program, "program /bin/\u{1b}]0;X\u{7}\u{9b}2J\u{202e}\\x\u{2028}")
@@ -248,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_process_has_ended_if_its_number_is_free_or_another_processes_in_the_same_namespace() {
-        let owner = Owner::current(&[], 0);
+        let owner = Owner::current(&[], 0, None);
         assert!(owner.pid_namespace > 0 && !owner.has_ended());
         let later = |owner: &Owner| Owner { start_time: owner.start_time + 1, ..owner.clone() };
         assert!(later(&owner).has_ended(), "another process had the number");
@@ -273,7 +314,7 @@ mod tests {
 
     #[test]
     fn another_process_with_the_id_of_the_record_is_not_taken_for_the_holder() {
-        let owner = Owner::current(&[], 4096);
+        let owner = Owner::current(&[], 4096, None);
         assert_eq!(owner.is_stopped(), Some(false));
         for other in [
             Owner { start_time: owner.start_time + 1, ..owner.clone() },
@@ -291,7 +332,7 @@ mod tests {
         #[test]
         fn hostile_records_never_panic(
             record in concat!(
-                "(parlour1\n)?((pid|uid|since|start|boot|transports|message_max|program) ?[0-9]{0,25}\n){0,9}",
+                "(parlour1\n)?((pid|uid|since|start|boot|transports|message_max|yields|program) ?[0-9]{0,25}\n){0,9}",
                 "(end\n)?"
             )
         ) {

@@ -47,6 +47,8 @@ pub(crate) enum Attached<'a> {
     Nothing,
     Fds(&'a [BorrowedFd<'a>]),
     Shared(&'a [&'a SharedBytes]),
+    /// The memory and the socket of a reader of frames. Every transport that carries blocks carries them.
+    Reader(&'a [BorrowedFd<'a>]),
 }
 
 impl<'a> Payload<'a> {
@@ -93,12 +95,17 @@ impl<'a> Payload<'a> {
     /// [`fds_max`](crate::ServerOptions::fds_max). The bytes are not copied: the receiver ([`Message::take_shared`])
     /// reads the same memory, so one block can be sent to many peers. `shm`, `packet` and `unix` carry blocks
     /// ([`Capabilities::zero_copy`](crate::Capabilities::zero_copy)). On `shm` only blocks can be sent, no other
-    /// descriptors. On `fifo` and in a [`Hub`](crate::Hub) the send fails with `Unsupported`. The other errors are
-    /// those of [`fds`](Payload::fds).
+    /// descriptors. On `fifo` the send fails with `Unsupported`. The other errors are those of [`fds`](Payload::fds).
+    /// A broadcast of a [`Hub`](crate::Hub) returns the clients that cannot receive blocks.
     #[must_use]
     pub fn shared(mut self, blocks: &'a [&'a SharedBytes]) -> Self {
         self.attached = if blocks.is_empty() { Attached::Nothing } else { Attached::Shared(blocks) };
         self
+    }
+
+    /// Creates the payload by which a reader of frames attaches.
+    pub(crate) fn attach(bytes: &'a [u8], fds: &'a [BorrowedFd<'a>]) -> Self {
+        Self { bytes: Bytes::Whole(IoSlice::new(bytes)), attached: Attached::Reader(fds) }
     }
 
     /// Returns the length of the message in bytes.
@@ -144,10 +151,34 @@ impl<'a> Payload<'a> {
         }
     }
 
+    /// Calls `work` with this payload and `front` in front of it.
+    pub(crate) fn with_front<T>(&self, front: &[u8], work: impl FnOnce(Payload<'_>) -> T) -> T {
+        match self.parts() {
+            [one] => {
+                let parts = [IoSlice::new(front), *one];
+                work(Payload { bytes: Bytes::Parts(&parts), attached: self.attached })
+            }
+            several => {
+                let mut parts = Vec::with_capacity(several.len() + 1);
+                parts.push(IoSlice::new(front));
+                parts.extend_from_slice(several);
+                work(Payload { bytes: Bytes::Parts(&parts), attached: self.attached })
+            }
+        }
+    }
+
     /// Returns the attachments of the message.
     #[inline]
     pub(crate) fn attached(&self) -> Attached<'a> {
         self.attached
+    }
+
+    /// Returns the blocks of shared memory of the message.
+    pub(crate) fn blocks(&self) -> &'a [&'a SharedBytes] {
+        match self.attached {
+            Attached::Shared(blocks) => blocks,
+            Attached::Nothing | Attached::Fds(_) | Attached::Reader(_) => &[],
+        }
     }
 
     /// Calls `work` with the parts and the descriptors.
@@ -155,7 +186,7 @@ impl<'a> Payload<'a> {
     pub(crate) fn with<T>(&self, work: impl FnOnce(&[IoSlice<'_>], &[BorrowedFd<'_>]) -> T) -> T {
         match self.attached {
             Attached::Nothing => work(self.parts(), &[]),
-            Attached::Fds(fds) => work(self.parts(), fds),
+            Attached::Fds(fds) | Attached::Reader(fds) => work(self.parts(), fds),
             Attached::Shared(blocks) => {
                 let fds: Vec<_> = blocks.iter().map(|block| block.as_fd()).collect();
                 work(self.parts(), &fds)
@@ -169,7 +200,7 @@ impl Attached<'_> {
     pub(crate) fn count(self) -> usize {
         match self {
             Self::Nothing => 0,
-            Self::Fds(fds) => fds.len(),
+            Self::Fds(fds) | Self::Reader(fds) => fds.len(),
             Self::Shared(blocks) => blocks.len(),
         }
     }

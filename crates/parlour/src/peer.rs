@@ -4,6 +4,7 @@ use std::fmt;
 
 use crate::sys::credentials::Credentials;
 use crate::sys::id_maps::{IdKind, is_known};
+use crate::wire::origin::Origin;
 
 /// The source of a statement about the peer. Ordered from no evidence to proof.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +14,8 @@ pub enum Provenance {
     Unknown,
     /// The peer stated it, directly or in a file that it wrote. Suitable for people, never for a decision.
     Claim,
-    /// `/proc` showed that the process held the other end. A process can pass its end on, so this is for people too.
+    /// `/proc` showed that the process held the other end, or this process started it with that end. A process can pass
+    /// its end on, so this is for people too.
     Verified,
     /// The owner of the file through which the peer connected. Only that user or root can have created the file.
     FileOwner,
@@ -43,6 +45,7 @@ pub struct Peer {
     ids: [u32; 3],
     /// The provenance of each id. If it is `Unknown`, the id is 0 and has no meaning.
     by: [Provenance; 3],
+    origin: Option<Box<Origin>>,
 }
 
 /// Indexes of the three ids.
@@ -51,7 +54,7 @@ const UID: usize = 1;
 const GID: usize = 2;
 
 impl Peer {
-    const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3] };
+    const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3], origin: None };
 
     /// Returns the identity that the kernel recorded for the peer of a socket.
     pub(crate) fn from_kernel(credentials: Credentials) -> Self {
@@ -70,6 +73,23 @@ impl Peer {
             Some(uid).filter(|&uid| is_known(uid, IdKind::User)),
             Provenance::FileOwner,
         )
+    }
+
+    /// Returns the identity of a child process that this process started with the other end. Its user may be another
+    /// one than that of this process, and is unknown.
+    pub(crate) fn of_child(pid: u32) -> Self {
+        Self::UNKNOWN.with(PID, Some(pid), Provenance::Verified)
+    }
+
+    /// Adds the origin that the process of the peer has shown.
+    pub(crate) fn with_origin(mut self, origin: Option<Box<Origin>>) -> Self {
+        self.origin = origin;
+        self
+    }
+
+    /// Returns the origin, to be kept.
+    pub(crate) fn into_origin(self) -> Option<Box<Origin>> {
+        self.origin
     }
 
     fn with(mut self, which: usize, id: Option<u32>, by: Provenance) -> Self {
@@ -123,6 +143,28 @@ impl Peer {
     pub fn gid_provenance(&self) -> Provenance {
         self.by[GID]
     }
+
+    /// Returns the other host that the client comes from, if the process that has connected is a bridge
+    /// ([`ConnectOptions::origin`](crate::ConnectOptions::origin)) and runs as the user of this server or as root.
+    /// `None` for every other client, and for a server.
+    ///
+    /// The ids of this peer are those of the bridge. It vouches for the host: a policy may base a decision on
+    /// [`Origin::host`], as long as it trusts every process of this user.
+    ///
+    /// # Examples
+    ///
+    /// A server for clients of this host, and for those of one other host:
+    ///
+    /// ```no_run
+    /// let options = parlour::ServerOptions::new();
+    /// let options = options.allow(|peer| peer.origin().is_none_or(|origin| origin.host() == "a.example"));
+    /// let server = options.bind("wc")?;
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
+    #[must_use]
+    pub fn origin(&self) -> Option<&Origin> {
+        self.origin.as_deref()
+    }
 }
 
 impl fmt::Debug for Peer {
@@ -139,6 +181,9 @@ impl fmt::Display for Peer {
                 Some(id) => write!(f, "{comma}{what} {id} ({})", self.by[which])?,
                 None => write!(f, "{comma}{what} unknown")?,
             }
+        }
+        if let Some(origin) = &self.origin {
+            write!(f, ", for {origin}")?;
         }
         Ok(())
     }

@@ -9,16 +9,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::event::{EventfdFlags, Timespec, eventfd};
 use rustix::fs::inotify;
 use rustix::io::Errno;
-use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime};
 
 use crate::name::NameGuard;
 use crate::sys::fork::Process;
+use crate::sys::timer::Timer;
 
 /// An event that the poller reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub(crate) enum Wake {
     Deadline,
     /// The files of the name have changed.
     Files,
+    /// An event that [`ControlPoller`] reports.
+    Control,
     /// An event on a descriptor of the listener with this number. The descriptor was registered under this token.
     Listener(usize, u32),
 }
@@ -36,12 +38,13 @@ pub(crate) enum Wake {
 const SHUTDOWN: u32 = u32::MAX;
 const DEADLINE: u32 = u32::MAX - 1;
 const FILES: u32 = u32::MAX - 2;
+const CONTROL: u32 = u32::MAX - 3;
 
 /// The descriptors that a server waits for.
 #[derive(Debug)]
 pub(crate) struct Poller {
     epoll: Arc<OwnedFd>,
-    timer: OwnedFd,
+    timer: Timer,
     /// The deadline that the timer is set to.
     timer_at: Option<Instant>,
     shutdown: ShutdownHandle,
@@ -52,7 +55,7 @@ pub(crate) struct Poller {
 impl Poller {
     pub(crate) fn new() -> Result<Self, Errno> {
         let epoll = Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?);
-        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK)?;
+        let timer = Timer::new()?;
         let shutdown = ShutdownHandle::new()?;
         add(&epoll, &timer, DEADLINE, 0, EventFlags::IN)?;
         add(&epoll, &shutdown.0.event, SHUTDOWN, 0, EventFlags::IN)?;
@@ -77,11 +80,16 @@ impl Poller {
 
     /// Returns a handle with which a listener registers its descriptors.
     pub(crate) fn interest(&self, listener: usize) -> Interest {
-        Interest {
-            epoll: Arc::clone(&self.epoll),
-            listener: u32::try_from(listener).unwrap_or(FILES - 1),
-            process: Process::current(),
-        }
+        self.interest_of(u32::try_from(listener).unwrap_or(CONTROL - 1))
+    }
+
+    /// Returns the handle for the [`ControlPoller`].
+    pub(crate) fn interest_of_control(&self) -> Interest {
+        self.interest_of(CONTROL)
+    }
+
+    fn interest_of(&self, number: u32) -> Interest {
+        Interest { epoll: Arc::clone(&self.epoll), number, process: Process::current() }
     }
 
     pub(crate) fn shutdown_handle(&self) -> &ShutdownHandle {
@@ -91,19 +99,7 @@ impl Poller {
     /// Returns one event, or `None` if there is none. If several descriptors are ready, the kernel reports them in
     /// turn.
     pub(crate) fn next(&self) -> Result<Option<Wake>, Errno> {
-        let mut event = [MaybeUninit::uninit()];
-        let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // An interrupted call does not show that nothing is ready. A caller that is notified of changes only would then
-        // sleep although there is work.
-        let events = loop {
-            match epoll::wait(&self.epoll, &mut event, Some(&no_wait)) {
-                Ok((events, _)) => break events,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(errno),
-            }
-        };
-        let Some(event) = events.first() else { return Ok(None) };
-        let data = event.data.u64();
+        let Some(data) = next_event(&self.epoll)? else { return Ok(None) };
         let (number, token) = ((data >> 32) as u32, data as u32);
         Ok(Some(match number {
             SHUTDOWN => {
@@ -112,7 +108,7 @@ impl Poller {
                 Wake::Shutdown
             }
             DEADLINE => {
-                drain(&self.timer);
+                self.timer.stop_reporting();
                 Wake::Deadline
             }
             FILES => {
@@ -121,6 +117,7 @@ impl Poller {
                 }
                 Wake::Files
             }
+            CONTROL => Wake::Control,
             listener => Wake::Listener(listener as usize, token),
         }))
     }
@@ -130,11 +127,7 @@ impl Poller {
         if at == self.timer_at {
             return Ok(());
         }
-        let left = at.map(|at| at.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1)));
-        let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-        let it_value =
-            left.map_or(never, |left| Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }));
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: never, it_value })?;
+        self.timer.set(at)?;
         self.timer_at = at;
         Ok(())
     }
@@ -158,6 +151,48 @@ impl AsFd for Poller {
     }
 }
 
+/// The descriptors of a hand-over. They are apart from the other ones of a server, because a thread that waits for one
+/// client watches these as well.
+#[derive(Clone, Debug)]
+pub(crate) struct ControlPoller(Arc<OwnedFd>);
+
+impl ControlPoller {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        Ok(Self(Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?)))
+    }
+
+    /// Returns the handle with which descriptors are registered.
+    pub(crate) fn interest(&self) -> Interest {
+        Interest { epoll: Arc::clone(&self.0), number: CONTROL, process: Process::current() }
+    }
+
+    /// Returns the token of a descriptor that is ready, or `None` if there is none.
+    pub(crate) fn next(&self) -> Result<Option<u32>, Errno> {
+        Ok(next_event(&self.0)?.map(|data| data as u32))
+    }
+}
+
+impl AsFd for ControlPoller {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Returns the data of one event, or `None` if there is none.
+fn next_event(epoll: &OwnedFd) -> Result<Option<u64>, Errno> {
+    let mut event = [MaybeUninit::uninit()];
+    let no_wait = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // An interrupted call does not show that nothing is ready. A caller that is notified of changes only would then
+    // sleep although there is work.
+    loop {
+        match epoll::wait(epoll, &mut event, Some(&no_wait)) {
+            Ok((events, _)) => return Ok(events.first().map(|event| event.data.u64())),
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// Reads and discards everything, since only readability counts.
 fn drain(fd: &OwnedFd) {
     let mut buffer = [0; 4096];
@@ -172,24 +207,24 @@ fn event_data(number: u32, token: u32) -> EventData {
     EventData::new_u64(u64::from(number) << 32 | u64::from(token))
 }
 
-/// A listener's access to the poller. A descriptor must be removed before it is closed: a forked child may hold a
-/// duplicate of it, and epoll would keep reporting the file.
+/// The access of a listener, or of the socket `control`, to a poller. A descriptor must be removed before it is closed:
+/// a forked child may hold a duplicate of it, and epoll would keep reporting the file.
 #[derive(Clone, Debug)]
 pub(crate) struct Interest {
     epoll: Arc<OwnedFd>,
-    listener: u32,
+    number: u32,
     process: Process,
 }
 
 impl Interest {
     /// Reports when `fd` is readable.
     pub(crate) fn add_readable(&self, fd: impl AsFd, token: u32) -> Result<(), Errno> {
-        add(&self.epoll, fd, self.listener, token, EventFlags::IN)
+        add(&self.epoll, fd, self.number, token, EventFlags::IN)
     }
 
     /// Reports when the peer of `fd` has closed it.
     pub(crate) fn add_hang_up(&self, fd: impl AsFd, token: u32) -> Result<(), Errno> {
-        add(&self.epoll, fd, self.listener, token, EventFlags::empty())
+        add(&self.epoll, fd, self.number, token, EventFlags::empty())
     }
 
     /// Stops the reports for `fd`. Does nothing if it was not added.

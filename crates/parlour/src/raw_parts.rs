@@ -9,6 +9,9 @@ use crate::connection::Connection;
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::peer::Peer;
+use crate::receiver::Receiver;
+use crate::sender::Sender;
+use crate::shm::stats::Direction;
 use crate::transport::Transport;
 
 /// The descriptors of a connection. See [`Connection::into_raw_parts`].
@@ -47,11 +50,33 @@ pub enum RawFds {
 ///
 /// Dropping it frees the place for another client, so drop it after the descriptors are closed. A guard of a client's
 /// connection holds no place.
-pub struct ConnectionGuard(#[allow(dead_code, reason = "it is held")] Arc<Common>);
+///
+/// The library does not see the messages of a connection that was taken apart. [`count_received`](Self::count_received)
+/// and [`count_sent`](Self::count_sent) add them to the [counters](crate::inspect::stats) of the server.
+pub struct ConnectionGuard(Arc<Common>);
 
 impl ConnectionGuard {
     pub(crate) fn of(common: Arc<Common>) -> Self {
         Self(common)
+    }
+
+    /// Adds messages that the server has received, and their bytes without the headers, to its counters. Does nothing
+    /// for a client, and for a server without counters.
+    ///
+    /// This makes no system call. One thread at a time may count for a direction; the counts of two are not exact.
+    pub fn count_received(&self, messages: u64, bytes: u64) {
+        self.count(Direction::Received, messages, bytes);
+    }
+
+    /// Adds messages that the server has sent, as [`count_received`](Self::count_received) does.
+    pub fn count_sent(&self, messages: u64, bytes: u64) {
+        self.count(Direction::Sent, messages, bytes);
+    }
+
+    fn count(&self, direction: Direction, messages: u64, bytes: u64) {
+        if let Some(tally) = self.0.tally() {
+            tally.add(direction, messages, bytes);
+        }
     }
 }
 
@@ -99,31 +124,31 @@ impl Connection {
     /// - [`ErrorKind::Unsupported`]: the connection uses another transport, has buffered bytes, or has ended.
     /// - [`ErrorKind::Io`]: a descriptor could not be duplicated, for example because the descriptor table is full.
     pub fn into_raw_parts(self) -> std::result::Result<RawParts, IntoRawPartsError> {
-        match self.raw_fds() {
-            Ok(fds) => {
-                let peer = self.peer().clone();
-                Ok(RawParts { fds, peer, guard: ConnectionGuard::of(Arc::clone(self.receiver.shared())) })
-            }
+        match raw_parts(&self.sender, &self.receiver) {
+            Ok(parts) => Ok(parts),
             Err(error) => Err(IntoRawPartsError { connection: Box::new(self), error }),
         }
     }
+}
 
-    fn raw_fds(&self) -> Result<RawFds> {
-        const TAKE_APART: Operation = Operation::IntoRawParts;
-        let common = self.receiver.common();
-        let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
-        if !self.receiver.incoming.is_pristine() || !self.sender.is_pristine() {
-            return Err(unsupported("the connection has buffered bytes or has ended".into())
-                .next("take it apart before the first receive, and flush buffered messages"));
-        }
-        let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
-        match (self.transport(), self.send_fd()) {
-            (Transport::Unix, _) => Ok(RawFds::Unix(duplicate(self.recv_fd())?)),
-            (Transport::Fifo, Some(send)) => {
-                Ok(RawFds::Fifo { recv: duplicate(self.recv_fd())?, send: duplicate(send)? })
-            }
-            (transport, _) => Err(unsupported(format!("{transport} needs more than descriptors").into())
-                .next("connect over unix or fifo")),
-        }
+/// Duplicates the descriptors of a connection that is given in halves.
+pub(crate) fn raw_parts(sender: &Sender, receiver: &Receiver) -> Result<RawParts> {
+    const TAKE_APART: Operation = Operation::IntoRawParts;
+    let common = receiver.common();
+    let unsupported = |detail: Cow<'static, str>| common.error(ErrorKind::Unsupported, TAKE_APART, detail);
+    if !receiver.incoming.is_pristine() || !sender.is_pristine() {
+        return Err(unsupported("the connection has buffered bytes or has ended".into())
+            .next("take it apart before the first receive, and flush buffered messages"));
     }
+    let duplicate = |fd: BorrowedFd<'_>| fd.try_clone_to_owned().map_err(|error| common.io(TAKE_APART, error));
+    let fds = match (receiver.transport(), sender.send_fd()) {
+        (Transport::Unix, _) => RawFds::Unix(duplicate(receiver.recv_fd())?),
+        (Transport::Fifo, Some(send)) => RawFds::Fifo { recv: duplicate(receiver.recv_fd())?, send: duplicate(send)? },
+        (transport, _) => {
+            return Err(unsupported(format!("{transport} needs more than descriptors").into())
+                .next("connect over unix or fifo"));
+        }
+    };
+    let guard = ConnectionGuard::of(Arc::clone(receiver.shared()));
+    Ok(RawParts { fds, peer: receiver.peer().clone(), guard })
 }

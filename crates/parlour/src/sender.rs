@@ -14,12 +14,16 @@ use crate::backoff::{Backoff, SpinBudget};
 use crate::endpoint::Common;
 use crate::error::{Error, ErrorKind, Operation, Result, TrySendError};
 use crate::limits::FDS_MAX;
+use crate::message::message_len;
 use crate::payload::{Attached, Payload};
 use crate::peer::Peer;
+use crate::shm::stats::{Direction, Tally};
 use crate::sys::fork::Process;
 use crate::transport::Transport;
-use crate::wait::{Deadline, wait_for};
+use crate::wait::Deadline;
 use crate::wire::frame::HEADER_LEN;
+use crate::wire::stats::WaitKind;
+use crate::wire::tap::Event;
 
 const SEND: Operation = Operation::Send;
 
@@ -35,13 +39,15 @@ pub struct Sender {
     backoff: Backoff,
     /// A message was sent since [`take_has_sent`](Self::take_has_sent).
     has_sent: bool,
+    /// The message that a task sends was recorded for the processes that tap the server.
+    has_recorded: bool,
     process: Process,
 }
 
 impl Sender {
     pub(crate) fn new(common: Arc<Common>, outgoing: Outgoing) -> Self {
         let process = common.process;
-        Self { common, outgoing, backoff: Backoff::new(), has_sent: false, process }
+        Self { common, outgoing, backoff: Backoff::new(), has_sent: false, has_recorded: false, process }
     }
 
     /// Returns the outgoing direction. A forked child discards its copy of the bytes that the parent buffered, because
@@ -106,17 +112,41 @@ impl Sender {
         self.send_until(&payload.into(), Deadline::after(timeout))
     }
 
-    fn send_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
+    pub(crate) fn send_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
         self.check(payload)?;
         payload.with(|parts, fds| self.send_parts(parts, fds, deadline))
     }
 
     fn send_parts(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
+        match self.common.is_tapped() {
+            false => self.send_untapped(parts, fds, deadline),
+            true => self.send_tapped(parts, fds, deadline),
+        }
+    }
+
+    /// Sends a message, and records it for the processes that tap the server. The record comes first, because the peer
+    /// may answer at once. A mark follows it if the message was not sent.
+    #[cold]
+    #[inline(never)]
+    fn send_tapped(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
+        let is_recorded = self.common.record(Event::Out, fds.len(), parts);
+        let result = self.send_untapped(parts, fds, deadline);
+        if is_recorded && result.is_err() {
+            self.common.record(Event::OutFailed, 0, &[]);
+        }
+        result
+    }
+
+    fn send_untapped(&mut self, parts: &[IoSlice<'_>], fds: &[BorrowedFd<'_>], deadline: Deadline) -> Result<()> {
         let mut sent = 0;
         // Most messages are sent without waiting, so the spin budget is made when it is needed.
         let mut budget: Option<SpinBudget> = None;
         // POLLOUT is level-triggered: fill all space before blocking.
         let mut takes_any = false;
+        let mut has_waited = false;
+        if self.common.turns.is_up() {
+            self.common.look_up();
+        }
         loop {
             let before = sent;
             let result = match takes_any {
@@ -131,6 +161,12 @@ impl Sender {
             let error = match result {
                 Ok(true) => {
                     self.has_sent = true;
+                    if let Some(tally) = self.common.tally() {
+                        count_parts(tally, parts);
+                    }
+                    if has_waited {
+                        self.common.note_awake(Direction::Sent);
+                    }
                     return Ok(());
                 }
                 Ok(false) if !takes_any || (has_moved && !deadline.is_over()) => {
@@ -142,6 +178,7 @@ impl Sender {
                     Ok(true) if !deadline.is_over() => continue,
                     Ok(_) => match self.wait(deadline) {
                         Ok(true) => {
+                            has_waited = true;
                             budget = None;
                             takes_any = false;
                             continue;
@@ -153,12 +190,13 @@ impl Sender {
                 },
                 Err(fault) => self.fault(fault),
             };
+            self.common.note_awake(Direction::Sent);
             return self.keep_rest(parts, sent, error);
         }
     }
 
-    /// Ends a send that cannot go on now. A message of which a part was sent cannot be taken back, so its rest is kept.
-    /// The error then shows with the next call.
+    /// Ends a send that cannot go on now. A message of which a part was sent cannot be taken back, so its rest is kept,
+    /// and it is counted. The error then shows with the next call.
     pub(crate) fn keep_rest(&mut self, parts: &[IoSlice<'_>], sent: usize, error: Error) -> Result<()> {
         let is_final =
             |kind| matches!(kind, ErrorKind::Disconnected | ErrorKind::Protocol | ErrorKind::Refused | ErrorKind::Busy);
@@ -166,6 +204,7 @@ impl Sender {
             return Err(error);
         }
         self.outgoing().keep_rest(parts, sent);
+        self.common.count(Direction::Sent, message_len(parts));
         Ok(())
     }
 
@@ -182,6 +221,22 @@ impl Sender {
     pub fn try_send<'a>(&mut self, payload: impl Into<Payload<'a>>) -> Result<(), TrySendError<Payload<'a>>> {
         let payload = payload.into();
         self.check(&payload)?;
+        match self.common.is_tapped() {
+            false => self.try_send_untapped(payload),
+            true => self.try_send_tapped(payload),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn try_send_tapped<'a>(&mut self, payload: Payload<'a>) -> Result<(), TrySendError<Payload<'a>>> {
+        self.begin_record(&payload);
+        let result = self.try_send_untapped(payload);
+        self.end_record(result.is_ok());
+        result
+    }
+
+    fn try_send_untapped<'a>(&mut self, payload: Payload<'a>) -> Result<(), TrySendError<Payload<'a>>> {
         let mut sent = 0;
         let error = loop {
             break match self.send_now(&payload, &mut sent) {
@@ -199,9 +254,35 @@ impl Sender {
         Ok(self.keep_rest(payload.parts(), sent, error)?)
     }
 
-    /// Sends as much as is possible without blocking. See [`Outgoing::try_send`].
+    /// Sends as much as is possible without blocking, and counts the message after its last part. See
+    /// [`Outgoing::try_send`].
     pub(crate) fn send_now(&mut self, payload: &Payload<'_>, sent: &mut usize) -> Result<bool> {
-        payload.with(|parts, fds| self.outgoing().try_send(parts, fds, sent)).map_err(|fault| self.fault(fault))
+        payload.with(|parts, fds| match self.outgoing().try_send(parts, fds, sent) {
+            Ok(is_sent) => {
+                if let (true, Some(tally)) = (is_sent, self.common.tally()) {
+                    count_parts(tally, parts);
+                }
+                Ok(is_sent)
+            }
+            Err(fault) => Err(self.fault(fault)),
+        })
+    }
+
+    /// Records a message that [`send_now`](Self::send_now) begins to send, possibly after attempts in vain, for the
+    /// processes that tap the server. Records it once until [`end_record`](Self::end_record).
+    #[inline]
+    pub(crate) fn begin_record(&mut self, payload: &Payload<'_>) {
+        if self.common.is_tapped() && !self.has_recorded {
+            self.has_recorded = self.common.record(Event::Out, payload.attached().count(), payload.parts());
+        }
+    }
+
+    /// Ends what [`begin_record`](Self::begin_record) has begun, and marks a message that was not sent.
+    #[inline]
+    pub(crate) fn end_record(&mut self, is_sent: bool) {
+        if std::mem::take(&mut self.has_recorded) && !is_sent {
+            self.common.record(Event::OutFailed, 0, &[]);
+        }
     }
 
     /// Writes buffered bytes without blocking. Returns true if none are left.
@@ -235,15 +316,39 @@ impl Sender {
     }
 
     #[inline]
-    fn feed_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
+    pub(crate) fn feed_until(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
         // The usual case, which costs little more than the copy.
         if let Some(message) = payload.as_plain() {
             let may_go = message.len() <= self.common.message_max && !self.outgoing.is_finished();
+            if self.common.permit.is_some() {
+                return self.feed_counted(payload, deadline);
+            }
             if may_go && self.outgoing().feed_within(message, FEED_MAX) {
                 return Ok(());
             }
         }
         self.feed_or_send(payload, deadline)
+    }
+
+    /// Buffers a message on the side of a server. Not inlined, because `feed` is inlined into the code of its callers,
+    /// and clients do not count.
+    #[inline(never)]
+    fn feed_counted(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
+        if let Some(message) = payload.as_plain() {
+            let may_go = message.len() <= self.common.message_max && !self.outgoing.is_finished();
+            if may_go && self.outgoing().feed_within(message, FEED_MAX) {
+                self.note_fed(&[IoSlice::new(message)]);
+                return Ok(());
+            }
+        }
+        self.feed_or_send(payload, deadline)
+    }
+
+    /// Counts a message that is buffered, and so not written yet, and records it for the processes that tap the server.
+    fn note_fed(&self, parts: &[IoSlice<'_>]) {
+        if self.common.count(Direction::Sent, message_len(parts)) {
+            self.common.record(Event::Out, 0, parts);
+        }
     }
 
     fn feed_or_send(&mut self, payload: &Payload<'_>, deadline: Deadline) -> Result<()> {
@@ -268,7 +373,9 @@ impl Sender {
     /// Buffers a message, even if that exceeds the limit.
     pub(crate) fn feed_now(&mut self, payload: &Payload<'_>) -> Result<()> {
         self.check(payload)?;
-        self.outgoing().feed(payload.parts()).map_err(|fault| self.fault(fault))
+        self.outgoing().feed(payload.parts()).map_err(|fault| self.fault(fault))?;
+        self.note_fed(payload.parts());
+        Ok(())
     }
 
     /// Writes all buffered messages. Blocks while the channel is full.
@@ -304,12 +411,25 @@ impl Sender {
         })
     }
 
-    fn flush_until(&mut self, deadline: Deadline) -> Result<()> {
+    pub(crate) fn flush_until(&mut self, deadline: Deadline) -> Result<()> {
+        match self.try_flush() {
+            Ok(()) => return Ok(()),
+            Err(TrySendError::Failed(error)) => return Err(error),
+            Err(TrySendError::Full(())) => {}
+        }
+        let flushed = self.flush_waiting(deadline);
+        self.common.note_awake(Direction::Sent);
+        flushed
+    }
+
+    /// Waits for space, and writes what is buffered.
+    fn flush_waiting(&mut self, deadline: Deadline) -> Result<()> {
         loop {
+            let has_space = self.wait(deadline)?;
             match self.try_flush() {
                 Ok(()) => return Ok(()),
                 Err(TrySendError::Failed(error)) => return Err(error),
-                Err(TrySendError::Full(())) if self.wait(deadline)? => {}
+                Err(TrySendError::Full(())) if has_space => {}
                 Err(TrySendError::Full(())) => {
                     let detail = "the channel was full until the deadline; the rest stays buffered";
                     return Err(self
@@ -319,6 +439,35 @@ impl Sender {
                 }
             }
         }
+    }
+
+    /// Writes bytes without a frame, after all buffered messages. Blocks while the channel is full.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forge(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut written = 0;
+        while !self.forge_now(bytes, &mut written)? {
+            if !self.prepare_to_wait()? {
+                self.wait(Deadline::NEVER)?;
+            }
+        }
+        self.common.note_awake(Direction::Sent);
+        Ok(())
+    }
+
+    /// Writes bytes as [`forge`](Self::forge) does, without waiting, from `written` on. Returns true once all are
+    /// written.
+    #[cfg(feature = "testing")]
+    pub(crate) fn forge_now(&mut self, bytes: &[u8], written: &mut usize) -> Result<bool> {
+        if !self.flush_now()? {
+            return Ok(false);
+        }
+        while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
+            match self.outgoing().try_write(rest).map_err(|fault| self.fault(fault))? {
+                Some(count) => *written += count,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
     }
 
     /// Writes buffered messages without blocking.
@@ -365,6 +514,18 @@ impl Sender {
         }
         self.flush_until(deadline)?;
         self.finish_now()
+    }
+
+    /// Ends this direction with an error for the peer: it receives [`Truncated`](ErrorKind::Truncated) or
+    /// [`Disconnected`](ErrorKind::Disconnected), and not `None`, after messages that were sent before. See
+    /// [`Connection::abort`](crate::Connection::abort). The other direction goes on.
+    pub fn abort(mut self) {
+        self.abort_now();
+    }
+
+    pub(crate) fn abort_now(&mut self) {
+        // The buffer of a forked child shows where its parent is in a message, so it is not discarded before.
+        self.outgoing.abort();
     }
 
     /// Ends this direction. Buffered bytes must have been written before.
@@ -419,7 +580,9 @@ impl Sender {
         let (is_possible, what, elsewhere) = match attached {
             Attached::Nothing => return Ok(()),
             Attached::Fds(_) => (capabilities.descriptors, "descriptors", "unix or packet"),
-            Attached::Shared(_) => (capabilities.zero_copy, "shared memory", "shm, packet or unix"),
+            Attached::Shared(_) | Attached::Reader(_) => {
+                (capabilities.zero_copy, "shared memory", "shm, packet or unix")
+            }
         };
         if !is_possible {
             let detail = format!("{} does not carry {what}", self.common.transport);
@@ -444,10 +607,15 @@ impl Sender {
         self.outgoing.prepare_to_wait().map_err(|fault| self.fault(fault))
     }
 
-    /// Waits until sending may go on. Returns false at the deadline.
+    /// Waits until sending may go on. Returns false at the deadline. The call notes that it does not wait any more when
+    /// it ends: while it goes on, it waits for the same message.
     fn wait(&self, deadline: Deadline) -> Result<bool> {
         match self.outgoing.fd() {
-            Some(fd) => wait_for(fd, PollFlags::OUT, deadline).map_err(|error| self.common.io(SEND, error)),
+            Some(fd) => {
+                self.common.note_waiting(Direction::Sent, WaitKind::Space);
+                let ready = self.common.sleep(fd, PollFlags::OUT, deadline);
+                ready.map_err(|error| self.common.io(SEND, error))
+            }
             None => Err(self.fault(Fault::Disconnected)),
         }
     }
@@ -464,7 +632,7 @@ impl Sender {
 
     fn fault(&self, fault: Fault) -> Error {
         let fault = match fault {
-            Fault::Disconnected => self.outgoing.refusal().map_or(Fault::Disconnected, Fault::Refused),
+            Fault::Disconnected | Fault::Reset => self.outgoing.refusal().map_or(fault, Fault::Refused),
             fault => fault,
         };
         self.common.fault(SEND, fault)
@@ -482,6 +650,16 @@ impl Drop for Sender {
             tracing::warn!(server = %self.common.display_name, bytes, "messages lost: the channel was full when it was dropped");
         }
     }
+}
+
+/// Counts a message. Not inlined, because the peers of servers, which count nothing, need not pay for it.
+#[inline(never)]
+fn count_parts(tally: &Tally, parts: &[IoSlice<'_>]) {
+    let len = match parts {
+        [part] => part.len(),
+        _ => message_len(parts),
+    };
+    tally.count(Direction::Sent, len);
 }
 
 impl fmt::Debug for Sender {

@@ -62,7 +62,8 @@ impl SharedBytes {
     ///
     /// # Errors
     ///
-    /// - [`ErrorKind::Io`]: no memory or no descriptor is available.
+    /// - [`ErrorKind::Io`]: no memory or no descriptor is available, or the kernel referred to a page of the block for
+    ///   more than three seconds after `fill` (`EBUSY`).
     pub fn build(length: usize, fill: impl FnOnce(&mut [u8])) -> Result<Self> {
         Self::made(length, Sealed::build(length, fill))
     }

@@ -38,6 +38,16 @@ impl Transport {
         }
     }
 
+    /// Returns the name that this file has until clients may find it.
+    pub(crate) const fn new_file_name(self) -> &'static str {
+        match self {
+            Self::Shm => "shm.new",
+            Self::Packet => "packet.new",
+            Self::Unix => "unix.new",
+            Self::Fifo => "fifo.new",
+        }
+    }
+
     /// Returns true if a client is connected only once the server has processed it in `accept`.
     pub(crate) const fn needs_accept(self) -> bool {
         match self {

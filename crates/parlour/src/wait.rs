@@ -27,6 +27,11 @@ impl Deadline {
         Self(Instant::now().checked_add(timeout))
     }
 
+    /// Returns the deadline at this time.
+    pub(crate) fn on(at: Instant) -> Self {
+        Self(Some(at))
+    }
+
     pub(crate) fn is_over(self) -> bool {
         self.0.is_some_and(|at| at <= Instant::now())
     }
@@ -89,6 +94,11 @@ pub(crate) fn poll_now(fd: BorrowedFd<'_>, events: PollFlags) -> PollFlags {
         Ok(_) => fds[0].revents(),
         Err(_) => PollFlags::empty(),
     }
+}
+
+/// Returns true if a descriptor is in error or hung up.
+pub(crate) fn is_hung_up(fd: BorrowedFd<'_>) -> bool {
+    poll_now(fd, PollFlags::empty()).intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 /// Waits for one descriptor.

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and a child process talks with its test over stdout"
 )]
 
+#[path = "support/by_hand/mod.rs"]
+mod by_hand;
 #[path = "support/manager.rs"]
 mod manager;
 mod support;
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::thread;
 
+use by_hand::place::chmod;
+use by_hand::user::{become_user, chown, new_uid, no_other_users};
 use manager::Manager;
 use parlour::hub::{Event, HubOptions};
 use parlour::inspect::{self, NameState};
@@ -31,12 +35,15 @@ use support::{Base, Child, DEADLINE, Role, data, roles, trials};
 
 const ACTIVATED: Role = Role { name: "activated", play: activated };
 
+const ACTIVATED_AS: Role = Role { name: "activated-as", play: activated_as };
+
 const ACTIVATED_HUB: Role = Role { name: "activated-hub", play: activated_hub };
 
 trials! {
     one_server_serves_the_passed_sockets_and_further_transports,
     a_live_server_of_the_name_is_not_disturbed_by_an_activated_one,
     an_activated_server_holds_its_name,
+    an_activated_server_neither_hands_its_name_over_nor_takes_one_over,
     a_managers_socket_is_not_a_leftover_before_and_between_starts,
     files_of_clients_that_wait_are_left_when_the_server_ends,
     clients_see_the_server_and_not_the_manager,
@@ -53,12 +60,13 @@ trials! {
 
     for transport in [Transport::Shm, Transport::Packet, Transport::Unix] =>
         clients_that_came_before_the_start_and_between_starts_are_served,
+        clients_that_expect_the_user_of_the_server_are_served_from_the_first_one_on unless no_other_users(),
         the_managers_socket_outlives_every_end_of_its_server,
         a_socket_of_the_wrong_type_is_refused_and_the_right_one_named;
 }
 
 fn main() -> ExitCode {
-    support::run(&[ACTIVATED, ACTIVATED_HUB], &[trials])
+    support::run(&[ACTIVATED, ACTIVATED_AS, ACTIVATED_HUB], &[trials])
 }
 
 /// `activated [FD-NAME [TRANSPORT]]`: takes over the sockets, prints `ready NAME TRANSPORTS` or `error KIND: TEXT`, and
@@ -118,6 +126,12 @@ fn activated(arguments: &[String]) {
     }
 }
 
+/// `activated-as UID`: does what `activated` does, as that user.
+fn activated_as(arguments: &[String]) {
+    become_user(arguments[0].parse().unwrap());
+    activated(&[]);
+}
+
 /// `activated-hub [FD-NAME]`: takes over the sockets, prints `ready`, serves one client to its end and prints `served`.
 fn activated_hub(arguments: &[String]) {
     let options = HubOptions::new();
@@ -172,9 +186,13 @@ fn started(manager: &Manager, ready: &str) -> Child {
 /// Starts a client that exchanges three messages. It runs in a thread, because over `shm` connecting waits for the
 /// server.
 fn client(address: &str) -> thread::JoinHandle<()> {
+    client_with(ConnectOptions::new(), address)
+}
+
+fn client_with(options: ConnectOptions, address: &str) -> thread::JoinHandle<()> {
     let address = address.to_owned();
     thread::spawn(move || {
-        let mut connection = ConnectOptions::new().timeout(DEADLINE).connect(&address).unwrap();
+        let mut connection = options.timeout(DEADLINE).connect(&address).unwrap();
         for number in 0..3 {
             connection.send(data::message(number, 1000)).unwrap();
             data::check(&connection.recv_timeout(DEADLINE).unwrap().expect("a reply"), number, 1000);
@@ -210,6 +228,32 @@ fn clients_that_came_before_the_start_and_between_starts_are_served(transport: T
             1 => server.finish(),
             _ => server.kill(),
         }
+    }
+}
+
+/// The sockets belong to root, or to the user that `SocketUser=` names.
+fn clients_that_expect_the_user_of_the_server_are_served_from_the_first_one_on(transport: Transport) {
+    for is_of_root in [true, false] {
+        let base = Base::new();
+        let (directory, address, uid) = (base.name("room"), base.address(transport, "room"), new_uid());
+        let manager = Manager::of_name(&directory, &[&transport.to_string()]);
+        let socket = directory.join(transport.to_string());
+        if !is_of_root {
+            chown(&socket, uid);
+        }
+        chown(&directory, uid);
+        chmod(base.path(), 0o755);
+        let expecting = || client_with(ConnectOptions::new().server_uid(uid), &address);
+        let first = expecting();
+        wait_for_a_client(&socket);
+        let mut server = Child::start(&mut manager.hand_over(&Child::command("activated-as", &[uid.to_string()])));
+        server.expect(&format!("ready room {transport}"));
+        assert_eq!(server.ask("echo"), "served");
+        first.join().unwrap();
+        let second = expecting();
+        assert_eq!(server.ask("echo"), "served");
+        second.join().unwrap();
+        server.kill();
     }
 }
 
@@ -261,6 +305,21 @@ fn one_server_serves_the_passed_sockets_and_further_transports() {
     assert_eq!(server.ask("close"), "closed");
     // The server has removed only the FIFO, which it created itself.
     assert_eq!(base.files(), ["room/", "room/c/", "room/lock", "room/packet", "room/shm", "room/unix"]);
+}
+
+/// The manager passes the sockets to the next server itself.
+fn an_activated_server_neither_hands_its_name_over_nor_takes_one_over() {
+    let base = Base::new();
+    let manager = Manager::of_name(&base.name("room"), &["unix"]);
+    let mut server = start(&manager, &[]);
+    server.expect("ready room unix");
+    assert!(!base.name("room").join("control").exists());
+    let taking_over = ServerOptions::new().take_over(DEADLINE);
+    let error = taking_over.bind(base.name("room").to_str().unwrap()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NameInUse, "{error}");
+    assert!(error.to_string().contains("serves on the sockets of a service manager"), "{error}");
+    assert_eq!(server.ask("close"), "closed");
+    assert_eq!(taking_over.bind_listen_fds(None).unwrap_err().kind(), ErrorKind::InvalidOption);
 }
 
 fn a_live_server_of_the_name_is_not_disturbed_by_an_activated_one() {

@@ -110,7 +110,7 @@ fn a_fallback_to_another_transport_is_traced_with_its_reason() {
     let log = Log::default();
     let _guard = listen(&log);
     // The server never accepts. A client of `packet` connects to the kernel's queue without that.
-    let connection = ConnectOptions::new().timeout(Duration::from_millis(500)).connect(&address).unwrap();
+    let connection = ConnectOptions::new().timeout(support::SOON).connect(&address).unwrap();
     assert_eq!(connection.transport(), Transport::Packet);
     log.assert_has(&["INFO", "falling back", "shm", "does not answer"]);
 }

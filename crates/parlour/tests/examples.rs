@@ -12,10 +12,16 @@
 mod built;
 #[path = "support/by_hand/mod.rs"]
 mod by_hand;
+#[path = "examples/camera.rs"]
+mod camera;
 #[path = "examples/clients.rs"]
 mod clients;
 #[path = "examples/documents.rs"]
 mod documents;
+#[path = "examples/jobs.rs"]
+mod jobs;
+#[path = "examples/notes.rs"]
+mod notes;
 #[path = "examples/servers.rs"]
 mod servers;
 mod support;
@@ -23,5 +29,5 @@ mod support;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    support::run(&[], &[servers::trials, documents::trials])
+    support::run(&[], &[servers::trials, camera::trials, jobs::trials, notes::trials, documents::trials])
 }

@@ -9,12 +9,20 @@
     clippy::print_stderr
 )]
 
+#[path = "hostile/abort.rs"]
+mod abort;
 #[path = "hostile/broken_pipe.rs"]
 mod broken_pipe;
 #[path = "support/by_hand/mod.rs"]
 mod by_hand;
+#[path = "support/call_bytes.rs"]
+mod call_bytes;
+#[path = "hostile/calls.rs"]
+mod calls;
 #[path = "hostile/chaos.rs"]
 mod chaos;
+#[path = "hostile/connector.rs"]
+mod connector;
 #[path = "hostile/disk.rs"]
 mod disk;
 #[path = "hostile/faults.rs"]
@@ -41,6 +49,8 @@ mod forking;
 mod frames;
 #[path = "hostile/full.rs"]
 mod full;
+#[path = "hostile/hand_over.rs"]
+mod hand_over;
 #[path = "hostile/leaks.rs"]
 mod leaks;
 #[path = "hostile/listening.rs"]
@@ -53,6 +63,8 @@ mod lookalikes;
 mod memory;
 #[path = "hostile/namespaces.rs"]
 mod namespaces;
+#[path = "hostile/origin.rs"]
+mod origin;
 #[path = "hostile/pieces.rs"]
 mod pieces;
 #[path = "hostile/places.rs"]
@@ -79,6 +91,8 @@ mod server_death;
 mod signals;
 #[path = "hostile/stalled.rs"]
 mod stalled;
+#[path = "hostile/stats.rs"]
+mod stats;
 #[path = "hostile/steps.rs"]
 mod steps;
 #[path = "hostile/stopped.rs"]
@@ -86,6 +100,8 @@ mod stopped;
 #[path = "hostile/storm.rs"]
 mod storm;
 mod support;
+#[path = "hostile/tap.rs"]
+mod tap;
 #[path = "hostile/unix_crowd.rs"]
 mod unix_crowd;
 #[path = "hostile/users.rs"]
@@ -93,6 +109,7 @@ mod users;
 
 use std::process::ExitCode;
 
+use by_hand::generation::{GENERATION, HOLDER, ONE_AT_A_TIME, SUCCESSOR, WAITING};
 use by_hand::roles::{REACH, SERVE};
 use by_hand::scarce::SCARCE;
 use by_hand::steps::{CLIENT, SERVER};
@@ -104,6 +121,11 @@ const ROLES: &[Role] = &[
     SCARCE,
     SERVER,
     CLIENT,
+    GENERATION,
+    HOLDER,
+    SUCCESSOR,
+    ONE_AT_A_TIME,
+    WAITING,
     broken_pipe::GONE_PEER,
     faults::BLOCKS,
     faults::FAULTY,
@@ -111,20 +133,31 @@ const ROLES: &[Role] = &[
     forked_connections::FEED,
     forked_connections::PER_CLIENT,
     forked_names::PARENT,
+    forked_threads::FORK_WHILE,
     lookalikes::LOOKALIKES,
     memory::NO_FILES,
     memory::SMALL_FILES,
+    origin::REACH_BOUND,
+    origin::SERVE_ORIGINS,
     race::START,
     users::TRY_OPEN,
     signals::CLIENT,
     signals::SERVER,
     chaos::CHATTER,
     scarce::SCARCE_HUB,
+    stats::COUNT_APART,
+    stats::FEW_BYTES,
+    stats::LOOK_AT_STATS,
+    stats::SERVE_HIDDEN,
+    tap::SEND_AND_DIE,
+    tap::TAP,
+    tap::TAP_SCARCELY,
     quotas::HOARD,
     namespaces::TELL_UIDS,
 ];
 
 const FILES: &[TrialList] = &[
+    abort::trials,
     broken_pipe::trials,
     faults::trials,
     fifo_crowd::trials,
@@ -134,11 +167,13 @@ const FILES: &[TrialList] = &[
     forked_connections::trials,
     forked_names::trials,
     forked_threads::trials,
+    hand_over::trials,
     leaks::trials,
     listening::trials,
     lock::trials,
     lookalikes::trials,
     memory::trials,
+    origin::trials,
     pieces::trials,
     places::trials,
     race::trials,
@@ -147,12 +182,16 @@ const FILES: &[TrialList] = &[
     ring::trials,
     server_death::trials,
     stalled::trials,
+    stats::trials,
+    tap::trials,
     steps::trials,
     unix_crowd::trials,
     users::trials,
     signals::trials,
     storm::trials,
+    calls::trials,
     chaos::trials,
+    connector::trials,
     scarce::trials,
     disk::trials,
     full::trials,

@@ -9,12 +9,16 @@
     reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
+#[path = "hub/blocks.rs"]
+mod blocks;
 #[path = "support/by_hand/mod.rs"]
 mod by_hand;
 #[path = "hub/closing.rs"]
 mod closing;
 #[path = "hub/crowd.rs"]
 mod crowd;
+#[path = "hub/draining.rs"]
+mod draining;
 #[path = "hub/events.rs"]
 mod events;
 #[path = "hub/fairness.rs"]
@@ -23,6 +27,8 @@ mod fairness;
 mod forked;
 #[path = "support/forking.rs"]
 mod forking;
+#[path = "hub/handle.rs"]
+mod handle;
 #[path = "hub/limits.rs"]
 mod limits;
 #[path = "hub/room.rs"]
@@ -32,20 +38,29 @@ mod sending;
 #[path = "hub/slow.rs"]
 mod slow;
 mod support;
+#[path = "hub/topics.rs"]
+mod topics;
+#[path = "hub/typed.rs"]
+mod typed;
 #[path = "hub/waiting.rs"]
 mod waiting;
 
 use std::process::ExitCode;
 
 const FILES: &[support::TrialList] = &[
+    blocks::trials,
     closing::trials,
     crowd::trials,
+    draining::trials,
     events::trials,
     fairness::trials,
     forked::trials,
+    handle::trials,
     limits::trials,
     sending::trials,
     slow::trials,
+    topics::trials,
+    typed::trials,
     waiting::trials,
 ];
 

@@ -16,6 +16,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use parlour::{ClientFilePolicy, Connection, ErrorKind, Provenance, Server, ServerOptions, Transport};
+use serde::{Deserialize, Serialize};
 use support::{Base, Child, DEADLINE, data, eventually, roles, trials};
 
 /// Sizes around the one at which Python sends header and body separately, and around the sizes of parlour's buffers.
@@ -24,7 +25,9 @@ const SIZES: [usize; 10] = [0, 1, 16_383, 16_384, 16_385, 65_535, 65_536, 65_537
 trials! {
     python::messages_of_every_size_come_back unless no_python(),
     python::messages_of_every_size_are_received unless no_python(),
+    python::an_aborted_connection_is_an_error unless no_python(),
     python::pickled_objects_come_back unless no_python(),
+    python::requests_in_json_are_answered unless no_python(),
     python::a_refused_client_sees_the_end unless no_python(),
     socat::a_frame_made_by_printf_is_answered unless no_socat(),
     socat::a_client_without_a_file_is_refused_where_files_are_required unless no_socat(),
@@ -120,11 +123,74 @@ mod python {
         client.finish();
     }
 
+    pub fn an_aborted_connection_is_an_error() {
+        for messages in [0, 3] {
+            let room = Room::new();
+            let mut client = Child::start(&mut start("listen", &room));
+            let mut served = room.accept();
+            for number in 0..messages {
+                served.send(data::message(number, 100)).unwrap();
+            }
+            served.abort();
+            for number in 0..messages {
+                client.expect(&data::said(data::message(number, 100)));
+            }
+            client.expect("cut");
+            client.finish();
+        }
+    }
+
     pub fn pickled_objects_come_back() {
         let room = Room::new();
         let mut client = Child::start(&mut start("objects", &room));
         roles::echo(room.accept());
         client.expect("all came back");
+        client.finish();
+    }
+
+    pub fn requests_in_json_are_answered() {
+        #[derive(Deserialize)]
+        enum Request {
+            Add(i64, i64),
+            Join { parts: Vec<String>, between: Option<String> },
+            Stop,
+        }
+        #[derive(Default, Serialize)]
+        struct Answer {
+            number: u32,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            sum: Option<i64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            text: Option<String>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            error: Option<String>,
+        }
+        let room = Room::new();
+        let mut client = Child::start(&mut start("json", &room));
+        let mut served = room.accept().typed_json::<Answer, Request>();
+        let mut number = 0;
+        loop {
+            let answer = match served.recv() {
+                Ok(Some(request)) => {
+                    number += 1;
+                    let answer = Answer { number, ..Answer::default() };
+                    match request {
+                        Request::Add(a, b) => Answer { sum: a.checked_add(b), ..answer },
+                        Request::Join { parts, between } => {
+                            Answer { text: Some(parts.join(between.as_deref().unwrap_or(""))), ..answer }
+                        }
+                        Request::Stop => answer,
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Encoding);
+                    Answer { error: Some(error.to_string()), ..Answer::default() }
+                }
+            };
+            served.send(&answer).unwrap();
+        }
+        client.expect("all answers are right");
         client.finish();
     }
 

@@ -15,15 +15,25 @@ mod bases;
 mod by_hand;
 #[path = "names/clean.rs"]
 mod clean;
+#[path = "names/connector.rs"]
+mod connector;
 #[path = "names/holder.rs"]
 mod holder;
 #[path = "names/lost.rs"]
 mod lost;
 #[path = "names/modes.rs"]
 mod modes;
+#[path = "names/stats.rs"]
+mod stats;
 mod support;
 #[path = "names/waiting.rs"]
 mod waiting;
+#[path = "names/watch.rs"]
+mod watch;
+#[path = "names/watches.rs"]
+mod watches;
+#[path = "names/yields.rs"]
+mod yields;
 
 use std::process::ExitCode;
 
@@ -32,6 +42,18 @@ use by_hand::roles::{REACH, SERVE};
 fn main() -> ExitCode {
     support::run(
         &[SERVE, REACH, bases::LOOK],
-        &[bases::trials, clean::trials, holder::trials, lost::trials, modes::trials, waiting::trials],
+        &[
+            bases::trials,
+            clean::trials,
+            connector::trials,
+            holder::trials,
+            lost::trials,
+            modes::trials,
+            stats::trials,
+            waiting::trials,
+            watch::trials,
+            watches::trials,
+            yields::trials,
+        ],
     )
 }

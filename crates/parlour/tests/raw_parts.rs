@@ -20,6 +20,7 @@ use support::{Base, DEADLINE, trials};
 trials! {
     a_connection_over_unix_is_one_socket,
     a_connection_over_fifo_is_two_fifos,
+    what_a_guard_counts_is_in_the_counters_of_the_server,
     a_connection_counts_against_the_limit_until_its_guard_is_dropped;
 
     for transport in [Transport::Packet, Transport::Shm] =>
@@ -114,4 +115,23 @@ fn a_connection_counts_against_the_limit_until_its_guard_is_dropped() {
     drop(guard);
     let _second = Connection::connect(&address).unwrap();
     server.accept_timeout(DEADLINE).unwrap();
+}
+
+fn what_a_guard_counts_is_in_the_counters_of_the_server() {
+    let base = Base::new();
+    let address = base.address(Transport::Unix, "room");
+    let server = ServerOptions::new().bind(&address).unwrap();
+    let client = Connection::connect(&address).unwrap();
+    let RawParts { fds, guard, .. } = server.accept_timeout(DEADLINE).unwrap().into_raw_parts().unwrap();
+    guard.count_received(2, 10);
+    guard.count_received(1, 5);
+    guard.count_sent(1, 7);
+    let seen = server.client_stats().remove(0);
+    assert_eq!((seen.received.messages, seen.received.bytes), (3, 15));
+    assert_eq!((seen.sent.messages, seen.sent.bytes), (1, 7));
+    // That of a client counts nothing.
+    client.into_raw_parts().unwrap().guard.count_sent(1, 1);
+    assert_eq!(server.stats().received.messages, 3);
+    drop((fds, guard));
+    assert_eq!((server.stats().received.bytes, server.stats().sent.bytes), (15, 7), "the totals stay");
 }

@@ -24,7 +24,8 @@ trials! {
         a_client_with_a_read_only_base_connects_without_a_file unless why_not_unshared("--mount");
 
     for transport in Transport::ALL =>
-        the_longest_handshake_timeout_is_no_timeout;
+        the_longest_handshake_timeout_is_no_timeout,
+        a_shortage_of_memory_in_the_kernel_that_passes_is_not_noticed unless why_not_injected();
 
     for transport in [Transport::Packet, Transport::Unix, Transport::Fifo] =>
         a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next unless why_not_injected();
@@ -148,7 +149,7 @@ fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transpor
     server.expect("ready");
     let role = Child::command("client", &[&address]);
     let mut traced = Command::new("strace");
-    traced.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:error=ENOMEM:when={which}")]);
+    traced.args(["-f", "-o", "/dev/null", "-e", &format!("inject={call}:error=EIO:when={which}")]);
     // Without vmsplice(2), the pages of a long message are written to the FIFO.
     traced.args(["-e", "inject=vmsplice:error=ENOSYS"]);
     traced.arg(role.get_program()).args(role.get_args()).env(support::ROLE, "client");
@@ -163,6 +164,39 @@ fn a_write_that_fails_in_the_middle_of_a_message_does_not_tear_the_next(transpor
     assert!(server.line().contains("3000000"), "the first message is whole");
     assert!(client.line().starts_with("sent"));
     assert!(server.ask("recv").contains("10"), "the second message is whole");
+}
+
+/// In both processes, every other call that connects, accepts, sends or receives fails for a lack of memory. A message
+/// of three megabytes is too long for one datagram.
+fn a_shortage_of_memory_in_the_kernel_that_passes_is_not_noticed(transport: Transport) {
+    let base = Base::new();
+    let address = base.address(transport, "scarce");
+    let short_of_memory = |role: &str| {
+        let mut traced = Command::new("strace");
+        let sending = "inject=sendto,sendmsg,pwritev2:error=ENOBUFS:when=1+2";
+        let others = "inject=socket,connect,accept4,recvfrom,recvmsg:error=ENOMEM:when=1+2";
+        traced.args(["-f", "-o", "/dev/null", "-e", sending, "-e", others]);
+        // Without vmsplice(2), the pages of a long message are written to the FIFO.
+        traced.args(["-e", "inject=vmsplice:error=ENOSYS"]);
+        let command = Child::command(role, &[&address]);
+        traced.arg(command.get_program()).args(command.get_args()).env(support::ROLE, role);
+        Child::start(&mut traced)
+    };
+    let mut server = short_of_memory("server");
+    server.expect("ready");
+    let mut client = short_of_memory("client");
+    client.say("connect");
+    assert!(server.ask("accept").starts_with("accepted "));
+    assert!(client.line().starts_with("connected "));
+    for length in [10, 3_000_000] {
+        for (sender, receiver) in [(0, 1), (1, 0)] {
+            let ends = [&mut client, &mut server];
+            ends[sender].say(&format!("send {length} 1"));
+            let said = ends[receiver].ask("recv");
+            assert!(said.starts_with(&format!("message {length} ")), "{said}");
+            assert_eq!(ends[sender].line(), "sent");
+        }
+    }
 }
 
 /// The deadline of a handshake was computed with an addition that panics on overflow.

@@ -1,5 +1,5 @@
 //! Checks of the source: which layer may use which, where unsafe code is, which calls the library never makes, and that
-//! the tests that the documents name exist.
+//! the tests and the files that the documents name exist.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "tidy/documents.rs"]
@@ -8,6 +8,10 @@ mod documents;
 mod imports;
 #[path = "tidy/layers.rs"]
 mod layers;
+#[path = "tidy/let_chains.rs"]
+mod let_chains;
+#[path = "tidy/links.rs"]
+mod links;
 #[path = "tidy/machine.rs"]
 mod machine;
 #[path = "tidy/never.rs"]

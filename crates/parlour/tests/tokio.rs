@@ -10,6 +10,16 @@
     reason = "a test reports failures by panicking, and a child communicates with its test over stdout"
 )]
 
+#[path = "tokio/call_attachments.rs"]
+mod call_attachments;
+#[path = "support/call_bytes.rs"]
+mod call_bytes;
+#[path = "tokio/call_server.rs"]
+mod call_server;
+#[path = "tokio/call_session.rs"]
+mod call_session;
+#[path = "tokio/calls.rs"]
+mod calls;
 #[path = "tokio/cancel.rs"]
 mod cancel;
 mod conformance;
@@ -17,10 +27,14 @@ mod conformance;
 mod forked;
 #[path = "support/forking.rs"]
 mod forking;
+#[path = "tokio/raw_parts.rs"]
+mod raw_parts;
 #[path = "tokio/runtimes.rs"]
 mod runtimes;
 #[path = "tokio/serve.rs"]
 mod serve;
+#[path = "tokio/session.rs"]
+mod session;
 #[path = "tokio/streams.rs"]
 mod streams;
 mod support;
@@ -28,6 +42,8 @@ mod support;
 mod tasks;
 #[path = "tokio/typed.rs"]
 mod typed;
+#[path = "tokio/typed_calls.rs"]
+mod typed_calls;
 #[path = "tokio/waiting.rs"]
 mod waiting;
 
@@ -39,12 +55,19 @@ const API: Api = Api::Tokio;
 
 fn main() -> ExitCode {
     let own = [
+        call_attachments::trials,
+        call_server::trials,
+        call_session::trials,
+        calls::trials,
         cancel::trials,
         forked::trials,
+        raw_parts::trials,
         runtimes::trials,
         serve::trials,
+        session::trials,
         streams::trials,
         typed::trials,
+        typed_calls::trials,
         waiting::trials,
     ];
     support::run(conformance::ROLES, &[conformance::FILES, &own].concat())

@@ -9,75 +9,71 @@
 //! the name is a label: a client in another PID namespace has another number there. The age of the file depends on the
 //! wall clock, which may be wrong and may be changed; the connection itself proves that the client is alive.
 
-use std::fmt;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 use rustix::fs::{AtFlags, FileType, Mode, Stat, chmodat, fchmod, statat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, socket_with};
+use rustix::process::geteuid;
 
+use super::bad_client_file::BadClientFile;
 use super::config::{ClientFilePolicy, ConnectConfig};
-use crate::admission::RefusalReason;
+use super::origin_file;
 use crate::error::{Error, Operation, Result};
 use crate::escape::escaped;
 use crate::name::directory;
+use crate::name::entry::{Entry, EntryHandle};
 use crate::name::{CLIENTS, Found, NameGuard};
 use crate::peer::Peer;
+use crate::sys::fork::Process;
+use crate::sys::proc_fd;
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::nonce::Nonce;
+use crate::wire::origin::Origin;
 
 /// The exact mode of the file, as in the classic design.
 const MODE: Mode = Mode::RWXU;
 
-/// Removes the file of a client that has connected, and returns an error if the client is to be refused. `bound_to` is
-/// the address that its socket is bound to, if any.
+/// The user of the process that may have created files in the directory of this server.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    OwnUser,
+    /// Root, which is not the user of this process.
+    Root,
+    Nobody,
+}
+
+/// Removes the files of a client that has connected, and returns an error if the client is to be refused. `bound_to` is
+/// the address that its socket is bound to, if any. Returns the origin that the client shows.
 pub(super) fn judge(
     policy: ClientFilePolicy,
     bound_to: Option<&[u8]>,
     peer: &Peer,
     guard: &NameGuard,
-) -> Result<(), BadClientFile> {
-    // Only the user of this process can have created a file there, so the address of another user is not looked up.
-    let is_own_user = peer.uid() == Some(rustix::process::geteuid().as_raw());
+) -> Result<Option<Origin>, BadClientFile> {
+    // Only the user of this process and root can have created a file there, so the address of another user is not
+    // looked up. Root does it for the sake of an origin only.
+    let by = match peer.uid() {
+        Some(uid) if uid == geteuid().as_raw() => By::OwnUser,
+        Some(0) => By::Root,
+        _ => By::Nobody,
+    };
     // The file is removed before the decision, because a refused client must leave none behind either.
-    let file = bound_to.filter(|_| is_own_user).and_then(client_id).map(|id| take(guard, &id));
+    let id = bound_to.and_then(client_id).filter(|id| match by {
+        By::OwnUser => true,
+        By::Root => id.nonce.has_origin(),
+        By::Nobody => false,
+    });
+    let file = id.map(|id| take(guard, &id));
+    let origin = id.filter(|id| id.nonce.has_origin()).map(|id| origin_file::take(guard, &id));
     match (policy, file) {
-        (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => Ok(()),
-        (ClientFilePolicy::Require, None) => Err(BadClientFile::Absent),
-        (ClientFilePolicy::Check | ClientFilePolicy::Require, Some(file)) => check(&file?),
+        (ClientFilePolicy::Ignore, _) | (ClientFilePolicy::Check, None) => {}
+        (ClientFilePolicy::Require, None) => return Err(BadClientFile::Absent),
+        (ClientFilePolicy::Check | ClientFilePolicy::Require, Some(file)) => check(&file?, by)?,
     }
-}
-
-/// The reason why a client is refused because of its file.
-#[derive(Debug)]
-pub(super) enum BadClientFile {
-    Absent,
-    NotASocket(FileType),
-    Mode(u32),
-    Owner(u32),
-    Io(Errno),
-}
-
-impl BadClientFile {
-    /// Returns the reason of the refusal.
-    pub(super) fn reason(&self) -> RefusalReason {
-        match self {
-            Self::Io(_) => RefusalReason::System,
-            _ => RefusalReason::ClientFile,
-        }
-    }
-}
-
-impl fmt::Display for BadClientFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Absent => f.write_str("the client has no file of its own"),
-            Self::NotASocket(kind) => write!(f, "the client's file is a {}, not a socket", directory::describe(*kind)),
-            Self::Mode(mode) => write!(f, "the client's file has mode {mode:04o}, not 0700"),
-            Self::Owner(uid) => write!(f, "the client's file belongs to uid {uid}"),
-            Self::Io(errno) => write!(f, "the client's file cannot be checked: {errno}"),
-        }
-    }
+    // A client that shows an invalid origin must not pass for one of this host.
+    origin.transpose()
 }
 
 /// Returns the client that the last component of a bound address names. The peer controls the rest of the address, so
@@ -102,23 +98,25 @@ fn take(guard: &NameGuard, id: &ClientId) -> Result<Stat, BadClientFile> {
     Ok(stat)
 }
 
-fn check(stat: &Stat) -> Result<(), BadClientFile> {
+fn check(stat: &Stat, by: By) -> Result<(), BadClientFile> {
     let kind = FileType::from_raw_mode(stat.st_mode);
     if kind != FileType::Socket {
         return Err(BadClientFile::NotASocket(kind));
     }
-    if stat.st_uid != rustix::process::geteuid().as_raw() {
+    let owner = if by == By::Root { 0 } else { geteuid().as_raw() };
+    if stat.st_uid != owner {
         return Err(BadClientFile::Owner(stat.st_uid));
     }
     let mode = stat.st_mode & 0o7777;
-    if mode != MODE.bits() {
+    // Root cannot set the bits that its umask removes: the name may lead to another file by then.
+    if mode != MODE.bits() && !(by == By::Root && mode & !MODE.bits() == 0) {
         return Err(BadClientFile::Mode(mode));
     }
     Ok(())
 }
 
 /// Returns true if the kernel reports that no socket is bound to a client's file: the client is gone, or its socket is.
-/// Returns false if that cannot be found out.
+/// Also returns true if there is no such file. Returns false if that cannot be found out.
 ///
 /// Implementation notes: connect(2) with a datagram socket. The kernel looks for the socket that is bound to the file
 /// and refuses one of another type with `EPROTOTYPE`. `ECONNREFUSED` means that there is none. The client does not
@@ -129,14 +127,16 @@ pub(crate) fn has_no_socket(guard: &NameGuard, id: &ClientId) -> bool {
     let file_name = id.file_name(ClientFile::Socket);
     let path = directory::socket_path(guard.clients(), &guard.path().join(CLIENTS), &file_name);
     let connected = SocketAddrUnix::new(path).and_then(|address| connect(&probe, &address));
-    connected == Err(Errno::CONNREFUSED)
+    matches!(connected, Err(Errno::CONNREFUSED | Errno::NOENT))
 }
 
-/// The file that this client bound. Dropping it removes the file, unless it was left to the server.
+/// The file that this client bound, and the one that shows its origin. Dropping it removes both, unless they were left
+/// to the server.
 pub(super) struct OwnFile {
-    clients: OwnedFd,
-    file_name: String,
+    clients: EntryHandle,
+    id: ClientId,
     left: bool,
+    process: Process,
 }
 
 impl OwnFile {
@@ -148,34 +148,86 @@ impl OwnFile {
 
 impl Drop for OwnFile {
     fn drop(&mut self) {
-        if !self.left {
-            // No server has seen the file. If it cannot be removed here, the sweep of the server or the next server
-            // removes it.
-            let _ = directory::remove(&self.clients, &self.file_name);
+        // The attempt of a parent goes on when a forked child drops its copy.
+        if !self.left && self.process.is_current() {
+            // No server has seen the files. If they cannot be removed here, the sweep of the server or the next server
+            // removes them.
+            let _ = directory::remove(&self.clients.file, &self.id.file_name(ClientFile::Socket));
+            if self.id.nonce.has_origin() {
+                let _ = directory::remove(&self.clients.file, &self.id.file_name(ClientFile::Origin));
+            }
         }
     }
 }
 
+/// The directory in which a client creates its files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    OwnUsers,
+    /// That of a server of another user, for a client of root that shows its origin. The other user may replace every
+    /// entry at any moment, so nothing is done to a file by its name.
+    AnotherUsers,
+}
+
+impl Place {
+    /// Returns `None` if the client creates no files.
+    fn of(found: &Found, config: &ConnectConfig) -> Option<Self> {
+        if found.stat.st_uid == geteuid().as_raw() {
+            return config.client_file.then_some(Self::OwnUsers);
+        }
+        (config.origin.is_some() && geteuid().is_root()).then_some(Self::AnotherUsers)
+    }
+}
+
+/// Returns true if a client with these options shows its origin to this server: it has the same user, or the client is
+/// one of root.
+pub(super) fn shows_origin(found: &Found, config: &ConnectConfig) -> bool {
+    config.origin.is_some() && Place::of(found, config).is_some()
+}
+
 /// Binds the socket to a file whose name contains the process id of this process, in the directory of a server of the
 /// same user. Returns `None` if the option forbids it, if the server has another user, or if this process may not
-/// create the file.
+/// create the file. A client with an origin also creates the file that shows it, and as root it does so for a server of
+/// another user, too. It does not go on without the two files, because the server would take it for a client of this
+/// host: `None` then means that the directory is gone.
 pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) -> Result<Option<OwnFile>> {
-    if !config.client_file || found.stat.st_uid != rustix::process::geteuid().as_raw() {
-        return Ok(None);
-    }
+    let Some(place) = Place::of(found, config) else { return Ok(None) };
     let path = found.path.join(CLIENTS);
-    let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
-        return Ok(None);
+    let walked = found.entry(CLIENTS, || match directory::walk_inside(&found.directory, CLIENTS, &path) {
+        Ok(Some((file, stat))) => Ok(Entry { file, stat }),
+        Ok(None) => Err(None),
+        Err(error) => Err(Some(error)),
+    });
+    let clients = match (walked, place) {
+        (Ok(clients), _) => clients,
+        (Err(None), _) => return Ok(None),
+        (Err(Some(error)), Place::AnotherUsers) => return Err(error.note(CANNOT_SHOW)),
+        (Err(Some(error)), Place::OwnUsers) => return Err(error),
     };
-    directory::check_clients(&path, &stat)?;
-    let id = ClientId { pid: std::process::id(), nonce: random_nonce()? };
+    let stat = clients.stat;
+    directory::check_clients_of(&path, &stat, found.stat.st_uid)?;
+    let id = ClientId { pid: std::process::id(), nonce: nonce(config)? };
     let file_name = id.file_name(ClientFile::Socket);
     let failed = |errno: Errno| Error::io(Operation::Bind, path.join(&file_name).display().to_string(), errno);
+    if let Some(origin) = &config.origin {
+        match origin_file::write(&clients.file, stat.st_uid, &id, origin) {
+            Ok(()) => {}
+            Err(Errno::NOENT) => return Ok(None),
+            Err(errno) => return Err(cannot_show_origin(&path, errno)),
+        }
+    }
+    let own_file = OwnFile { clients, id, left: false, process: Process::current() };
+    let clients = &own_file.clients.file;
 
     fchmod(socket, MODE).map_err(failed)?;
-    let address = SocketAddrUnix::new(directory::socket_path(&clients, &path, &file_name)).map_err(failed)?;
+    let bind_to = match place {
+        Place::OwnUsers => directory::socket_path(clients, &path, &file_name),
+        Place::AnotherUsers => proc_fd::path(clients).join(&file_name),
+    };
+    let address = SocketAddrUnix::new(bind_to).map_err(failed)?;
     match bind(socket, &address) {
         Ok(()) => {}
+        Err(errno) if config.origin.is_some() && errno != Errno::NOENT => return Err(failed(errno)),
         // This process may connect but not write there, for example to a service that is mounted read-only. Or the
         // directory was removed, and with it the socket that this client is about to connect to.
         Err(errno @ (Errno::ROFS | Errno::ACCESS | Errno::PERM | Errno::NOENT)) => {
@@ -183,18 +235,20 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
             return Ok(None);
         }
         // The path of the file is longer than that of the server, which may fit.
-        Err(errno) if directory::check_reachable(&clients, &path, &file_name, Operation::Bind).is_err() => {
+        Err(errno) if directory::check_reachable(clients, &path, &file_name, Operation::Bind).is_err() => {
             tracing::debug!(%errno, path = %path.display(), "connecting without a client file, for want of /proc");
             return Ok(None);
         }
         Err(errno) => return Err(failed(errno)),
     }
-    let own_file = OwnFile { clients, file_name: file_name.clone(), left: false };
-    let stat = statat(&own_file.clients, &file_name, AtFlags::SYMLINK_NOFOLLOW);
+    if place == Place::AnotherUsers {
+        return Ok(Some(own_file));
+    }
+    let stat = statat(&own_file.clients.file, &file_name, AtFlags::SYMLINK_NOFOLLOW);
     let exact = stat.and_then(|stat| match stat.st_mode & 0o7777 == MODE.bits() {
         true => Ok(()),
         // The umask has removed bits.
-        false => chmodat(&own_file.clients, &file_name, MODE, AtFlags::empty()),
+        false => chmodat(&own_file.clients.file, &file_name, MODE, AtFlags::empty()),
     });
     match exact {
         // The file is missing if the next server has just cleared the directory. The socket that this client is about
@@ -204,8 +258,22 @@ pub(super) fn bind_own(socket: &OwnedFd, found: &Found, config: &ConnectConfig) 
     }
 }
 
+/// The note of an error because of which a client cannot show its origin.
+const CANNOT_SHOW: &str = "the origin of the client cannot be shown to the server";
+
+/// Returns the error of a client that cannot show its origin.
+pub(super) fn cannot_show_origin(path: &Path, errno: Errno) -> Error {
+    Error::io(Operation::Connect, path.display().to_string(), errno).note(CANNOT_SHOW)
+}
+
+/// Draws a nonce for a client with these options.
+pub(super) fn nonce(config: &ConnectConfig) -> Result<Nonce> {
+    let nonce = random_nonce()?;
+    Ok(if config.origin.is_some() { nonce.with_origin() } else { nonce })
+}
+
 /// Draws 128 unpredictable bits with getrandom(2).
-pub(super) fn random_nonce() -> Result<Nonce> {
+fn random_nonce() -> Result<Nonce> {
     let mut bytes = [0; Nonce::LEN];
     let mut filled = 0;
     while filled < bytes.len() {

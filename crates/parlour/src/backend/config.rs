@@ -63,11 +63,20 @@ pub(crate) struct ListenConfig {
     pub(crate) backlog: u32,
 }
 
+impl ListenConfig {
+    /// Returns the mode and the group of the sockets.
+    pub(crate) fn access(&self) -> (u32, u32) {
+        (self.mode, self.group.unwrap_or_else(|| rustix::process::getegid().as_raw()))
+    }
+}
+
 /// The settings of an attempt to connect.
 pub(crate) struct ConnectConfig {
     /// The user that the server must run as. `None`: the user of this process, or root.
     pub(crate) server_uid: Option<u32>,
     pub(crate) client_file: bool,
+    /// The text of the file that shows the origin, if the client has one.
+    pub(crate) origin: Option<String>,
     pub(crate) message_max: MessageMax,
     pub(crate) ring_size: usize,
     pub(crate) peer_ring_max: usize,
@@ -85,6 +94,15 @@ impl ConnectConfig {
             (Some(uid), None) => uid == 0 || uid == rustix::process::geteuid().as_raw(),
             (None, _) => false,
         }
+    }
+
+    /// Returns true if the client may talk to a server at a socket of this user, or at which this user listens, in the
+    /// directory of a name that belongs to `directory_uid`. A service manager of root creates the sockets of a server
+    /// that it starts, and listens there until the server does. A server itself has a directory of its own user, so in
+    /// the directory of the expected user root listens for that user.
+    pub(crate) fn accepts_socket(&self, uid: Option<u32>, directory_uid: u32) -> bool {
+        self.accepts(uid)
+            || uid.is_some_and(|uid| uid == 0 && is_known(uid, IdKind::User)) && self.accepts(Some(directory_uid))
     }
 
     /// Creates the error for a server of a user that [`accepts`](Self::accepts) rejects.

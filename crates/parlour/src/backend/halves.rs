@@ -147,6 +147,24 @@ impl Outgoing {
         }
     }
 
+    /// Writes bytes without a frame, one datagram where the transport has them, and returns their number. `Ok(None)`:
+    /// they have to wait until the descriptor is writable. Nothing may be buffered.
+    #[cfg(feature = "testing")]
+    pub(crate) fn try_write(&mut self, bytes: &[u8]) -> Result<Option<usize>, Fault> {
+        let written = match &mut self.flavor {
+            SendFlavor::Shm(shm) => shm.try_write(bytes),
+            SendFlavor::Packet(packet) => packet.try_write(bytes),
+            SendFlavor::Unix(unix) => unix.try_write(bytes),
+            SendFlavor::Fifo(fifo) => fifo.try_write(bytes),
+        };
+        match written {
+            Ok(count) => Ok(Some(count)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
+            Err(error) => Err(Fault::from_write(error)),
+        }
+    }
+
     /// Returns the reason why the server refused this client, if it did. The caller calls this when the peer has
     /// disconnected. Over `shm` and `fifo`, connecting fails instead.
     pub(crate) fn refusal(&self) -> Option<Reason> {
@@ -154,6 +172,14 @@ impl Outgoing {
             SendFlavor::Packet(packet) => packet.refusal(),
             SendFlavor::Unix(unix) => unix.refusal(),
             SendFlavor::Shm(_) | SendFlavor::Fifo(_) => None,
+        }
+    }
+
+    /// Returns true if the peer has not read all that was written, on the transport that shows this.
+    pub(crate) fn has_unread(&self) -> bool {
+        match &self.flavor {
+            SendFlavor::Shm(shm) => shm.has_unread(),
+            SendFlavor::Packet(_) | SendFlavor::Unix(_) | SendFlavor::Fifo(_) => false,
         }
     }
 
@@ -165,6 +191,24 @@ impl Outgoing {
             SendFlavor::Unix(unix) => unix.finish(),
             SendFlavor::Fifo(fifo) => fifo.finish(),
         }
+    }
+
+    /// Ends this direction inside a message, so that the peer gets an error and not a clean end. What is buffered is
+    /// discarded. Does not block. If the direction has ended already, the end stays as it is.
+    pub(crate) fn abort(&mut self) {
+        let is_in_frame = self.write_buffer.is_in_frame();
+        self.discard();
+        if self.is_finished() {
+            return;
+        }
+        match &mut self.flavor {
+            SendFlavor::Shm(shm) => shm.abort(is_in_frame),
+            SendFlavor::Packet(packet) => packet.abort(),
+            SendFlavor::Unix(unix) => unix.abort(is_in_frame),
+            SendFlavor::Fifo(fifo) => fifo.abort(is_in_frame),
+        }
+        // An error means that the peer has disconnected.
+        let _ = self.finish();
     }
 
     /// Returns true if this side has ended the direction.
@@ -308,7 +352,42 @@ impl Incoming {
             Self::Unix(unix) => Some(unix.frames_mut()),
             Self::Fifo(fifo) => Some(fifo.frames_mut()),
         };
-        frames.is_some_and(|frames| frames.pop_buffered(out))
+        match frames {
+            Some(frames) => frames.pop_buffered(out),
+            None => self.pop_packed(out),
+        }
+    }
+
+    /// Does the same for datagrams. Apart, so that streams pay nothing for it.
+    #[inline(never)]
+    fn pop_packed(&mut self, out: &mut Vec<u8>) -> bool {
+        match self {
+            Self::Packet(packet) => packet.pop_buffered(out),
+            _ => false,
+        }
+    }
+
+    /// Returns the next message where it is, if it was read together with the one before and has no descriptors. `None`
+    /// says nothing about other messages.
+    #[inline]
+    pub(crate) fn next_in_place(&mut self) -> Option<&[u8]> {
+        // As in `pop_buffered`.
+        let frames = match self {
+            Self::Shm(shm) => shm.buffered_frames(),
+            Self::Packet(packet) => return packet.next_in_place(),
+            Self::Unix(unix) => Some(unix.frames_mut()),
+            Self::Fifo(fifo) => Some(fifo.frames_mut()),
+        };
+        frames?.next_in_place()
+    }
+
+    /// Returns true if [`next_in_place`](Self::next_in_place) returns a message.
+    pub(crate) fn has_in_place(&self) -> bool {
+        match (self, self.framing()) {
+            (Self::Shm(shm), _) if shm.is_broken() => false,
+            (_, Framing::Stream(frames)) => frames.has_in_place(),
+            (_, Framing::Datagrams(packet)) => packet.has_in_place(),
+        }
     }
 
     /// Makes the descriptor report what arrives, on transports where that takes a request. The caller calls this when a
@@ -320,6 +399,11 @@ impl Incoming {
         }
     }
 
+    /// Returns true if the descriptor shows an arrival only after [`prepare_to_wait`](Self::prepare_to_wait).
+    pub(crate) fn wakes_on_request(&self) -> bool {
+        matches!(self, Self::Shm(_))
+    }
+
     /// Returns true if [`try_recv`](Self::try_recv) has a message or the end that the descriptor does not show. If it
     /// returns false, the descriptor will show the next one.
     pub(crate) fn has_message(&self) -> bool {
@@ -327,6 +411,14 @@ impl Incoming {
             (Self::Shm(shm), _) => shm.has_message(),
             (_, Framing::Datagrams(packet)) => packet.has_message(),
             (_, Framing::Stream(frames)) => frames.has_message(),
+        }
+    }
+
+    /// Returns the number of bytes that have arrived and that [`try_recv`](Self::try_recv) has not returned.
+    pub(crate) fn partial_len(&self) -> usize {
+        match self.framing() {
+            Framing::Stream(frames) => frames.partial_len(),
+            Framing::Datagrams(packet) => packet.partial_len(),
         }
     }
 
@@ -346,8 +438,17 @@ impl Incoming {
     /// Returns true if everything that was read was also received.
     pub(crate) fn is_pristine(&self) -> bool {
         match (self, self.framing()) {
-            (Self::Shm(_), _) | (_, Framing::Datagrams(_)) => true,
+            (Self::Shm(_), _) => true,
+            (_, Framing::Datagrams(packet)) => packet.is_pristine(),
             (_, Framing::Stream(frames)) => frames.is_pristine(),
+        }
+    }
+
+    /// Returns true if a part of a message was received.
+    pub(crate) fn is_inside_message(&self) -> bool {
+        match self.framing() {
+            Framing::Stream(frames) => !frames.is_at_boundary(),
+            Framing::Datagrams(packet) => !packet.is_at_boundary(),
         }
     }
 
@@ -364,6 +465,18 @@ impl Incoming {
         match self.framing_mut() {
             Framing::Stream(frames) => frames.release(&mut pool.streams),
             Framing::Datagrams(packet) => packet.release(&mut pool.packets),
+        }
+    }
+
+    /// Ends both directions, for every process that has a copy of the connection. The outgoing direction must have been
+    /// aborted before. What has arrived is left unread, which the peer may get as an error.
+    pub(crate) fn abort(&mut self) {
+        match self {
+            Self::Shm(shm) => shm.abort(),
+            Self::Packet(packet) => packet.abort(),
+            Self::Unix(unix) => unix.abort(),
+            // Dropping this closes the FIFO, after which the writes of the peer fail.
+            Self::Fifo(_) => {}
         }
     }
 
@@ -472,6 +585,6 @@ mod tests {
     #[test]
     fn an_idle_connection_is_small() {
         let size = size_of::<Incoming>() + size_of::<Outgoing>();
-        assert!(size <= 120, "{size} bytes");
+        assert!(size <= 112, "{size} bytes");
     }
 }

@@ -16,6 +16,8 @@
 //! another directory, can help ([`Attempt`]). If the server has to answer, the attempt is state with a deadline
 //! ([`Handshake`]). It leaves no file behind when it fails or is dropped.
 //!
+//! **Pairs** ([`pair`](mod@pair)) need no server and no name: both ends are made in this process.
+//!
 //! **Sending** ([`Outgoing`]) takes whole messages, in order. It delivers what it has taken unless the connection
 //! breaks. It never raises `SIGPIPE`. Once the halves are detached, dropping it ends this direction.
 //!
@@ -29,10 +31,13 @@ pub(crate) mod config;
 pub(crate) mod fault;
 pub(crate) mod fifo;
 pub(crate) mod halves;
+pub(crate) mod pair;
 
+mod bad_client_file;
 mod fd_reserve;
 mod handshakes;
 mod notice;
+mod origin_file;
 mod packet;
 mod pool;
 mod shm;
@@ -55,10 +60,12 @@ use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::{Found, NameGuard, directory};
 use crate::peer::Peer;
 use crate::poller::Interest;
+use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wait::{Deadline, WaitSet};
 use crate::wire::client_file::ClientId;
+use crate::wire::request::Rest;
 
 /// An established connection.
 pub(crate) struct Link {
@@ -154,6 +161,107 @@ impl Listener {
         }
     }
 
+    /// Prepares to serve a name that its server hands over to this process: continues with the listener that the server
+    /// has passed, and with the part of a request that it has read, or makes a new one. The server may have to
+    /// continue, so clients notice nothing before [`take_up`](Self::take_up).
+    pub(crate) fn prepare(
+        transport: Transport,
+        inherited: Option<ParentOnly>,
+        rest: Rest,
+        guard: &NameGuard,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
+        match transport {
+            Transport::Shm => shm::listen::Listener::prepare(inherited, guard, config, interest).map(Self::Shm),
+            Transport::Packet => {
+                socket::Listener::prepare(packet::KIND, inherited, guard, config, interest).map(Self::Packet)
+            }
+            Transport::Unix => {
+                socket::Listener::prepare(unix::KIND, inherited, guard, config, interest).map(Self::Unix)
+            }
+            Transport::Fifo => {
+                let inherited = inherited.map(|reader| (reader, rest));
+                fifo::listen::Listener::prepare(inherited, guard, config, interest).map(Self::Fifo)
+            }
+        }
+    }
+
+    /// Serves clients from here on, with a prepared listener.
+    pub(crate) fn take_up(&mut self, is_inherited: bool, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
+        match self.contact_mut() {
+            Contact::Socket(socket) => socket.take_up(is_inherited, guard, config),
+            Contact::Fifo(fifo) => fifo.take_up(is_inherited, guard),
+        }
+    }
+
+    pub(crate) fn transport(&self) -> Transport {
+        match self.contact() {
+            Contact::Socket(socket) => socket.transport(),
+            Contact::Fifo(_) => Transport::Fifo,
+        }
+    }
+
+    /// Returns the descriptor to pass to the next server.
+    pub(crate) fn as_fd(&self) -> BorrowedFd<'_> {
+        match self.contact() {
+            Contact::Socket(socket) => socket.as_fd(),
+            Contact::Fifo(fifo) => fifo.as_fd(),
+        }
+    }
+
+    /// Returns the part of a request that was read without its end.
+    pub(crate) fn rest(&self) -> Rest {
+        match self.contact() {
+            Contact::Socket(_) => Rest::default(),
+            Contact::Fifo(fifo) => fifo.rest(),
+        }
+    }
+
+    /// Lets clients wait at the point of contact. Handshakes go on.
+    pub(crate) fn pause(&mut self) {
+        match self.contact_mut() {
+            Contact::Socket(socket) => socket.pause(),
+            Contact::Fifo(fifo) => fifo.pause(),
+        }
+    }
+
+    /// Serves the clients at the point of contact again.
+    pub(crate) fn resume(&mut self, guard: &NameGuard) -> Result<()> {
+        match self.contact_mut() {
+            Contact::Socket(socket) => socket.resume(),
+            Contact::Fifo(fifo) => fifo.resume(guard)?,
+        }
+        Ok(())
+    }
+
+    /// Leaves the point of contact to the process that has taken it over. Handshakes go on. Puts `instead` in the place
+    /// of the descriptor.
+    pub(crate) fn leave(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        match self.contact_mut() {
+            Contact::Socket(socket) => socket.leave(instead),
+            Contact::Fifo(fifo) => fifo.leave(instead),
+        }
+    }
+
+    /// Lets no further client connect through a point of contact that clients do not find any more. Those that have
+    /// connected are served.
+    pub(crate) fn retire(&mut self) {
+        match self.contact_mut() {
+            Contact::Socket(socket) => socket.withdraw(),
+            Contact::Fifo(fifo) => fifo.withdraw(),
+        }
+    }
+
+    /// Returns true if no client can come through this listener any more, given that the poller reports nothing.
+    pub(crate) fn is_left(&self) -> bool {
+        match self {
+            Self::Shm(listener) => listener.socket().is_left() && listener.has_no_handshakes(),
+            Self::Packet(listener) | Self::Unix(listener) => listener.is_left(),
+            Self::Fifo(listener) => listener.has_left() && listener.is_drained(),
+        }
+    }
+
     /// Advances the handshake that the poller reported under `token`. Returns the client if that completed it.
     pub(crate) fn advance(&mut self, token: u32, guard: &NameGuard) -> Result<Option<Link>> {
         match self {
@@ -229,8 +337,11 @@ impl Listener {
         }
     }
 
-    /// Returns the name of the file, if the listener made it and has to remove it.
+    /// Returns the name of the file, if this server has to remove it.
     fn own_file(&self, guard: &NameGuard) -> Option<&'static str> {
+        if !guard.is_owned() {
+            return None;
+        }
         let file_name = match self.contact() {
             Contact::Socket(socket) if socket.is_adopted() => return None,
             Contact::Socket(socket) => socket.transport().file_name(),

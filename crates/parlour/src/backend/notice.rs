@@ -6,17 +6,18 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use rustix::io::Errno;
+use rustix::io::{Errno, ioctl_fionread};
 use rustix::net::{RecvFlags, SendFlags, recv, send, sockopt};
 
 use super::socket_half::Half;
+use crate::admission::Permit;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
 use crate::wire::refusal;
-use crate::wire::shm_hello::HELLO_LEN;
+use crate::wire::shm_hello::Greeting;
 
 /// The length of a buffer for a refusal. One more byte detects a longer datagram.
-const BUFFER_LEN: usize = HELLO_LEN + 1;
+const BUFFER_LEN: usize = refusal::DATAGRAM_LEN + 1;
 
 /// Tells a client that it is refused, before the server closes the socket. Errors are ignored, because the end tells
 /// the client that it is not served.
@@ -33,7 +34,7 @@ pub(super) fn refuse(transport: Transport, socket: impl AsFd, reason: Reason) {
             let _ = send(&socket, &[], flags).and_then(|_| send(&socket, &refusal::datagram(reason), flags));
         }
         Transport::Shm => {
-            let _ = send(&socket, &refusal::datagram(reason), flags);
+            let _ = send(&socket, &Greeting::Refused(reason).encode(), flags);
         }
         // A refusal over `fifo` names the request that it answers.
         Transport::Fifo => {}
@@ -57,6 +58,27 @@ pub(super) struct Beginning(AtomicU8);
 /// The values of a [`Beginning`]. All other values are those of [`refusal::byte`].
 const NOTHING: u8 = 0;
 const SOMETHING: u8 = 1;
+
+/// The origin of a connected socket.
+pub(super) enum Origin {
+    /// A server has accepted it.
+    Accepted(Permit),
+    /// It was connected to a server, which may refuse this client.
+    Connected,
+    /// It is one end of a pair.
+    Pair,
+}
+
+impl Origin {
+    /// Returns the beginning, and the permit of a server, which alone counts connections.
+    pub(super) fn take_apart(self) -> (Beginning, Option<Permit>) {
+        match self {
+            Self::Accepted(permit) => (Beginning::new(false), Some(permit)),
+            Self::Connected => (Beginning::new(true), None),
+            Self::Pair => (Beginning::new(false), None),
+        }
+    }
+}
 
 impl Beginning {
     /// Creates the state of a connection on which nothing has arrived. Only a client can be refused.
@@ -93,10 +115,16 @@ impl Beginning {
     }
 }
 
+/// Returns true if bytes are in the socket. A receive from an empty socket would take the report of a reset, which is
+/// for the caller's next receive.
+pub(super) fn has_bytes(half: &Half<Beginning>) -> bool {
+    ioctl_fionread(half.as_fd()).is_ok_and(|count| count > 0)
+}
+
 /// Looks for the refusal on a stream whose peer has disconnected. Takes nothing out of the socket.
 pub(super) fn look_in_stream(half: &Half<Beginning>) -> Option<Reason> {
     let beginning = half.fd().data();
-    if beginning.is_ahead() {
+    if beginning.is_ahead() && has_bytes(half) {
         let mut bytes = [0; 2];
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
         if let Ok((_, 1)) = recv(half, &mut bytes[..], flags) {

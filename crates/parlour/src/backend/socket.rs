@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, lstat, openat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, Stat, chmodat, chownat, fchmod, fstat, lstat, openat, renameat,
+};
 use rustix::io::{Errno, ioctl_fionbio};
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{
@@ -21,10 +23,11 @@ use super::attempt::{Attempt, private};
 use super::client_file::{self, OwnFile};
 use super::config::{ClientFilePolicy, ConnectConfig, ListenConfig, MessageMax};
 use super::fd_reserve::{Reserve, out_of_descriptors};
-use super::notice;
+use super::notice::{self, Origin};
 use crate::admission::{Admission, Permit, RefusalReason};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::name::directory::{self, FileId};
+use crate::name::entry::Entry;
 use crate::name::lock::{self, Holder};
 use crate::name::{Found, NameGuard};
 use crate::peer::Peer;
@@ -34,6 +37,7 @@ use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::sys::pass_rights::{refuse_descriptors, take_descriptors};
 use crate::sys::proc_fd;
+use crate::sys::retry::{Retry, is_shortage, retry};
 use crate::transport::Transport;
 use crate::wait::Deadline;
 use crate::wire::hello::Reason;
@@ -46,7 +50,7 @@ pub(super) struct Kind {
 }
 
 /// A function that makes an established connection of a connected socket whose peer was admitted.
-pub(super) type Establish<T> = fn(OwnedFd, Peer, Option<Permit>, MessageMax) -> T;
+pub(super) type Establish<T> = fn(OwnedFd, Peer, Origin, MessageMax) -> T;
 
 impl Kind {
     fn file_name(&self) -> &'static str {
@@ -59,7 +63,7 @@ impl Kind {
     }
 
     fn new_socket(&self) -> io::Result<OwnedFd> {
-        Ok(socket_with(AddressFamily::UNIX, self.socket_type, FLAGS, None)?)
+        Ok(retry(|| socket_with(AddressFamily::UNIX, self.socket_type, FLAGS, None))?)
     }
 
     /// Makes the kernel refuse descriptors, before any peer can send some. On a kernel that cannot refuse them, the
@@ -90,23 +94,58 @@ pub(crate) struct Listener {
     is_adopted: bool,
     /// True once no further client may connect.
     is_withdrawn: bool,
+    /// True while clients wait for the end of a hand-over.
+    is_paused: bool,
+    /// True once another process has taken the socket over. The descriptor is inert from then on.
+    has_left: bool,
 }
 
 impl Listener {
     pub(super) fn bind(kind: Kind, guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
+        Self::bind_at(kind.file_name(), kind, guard, config, interest)
+    }
+
+    /// Listens on a socket with this file name.
+    pub(super) fn bind_at(
+        file_name: &'static str,
+        kind: Kind,
+        guard: &NameGuard,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(file_name), error);
         let socket = ParentOnly::open(|| kind.new_socket()).map_err(failed)?;
-        bind_private(kind, &socket, guard, config).map_err(|error| {
+        bind_private(file_name, &socket, guard, config).map_err(|error| {
             let unreachable =
-                directory::check_reachable(guard.directory(), guard.path(), kind.file_name(), Operation::Listen).err();
+                directory::check_reachable(guard.directory(), guard.path(), file_name, Operation::Listen).err();
             unreachable.unwrap_or_else(|| failed(error))
         })?;
-        if let Err(error) = admit_users(kind, guard, config) {
+        if let Err(error) = admit_users(file_name, guard, config) {
             // Only the listener would remove the file later.
-            let _ = directory::remove(guard.directory(), kind.file_name());
+            let _ = directory::remove(guard.directory(), file_name);
             return Err(error);
         }
-        Self::start(kind, socket, guard, config, interest, false)
+        let listener = Self::new(kind, socket, file_name, guard, config, interest, false)?;
+        listener.start(guard, config)?;
+        Ok(listener)
+    }
+
+    /// Prepares to serve a name that its server hands over to this process. Clients find the socket after
+    /// [`take_up`](Self::take_up).
+    ///
+    /// Nothing about an inherited socket changes before, because that server may have to continue with it. Without one,
+    /// this listens on a new socket beside that of the server.
+    pub(super) fn prepare(
+        kind: Kind,
+        inherited: Option<ParentOnly>,
+        guard: &NameGuard,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
+        match inherited {
+            Some(socket) => Self::new(kind, socket, kind.file_name(), guard, config, interest, false),
+            None => Self::bind_at(kind.transport.new_file_name(), kind, guard, config, interest),
+        }
     }
 
     /// Takes over a listening socket that another process created. Clients that already wait there are served, however
@@ -127,27 +166,25 @@ impl Listener {
             // An earlier server on the same socket may have refused descriptors.
             take_descriptors(&socket).map_err(failed)?;
         }
-        let listener = Self::start(kind, socket, guard, config, interest, true)?;
+        let listener = Self::new(kind, socket, kind.file_name(), guard, config, interest, true)?;
+        listener.start(guard, config)?;
         passed.close();
         Ok(listener)
     }
 
-    fn start(
+    fn new(
         kind: Kind,
         socket: ParentOnly,
+        file_name: &'static str,
         guard: &NameGuard,
         config: &ListenConfig,
         interest: Interest,
         is_adopted: bool,
     ) -> Result<Self> {
-        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(kind.file_name()), error);
-        kind.refuse_fds(&socket, config.message_max).map_err(failed)?;
-        let id = FileId::at(guard.directory(), kind.file_name())
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(file_name), error);
+        let id = FileId::at(guard.directory(), file_name)
             .ok_or_else(|| failed(io::Error::other("another process removed the file immediately")))?;
-        // On a socket that already listens, this call makes the kernel report this process as the peer to clients that
-        // connect from now on, instead of the process that created the socket.
-        listen(&socket, i32::try_from(config.backlog).unwrap_or(i32::MAX)).map_err(|errno| failed(errno.into()))?;
-        interest.add_readable(&socket, 0).map_err(|errno| failed(errno.into()))?;
+        let reserve = Reserve::new().map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             kind,
             socket,
@@ -156,10 +193,71 @@ impl Listener {
             admission: Arc::clone(&config.admission),
             client_file: config.client_file,
             message_max: config.message_max,
-            reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
+            reserve,
             is_adopted,
             is_withdrawn: false,
+            is_paused: false,
+            has_left: false,
         })
+    }
+
+    /// Lets clients connect, and registers the socket with the poller.
+    fn start(&self, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(self.kind.file_name()), error);
+        self.kind.refuse_fds(&self.socket, config.message_max).map_err(failed)?;
+        // On a socket that already listens, this call makes the kernel report this process as the peer to clients that
+        // connect from now on, instead of the process that created the socket.
+        listen(&self.socket, i32::try_from(config.backlog).unwrap_or(i32::MAX))
+            .map_err(|errno| failed(errno.into()))?;
+        self.interest.add_readable(&self.socket, 0).map_err(|errno| failed(errno.into()))
+    }
+
+    /// Serves the clients of a prepared socket: they find a new one from here on, and the options and the queue of an
+    /// inherited one are those of this server.
+    pub(super) fn take_up(&self, is_inherited: bool, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
+        let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(self.kind.file_name()), error);
+        if !is_inherited {
+            let (directory, transport) = (guard.directory(), self.kind.transport);
+            return renameat(directory, transport.new_file_name(), directory, transport.file_name())
+                .map_err(|errno| failed(errno.into()));
+        }
+        ioctl_fionbio(&self.socket, true).map_err(|errno| failed(errno.into()))?;
+        if config.message_max.fds() > 0 {
+            // The earlier server may have refused descriptors.
+            take_descriptors(&self.socket).map_err(failed)?;
+        }
+        self.start(guard, config)
+    }
+
+    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Lets clients wait in the queue.
+    pub(super) fn pause(&mut self) {
+        self.is_paused = true;
+        self.interest.remove(&self.socket);
+    }
+
+    /// Accepts clients again.
+    pub(super) fn resume(&mut self) {
+        self.is_paused = false;
+        if self.reserve.rest_until().is_none() && self.interest.add_readable(&self.socket, 0).is_err() {
+            // After a rest the socket is registered again.
+            self.reserve.rest(Instant::now());
+        }
+    }
+
+    /// Leaves a socket to the process that has taken it over: replaces the descriptor by a duplicate of `instead`.
+    pub(super) fn leave(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        self.has_left = true;
+        self.interest.remove(&self.socket);
+        self.socket.close_in_place(instead)
+    }
+
+    /// Returns true if no client can come through this socket any more, given that the poller reports nothing.
+    pub(super) fn is_left(&self) -> bool {
+        self.has_left || self.is_withdrawn && self.is_drained()
     }
 
     pub(super) fn transport(&self) -> Transport {
@@ -170,12 +268,12 @@ impl Listener {
     pub(super) fn advance<T>(&mut self, guard: &NameGuard, establish: Establish<T>) -> Result<Option<T>> {
         let Some(Accepted { socket, peer, permit }) = self.accept(guard)? else { return Ok(None) };
         tracing::debug!(transport = %self.transport(), %peer, "client connected");
-        Ok(Some(establish(socket, peer, Some(permit), self.message_max)))
+        Ok(Some(establish(socket, peer, Origin::Accepted(permit), self.message_max)))
     }
 
     /// Takes a client out of the queue, and returns it if it is admitted. Otherwise tells it the reason.
     pub(super) fn accept(&mut self, guard: &NameGuard) -> Result<Option<Accepted>> {
-        let (socket, address) = match acceptfrom_with(&self.socket, FLAGS) {
+        let (socket, address) = match retry(|| acceptfrom_with(&self.socket, FLAGS)) {
             Ok(accepted) => accepted,
             Err(Errno::AGAIN | Errno::INVAL) if self.is_withdrawn => {
                 // The queue stays empty, and the kernel reports a socket after shutdown(2) for ever.
@@ -213,9 +311,10 @@ impl Listener {
             let detail = format!("the kernel does not report the credentials of the client: {error}");
             Refused { peer: None, reason: RefusalReason::System, detail }
         })?;
-        let peer = Peer::from_kernel(credentials);
+        let mut peer = Peer::from_kernel(credentials);
         let judged = client_file::judge(self.client_file, bound_to, &peer, guard);
-        let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|()| {
+        let admitted = judged.map_err(|bad| (bad.reason(), bad.to_string())).and_then(|origin| {
+            peer = peer.clone().with_origin(origin.map(Box::new));
             self.admission.admit(&peer).map_err(|rejection| (rejection.reason(), rejection.to_string()))
         });
         match admitted {
@@ -253,7 +352,8 @@ impl Listener {
     }
 
     pub(super) fn expire(&mut self, now: Instant) -> Result<()> {
-        if self.reserve.wake(now) && !(self.is_adopted && self.is_withdrawn) {
+        let is_over = self.has_left || self.is_adopted && self.is_withdrawn;
+        if self.reserve.wake(now) && !self.is_paused && !is_over {
             self.interest.add_readable(&self.socket, 0).map_err(|errno| {
                 // The accepting call returns the error. After another rest the socket is registered again, so clients
                 // that connect in the meantime are accepted.
@@ -314,18 +414,17 @@ impl Drop for Listener {
     }
 }
 
-/// Binds the socket directly to its final name. The file never has more rights than the mode.
-fn bind_private(kind: Kind, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
+/// Binds the socket to a file. The file never has more rights than the mode.
+fn bind_private(file_name: &str, socket: &ParentOnly, guard: &NameGuard, config: &ListenConfig) -> io::Result<()> {
     // The file inherits the mode of the socket. After `bind`, fchmod(2) would change the socket only.
     fchmod(socket, Mode::from_raw_mode(config.mode) & Mode::RWXU)?;
-    let path = directory::socket_path(guard.directory(), guard.path(), kind.file_name());
+    let path = directory::socket_path(guard.directory(), guard.path(), file_name);
     Ok(bind(socket, &SocketAddrUnix::new(path)?)?)
 }
 
 /// Sets the group and the mode of the file. No client can connect before `listen`. The group is set before the mode, so
 /// that no other group ever has the rights.
-fn admit_users(kind: Kind, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
-    let file_name = kind.file_name();
+fn admit_users(file_name: &str, guard: &NameGuard, config: &ListenConfig) -> Result<()> {
     let failed = |errno: Errno| Error::io(Operation::Listen, guard.display_path(file_name), errno);
     if let Some(group) = config.group {
         let gid = Some(Gid::from_raw(group));
@@ -358,7 +457,7 @@ impl Connected {
         if let Some(own_file) = self.own_file {
             own_file.leave_to_the_server();
         }
-        establish(self.socket, self.peer, None, message_max)
+        establish(self.socket, self.peer, Origin::Connected, message_max)
     }
 }
 
@@ -372,20 +471,25 @@ pub(super) fn connect(
     let path = kind.path(found);
     let failed = |errno: Errno| Error::io(Operation::Connect, &*path, errno);
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOENT => Attempt::Absent(absent(&path)),
-        Errno::ACCESS => Attempt::Failed(private(found, &path, None, errno)),
-        errno => Attempt::Failed(failed(errno)),
+    let entry = found.entry(kind.file_name(), || {
+        let file = openat(&found.directory, kind.file_name(), flags, Mode::empty()).map_err(|errno| match errno {
+            Errno::NOENT => Attempt::Absent(absent(&path)),
+            Errno::ACCESS => Attempt::Failed(private(found, &path, None, errno)),
+            errno => Attempt::Failed(failed(errno)),
+        })?;
+        let stat = fstat(&file).map_err(failed)?;
+        Ok::<_, Attempt>(Entry { file, stat })
     })?;
-    let stat = fstat(&file).map_err(failed)?;
+    let Entry { file, stat } = &*entry;
     if FileType::from_raw_mode(stat.st_mode) != FileType::Socket {
-        let detail = format!("it is a {}, not a socket", directory::describe_file(&stat));
+        let detail = format!("it is a {}, not a socket", directory::describe_file(stat));
         return Err(Attempt::Failed(
             Error::new(ErrorKind::UnsafeDirectory, Operation::Connect, path, detail)
                 .next("find the process that created it, and remove it"),
         ));
     }
-    if !config.accepts(Some(stat.st_uid)) {
+    let accepts = |uid| config.accepts_socket(uid, found.stat.st_uid);
+    if !accepts(Some(stat.st_uid)) {
         return Err(Attempt::Failed(config.refuse(&path, Some(stat.st_uid))));
     }
 
@@ -393,19 +497,24 @@ pub(super) fn connect(
     kind.refuse_fds(&socket, config.message_max).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
     notice::expect(kind.transport, &socket);
     let own_file = client_file::bind_own(&socket, found, config)?;
+    if own_file.is_none() && client_file::shows_origin(found, config) {
+        let detail = "the directory of its clients is gone";
+        let busy = Error::new(ErrorKind::Busy, Operation::Connect, &*path, detail);
+        return Err(not_served(found, &path, busy.next("try again; the server is starting or closing")));
+    }
     let connect_to = |path: PathBuf| {
         let address = SocketAddrUnix::new(path)?;
-        match connect_socket(&socket, &address) {
+        match retry(|| connect_socket(&socket, &address)) {
             Err(Errno::AGAIN) if config.may_sleep => connect_in_turn(&socket, &address, deadline),
             connected => connected,
         }
     };
     // Connects to the inode that was checked, even if the name refers to another one by now.
-    let connected = match connect_to(proc_fd::path(&file)) {
-        Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR) if !proc_fd::leads_to(&file) => {
+    let connected = match connect_to(proc_fd::path(file)) {
+        Err(Errno::NOENT | Errno::ACCESS | Errno::PERM | Errno::LOOP | Errno::NOTDIR) if !proc_fd::leads_to(file) => {
             directory::check_reachable(&found.directory, &found.path, kind.file_name(), Operation::Connect)?;
             let path = found.path.join(kind.file_name());
-            connect_to(path.clone()).and_then(|()| check_inode(&path, &stat))
+            connect_to(path.clone()).and_then(|()| check_inode(&path, stat))
         }
         connected => connected,
     };
@@ -423,13 +532,13 @@ pub(super) fn connect(
             let error = Error::new(ErrorKind::NoServer, Operation::Connect, &*path, detail);
             not_served(found, &path, error.next("try again; it is starting or closing, or stopped meanwhile"))
         }
-        Errno::ACCESS => Attempt::Failed(private(found, &path, Some(&stat), errno)),
+        Errno::ACCESS => Attempt::Failed(private(found, &path, Some(stat), errno)),
         errno => Attempt::Failed(failed(errno)),
     });
     let checked = connected.and_then(|()| {
         let credentials = peer_credentials(&socket).map_err(|error| Error::io(Operation::Connect, &*path, error))?;
         let peer = Peer::from_kernel(credentials);
-        match config.accepts(peer.uid()) {
+        match accepts(peer.uid()) {
             true => Ok(peer),
             false => Err(Attempt::Failed(config.refuse(&path, peer.uid()))),
         }
@@ -448,11 +557,13 @@ fn connect_in_turn(socket: &OwnedFd, address: &SocketAddrUnix, deadline: Deadlin
     let sleep = deadline.left().map_or(SLEEP_MAX, |left| left.min((left / 2).max(SLEEP_MIN)));
     let until = deadline.or_after(sleep);
     ioctl_fionbio(socket, false)?;
+    let mut retry = Retry::default();
     let connected = loop {
         // The kernel knows no timeout of 0. With a timeout, it does not continue the call after a signal.
         let left = until.left().unwrap_or(SLEEP_MAX).clamp(Duration::from_micros(1), SLEEP_MAX);
         set_socket_timeout(socket, Timeout::Send, Some(left))?;
         match connect_socket(socket, address) {
+            Err(errno) if is_shortage(errno) && retry.is_due(errno) => {}
             Err(Errno::INTR) if !until.is_over() => {}
             Err(Errno::INTR) => break Err(Errno::AGAIN),
             connected => break connected,

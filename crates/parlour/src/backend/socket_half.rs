@@ -5,6 +5,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
+use rustix::net::sockopt::set_socket_send_buffer_size;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, Shutdown, recv, recvmsg, send, sendmsg, shutdown,
@@ -15,6 +16,7 @@ use crate::limits::FDS_MAX;
 use crate::message::message_len;
 use crate::sys::fork::Process;
 use crate::sys::pass_rights::refuses_descriptors;
+use crate::sys::retry::Retry;
 use crate::sys::shared_fd::SharedFd;
 
 /// The length of a control buffer for as many descriptors as the kernel sends with one message.
@@ -61,6 +63,12 @@ const JOINED_MAX: usize = 1024;
 const JOINED_SHORT: usize = 128;
 /// The shortest write that needs the larger buffer.
 const JOINED_LONG: usize = JOINED_SHORT + 1;
+
+/// The maximum number of tries to send the last bytes of a direction.
+const LAST_TRIES: u32 = 8;
+
+/// A send buffer larger than any system allows. The kernel grants as much as `net.core.wmem_max` permits.
+const SEND_BUFFER_MAX: usize = 1 << 30;
 
 /// The result of one read.
 pub(super) struct Read {
@@ -127,6 +135,28 @@ impl<T> Half<T> {
             self.throw_away_what_has_come();
         }
         Ok(())
+    }
+
+    /// Sends these bytes as the last ones of this direction. If the socket is full, enlarges the send buffer as far as
+    /// the system allows: then one more write is accepted. An error means that the peer has disconnected.
+    pub(super) fn write_last(&self, bytes: &[u8]) {
+        let mut retry = Retry::default();
+        for _ in 0..LAST_TRIES {
+            match self.write(&[io::IoSlice::new(bytes)]) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let _ = set_socket_send_buffer_size(&self.socket, SEND_BUFFER_MAX);
+                }
+                Err(error) if retry.is_due_after(&error) => {}
+                _ => return,
+            }
+        }
+        tracing::warn!("an aborted connection looks like one that has ended: its channel is full");
+    }
+
+    /// Ends both directions, also for other processes that have the socket.
+    pub(super) fn shut_down(&self) {
+        // An error means that the peer has disconnected.
+        let _ = shutdown(&self.socket, Shutdown::Both);
     }
 
     /// Discards the bytes that have arrived. A peer that waits for space in the socket learns only then that this side

@@ -11,6 +11,7 @@ use crate::admission::Permit;
 use crate::limits::MEMORY_FREE;
 use crate::message::Received;
 use crate::message::{Message, message_len};
+use crate::sys::retry::Retry;
 use crate::wire::decoder::Decoder;
 use crate::wire::frame::{self, HEADER_LEN};
 use crate::wire::write_buffer::WriteBuffer;
@@ -40,12 +41,13 @@ pub(super) fn try_send_frame(
     mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> Result<bool, Fault> {
     let total = HEADER_LEN + message_len(parts);
+    let mut retry = Retry::default();
     while *sent < total {
         let mut pieces = [IoSlice::new(&[]); PIECES_MAX];
         let count = gather(&mut pieces, write_buffer.pending(), &header, parts, *sent);
         match write(&pieces[..count]) {
             Ok(written) => *sent += write_buffer.advance(written),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if retry.is_due_after(&error) => {}
             Err(error) => return would_block(error).map(|()| false),
         }
     }
@@ -63,12 +65,13 @@ pub(super) fn try_flush(
     write_buffer: &mut WriteBuffer,
     mut write: impl FnMut(&[IoSlice<'_>]) -> io::Result<usize>,
 ) -> Result<bool, Fault> {
+    let mut retry = Retry::default();
     while !write_buffer.is_empty() {
         match write(&[IoSlice::new(write_buffer.pending())]) {
             Ok(written) => {
                 write_buffer.advance(written);
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if retry.is_due_after(&error) => {}
             Err(error) => return would_block(error).map(|()| false),
         }
     }
@@ -218,6 +221,7 @@ impl FrameReceiver {
     }
 
     /// Creates an intake for this stream, if possible from the memory of a `spare` one.
+    #[inline(always)]
     fn new_intake(&self, spare: Option<Box<Intake>>) -> Box<Intake> {
         let fresh = |decoder: Decoder| {
             let decoder = if self.has_marks { decoder.with_marks() } else { decoder };
@@ -242,6 +246,21 @@ impl FrameReceiver {
         is_here
     }
 
+    /// Returns the next message where it is, if it is buffered and no descriptors are.
+    #[inline]
+    pub(super) fn next_in_place(&mut self) -> Option<&[u8]> {
+        let intake = self.intake.as_mut().filter(|intake| intake.attached.is_empty())?;
+        let message = intake.decoder.next_in_place()?;
+        intake.given += 1;
+        Some(message)
+    }
+
+    /// Returns true if [`next_in_place`](Self::next_in_place) returns a message.
+    pub(super) fn has_in_place(&self) -> bool {
+        let is_here = |intake: &Intake| intake.attached.is_empty() && intake.decoder.len_in_place().is_some();
+        self.intake.as_ref().is_some_and(|intake| is_here(intake))
+    }
+
     /// Receives a message. See [`Incoming::try_recv`](crate::backend::halves::Incoming::try_recv).
     pub(super) fn try_recv(
         &mut self,
@@ -256,6 +275,7 @@ impl FrameReceiver {
         self.is_drained = false;
         let fds_max = self.max().fds();
         let Some(intake) = &mut self.intake else { return Ok(Received::Empty) };
+        let mut retry = Retry::default();
         loop {
             if intake.next(out)? {
                 if let Some(permit) = permit.filter(|_| out.bytes.len() > MEMORY_FREE) {
@@ -290,8 +310,8 @@ impl FrameReceiver {
                         intake.decoder.give_memory_back(&mut out.bytes);
                         return Ok(Received::Empty);
                     }
-                    io::ErrorKind::Interrupted => {}
                     io::ErrorKind::ConnectionReset => self.ended = Some(End::Reset),
+                    _ if retry.is_due_after(&error) => {}
                     _ => return Err(Fault::Io(error)),
                 },
             }
@@ -307,11 +327,21 @@ impl FrameReceiver {
 
     /// Returns true if all bytes that were read belong to messages that were returned, and the stream has not ended.
     pub(super) fn is_pristine(&self) -> bool {
-        self.ended.is_none() && self.intake.as_ref().is_none_or(|intake| intake.is_at_boundary())
+        self.ended.is_none() && self.is_at_boundary()
+    }
+
+    /// Returns true if all bytes that were read belong to messages that were returned.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.intake.as_ref().is_none_or(|intake| intake.is_at_boundary())
     }
 
     pub(super) fn has_message(&self) -> bool {
         self.ended.is_some() || self.intake.as_ref().is_some_and(|intake| intake.has_next())
+    }
+
+    /// Returns the number of bytes that have arrived and that were not returned as messages.
+    pub(super) fn partial_len(&self) -> usize {
+        self.intake.as_ref().map_or(0, |intake| intake.decoder.partial_len())
     }
 
     /// Returns true if the last message had a mark.

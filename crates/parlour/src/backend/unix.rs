@@ -9,7 +9,7 @@ use rustix::net::SocketType;
 use super::attempt::Established;
 use super::config::MessageMax;
 use super::fault::Fault;
-use super::notice::{self, Beginning};
+use super::notice::{self, Beginning, Origin};
 use super::socket::Kind;
 use super::socket_half::Half;
 use super::stream::{self, FrameReceiver};
@@ -19,6 +19,7 @@ use crate::message::Received;
 use crate::peer::Peer;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
+use crate::wire::frame;
 use crate::wire::hello::Reason;
 use crate::wire::write_buffer::WriteBuffer;
 
@@ -29,11 +30,11 @@ pub(super) const KIND: Kind = Kind { transport: Transport::Unix, socket_type: So
 pub(super) fn establish(
     socket: OwnedFd,
     peer: Peer,
-    permit: Option<Permit>,
+    origin: Origin,
     max: MessageMax,
 ) -> Established<Outgoing, Incoming> {
-    // Only a server counts connections.
-    let (receiving, sending) = Half::both_with(socket, max.fds() > 0, Beginning::new(permit.is_none()));
+    let (beginning, permit) = origin.take_apart();
+    let (receiving, sending) = Half::both_with(socket, max.fds() > 0, beginning);
     let incoming = Incoming { half: receiving, frames: FrameReceiver::new(max) };
     let outgoing = Outgoing { half: sending };
     Established { outgoing, incoming, peer, permit }
@@ -69,6 +70,12 @@ impl Outgoing {
         })
     }
 
+    /// See [`Outgoing::try_write`](crate::backend::halves::Outgoing::try_write).
+    #[cfg(feature = "testing")]
+    pub(super) fn try_write(&self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.half.write(&[IoSlice::new(bytes)])
+    }
+
     pub(super) fn try_flush(&self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
         stream::try_flush(write_buffer, |pieces| self.half.write(pieces))
     }
@@ -80,6 +87,13 @@ impl Outgoing {
 
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         self.half.finish()
+    }
+
+    /// See [`Outgoing::abort`](crate::backend::halves::Outgoing::abort).
+    pub(super) fn abort(&self, is_in_frame: bool) {
+        if !is_in_frame {
+            self.half.write_last(&frame::CUT);
+        }
     }
 
     #[inline]
@@ -125,6 +139,11 @@ impl Incoming {
             Err(Fault::Truncated) => Err(half.fd().data().refusal().map_or(Fault::Truncated, Fault::Refused)),
             received => received,
         }
+    }
+
+    /// See [`Incoming::abort`](crate::backend::halves::Incoming::abort).
+    pub(super) fn abort(&self) {
+        self.half.shut_down();
     }
 
     pub(super) fn detach(&mut self) {

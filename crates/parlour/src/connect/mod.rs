@@ -4,14 +4,16 @@
 //! [`Connecting`] is a state machine that never waits itself. It tells its caller which descriptors and deadlines to
 //! wait for, so that one mechanism serves every API. The blocking API sleeps in poll(2) between the steps.
 
+pub(crate) mod connector;
+pub(crate) mod pending;
 mod round;
-mod watch;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use self::round::Round;
-use self::watch::Watch;
+use self::watch::{Changes, Watch};
 use crate::address::Address;
 use crate::backend::attempt::{Attempt, Progress};
 use crate::backend::config::ConnectConfig;
@@ -19,6 +21,7 @@ use crate::backend::{Handshake, Link};
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::escape::escaped;
+use crate::name::keeper::Kept;
 use crate::options::ConnectOptions;
 use crate::wait::{Deadline, WaitSet};
 
@@ -81,9 +84,14 @@ impl ConnectOptions {
     }
 }
 
-/// Connects, and sleeps between the steps.
+/// Connects to an address that is not parsed yet.
 fn connect(address: &str, options: &ConnectOptions) -> Result<Connection> {
-    let mut connecting = Connecting { may_sleep: true, ..Connecting::new(address, options)? };
+    finish(Connecting::new(address, options)?)
+}
+
+/// Takes all steps, and sleeps between them.
+fn finish(connecting: Connecting) -> Result<Connection> {
+    let mut connecting = Connecting { may_sleep: true, ..connecting };
     loop {
         if let Some(connection) = connecting.step()? {
             return Ok(connection);
@@ -106,11 +114,15 @@ pub(crate) struct Connecting {
     deadline: Deadline,
     /// The next pause before a busy server is tried again.
     rest: Duration,
+    /// An attempt at a busy server is not repeated.
+    once: bool,
     /// The caller is a thread that may sleep in an attempt, and not only between two.
     may_sleep: bool,
     /// The reason why the server has not accepted the connection so far.
     no_time: Option<Error>,
     watch: Option<Watch>,
+    /// The place that the first round tries, and no other.
+    kept: Option<Arc<Kept>>,
     state: State,
 }
 
@@ -131,8 +143,14 @@ impl Connecting {
     pub(crate) fn new(address: &str, options: &ConnectOptions) -> Result<Self> {
         options.check()?;
         let address = Address::parse(address)?;
-        Ok(Self {
-            display_name: format!("'{}'", address.name()).into(),
+        let display_name = format!("'{}'", address.name()).into();
+        Ok(Self::to(address, display_name, options))
+    }
+
+    /// Creates an attempt from options that were checked, and the name in quotes.
+    fn to(address: Address, display_name: Arc<str>, options: &ConnectOptions) -> Self {
+        Self {
+            display_name,
             address,
             config: options.config(),
             timeout: options.timeout,
@@ -140,11 +158,19 @@ impl Connecting {
             wait_deadline: Deadline::after(options.wait_for_server),
             deadline: Deadline::after(options.timeout),
             rest: REST_MIN,
+            once: false,
             may_sleep: false,
             no_time: None,
             watch: None,
+            kept: None,
             state: State::Scan,
-        })
+        }
+    }
+
+    /// Creates an attempt of a caller that decides by itself whether and when to try again: it ends with the first
+    /// round.
+    pub(crate) fn once(address: &str, options: &ConnectOptions) -> Result<Self> {
+        Ok(Self { once: true, wait_deadline: Deadline::now(), ..Self::new(address, options)? })
     }
 
     /// Advances as far as that is possible without waiting. Returns `None` if the caller has to wait for
@@ -153,7 +179,10 @@ impl Connecting {
         loop {
             match std::mem::replace(&mut self.state, State::Scan) {
                 State::Scan => {
-                    let round = Round::new(&self.address, &self.config)?;
+                    let round = match self.kept.take() {
+                        Some(kept) => Round::in_kept(kept, &self.address),
+                        None => Round::new(&self.address, &self.config)?,
+                    };
                     if let Some(link) = self.go_on(Box::new(round), None)? {
                         return Ok(Some(self.connected(link)));
                     }
@@ -202,11 +231,14 @@ impl Connecting {
                 return Err(self.no_time.take().unwrap_or(error));
             }
             Err(Attempt::Failed(error)) => return Err(error),
+            Err(Attempt::Again(error)) if self.once => return Err(error),
             Err(Attempt::Again(error)) => {
                 self.no_time = Some(error);
                 self.state = State::Backoff(self.deadline.or_after(self.pause()));
                 self.config.may_sleep = self.may_sleep;
             }
+            // The server has ended since the search, or another base has one.
+            Err(Attempt::Absent(_)) if round.is_kept() => self.state = State::Scan,
             Err(Attempt::Absent(error)) if self.wait_deadline.is_over() => return Err(error),
             Err(Attempt::Absent(_)) if self.watch.is_some() => self.state = State::Watch,
             // A server that appears between the attempt and the start of the watch is found by the next attempt.
@@ -225,7 +257,7 @@ impl Connecting {
 
     /// Watches the directories as they are now, and starts another round.
     fn watch_anew(&mut self) -> Result<()> {
-        self.watch.get_or_insert_with(Watch::new).renew(&self.address, self.config.server_uid)?;
+        self.watch.get_or_insert_with(|| Watch::new(Changes::Arrivals)).renew(&self.address, self.config.server_uid)?;
         self.deadline = Deadline::after(self.timeout);
         self.rest = REST_MIN;
         self.config.may_sleep = false;

@@ -1,5 +1,7 @@
 //! One round through the places where a server can be: each base in order, and in each base the transports on offer.
 
+use std::ops::Deref;
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
 
@@ -12,6 +14,7 @@ use crate::backend::{self, ConnectProgress, Handshake};
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::limits;
 use crate::name::base::{self, Candidate};
+use crate::name::keeper::Kept;
 use crate::name::lock::{self, Holder};
 use crate::name::{self, Found};
 use crate::transport::Transport;
@@ -38,6 +41,7 @@ pub(super) struct Round {
     absent: Option<Error>,
     /// The bases that do not have the name.
     looked: Vec<String>,
+    is_kept: bool,
 }
 
 impl Round {
@@ -49,7 +53,26 @@ impl Round {
             failed: None,
             absent: None,
             looked: Vec::new(),
+            is_kept: false,
         })
+    }
+
+    /// Creates a round through the one place that is kept.
+    pub(super) fn in_kept(kept: Arc<Kept>, address: &Address) -> Self {
+        Self {
+            candidates: Vec::new().into_iter(),
+            place: Some(Place::new(Where::Kept(kept), address)),
+            unsafe_place: None,
+            failed: None,
+            absent: None,
+            looked: Vec::new(),
+            is_kept: true,
+        }
+    }
+
+    /// Returns true if the round leads through the one place that is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.is_kept
     }
 
     /// Continues the round, with the handshake that the caller waited for. Returns when a connection is established,
@@ -82,7 +105,7 @@ impl Round {
     fn next_place(&mut self, address: &Address, config: &ConnectConfig) -> Option<Place> {
         for candidate in self.candidates.by_ref() {
             match name::find(&candidate, address.name(), &config.trust()) {
-                Ok(Some(found)) => return Some(Place::new(found, address)),
+                Ok(Some(found)) => return Some(Place::new(Where::Found(found), address)),
                 Ok(None) => self.looked.push(candidate.path.display().to_string()),
                 // A base that another user could tamper with is not entered. A server in a later base may still be
                 // genuine.
@@ -124,9 +147,29 @@ impl Round {
     }
 }
 
+/// A directory of the name.
+#[allow(clippy::large_enum_variant, reason = "a client has one of them, and a box would be one more allocation")]
+enum Where {
+    /// One that this round has found.
+    Found(Found),
+    /// One that an earlier search has found, to which nothing has happened since.
+    Kept(Arc<Kept>),
+}
+
+impl Deref for Where {
+    type Target = Found;
+
+    fn deref(&self) -> &Found {
+        match self {
+            Self::Found(found) => found,
+            Self::Kept(kept) => kept.found(),
+        }
+    }
+}
+
 /// The directory of the name in one base, and the transports that are tried in it, best first.
 struct Place {
-    found: Found,
+    found: Where,
     /// The address demands a transport.
     demanded: bool,
     transports: Vec<Transport>,
@@ -137,7 +180,7 @@ struct Place {
 }
 
 impl Place {
-    fn new(found: Found, address: &Address) -> Self {
+    fn new(found: Where, address: &Address) -> Self {
         let demanded = address.transport();
         let transports = demanded.map_or_else(|| Transport::ALL.to_vec(), |transport| vec![transport]);
         Self { found, demanded: demanded.is_some(), transports, tried: 0, failure: None }

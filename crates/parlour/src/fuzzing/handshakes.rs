@@ -284,7 +284,7 @@ impl<'a> Hostile<'a> {
     /// Returns the name of a client's file: of a kind that the input selects, and of this process or of another.
     fn file_name(&mut self) -> String {
         let choice = self.input.byte();
-        let kinds = [ClientFile::Socket, ClientFile::ServerToClient, ClientFile::ClientToServer];
+        let kinds = [ClientFile::Socket, ClientFile::ServerToClient, ClientFile::ClientToServer, ClientFile::Origin];
         let pid = if choice & 0x40 == 0 { self.id.pid } else { u32::from(choice) };
         let nonce = if choice & 0x80 == 0 { self.id.nonce } else { Nonce::from_bytes([choice; Nonce::LEN]) };
         ClientId { pid, nonce }.file_name(kinds[usize::from(choice) % kinds.len()])
@@ -360,7 +360,7 @@ impl<'a> Hostile<'a> {
             4 => hello::encode_answer(Answer::Hello, &self.id.nonce),
             5 => hello::encode_answer(Answer::Refused(Reason::Busy), &self.id.nonce),
             6 => b"\0\0\0\x05hello".to_vec(),
-            7 => b"\0hello".to_vec(),
+            7 => b"hello\0".to_vec(),
             8 => Vec::new(),
             _ => {
                 let length = usize::from(self.input.byte()).min(self.input.0.len());

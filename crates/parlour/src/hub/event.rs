@@ -69,6 +69,13 @@ pub enum Event {
     Left(Client, DisconnectReason),
     /// A client was refused before it joined.
     Refused(Refusal),
+    /// [`HubHandle::wake`](super::HubHandle::wake) was called, once or several times.
+    Woken,
+    /// A client has missed one message or several that a [`HubHandle`](super::HubHandle) had queued, because its write
+    /// buffer was full ([`SlowClientPolicy::Refuse`](super::SlowClientPolicy::Refuse)), or because it cannot receive
+    /// the shared memory that was attached. The latter is also reported for messages that had to wait. `Hub::send` and
+    /// `Hub::broadcast` report other messages that a client misses by their result.
+    Missed(Client),
 }
 
 /// The reason why a client has left.

@@ -23,19 +23,32 @@
 //! }
 //! ```
 
+mod backlog;
+mod check;
+mod delivery;
+mod drain;
 mod event;
+mod favourite;
+mod handle;
 mod member;
 mod options;
+mod parcel;
+mod publishing;
 mod quantum;
+mod queue;
 mod scheduler;
 mod sending;
+mod service;
 mod table;
+mod topics;
+mod wakes;
 mod watch;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags};
@@ -48,15 +61,22 @@ use crate::peer::Peer;
 use crate::poller::ShutdownHandle;
 use crate::server::Server;
 use crate::sys::fork::Process;
+use crate::sys::timer::Timer;
 use crate::transport::{Capabilities, Transport};
 use crate::wait::{Deadline, wait};
 
+use check::Check;
+use favourite::Favourite;
+use handle::Mail;
 use member::Member;
 use quantum::Quantum;
+use service::Service;
 use table::Table;
+use topics::{TopicLimits, Topics};
 use watch::Watch;
 
 pub use event::{Client, Clients, DisconnectReason, Event};
+pub use handle::HubHandle;
 pub use options::{HubOptions, SlowClientPolicy};
 
 const SEND: Operation = Operation::Send;
@@ -93,23 +113,37 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// 64 KiB (or `write_buffer_max`, if that is less) are buffered. This delays a client that sends requests faster than
 /// it receives the replies. Only that client is delayed, and the `SlowClientPolicy` does not apply to it.
 ///
+/// # Other threads
+///
+/// A hub belongs to one thread at a time. Other threads wake it, and send through it, with the [`HubHandle`] that
+/// [`handle`](Hub::handle) returns.
+///
 /// # Poll loops
 ///
 /// [`as_fd`](AsFd::as_fd) returns a descriptor that is readable when [`try_next_event`](Hub::try_next_event) has
 /// something to do. It is for waiting only. Before each wait, call `try_next_event` until it returns
 /// [`Empty`](TryRecvError::Empty). Do this after sending too, because `try_next_event` writes buffered messages.
 ///
+/// # Hand-over
+///
+/// Another process may take the name over ([`ServerOptions::hand_over`](crate::ServerOptions::hand_over)). New clients
+/// are its clients from then on. This hub continues with those that are connected until all have left, or until
+/// [`hand_over_grace`](crate::ServerOptions::hand_over_grace) has passed, by default 30 seconds. Then `next_event`
+/// returns [`HandedOver`](ErrorKind::HandedOver), and the descriptor of the hub is readable.
+///
 /// # Shutdown and fork
 ///
 /// After [`ShutdownHandle::shutdown`], `next_event` returns [`Shutdown`](ErrorKind::Shutdown). A `send` or `broadcast`
-/// that waits for a slow client ([`SlowClientPolicy::Wait`]) returns it too. Then call [`close`](Hub::close).
+/// that waits for a slow client ([`SlowClientPolicy::Wait`]) returns it too. Then call [`close`](Hub::close). To let
+/// the connected clients finish first, call [`drain`](Hub::drain) instead.
 ///
 /// In a forked child the hub cannot be used: its calls fail with [`NameLost`](ErrorKind::NameLost). Dropping it there
 /// does not affect the parent's name and connections.
 ///
 /// # Memory
 ///
-/// The hub allocates at most 256 bytes of user memory for an idle client, excluding kernel buffers and `shm` rings.
+/// The hub allocates at most 256 bytes of user memory for an idle client, excluding kernel buffers and `shm` rings. The
+/// client's counters are another 256 bytes, in shared memory ([`ServerOptions::stats`](crate::ServerOptions::stats)).
 /// Buffers belong to a pool. A client holds a buffer only while it needs one.
 ///
 /// # Examples
@@ -125,13 +159,28 @@ pub struct Hub {
     /// Slots of the clients that may have data to be received, in the order of their turns.
     ready: VecDeque<u32>,
     quantum: Quantum,
+    favourite: Favourite,
     /// Slots of the clients with data that can be written now.
     dirty: Vec<u32>,
     /// The time at which the first client was added to `dirty`.
     dirty_since: Option<Instant>,
-    message_max: usize,
+    check: Check,
     write_buffer_max: usize,
     slow_client_policy: SlowClientPolicy,
+    handle_queue_max: usize,
+    blocks_max: usize,
+    service: Service,
+    topic_limits: TopicLimits,
+    /// The topics, once there is a subscription or a value that is kept.
+    topics: Option<Box<Topics>>,
+    /// The messages of other threads, once there is a handle.
+    mail: Option<Box<Mail>>,
+    /// Clients for which an event is due when all that is buffered for them is written.
+    watched_buffers: Vec<Client>,
+    /// The hub returns [`Event::Woken`] when it has handed its name over.
+    wakes_at_hand_over: bool,
+    /// Reports the end of the grace period after a hand-over.
+    grace_timer: Option<Timer>,
     spin_limit: u32,
     backoff: Backoff,
     shutdown: ShutdownHandle,
@@ -174,7 +223,14 @@ impl Hub {
 
     /// Creates a hub over a server that was bound with these options.
     pub(crate) fn over(server: Server, options: &HubOptions) -> Result<Self> {
-        let HubOptions { server: server_options, write_buffer_max, slow_client_policy } = options;
+        let HubOptions {
+            server: server_options,
+            write_buffer_max,
+            slow_client_policy,
+            handle_queue_max,
+            blocks_max,
+            topic_limits,
+        } = options;
         server.admission().keep_refusals();
         let watch =
             Watch::new(server.as_fd()).map_err(|errno| Error::io(Operation::Bind, &**server.display_name(), errno))?;
@@ -185,11 +241,21 @@ impl Hub {
             events: VecDeque::new(),
             ready: VecDeque::new(),
             quantum: Quantum::default(),
+            favourite: Favourite::default(),
             dirty: Vec::new(),
             dirty_since: None,
-            message_max: server_options.message_max,
+            check: Check { display_name: Arc::clone(server.display_name()), message_max: server_options.message_max },
             write_buffer_max: *write_buffer_max,
             slow_client_policy: *slow_client_policy,
+            handle_queue_max: *handle_queue_max,
+            blocks_max: *blocks_max,
+            service: Service::default(),
+            topic_limits: *topic_limits,
+            topics: None,
+            mail: None,
+            watched_buffers: Vec::new(),
+            wakes_at_hand_over: false,
+            grace_timer: None,
             spin_limit: server_options.spin_limit,
             backoff: Backoff::new(),
             shutdown: server.shutdown_handle(),
@@ -204,8 +270,12 @@ impl Hub {
     ///
     /// An error does not end a client's connection.
     ///
-    /// - [`ErrorKind::Shutdown`]: the [`shutdown_handle`](Hub::shutdown_handle) was called. Every later call returns
-    ///   this error. Events that are still queued are not returned.
+    /// - [`ErrorKind::Shutdown`]: the [`shutdown_handle`](Hub::shutdown_handle) was called. Events that are still
+    ///   queued are not returned. Or the hub was [drained](Hub::drain) and the last client has left. Every later call
+    ///   returns this error.
+    /// - [`ErrorKind::HandedOver`]: another process has taken the name over, and every client has left, or the
+    ///   [grace period](crate::ServerOptions::hand_over_grace) has passed since. Every later call returns this error,
+    ///   once its queued events were returned.
     /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so new clients do not find it. The hub
     ///   returns this once. Connected clients are still served. In a forked child, every call returns this error.
     /// - [`ErrorKind::Io`]: a system call failed.
@@ -267,10 +337,11 @@ impl Hub {
     /// Returns the capabilities of a client's connection, or `None` once it has ended, as [`peer`](Hub::peer) does.
     #[must_use]
     pub fn capabilities(&self, client: Client) -> Option<Capabilities> {
-        Some(self.transport(client)?.capabilities(self.message_max))
+        Some(self.transport(client)?.capabilities(self.check.message_max))
     }
 
-    /// Returns the number of bytes that are buffered for a client, including a header of 4 bytes for each message.
+    /// Returns the number of bytes that are buffered for a client, including a header of 4 bytes for each message, and
+    /// without the contents of blocks of shared memory.
     /// Returns 0 once the connection has ended.
     #[must_use]
     pub fn write_buffer_len(&self, client: Client) -> usize {
@@ -308,7 +379,8 @@ impl Hub {
         self.server.stats()
     }
 
-    /// Releases the name, writes buffered messages for up to 5 seconds, and ends every connection.
+    /// Releases the name, writes buffered messages and those that handles have queued for up to 5 seconds, and ends
+    /// every connection.
     ///
     /// Messages for clients that have disconnected are discarded without an error. Dropping the hub writes what the
     /// channels accept immediately; the rest is lost.
@@ -330,10 +402,47 @@ impl Hub {
     ///
     /// Those of [`close`](Hub::close).
     pub fn close_timeout(mut self, timeout: Duration) -> Result<()> {
+        self.end_timeout(timeout)
+    }
+
+    /// Does what [`close_timeout`](Hub::close_timeout) does, and keeps the hub and the messages that were not written.
+    ///
+    /// For a program that ends the wait for a reason of its own, for example a signal: it calls this with a short time
+    /// as long as the error is `TimedOut`, and then drops the hub. The first call releases the name. No further client
+    /// is let in, and [`next_event`](Hub::next_event) still returns the events of those that are connected.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`close`](Hub::close). After `TimedOut` nothing is lost yet.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use parlour::ErrorKind;
+    /// use parlour::hub::Hub;
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let name = format!("{}/service", base.path().display());
+    /// # let is_interrupted = || false;
+    /// let mut hub = Hub::bind(&name)?;
+    /// while let Err(error) = hub.end_timeout(Duration::from_millis(50)) {
+    ///     if error.kind() != ErrorKind::TimedOut || is_interrupted() {
+    ///         return Err(error.into());
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn end_timeout(&mut self, timeout: Duration) -> Result<()> {
         self.check_process(Operation::Close)?;
         // Release the name first, so that the next server does not have to wait for slow clients of this one.
-        let closed = self.server.give_up();
+        let closed = match self.service {
+            Service::Ending => Ok(()),
+            _ => self.begin_ending(),
+        };
         let deadline = Deadline::after(timeout);
+        self.end_mail();
         let flushed = loop {
             self.flush_all();
             let mut fds: Vec<PollFd<'_>> = self
@@ -349,24 +458,36 @@ impl Hub {
             if !wait(&mut fds, deadline).map_err(|error| self.io_error(Operation::Close, error))? {
                 let count = fds.len();
                 let bytes: usize = self.members.iter().map(|(_, member)| member.write_buffer_len()).sum();
-                let detail = format!("{bytes} bytes for {count} clients were not written in time and are lost");
+                let detail = format!(
+                    "{bytes} bytes for {count} clients were not written in time; they are lost when the hub is dropped"
+                );
                 break Err(Error::new(ErrorKind::TimedOut, Operation::Close, &**self.server.display_name(), detail));
             }
         };
         closed.and(flushed)
     }
 
+    /// Returns the name in quotes, for error texts.
+    #[cfg(feature = "serde")]
+    pub(crate) fn display_name(&self) -> &str {
+        self.server.display_name()
+    }
+
+    /// Returns the limit on the length of a message in bytes.
+    #[cfg(feature = "serde")]
+    pub(crate) fn message_max(&self) -> usize {
+        self.check.message_max
+    }
+
     fn check_process(&self, operation: Operation) -> Result<()> {
         if !self.process.is_before_fork() {
             return Ok(());
         }
-        let detail = "this is a forked child, and the hub belongs to the parent";
-        Err(Error::new(ErrorKind::NameLost, operation, &**self.server.display_name(), detail)
-            .next("serve in the parent, or bind after the fork"))
+        Err(self.check.in_forked_child(operation))
     }
 
     fn check_shutdown(&self, operation: Operation) -> Result<()> {
-        if !self.shutdown.is_asked() {
+        if !self.shutdown.is_asked() || matches!(self.service, Service::Ending) {
             return Ok(());
         }
         let detail = "the hub is shutting down";
@@ -390,6 +511,7 @@ impl Drop for Hub {
         if !self.process.is_current() {
             return;
         }
+        self.end_mail();
         self.flush_all();
         for (_, member) in self.members.iter() {
             self.watch.remove(&member.incoming, &member.outgoing);

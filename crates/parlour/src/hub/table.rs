@@ -34,6 +34,10 @@ impl Table {
         Client { number: self.last_number, slot }
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
     fn append(&mut self, member: Member) -> u32 {
         if self.blocks.last().is_none_or(|block| block.len() == BLOCK) {
             self.blocks.push(Vec::with_capacity(BLOCK));

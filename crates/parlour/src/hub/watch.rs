@@ -1,4 +1,4 @@
-//! The epoll(7) instance of a hub, over its connections and its server.
+//! The epoll(7) instance of a hub, over its connections, its server and its handles.
 //!
 //! Implementation notes: connections are edge-triggered. Each is registered once, for reading and for writing, and is
 //! reported when it *becomes* ready. A connection therefore costs no system calls besides those that move its bytes.
@@ -24,19 +24,31 @@ use crate::backend::halves::{Incoming, Outgoing};
 /// The maximum number of events that one call of epoll_wait(2) returns. The next call reports the others.
 const BATCH: usize = 64;
 
-/// The slot number that stands for the server.
-const SERVER: u32 = u32::MAX;
+/// The slot number that stands for the server and the handles. The number of the client tells them apart.
+const NO_CLIENT: u32 = u32::MAX;
+const SERVER: u32 = 0;
+const HANDLES: u32 = 1;
 
 /// The readiness of one registered descriptor, as epoll reported it.
 pub(super) struct Readiness {
-    /// The slot of the client. `None` means that the server is ready; the number has no meaning then.
-    pub(super) slot: Option<u32>,
-    /// The lower half of the client's number, which tells the client from earlier clients of the same slot.
-    pub(super) number: u32,
+    pub(super) source: Source,
     pub(super) readable: bool,
     pub(super) writable: bool,
     /// The client has ended its sending direction, or the connection has ended. Received data may still be buffered.
     pub(super) closed: bool,
+}
+
+/// The owner of a registered descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    Server,
+    /// The handles of the hub.
+    Handles,
+    Client {
+        slot: u32,
+        /// The lower half of the client's number, which tells the client from earlier clients of the same slot.
+        number: u32,
+    },
 }
 
 #[derive(Debug)]
@@ -47,13 +59,24 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(server: BorrowedFd<'_>) -> Result<Self, Errno> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        epoll::add(&epoll, server, EventData::new_u64(u64::from(SERVER) << 32), EventFlags::IN)?;
-        Ok(Self { epoll })
+        let watch = Self { epoll };
+        watch.add_server(server)?;
+        Ok(watch)
+    }
+
+    /// Registers the descriptor that is readable when the server has work.
+    pub(super) fn add_server(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, data(NO_CLIENT, SERVER), EventFlags::IN)
+    }
+
+    /// Registers the descriptor that the handles make readable.
+    pub(super) fn add_handles(&self, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+        epoll::add(&self.epoll, fd, data(NO_CLIENT, HANDLES), EventFlags::IN)
     }
 
     /// Registers both directions of a connection.
     pub(super) fn add(&self, client: Client, incoming: &Incoming, outgoing: &Outgoing) -> Result<(), Errno> {
-        let data = EventData::new_u64(u64::from(client.slot) << 32 | client.number & u64::from(u32::MAX));
+        let data = data(client.slot, client.number as u32);
         let reading = incoming.fd();
         match outgoing.fd() {
             Some(writing) if writing.as_raw_fd() != reading.as_raw_fd() => {
@@ -110,18 +133,24 @@ impl Watch {
             Err(errno) => return Err(errno),
         };
         Ok(found.into_iter().take(count).flatten().map(|(data, flags)| {
-            let slot = (data >> 32) as u32;
             // A hang-up or an error concerns both directions.
             let hang_up = EventFlags::HUP | EventFlags::ERR;
             Readiness {
-                slot: (slot != SERVER).then_some(slot),
-                number: data as u32,
+                source: match ((data >> 32) as u32, data as u32) {
+                    (NO_CLIENT, SERVER) => Source::Server,
+                    (NO_CLIENT, _) => Source::Handles,
+                    (slot, number) => Source::Client { slot, number },
+                },
                 readable: flags.intersects(EventFlags::IN | hang_up),
                 writable: flags.intersects(EventFlags::OUT | hang_up),
                 closed: flags.intersects(EventFlags::RDHUP | hang_up),
             }
         }))
     }
+}
+
+fn data(slot: u32, number: u32) -> EventData {
+    EventData::new_u64(u64::from(slot) << 32 | u64::from(number))
 }
 
 impl AsFd for Watch {

@@ -162,8 +162,13 @@ pub(crate) fn candidates(address: Option<&Address>) -> Result<Vec<Candidate>> {
 pub(crate) fn candidates_for_client(address: &Address, server_uid: Option<u32>) -> Result<Vec<Candidate>> {
     match address.base() {
         Some(_) => candidates(Some(address)),
-        None => Environment::real().candidates(server_uid),
+        None => all_for_client(server_uid),
     }
+}
+
+/// Returns the candidates for a client that expects a server of this user, for all names.
+pub(crate) fn all_for_client(server_uid: Option<u32>) -> Result<Vec<Candidate>> {
+    Environment::real().candidates(server_uid)
 }
 
 /// Chooses the base for a server with this address, from the present state of the file system.

@@ -4,6 +4,9 @@
 //! this user may be able to rename entries. A directory that does not pass these checks is an error that names its
 //! path, owner and mode. It is never repaired.
 //!
+//! As far as nobody else can create entries either, a path leads to the same directories as the descriptors would. So
+//! these components are checked by their paths from the top down, and opened with one call.
+//!
 //! In a user namespace that does not map root, `/` and the directories of the system belong to an unmapped user, and so
 //! do those of every other user. They look alike, so the rule for them is [`Above`].
 
@@ -11,9 +14,12 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat, chmodat, fstat, mkdirat, openat, statat};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat, StatxAttributes, StatxFlags, chmodat, fstat, mkdirat,
+    openat, openat2, statat, statx,
+};
 use rustix::io::Errno;
 
 use crate::error::{Error, ErrorKind, Operation, Result};
@@ -38,7 +44,12 @@ impl Trust {
     /// Trusts the effective user of this process alone, for what a server creates itself. A directory of root does not
     /// pass.
     pub(crate) fn only_self() -> Self {
-        Self { uids: vec![rustix::process::geteuid().as_raw()] }
+        Self::only(rustix::process::geteuid().as_raw())
+    }
+
+    /// Trusts one user alone.
+    fn only(uid: u32) -> Self {
+        Self { uids: vec![uid] }
     }
 
     /// Adds a user.
@@ -85,11 +96,20 @@ pub(crate) enum Opened {
 ///   must belong to a trusted user.
 /// - [`ErrorKind::Denied`]: this process may not search a directory on the way.
 pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
-    let mut walked = PathBuf::from("/");
-    let mut directory =
-        openat(CWD, "/", DIRECTORY_PATH, Mode::empty()).map_err(|errno| Error::io(OPERATION, "/", errno))?;
-    let mut above = check(&walked, &fstat_of(&directory, &walked)?, trust, Above::Unmapped)?;
-    let mut parts = path.components().filter(|part| *part != Component::RootDir).peekable();
+    open_behind(open_beginning(path, trust), path, trust)
+}
+
+/// Opens a path of which a beginning was opened, if there is one.
+fn open_behind(beginning: Option<(PathBuf, OwnedFd)>, path: &Path, trust: &Trust) -> Result<Opened> {
+    let (mut walked, mut directory, above) = match beginning {
+        Some((beginning, directory)) => (beginning, directory, Above::Trusted),
+        None => {
+            let root = openat(CWD, "/", DIRECTORY_PATH, Mode::empty());
+            (PathBuf::from("/"), root.map_err(|errno| Error::io(OPERATION, "/", errno))?, Above::Unmapped)
+        }
+    };
+    let mut above = check(&walked, &fstat_of(&directory, &walked)?, trust, above)?;
+    let mut parts = path.components().skip(walked.components().count()).peekable();
     while let Some(part) = parts.next() {
         walked.push(part);
         let next = match openat(&directory, part.as_os_str(), DIRECTORY_PATH, Mode::empty()) {
@@ -106,6 +126,46 @@ pub(crate) fn open(path: &Path, trust: &Trust) -> Result<Opened> {
         Above::Trusted => Ok(Opened::Directory(directory)),
         Above::Unmapped | Above::UnmappedSticky => Err(anothers(&walked, &fstat_of(&directory, &walked)?)),
     }
+}
+
+/// Opens the longest beginning of an absolute path that is safe to look up at once: in each of its directories but the
+/// last one, nobody but trusted users can create, rename or remove entries. Returns the path and its directory, or
+/// `None` if there is no such beginning, or if the system cannot open it so.
+fn open_beginning(path: &Path, trust: &Trust) -> Option<(PathBuf, OwnedFd)> {
+    let bytes = path.as_os_str().as_bytes();
+    let up_to = |end| Path::new(OsStr::from_bytes(&bytes[..end]));
+    // The root comes first.
+    let (mut end, mut next) = (0, usize::from(path.is_absolute()));
+    while end < bytes.len() && next > end {
+        let walked = up_to(next);
+        // A failure, or a file that does not pass, is found again and reported when this component is opened.
+        let Some((uid, mode)) = owner_and_mode_at(walked) else { break };
+        let is_directory = FileType::from_raw_mode(mode) == FileType::Directory;
+        let others_may_write = mode & 0o022 != 0;
+        if !is_directory || !trust.includes(uid) || (others_may_write && mode & 0o1000 == 0) {
+            break;
+        }
+        end = next;
+        if others_may_write {
+            break;
+        }
+        let behind = bytes.get(end + 1..).unwrap_or_default();
+        next = behind.iter().position(|&byte| byte == b'/').map_or(bytes.len(), |at| end + 1 + at);
+    }
+    let beginning = up_to(end);
+    let directory = openat2(CWD, beginning, DIRECTORY_PATH, Mode::empty(), ResolveFlags::NO_SYMLINKS).ok()?;
+    Some((beginning.to_owned(), directory))
+}
+
+/// Returns the owner and the mode of the file that opening this path finds. stat(2) would show a directory that waits
+/// to be mounted over, while openat2(2) mounts. So does statx(2).
+fn owner_and_mode_at(path: &Path) -> Option<(u32, u32)> {
+    let wanted = StatxFlags::TYPE | StatxFlags::MODE | StatxFlags::UID;
+    let found = statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, wanted).ok()?;
+    let is_found = StatxFlags::from_bits_retain(found.stx_mask).contains(wanted);
+    let is_known = found.stx_attributes_mask.contains(StatxAttributes::AUTOMOUNT);
+    let is_final = is_known && !found.stx_attributes.contains(StatxAttributes::AUTOMOUNT);
+    (is_found && is_final).then_some((found.stx_uid, found.stx_mode.into()))
 }
 
 const DIRECTORY_PATH: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -215,14 +275,14 @@ pub(crate) fn describe(kind: FileType) -> &'static str {
 /// it.
 pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> Result<()> {
     let failed = |errno: Errno| Error::io(Operation::CreateDirectory, path.display().to_string(), errno);
-    match mkdirat(&parent, name, mode & Mode::RWXU) {
+    match mkdirat(&parent, name, mode) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(()),
         Err(errno) => return Err(failed(errno)),
     }
     // The new directory belongs to this process. The umask may have cleared bits, even those that this process needs to
-    // open it, and the bits for other users are set only now. A directory that has all of its bits stays as it is: by
-    // now another server of this user may have changed it.
+    // open it. A directory that has all of its bits stays as it is: by now another server of this user may have changed
+    // it.
     let wanted = mode.bits();
     match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Ok(stat) if stat.st_mode & wanted == wanted => Ok(()),
@@ -280,7 +340,13 @@ pub(crate) fn check_name(path: &Path, stat: &Stat, owners: &Trust) -> Result<()>
 /// Checks that the directory of the clients' files belongs to the user of this process, and that no other user may
 /// write to it.
 pub(crate) fn check_clients(path: &Path, stat: &Stat) -> Result<()> {
-    check_owner(path, stat, &Trust::only_self(), || "find out which process changed it, then remove it".to_owned())
+    check_clients_of(path, stat, rustix::process::geteuid().as_raw())
+}
+
+/// Checks that the directory of the clients' files belongs to the user of the server, and that no other user may write
+/// to it.
+pub(crate) fn check_clients_of(path: &Path, stat: &Stat, server_uid: u32) -> Result<()> {
+    check_owner(path, stat, &Trust::only(server_uid), || "find out which process changed it, then remove it".to_owned())
 }
 
 fn check_owner(path: &Path, stat: &Stat, owners: &Trust, step: impl FnOnce() -> String) -> Result<()> {
@@ -406,6 +472,45 @@ mod tests {
             panic!("there is no parent")
         };
         assert_eq!(missing, top.path().join("x"));
+    }
+
+    /// Describes what a path leads to.
+    fn found(opened: Result<Opened>) -> String {
+        let id = |directory| FileId::of(&fstat(directory).unwrap());
+        match opened {
+            Ok(Opened::Directory(directory)) => format!("{:?}", id(directory)),
+            Ok(Opened::Missing { parent }) => format!("nothing in {:?}", id(parent)),
+            Ok(Opened::NoParent { missing }) => format!("no {}", missing.display()),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_beginning_that_is_opened_at_once_changes_no_result() {
+        // Beside this program usually nobody else can create files, and in the other directory everybody can.
+        let program = std::env::current_exe().unwrap();
+        for within in [program.parent().unwrap(), &std::env::temp_dir()] {
+            let top = tempfile::tempdir_in(within).unwrap();
+            let at = |path: &str| top.path().join(path);
+            for (name, mode) in [("own", 0o755), ("shared", 0o777), ("group", 0o770), ("sticky", 0o1777)] {
+                std::fs::create_dir_all(at(name).join("base/deeper")).unwrap();
+                chmod(&at(name), mode);
+            }
+            symlink("own", at("link")).unwrap();
+            std::fs::write(at("file"), "").unwrap();
+            for name in ["own", "shared", "group", "sticky", "link", "file", "none"] {
+                for rest in ["", "base", "base/deeper", "base/none", "base/none/deeper", "../own/base"] {
+                    let path = at(name).join(rest);
+                    let trust = Trust::own();
+                    let stepwise = found(open_behind(None, &path, &trust));
+                    assert_eq!(found(open(&path, &trust)), stepwise, "{}", path.display());
+                    if let Some((beginning, _)) = open_beginning(&path, &trust) {
+                        assert!(!beginning.starts_with(at("link")) && !beginning.starts_with(at("shared/base")));
+                        assert!(!beginning.starts_with(at("sticky/base")), "everybody can create entries above it");
+                    }
+                }
+            }
+        }
     }
 
     #[test]

@@ -12,15 +12,38 @@ use rustix::io::Errno;
 use super::directory;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::transport::Transport;
-use crate::wire::client_file::{ClientFile, ClientId, FIFO_NEW};
+use crate::wire::client_file::{ClientFile, ClientId};
+
+/// The socket at which another process asks for the name.
+pub(crate) const CONTROL: &str = "control";
+
+/// The name of that socket until its server holds the name.
+pub(crate) const CONTROL_NEW: &str = "control.new";
+
+fn file_type(transport: Transport) -> FileType {
+    if transport.socket_type().is_some() { FileType::Socket } else { FileType::Fifo }
+}
+
+/// Returns the files that servers create and that are not to be found by clients yet, and their types.
+fn new_files() -> impl Iterator<Item = (&'static str, FileType)> {
+    let points_of_contact = Transport::ALL.iter().map(|&transport| (transport.new_file_name(), file_type(transport)));
+    points_of_contact.chain([(CONTROL_NEW, FileType::Socket)])
+}
 
 /// Returns the files that servers create, over any transport, and their types.
 fn server_files() -> impl Iterator<Item = (&'static str, FileType)> {
-    let points_of_contact = Transport::ALL.iter().map(|transport| match transport.socket_type() {
-        Some(_) => (transport.file_name(), FileType::Socket),
-        None => (transport.file_name(), FileType::Fifo),
-    });
-    points_of_contact.chain([(FIFO_NEW, FileType::Fifo)])
+    let points_of_contact = Transport::ALL.iter().map(|&transport| (transport.file_name(), file_type(transport)));
+    points_of_contact.chain([(CONTROL, FileType::Socket)]).chain(new_files())
+}
+
+/// Removes the files that a server made while it took the name over, and that it did not put into their places.
+pub(crate) fn remove_new_files(name_directory: impl AsFd) -> io::Result<()> {
+    for (file_name, kind) in new_files() {
+        if statat(&name_directory, file_name, AtFlags::SYMLINK_NOFOLLOW).is_ok_and(|stat| is_ours(&stat, kind)) {
+            directory::remove(&name_directory, file_name)?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes the points of contact of a dead server, except those in `kept`, which another process created and keeps.
@@ -53,6 +76,20 @@ pub(crate) fn remove_server_files(name_directory: impl AsFd, path: &Path, kept: 
     Ok(())
 }
 
+/// Removes the points of contact of these transports.
+pub(crate) fn remove_points_of_contact(
+    name_directory: impl AsFd,
+    is_chosen: impl Fn(Transport) -> bool,
+) -> io::Result<()> {
+    for transport in Transport::ALL.iter().copied().filter(|&transport| is_chosen(transport)) {
+        let looked = statat(&name_directory, transport.file_name(), AtFlags::SYMLINK_NOFOLLOW);
+        if looked.is_ok_and(|stat| is_ours(&stat, file_type(transport))) {
+            directory::remove(&name_directory, transport.file_name())?;
+        }
+    }
+    Ok(())
+}
+
 /// Removes the files of clients for which `is_left` returns true, and returns the number of client files that remain. A
 /// file that is not one of a client of this user is left alone. Does not allocate, because a server may end in a signal
 /// handler.
@@ -74,6 +111,7 @@ pub(crate) fn remove_client_files(
         let kind = match file {
             ClientFile::Socket => FileType::Socket,
             ClientFile::ServerToClient | ClientFile::ClientToServer => FileType::Fifo,
+            ClientFile::Origin => FileType::RegularFile,
         };
         if is_ours(&stat, kind) && is_left(&id, file) {
             directory::remove(&clients, file_name)?;

@@ -1,11 +1,13 @@
 //! The `lock` file of a name. The process that holds the lock owns the name.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, Stat, fchmod, fstat, ftruncate, openat, statat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, fchmod, fstat, ftruncate, openat, seek, statat, tell,
+};
 use rustix::io::Errno;
 use rustix::process::{Resource, geteuid, getrlimit};
 
@@ -21,16 +23,35 @@ pub(crate) const LOCK: &str = "lock";
 
 const OPERATION: Operation = Operation::Lock;
 
-/// The longest time that a holder takes to write its record: two system calls lie between locking and writing it.
-const INTRODUCTION_MAX: Duration = Duration::from_millis(200);
+/// The time for which a holder is given time to write its record, which tells whether it yields. Some system calls lie
+/// between locking and writing, and a machine may be loaded.
+const INTRODUCTION_MAX: Duration = Duration::from_secs(1);
 
 /// The lock of a name, held by this process. The kernel releases it when the process ends, for any reason.
+///
+/// During a hand-over two processes have descriptors of one open file, and so one lock: whoever unlocks it unlocks it
+/// for both. Therefore only a lock that is [`Owned`](Possession::Owned) is unlocked, and closing it suffices otherwise.
 #[derive(Debug)]
 pub(crate) struct NameLock {
-    file: ParentOnly,
+    /// `None` once the lock was given away.
+    file: Option<ParentOnly>,
     id: FileId,
     is_new: bool,
     process: Process,
+    possession: Possession,
+    /// The position in the open file when the holder passed it to this process.
+    inherited_at: u64,
+}
+
+/// The relation of this process to the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Possession {
+    /// The name belongs to this process alone.
+    Owned,
+    /// Another process has the lock as well, and one of the two will own the name.
+    Lent,
+    /// The name belongs to another process.
+    Given,
 }
 
 /// The outcome of one attempt to take the lock.
@@ -92,7 +113,70 @@ impl NameLock {
         }
         // The umask of the creator may have cleared bits.
         fchmod(&file, Mode::RUSR | Mode::WUSR).map_err(|errno| io_error(path, errno))?;
-        Ok(Try::Taken(Self { file, id, is_new, process: Process::current() }))
+        let process = Process::current();
+        Ok(Try::Taken(Self { file: Some(file), id, is_new, process, possession: Possession::Owned, inherited_at: 0 }))
+    }
+
+    /// Takes a lock that its holder has passed to this process: lent, until the holder knows that it arrived. Returns
+    /// `None` if this is not the lock of the name.
+    pub(crate) fn inherit(file: ParentOnly, name_directory: &OwnedFd, path: &Path) -> Result<Option<Self>> {
+        let stat = fstat(&file).map_err(|errno| io_error(path, errno))?;
+        check(path, &stat, geteuid().as_raw())?;
+        let id = FileId::of(&stat);
+        // This changes nothing for an open file that has the lock, and fails for any other one.
+        let is_locked = ofd_lock::try_lock(&file).map_err(|error| io_error(path, error))?;
+        if !is_locked || !id.is_at(name_directory, LOCK).map_err(|errno| io_error(path, errno))? {
+            return Ok(None);
+        }
+        let process = Process::current();
+        let inherited_at = tell(&file).map_err(|errno| io_error(path, errno))?;
+        let possession = Possession::Lent;
+        Ok(Some(Self { file: Some(file), id, is_new: false, process, possession, inherited_at }))
+    }
+
+    /// Returns true if the name belongs to this process alone.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.possession == Possession::Owned
+    }
+
+    /// Notes that another process gets the lock, too.
+    pub(crate) fn lend(&mut self) {
+        self.possession = Possession::Lent;
+    }
+
+    /// Returns the descriptor to pass to that process, or `None` once the lock was given away.
+    pub(crate) fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Notes that the name belongs to this process alone, because the other process has left it. Returns false if this
+    /// process does not have the lock any more.
+    pub(crate) fn own(&mut self) -> bool {
+        // An error says nothing about the lock, which nobody has unlocked on purpose.
+        let is_locked = self.file.as_ref().is_some_and(|file| ofd_lock::try_lock(file).unwrap_or(true));
+        self.possession = if is_locked { Possession::Owned } else { Possession::Given };
+        is_locked
+    }
+
+    /// Owns the name again, as [`own`](Self::own) does, after it was lent. Changes the position in the open file, which
+    /// the other process shares, if it lives: so it learns that it does not own the name.
+    pub(crate) fn take_back(&mut self) -> bool {
+        if let Some(file) = self.file.as_ref().filter(|_| self.possession == Possession::Lent) {
+            // The position of a regular file can always be changed.
+            let _ = seek(file, SeekFrom::Current(1));
+        }
+        self.own()
+    }
+
+    /// Returns true if the process that has passed the lock owns the name again, given that the socket to it has ended.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        self.file.as_ref().is_none_or(|file| tell(file) != Ok(self.inherited_at))
+    }
+
+    /// Leaves the name to the other process.
+    pub(crate) fn give(&mut self) {
+        self.possession = Possession::Given;
+        self.file = None;
     }
 
     /// Returns the identity of the locked file.
@@ -112,20 +196,35 @@ impl NameLock {
         if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < record.len() as u64) {
             return Err(io_error(path, Errno::FBIG).next("raise the limit on the size of files (ulimit -f)"));
         }
-        ftruncate(&self.file, 0).map_err(|errno| io_error(path, errno))?;
+        let file = self.file.as_ref().ok_or_else(|| io_error(path, Errno::BADF))?;
+        ftruncate(file, 0).map_err(|errno| io_error(path, errno))?;
         // The record is one write of a page or two. A reader may see none of it, and detects a part by the missing last
         // line.
-        let written = rustix::io::pwrite(&self.file, record.as_bytes(), 0).map_err(|errno| io_error(path, errno))?;
+        let written = rustix::io::pwrite(file, record.as_bytes(), 0).map_err(|errno| io_error(path, errno))?;
         if written != record.len() {
             return Err(io_error(path, Errno::NOSPC));
         }
         Ok(())
     }
 
-    /// Releases the lock and clears the record: no server holds the name, and none died holding it.
+    /// Releases the lock and clears the record: no server holds the name, and none died holding it. A lock that is not
+    /// owned is left alone.
     pub(crate) fn release(&self) -> std::io::Result<()> {
-        ftruncate(&self.file, 0)?;
-        ofd_lock::unlock(&self.file)
+        match &self.file {
+            Some(file) if self.is_owned() => {
+                ftruncate(file, 0)?;
+                ofd_lock::unlock(file)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Closes a lock that is lent, and keeps its number in use. For a signal handler.
+    pub(crate) fn leave_in_place(&mut self, instead: BorrowedFd<'_>) -> std::io::Result<()> {
+        match &mut self.file {
+            Some(file) if self.possession == Possession::Lent => file.close_in_place(instead),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -133,8 +232,8 @@ impl Drop for NameLock {
     fn drop(&mut self) {
         // A child that is forked at this moment shares the lock. Unlocking releases it for both processes; closing
         // alone would not. A failure cannot be reported here, and the file is closed in any case.
-        if self.process.is_current() {
-            let _ = ofd_lock::unlock(&self.file);
+        if let Some(file) = self.file.as_ref().filter(|_| self.is_owned() && self.process.is_current()) {
+            let _ = ofd_lock::unlock(file);
         }
     }
 }
@@ -162,6 +261,10 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
         Err(errno) => return Err(cannot_open(&name_directory, path, errno)),
     };
     let stat = fstat(&file).map_err(|errno| io_error(path, errno))?;
+    // The server ended in order and removed the file since it was opened.
+    if stat.st_nlink == 0 {
+        return Ok(Holder::Nothing);
+    }
     // A lock that another user can open says nothing: that user may hold it.
     let directory = fstat(&name_directory).map_err(|errno| io_error(path, errno))?;
     check(path, &stat, directory.st_uid)?;
@@ -169,6 +272,28 @@ pub(crate) fn look(name_directory: impl AsFd, path: &Path) -> Result<Holder> {
     match ofd_lock::is_locked(&file).map_err(|error| io_error(path, error))? {
         true => Ok(Holder::Live(owner)),
         false => Ok(Holder::Dead(owner)),
+    }
+}
+
+/// Looks until the holder has written its record, for up to [`INTRODUCTION_MAX`]. Returns its record, if it has one, or
+/// `None` if no process holds the lock.
+pub(crate) fn introduced(
+    look: impl Fn() -> Option<Holder>,
+    failed: impl FnOnce(std::io::Error) -> Error,
+) -> Result<Option<Option<Owner>>> {
+    let deadline = Deadline::after(INTRODUCTION_MAX);
+    loop {
+        match look() {
+            Some(Holder::Live(owner)) if owner.as_ref().is_some_and(|owner| !owner.has_ended()) => {
+                return Ok(Some(owner));
+            }
+            Some(Holder::Live(owner)) if deadline.is_over() => return Ok(Some(owner)),
+            Some(Holder::Live(_)) => {}
+            _ => return Ok(None),
+        }
+        if let Err(error) = pause(Duration::from_millis(2), deadline) {
+            return Err(failed(error));
+        }
     }
 }
 

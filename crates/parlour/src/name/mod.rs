@@ -3,10 +3,15 @@
 //! A name is a directory `<base>/<name>/`. The process that holds the lock in it owns the name and everything else in
 //! the directory. `base` lists the directories that contain names, `directory` opens only directories that other users
 //! cannot tamper with, `lock` is the ownership, `leftovers` removes the files of dead processes, and `listening`
-//! detects a socket of a service manager, which is not a leftover.
+//! detects a socket of a service manager, which is not a leftover. `hand_over` finds a name that another process of
+//! this user holds, and continues to hold it. `keeper` keeps what a client has found, as long as nothing on the path
+//! changes.
 
 pub(crate) mod base;
 pub(crate) mod directory;
+pub(crate) mod entry;
+pub(crate) mod hand_over;
+pub(crate) mod keeper;
 pub(crate) mod leftovers;
 pub(crate) mod listening;
 pub(crate) mod lock;
@@ -23,11 +28,13 @@ use rustix::io::Errno;
 
 use self::base::Candidate;
 use self::directory::{FileId, Opened, Trust};
-use self::lock::{Holder, NameLock, Try};
+use self::entry::{Entries, Entry, EntryHandle};
+use self::lock::{NameLock, Try};
 use crate::address::Address;
 use crate::error::{Error, ErrorKind, Operation, Result};
 use crate::escape::escaped;
 use crate::owner::Owner;
+use crate::shm::stats::Place;
 use crate::sys::fork::Process;
 use crate::transport::Transport;
 use crate::wire::client_file::ClientFile;
@@ -69,12 +76,17 @@ pub(crate) struct BindRequest<'a> {
     pub(crate) open_to_others: bool,
     /// The limit for messages that the server will have, in bytes.
     pub(crate) message_max: usize,
+    /// The server will yield the name to any other server.
+    pub(crate) yields: bool,
+    /// The place of the server's counters.
+    pub(crate) stats: Option<Place>,
 }
 
 impl NameGuard {
     /// Takes a name, and removes the files that a dead holder left.
     pub(crate) fn take(request: &BindRequest<'_>) -> Result<Self> {
-        let BindRequest { address, elsewhere, transports, kept, open_to_others, message_max } = *request;
+        let BindRequest { address, elsewhere, transports, kept, open_to_others, message_max, yields, stats } = *request;
+        let owner = || Owner { yields, ..Owner::current(transports, message_max, stats) };
         /// An attempt fails only if another process removed the directory at that very moment, which every server does
         /// that ends. Attempts in a row fail only while servers of the name start and end without a pause.
         const TRIES: u32 = 100;
@@ -83,7 +95,7 @@ impl NameGuard {
         refuse_if_served_elsewhere(elsewhere, None)?;
         for _ in 0..TRIES {
             if let Some(guard) = Self::try_take(address, kept, open_to_others)? {
-                if let Err(error) = guard.settle(elsewhere, transports, message_max) {
+                if let Err(error) = guard.settle(elsewhere, &owner()) {
                     if guard.lock.is_new() {
                         // The directory is as new as the lock, and the error is more important than one of its removal.
                         let _ = guard.release_in_place();
@@ -104,9 +116,9 @@ impl NameGuard {
     }
 
     /// Makes the name ready to be served: writes the owner record, and removes what a dead holder left.
-    fn settle(&self, elsewhere: &Address, transports: &[Transport], message_max: usize) -> Result<()> {
+    fn settle(&self, elsewhere: &Address, owner: &Owner) -> Result<()> {
         refuse_if_served_elsewhere(elsewhere, Some(&self.path))?;
-        self.lock.introduce(&Owner::current(transports, message_max), &self.path)?;
+        self.lock.introduce(owner, &self.path)?;
         self.remove_server_files()?;
         self.remove_client_files()
             .map_err(|error| Error::io(Operation::ClearDirectory, self.display_path(CLIENTS), error))
@@ -117,7 +129,10 @@ impl NameGuard {
         let name = address.name();
         let (base_path, base) = base::for_server(address, open_to_others)?;
         let path = base_path.join(name);
-        directory::make(&base, name.as_ref(), Mode::RWXU, &path)?;
+        // A directory that is private at first would look to a waiting client of another user like one that it may not
+        // enter. A strict umask is corrected below.
+        let mode = if open_to_others { 0o755 } else { 0o700 };
+        directory::make(&base, name.as_ref(), Mode::from_raw_mode(mode), &path)?;
         let (directory, stat, lock) = match lock_directory(&base, name, &path, true)? {
             Locked::Taken(directory, stat, lock) => (directory, stat, lock),
             Locked::Held(owner) => return Err(name_in_use(name, &path, owner)),
@@ -134,7 +149,6 @@ impl NameGuard {
             return Err(kept_by_a_manager(name, &path));
         }
         // From here on the directory and everything in it belongs to this server.
-        let mode = if open_to_others { 0o755 } else { 0o700 };
         if stat.st_mode & 0o7777 != mode {
             fchmod(&directory, Mode::from_raw_mode(mode))
                 .map_err(|errno| Error::io(Operation::OpenDirectory, path.display().to_string(), errno))?;
@@ -163,10 +177,10 @@ impl NameGuard {
         leftovers::remove_server_files(&self.directory, &self.path, &self.kept)
     }
 
-    /// Removes the files of clients, except the sockets of clients that may wait at a point of contact that another
-    /// process keeps. Those are removed when the client is accepted, or when it is gone.
+    /// Removes the files of clients, except the sockets and the origins of clients that may wait at a point of contact
+    /// that another process keeps. Those are removed when the client is accepted, or when it is gone.
     fn remove_client_files(&self) -> io::Result<()> {
-        let may_wait = |file| !self.kept.is_empty() && file == ClientFile::Socket;
+        let may_wait = |file| !self.kept.is_empty() && matches!(file, ClientFile::Socket | ClientFile::Origin);
         leftovers::remove_client_files(&self.clients, |_, file| !may_wait(file)).map(drop)
     }
 
@@ -194,6 +208,19 @@ impl NameGuard {
         self.process.is_current()
     }
 
+    /// Returns true if the name belongs to this process alone, so that it may change the files of the name.
+    pub(crate) fn is_owned(&self) -> bool {
+        self.lock.is_owned()
+    }
+
+    pub(crate) fn lock(&self) -> &NameLock {
+        &self.lock
+    }
+
+    pub(crate) fn lock_mut(&mut self) -> &mut NameLock {
+        &mut self.lock
+    }
+
     /// Returns true if the path still leads to the lock that is held. Returns an error if that cannot be determined
     /// now.
     pub(crate) fn is_still_held(&self) -> std::result::Result<bool, Errno> {
@@ -203,19 +230,23 @@ impl NameGuard {
     /// Releases the name. The caller has removed the server's own files. Removes the files of clients, and then the
     /// lock file and the directories, unless a file is left in them or another process keeps points of contact there.
     ///
-    /// If the path leads to another lock by now, the files belong to the holder of that lock and stay.
+    /// If the path leads to another lock by now, the files belong to the holder of that lock and stay. After a
+    /// hand-over they belong to the other process.
     pub(crate) fn release(self) -> Result<()> {
+        let was_owned = self.is_owned();
         let released = self.release_in_place();
         let path = self.path.display().to_string();
-        tracing::info!(name = self.name, path = %escaped(&path), "name released");
+        if was_owned {
+            tracing::info!(name = self.name, path = %escaped(&path), "name released");
+        }
         released.map_err(|error| Error::io(Operation::Release, path, error))
     }
 
     /// Does the same without allocating or freeing memory, for a signal handler.
     pub(crate) fn release_in_place(&self) -> io::Result<()> {
         let removed = match self.is_still_held() {
-            Ok(true) => self.remove_everything(),
-            Ok(false) | Err(_) => Ok(()),
+            Ok(true) if self.is_owned() => self.remove_everything(),
+            Ok(_) | Err(_) => Ok(()),
         };
         removed.and(self.lock.release())
     }
@@ -343,6 +374,11 @@ pub(crate) fn name_in_use(name: &str, path: &Path, owner: Option<Owner>) -> Erro
         .held_by(owner)
 }
 
+/// Returns true if a server that yields its name holds it.
+pub(crate) fn is_yielded(error: &Error) -> bool {
+    error.kind() == ErrorKind::NameInUse && error.holder().is_some_and(|holder| holder.yields)
+}
+
 /// Returns the error for a name that no server holds while a process listens on one of its sockets.
 fn kept_by_a_manager(name: &str, path: &Path) -> Error {
     let detail = format!(
@@ -361,17 +397,17 @@ fn refuse_if_served_elsewhere(address: &Address, own: Option<&Path>) -> Result<(
         if own == Some(&*path) {
             continue;
         }
-        // This server does not use that base, so an unsafe directory there is not its error.
-        let found = match find(&candidate, address.name(), &Trust::own()) {
-            Ok(Some(found)) => found,
-            Ok(None) => continue,
+        let look = || match find(&candidate, address.name(), &Trust::own()) {
+            Ok(Some(found)) => lock::look(&found.directory, &found.path).ok(),
+            Ok(None) => None,
+            // This server does not use that base, so an unsafe directory there is not its error.
             Err(error) => {
                 tracing::debug!(%error, "could not determine whether another base serves the name");
-                continue;
+                None
             }
         };
-        if let Ok(Holder::Live(owner)) = lock::look(&found.directory, &found.path) {
-            return Err(name_in_use(address.name(), &found.path, owner));
+        if let Some(owner) = lock::introduced(look, |error| Error::io(Operation::Bind, address.name(), error))? {
+            return Err(name_in_use(address.name(), &path, owner));
         }
     }
     Ok(())
@@ -397,6 +433,28 @@ pub(crate) struct Found {
     /// Opened with `O_PATH`, because this process may be permitted to search the directory but not to list it.
     pub(crate) directory: OwnedFd,
     pub(crate) stat: Stat,
+    /// The entries of the directory that clients have opened, if they are kept for further clients.
+    entries: Option<Entries>,
+}
+
+impl Found {
+    /// Keeps the entries that clients open. For a directory of which the caller sees every change.
+    fn keeping_entries(self) -> Self {
+        Self { entries: Some(Entries::default()), ..self }
+    }
+
+    /// Returns an entry of the directory: the one that is kept, or the one that `open` opens.
+    pub(crate) fn entry<E>(
+        &self,
+        file_name: &'static str,
+        open: impl FnOnce() -> std::result::Result<Entry, E>,
+    ) -> std::result::Result<EntryHandle, E> {
+        let Some(entries) = &self.entries else { return open().map(EntryHandle::Own) };
+        match entries.get(file_name) {
+            Some(entry) => Ok(EntryHandle::Kept(entry)),
+            None => open().map(|entry| EntryHandle::Kept(entries.keep(file_name, entry))),
+        }
+    }
 }
 
 /// Looks for a name in one base. Trusts directories of root, of this user, and of the users that `trust` adds.
@@ -405,5 +463,5 @@ pub(crate) fn find(candidate: &Candidate, name: &str, trust: &Trust) -> Result<O
     let path = candidate.path.join(name);
     let Some((directory, stat)) = directory::walk_inside(&base, name, &path)? else { return Ok(None) };
     directory::check_name(&path, &stat, trust)?;
-    Ok(Some(Found { path, directory, stat }))
+    Ok(Some(Found { path, directory, stat, entries: None }))
 }

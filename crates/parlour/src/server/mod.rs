@@ -2,11 +2,16 @@
 
 mod acceptor;
 mod activation;
+mod control;
+pub(crate) mod counters;
+pub(crate) mod hand_over;
+mod holder;
+mod successor;
 mod sweep;
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +21,20 @@ use rustix::event::PollFlags;
 use self::acceptor::Acceptor;
 pub(crate) use self::acceptor::Step;
 use self::activation::{Activation, Socket};
+use self::control::Offer;
 use crate::address::Address;
 use crate::admission::{Admission, Refusal, ServerStats};
 use crate::backend::Link;
+use crate::backend::config::ListenConfig;
 use crate::connection::Connection;
 use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
-use crate::name::{BindRequest, NameGuard, base};
+use crate::name::{BindRequest, NameGuard, base, is_yielded};
 use crate::options::ServerOptions;
 use crate::poller::{Poller, ShutdownHandle};
 use crate::shm::memfd;
+use crate::shm::stats::Place;
+use crate::standby::{Served, Standby};
+use crate::stats::ClientStats;
 use crate::sys::fork_mutex::ForkMutex;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
@@ -44,11 +54,16 @@ use crate::wait::{Deadline, wait_for};
 /// # Fork
 ///
 /// In a forked child the server does not work: the name and its clients stay with the parent. Every call returns at
-/// once there, also if other threads used the server at the moment of the fork. Accepting calls return
+/// once there, also if other threads used the server during the fork. Accepting calls return
 /// [`NameLost`](ErrorKind::NameLost). [`close`](Server::close), [`release`](Server::release) and dropping do nothing to
 /// the parent's server. [`stats`](Server::stats) returns the counts at the fork, or zeros where another thread was
 /// changing them. If another thread was accepting, the child keeps some descriptors open until it ends or executes
 /// another program.
+///
+/// Use in the child only values that no other thread was creating, using or dropping during the fork, with the
+/// exception of a server. This rule holds for every value that owns a descriptor, also for those of the standard
+/// library: the kernel copies the memory later than the descriptors, so that the child may find a value whose
+/// descriptor it does not have.
 ///
 /// # Poll loops
 ///
@@ -61,9 +76,12 @@ pub struct Server {
     path: PathBuf,
     transports: Vec<Transport>,
     admission: Arc<Admission>,
+    message_max: usize,
     spin_limit: u32,
+    hand_over_grace: Option<Duration>,
     shutdown: ShutdownHandle,
-    acceptor: ForkMutex<Acceptor>,
+    /// Shared with the threads that hand the name over while they wait for a client.
+    acceptor: Arc<ForkMutex<Acceptor>>,
     /// The descriptor of the poller. A thread waits on it without holding the lock.
     readiness: Arc<SharedFd>,
 }
@@ -108,7 +126,8 @@ impl Server {
     ///
     /// - [`ErrorKind::InvalidName`]: the address is malformed.
     /// - [`ErrorKind::NameInUse`]: a live server has the name, in this base directory or in another one that clients
-    ///   search. [`Error::holder`] and the text identify it.
+    ///   search. [`Error::holder`] and the text identify it. A server that [yields](ServerOptions::yields) hands the
+    ///   name over instead, for which this call may block for up to 1 second.
     /// - [`ErrorKind::UnsafeDirectory`]: another user could tamper with the directory.
     /// - [`ErrorKind::Denied`], [`ErrorKind::Io`]: a system call failed.
     ///
@@ -146,12 +165,28 @@ impl Server {
         let address = Address::parse(address)?;
         options.check()?;
         let transports = transports_of(&address, options)?;
-        Self::open(&address, &address, &transports, options, Vec::new())
+        if let Some(timeout) = options.take_over {
+            return Self::take_over(&address, &transports, options, timeout);
+        }
+        match Self::open(&address, &address, &transports, options, Vec::new()) {
+            Err(error) if is_yielded(&error) && !options.yields => Self::displace(&address, &transports, options),
+            bound => bound,
+        }
     }
 
     /// Takes over the sockets of one name from a service manager.
     pub(crate) fn activate(fd_name: Option<&str>, options: &ServerOptions) -> Result<Self> {
         options.check()?;
+        if options.take_over.is_some() {
+            let detail = "the service manager passes its sockets to the next server itself";
+            return Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, "take_over", detail)
+                .next("restart the service: clients wait at the sockets meanwhile"));
+        }
+        if options.yields {
+            let detail = "the service manager keeps its sockets, so that no other server could have the name";
+            return Err(Error::new(ErrorKind::InvalidOption, Operation::SetOption, "yields", detail)
+                .next("bind the name, without sockets of a service manager"));
+        }
         let Activation { address, sockets } = Activation::find(fd_name)?;
         // The modes of the socket files determine which users may connect, and the manager has set them. connect(2)
         // requires write permission on the socket file.
@@ -178,14 +213,7 @@ impl Server {
         options: &ServerOptions,
         adopted_sockets: Vec<Socket>,
     ) -> Result<Self> {
-        let display_name: Arc<str> = format!("'{}'", address.name()).into();
-        let failed = |errno: rustix::io::Errno| Error::io(Operation::Bind, &*display_name, errno);
-        let poller = Poller::new().map_err(failed)?;
-        let readiness =
-            poller.as_fd().try_clone_to_owned().map_err(|error| Error::io(Operation::Bind, &*display_name, error))?;
-        let admission = Arc::new(options.admission(transports));
-        let config = options.config(&admission);
-
+        let prepared = Prepared::new(address, transports, options)?;
         let adopted_transports: Vec<_> = adopted_sockets.iter().map(|socket| socket.transport).collect();
         let guard = NameGuard::take(&BindRequest {
             address,
@@ -194,22 +222,13 @@ impl Server {
             kept: &adopted_transports,
             open_to_others: options.open_to_others(),
             message_max: options.message_max,
+            yields: options.yields,
+            stats: prepared.parts.stats_place(),
         })?;
         let path = guard.path().to_owned();
-        let shutdown = poller.shutdown_handle().clone();
-        let mut acceptor = Acceptor::new(Arc::clone(&display_name), guard, poller);
-        acceptor.listen(transports, adopted_sockets, &config)?;
-        Ok(Self {
-            display_name,
-            name: address.name().to_owned(),
-            path,
-            transports: transports.to_vec(),
-            admission,
-            spin_limit: options.spin_limit,
-            shutdown,
-            readiness: Arc::new(SharedFd::new(readiness, 1)),
-            acceptor: ForkMutex::new(acceptor),
-        })
+        let mut acceptor = Acceptor::new(Arc::clone(&prepared.parts.display_name), guard, prepared.poller);
+        acceptor.listen(transports, adopted_sockets, &prepared.config, Offer::of(options))?;
+        Ok(prepared.parts.serve(path, options, acceptor))
     }
 
     /// Serves on the sockets that a service manager passed to this process: socket activation, `sd_listen_fds(3)`.
@@ -265,6 +284,8 @@ impl Server {
     ///   the end may come up to [`handshake_timeout`](ServerOptions::handshake_timeout) later, because a client
     ///   that was answered is about to be connected. Clients at the socket of a service manager are not accepted any
     ///   more; they wait for the next server.
+    /// - [`ErrorKind::HandedOver`]: another process has taken the name over ([`ServerOptions::hand_over`]), and the
+    ///   clients whose handshakes had begun before were accepted. Open connections go on.
     /// - [`ErrorKind::NameLost`]: the server's files were removed or replaced, so that clients no longer find it.
     ///   Clients that were not accepted yet are disconnected. Close the server and bind again. A forked child gets this
     ///   error, too; accept in the parent.
@@ -291,7 +312,7 @@ impl Server {
         // work, because events that bring no client may arrive without end.
         let mut in_time = true;
         loop {
-            match self.step()? {
+            match self.step(false)? {
                 Step::Ready(link) => return Ok(self.connection(link)),
                 Step::Idle if in_time => {
                     let ready = wait_for(self.readiness.as_fd(), PollFlags::IN, deadline)
@@ -317,7 +338,7 @@ impl Server {
     /// [`TryRecvError::Empty`]: no client is ready. More work may remain; in that case the descriptor of the server is
     /// still readable. [`TryRecvError::Failed`] carries the errors of [`accept`](Server::accept).
     pub fn try_accept(&self) -> Result<Connection, TryRecvError> {
-        match self.step()? {
+        match self.step(false)? {
             Step::Ready(link) => Ok(self.connection(link)),
             Step::Idle | Step::Yield => Err(TryRecvError::Empty),
         }
@@ -326,7 +347,7 @@ impl Server {
     /// Does one round of work without blocking. After [`Step::Idle`] the caller waits on the descriptor.
     #[allow(dead_code, reason = "used by the APIs behind features")]
     pub(crate) fn accept_now(&self) -> Result<Step<Connection>> {
-        Ok(self.step()?.map(|link| self.connection(link)))
+        Ok(self.step(false)?.map(|link| self.connection(link)))
     }
 
     /// Returns the descriptor to wait on, for a runtime to watch.
@@ -335,22 +356,27 @@ impl Server {
         Arc::clone(&self.readiness)
     }
 
-    fn step(&self) -> Result<Step<Link>> {
+    /// Does one round of work. With `drain`, lets no further client connect, as after a shutdown.
+    fn step(&self, drain: bool) -> Result<Step<Link>> {
         // The lock comes first: a thread that waited for it while the server was released must report the shutdown, not
         // a lost name.
         let Some(mut acceptor) = self.acceptor.lock() else {
             return Err(acceptor::in_forked_child(&self.display_name));
         };
-        let step = acceptor.step(self.shutdown.is_asked())?;
-        if matches!(step, Step::Ready(_)) {
+        let mut step = acceptor.step(drain || self.shutdown.is_asked())?;
+        if let Step::Ready(link) = &mut step {
             self.admission.note_accepted();
+            if let Some(permit) = &mut link.permit {
+                permit.begin_to_count(&link.peer, link.transport);
+            }
         }
         Ok(step)
     }
 
-    /// Accepts a client without blocking, and without creating a [`Connection`].
-    pub(crate) fn try_accept_link(&self) -> Result<Option<Link>> {
-        match self.step()? {
+    /// Accepts a client without blocking, and without creating a [`Connection`]. With `drain`, lets no further client
+    /// connect, and fails with [`ErrorKind::Shutdown`] once those that had connected were accepted.
+    pub(crate) fn try_accept_link(&self, drain: bool) -> Result<Option<Link>> {
+        match self.step(drain)? {
             Step::Ready(link) => Ok(Some(link)),
             Step::Idle | Step::Yield => Ok(None),
         }
@@ -361,8 +387,8 @@ impl Server {
     }
 
     /// Returns an iterator over the clients, which blocks for each in [`accept`](Server::accept). After a shutdown, it
-    /// ends when the clients that had connected before were accepted. After any other error, it yields the error as its
-    /// last item.
+    /// ends when the clients that had connected before were accepted; after a hand-over it ends, too. After any other
+    /// error, it yields the error as its last item.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, ended: false }
@@ -439,7 +465,22 @@ impl Server {
         self.acceptor.lock().map_or(Ok(()), |mut acceptor| acceptor.close())
     }
 
-    pub(crate) fn admission(&self) -> &Admission {
+    /// Returns the limit on the length of a message in bytes.
+    pub(crate) fn message_max(&self) -> usize {
+        self.message_max
+    }
+
+    /// Returns the number of times that a blocking call polls before it sleeps.
+    pub(crate) fn spin_limit(&self) -> u32 {
+        self.spin_limit
+    }
+
+    /// Returns the time for which connected clients are served after a hand-over, if it was set.
+    pub(crate) fn hand_over_grace(&self) -> Option<Duration> {
+        self.hand_over_grace
+    }
+
+    pub(crate) fn admission(&self) -> &Arc<Admission> {
         &self.admission
     }
 
@@ -487,10 +528,97 @@ impl Server {
         self.admission.pop_refusal()
     }
 
-    /// Returns the counts of clients: accepted, connected, and refused by reason.
+    /// Returns the counts of clients: accepted, connected, and refused by reason; and those of messages.
     #[must_use]
     pub fn stats(&self) -> ServerStats {
         self.admission.stats()
+    }
+
+    /// Returns the counters of each client that is connected, in the order in which the clients were accepted. Empty if
+    /// the server does not count ([`ServerOptions::stats`]), and in a forked child.
+    ///
+    /// These are the values that other processes see ([`inspect::stats`](crate::inspect::stats)). They are read with a
+    /// few system calls for each 64 clients.
+    #[must_use]
+    pub fn client_stats(&self) -> Vec<ClientStats> {
+        self.admission.client_stats()
+    }
+}
+
+/// The parts of a server apart from its name. It is created before the name is taken, because it can fail.
+struct Prepared {
+    parts: Parts,
+    config: ListenConfig,
+    poller: Poller,
+}
+
+/// The parts of it that do not accept.
+struct Parts {
+    display_name: Arc<str>,
+    name: String,
+    transports: Vec<Transport>,
+    admission: Arc<Admission>,
+    readiness: OwnedFd,
+    shutdown: ShutdownHandle,
+}
+
+impl Prepared {
+    fn new(address: &Address, transports: &[Transport], options: &ServerOptions) -> Result<Self> {
+        let display_name: Arc<str> = format!("'{}'", address.name()).into();
+        let failed = |errno: rustix::io::Errno| Error::io(Operation::Bind, &*display_name, errno);
+        let poller = Poller::new().map_err(failed)?;
+        let readiness =
+            poller.as_fd().try_clone_to_owned().map_err(|error| Error::io(Operation::Bind, &*display_name, error))?;
+        let admission = Arc::new(options.admission(transports));
+        let config = options.config(&admission);
+        let (name, transports) = (address.name().to_owned(), transports.to_vec());
+        let shutdown = poller.shutdown_handle().clone();
+        Ok(Self { parts: Parts { display_name, name, transports, admission, readiness, shutdown }, config, poller })
+    }
+}
+
+impl Parts {
+    /// Returns the place of the counters, for the owner record.
+    fn stats_place(&self) -> Option<Place> {
+        self.admission.counters.as_ref().map(|counters| counters.place())
+    }
+
+    fn serve(self, path: PathBuf, options: &ServerOptions, mut acceptor: Acceptor) -> Server {
+        acceptor.shown = Some(Arc::clone(&self.admission));
+        let control = acceptor.control.as_ref().map(|control| control.poller().clone());
+        let acceptor = Arc::new(ForkMutex::new(acceptor));
+        if let Some(control) = control {
+            let acceptor = Arc::downgrade(&acceptor);
+            let serve = move || match acceptor.upgrade() {
+                Some(acceptor) => {
+                    acceptor.try_lock().map_or(Served::Elsewhere, |mut acceptor| acceptor.serve_hand_over())
+                }
+                None => Served::Over,
+            };
+            self.admission.standby.fill(Standby::new(control, serve));
+        }
+        Server {
+            display_name: self.display_name,
+            name: self.name,
+            path,
+            transports: self.transports,
+            admission: self.admission,
+            message_max: options.message_max,
+            spin_limit: options.spin_limit,
+            hand_over_grace: options.hand_over_grace,
+            shutdown: self.shutdown,
+            readiness: Arc::new(SharedFd::new(self.readiness, 1)),
+            acceptor,
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // A thread that hands the name over may hold the acceptor for a moment longer.
+        if let Err(error) = self.give_up() {
+            tracing::warn!(name = %self.display_name, %error, "server was not closed cleanly");
+        }
     }
 }
 
@@ -528,7 +656,8 @@ impl Iterator for Incoming<'_> {
             Ok(connection) => Some(Ok(connection)),
             Err(error) => {
                 self.ended = true;
-                (error.kind() != ErrorKind::Shutdown).then_some(Err(error))
+                let is_end = matches!(error.kind(), ErrorKind::Shutdown | ErrorKind::HandedOver);
+                (!is_end).then_some(Err(error))
             }
         }
     }

@@ -4,7 +4,7 @@
 //! [`INTERVAL`] apart. At the first step it becomes a suspect: no socket is bound to it, or it is one of a pair of
 //! FIFOs without a handshake. Then the server finds once that no client waits. A client that had connected before the
 //! first step was accepted by then, and its files were removed. At the second step, the suspect is removed if its
-//! client is still not there.
+//! client is still not there. The file with the origin of a client goes with the socket or the FIFOs of that client.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -61,6 +61,11 @@ impl Sweep {
             let is_second = no_client_waited && before.contains(&suspect);
             let is_suspect = match file {
                 ClientFile::Socket => client_file::has_no_socket(guard, id),
+                ClientFile::Origin => {
+                    let is_gone =
+                        || client_file::has_no_socket(guard, id) && fifo::listen::is_gone(guard.clients(), id);
+                    !is_second || is_gone()
+                }
                 // A waiting client would notice that its FIFO is opened, so that is left to the second step.
                 ClientFile::ServerToClient | ClientFile::ClientToServer => {
                     !is_second || fifo::listen::is_gone(guard.clients(), id)

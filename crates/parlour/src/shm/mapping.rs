@@ -1,5 +1,5 @@
 //! Memory that one side writes and the other reads: memfd_create(2), sealed so that only its bytes can change, and only
-//! through the mapping of the side that created it.
+//! through the mapping of the side that writes it.
 #![allow(unsafe_code)]
 
 use std::io;
@@ -9,22 +9,16 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{SealFlags, fcntl_add_seals};
-use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::fs::fcntl_add_seals;
 
 use super::memfd::{self, BadMemory};
+use super::region::{ONE_WRITER, Region, SIZE_SEALS, copy_from_peer, unmap};
 use super::ring::{Memory, Sides, Word, ask_for_data};
 
 /// Number of bytes in front of the ring, for the control words.
 pub(crate) const CONTROL_LEN: usize = 4096;
 
-/// The seals that the memory must have. They prevent shrinking (an access past the end raises SIGBUS) and growing. They
-/// prevent writing other than through the creator's mapping, which includes punching holes. They also prevent any
-/// change of the seals.
-const SEALS: SealFlags = SealFlags::SHRINK.union(SealFlags::GROW).union(SealFlags::FUTURE_WRITE).union(SealFlags::SEAL);
-
-/// One side's memory in the address space of this process: writable if this side created it, otherwise read-only.
+/// One side's memory in the address space of this process: writable if this side writes it, otherwise read-only.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: NonNull<u8>,
@@ -41,35 +35,49 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Creates the memory of this side, with a ring of this size. Returns it with its descriptor for the peer.
     pub(crate) fn create(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
-        let length = (CONTROL_LEN + ring_size) as u64;
-        let memfd = memfd::allocate("parlour-shm", length)?;
-        // Map the memory first: the seal forbids any further writable mapping.
-        let mapping = Self::map(&memfd, ring_size, true)?;
-        // SAFETY: the mapping has this length, it is writable, and nothing else refers to the memory yet.
-        unsafe { memfd::fill_with_zeros(mapping.start, CONTROL_LEN + ring_size) }?;
-        fcntl_add_seals(&memfd, SEALS)?;
-        Ok((mapping, memfd))
+        let (region, memfd) = Region::create(NAME, CONTROL_LEN + ring_size)?;
+        Ok((Self::of(region, ring_size), memfd))
     }
 
     /// Maps the peer's memory read-only after checking it. Memory whose size could change or that could lose a page is
     /// not mapped, because either would raise SIGBUS.
     pub(crate) fn adopt(memfd: impl AsFd, ring_size: usize) -> Result<Self, BadMemory> {
-        let size = memfd::check(&memfd, SEALS)?;
-        if usize::try_from(size) != Ok(CONTROL_LEN + ring_size) {
-            return Err(BadMemory::Size(size));
-        }
-        Self::map(&memfd, ring_size, false).map_err(BadMemory::Io)
+        Ok(Self::of(Region::adopt(memfd, CONTROL_LEN + ring_size)?, ring_size))
     }
 
-    fn map(memfd: impl AsFd, ring_size: usize, is_ours: bool) -> io::Result<Self> {
-        let protection = if is_ours { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+    /// Creates the memory that the peer will write, and maps it read-only. The peer [takes](Self::take) the descriptor.
+    pub(crate) fn create_for_peer(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
         let length = CONTROL_LEN + ring_size;
-        // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
-        let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, memfd, 0) }?;
-        let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { start, ring_size })
+        let memfd = memfd::allocate(NAME, length as u64)?;
+        Region::map(&memfd, length, true)?.fill_with_zeros()?;
+        fcntl_add_seals(&memfd, SIZE_SEALS)?;
+        Ok((Self::of(Region::map(&memfd, length, false)?, ring_size), memfd))
+    }
+
+    /// Maps the memory that the peer created for this side, and seals it, so that from then on no process can map it
+    /// for writing.
+    pub(crate) fn take(memfd: impl AsFd, ring_size: usize) -> Result<Self, BadMemory> {
+        let length = CONTROL_LEN + ring_size;
+        let has_its_size = |seals| match memfd::check(&memfd, seals)? {
+            size if usize::try_from(size) == Ok(length) => Ok(()),
+            size => Err(BadMemory::Size(size)),
+        };
+        has_its_size(SIZE_SEALS)?;
+        let region = Region::map(&memfd, length, true).map_err(BadMemory::Io)?;
+        fcntl_add_seals(&memfd, ONE_WRITER).map_err(|_| BadMemory::Unsealed)?;
+        // Until the seals were added, another process could have punched holes.
+        has_its_size(ONE_WRITER)?;
+        Ok(Self::of(region, ring_size))
+    }
+
+    /// Wraps a region that has the control words and a ring of this size.
+    fn of(region: Region, ring_size: usize) -> Self {
+        Self { start: region.into_start(), ring_size }
     }
 }
+
+/// The name of the memory, visible in `/proc`.
+const NAME: &str = "parlour-shm";
 
 /// The memory of this side and of the peer. Both remain mapped until this is dropped.
 ///
@@ -118,9 +126,9 @@ impl Drop for Mappings {
     fn drop(&mut self) {
         ask_for_data(&self.local());
         // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
-        unsafe { unmap(self.local, 1 << self.local_log2) };
+        unsafe { unmap(self.local, CONTROL_LEN + (1 << self.local_log2)) };
         // SAFETY: as above.
-        unsafe { unmap(self.remote, 1 << self.remote_log2) };
+        unsafe { unmap(self.remote, CONTROL_LEN + (1 << self.remote_log2)) };
     }
 }
 
@@ -150,6 +158,7 @@ impl<'a> Mapped<'a> {
 impl Mapping {
     /// Moves the memory to another address, with inaccessible pages on both sides. These pages are never unmapped.
     pub(super) fn between_guards(mut self) -> Self {
+        use rustix::mm::{MapFlags, ProtFlags};
         const GUARD: usize = 64 * 1024;
         let length = CONTROL_LEN + self.ring_size;
         // SAFETY: creates a mapping at an address that the kernel chooses. Nothing in it is accessed.
@@ -166,6 +175,7 @@ impl Mapping {
     }
 
     pub(super) fn can_be_mapped_writable(memfd: impl AsFd) -> bool {
+        use rustix::mm::{MapFlags, ProtFlags, mmap};
         let writable = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: creates a mapping at an address that the kernel chooses.
         let direct = unsafe { mmap(ptr::null_mut(), CONTROL_LEN, writable, MapFlags::SHARED, &memfd, 0) };
@@ -246,42 +256,9 @@ impl Memory for Mapped<'_> {
     }
 }
 
-/// Copies bytes that the peer may be changing, if it breaks the protocol.
-///
-/// An honest peer does not change the bytes until this side publishes that it has taken them. A hostile peer may change
-/// them during the copy. By the letter of the memory model of Rust (and C++) such a copy is a data race, and therefore
-/// undefined behaviour: no atomic type exists for a copy of many bytes, and a copy byte by byte through `AtomicU8`
-/// would be many times slower. The following measures keep the race from mattering in practice:
-///
-/// - The copy is a call that is not inlined, of a pointer that the compiler knows nothing about, so it cannot be split,
-///   repeated or moved. The compiler fence behind it keeps later code from being moved before it.
-/// - The destination is private memory. All parsing works on this copy, so no byte is read twice and no check can be
-///   outdated.
-/// - Bytes may be torn in any way. Every value that they form is checked as input from an untrusted peer.
-///
-/// # Safety
-///
-/// `from` is readable and `into` is writable for `count` bytes, and they do not overlap.
-#[inline(never)]
-unsafe fn copy_from_peer(from: *const u8, into: *mut u8, count: usize) {
-    // SAFETY: guaranteed by the caller.
-    unsafe { ptr::copy_nonoverlapping(std::hint::black_box(from), into, count) };
-    std::sync::atomic::compiler_fence(Ordering::SeqCst);
-}
-
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
-        unsafe { unmap(self.start, self.ring_size) };
+        unsafe { unmap(self.start, CONTROL_LEN + self.ring_size) };
     }
-}
-
-/// Unmaps a mapping.
-///
-/// # Safety
-///
-/// [`Mapping::map`] created the mapping with a ring of this size, and no reference to it is left.
-unsafe fn unmap(start: NonNull<u8>, ring_size: usize) {
-    // SAFETY: guaranteed by the caller. The call cannot fail on such a range.
-    let _ = unsafe { munmap(start.as_ptr().cast(), CONTROL_LEN + ring_size) };
 }

@@ -25,15 +25,10 @@ use rustix::process::{Resource, getrlimit};
 /// The pages are allocated but not initialized yet. [`check`] accepts the file once each page has been written, by
 /// [`fill_with_zeros`] or with other content.
 pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
-    // Above this limit the kernel would raise SIGXFSZ.
-    if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
-        return Err(Errno::FBIG.into());
-    }
-    let memfd = new_memfd(name)?;
+    let memfd = reserve(name, length)?;
     if length == 0 {
         return Ok(memfd);
     }
-    ftruncate(&memfd, length)?;
     // Allocate now: a lack of memory is an error here, but a SIGBUS at the first access.
     loop {
         match fallocate(&memfd, FallocateFlags::empty(), 0, length) {
@@ -41,6 +36,19 @@ pub(super) fn allocate(name: &str, length: u64) -> io::Result<OwnedFd> {
             outcome => return outcome.map(|()| memfd).map_err(io::Error::from),
         }
     }
+}
+
+/// Creates a memory file of this length without pages. The name is visible in `/proc`.
+pub(super) fn reserve(name: &str, length: u64) -> io::Result<OwnedFd> {
+    // Above this limit the kernel would raise SIGXFSZ.
+    if getrlimit(Resource::Fsize).current.is_some_and(|limit| limit < length) {
+        return Err(Errno::FBIG.into());
+    }
+    let memfd = new_memfd(name)?;
+    if length > 0 {
+        ftruncate(&memfd, length)?;
+    }
+    Ok(memfd)
 }
 
 /// Returns an error if this system has no memory files: a kernel or a sandbox does not allow memfd_create(2).
@@ -89,13 +97,30 @@ pub(super) unsafe fn fill_with_zeros(start: NonNull<u8>, length: usize) -> io::R
 const PAGE_MIN: usize = 4096;
 
 /// The file system of memory files, as statfs(2) reports it. Memory files of huge pages have another one.
-const TMPFS_MAGIC: FsWord = 0x0102_1994;
+pub(crate) const TMPFS_MAGIC: FsWord = 0x0102_1994;
 
 /// Checks memory from a peer: it has these seals, and every page of it exists. Returns its size in bytes.
 ///
 /// The seals must include those against shrinking, growing and punching holes, because the check is final only with
 /// them. It allocates nothing and takes about 4 microseconds for each MiB. It moves the position of the open file.
 pub(super) fn check(memfd: impl AsFd, seals: SealFlags) -> Result<u64, BadMemory> {
+    let size = sealed_size(&memfd, seals)?;
+    check_pages(memfd, size)?;
+    Ok(size)
+}
+
+/// Checks memory from a peer as [`check`] does, and that it has this length: before the pages, because these take time
+/// in proportion to the length.
+pub(super) fn check_length(memfd: impl AsFd, seals: SealFlags, length: usize) -> Result<(), BadMemory> {
+    let size = sealed_size(&memfd, seals)?;
+    match usize::try_from(size) == Ok(length) {
+        true => check_pages(memfd, size),
+        false => Err(BadMemory::Size(size)),
+    }
+}
+
+/// Returns the size in bytes of memory from a peer that has these seals.
+fn sealed_size(memfd: impl AsFd, seals: SealFlags) -> Result<u64, BadMemory> {
     let io = |errno: Errno| BadMemory::Io(errno.into());
     // Only memory files have seals, except that files on tmpfs have one seal that forbids all others.
     let present = fcntl_get_seals(&memfd).map_err(|_| BadMemory::NotMemory)?;
@@ -106,12 +131,14 @@ pub(super) fn check(memfd: impl AsFd, seals: SealFlags) -> Result<u64, BadMemory
     if fstatfs(&memfd).map_err(io)?.f_type != TMPFS_MAGIC {
         return Err(BadMemory::NotMemory);
     }
-    let size = u64::try_from(fstat(&memfd).map_err(io)?.st_size).map_err(|_| BadMemory::NotMemory)?;
+    u64::try_from(fstat(&memfd).map_err(io)?.st_size).map_err(|_| BadMemory::NotMemory)
+}
+
+/// Checks that every page of memory of this size exists.
+fn check_pages(memfd: impl AsFd, size: u64) -> Result<(), BadMemory> {
     // An empty file has no position to seek from.
-    if size > 0 && seek(&memfd, SeekFrom::Hole(0)).map_err(io)? != size {
-        return Err(BadMemory::Sparse);
-    }
-    Ok(size)
+    let is_whole = size == 0 || seek(&memfd, SeekFrom::Hole(0)).map_err(|errno| BadMemory::Io(errno.into()))? == size;
+    if is_whole { Ok(()) } else { Err(BadMemory::Sparse) }
 }
 
 /// The reason for which a descriptor from a peer is not mapped.

@@ -14,7 +14,7 @@ use loom::sync::atomic::AtomicU64;
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
-use super::ring::{Memory, Reader, Sides, Word, Writer};
+use super::ring::{Memory, Reader, Sides, Unreadable, Word, Writer};
 
 struct Heap {
     words: [AtomicU64; 4],
@@ -251,5 +251,27 @@ fn a_stream_longer_than_the_ring_flows_with_both_ends_sleeping() {
         });
         assert_eq!(receive(&mut reader, &socket, 3), b"abc");
         writing.join().unwrap();
+    });
+}
+
+/// The writer aborts a full ring, and the reader takes bytes out at the same moment. The reader never takes the end for
+/// one after the last byte.
+#[test]
+fn a_byte_that_is_taken_back_is_missing_or_known_to_be() {
+    check(None, || {
+        let (mut writer, mut reader, _) = direction(2);
+        assert_eq!(writer.write(&[IoSlice::new(b"ab")]), Ok(2));
+        let aborting = thread::spawn(move || writer.take_back());
+        let mut bytes = [0; 2];
+        let mut taken = 0;
+        for _ in 0..2 {
+            taken += reader.read(&mut [IoSliceMut::new(&mut bytes[taken..])]).unwrap_or(0);
+        }
+        aborting.join().unwrap();
+        let end = reader.read(&mut [IoSliceMut::new(&mut [0])]);
+        match taken {
+            1 => assert_eq!(end, Ok(0)),
+            _ => assert_eq!((taken, end), (2, Err(Unreadable::TakenBack))),
+        }
     });
 }

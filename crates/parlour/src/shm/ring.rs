@@ -86,6 +86,15 @@ pub(crate) trait Sides {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadPosition;
 
+/// The reasons for which a reader cannot go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// The writer's position is out of range.
+    BadPosition,
+    /// The writer has taken the last byte back, which this side had taken out. See [`Writer::take_back`].
+    TakenBack,
+}
+
 /// The maximum number of bytes that are copied before they are published, so that the peer processes them concurrently
 /// on another processor. 8 KiB gave the lowest round-trip times (docs/performance.md).
 const CHUNK: usize = 8 * 1024;
@@ -153,6 +162,15 @@ impl<S: Sides> Writer<S> {
             self.sides.local().store(Word::Head, position);
         }
         Ok(count)
+    }
+
+    /// Takes the last byte of a full ring back, so that the message that ends with it remains incomplete. Nothing may
+    /// be put in afterwards.
+    ///
+    /// A reader that takes all bytes at this moment finds `Head` one byte behind its `Tail`
+    /// ([`Unreadable::TakenBack`]).
+    pub(crate) fn take_back(&mut self) {
+        self.sides.local().store(Word::Head, self.head().wrapping_sub(1));
     }
 
     /// Copies a piece that fits into the ring, without publishing it.
@@ -251,7 +269,7 @@ impl<S: Sides> Reader<S> {
     }
 
     /// Takes out the available bytes, up to [`CHUNK`], and returns their number. 0 means that the ring is empty.
-    pub(crate) fn read(&mut self, spaces: &mut [IoSliceMut<'_>]) -> Result<usize, BadPosition> {
+    pub(crate) fn read(&mut self, spaces: &mut [IoSliceMut<'_>]) -> Result<usize, Unreadable> {
         let tail = self.tail();
         let mut left = self.available_from(tail)?.min(CHUNK);
         let mut count = 0;
@@ -273,16 +291,19 @@ impl<S: Sides> Reader<S> {
     }
 
     /// Returns the number of bytes that can be taken out.
-    pub(crate) fn available(&self) -> Result<usize, BadPosition> {
+    pub(crate) fn available(&self) -> Result<usize, Unreadable> {
         self.available_from(self.tail())
     }
 
-    fn available_from(&self, tail: u64) -> Result<usize, BadPosition> {
+    fn available_from(&self, tail: u64) -> Result<usize, Unreadable> {
         let remote = self.sides.remote();
         let available = remote.load(Word::Head).wrapping_sub(tail);
         // If `Head` is behind `Tail`, the wrapping subtraction yields a value above the capacity.
         if available > remote.capacity() as u64 {
-            return Err(BadPosition);
+            return Err(match available {
+                u64::MAX => Unreadable::TakenBack,
+                _ => Unreadable::BadPosition,
+            });
         }
         // Fence (A). Pairs with the store of `Head` in `write`.
         fence(Ordering::Acquire);

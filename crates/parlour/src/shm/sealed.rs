@@ -52,7 +52,7 @@ impl Sealed {
     }
 
     fn seal(memfd: OwnedFd, length: usize) -> io::Result<Self> {
-        fcntl_add_seals(&memfd, SEALS)?;
+        retry_while_busy(|| fcntl_add_seals(&memfd, SEALS))?;
         let view = View::read_only(&memfd, length)?;
         Ok(Self { memfd, view })
     }
@@ -70,6 +70,25 @@ impl Sealed {
         self.view.bytes()
     }
 }
+
+/// Repeats an attempt to seal memory against writing for as long as the kernel reports `EBUSY`, at most
+/// [`SEAL_ATTEMPTS`] times.
+///
+/// No writable mapping exists, so `EBUSY` means that the kernel itself still refers to a page: the page waits in a
+/// batch of another processor, or it is being moved. Each attempt empties these batches and then waits up to 155 ms
+/// (`memfd_wait_for_pins` in mm/memfd.c), which a busy machine can exceed.
+fn retry_while_busy(mut seal: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+    for _ in 1..SEAL_ATTEMPTS {
+        match seal() {
+            Err(Errno::BUSY) => {}
+            outcome => return Ok(outcome?),
+        }
+    }
+    Ok(seal()?)
+}
+
+/// The kernel waits in each attempt, so this many take about three seconds.
+const SEAL_ATTEMPTS: u32 = 20;
 
 impl AsFd for Sealed {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -151,5 +170,42 @@ impl Drop for View {
             // call cannot fail on such a range.
             let _ = unsafe { munmap(self.start.as_ptr().cast(), self.length) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_sealed_once_the_kernel_lets_go_of_its_pages() {
+        let memfd = memfd::allocate(NAME, 4096).unwrap();
+        pwrite(&memfd, &[7; 4096], 0).unwrap();
+        // The pipe holds a reference to the page until its content is read.
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        rustix::pipe::splice(&memfd, Some(&mut 0), &writer, None, 4096, rustix::pipe::SpliceFlags::empty()).unwrap();
+        let mut attempts = 0;
+        retry_while_busy(|| {
+            attempts += 1;
+            let outcome = fcntl_add_seals(&memfd, SEALS);
+            if outcome == Err(Errno::BUSY) {
+                assert_eq!(rustix::io::read(&reader, &mut [0; 4096]), Ok(4096));
+            }
+            outcome
+        })
+        .unwrap();
+        assert_eq!(attempts, 2);
+        memfd::check(&memfd, SEALS).unwrap();
+    }
+
+    #[test]
+    fn sealing_gives_up_when_the_memory_stays_busy() {
+        let mut attempts = 0;
+        let error = retry_while_busy(|| {
+            attempts += 1;
+            Err(Errno::BUSY)
+        })
+        .unwrap_err();
+        assert_eq!((attempts, error.raw_os_error()), (SEAL_ATTEMPTS, Some(libc::EBUSY)));
     }
 }

@@ -14,7 +14,7 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_sea
 
 use super::mapping::{CONTROL_LEN, Mapped, Mapping, Mappings};
 use super::memfd::BadMemory;
-use super::ring::{Memory, Reader, Sides, Word, Writer};
+use super::ring::{Memory, Reader, Sides, Unreadable, Word, Writer};
 
 const RING: usize = 4096;
 
@@ -98,6 +98,23 @@ fn each_request_of_a_side_causes_one_notification() {
     assert!(!reader.should_notify());
     while writer.write(&[IoSlice::new(&[1; 1000])]).unwrap() > 0 {}
     assert_eq!(writer.request_wakeup(), Ok(false));
+}
+
+#[test]
+fn a_byte_that_is_taken_back_is_missing_or_known_to_be() {
+    for position in [0, u64::MAX - 1000] {
+        for taken in [0, 1, RING - 1, RING] {
+            let (mut writer, mut reader) = Both::new().out(position);
+            while writer.write(&[IoSlice::new(&[1; 1000])]).unwrap() > 0 {}
+            let mut read = |count: usize| reader.read(&mut [IoSliceMut::new(&mut vec![0; count])]);
+            let before: usize = (0..taken).map(|_| read(1).unwrap()).sum();
+            writer.take_back();
+            let after = std::iter::from_fn(|| read(RING).ok().filter(|&count| count > 0)).sum::<usize>();
+            assert_eq!(before + after, taken.max(RING - 1), "{taken} bytes were taken before");
+            let end = if taken == RING { Err(Unreadable::TakenBack) } else { Ok(0) };
+            assert_eq!((read(1), reader.available()), (end, end));
+        }
+    }
 }
 
 /// Returns values around a position at which arithmetic errors occur.
@@ -242,4 +259,33 @@ fn the_kernel_keeps_a_reader_from_changing_the_memory() {
     for descriptor in [memfd, again.into()] {
         assert!(!Mapping::can_be_mapped_writable(&descriptor), "a writable mapping must fail");
     }
+}
+
+#[test]
+fn memory_that_a_parent_makes_for_its_child_is_sealed_once_the_child_has_it() {
+    let (_read_only, memfd) = Mapping::create_for_peer(RING).unwrap();
+    assert!(ftruncate(&memfd, 0).is_err(), "shrinking must fail");
+    assert!(matches!(Mapping::adopt(&memfd, RING), Err(BadMemory::Unsealed)));
+    assert!(matches!(Mapping::take(&memfd, 2 * RING), Err(BadMemory::Size(_))));
+    assert!(Mapping::can_be_mapped_writable(&memfd), "the child can map it");
+    let _writable = Mapping::take(&memfd, RING).unwrap();
+    assert!(!Mapping::can_be_mapped_writable(&memfd), "a writable mapping must fail");
+    assert!(Mapping::take(&memfd, RING).is_err(), "it has one writer");
+    assert!(Mapping::adopt(&memfd, RING).is_ok());
+}
+
+#[test]
+fn memory_that_could_change_size_is_not_taken() {
+    const WHOLE: usize = CONTROL_LEN + RING;
+    let sizes = SealFlags::SHRINK | SealFlags::GROW;
+    assert!(Mapping::take(sealed(WHOLE, WHOLE, sizes), RING).is_ok());
+    for seal in sizes.iter() {
+        assert!(matches!(Mapping::take(sealed(WHOLE, WHOLE, sizes - seal), RING), Err(BadMemory::Unsealed)));
+    }
+    let closed = sizes | SealFlags::SEAL;
+    assert!(matches!(Mapping::take(sealed(WHOLE, WHOLE, closed), RING), Err(BadMemory::Unsealed)));
+    assert!(matches!(Mapping::take(sealed(WHOLE, WHOLE - 4096, sizes), RING), Err(BadMemory::Sparse)));
+    assert!(matches!(Mapping::take(sealed(WHOLE + 1, WHOLE + 1, sizes), RING), Err(BadMemory::Size(_))));
+    let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+    assert!(matches!(Mapping::take(pipe, RING), Err(BadMemory::NotMemory)));
 }

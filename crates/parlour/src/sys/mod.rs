@@ -3,6 +3,8 @@
 //! Only this directory and `shm` contain unsafe code. Each file with unsafe code allows it in its first lines, so that
 //! `grep -rl 'allow(unsafe_code)'` lists the files to audit.
 
+pub(crate) mod blocked_signals;
+pub(crate) mod child_fd;
 pub(crate) mod credentials;
 pub(crate) mod fork;
 pub(crate) mod fork_mutex;
@@ -15,5 +17,7 @@ pub(crate) mod privileges;
 pub(crate) mod proc_fd;
 #[cfg(feature = "tokio")]
 pub(crate) mod readiness;
+pub(crate) mod retry;
 pub(crate) mod shared_fd;
 pub(crate) mod splice_pages;
+pub(crate) mod timer;

@@ -3,8 +3,10 @@
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::pin::Pin;
+use std::process::{Child, Command};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_core::Stream;
@@ -13,7 +15,9 @@ use tokio::io::Interest;
 
 use super::receiver::{Receiver, poll_into};
 use super::registration::registration_error;
-use super::sender::{Sender, Sending};
+use super::sender::{Sender, Sending, Sends, until};
+use crate::batch::Batch;
+use crate::endpoint::Common;
 use crate::error::{Error, Operation, Result, TryRecvError, TrySendError};
 use crate::message::{Message, Received};
 use crate::options::ConnectOptions;
@@ -21,6 +25,7 @@ use crate::payload::Payload;
 use crate::peer::Peer;
 use crate::sys::readiness::Readiness;
 use crate::transport::{Capabilities, Transport};
+use crate::wait::is_hung_up;
 
 /// A private two-way channel of messages with one peer, for tasks. [`crate::Connection`] is the blocking one.
 ///
@@ -74,6 +79,134 @@ impl Connection {
             Ok(readiness) => Ok(Self { sender: Sender::new(sender), receiver: Receiver::new(receiver, readiness) }),
             Err(error) => Err(Unwatched { half: Box::new(receiver), error }),
         }
+    }
+
+    /// Creates both ends of a connection, without a server, in the current tokio runtime. See
+    /// [`crate::Connection::pair`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::pair`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of a
+    /// runtime.
+    pub fn pair(transport: Transport) -> Result<(Self, Self)> {
+        ConnectOptions::default().pair_tokio(transport)
+    }
+
+    /// Starts a program and returns a connection to it, in the current tokio runtime, with the defaults of
+    /// [`ConnectOptions`]. No name and no file is involved. See [`crate::Connection::spawn`].
+    ///
+    /// The [`Child`] is one of the standard library: its `wait` blocks the thread. [`recv`](Connection::recv) returns
+    /// `None` when the child has ended or is about to, so wait after that.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::spawn`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside of
+    /// a runtime. If the call fails, no child is left.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    ///
+    /// use parlour::Transport;
+    /// use parlour::tokio::Connection;
+    ///
+    /// # async fn f() -> Result<(), Box<dyn std::error::Error>> {
+    /// let (mut worker, mut child) = Connection::spawn(Command::new("worker"), Transport::Shm)?;
+    /// worker.send("hello").await?;
+    /// println!("{:?}", worker.recv().await?);
+    /// worker.close().await?;
+    /// tokio::task::spawn_blocking(move || child.wait()).await??;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn spawn(command: Command, transport: Transport) -> Result<(Self, Child)> {
+        ConnectOptions::default().spawn_tokio(command, transport)
+    }
+
+    /// Takes the connection that the parent of this process passed to it, in the current tokio runtime, with the
+    /// defaults of [`ConnectOptions`]. See [`crate::Connection::from_env`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`crate::Connection::from_env`], and [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported) outside
+    /// of a runtime. Then the connection can still be taken.
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// # async fn f() -> parlour::Result<()> {
+    /// let mut parent = parlour::tokio::Connection::from_env()?;
+    /// while let Some(message) = parent.recv().await? {
+    ///     parent.send(&message).await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn from_env() -> Result<Self> {
+        ConnectOptions::default().from_env_tokio()
+    }
+
+    /// Returns what both halves share.
+    pub(super) fn shared_common(&self) -> Arc<Common> {
+        self.receiver.shared_common()
+    }
+
+    /// Returns true if less than 64 KiB are buffered.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.sender.has_room()
+    }
+
+    /// Returns the number of buffered bytes.
+    pub(super) fn buffered(&mut self) -> usize {
+        self.sender.buffered()
+    }
+
+    /// Returns true if the peer has ended both directions.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.sender.is_hung_up()
+    }
+
+    /// Buffers a message.
+    pub(super) fn start(&mut self, message: &[u8]) -> Result<()> {
+        self.start_payload(&Payload::new(message))
+    }
+
+    /// Buffers a message that may be in several parts.
+    pub(super) fn start_payload(&mut self, payload: &Payload<'_>) -> Result<()> {
+        self.sender.start(payload)
+    }
+
+    /// Writes all buffered messages.
+    pub(super) fn poll_flush_fed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        match self.sender.has_fed() {
+            true => self.sender.poll_flush_fed(self.receiver.of_both(), cx),
+            false => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Writes bytes without a frame.
+    #[cfg(feature = "testing")]
+    pub(super) async fn forge(&mut self, bytes: &[u8]) -> Result<()> {
+        let mut written = 0;
+        poll_fn(|cx| self.sender.poll_forge(self.receiver.of_both(), cx, bytes, &mut written)).await
+    }
+
+    /// Sends a message with what is attached to it. The message is sent, too, if a part of it is: the rest is buffered.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>, payload: Payload<'_>) -> Poll<Result<()>> {
+        let before = self.sender.messages_taken();
+        match Sending::new(&mut self.sender, self.receiver.of_both(), payload).poll_once(cx) {
+            Poll::Pending if self.sender.messages_taken() > before => {
+                self.sender.note_awake();
+                Poll::Ready(Ok(()))
+            }
+            polled => polled,
+        }
+    }
+
+    /// Receives one message, and does not write what is buffered.
+    pub(super) fn poll_recv_into(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
+        self.receiver.poll_recv(cx, out)
     }
 
     /// Connects to the server with this name, with the defaults of [`ConnectOptions`]. See
@@ -163,7 +296,7 @@ impl Connection {
     /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with
     /// the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
-        poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
+        until(self, |it, cx| it.sender.poll_flush_fed(it.receiver.of_both(), cx)).await
     }
 
     /// Writes buffered messages without waiting.
@@ -228,6 +361,26 @@ impl Connection {
         self.receiver.try_recv()
     }
 
+    /// Receives all messages that the next read brings, where they are. Waits until one has arrived. Returns `None` at
+    /// the end of the stream. See [`Batch`].
+    ///
+    /// Writes buffered messages while it waits, as [`recv`](Connection::recv) does.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`recv`](Connection::recv). Messages that arrived before the error are returned first.
+    ///
+    /// # Cancel safety
+    ///
+    /// Same as [`recv`](Connection::recv).
+    pub async fn recv_batch(&mut self) -> Result<Option<Batch<'_>>> {
+        if self.receiver.has_batch().await {
+            return Ok(Some(self.receiver.batch(None)));
+        }
+        let first = self.recv().await?;
+        Ok(first.map(|first| self.receiver.batch(Some(first))))
+    }
+
     /// Receives one message as [`recv_into`](Connection::recv_into) does, without waiting.
     ///
     /// # Errors
@@ -244,9 +397,24 @@ impl Connection {
         self.receiver.has_message()
     }
 
-    #[cfg(feature = "serde")]
     pub(super) fn common(&self) -> &crate::endpoint::Common {
         self.receiver.common()
+    }
+
+    /// Calls a function with the halves of the blocking API.
+    pub(super) fn with_halves<T>(
+        &mut self,
+        work: impl FnOnce(&crate::sender::Sender, &crate::receiver::Receiver) -> T,
+    ) -> T {
+        work(self.sender.half(), self.receiver.half())
+    }
+
+    pub(super) fn blocking_sender(&mut self) -> &mut crate::sender::Sender {
+        self.sender.half()
+    }
+
+    pub(super) fn recv_fd(&self) -> BorrowedFd<'_> {
+        self.receiver.fd()
     }
 
     /// Receives one message. Writes buffered messages before it waits, because the peer may wait for them.
@@ -274,7 +442,7 @@ impl Connection {
     /// If the future is dropped before it completes, sending goes on, and what was not written stays buffered as with
     /// [`flush`](Connection::flush).
     pub async fn finish(&mut self) -> Result<()> {
-        poll_fn(|cx| self.sender.poll_finish(self.receiver.of_both(), cx)).await
+        until(self, |it, cx| it.sender.poll_finish(it.receiver.of_both(), cx)).await
     }
 
     /// Splits the connection into its two directions, for two tasks. From then on, dropping one half ends its direction
@@ -304,7 +472,62 @@ impl Connection {
     /// If the future is dropped before it completes, the connection is ended as if it were dropped.
     #[doc(alias = "disconnect_from")]
     pub async fn close(mut self) -> Result<()> {
-        poll_fn(|cx| self.sender.poll_flush_fed(self.receiver.of_both(), cx)).await
+        until(&mut self, |it, cx| it.sender.poll_flush_fed(it.receiver.of_both(), cx)).await
+    }
+
+    /// Ends the connection with an error for the peer, which then receives [`Truncated`](crate::ErrorKind::Truncated)
+    /// or [`Disconnected`](crate::ErrorKind::Disconnected) and not `None`. See [`crate::Connection::abort`].
+    ///
+    /// Does not wait. Buffered messages are discarded.
+    pub fn abort(mut self) {
+        self.sender.half().abort_now();
+        self.receiver.abort_now();
+    }
+
+    /// Waits until the peer has closed the connection, as [`is_closed`](crate::Connection::is_closed) of the blocking
+    /// API defines it. Receives nothing: messages that the peer sent before can still be received. Messages that this
+    /// side has buffered are not written; call [`flush`](Connection::flush) before.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Io`](crate::ErrorKind::Io): a system call failed.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped before it completes, nothing has changed.
+    ///
+    /// # Examples
+    ///
+    /// Work ends when nobody waits for its result any more:
+    ///
+    /// ```
+    /// use parlour::Transport;
+    /// use parlour::tokio::Connection;
+    ///
+    /// # async fn work() { std::future::pending().await }
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> parlour::Result<()> {
+    /// let (mut worker, owner) = Connection::pair(Transport::Unix)?;
+    /// drop(owner);
+    /// tokio::select! {
+    ///     () = work() => worker.send("done").await?,
+    ///     closed = worker.closed() => closed?,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn closed(&mut self) -> Result<()> {
+        if self.transport() == Transport::Fifo {
+            poll_fn(|cx| self.sender.poll_hung_up(cx)).await?;
+        }
+        self.receiver.hung_up().await
+    }
+
+    /// Returns true if the peer has closed the connection. See [`crate::Connection::is_closed`].
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        let sending_ended = self.transport() != Transport::Fifo || self.is_hung_up();
+        sending_ended && is_hung_up(self.recv_fd())
     }
 
     /// Returns the number of messages that `send` and `feed` have accepted, including buffered ones. See
@@ -360,6 +583,12 @@ impl Stream for Connection {
     }
 }
 
+impl Sends for Connection {
+    fn sending_half(&self) -> &Sender {
+        &self.sender
+    }
+}
+
 impl<M: AsRef<[u8]>> Sink<M> for Connection {
     type Error = Error;
 
@@ -369,7 +598,10 @@ impl<M: AsRef<[u8]>> Sink<M> for Connection {
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
-        self.get_mut().sender.start(&Payload::new(message.as_ref()))
+        let sender = &mut self.get_mut().sender;
+        // The future that waited for room may have been dropped.
+        sender.note_awake();
+        sender.start(&Payload::new(message.as_ref()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

@@ -44,6 +44,8 @@
 //! [`Connection::from_blocking`] convert servers and connections of the blocking API. The two ends of a connection may
 //! use different APIs.
 //!
+//! A [`Session`] connects again when its server has gone, and reports what may have been lost.
+//!
 //! # Implementation
 //!
 //! Waiting is readiness-based. Each descriptor is registered once with the runtime, and a waiting task is woken when
@@ -64,8 +66,8 @@
 //! aborts the handlers. Each method documents the consequences under "Cancel safety".
 //! [`messages_taken`](Connection::messages_taken) shows whether the message of a dropped `send` was accepted.
 //!
-//! After a timeout of `recv`, an answer that arrives late is what the next `recv` returns. Put a number into each
-//! request and its answer, or close the connection.
+//! After a timeout of `recv`, an answer that arrives late is what the next `recv` returns. A [`Caller`] gives each
+//! answer to its own call.
 //!
 //! To receive only what has arrived already, call [`try_recv`](Connection::try_recv). A future that is polled just
 //! once, as under a timeout of zero, may be polled before the runtime has noticed new data.
@@ -88,21 +90,48 @@
 //! [`Builder::enable_io`](::tokio::runtime::Builder::enable_io), because tokio panics there.
 
 mod buffers;
+mod call_session;
+mod call_task;
+mod caller;
+mod caller_task;
 mod connect;
 mod connection;
+#[cfg(feature = "testing")]
+mod faulty;
+mod frames;
+mod raw_parts;
 mod receiver;
 mod registration;
 mod sender;
 mod serve;
+mod serve_calls;
 mod server;
+mod session;
+mod standby;
 #[cfg(feature = "serde")]
 mod typed;
+#[cfg(feature = "serde")]
+mod typed_call_session;
+#[cfg(feature = "serde")]
+mod typed_calls;
 mod waiting;
 
+pub use call_session::CallSession;
+pub use caller::{CallStream, Caller};
 pub use connection::Connection;
+#[cfg(feature = "testing")]
+pub use faulty::Faulty;
+pub use frames::FramePool;
+pub use raw_parts::IntoRawPartsError;
 pub use receiver::Receiver;
 pub use sender::Sender;
 pub use serve::Served;
+pub use serve_calls::{Call, CallServer};
 pub use server::{Incoming, Server};
+pub use session::Session;
 #[cfg(feature = "serde")]
 pub use typed::{Typed, TypedReceiver, TypedSender};
+#[cfg(feature = "serde")]
+pub use typed_call_session::TypedCallSession;
+#[cfg(feature = "serde")]
+pub use typed_calls::{TypedCall, TypedCallStream, TypedCaller};

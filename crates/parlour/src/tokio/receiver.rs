@@ -2,19 +2,26 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::io;
+use std::os::fd::BorrowedFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
+use tokio::io::Interest;
 use tokio::task::coop::poll_proceed;
 
 use super::buffers;
+use crate::batch::Batch;
 use crate::error::{Operation, Result, TryRecvError};
 use crate::message::{Message, Received};
 use crate::peer::Peer;
-use crate::sys::readiness::Readiness;
+use crate::shm::stats::Direction;
+use crate::sys::readiness::{Readiness, Ready};
+use crate::sys::shared_fd::SharedFd;
 use crate::transport::{Capabilities, Transport};
+use crate::wait::is_hung_up;
 
 const RECV: Operation = Operation::Receive;
 
@@ -47,6 +54,14 @@ impl Registered {
     }
 }
 
+/// Polls until the descriptor is hung up. Each other event is cleared.
+fn poll_hung_up<'a>(fd: BorrowedFd<'_>, mut poll: impl FnMut() -> Poll<io::Result<Ready<'a>>>) -> Poll<io::Result<()>> {
+    while !is_hung_up(fd) {
+        ready!(poll())?.clear_ready();
+    }
+    Poll::Ready(Ok(()))
+}
+
 impl Receiver {
     pub(super) fn new(half: crate::receiver::Receiver, readiness: Readiness) -> Self {
         Self { half, readiness: Registered::Here(readiness), stream_has_ended: false }
@@ -71,7 +86,7 @@ impl Receiver {
     }
 
     pub(super) fn peer_pidfd(&self) -> std::io::Result<std::os::fd::OwnedFd> {
-        self.half.incoming.peer_pidfd()
+        self.half.peer_pidfd()
     }
 
     /// Receives one message. Waits until a whole message has arrived. Returns `None` at the end of the stream.
@@ -107,6 +122,37 @@ impl Receiver {
         poll_fn(|cx| poll_into(bytes, |message| self.poll_recv(cx, message))).await
     }
 
+    /// Receives messages where they are. See [`Connection::recv_batch`](super::Connection::recv_batch).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Connection::recv`](super::Connection::recv).
+    ///
+    /// # Cancel safety
+    ///
+    /// Same as [`recv`](Receiver::recv).
+    pub async fn recv_batch(&mut self) -> Result<Option<Batch<'_>>> {
+        if self.has_batch().await {
+            return Ok(Some(self.batch(None)));
+        }
+        let first = self.recv().await?;
+        Ok(first.map(|first| self.batch(Some(first))))
+    }
+
+    /// Returns true if messages are there. A task that receives them in a loop gives way to other tasks.
+    pub(super) async fn has_batch(&self) -> bool {
+        if !self.half.incoming.has_in_place() {
+            return false;
+        }
+        poll_fn(poll_proceed).await.made_progress();
+        true
+    }
+
+    /// Returns the batch that begins with this message, or with those that are there.
+    pub(super) fn batch(&mut self, first: Option<Message>) -> Batch<'_> {
+        Batch::new(&mut self.half, first)
+    }
+
     /// Receives one message without waiting.
     ///
     /// # Errors
@@ -131,6 +177,8 @@ impl Receiver {
             self.half.incoming.acquire(pool);
             let result = receive(&mut self.half);
             self.half.incoming.release(pool);
+            // The future that waited for a message may have been dropped.
+            self.half.common().note_awake(Direction::Received);
             result
         })
     }
@@ -155,11 +203,20 @@ impl Receiver {
     }
 
     pub(super) fn poll_recv(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
+        let polled = self.poll_message(cx, out);
+        if polled.is_ready() {
+            self.half.common().note_awake(Direction::Received);
+        }
+        polled
+    }
+
+    /// A task that only lets other tasks run does not wait for a message.
+    fn poll_message(&mut self, cx: &mut Context<'_>, out: &mut Message) -> Poll<Result<Received>> {
         let Self { half, readiness, .. } = self;
         let readiness = readiness.get();
         loop {
             let budget = ready!(poll_proceed(cx));
-            if half.incoming.pop_buffered(&mut out.bytes) {
+            if half.pop_read(&mut out.bytes) {
                 out.fds.clear();
                 budget.made_progress();
                 return Poll::Ready(Ok(Received::Message));
@@ -167,7 +224,10 @@ impl Receiver {
             // Polled before the attempt, so that data that arrives after the attempt wakes this task.
             let readable = match readiness.poll_readable(cx) {
                 Poll::Ready(ready) => Some(ready.map_err(|error| half.common().io(RECV, error))?),
-                Poll::Pending if half.incoming.needs_syscall() => return Poll::Pending,
+                Poll::Pending if half.incoming.needs_syscall() => {
+                    half.note_waiting();
+                    return Poll::Pending;
+                }
                 // A peer signals data in shared memory only if this side has announced that it waits.
                 Poll::Pending => None,
             };
@@ -192,17 +252,52 @@ impl Receiver {
                 budget.made_progress();
                 continue;
             }
-            let Some(mut ready) = readable else { return Poll::Pending };
+            let Some(mut ready) = readable else {
+                half.note_waiting();
+                return Poll::Pending;
+            };
             // The descriptor was ready before the attempt, and the attempt has shown that this is over.
             ready.clear_ready();
             budget.made_progress();
             if readiness.poll_readable(cx).is_pending() {
+                half.note_waiting();
                 return Poll::Pending;
             }
         }
     }
 
-    #[cfg(feature = "serde")]
+    /// Waits until the descriptor shows that the peer has closed: the socket of both halves, or the FIFO of this one.
+    pub(super) async fn hung_up(&self) -> Result<()> {
+        let failed = |error| self.common().io(RECV, error);
+        if let Some(readiness) = self.of_both() {
+            // The readiness for receiving must stay. A sending task tries before it looks at the one for sending.
+            return poll_fn(|cx| poll_hung_up(self.fd(), || readiness.poll_writable(cx))).await.map_err(failed);
+        }
+        if is_hung_up(self.fd()) {
+            return Ok(());
+        }
+        // Another descriptor has a readiness of its own.
+        let fd = self.fd().try_clone_to_owned().map_err(failed)?;
+        let readiness = Readiness::register(Arc::new(SharedFd::new(fd, 1)), Interest::READABLE).map_err(failed)?;
+        poll_fn(|cx| poll_hung_up(self.fd(), || readiness.poll_readable(cx))).await.map_err(failed)
+    }
+
+    pub(super) fn abort_now(&mut self) {
+        self.half.incoming.abort();
+    }
+
+    pub(super) fn half(&self) -> &crate::receiver::Receiver {
+        &self.half
+    }
+
+    pub(super) fn fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.half.recv_fd()
+    }
+
+    pub(super) fn shared_common(&self) -> Arc<crate::endpoint::Common> {
+        Arc::clone(self.half.shared())
+    }
+
     pub(super) fn common(&self) -> &crate::endpoint::Common {
         self.half.common()
     }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,8 +15,11 @@ use super::buffers;
 use crate::error::{Error, Operation, Result, TrySendError};
 use crate::payload::Payload;
 use crate::peer::Peer;
+use crate::shm::stats::Direction;
 use crate::sys::readiness::Readiness;
 use crate::transport::Transport;
+use crate::wait::is_hung_up;
+use crate::wire::stats::WaitKind;
 
 const SEND: Operation = Operation::Send;
 
@@ -53,6 +57,45 @@ impl Sender {
         self.half.common()
     }
 
+    pub(super) fn half(&mut self) -> &mut crate::sender::Sender {
+        &mut self.half
+    }
+
+    /// Returns true if less than the limit is buffered.
+    pub(super) fn has_room(&mut self) -> bool {
+        self.half.has_room()
+    }
+
+    /// Returns true if the peer does not receive any more, as far as the descriptor shows.
+    pub(super) fn is_hung_up(&self) -> bool {
+        self.half.send_fd().is_none_or(is_hung_up)
+    }
+
+    /// Waits until the descriptor of this direction alone shows that the peer does not receive any more.
+    pub(super) fn poll_hung_up(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        loop {
+            if self.is_hung_up() {
+                return Poll::Ready(Ok(()));
+            }
+            let Self { half, readiness, .. } = self;
+            let readiness = match readiness {
+                Some(readiness) => readiness,
+                None => {
+                    let Some(fd) = half.outgoing().share_fd() else { return Poll::Ready(Ok(())) };
+                    let registered = Readiness::register(fd, Interest::WRITABLE);
+                    readiness.insert(Arc::new(registered.map_err(|error| half.common().io(SEND, error))?))
+                }
+            };
+            // A sending task tries before it looks at the readiness, so it may be cleared here.
+            ready!(readiness.poll_writable(cx)).map_err(|error| half.common().io(SEND, error))?.clear_ready();
+        }
+    }
+
+    /// Returns the number of buffered bytes.
+    pub(super) fn buffered(&mut self) -> usize {
+        self.half.outgoing().pending()
+    }
+
     pub(super) fn has_fed(&mut self) -> bool {
         self.half.outgoing().pending() > 0
     }
@@ -88,6 +131,7 @@ impl Sender {
         let result = self.half.try_send(payload);
         self.taken += u64::from(result.is_ok());
         self.rest();
+        self.note_awake();
         result
     }
 
@@ -114,7 +158,7 @@ impl Sender {
         if !self.half.has_room_to_feed(&payload) {
             return Sending::new(self, shared, payload).await;
         }
-        poll_fn(|cx| self.poll_room(shared, cx)).await?;
+        until(self, |sender, cx| sender.poll_room(shared, cx)).await?;
         self.start(&payload)
     }
 
@@ -131,7 +175,7 @@ impl Sender {
     /// If the future is dropped before it completes, what was not written stays buffered, and goes out in order with
     /// the next call that sends.
     pub async fn flush(&mut self) -> Result<()> {
-        poll_fn(|cx| self.poll_flush_fed(None, cx)).await
+        until(self, |sender, cx| sender.poll_flush_fed(None, cx)).await
     }
 
     /// Writes buffered messages without waiting.
@@ -143,6 +187,7 @@ impl Sender {
     pub fn try_flush(&mut self) -> Result<(), TrySendError<()>> {
         let result = self.half.try_flush();
         self.rest();
+        self.note_awake();
         result
     }
 
@@ -159,7 +204,13 @@ impl Sender {
     ///
     /// If the future is dropped before it completes, the direction goes on, and what was not written stays buffered.
     pub async fn finish(&mut self) -> Result<()> {
-        poll_fn(|cx| self.poll_finish(None, cx)).await
+        until(self, |sender, cx| sender.poll_finish(None, cx)).await
+    }
+
+    /// Ends this direction with an error for the peer. See [`crate::Sender::abort`]. Does not wait. Buffered messages
+    /// are discarded.
+    pub fn abort(mut self) {
+        self.half.abort_now();
     }
 
     /// Returns the number of messages that `send` and `feed` have accepted since the connection was made, including
@@ -219,6 +270,18 @@ impl Sender {
         self.poll_until(shared, cx, crate::sender::Sender::flush_now)
     }
 
+    /// Writes bytes without a frame, after all buffered messages, from `written` on.
+    #[cfg(feature = "testing")]
+    pub(super) fn poll_forge(
+        &mut self,
+        shared: Option<&Readiness>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+        written: &mut usize,
+    ) -> Poll<Result<()>> {
+        self.poll_until(shared, cx, |half| half.forge_now(bytes, written))
+    }
+
     pub(super) fn poll_finish(&mut self, shared: Option<&Readiness>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         ready!(self.poll_flush_fed(shared, cx))?;
         let result = self.half.finish_now();
@@ -235,10 +298,17 @@ impl Sender {
         mut work: impl FnMut(&mut crate::sender::Sender) -> Result<bool>,
     ) -> Poll<Result<()>> {
         let result = ready!(self.poll_work(shared, cx, &mut work));
+        self.note_awake();
         self.rest();
         Poll::Ready(result)
     }
 
+    /// Notes that nobody waits for space any more.
+    pub(super) fn note_awake(&self) {
+        self.half.common().note_awake(Direction::Sent);
+    }
+
+    /// A task that only lets other tasks run does not wait for space.
     fn poll_work(
         &mut self,
         shared: Option<&Readiness>,
@@ -263,7 +333,10 @@ impl Sender {
             }
             let Some(mut ready) = writable else {
                 let is_unregistered = shared.is_none() && readiness.is_none();
-                let Some(fd) = half.outgoing().share_fd().filter(|_| is_unregistered) else { return Poll::Pending };
+                let Some(fd) = half.outgoing().share_fd().filter(|_| is_unregistered) else {
+                    half.common().note_waiting(Direction::Sent, WaitKind::Space);
+                    return Poll::Pending;
+                };
                 let registered = Readiness::register(fd, Interest::WRITABLE);
                 *readiness = Some(Arc::new(registered.map_err(|error| half.common().io(SEND, error))?));
                 continue;
@@ -272,6 +345,7 @@ impl Sender {
             ready.clear_ready();
             budget.made_progress();
             if shared.or(readiness.as_deref()).is_some_and(|readiness| readiness.poll_writable(cx).is_pending()) {
+                half.common().note_waiting(Direction::Sent, WaitKind::Space);
                 return Poll::Pending;
             }
         }
@@ -301,6 +375,18 @@ impl<'a> Sending<'a> {
     pub(super) fn new(sender: &'a mut Sender, shared: Option<&'a Readiness>, payload: Payload<'a>) -> Self {
         Self { sender, shared, payload, sent: 0 }
     }
+
+    /// Polls this future once. If it is pending, the caller goes on waiting with another one.
+    pub(super) fn poll_once(self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        // A flag for the end would make every task that sends larger. The fields borrow, so nothing leaks.
+        let mut sending = ManuallyDrop::new(self);
+        let polled = Pin::new(&mut *sending).poll(cx);
+        match polled.is_pending() {
+            true => sending.keep_rest(),
+            false => drop(ManuallyDrop::into_inner(sending)),
+        }
+        polled
+    }
 }
 
 impl Future for Sending<'_> {
@@ -310,11 +396,13 @@ impl Future for Sending<'_> {
         let Self { sender, shared, payload, sent } = self.get_mut();
         if *sent == 0 {
             sender.half.check(payload)?;
+            sender.half.begin_record(payload);
         }
         let result = match ready!(sender.poll_until(*shared, cx, |half| half.send_now(payload, sent))) {
             Ok(()) => Ok(()),
             Err(error) => sender.half.keep_rest(payload.parts(), *sent, error),
         };
+        sender.half.end_record(result.is_ok());
         // Nothing is left to keep when this future is dropped.
         *sent = 0;
         sender.taken += u64::from(result.is_ok());
@@ -322,15 +410,55 @@ impl Future for Sending<'_> {
     }
 }
 
+impl Sending<'_> {
+    /// Buffers the rest of a message of which a part was sent: that cannot be taken back, and the next message must not
+    /// become part of it.
+    fn keep_rest(&mut self) {
+        let half = &mut self.sender.half;
+        let mut is_kept = false;
+        if self.sent > 0 {
+            let timed_out = half.timed_out();
+            is_kept = half.keep_rest(self.payload.parts(), self.sent, timed_out).is_ok();
+            self.sender.taken += u64::from(is_kept);
+        }
+        half.end_record(is_kept);
+    }
+}
+
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
-        if self.sent > 0 {
-            // A part of a message cannot be taken back, and the next message must not become part of it.
-            let half = &mut self.sender.half;
-            let timed_out = half.timed_out();
-            let kept = half.keep_rest(self.payload.parts(), self.sent, timed_out);
-            self.sender.taken += u64::from(kept.is_ok());
-        }
+        self.keep_rest();
+        // A future that was dropped does not wait any more. One that is done has noted that before.
+        self.sender.note_awake();
+    }
+}
+
+/// Polls until it is ready. A future that is dropped before does not wait any more.
+pub(super) async fn until<T: Sends, R>(on: &mut T, mut poll: impl FnMut(&mut T, &mut Context<'_>) -> Poll<R>) -> R {
+    let waiting = Waiting(on);
+    let result = poll_fn(|cx| poll(&mut *waiting.0, cx)).await;
+    // It was noted when the poll was ready.
+    std::mem::forget(waiting);
+    result
+}
+
+/// An owner of a sending half.
+pub(super) trait Sends {
+    fn sending_half(&self) -> &Sender;
+}
+
+impl Sends for Sender {
+    fn sending_half(&self) -> &Sender {
+        self
+    }
+}
+
+/// Notes at its end that its task does not wait for space any more.
+struct Waiting<'a, T: Sends>(&'a mut T);
+
+impl<T: Sends> Drop for Waiting<'_, T> {
+    fn drop(&mut self) {
+        self.0.sending_half().note_awake();
     }
 }
 
@@ -343,7 +471,10 @@ impl<M: AsRef<[u8]>> Sink<M> for Sender {
     }
 
     fn start_send(self: Pin<&mut Self>, message: M) -> Result<()> {
-        self.get_mut().start(&Payload::new(message.as_ref()))
+        let sender = self.get_mut();
+        // The future that waited for room may have been dropped.
+        sender.note_awake();
+        sender.start(&Payload::new(message.as_ref()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {

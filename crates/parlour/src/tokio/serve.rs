@@ -6,6 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use rustix::event::PollFlags;
 use tokio::runtime::Handle;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -14,7 +15,7 @@ use super::registration::registration_error;
 use super::server::Server;
 use super::waiting::Waiting;
 use crate::error::{Error, ErrorKind, Operation, Result};
-use crate::wait::Deadline;
+use crate::wait::{Deadline, WaitSet};
 
 /// The numbers of connections that [`Server::serve`] has served, by the way in which their handlers ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,17 +39,30 @@ impl Served {
     }
 }
 
+/// The reason for which no further client is accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stopping {
+    Shutdown,
+    /// Another process has the name.
+    HandedOver,
+}
+
 impl Server {
     /// Serves every client in a task of its own, until `shutdown` completes or the
     /// [`shutdown_handle`](Server::shutdown_handle) is used. Then shuts down gracefully: accepts those clients that
     /// have connected by then and no others, releases the name, lets the running handlers go on for the `grace` period,
-    /// and aborts those that still run.
+    /// and aborts those that still run. If another process takes the name over
+    /// ([`ServerOptions::hand_over`](crate::ServerOptions::hand_over)), this ends in the same way, and that process
+    /// accepts the clients. The handlers then have the time of
+    /// [`hand_over_grace`](crate::ServerOptions::hand_over_grace), if that was set. A shutdown meanwhile leaves them
+    /// `grace` at most.
     ///
     /// Returns how many handlers returned, were aborted, and panicked.
     ///
     /// # Errors
     ///
-    /// Those of [`accept`](Server::accept), except [`ErrorKind::Shutdown`]. The handlers have had their grace period by
+    /// Those of [`accept`](Server::accept), except [`ErrorKind::Shutdown`] and
+    /// [`ErrorKind::HandedOver`]. The handlers have had their grace period by
     /// then, and have ended.
     ///
     /// [`ErrorKind::Io`]: the files of the name cannot be removed. The handlers have had their grace period, too. Or
@@ -81,11 +95,22 @@ impl Server {
     ///     }
     /// }
     /// ```
-    pub async fn serve<H, F>(
+    pub async fn serve<H, F>(self, handler: H, shutdown: impl Future<Output = ()>, grace: Duration) -> Result<Served>
+    where
+        H: FnMut(Connection) -> F,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.serve_until(handler, shutdown, grace, |_| {}).await
+    }
+
+    /// Serves as [`serve`](Server::serve) does. Calls `stopping` when no further client is accepted, with the reason.
+    /// After a hand-over, calls it again at a shutdown.
+    pub(super) async fn serve_until<H, F>(
         self,
         mut handler: H,
         shutdown: impl Future<Output = ()>,
         grace: Duration,
+        stopping: impl Fn(Stopping),
     ) -> Result<Served>
     where
         H: FnMut(Connection) -> F,
@@ -97,34 +122,67 @@ impl Server {
         })?;
         let mut tasks = ConnectionTasks::default();
         let mut begin = |connection| tasks.begin(runtime.spawn(handler(connection)));
-        let accepting = match self.accept_until(shutdown, &mut begin).await {
+        let (mut shutdown, mut is_asked) = (pin!(shutdown), false);
+        // The future may be awaited again after it has completed: for the clients that are left after a hand-over that
+        // a shutdown interrupted.
+        let mut shutdown = poll_fn(move |cx| {
+            is_asked = is_asked || shutdown.as_mut().poll(cx).is_ready();
+            if is_asked { Poll::Ready(()) } else { Poll::Pending }
+        });
+        let accepting = match self.accept_until(&mut shutdown, &mut begin).await {
             // No further client can connect. Those that have connected are served, too.
-            Ok(()) => {
+            Ok(Stopping::Shutdown) => {
                 self.shutdown_handle().shutdown();
                 self.accept_until(pending(), begin).await
             }
-            failed => failed,
+            ended => ended,
         };
-        let closing = self.close();
-        let grace = Waiting::until(Deadline::after(grace));
-        if let Ok(grace) = &grace {
-            let (mut finishing, mut is_over) = (pin!(tasks.finish()), pin!(grace.wait()));
-            poll_fn(|cx| match finishing.as_mut().poll(cx) {
-                Poll::Ready(()) => Poll::Ready(()),
-                Poll::Pending => is_over.as_mut().poll(cx).map(drop),
-            })
-            .await;
-        }
+        stopping(*accepting.as_ref().unwrap_or(&Stopping::Shutdown));
+        let (handle, hand_over_grace) = (self.shutdown_handle(), self.hand_over_grace().unwrap_or(grace));
+        let closing = self.end().await;
+        let waited = match accepting {
+            Ok(Stopping::HandedOver) => {
+                let until = Deadline::after(hand_over_grace);
+                let is_over = Waiting::new(&WaitSet::until(until).and(handle.as_fd(), PollFlags::IN));
+                let is_over = async {
+                    match is_over {
+                        Ok(is_over) => is_over.wait().await,
+                        Err(error) => Err(error),
+                    }
+                };
+                let mut is_asked = false;
+                let shutdown = async {
+                    shutdown.await;
+                    is_asked = true;
+                    Ok(())
+                };
+                match tasks.finish_until(first(shutdown, is_over)).await {
+                    // A shutdown shortens what is left of the time.
+                    Ok(false) if is_asked || handle.is_asked() => {
+                        stopping(Stopping::Shutdown);
+                        tasks.finish_before(until.or_after(grace)).await
+                    }
+                    waited => waited,
+                }
+            }
+            _ => tasks.finish_before(Deadline::after(grace)).await,
+        };
         // Without a timer this happens immediately. No task outlives this function.
         tasks.abort();
         tasks.finish().await;
-        accepting.and(closing)?;
-        grace.map_err(|error| Error::io(Operation::Wait, "the tasks of a server", error))?;
+        accepting?;
+        closing?;
+        waited.map_err(|error| Error::io(Operation::Wait, "the tasks of a server", error))?;
         Ok(tasks.served)
     }
 
-    /// Accepts clients until `shutdown` completes or the shutdown handle is used.
-    async fn accept_until(&self, shutdown: impl Future<Output = ()>, mut begin: impl FnMut(Connection)) -> Result<()> {
+    /// Accepts clients until `shutdown` completes or the shutdown handle is used, or until another process has taken
+    /// the name over.
+    async fn accept_until(
+        &self,
+        shutdown: impl Future<Output = ()>,
+        mut begin: impl FnMut(Connection),
+    ) -> Result<Stopping> {
         let mut shutdown = pin!(shutdown);
         loop {
             let mut accept = pin!(self.accept());
@@ -133,13 +191,24 @@ impl Server {
                 Poll::Pending => accept.as_mut().poll(cx).map(Some),
             });
             match accepted.await {
-                None => return Ok(()),
+                None => return Ok(Stopping::Shutdown),
                 Some(Ok(connection)) => begin(connection),
-                Some(Err(error)) if error.kind() == ErrorKind::Shutdown => return Ok(()),
+                Some(Err(error)) if error.kind() == ErrorKind::Shutdown => return Ok(Stopping::Shutdown),
+                Some(Err(error)) if error.kind() == ErrorKind::HandedOver => return Ok(Stopping::HandedOver),
                 Some(Err(error)) => return Err(error),
             }
         }
     }
+}
+
+/// Returns the output of the future that completes first, and drops the other one.
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| match one.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(output),
+        Poll::Pending => other.as_mut().poll(cx),
+    })
+    .await
 }
 
 /// The tasks that serve connections. They are aborted when this value is dropped. A plain list takes an eighth of the
@@ -184,6 +253,25 @@ impl ConnectionTasks {
             self.tasks.pop();
             self.served.note(result);
         }
+    }
+
+    /// Waits until all tasks have ended, or until `end` completes. Returns true in the first case.
+    async fn finish_until(&mut self, end: impl Future<Output = io::Result<()>>) -> io::Result<bool> {
+        let finishing = async {
+            self.finish().await;
+            Ok(true)
+        };
+        let end = async {
+            end.await?;
+            Ok(false)
+        };
+        first(finishing, end).await
+    }
+
+    /// Waits until all tasks have ended, or until the deadline. Returns true in the first case.
+    async fn finish_before(&mut self, deadline: Deadline) -> io::Result<bool> {
+        let end = Waiting::until(deadline)?;
+        self.finish_until(end.wait()).await
     }
 
     fn abort(&self) {

@@ -6,7 +6,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use futures_core::Stream;
 use tokio::io::Interest;
@@ -14,6 +16,7 @@ use tokio::task::coop::poll_proceed;
 
 use super::connection::{Connection, Unwatched};
 use super::registration::registration_error;
+use super::standby::StandbyTask;
 use crate::admission::{Refusal, RefusalReason, ServerStats};
 use crate::error::{Error, ErrorKind, Operation, Result, TryRecvError};
 use crate::options::ServerOptions;
@@ -39,13 +42,16 @@ impl ServerOptions {
 /// releases the name, as [`close`](Server::close) does. Open connections go on.
 ///
 /// All work is done inside of the accepting calls: handshakes make progress, and clients are admitted or refused, only
-/// while a task waits in one of them. Accept in a task of its own, or let [`serve`](Server::serve) do so.
+/// while a task waits in one of them. Accept in a task of its own, or let [`serve`](Server::serve) do so. Only a
+/// hand-over of the name ([`ServerOptions::hand_over`]) needs no task that accepts: the server has a small task for it,
+/// which ends with the server.
 ///
 /// In a forked child the server does not work, as [`crate::Server`] states, and neither does the runtime. Dropping the
 /// server there does not affect the parent.
 pub struct Server {
     /// Declared and dropped first: it deregisters the descriptor while that is open.
     readiness: Readiness,
+    standby: Option<StandbyTask>,
     blocking: crate::server::Server,
 }
 
@@ -57,15 +63,18 @@ impl Server {
     /// - [`ErrorKind::Unsupported`]: there is no current runtime.
     /// - [`ErrorKind::Io`]: the kernel cannot watch the server's descriptor.
     pub fn from_blocking(server: crate::server::Server) -> Result<Self> {
-        let readiness = Readiness::register(server.shared_fd(), Interest::READABLE)
-            .map_err(|error| registration_error(Operation::Accept, format!("'{}'", server.name()), error))?;
-        Ok(Self { readiness, blocking: server })
+        let failed = |error| registration_error(Operation::Accept, format!("'{}'", server.name()), error);
+        let readiness = Readiness::register(server.shared_fd(), Interest::READABLE).map_err(failed)?;
+        let standby = StandbyTask::start(Arc::clone(server.admission())).map_err(failed)?;
+        Ok(Self { readiness, standby, blocking: server })
     }
 
     /// Binds the name of `address` and listens, with the defaults of [`ServerOptions`]. See [`crate::Server::bind`].
     ///
-    /// The call uses the file system and does not wait for other processes. It may take some milliseconds if two
-    /// servers bind the same name at the same moment.
+    /// The call uses the file system. It usually takes less than a millisecond. It blocks the thread for up to a second
+    /// if another server has taken the name at the same moment, or has the name and yields it
+    /// ([`ServerOptions::yields`](crate::ServerOptions::yields)). A server that yields in a task of the same thread
+    /// cannot answer meanwhile; bind in another thread then.
     ///
     /// # Errors
     ///
@@ -149,10 +158,14 @@ impl Server {
     }
 
     /// Returns a [`Stream`] of accepted connections. After a shutdown, it ends when the clients that had connected
-    /// before were accepted. Any other error is an item, and ends it too.
+    /// before were accepted, and after a hand-over it ends, too. Any other error is an item, and ends it too.
     #[must_use]
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { server: self, accepting: None, ended: false }
+    }
+
+    pub(super) fn hand_over_grace(&self) -> Option<Duration> {
+        self.blocking.hand_over_grace()
     }
 
     /// Returns a handle with which any task or thread can make [`accept`](Server::accept) return.
@@ -170,6 +183,20 @@ impl Server {
     #[doc(alias = "destroy_server")]
     pub fn close(self) -> Result<()> {
         self.blocking.close()
+    }
+
+    /// Closes the server as [`close`](Server::close) does. Its tasks have ended when the future completes.
+    pub(super) async fn end(self) -> Result<()> {
+        let Self { readiness: _readiness, standby, blocking } = self;
+        let closed = blocking.close();
+        if let Some(standby) = standby {
+            standby.end().await;
+        }
+        closed
+    }
+
+    pub(super) fn message_max(&self) -> usize {
+        self.blocking.message_max()
     }
 
     /// Returns the name without directory and transport.
@@ -239,7 +266,8 @@ impl Stream for Incoming<'_> {
             Ok(connection) => Some(Ok(connection)),
             Err(error) => {
                 *ended = true;
-                (error.kind() != ErrorKind::Shutdown).then_some(Err(error))
+                let is_end = matches!(error.kind(), ErrorKind::Shutdown | ErrorKind::HandedOver);
+                (!is_end).then_some(Err(error))
             }
         })
     }

@@ -13,19 +13,27 @@ use super::connection::Connection;
 use super::receiver::Receiver;
 use super::sender::Sender;
 use crate::error::{Error, Result, TryRecvError, TrySendError};
-use crate::typed::codec::{Decoder, Encoder, encode};
+use crate::typed::codec::{Codec, Decoder, Encoder, encode};
 
 impl Connection {
     /// Converts this connection into one of values. It sends values of the type `S` and receives values of the type
-    /// `R`. See [`Typed`].
+    /// `R`, in the format of [postcard](https://postcard.jamesmunns.com/wire-format). See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
-        Typed { connection: self, encoder: Encoder::default(), decoder: Decoder::default() }
+        Typed::new(self, Codec::Postcard)
+    }
+
+    /// Converts this connection into one of values as [`typed`](Connection::typed) does, in the format JSON.
+    /// [`crate::Connection::typed_json`], the blocking one, documents the format.
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn typed_json<S: ?Sized, R>(self) -> Typed<S, R> {
+        Typed::new(self, Codec::Json)
     }
 }
 
 /// A [`Connection`] that sends values of the type `S` and receives values of the type `R`. [`crate::Typed`], the
-/// blocking one, documents the format and its limits.
+/// blocking one, documents the formats and their limits.
 ///
 /// It is a [`Stream`] of values and a [`Sink`] for values, so RPC crates run over it: the example `tarpc` shows one. A
 /// message that is not a value is an item of the stream, an error of the kind [`Encoding`](crate::ErrorKind::Encoding),
@@ -37,6 +45,10 @@ pub struct Typed<S: ?Sized, R> {
 }
 
 impl<S: ?Sized, R> Typed<S, R> {
+    fn new(connection: Connection, codec: Codec) -> Self {
+        Self { connection, encoder: Encoder::new(codec), decoder: Decoder::new(codec) }
+    }
+
     /// Writes all buffered values, then ends sending. See [`Connection::finish`].
     ///
     /// # Errors

@@ -3,6 +3,11 @@
 mod bounded;
 pub(crate) mod codec;
 mod halves;
+#[cfg(feature = "json")]
+mod json;
+#[cfg(test)]
+mod tests;
+pub(crate) mod undecodable;
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -11,7 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::codec::{Decoder, Encoder, encode, values};
+use self::codec::{Codec, Decoder, Encoder, encode, values};
 pub use self::halves::{TypedReceiver, TypedSender};
 use crate::connection::Connection;
 use crate::error::{Result, TryRecvError, TrySendError};
@@ -20,24 +25,73 @@ use crate::wait::Deadline;
 
 impl Connection {
     /// Converts this connection into one of values. It sends values of the type `S` and receives values of the type
-    /// `R`. See [`Typed`].
+    /// `R`, in the format of [postcard](https://postcard.jamesmunns.com/wire-format). See [`Typed`].
     #[must_use]
     pub fn typed<S: ?Sized, R>(self) -> Typed<S, R> {
-        Typed {
-            connection: self,
-            encoder: Encoder::default(),
-            decoder: Decoder::default(),
-            message: Message::default(),
-        }
+        Typed::new(self, Codec::Postcard)
+    }
+
+    /// Converts this connection into one of values as [`typed`](Connection::typed) does, in the format JSON.
+    ///
+    /// Use it for peers that are not written in Rust: shell scripts (`parlour call`), Python (`json.loads`), and people
+    /// who read the messages. Between programs in Rust, [`typed`](Connection::typed) is faster and its messages are
+    /// shorter. Both sides must use the same format; a message in the other one is an error of the kind
+    /// [`Encoding`](crate::ErrorKind::Encoding).
+    ///
+    /// Each message is one JSON text in UTF-8, as serde_json writes it: an enum is its variant's name (`"Stop"`), or an
+    /// object with that name (`{"Add":[2,3]}`); a struct is an object, in which unknown fields are ignored unless the
+    /// type denies them. White space around the value is allowed. Three kinds of values have no form of their own: a
+    /// float that is not finite is sent as `null`, which is not a float to the receiver; the keys of a map must be
+    /// strings, numbers or enums without content, otherwise encoding fails; bytes are arrays of numbers. The limits
+    /// that [`Typed`] describes hold. In addition, arrays and objects may nest 127 levels deep.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// enum Request {
+    ///     Add(i64, i64),
+    /// }
+    ///
+    /// # let base = tempfile::tempdir()?;
+    /// # let name = format!("{}/sums", base.path().display());
+    /// // let name = "sums";
+    /// let server = parlour::Server::bind(&name)?;
+    /// let serving = std::thread::spawn(move || -> parlour::Result<()> {
+    ///     let mut client = server.accept()?.typed_json::<Option<i64>, Request>();
+    ///     while let Some(Request::Add(a, b)) = client.recv()? {
+    ///         client.send(&a.checked_add(b))?;
+    ///     }
+    ///     Ok(())
+    /// });
+    ///
+    /// // A client in any language: parlour call sums '{"Add":[2,3]}'
+    /// let mut connection = parlour::Connection::connect(&name)?;
+    /// connection.send(r#"{"Add":[2,3]}"#)?;
+    /// assert_eq!(connection.recv()?.unwrap(), b"5");
+    /// connection.close()?;
+    /// serving.join().unwrap()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[cfg(feature = "json")]
+    #[must_use]
+    pub fn typed_json<S: ?Sized, R>(self) -> Typed<S, R> {
+        Typed::new(self, Codec::Json)
     }
 }
 
 /// A [`Connection`] that sends values of the type `S` and receives values of the type `R`.
 ///
-/// One value is one message, in the format of [postcard](https://postcard.jamesmunns.com/wire-format). The format is
-/// small and fast, and contains no names of types or fields. Both sides must therefore agree on the types: the `S` of
-/// one side is the `R` of the other. A format that changes over time should be an `enum` that gets new variants only at
-/// its end.
+/// One value is one message. Both sides must agree on the types and on the format: the `S` of one side is the `R` of
+/// the other.
+///
+/// - [`Connection::typed`] uses [postcard](https://postcard.jamesmunns.com/wire-format). The format is small and fast,
+///   and contains no names of types or fields. Types that change over time should be an `enum` that gets new variants
+///   only at its end.
+/// - `Connection::typed_json`, with the feature `json`, uses JSON, which programs in any language read.
+///   It contains the names of fields and variants, so these must not change. A new field should have a default.
 ///
 /// # Decoding errors
 ///
@@ -45,6 +99,8 @@ impl Connection {
 /// error states the number of the message, counted from 1 since [`typed`](Connection::typed) was called, its length,
 /// the expected type and the reason. The message has been taken out of the channel, and **the connection goes on**: the
 /// next receive returns the next message. Bytes after the end of a value are such an error, too.
+///
+/// With JSON the text also states the line and the column. What it quotes from the message is escaped and cut.
 ///
 /// No message makes the decoder allocate memory for elements that are only announced, or exhaust the stack. Values may
 /// nest 128 levels deep (a struct, enum, option, sequence or map is one level, so a linked list is not a good message).
@@ -101,6 +157,12 @@ pub struct Typed<S: ?Sized, R> {
     encoder: Encoder<S>,
     decoder: Decoder<R>,
     message: Message,
+}
+
+impl<S: ?Sized, R> Typed<S, R> {
+    fn new(connection: Connection, codec: Codec) -> Self {
+        Self { connection, encoder: Encoder::new(codec), decoder: Decoder::new(codec), message: Message::default() }
+    }
 }
 
 impl<S: Serialize + ?Sized, R> Typed<S, R> {

@@ -2,9 +2,6 @@
 
 use super::nonce::Nonce;
 
-/// The name of a server's FIFO until the server has opened it.
-pub(crate) const FIFO_NEW: &str = "fifo.new";
-
 /// The stem of a client's file names: the client's process id, for human readers, and its nonce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct ClientId {
@@ -21,6 +18,8 @@ pub(crate) enum ClientFile {
     ClientToServer,
     /// The client's bound socket.
     Socket,
+    /// The text that states the origin of a client of a bridge.
+    Origin,
 }
 
 impl ClientFile {
@@ -29,6 +28,7 @@ impl ClientFile {
             Self::ServerToClient => "s2c",
             Self::ClientToServer => "c2s",
             Self::Socket => "sock",
+            Self::Origin => "via",
         }
     }
 }
@@ -43,7 +43,7 @@ impl ClientId {
     /// parses is equal to the one that [`file_name`](Self::file_name) returns.
     pub(crate) fn parse(file_name: &str) -> Option<(Self, ClientFile)> {
         let (stem, extension) = file_name.split_once('.')?;
-        let file = [ClientFile::ServerToClient, ClientFile::ClientToServer, ClientFile::Socket]
+        let file = [ClientFile::ServerToClient, ClientFile::ClientToServer, ClientFile::Socket, ClientFile::Origin]
             .into_iter()
             .find(|file| file.extension() == extension)?;
         let (pid, nonce) = stem.split_once('-')?;
@@ -99,7 +99,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_name_that_parses_has_that_spelling(name in "[0-9]{1,4}-[0-9a-f]{32}\\.(s2c|c2s|sock)|.{0,60}") {
+        fn a_name_that_parses_has_that_spelling(name in "[0-9]{1,4}-[0-9a-f]{32}\\.(s2c|c2s|sock|via)|.{0,60}") {
             if let Some((id, file)) = ClientId::parse(&name) {
                 prop_assert_eq!(id.file_name(file), name);
             }

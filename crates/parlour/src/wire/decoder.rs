@@ -177,6 +177,28 @@ impl Decoder {
         true
     }
 
+    /// Returns the next message where it is, if it is completely buffered and without a mark. `None` has no meaning for
+    /// other messages.
+    #[inline]
+    pub(crate) fn next_in_place(&mut self) -> Option<&[u8]> {
+        let length = self.len_in_place()?;
+        let begin = self.start + HEADER_LEN;
+        // The buffer stays as it is until bytes are read.
+        self.consume(HEADER_LEN + length);
+        self.note_length(length);
+        self.is_marked = false;
+        self.buffer.get(begin..begin + length)
+    }
+
+    /// Returns the length of the message that [`next_in_place`](Decoder::next_in_place) returns.
+    #[inline]
+    pub(crate) fn len_in_place(&self) -> Option<usize> {
+        let (header, behind) = self.buffer[self.start..self.end].split_first_chunk::<HEADER_LEN>()?;
+        // With a mark, the length exceeds any limit.
+        let length = frame::length(*header);
+        (length <= behind.len() && length <= self.length_max && self.long_len.is_none()).then_some(length)
+    }
+
     /// Returns true if [`next`](Decoder::next) would return a message or an error without more bytes.
     pub(crate) fn has_next(&self) -> bool {
         match (self.long_len, self.announced()) {
@@ -216,6 +238,11 @@ impl Decoder {
             rest = behind.get(self.length_of(*header)..).unwrap_or(&[]);
         }
         begun
+    }
+
+    /// Returns the number of bytes that have arrived and that [`next`](Decoder::next) has not returned.
+    pub(crate) fn partial_len(&self) -> usize {
+        self.long_filled + (self.end - self.start)
     }
 
     /// Returns true if the stream may end here without truncating a message.
@@ -393,12 +420,31 @@ mod tests {
 
     /// Feeds `stream` in pieces of the given sizes, repeated cyclically, and collects the messages.
     fn decode(decoder: &mut Decoder, stream: &[u8], sizes: &[usize]) -> Result<Vec<Vec<u8>>, TooLong> {
+        decode_with(decoder, stream, sizes, false)
+    }
+
+    /// Does the same, and takes messages where they are if that is possible.
+    fn decode_with(
+        decoder: &mut Decoder,
+        stream: &[u8],
+        sizes: &[usize],
+        in_place: bool,
+    ) -> Result<Vec<Vec<u8>>, TooLong> {
         let mut messages = Vec::new();
         let mut rest = stream;
         let mut out = Vec::new();
         for &size in sizes.iter().cycle() {
-            while decoder.next(&mut out)? {
-                messages.push(out.clone());
+            loop {
+                let length = decoder.len_in_place().filter(|_| in_place);
+                if let Some(length) = length {
+                    let message = decoder.next_in_place().expect("its length is known");
+                    assert_eq!(message.len(), length);
+                    messages.push(message.to_vec());
+                } else if decoder.next(&mut out)? {
+                    messages.push(out.clone());
+                } else {
+                    break;
+                }
             }
             if rest.is_empty() {
                 break;
@@ -593,13 +639,19 @@ mod tests {
             let stream: Vec<u8> = messages.iter().flat_map(|message| frame_of(message)).collect();
             let mut decoder = Decoder::new(1 << 20);
             let got = decode(&mut decoder, &stream, &sizes).unwrap();
+            prop_assert_eq!(&got, &messages);
+            prop_assert!(decoder.is_at_boundary());
+            let mut decoder = Decoder::new(1 << 20);
+            let got = decode_with(&mut decoder, &stream, &sizes, true).unwrap();
             prop_assert_eq!(got, messages);
             prop_assert!(decoder.is_at_boundary());
         }
 
         #[test]
         fn hostile_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1usize..40) {
-            let _ = decode(&mut Decoder::new(1000), &bytes, &[size]);
+            let found = decode(&mut Decoder::new(1000), &bytes, &[size]);
+            let in_place = decode_with(&mut Decoder::new(1000), &bytes, &[size], true);
+            prop_assert_eq!(found.map_err(|error| error.length), in_place.map_err(|error| error.length));
         }
     }
 }

@@ -7,6 +7,9 @@ pub(crate) const HEADER_LEN: usize = 4;
 /// `multiprocessing.connection`) give greater lengths another meaning.
 pub(crate) const MESSAGE_MAX: usize = i32::MAX as usize;
 
+/// The bytes that make the end of a stream an error if they are the last ones behind a frame: a part of a header.
+pub(crate) const CUT: [u8; 1] = [0];
+
 /// A length above the receiver's limit. It is reported before any memory is allocated for the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooLong {

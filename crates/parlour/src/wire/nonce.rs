@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// The first bytes of the nonce of a client that shows its origin in a file. The others are random.
+const ORIGIN_MARK: &[u8; 6] = b"via://";
+
 /// 128 random bits, written as 32 lower-case hexadecimal digits on the wire and in file names.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Nonce([u8; Nonce::LEN]);
@@ -12,6 +15,17 @@ impl Nonce {
 
     pub(crate) fn from_bytes(bytes: [u8; Self::LEN]) -> Self {
         Self(bytes)
+    }
+
+    /// Returns this nonce with the mark of a client that shows its origin in a file.
+    pub(crate) fn with_origin(mut self) -> Self {
+        self.0[..ORIGIN_MARK.len()].copy_from_slice(ORIGIN_MARK);
+        self
+    }
+
+    /// Returns true if the client shows its origin in a file. The mark is as long as to be never there by chance.
+    pub(crate) fn has_origin(&self) -> bool {
+        self.0.starts_with(ORIGIN_MARK)
     }
 
     /// Parses exactly 32 lower-case hexadecimal digits.
@@ -52,6 +66,13 @@ impl fmt::Debug for Nonce {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_mark_of_an_origin_is_its_first_six_bytes() {
+        let nonce = Nonce::from_bytes(*b"via:/..........!");
+        assert!(!nonce.has_origin() && nonce.with_origin().has_origin());
+        assert_eq!(nonce.with_origin(), Nonce::from_bytes(*b"via://.........!"));
+    }
 
     #[test]
     fn has_one_spelling_only() {

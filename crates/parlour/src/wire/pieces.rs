@@ -1,6 +1,8 @@
-//! Messages on a transport that preserves datagram boundaries: a marker byte, then a message or a piece of one.
+//! Messages on a transport that preserves datagram boundaries: a message, a piece of one, or several messages
+//! ([`super::pack`]), then a marker byte.
 
 use super::frame::TooLong;
+use super::pack::BadPack;
 
 /// The maximum number of bytes of a message in one datagram. Up to about this size one datagram is faster than pieces.
 /// Beyond it, the kernel's allocation for one datagram becomes likely to fail.
@@ -13,25 +15,33 @@ const EXPECTED_MIN: usize = 16 * 1024;
 /// The maximum size of a long message's memory that is kept for another connection.
 const KEPT_MAX: usize = 1024 * 1024;
 
-/// The byte in front of a piece.
+/// The last byte of a datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Marker {
     /// The message ends with this datagram.
     Last,
     /// The next datagram continues the same message.
     More,
+    /// The datagram contains several messages.
+    Pack,
 }
 
 impl Marker {
-    pub(crate) fn bytes(self) -> &'static [u8; 1] {
+    pub(crate) const fn bytes(self) -> &'static [u8; 1] {
         match self {
             Self::Last => &[0],
             Self::More => &[1],
+            Self::Pack => &[2],
         }
     }
 
-    fn parse(byte: u8) -> Option<Self> {
-        [Self::Last, Self::More].into_iter().find(|marker| *marker.bytes() == [byte])
+    pub(crate) const fn parse(byte: u8) -> Option<Self> {
+        match byte {
+            0 => Some(Self::Last),
+            1 => Some(Self::More),
+            2 => Some(Self::Pack),
+            _ => None,
+        }
     }
 }
 
@@ -42,6 +52,8 @@ pub(crate) enum Took {
     Message,
     /// The datagram contained a piece of a longer message.
     Piece,
+    /// The datagram contains several messages. The assembler has left them where they are.
+    Pack,
 }
 
 /// A protocol violation in a datagram. It ends the connection.
@@ -50,8 +62,20 @@ pub(crate) enum BadPiece {
     /// The message exceeds the limit. `length` is the number of bytes that have arrived. The receiver does not wait for
     /// the rest.
     TooLong(TooLong),
-    /// The first byte is not a valid marker.
+    /// The last byte is not a valid marker.
     Marker,
+    /// A datagram of several messages violates the protocol.
+    Pack(BadPack),
+}
+
+/// The parts of a datagram that was received into the [`space`](Assembler::space) and, behind it, a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Split<'a> {
+    pub(crate) marker: u8,
+    /// The number of bytes in front of the marker that are in the space.
+    pub(crate) placed: usize,
+    /// The bytes in front of the marker that are in the buffer.
+    pub(crate) rest: &'a [u8],
 }
 
 /// Assembles messages from pieces.
@@ -105,10 +129,29 @@ impl Assembler {
         &mut self.long[self.long_filled..end]
     }
 
-    /// Consumes one datagram without its marker. The first `placed` bytes are in the [`space`](Assembler::space), the
-    /// others are in `rest`. If the datagram completes a message, the message replaces the content of `out`.
-    pub(crate) fn take(&mut self, marker: u8, placed: usize, rest: &[u8], out: &mut Vec<u8>) -> Result<Took, BadPiece> {
+    /// Finds the marker of a datagram of which `placed` bytes are in the [`space`](Self::space), and the others in
+    /// `behind`. Returns `None` if the datagram is empty.
+    #[inline]
+    pub(crate) fn split<'a>(&self, placed: usize, behind: &'a [u8]) -> Option<Split<'a>> {
+        if let Some((&marker, rest)) = behind.split_last() {
+            return Some(Split { marker, placed, rest });
+        }
+        let end = self.long.get(self.long_filled..)?.get(..placed)?;
+        end.split_last().map(|(&marker, before)| Split { marker, placed: before.len(), rest: &[] })
+    }
+
+    /// Consumes one datagram. If it completes a message, the message replaces the content of `out`.
+    pub(crate) fn take(&mut self, datagram: Split<'_>, out: &mut Vec<u8>) -> Result<Took, BadPiece> {
+        let Split { marker, placed, rest } = datagram;
         let marker = Marker::parse(marker).ok_or(BadPiece::Marker)?;
+        if marker == Marker::Pack {
+            if self.is_open {
+                return Err(BadPiece::Pack(BadPack::InMessage));
+            }
+            // The next one is probably packed, too.
+            self.expected = 0;
+            return Ok(Took::Pack);
+        }
         let length = self.long_filled + placed + rest.len();
         if length > self.length_max {
             return Err(BadPiece::TooLong(TooLong { length }));
@@ -139,6 +182,17 @@ impl Assembler {
         Ok(Took::Message)
     }
 
+    /// Returns the number of bytes of an incomplete message that have arrived.
+    pub(crate) fn partial_len(&self) -> usize {
+        if self.is_open { self.long_filled } else { 0 }
+    }
+
+    /// Returns the first bytes of the [`space`](Self::space), where a datagram has `placed` bytes. For a datagram that
+    /// the assembler has left there ([`Took::Pack`]).
+    pub(crate) fn placed(&self, placed: usize) -> &[u8] {
+        self.long.get(..placed).unwrap_or_default()
+    }
+
     /// Returns the memory of the pieces, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.long.len()
@@ -155,28 +209,53 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// A datagram of which no byte is in the space.
+    fn whole(marker: u8, rest: &[u8]) -> Split<'_> {
+        Split { marker, placed: 0, rest }
+    }
+
     #[test]
     fn a_message_in_one_datagram_and_one_in_pieces_read_back() {
         let mut assembler = Assembler::new(100);
         let mut out = Vec::new();
-        assert_eq!(assembler.take(0, 0, b"whole", &mut out), Ok(Took::Message));
+        assert_eq!(assembler.take(whole(0, b"whole"), &mut out), Ok(Took::Message));
         assert_eq!(out, b"whole");
-        assert_eq!(assembler.take(1, 0, b"in ", &mut out), Ok(Took::Piece));
+        assert_eq!(assembler.take(whole(1, b"in "), &mut out), Ok(Took::Piece));
         assert!(!assembler.is_at_boundary());
-        assert_eq!(assembler.take(1, 0, b"", &mut out), Ok(Took::Piece));
-        assert_eq!(assembler.take(0, 0, b"pieces", &mut out), Ok(Took::Message));
+        assert_eq!(assembler.take(whole(1, b""), &mut out), Ok(Took::Piece));
+        assert_eq!(assembler.take(whole(0, b"pieces"), &mut out), Ok(Took::Message));
         assert_eq!(out, b"in pieces");
         assert!(assembler.is_at_boundary());
-        assert_eq!(assembler.take(0, 0, b"", &mut out), Ok(Took::Message));
+        assert_eq!(assembler.take(whole(0, b""), &mut out), Ok(Took::Message));
         assert_eq!(out, b"");
     }
 
     /// Emulates a receiver: the bytes that fit go into the space, the others elsewhere.
     fn receive(assembler: &mut Assembler, marker: u8, piece: &[u8], out: &mut Vec<u8>) -> Result<Took, BadPiece> {
+        let datagram = [piece, &[marker]].concat();
         let space = assembler.space(out);
-        let placed = space.len().min(piece.len());
-        space[..placed].copy_from_slice(&piece[..placed]);
-        assembler.take(marker, placed, &piece[placed..], out)
+        let placed = space.len().min(datagram.len());
+        space[..placed].copy_from_slice(&datagram[..placed]);
+        let split = assembler.split(placed, &datagram[placed..]).unwrap();
+        assert_eq!((split.marker, split.placed + split.rest.len()), (marker, piece.len()));
+        assembler.take(split, out)
+    }
+
+    #[test]
+    fn the_marker_is_the_last_byte_wherever_the_datagram_ends() {
+        let mut assembler = Assembler::new(1 << 20);
+        let mut out = Vec::new();
+        assert_eq!(assembler.split(0, b""), None);
+        for length in [20_000, 20_000, 19_999, 20_000, 1, 20_001, 20_001, 0, 20_000, 20_000, 40_000] {
+            assert_eq!(receive(&mut assembler, 0, &vec![1; length], &mut out), Ok(Took::Message));
+            assert_eq!(out, vec![1; length]);
+        }
+        let space = assembler.space(&mut out).len();
+        assert_eq!((space, assembler.split(0, b"")), (40_000, None), "an empty datagram has no marker");
+        assembler.space(&mut out)[39_999] = 7;
+        let short = Split { marker: 7, placed: 39_999, rest: b"" };
+        assert_eq!(assembler.split(space, b""), Some(short));
+        assert_eq!(assembler.split(space, b"\x02"), Some(Split { marker: 2, placed: space, rest: b"" }));
     }
 
     #[test]
@@ -197,11 +276,28 @@ mod tests {
     }
 
     #[test]
+    fn a_packed_datagram_is_left_where_it_is_and_does_not_interrupt_a_message() {
+        let mut assembler = Assembler::new(1 << 20);
+        let mut out = Vec::new();
+        for _ in 0..2 {
+            assert_eq!(receive(&mut assembler, 0, &[7; 50_000], &mut out), Ok(Took::Message));
+        }
+        let mut message = std::mem::take(&mut out);
+        assembler.space(&mut message)[..3].copy_from_slice(b"one");
+        let pack = Split { marker: 2, placed: 3, rest: b" and more" };
+        assert_eq!(assembler.take(pack, &mut message), Ok(Took::Pack));
+        assert_eq!(assembler.placed(3), b"one");
+        assert!(assembler.is_at_boundary() && assembler.space(&mut message).is_empty());
+        assert_eq!(assembler.take(whole(1, b"a piece"), &mut message), Ok(Took::Piece));
+        assert!(matches!(assembler.take(whole(2, b"\0\0\0\0"), &mut message), Err(BadPiece::Pack(_))));
+    }
+
+    #[test]
     fn pieces_that_add_up_to_more_than_the_limit_are_refused() {
         let mut assembler = Assembler::new(10);
         let mut out = Vec::new();
-        assert_eq!(assembler.take(1, 0, b"123456", &mut out), Ok(Took::Piece));
-        assert_eq!(assembler.take(0, 0, b"78901", &mut out), Err(BadPiece::TooLong(TooLong { length: 11 })));
+        assert_eq!(assembler.take(whole(1, b"123456"), &mut out), Ok(Took::Piece));
+        assert_eq!(assembler.take(whole(0, b"78901"), &mut out), Err(BadPiece::TooLong(TooLong { length: 11 })));
     }
 
     proptest! {
@@ -231,7 +327,7 @@ mod tests {
         ) {
             let mut assembler = Assembler::new(200);
             for (marker, piece) in &datagrams {
-                let _ = assembler.take(*marker, 0, piece, &mut Vec::new());
+                let _ = assembler.take(whole(*marker, piece), &mut Vec::new());
                 prop_assert!(assembler.long_filled <= 200 && assembler.long.len() <= 200);
             }
         }

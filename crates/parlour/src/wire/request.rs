@@ -8,7 +8,7 @@ pub(crate) const MAGIC: &str = "parlour1 ";
 
 /// The maximum length of a request: the magic, ten digits of process id, the nonce, eight digits of checksum, two
 /// spaces and the newline. This is far below the 512 bytes that every pipe accepts atomically according to POSIX.
-const LINE_MAX: usize = MAGIC.len() + 10 + 1 + Nonce::TEXT_LEN + 1 + 8 + 1;
+pub(crate) const LINE_MAX: usize = MAGIC.len() + 10 + 1 + Nonce::TEXT_LEN + 1 + 8 + 1;
 
 /// Returns the request line of a client, including the newline.
 pub(crate) fn encode(id: &ClientId) -> Vec<u8> {
@@ -48,11 +48,45 @@ pub(crate) struct RequestReader {
     overlong: bool,
 }
 
+/// The part of a request line that was read without its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Rest {
+    line: Vec<u8>,
+    overlong: bool,
+}
+
+impl Rest {
+    /// Returns `None` if a reader cannot have kept these bytes.
+    pub(crate) fn new(line: &[u8], overlong: bool) -> Option<Self> {
+        let is_possible = line.len() <= LINE_MAX && !line.contains(&b'\n');
+        is_possible.then(|| Self { line: line.to_vec(), overlong })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.line
+    }
+
+    /// Returns true if bytes before these were discarded, because the line is too long to be a request.
+    pub(crate) fn is_overlong(&self) -> bool {
+        self.overlong
+    }
+}
+
 /// A malformed request line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BadRequest;
 
 impl RequestReader {
+    /// Continues behind the rest of another reader.
+    pub(crate) fn after(rest: Rest) -> Self {
+        Self { line: rest.line, overlong: rest.overlong }
+    }
+
+    /// Returns the part of a line that was read without its end.
+    pub(crate) fn rest(&self) -> Rest {
+        Rest { line: self.line.clone(), overlong: self.overlong }
+    }
+
     /// Consumes the next bytes and calls `found` for each line that they complete.
     pub(crate) fn push(&mut self, bytes: &[u8], mut found: impl FnMut(Result<ClientId, BadRequest>)) {
         for piece in bytes.split_inclusive(|&c| c == b'\n') {
@@ -111,6 +145,20 @@ mod tests {
         let expected: Vec<_> = (1..=5).map(|pid| Ok(id(pid))).collect();
         for size in [1, 2, 7, 60, 4096] {
             assert_eq!(read(&stream, size), expected, "in pieces of {size}");
+        }
+    }
+
+    #[test]
+    fn another_reader_goes_on_in_the_middle_of_a_line() {
+        let stream = [&b"x".repeat(300)[..], b"\n", &encode(&id(5)), &encode(&id(6))].concat();
+        let whole = read(&stream, stream.len());
+        for at in 0..stream.len() {
+            let (mut first, mut found) = (RequestReader::default(), Vec::new());
+            first.push(&stream[..at], |request| found.push(request));
+            let rest = first.rest();
+            let mut second = RequestReader::after(Rest::new(rest.bytes(), rest.is_overlong()).unwrap());
+            second.push(&stream[at..], |request| found.push(request));
+            assert_eq!(found, whole, "handed over after {at} bytes");
         }
     }
 

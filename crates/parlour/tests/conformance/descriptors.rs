@@ -10,7 +10,7 @@ use rustix::io::{FdFlags, fcntl_getfd};
 
 use super::NO_FDS;
 use super::api::{Connection, Setting, settings};
-use super::link::Link;
+use super::link;
 use crate::support::{DEADLINE, data, kernel_refuses_descriptors, trials};
 
 trials! {
@@ -27,7 +27,7 @@ trials! {
 fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     for client_sends in [true, false] {
         let (client, served) =
-            Link::with(setting, &ServerOptions::new().fds_max(253), &ConnectOptions::new().fds_max(253)).ends();
+            link::ends_with(setting, &ServerOptions::new().fds_max(253), &ConnectOptions::new().fds_max(253));
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
         if sender.capabilities().descriptors {
             scene(sender, receiver);
@@ -102,7 +102,7 @@ fn descriptors_arrive_with_their_own_message(setting: Setting) {
 
 fn descriptors_that_the_peer_does_not_allow_are_refused_and_nothing_is_sent(setting: Setting) {
     for client_sends in [true, false] {
-        let (client, served) = Link::new(setting).ends();
+        let (client, served) = link::ends(setting);
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
         if !sender.capabilities().descriptors {
             continue;

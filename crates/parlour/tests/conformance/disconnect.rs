@@ -1,5 +1,6 @@
 use parlour::ErrorKind;
 
+use super::NO_SERVER;
 use super::api::{Connection, Setting, settings};
 use super::link::{assert_disconnected, each_way};
 use crate::support::{Base, Child, data, trials};
@@ -10,7 +11,8 @@ trials! {
     for setting in settings() =>
         closing_ends_both_directions_after_the_last_message,
         closing_with_messages_unread_loses_nothing_that_was_sent,
-        sending_to_a_disconnected_peer_raises_no_signal unless setting.is_not_blocking(CHILDREN);
+        sending_to_a_disconnected_peer_raises_no_signal
+            unless setting.is_not_blocking(CHILDREN).or(setting.is_a_pair(NO_SERVER));
 }
 
 fn closing_ends_both_directions_after_the_last_message(setting: Setting) {

@@ -13,6 +13,7 @@ trials! {
         fed_messages_arrive_apart_and_in_order,
         receiving_sends_fed_messages_before_it_blocks,
         feeding_more_than_64_kib_sends_without_a_flush,
+        fed_messages_of_any_length_arrive_whole_and_in_order,
         a_long_message_is_fed_without_waiting_for_others_and_overtakes_none,
         every_way_to_close_sends_fed_messages,
         closing_waits_until_fed_messages_are_sent unless setting.is_a_hub(BOUNDED);
@@ -82,6 +83,39 @@ fn feeding_more_than_64_kib_sends_without_a_flush(setting: Setting) {
                 data::check(&receiver.recv_timeout(DEADLINE).unwrap().expect("a message"), number, length);
             }
             drop(all_received);
+        });
+    });
+}
+
+/// The channel is full again and again, also within messages that it takes in pieces.
+fn fed_messages_of_any_length_arrive_whole_and_in_order(setting: Setting) {
+    const COUNT: usize = 20_000;
+    let length_of = |number: usize| match number % 8000 {
+        2000 => 65_532,
+        4000 => 65_533,
+        6000 => 3 << 20,
+        rest => rest % 97,
+    };
+    each_way(setting, |mut sender, mut receiver| {
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for number in 0..COUNT {
+                    sender.feed(data::message(number, length_of(number))).unwrap();
+                    if number % 1000 == 999 {
+                        sender.flush().unwrap();
+                    }
+                }
+                sender.close().unwrap();
+            });
+            for number in 0..COUNT {
+                // Messages that were read together with others are known to be there.
+                let message = match receiver.has_message() {
+                    true => receiver.try_recv().unwrap(),
+                    false => receiver.recv_timeout(DEADLINE).unwrap(),
+                };
+                data::check(&message.expect("a message"), number, length_of(number));
+            }
+            assert_eq!(receiver.recv_timeout(DEADLINE).unwrap(), None);
         });
     });
 }

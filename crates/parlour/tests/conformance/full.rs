@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 use parlour::ErrorKind;
 
 use super::api::{Connection, Setting, TrySendError, settings};
-use super::link::{Link, directions, each_way};
+use super::link::{self, directions, each_way};
 use crate::support::{data, trials};
 
 trials! {
@@ -56,7 +56,7 @@ fn fill(end: &mut Connection) -> usize {
 }
 
 fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
-    let (mut client, mut served) = Link::new(setting).ends();
+    let (mut client, mut served) = link::ends(setting);
     let counts = [fill(&mut client), fill(&mut served)];
     thread::scope(|scope| {
         for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip(counts) {
@@ -77,7 +77,7 @@ fn when_both_directions_are_full_every_message_arrives_once(setting: Setting) {
 
 /// Neither side flushes. Each side sends its buffered rest while it waits in `recv`.
 fn when_both_directions_are_full_receiving_also_sends(setting: Setting) {
-    let (mut client, mut served) = Link::new(setting).ends();
+    let (mut client, mut served) = link::ends(setting);
     let (from_client, from_server) = (fill(&mut client), fill(&mut served));
     thread::scope(|scope| {
         for (mut end, count) in [(client, from_server), (served, from_client)] {

@@ -61,7 +61,7 @@ fn a_pidfd_of_the_peer_shows_its_death_where_the_kernel_supports_it(setting: Set
 }
 
 fn the_capabilities_are_the_same_on_both_sides(setting: Setting) {
-    let (client, served) = super::link::Link::new(setting).ends();
+    let (client, served) = super::link::ends(setting);
     assert_eq!(client.capabilities(), served.capabilities());
     assert_eq!(client.capabilities().message_max, 16 << 20);
 }

@@ -1,7 +1,7 @@
 use std::thread;
 
 use super::api::{Setting, settings};
-use super::link::{Link, directions, each_way};
+use super::link::{self, directions, each_way};
 use crate::support::{data, trials};
 
 trials! {
@@ -52,7 +52,7 @@ fn long_messages_pass_whatever_came_before_them(setting: Setting) {
 }
 
 fn large_messages_pass_both_ways_at_once(setting: Setting) {
-    let (client, served) = Link::new(setting).ends();
+    let (client, served) = link::ends(setting);
     thread::scope(|scope| {
         for (mut sender, mut receiver) in directions(client, served) {
             scope.spawn(move || {

@@ -1,7 +1,7 @@
 use std::thread;
 
 use super::api::{Setting, settings};
-use super::link::{Link, directions};
+use super::link::{self, directions};
 use crate::support::{data, trials};
 
 trials! {
@@ -13,7 +13,7 @@ const LONGEST: usize = 70_000;
 
 /// Both directions run at the same time, one of them from the longest to the shortest message.
 fn every_length_from_0_to_70_000_arrives_whole(setting: Setting) {
-    let (client, served) = Link::new(setting).ends();
+    let (client, served) = link::ends(setting);
     thread::scope(|scope| {
         for ((mut sender, mut receiver), down) in directions(client, served).into_iter().zip([false, true]) {
             let lengths = move || (0..=LONGEST).map(move |step| if down { LONGEST - step } else { step });

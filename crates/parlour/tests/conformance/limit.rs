@@ -4,28 +4,29 @@ use std::time::Duration;
 
 use parlour::{ConnectOptions, ErrorKind, Payload, ServerOptions};
 
-use super::ENDS;
 use super::api::{Connection, Setting, TryRecvError, TrySendError, settings};
-use super::link::{Link, directions};
+use super::link::{self, directions};
+use super::{ENDS, ONE_LIMIT};
 use crate::support::{data, trials};
 
 trials! {
     for setting in settings() =>
         a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent,
         the_limit_is_16_mib_by_default,
-        a_receiver_with_a_lower_limit_fails_permanently unless setting.is_a_hub(ENDS);
+        a_receiver_with_a_lower_limit_fails_permanently
+            unless setting.is_a_hub(ENDS).or(setting.is_a_pair(ONE_LIMIT));
 }
 
 fn a_message_of_the_limit_passes_and_one_byte_more_is_refused_with_nothing_sent(setting: Setting) {
     for limit in [0, 1, 1000, 65_532, 65_536, 100_000] {
         let server = ServerOptions::new().message_max(limit);
-        let (client, served) = Link::with(setting, &server, &ConnectOptions::new().message_max(limit)).ends();
+        let (client, served) = link::ends_with(setting, &server, &ConnectOptions::new().message_max(limit));
         refuses_one_byte_more(client, served, limit);
     }
 }
 
 fn the_limit_is_16_mib_by_default(setting: Setting) {
-    let (client, served) = Link::new(setting).ends();
+    let (client, served) = link::ends(setting);
     refuses_one_byte_more(client, served, 16 << 20);
 }
 
@@ -60,7 +61,7 @@ fn a_receiver_with_a_lower_limit_fails_permanently(setting: Setting) {
     let low = 1000;
     for limits in [(low, 100_000), (100_000, low)] {
         let options = (ServerOptions::new().message_max(limits.0), ConnectOptions::new().message_max(limits.1));
-        let (client, served) = Link::with(setting, &options.0, &options.1).ends();
+        let (client, served) = link::ends_with(setting, &options.0, &options.1);
         let (mut sender, mut receiver) = if limits.0 == low { (client, served) } else { (served, client) };
         sender.send(data::message(1, low)).unwrap();
         sender.send(data::message(2, low + 1)).unwrap();

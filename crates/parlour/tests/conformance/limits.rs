@@ -1,12 +1,11 @@
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use parlour::{ConnectOptions, ErrorKind, ServerOptions};
 
 use super::api::{Server, Setting, settings};
 use super::link::ShutDownAtEnd;
-use crate::support::wait::eventually_some;
+use crate::support::wait::{answered, eventually_some};
 use crate::support::{Base, DEADLINE, eventually, trials};
 
 const PLACES: &str = "a hub frees the slot of a client when it leaves; hub/limits.rs tests its limits";
@@ -69,7 +68,7 @@ fn is_turned_away(setting: Setting, server: &Server, address: &str, reason: &str
     let before = server.stats().refused;
     // Refusals of earlier clients.
     while server.next_refusal().is_some() {}
-    match setting.connect_with(&ConnectOptions::new().timeout(Duration::from_millis(200)), address) {
+    match answered(|time| setting.connect_with(&ConnectOptions::new().timeout(time), address)) {
         Err(error) => assert_eq!(error.kind(), ErrorKind::Busy, "{error}"),
         Ok(mut connection) => assert_eq!(connection.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Busy),
     }

@@ -31,11 +31,22 @@ impl Link {
         assert_eq!((client.transport(), served.transport()), (setting.transport, setting.transport));
         Self { client, served, server, address, base }
     }
+}
 
-    /// Returns both ends and drops the server.
-    pub fn ends(self) -> (Connection, Connection) {
-        (self.client, self.served)
+/// Returns both ends of a connection: a client and an accepted connection without their server, or a pair.
+pub fn ends(setting: Setting) -> (Connection, Connection) {
+    ends_with(setting, &ServerOptions::new(), &ConnectOptions::new())
+}
+
+/// Returns both ends of a connection with these options. A pair has those of the client.
+pub fn ends_with(setting: Setting, server: &ServerOptions, client: &ConnectOptions) -> (Connection, Connection) {
+    if setting.is_pair {
+        let (one, other) = setting.pair(client).unwrap();
+        assert_eq!((one.transport(), other.transport()), (setting.transport, setting.transport));
+        return (one, other);
     }
+    let link = Link::with(setting, server, client);
+    (link.client, link.served)
 }
 
 /// Connects a new client to the server. Returns the end of the client and the end of the server.
@@ -55,7 +66,7 @@ pub fn connect_pair(
 /// Runs the scenario twice, each time with a new connection. The first argument is the client, then the server.
 pub fn each_way(setting: Setting, scene: impl Fn(Connection, Connection)) {
     for client_is_first in [true, false] {
-        let (client, served) = Link::new(setting).ends();
+        let (client, served) = ends(setting);
         let _note = PanicNote(if client_is_first { "the client" } else { "the server" });
         match client_is_first {
             true => scene(client, served),

@@ -2,9 +2,10 @@ use std::os::fd::AsFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::{Connection, Server, TryRecvError, TrySendError};
+use parlour::{ConnectOptions, Connection, ErrorKind, Message, Server, TryRecvError, TrySendError};
 use rustix::event::PollFlags;
 
+use super::NO_SERVER;
 use super::api::{Setting, settings};
 use super::link;
 use crate::support::{Base, DEADLINE, data, trials, wait};
@@ -19,7 +20,12 @@ trials! {
         a_loop_with_try_send_gets_everything_through unless setting.is_not_blocking(A_LOOP),
         send_fd_shows_that_the_peer_no_longer_receives unless setting.is_not_blocking(A_LOOP),
         a_finished_connection_has_no_send_fd unless setting.is_not_blocking(A_LOOP),
-        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin unless setting.is_not_blocking(A_LOOP);
+        spin_recv_receives_what_has_arrived_and_does_not_block unless setting.is_not_blocking(A_LOOP),
+        a_message_is_received_over_an_old_one unless setting.is_not_blocking(A_LOOP),
+        a_client_connects_in_a_poll_loop_and_waits_there_for_its_server
+            unless setting.is_not_blocking(A_LOOP).or(setting.is_a_pair(NO_SERVER)),
+        a_server_in_a_poll_loop_misses_no_client_and_does_not_spin
+            unless setting.is_not_blocking(A_LOOP).or(setting.is_a_pair(NO_SERVER));
 }
 
 const QUIET: Duration = Duration::from_millis(50);
@@ -165,6 +171,103 @@ fn a_finished_connection_has_no_send_fd(setting: Setting) {
         first.finish().unwrap();
         assert!(first.send_fd().is_none(), "a finished connection has no descriptor to wait for");
     });
+}
+
+fn spin_recv_receives_what_has_arrived_and_does_not_block(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
+        assert!(receiver.spin_recv().unwrap_err().is_empty());
+        sender.send(b"one").unwrap();
+        assert!(wait::readable(receiver.recv_fd()), "an empty spin_recv prepares for waiting");
+        assert_eq!(receiver.spin_recv().unwrap().expect("a message"), b"one");
+        // It spins only after an answer may be on its way, and must not lose its place by that.
+        receiver.send(b"two").unwrap();
+        assert!(receiver.spin_recv().unwrap_err().is_empty());
+        drop(sender);
+        assert!(wait::readable(receiver.recv_fd()));
+        // The other end did not read "two", which some transports report.
+        match receiver.spin_recv() {
+            Ok(message) => assert_eq!(message, None),
+            Err(TryRecvError::Failed(error)) => assert_eq!(error.kind(), ErrorKind::Disconnected),
+            Err(TryRecvError::Empty) => panic!("the end is readable and not received"),
+        }
+    });
+}
+
+fn a_message_is_received_over_an_old_one(setting: Setting) {
+    each_way(setting, |mut sender, mut receiver| {
+        const LENGTHS: [usize; 8] = [5, 300_000, 300_000, 0, 20_000, 20_000, 3_000_000, 1];
+        thread::scope(|scope| {
+            scope.spawn(move || {
+                for (number, length) in LENGTHS.into_iter().enumerate() {
+                    sender.send(data::message(number, length)).unwrap();
+                }
+                sender.close().unwrap();
+            });
+            let mut message = Message::default();
+            for (number, length) in LENGTHS.into_iter().enumerate() {
+                let spins = number % 2 == 0;
+                loop {
+                    match if spins {
+                        receiver.spin_recv_over(&mut message)
+                    } else {
+                        receiver.try_recv_over(&mut message)
+                    } {
+                        Ok(received) => break assert!(received),
+                        Err(error) => assert!(error.is_empty(), "{error}"),
+                    }
+                    assert!(receiver.has_message() || wait::readable(receiver.recv_fd()));
+                }
+                data::check(&message, number, length);
+            }
+            loop {
+                match receiver.try_recv_over(&mut message) {
+                    Ok(received) => break assert!(!received),
+                    Err(error) => assert!(error.is_empty(), "{error}"),
+                }
+                assert!(wait::readable(receiver.recv_fd()));
+            }
+        });
+    });
+}
+
+/// The descriptor covers the wait for the server, the handshake and the deadline.
+fn a_client_connects_in_a_poll_loop_and_waits_there_for_its_server(setting: Setting) {
+    let base = Base::new();
+    let address = setting.address(&base, "room");
+    let options = ConnectOptions::new().wait_for_server(DEADLINE);
+    let mut pending = options.begin(&address).unwrap();
+    assert!(wait::readable(&pending), "the first step is due at once");
+    assert!(pending.try_finish().unwrap().is_none(), "there is no server");
+    let mut server = None;
+    let mut served = None;
+    let mut wakes = 0;
+    let mut client = loop {
+        if let Some(connection) = pending.try_finish().unwrap() {
+            break connection;
+        }
+        if server.is_none() {
+            server = Some(Server::bind(&address).unwrap());
+        }
+        let server = server.as_ref().unwrap();
+        assert!(wait::any_readable([pending.as_fd(), server.as_fd()].into_iter()));
+        served = served.or(server.try_accept().ok());
+        wakes += 1;
+        assert!(wakes < 1000, "the loop spins");
+    };
+    let mut served = served.unwrap_or_else(|| server.unwrap().accept().unwrap());
+    client.send(b"hello").unwrap();
+    assert_eq!(served.recv().unwrap().expect("a message"), b"hello");
+
+    let options = ConnectOptions::new().wait_for_server(QUIET);
+    let mut pending = options.begin(setting.address(&base, "nobody")).unwrap();
+    let error = loop {
+        match pending.try_finish() {
+            Ok(connection) => assert!(connection.is_none()),
+            Err(error) => break error,
+        }
+        assert!(wait::readable(&pending), "the deadline makes the descriptor readable");
+    };
+    assert_eq!(error.kind(), ErrorKind::NoServer);
 }
 
 /// One thread serves all clients and sleeps only in poll(2).

@@ -1,12 +1,11 @@
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
 
 use parlour::{ConnectOptions, ErrorKind, RefusalReason, ServerOptions, Transport};
 
 use super::api::{Connection, Error, Result, Setting, settings};
 use super::link::ShutDownAtEnd;
-use crate::support::wait::eventually_some;
+use crate::support::wait::{answered, eventually_some};
 use crate::support::{Base, DEADLINE, trials};
 
 trials! {
@@ -76,8 +75,8 @@ fn learns(
             let client = setting.connect(&address).unwrap();
             held.push((client, accepted.recv_timeout(DEADLINE).expect("the server accepts the client")));
         }
-        let options = ConnectOptions::new().timeout(Duration::from_millis(200));
-        let error = match setting.connect_with(&options, &address) {
+        let connected = answered(|time| setting.connect_with(&ConnectOptions::new().timeout(time), &address));
+        let error = match connected {
             Err(error) => error,
             Ok(connection) => learn(connection, way),
         };

@@ -6,18 +6,18 @@ use std::time::Duration;
 use parlour::{ConnectOptions, ErrorKind, Payload, Server, ServerOptions, SharedBytes, Transport};
 use rustix::fs::fstat;
 
-use super::NO_FDS;
 use super::api::{Connection, Setting, settings};
-use super::link::Link;
+use super::link;
+use super::{HUB_KEEPS_BLOCKS, NO_SERVER};
 use crate::support::{Base, Child, DEADLINE, Role, data, trials};
 
 trials! {
     for setting in settings() =>
-        a_shared_block_arrives_without_a_copy unless setting.is_a_hub(NO_FDS),
-        a_full_channel_takes_neither_message_nor_block unless setting.is_a_hub(NO_FDS),
+        a_shared_block_arrives_without_a_copy,
+        a_full_channel_takes_neither_message_nor_block unless setting.is_a_hub(HUB_KEEPS_BLOCKS),
         a_block_is_sent_once_and_after_all_buffered_messages,
         a_waiting_sender_of_blocks_uses_no_cpu_time,
-        one_block_goes_to_many_clients_and_is_never_copied;
+        one_block_goes_to_many_clients_and_is_never_copied unless setting.is_a_pair(NO_SERVER);
 }
 
 /// Identifies the memory of a block independently of the descriptor: device and inode.
@@ -29,11 +29,11 @@ fn identity(block: &SharedBytes) -> (u64, u64) {
 fn a_shared_block_arrives_without_a_copy(setting: Setting) {
     for client_sends in [true, false] {
         let (client, served) =
-            Link::with(setting, &ServerOptions::new().fds_max(2), &ConnectOptions::new().fds_max(2)).ends();
+            link::ends_with(setting, &ServerOptions::new().fds_max(2), &ConnectOptions::new().fds_max(2));
         let (mut sender, mut receiver) = if client_sends { (client, served) } else { (served, client) };
         let block = SharedBytes::new(data::message(1, 1000)).unwrap();
         if !sender.capabilities().zero_copy {
-            let error = sender.send(Payload::new(b"no").shared(&[&block])).unwrap_err();
+            let error = sender.send_shared(b"no", &[&block]).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
             sender.send(b"yes").unwrap();
             assert_eq!(receiver.recv().unwrap().expect("a message"), b"yes");
@@ -41,11 +41,11 @@ fn a_shared_block_arrives_without_a_copy(setting: Setting) {
         }
         let (other, third) = (SharedBytes::new(data::message(2, 70_001)).unwrap(), SharedBytes::new(b"").unwrap());
         // Several messages with blocks in flight, and messages without blocks between them.
-        sender.send(Payload::new(b"one").shared(&[&block])).unwrap();
+        sender.send_shared(b"one", &[&block]).unwrap();
         sender.feed(b"none").unwrap();
-        sender.send(Payload::new(b"two").shared(&[&other, &third])).unwrap();
+        sender.send_shared(b"two", &[&other, &third]).unwrap();
         sender.send(b"none").unwrap();
-        sender.send(Payload::new(b"").shared(&[])).unwrap();
+        sender.send_shared(b"", &[]).unwrap();
         for (bytes, sent) in [
             (&b"one"[..], vec![&block]),
             (b"none", vec![]),
@@ -64,9 +64,9 @@ fn a_shared_block_arrives_without_a_copy(setting: Setting) {
             assert!(message.fds().is_empty(), "take_shared left a descriptor");
         }
         // A received block can be sent again.
-        sender.send(Payload::new(b"there").shared(&[&block])).unwrap();
+        sender.send_shared(b"there", &[&block]).unwrap();
         let mut message = receiver.recv().unwrap().expect("a message");
-        receiver.send(Payload::new(b"and back").shared(&[&message.take_shared().unwrap()[0]])).unwrap();
+        receiver.send_shared(b"and back", &[&message.take_shared().unwrap()[0]]).unwrap();
         let mut message = sender.recv().unwrap().expect("a message");
         assert_eq!(identity(&message.take_shared().unwrap()[0]), identity(&block));
     }
@@ -75,7 +75,7 @@ fn a_shared_block_arrives_without_a_copy(setting: Setting) {
 /// Returns both ends, of which the first may send blocks, or `None` if the transport does not carry blocks.
 fn ends(setting: Setting) -> Option<(Connection, Connection)> {
     let options = ConnectOptions::new().fds_max(1);
-    let (sender, receiver) = Link::with(setting, &ServerOptions::new().fds_max(1), &options).ends();
+    let (sender, receiver) = link::ends_with(setting, &ServerOptions::new().fds_max(1), &options);
     sender.capabilities().zero_copy.then_some((sender, receiver))
 }
 

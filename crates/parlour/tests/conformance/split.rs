@@ -3,7 +3,7 @@ use std::thread;
 use parlour::ErrorKind;
 
 use super::api::{Setting, settings};
-use super::link::{Link, assert_disconnected, directions, each_way};
+use super::link::{self, assert_disconnected, directions, each_way};
 use crate::support::wait::Sleeper;
 use crate::support::{data, trials};
 
@@ -19,7 +19,7 @@ trials! {
 }
 
 fn the_halves_work_in_two_threads(setting: Setting) {
-    let (client, served) = Link::new(setting).ends();
+    let (client, served) = link::ends(setting);
     thread::scope(|scope| {
         for ((mut sender, mut receiver), count) in directions(client, served).into_iter().zip([2000, 500]) {
             assert_eq!((sender.transport(), receiver.transport()), (setting.transport, setting.transport));

@@ -39,10 +39,16 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
-/// Returns the blocks that serve and whose lines are not in one of these programs.
+/// Returns the blocks that serve and whose lines are not in one of these programs. A block that makes a base of its own
+/// runs as a test, and contains its only clients. One that shows the sockets of the standard library is no server of
+/// this library.
 fn strangers(text: &str, programs: &[String]) -> Vec<String> {
     let serves = |block: &String| SERVES.iter().any(|part| lines(block).iter().any(|line| line.contains(part)));
-    blocks(text).into_iter().filter(|block| serves(block) && !is_known(block, programs)).collect()
+    let makes_base = ["let base = tempfile::tempdir()?;", "let base = Base::new()?;"];
+    let is_alone = |block: &String| {
+        makes_base.iter().any(|line| block.contains(line)) || block.contains("std::os::unix::net::{UnixListener")
+    };
+    blocks(text).into_iter().filter(|block| serves(block) && !is_alone(block) && !is_known(block, programs)).collect()
 }
 
 /// Returns true if one of these programs contains all lines of a block, in order.
@@ -98,5 +104,7 @@ fn a_server_that_is_in_no_example_is_found() {
     let programs = ["fn main() {\n    let a = 1; // one\n    server.accept();\n}\n".to_owned()];
     assert!(strangers("/// ```no_run\n/// let a = 1;\n/// server.accept();\n/// ```\n", &programs).is_empty());
     assert_eq!(strangers("```rust\nlet a = 2;\nserver.accept();\n```\n", &programs).len(), 1);
+    let alone = "```rust\n# let base = tempfile::tempdir()?;\nserver.accept();\n```\n";
+    assert!(strangers(alone, &programs).is_empty());
     assert!(strangers("```sh\nserver.accept();\n```\n```rust\nlet b = 2;\n```\n", &programs).is_empty());
 }

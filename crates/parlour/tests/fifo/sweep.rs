@@ -11,7 +11,7 @@ use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, utimensat};
 use crate::by_hand::place::client_files;
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoClient, unix};
-use crate::support::{Base, Child, DEADLINE, Role, trials};
+use crate::support::{Base, Child, DEADLINE, Role, trials, wait};
 
 trials! {
     files_of_clients_that_were_killed_before_their_request_are_swept,
@@ -80,6 +80,9 @@ fn files_of_clients_that_were_killed_before_their_request_are_swept() {
         drop(unix::bound(&dead, 0o700));
         set_age(&dead, age);
     }
+    // The origin of a client that was killed before its socket was bound.
+    let origin = socket().with_extension("via");
+    fs::write(&origin, "parlour1 origin\nhost a\nend\n").unwrap();
     // Clients that are alive and slow, and a foreign file.
     let slow = stopped_at(&driver, "open-s2c");
     let slow_sockets = [0, DAY, -DAY].map(|age| {
@@ -88,21 +91,25 @@ fn files_of_clients_that_were_killed_before_their_request_are_swept() {
         set_age(&file, age);
         (socket, file)
     });
+    // Its origin is not one to be read, without the mark in its name.
+    let slow_origin = slow_sockets[0].1.with_extension("via");
+    fs::write(&slow_origin, "parlour1 origin\nhost a\nend\n").unwrap();
     fs::write(path.join("c/notes"), "mine").unwrap();
     base.keeps(&path.join("c/notes"));
     let left = client_files(&path);
-    assert_eq!(left.len(), 1 + 2 + 2 + 3 + 2 + 3 + 1, "{left:?}");
+    assert_eq!(left.len(), 1 + 2 + 2 + 3 + 2 + 3 + 1 + 2, "{left:?}");
 
     // Other clients connect, and the server sweeps its directory meanwhile.
     let watch = Watch::new(&path.join("c"));
     assert_serves(&base, &driver);
     let of_slow = format!("{}-", slow.pid());
-    let is_slow_socket = |file: &str| slow_sockets.iter().any(|(_, path)| path.ends_with(file));
+    let is_slow_socket =
+        |file: &str| slow_origin.ends_with(file) || slow_sockets.iter().any(|(_, path)| path.ends_with(file));
     let stays = |file: &String| file.starts_with(&of_slow) || file == "notes" || is_slow_socket(file);
     let only_those = || client_files(&path).iter().all(stays);
     assert!(!only_those(), "the server leaves recent files alone");
     assert!(watch.until(Duration::from_secs(25), only_those), "files are left: {:?}", client_files(&path));
-    assert_eq!(client_files(&path).len(), 3 + 3, "files in use and foreign files stay");
+    assert_eq!(client_files(&path).len(), 3 + 3 + 1, "files in use and foreign files stay");
     // A slow client connects in the end.
     for (socket, file) in slow_sockets {
         let stream = unix::dial_with(socket, &path);
@@ -135,7 +142,7 @@ fn a_client_that_left_a_message_and_went_is_heard_although_the_sweep_is_due() {
         drop(client);
     }
     // The server does something else, for longer than the interval of the sweep.
-    std::thread::sleep(Duration::from_secs(6));
+    wait::pass(Duration::from_secs(6));
     for _ in 0..2 {
         let mut client = server.accept_timeout(DEADLINE).unwrap();
         assert_eq!(client.recv_timeout(DEADLINE).unwrap().unwrap(), b"remember me");

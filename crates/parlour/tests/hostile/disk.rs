@@ -21,7 +21,7 @@ const STATES: [(&str, &str); 3] = [
     ("is_read_only", "mount --bind $B $B && mount -o remount,bind,ro $B"),
 ];
 
-fn no_mounts() -> Option<String> {
+pub fn no_mounts() -> Option<String> {
     static REASON: OnceLock<Option<String>> = OnceLock::new();
     let tried = || {
         if !rustix::process::geteuid().is_root() {

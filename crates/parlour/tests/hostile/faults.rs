@@ -15,13 +15,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use tokio::sync::Notify;
 
 use super::plausible;
+use crate::by_hand::roles::say_error;
 use crate::by_hand::steps::marked;
-use crate::by_hand::trace::{Call, Traced, cannot_inject};
+use crate::by_hand::trace::{Call, Traced, cannot_inject, mark};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
 use crate::support::{Base, Child, DEADLINE, Role, data, eventually, trials};
 
-const SERVER_STEPS: [&str; 5] = ["start", "accept", "hub", "tokio_server", "server_close"];
+const SERVER_STEPS: [&str; 7] = ["start", "accept", "hub", "tokio_server", "server_close", "take_over", "hand_over"];
 const CLIENT_STEPS: [&str; 6] = ["connect", "tokio", "send", "receive", "share", "close"];
 
 /// The steps that begin by connecting.
@@ -44,6 +45,9 @@ const ROUND_MAX: Duration = Duration::from_secs(15);
 
 /// The longest time that a step waits for the peer: shorter than [`ROUND_MAX`], longer than any step takes.
 const STEP_MAX: Duration = Duration::from_secs(4);
+
+/// The number of rounds that may take longer than [`STEP_MAX`] although the fault passes.
+const SLOW_MAX: usize = 2;
 
 /// The longest time that the step's client waits for one attempt. The server may drop it without an answer; it then
 /// tries again.
@@ -100,6 +104,73 @@ fn faulty(arguments: &[String]) {
             let server = Server::bind(address).unwrap();
             serve_until_next(&server, None);
             server.close().unwrap();
+            println!("again");
+        },
+        "take_over" => loop {
+            let old = Server::bind(address).unwrap();
+            thread::scope(|scope| {
+                let old = scope.spawn(|| serves_until_next_or_ends(&old));
+                match marked(|| ServerOptions::new().take_over(STEP_MAX).bind(address)) {
+                    Some(new) => {
+                        assert!(old.join().unwrap(), "two servers have the name");
+                        serve_until_next(&new, None);
+                        new.close().unwrap();
+                    }
+                    // The old server goes on, or the new one had the name when it failed, and has released it.
+                    None if old.join().unwrap() => serve_until_next(&Server::bind(address).unwrap(), None),
+                    None => {}
+                }
+            });
+            old.close().unwrap();
+            println!("again");
+        },
+        "hand_over" => loop {
+            let old = Server::bind(address).unwrap();
+            thread::scope(|scope| {
+                let (go, may_go) = mpsc::channel();
+                let (tell, is_bound) = mpsc::channel();
+                let taking = scope.spawn(move || {
+                    // Until then this process holds nothing but its own server.
+                    may_go.recv().unwrap();
+                    let new = match ServerOptions::new().take_over(STEP_MAX).bind(address) {
+                        Ok(new) => new,
+                        Err(error) => {
+                            // The old server goes on. The first client need not wait until its call gives up.
+                            drop(connect(address));
+                            return Err(error);
+                        }
+                    };
+                    let _ = tell.send(new.shutdown_handle());
+                    serves_until_next_or_ends(&new);
+                    Ok::<(), Error>(())
+                });
+                mark();
+                go.send(()).unwrap();
+                let left = old.accept_timeout(STEP_MAX).map(drop);
+                mark();
+                match left {
+                    Ok(()) => println!("done"),
+                    Err(error) if error.kind() == ErrorKind::HandedOver => println!("done"),
+                    Err(error) => say_error(&error),
+                }
+                let has_ended = serves_until_next_or_ends(&old);
+                if !has_ended {
+                    // The old server goes on until the new one has the name, or fails. A client whose handshake had
+                    // begun before the hand-over is served by the old server. No other one comes to the new server.
+                    let is_bound = loop {
+                        match is_bound.try_recv() {
+                            Err(mpsc::TryRecvError::Empty) => drop(old.accept_timeout(Duration::from_millis(10))),
+                            known => break known,
+                        }
+                    };
+                    if let Ok(shutdown) = is_bound {
+                        shutdown.shutdown();
+                    }
+                }
+                let taken = taking.join().unwrap();
+                assert!(taken.is_ok() || !has_ended, "{taken:?}");
+            });
+            old.close().unwrap();
             println!("again");
         },
         "connect" => loop {
@@ -259,6 +330,26 @@ fn serve_until_next(server: &Server, mut first: Option<Connection>) {
     }
 }
 
+/// Serves one client after the other, until one has sent `next`, or until the service has ended, because of a shutdown
+/// or of another server that has taken the name over. Returns true in the second case.
+fn serves_until_next_or_ends(server: &Server) -> bool {
+    loop {
+        let mut connection = match server.accept_timeout(DEADLINE) {
+            Ok(connection) => connection,
+            Err(error) if matches!(error.kind(), ErrorKind::HandedOver | ErrorKind::Shutdown) => return true,
+            // The call may fail for the moment.
+            Err(error) if error.kind() == ErrorKind::Io => continue,
+            Err(error) => panic!("{error}"),
+        };
+        while let Ok(Some(message)) = connection.recv_timeout(DEADLINE) {
+            let _ = connection.send(&message);
+            if message == b"next"[..] {
+                return false;
+            }
+        }
+    }
+}
+
 /// Echoes every message until `last` has arrived and no client is left, or until no event arrives in time.
 fn hub_serves_until(hub: &mut Hub, last: &[u8]) -> Result<(), Error> {
     let mut is_over = false;
@@ -359,7 +450,7 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
     let files = base.files();
 
     let mut seen: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    let mut injected = 0;
+    let (mut injected, mut slow) = (0, 0);
     'calls: for number in 0..CALLS_MAX {
         // The call that has this number varies where the peer's progress sets the pace.
         let mut looks = if ACCEPTING.contains(&step) { LOOKS } else { 1 };
@@ -400,8 +491,15 @@ fn any_system_call_of_step_may_fail_once(transport: Transport, step: &'static st
                 step == "tokio_server" && call == "epoll_ctl" && round.said.contains("cannot register the connection");
             assert!(!is_ended, "{place}, and no client is served any more: {}", round.said);
             // A transient condition must cause neither an error nor a wait for the full timeout.
-            let is_unnoticed = round.said == "done" && told.is_empty() && begin.elapsed() < STEP_MAX;
+            let is_unnoticed = round.said == "done" && told.is_empty();
             assert!(!passes || is_unnoticed, "{place}: {:?}, {}, {told:?}", begin.elapsed(), round.said);
+            // A busy machine may take this long, too, but not each time.
+            if passes && begin.elapsed() >= STEP_MAX {
+                assert!(slow < SLOW_MAX, "{place}: {:?}", begin.elapsed());
+                slow += 1;
+                tried.remove(&(call, error));
+                continue;
+            }
             let pid = rounds.traced.child().pid();
             let now = Baseline::of(pid);
             assert!(now.is_like(&before), "{place}, {}: {now:#?}\nbefore: {before:#?}", round.said);
@@ -451,6 +549,7 @@ fn quiet(server: &Child, threads: usize) -> Baseline {
 type Tried = BTreeSet<(&'static str, i32)>;
 
 /// A system call that failed.
+#[derive(Debug)]
 struct Fault {
     call: &'static str,
     error: i32,
@@ -506,9 +605,12 @@ impl Rounds<'_> {
                     let is_next =
                         |error: &&i32| !tried.contains(&(name, **error)) && (**error != libc::EAGAIN || !knows_better);
                     if let Some(&error) = errors.iter().find(is_next) {
-                        match error == libc::EAGAIN && plausible::transfers(&call) {
-                            true => traced.fail_for_now(),
-                            false => traced.fail(error, plausible::is_made(&call)),
+                        match error {
+                            libc::EAGAIN if plausible::transfers(&call) => traced.fail_for_now(),
+                            libc::EPIPE | libc::ECONNRESET if plausible::sends(&call) => {
+                                traced.fail_for_good(error);
+                            }
+                            _ => traced.fail(error, plausible::is_made(&call)),
                         }
                         let (removes, passes) = (plausible::removes(&call), plausible::passes(&call, error));
                         round.fault = Some(Fault { call: name, error, removes, passes });
@@ -526,7 +628,7 @@ impl Rounds<'_> {
                     errors.unwrap_or_default()
                 })
             });
-            assert!(traced.go_to_mark(), "the role exited after the step: {}", watchdog.told());
+            assert!(traced.go_to_mark(), "the role exited after the step with {:?}: {}", round.fault, watchdog.told());
             round.told = next.map(|next| next.join().unwrap()).unwrap_or_default();
         });
         round.said = self.traced.child().line();

@@ -12,7 +12,7 @@ use crate::by_hand::line::frame;
 use crate::by_hand::place::{client_files, mode};
 use crate::by_hand::watch::Watch;
 use crate::by_hand::{Driver, FifoClient, FifoServer, Id};
-use crate::support::{Base, DEADLINE, trials};
+use crate::support::{Base, DEADLINE, SOON, trials};
 
 trials! {
     the_pair_exists_before_the_request,
@@ -108,7 +108,7 @@ fn the_pair_is_gone_after_the_handshake() {
         driver.client();
         assert_eq!(client_files(driver.server.path()), [""; 0]);
     }
-    assert_eq!(base.files(), ["hand/", "hand/c/", "hand/fifo", "hand/lock"]);
+    assert_eq!(base.files(), ["hand/", "hand/c/", "hand/control", "hand/fifo", "hand/lock"]);
 }
 
 fn the_server_removes_the_pair_that_a_client_has_not_removed() {
@@ -244,7 +244,7 @@ fn a_client_that_the_policy_rejects_gets_an_immediate_refusal() {
     let begin = Instant::now();
     let error = Connection::connect(&address).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Refused, "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(2), "a refused client does not try again");
+    assert!(begin.elapsed() < SOON, "a refused client does not try again");
     let reason = driver.refused(1);
     assert!(reason.contains("policy does not admit"), "{reason}");
     assert_eq!(client_files(driver.server.path()), [""; 0]);
@@ -278,6 +278,6 @@ fn an_answer_that_is_wrong_is_an_error((_, answer, kind): Answer) {
     }
     let error = connecting.join().unwrap().unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     assert_eq!(client_files(server.path()), [""; 0]);
 }

@@ -65,7 +65,7 @@ impl Hand {
             match self.transport {
                 Transport::Packet => {
                     let marker = u8::from(chunks.peek().is_some());
-                    self.send_raw(&[&[marker], chunk].concat(), fds).unwrap();
+                    self.send_raw(&[chunk, &[marker]].concat(), fds).unwrap();
                 }
                 _ => self.send_raw(chunk, fds).unwrap(),
             }
@@ -77,14 +77,14 @@ impl Hand {
         let mut wire = self.on_the_wire(message);
         wire.truncate(wire.len() / 2);
         if self.transport == Transport::Packet {
-            wire[0] = 1;
+            wire.push(1);
         }
         self.send_raw(&wire, fds).unwrap();
     }
 
     fn on_the_wire(&self, message: &[u8]) -> Vec<u8> {
         match self.transport {
-            Transport::Packet => [&[0], message].concat(),
+            Transport::Packet => [message, &[0]].concat(),
             _ => frame(message),
         }
     }

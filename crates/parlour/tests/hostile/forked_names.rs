@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 use rustix::event::PollFlags;
@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use super::forking::{fork, join};
 use crate::by_hand::{FifoClient, place, snapshot};
-use crate::support::{Base, Child, DEADLINE, Role, eventually, failure, trials, wait};
+use crate::support::{Base, Child, DEADLINE, Role, SOON, eventually, failure, trials, wait};
 
 trials! {
     descendant_that_outlives_the_server_does_not_keep_the_name(descendant in DESCENDANTS),
@@ -162,12 +162,12 @@ fn descendant_that_outlives_the_server_does_not_keep_the_name((_, how): (&str, &
     }
     let begin = Instant::now();
     let (mut next, _) = serve(&base);
-    assert!(begin.elapsed() < Duration::from_secs(2), "{:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     for &transport in Transport::ALL {
         talk(&base, &mut next, transport);
     }
     assert!(is_alive(orphan.0));
-    assert_eq!(place::list(&path), ["c", "fifo", "lock", "packet", "shm", "unix"]);
+    assert_eq!(place::list(&path), ["c", "control", "fifo", "lock", "packet", "shm", "unix"]);
 }
 
 fn talk(base: &Base, server: &mut Child, transport: Transport) {

@@ -1,24 +1,31 @@
 //! A process whose threads accept, send and receive forks at any moment. In the child, only the forking thread exists,
 //! and no call may wait for another one.
 
-use std::os::fd::AsFd;
-use std::sync::Arc;
+use std::fs;
+use std::os::fd::{AsFd, RawFd};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
+use parlour::{Connection, ErrorKind, Server, ServerOptions, ShutdownHandle, Transport, TryRecvError};
 use rustix::fd::OwnedFd;
 
-use super::forking::{fork_among_threads, join, take_in_child};
+use super::forking::{fork_among_threads, fork_while, join, take_in_child, watch_forks};
+use crate::by_hand::{FifoClient, shm};
 use crate::support::roles::echo;
-use crate::support::{Base, DEADLINE, failure, trials, wait};
+use crate::support::{Base, Child, DEADLINE, Role, failure, trials, wait};
 
 trials! {
     for transport in Transport::ALL =>
         every_call_returns_in_a_child_that_is_forked_while_a_thread_holds_the_servers_lock,
         every_call_returns_in_children_that_are_forked_among_busy_threads,
+        every_call_returns_in_a_child_while_whose_fork_a_thread_took_a_name,
         a_shutdown_from_a_forked_child_ends_accept_in_the_parent;
+
+    for transport in [Transport::Shm, Transport::Fifo] =>
+        every_call_returns_in_a_child_while_whose_fork_a_handshake_began;
 }
 
 /// The number of forks of one trial.
@@ -39,6 +46,16 @@ impl Latch {
 
     fn wait(&self) {
         assert!(wait::readable(&self.0));
+    }
+}
+
+/// Ends the threads of a server and its clients, also when the test fails: a scope waits for its threads.
+struct Ending<'a>(ShutdownHandle, &'a AtomicBool);
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.1.store(true, Ordering::Relaxed);
+        self.0.shutdown();
     }
 }
 
@@ -104,6 +121,7 @@ fn every_call_returns_in_children_that_are_forked_among_busy_threads(transport: 
     let server = Server::bind(&address).unwrap();
     let stopping = AtomicBool::new(false);
     thread::scope(|scope| {
+        let ending = Ending(server.shutdown_handle(), &stopping);
         for _ in 0..2 {
             scope.spawn(|| {
                 for connection in server.incoming() {
@@ -147,9 +165,88 @@ fn every_call_returns_in_children_that_are_forked_among_busy_threads(transport: 
             client.join().unwrap();
         }
         drop(idle);
-        server.shutdown_handle().shutdown();
+        drop(ending);
     });
     server.close().unwrap();
+}
+
+/// `fork-while WHAT ADDRESS OTHER`: takes the name ADDRESS, and forks a child that has, of what happens during the
+/// fork, the memory and not the descriptors. The child calls everything that the server has. Then prints `done`.
+///
+/// - `shm`, `fifo`: the handshake of a client begins.
+/// - `bind`: a server takes the name OTHER.
+pub const FORK_WHILE: Role = Role { name: "fork-while", play: while_forking };
+
+fn while_forking(arguments: &[String]) {
+    watch_forks();
+    let [what, address, other] = arguments else { panic!("{arguments:?}") };
+    let server = Arc::new(Server::bind(address).unwrap());
+    let use_server = || use_every_call(take_in_child(&*server));
+    match what.as_str() {
+        "bind" => {
+            let (other, bound) = (other.clone(), Arc::new(Mutex::new(None)));
+            let during = {
+                let bound = Arc::clone(&bound);
+                move || {
+                    let other = Server::bind(other).unwrap();
+                    let lock = number_of(&other.path().join("lock"));
+                    *bound.lock().unwrap() = Some(other);
+                    // The descriptor with which the child replaces those of the servers has the number of one of them.
+                    Some(lock)
+                }
+            };
+            join(fork_while(during, use_server));
+            bound.lock().unwrap().take().unwrap().close().unwrap();
+        }
+        transport => {
+            let client = match transport {
+                "shm" => (Some(shm::dial(server.path())), None),
+                _ => (None, Some(FifoClient::asking(server.path()))),
+            };
+            let during = {
+                let server = Arc::clone(&server);
+                move || {
+                    let before = open_descriptors().len();
+                    assert!(matches!(server.try_accept(), Err(TryRecvError::Empty)));
+                    assert!(open_descriptors().len() > before, "a handshake has begun");
+                    None
+                }
+            };
+            join(fork_while(during, use_server));
+            drop(client);
+        }
+    }
+    Arc::into_inner(server).unwrap().close().unwrap();
+    println!("done");
+}
+
+/// Returns the numbers of the open descriptors, each with its file.
+fn open_descriptors() -> Vec<(RawFd, std::path::PathBuf)> {
+    let number = |entry: &fs::DirEntry| entry.file_name().into_string().unwrap().parse().unwrap();
+    let entries = fs::read_dir("/proc/self/fd").unwrap().map(Result::unwrap);
+    entries.filter_map(|entry| Some((number(&entry), fs::read_link(entry.path()).ok()?))).collect()
+}
+
+fn number_of(path: &Path) -> RawFd {
+    open_descriptors().into_iter().find(|(_, file)| file == path).unwrap().0
+}
+
+fn fork_while_in_a_role(transport: Transport, what: &str) {
+    let base = Base::new();
+    let addresses = ["early", "late"].map(|name| base.address(transport, name));
+    let mut role = Child::spawn("fork-while", &[&[what.to_owned()], &addresses[..]].concat());
+    role.expect("done");
+    role.finish();
+}
+
+/// The child finds the handshake in the server's table, and has no descriptor with its number.
+fn every_call_returns_in_a_child_while_whose_fork_a_handshake_began(transport: Transport) {
+    fork_while_in_a_role(transport, &transport.to_string());
+}
+
+/// The child finds descriptors of another server to replace, and has none with these numbers.
+fn every_call_returns_in_a_child_while_whose_fork_a_thread_took_a_name(transport: Transport) {
+    fork_while_in_a_role(transport, "bind");
 }
 
 /// The request of the child is in its own memory only. The parent learns of it from the shared descriptor.

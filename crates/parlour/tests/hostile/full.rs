@@ -119,7 +119,7 @@ fn empty_truncated_and_long_datagrams_are_told_apart(transport: Transport) {
     }
     drop(client);
     assert_eq!(served.recv_timeout(DEADLINE).unwrap(), None, "end of file is not a message");
-    // An empty datagram, which lacks even its first byte.
+    // An empty datagram, which lacks even its marker.
     let (raw, mut served) = raw(&room);
     say(&raw, b"");
     match served.recv_timeout(DEADLINE) {
@@ -130,7 +130,7 @@ fn empty_truncated_and_long_datagrams_are_told_apart(transport: Transport) {
     // One message in two pieces, and one whose second piece never arrives. The first is received, the second is
     // truncated.
     let (raw, mut served) = self::raw(&room);
-    for datagram in [&b"\x01hel"[..], b"\x00lo", b"\x01half"] {
+    for datagram in [&b"hel\x01"[..], b"lo\x00", b"half\x01"] {
         say(&raw, datagram);
     }
     drop(raw);
@@ -141,7 +141,7 @@ fn empty_truncated_and_long_datagrams_are_told_apart(transport: Transport) {
     // A datagram that the kernel truncates, because it exceeds the maximum, is an error and never a partial message.
     let (raw, mut served) = self::raw(&room);
     set_socket_send_buffer_size_force(&raw, 8 << 20).or_else(|_| set_socket_send_buffer_size(&raw, 8 << 20)).unwrap();
-    say(&raw, b"\x00whole");
+    say(&raw, b"whole\x00");
     let long = vec![0; (1 << 20) + 2];
     match send(&raw, &long, SendFlags::NOSIGNAL) {
         Ok(sent) => {
@@ -154,10 +154,16 @@ fn empty_truncated_and_long_datagrams_are_told_apart(transport: Transport) {
         // A user that may not have so large a send buffer cannot send such a datagram.
         Err(errno) => assert_eq!(errno, rustix::io::Errno::MSGSIZE),
     }
-    // A first byte without a meaning.
-    let (raw, mut served) = self::raw(&room);
-    say(&raw, b"\x02what");
-    assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
+    // A last byte without a meaning. The second one is of a peer that has the marker in front.
+    for datagram in [&b"what\x03"[..], b"\x00hello"] {
+        let (raw, mut served) = self::raw(&room);
+        say(&raw, b"whole\x00");
+        say(&raw, datagram);
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap().unwrap(), b"whole");
+        for _ in 0..2 {
+            assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Protocol);
+        }
+    }
 }
 
 /// Returns a hand-made client, and the server's end of its connection.

@@ -83,6 +83,8 @@ const PLACES: &[ServerPlace] = &[
     ("a_device_as_lock", "above/base/name/lock", Device, true),
     ("a_device_as_socket", "above/base/name/unix", Device, true),
     ("a_device_as_fifo", "above/base/name/fifo", Device, true),
+    ("a_file_as_control", "above/base/name/control", Regular(0o600), true),
+    ("a_fifo_as_control", "above/base/name/control", Fifo(0o600), true),
     ("a_file_as_new_fifo", "above/base/name/fifo.new", Regular(0o600), true),
 ];
 

@@ -94,8 +94,14 @@ pub fn transfers(call: &Call) -> bool {
     #[allow(clippy::wildcard_imports, reason = "as above")]
     use libc::*;
     let receives = matches!(call.number, SYS_recvmsg | SYS_recvfrom | SYS_read | SYS_readv | SYS_accept4 | SYS_accept);
-    let sends = matches!(call.number, SYS_sendmsg | SYS_sendto | SYS_write | SYS_writev | SYS_vmsplice | SYS_pwritev2);
-    receives || sends
+    receives || sends(call)
+}
+
+/// Returns true if this call sends bytes through the descriptor that is its first argument.
+pub fn sends(call: &Call) -> bool {
+    #[allow(clippy::wildcard_imports, reason = "as above")]
+    use libc::*;
+    matches!(call.number, SYS_sendmsg | SYS_sendto | SYS_write | SYS_writev | SYS_vmsplice | SYS_pwritev2)
 }
 
 /// Returns true if this error of this call is transient: the next try succeeds.
@@ -107,6 +113,10 @@ pub fn passes(call: &Call, error: i32) -> bool {
     match error {
         libc::EAGAIN => transfers(call),
         libc::EINTR => transfers(call) || looks,
+        // Such a call is made again for a while.
+        libc::ENOMEM | libc::ENOBUFS => {
+            transfers(call) || matches!(call.number, libc::SYS_socket | libc::SYS_socketpair | libc::SYS_connect)
+        }
         _ => false,
     }
 }

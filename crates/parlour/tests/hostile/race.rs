@@ -13,7 +13,7 @@ use parlour::{ConnectOptions, ErrorKind, Server, ServerOptions, Transport};
 
 use crate::by_hand::lock;
 use crate::by_hand::rng::{Rng, seed};
-use crate::support::{Base, Child, DEADLINE, Role, trial_deadline, trials, wait};
+use crate::support::{Base, Child, DEADLINE, Role, SOON, trial_deadline, trials, wait};
 
 trials! {
     eight_starters_that_are_killed_at_random_never_give_a_name_two_owners,
@@ -96,6 +96,10 @@ fn start(arguments: &[String]) {
     }
 }
 
+/// The numbers of owners, of starters that were killed, and of those that were told to end, below which there was no
+/// race.
+const ENOUGH: (u64, i32, i32) = (50, 20, 5);
+
 fn eight_starters_that_are_killed_at_random_never_give_a_name_two_owners() {
     let base = Base::new();
     let address = base.name("wanted").display().to_string();
@@ -109,8 +113,17 @@ fn eight_starters_that_are_killed_at_random_never_give_a_name_two_owners() {
     };
     let mut starters: Vec<Child> = (0..8).map(|_| spawn(&mut rng)).collect();
     let (mut killed, mut ended) = (0, 0);
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while Instant::now() < deadline {
+    let owners = || {
+        let mut owners = Vec::new();
+        File::open(&witness).unwrap().read_to_end(&mut owners).unwrap();
+        owners.first_chunk().map_or(0, |count| u64::from_be_bytes(*count))
+    };
+    let are_enough = |owners: u64, killed: i32, ended: i32| owners > ENOUGH.0 && killed > ENOUGH.1 && ended > ENOUGH.2;
+    let begin = Instant::now();
+    // On a busy machine it takes longer until there was a race.
+    while begin.elapsed() < Duration::from_secs(10)
+        || (!are_enough(owners(), killed, ended) && begin.elapsed() < trial_deadline() / 2)
+    {
         let number = rng.below(8) as usize;
         let starter = &mut starters[number];
         match rng.one_in(3) {
@@ -132,19 +145,14 @@ fn eight_starters_that_are_killed_at_random_never_give_a_name_two_owners() {
         starter.kill();
         assert_eq!(String::from_utf8_lossy(&starter.rest()), "", "seed {seed}");
     }
-    let mut owners = Vec::new();
-    File::open(&witness).unwrap().read_to_end(&mut owners).unwrap();
-    let owners = u64::from_be_bytes(owners[..].try_into().unwrap());
+    let owners = owners();
     println!("eight_starters: {owners} owners, {killed} killed, {ended} told to end");
-    assert!(
-        owners > 50 && killed > 20 && ended > 5,
-        "{owners} owners, {killed} killed, {ended} ended: too few for a race"
-    );
+    assert!(are_enough(owners, killed, ended), "{owners} owners, {killed} killed, {ended} ended: too few for a race");
 
     let begin = Instant::now();
     let server = Server::bind(&address).unwrap();
-    assert!(begin.elapsed() < Duration::from_secs(1), "{:?}", begin.elapsed());
-    assert_eq!(base.files(), ["wanted/", "wanted/c/", "wanted/lock", "wanted/unix", "witness"]);
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    assert_eq!(base.files(), ["wanted/", "wanted/c/", "wanted/control", "wanted/lock", "wanted/unix", "witness"]);
     drop(server);
 }
 

@@ -24,6 +24,8 @@ trials! {
         bytes_like_a_notice_are_no_refusal,
         a_client_cannot_refuse_a_server;
 
+    for transport in [Transport::Packet] => a_first_message_with_the_bytes_of_a_notice_is_a_message;
+
     bytes_out_of_band_from_a_client_change_no_message,
     bytes_out_of_band_from_a_client_change_no_message_to_a_hub,
     bytes_out_of_band_from_a_server_are_bytes_of_the_stream,
@@ -33,7 +35,7 @@ trials! {
 /// The notice of a full server: on a stream one byte, out of band.
 const BUSY_BYTE: u8 = 0x82;
 /// The notice of a full server: a datagram, behind an empty one.
-const BUSY_DATAGRAM: &[u8; 24] = b"parlour1\x02\x02\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00";
+const BUSY_DATAGRAM: &[u8; 25] = b"parlour1\x02\x02\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff";
 
 fn socket(transport: Transport) -> OwnedFd {
     let kind = if transport == Transport::Packet { SocketType::SEQPACKET } else { SocketType::STREAM };
@@ -91,7 +93,7 @@ impl Forger {
 
     fn message(&self, transport: Transport, message: &[u8]) {
         match transport {
-            Transport::Packet => self.send(&[b"\0", message].concat()),
+            Transport::Packet => self.send(&[message, b"\0"].concat()),
             _ => self.send(&frame(message)),
         }
     }
@@ -137,9 +139,30 @@ fn a_notice_behind_a_message_is_no_refusal(transport: Transport) {
     assert_eq!(client.send(b"hello").unwrap_err().kind(), ErrorKind::Disconnected);
 }
 
+/// The bytes of a refusal, and all except for the last: then the marker has the place of that byte.
+fn a_first_message_with_the_bytes_of_a_notice_is_a_message(transport: Transport) {
+    let likely: &[&[u8]] = &[BUSY_DATAGRAM, &BUSY_DATAGRAM[..24], &BUSY_DATAGRAM[..23]];
+    for &message in likely {
+        for is_behind_an_empty_datagram in [false, true] {
+            let forger = Forger::new(transport);
+            if is_behind_an_empty_datagram {
+                forger.send(b"");
+            }
+            forger.message(transport, message);
+            let (mut client, _place, _base) = forger.hang_up();
+            // An empty datagram is the end, unless a refusal is behind it.
+            let expected = (!is_behind_an_empty_datagram).then_some(message);
+            assert_eq!(client.recv_timeout(DEADLINE).unwrap().as_deref(), expected);
+            assert_eq!(client.recv_timeout(DEADLINE).unwrap(), None);
+            let error = client.send(b"hello").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Disconnected, "{error}");
+        }
+    }
+}
+
 fn bytes_like_a_notice_are_no_refusal(transport: Transport) {
     let likely: &[&[u8]] = match transport {
-        Transport::Packet => &[b"", b"parlour1", b"\x82", &BUSY_DATAGRAM[..23]],
+        Transport::Packet => &[b"", b"parlour1", b"\x82", b"\xff", &BUSY_DATAGRAM[..23], &BUSY_DATAGRAM[..24]],
         _ => &[b"\x80", b"\x84", b"\xff", b"\x01", b"\x82\x82", b"\x82\0\0\0"],
     };
     for bytes in likely {

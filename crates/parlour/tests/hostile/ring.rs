@@ -12,6 +12,7 @@ use crate::support::{Base, DEADLINE, trials, wait};
 trials! {
     a_head_out_of_range_ends_the_connection_as_a_protocol_error,
     a_tail_out_of_range_ends_the_connection_as_a_protocol_error,
+    a_head_one_byte_behind_the_tail_is_an_abort_of_that_direction,
     a_length_over_the_limit_is_refused_and_costs_nothing,
     an_incomplete_message_is_truncated_when_its_sender_disconnects,
     unsolicited_datagrams_change_nothing,
@@ -28,8 +29,7 @@ fn meet(fill: impl FnOnce(&std::fs::File)) -> (ByHand, Connection) {
 
 fn wrong_values() -> impl Iterator<Item = u64> {
     let ring = RING as u64;
-    [ring + 1, 1 << 31, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, 1 << 63, u64::MAX - ring, u64::MAX - 1, u64::MAX]
-        .into_iter()
+    [ring + 1, 1 << 31, u64::from(u32::MAX), 1 << 32, (1 << 32) + 1, 1 << 63, u64::MAX - ring, u64::MAX - 1].into_iter()
 }
 
 fn a_head_out_of_range_ends_the_connection_as_a_protocol_error() {
@@ -51,13 +51,24 @@ fn a_head_out_of_range_ends_the_connection_as_a_protocol_error() {
 
 fn a_tail_out_of_range_ends_the_connection_as_a_protocol_error() {
     // A tail is read only when the ring seems to be full.
-    for value in wrong_values().chain([RING as u64]) {
+    for value in wrong_values().chain([RING as u64, u64::MAX]) {
         let (hand, mut served) = meet(|memory| put_word(memory, TAIL, value));
         served.send(&[1; 1000]).unwrap();
         assert_eq!(served.send(&vec![1; 2 * RING]).unwrap_err().kind(), ErrorKind::Protocol, "{value}");
         assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Disconnected);
         assert!(wait::ready(&hand.socket, PollFlags::empty(), DEADLINE), "the peer sees the end");
     }
+}
+
+/// A peer aborts so if its ring was full, and this side has taken all bytes out at the same moment.
+fn a_head_one_byte_behind_the_tail_is_an_abort_of_that_direction() {
+    let (hand, mut served) = meet(|memory| put_word(memory, HEAD, u64::MAX));
+    for _ in 0..2 {
+        assert!(served.has_message(), "the error can be received");
+        assert_eq!(served.recv_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Truncated);
+    }
+    served.send(b"the other direction goes on").unwrap();
+    assert_eq!(hand.their_word(HEAD), 4 + 27);
 }
 
 fn a_length_over_the_limit_is_refused_and_costs_nothing() {

@@ -13,7 +13,7 @@ use crate::by_hand::steps::{
 };
 use crate::by_hand::trace::{Traced, cannot_trace};
 use crate::by_hand::{Driver, lock};
-use crate::support::{Base, DEADLINE, trials};
+use crate::support::{Base, DEADLINE, SOON, trials};
 
 trials! {
     meddler_at_any_system_call_of_a_start_leaves_one_owner(meddler in MEDDLERS) unless cannot_trace(),
@@ -35,7 +35,7 @@ trials! {
 const CALLS_MAX: usize = 100;
 
 /// The longest time until a side notices the death of its peer.
-const NOTICED_WITHIN: Duration = Duration::from_secs(1);
+const NOTICED_WITHIN: Duration = SOON;
 
 fn traced(base: &Base, step: &str) -> Traced {
     Traced::start("traced-server", &[base.name("step").display().to_string(), step.to_owned()])
@@ -256,9 +256,11 @@ fn a_waiting_client_whose_server_is_restart_at_any_system_call_of_connect_reache
     let base = Base::new();
     let address = base.address(transport, "step");
     let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
-    let serve = || Driver::new(options.bind(base.name("step").to_str().unwrap()).unwrap());
+    let serve = |options: &ServerOptions| Driver::new(options.bind(base.name("step").to_str().unwrap()).unwrap());
+    // A server that ends waits this long for the acknowledgement of the client, which stands still.
+    let impatient = options.clone().handshake_timeout(Duration::from_millis(100));
     for number in 0..CALLS_MAX {
-        let server = serve();
+        let server = serve(&impatient);
         let mut client = Traced::start("traced-client", &[&*address, "wait"]);
         if !client.go_to_call(number) {
             assert!(number > 10, "{number} system calls");
@@ -266,7 +268,7 @@ fn a_waiting_client_whose_server_is_restart_at_any_system_call_of_connect_reache
         }
         drop(server);
         between(&base.name("step"));
-        let server = serve();
+        let server = serve(&options);
         let mut client = client.release();
         assert_eq!(outcome(&mut client), "done", "at call {number}");
         client.finish();

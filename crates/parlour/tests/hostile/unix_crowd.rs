@@ -69,7 +69,7 @@ fn a_server_without_any_descriptor_left_does_not_spin_and_recovers() {
     let base = Base::new();
     let (mut server, address, mut early) = crowded(&base, Transport::Unix);
     // Even the server's reserve descriptor cannot be reopened.
-    server.ask("spare -3");
+    server.ask("spare -6");
     let crowd = crowd(&base.name("crowd"), 20);
     let cost = cost::of_process(server.pid(), Duration::from_secs(1));
     assert!(cost.sleeps < 50 && cost.ran < Duration::from_millis(100), "in a second: {cost:?}");

@@ -24,6 +24,7 @@ trials! {
     a_squatter_in_a_shared_base_is_refused_by_uid unless no_other_users(),
     another_users_socket_in_a_directory_of_this_user_is_refused unless no_other_users(),
     a_listener_of_another_user_than_the_sockets_owner_is_refused_by_its_peer_credentials unless no_other_users(),
+    root_listens_for_the_user_to_whom_the_directory_belongs_and_for_no_other unless no_other_users(),
     another_users_server_is_accepted_when_it_is_expected unless no_other_users(),
     roots_server_is_accepted_by_everybody unless no_other_users(),
     another_user_cannot_open_anything_of_a_private_server unless no_other_users(),
@@ -212,17 +213,38 @@ fn place_files(place: &Place) -> Vec<String> {
 /// All files belong to the expected user, but the kernel reports that root listens.
 fn a_listener_of_another_user_than_the_sockets_owner_is_refused_by_its_peer_credentials() {
     let top = Base::new();
-    let [(uid, home)] = homes::<1>(&top);
-    let place = Place::held_at(&home.join("posing"));
-    let listener = unix::listener(&place);
-    for path in snapshot::tree(place.path()).keys() {
+    let [(uid, _), (other, home)] = homes::<2>(&top);
+    let (_server, address) = open_server(other, &home);
+    for path in snapshot::tree(&home).keys() {
         user::chown(path, uid);
     }
-    let error = ConnectOptions::new().server_uid(uid).connect(place.path().to_str().unwrap()).unwrap_err();
+    let error = ConnectOptions::new().server_uid(uid).connect(format!("unix:{address}")).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
-    assert!(error.to_string().contains("uid 0"), "{error}");
-    // The client had to connect to learn that, and has sent nothing.
-    unix::assert_ended(&unix::accept(&listener));
+    assert!(error.to_string().contains(&format!("belongs to uid {other}, not to uid {uid}")), "{error}");
+}
+
+/// A service manager of root listens for a server of another user. In the directory of that user only root can do so.
+fn root_listens_for_the_user_to_whom_the_directory_belongs_and_for_no_other() {
+    let top = Base::new();
+    let [(uid, home), (other, _)] = homes::<2>(&top);
+    let place = Place::held_at(&home.join("activated"));
+    let listener = unix::listener(&place);
+    let connect = || ConnectOptions::new().server_uid(uid).connect(place.path().to_str().unwrap());
+    for owner in [0, other] {
+        user::chown(place.path(), owner);
+        let error = connect().unwrap_err();
+        assert!(matches!(error.kind(), ErrorKind::Denied | ErrorKind::UnsafeDirectory), "{error}");
+    }
+    user::chown(place.path(), uid);
+    for owner in [0, uid] {
+        user::chown(&place.path().join("unix"), owner);
+        let client = connect().unwrap();
+        assert_eq!(client.peer().uid(), Some(0));
+        drop(unix::accept(&listener));
+    }
+    user::chown(&place.path().join("unix"), other);
+    let error = connect().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
 }
 
 fn another_users_server_is_accepted_when_it_is_expected() {
@@ -300,7 +322,7 @@ fn another_user_cannot_open_anything_of_a_private_server() {
     let options = ServerOptions::new().transports(Transport::ALL.iter().copied());
     let server = options.bind(base.name("private").to_str().unwrap()).unwrap();
     let files = all_files(server.path());
-    assert_eq!(files.len(), 6 + Transport::ALL.len(), "{files:?}");
+    assert_eq!(files.len(), 7 + Transport::ALL.len(), "{files:?}");
     let mut other = Child::spawn("try-open", &[&[format!("uid={}", new_uid())], &files[..]].concat());
     for file in &files {
         // EISDIR precedes EACCES when a directory is opened for writing.
@@ -324,7 +346,7 @@ fn another_user_of_an_open_server_cannot_touch_anything_but_the_socket() {
             "" => format!("0 {} {}", libc::EISDIR, libc::EACCES),
             "packet" | "shm" | "unix" => format!("{0} {0} {1}", libc::ENXIO, libc::ENOTDIR),
             "c" => format!("{0} {1} {0}", libc::EACCES, libc::EISDIR),
-            "lock" | "fifo" => format!("{0} {0} {1}", libc::EACCES, libc::ENOTDIR),
+            "lock" | "fifo" | "control" => format!("{0} {0} {1}", libc::EACCES, libc::ENOTDIR),
             _ => format!("{0} {0} {0}", libc::EACCES),
         };
         assert_eq!(said, expected, "{file}");

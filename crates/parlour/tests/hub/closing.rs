@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use parlour::hub::HubOptions;
+use parlour::hub::{Event, HubOptions};
 use parlour::{Connection, ErrorKind, Server, ServerOptions, Transport};
 
 use super::room::Room;
@@ -15,6 +15,7 @@ trials! {
         closing_waits_for_clients_to_receive,
         closing_releases_the_name_before_it_waits,
         closing_gives_up_at_its_deadline_and_reports_what_is_lost,
+        ending_releases_the_name_and_keeps_what_was_not_written,
         dropping_writes_what_the_channels_take,
         dropping_does_not_wait;
 }
@@ -48,16 +49,19 @@ fn with_much_to_send(transport: Transport) -> (Room, Vec<Connection>) {
     (room, connections)
 }
 
+/// Receives all that a client of [`with_much_to_send`] gets, and the end.
+fn receive_all(connection: &mut Connection, count: usize) {
+    for number in 0..count {
+        data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 400_000);
+    }
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+}
+
 fn closing_waits_for_clients_to_receive(transport: Transport) {
     let (room, connections) = with_much_to_send(transport);
     thread::scope(|scope| {
         for (mut connection, count) in connections.into_iter().zip([10, 10, 0]) {
-            scope.spawn(move || {
-                for number in 0..count {
-                    data::check(&connection.recv_timeout(DEADLINE).unwrap().unwrap(), number, 400_000);
-                }
-                assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
-            });
+            scope.spawn(move || receive_all(&mut connection, count));
         }
         room.hub.close().unwrap();
     });
@@ -85,6 +89,26 @@ fn closing_gives_up_at_its_deadline_and_reports_what_is_lost(transport: Transpor
     assert!(error.to_string().contains("for 2 clients"), "{error}");
     Server::bind(&room.address).unwrap();
     drop(connections);
+}
+
+fn ending_releases_the_name_and_keeps_what_was_not_written(transport: Transport) {
+    let (mut room, mut connections) = with_much_to_send(transport);
+    for _ in 0..2 {
+        let error = room.hub.end_timeout(Duration::ZERO).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+    }
+    connections[2].send("still here").unwrap();
+    assert!(matches!(room.event(), Event::Message(_, message) if message == b"still here"));
+    let Room { mut hub, address, base } = room;
+    drop(Server::bind(&address).unwrap());
+    thread::scope(|scope| {
+        for (mut connection, count) in connections.into_iter().zip([10, 10, 0]) {
+            scope.spawn(move || receive_all(&mut connection, count));
+        }
+        hub.end_timeout(DEADLINE).unwrap();
+        drop(hub);
+    });
+    drop(base);
 }
 
 fn dropping_writes_what_the_channels_take(transport: Transport) {

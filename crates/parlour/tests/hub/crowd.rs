@@ -146,9 +146,9 @@ fn clients_beyond_the_limit_of_descriptors_are_refused_and_do_not_disturb_others
 fn without_any_descriptor_left_the_hub_does_not_spin_and_recovers(transport: Transport) {
     let base = Base::new();
     let (mut hub, address, mut early) = spawn(&base, transport);
-    // Not even the reserve descriptor of the server can be opened again: two descriptors of the hub and those of
+    // Not even the reserve descriptor of the server can be opened again: three descriptors of the hub and those of
     // `early` have higher numbers.
-    hub.ask("spare -6");
+    hub.ask("spare -7");
     thread::scope(|scope| {
         let coming = scope.spawn(|| crowd(&address));
         assert_asleep(&hub);

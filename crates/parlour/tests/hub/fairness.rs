@@ -15,6 +15,7 @@ trials! {
         a_client_that_sends_large_messages_takes_turns_with_the_others,
         a_new_client_is_accepted_while_others_send_without_pause,
         a_reply_is_written_while_others_send_without_pause,
+        a_client_that_called_quickly_is_heard_while_another_sends_without_pause,
         messages_that_arrived_together_are_returned_one_by_one,
         a_message_that_arrives_during_a_turn_is_received,
         a_message_behind_a_long_one_is_received,
@@ -40,6 +41,28 @@ fn a_client_that_sends_without_pause_takes_turns_with_the_others(transport: Tran
 fn a_client_that_sends_large_messages_takes_turns_with_the_others(transport: Transport) {
     // Two messages are a turn.
     in_turn(transport, 40_000, 2);
+}
+
+/// While a client calls quickly over `shm`, the hub looks at its ring and requests no wake-up. The other client has
+/// always sent a message before the hub looks for the next event, so the hub is never idle.
+fn a_client_that_called_quickly_is_heard_while_another_sends_without_pause(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (caller, mut connection) = room.join();
+    let (other, mut talker) = room.join();
+    for number in 0..50 {
+        connection.send(&[number]).unwrap();
+        assert_eq!(room.message(caller), [number][..]);
+    }
+    for _ in 0..10 {
+        talker.send(b"and on").unwrap();
+        room.message(other);
+    }
+    connection.send(b"now I").unwrap();
+    let heard = (0..1000).any(|_| {
+        talker.send(b"and on").unwrap();
+        matches!(room.event(), Event::Message(client, _) if client == caller)
+    });
+    assert!(heard);
 }
 
 /// The descriptor is edge-triggered, so the hub has to know whether a read has left data.

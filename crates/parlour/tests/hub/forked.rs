@@ -1,17 +1,22 @@
 //! A process with a hub that forks.
 
-use parlour::hub::{Event, Hub};
-use parlour::{Connection, ErrorKind, Transport};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use parlour::hub::{Client, Event, Hub, HubHandle, HubOptions, SlowClientPolicy};
+use parlour::{Connection, ErrorKind, Transport, TrySendError};
 use rustix::fd::OwnedFd;
 use rustix::pipe::{PipeFlags, pipe_with};
 
-use super::forking::{fork, join};
-use super::room::event;
+use super::forking::{fork, fork_among_threads, join, take_in_child};
+use super::room::{Room, event};
 use crate::support::{Base, Child, DEADLINE, Role, failure, trials, wait};
 
 trials! {
     for transport in Transport::ALL =>
-        a_forked_child_cannot_use_the_hub_and_does_not_disturb_it;
+        a_forked_child_cannot_use_the_hub_and_does_not_disturb_it,
+        every_call_of_a_handle_returns_in_children_that_are_forked_among_sending_threads,
+        a_wake_from_a_forked_child_wakes_the_hub_of_the_parent;
 }
 
 /// `hub ADDRESS`: prints `ready`, receives a first message, and forks a child that tries to use the hub and drops it.
@@ -41,6 +46,7 @@ fn hub(arguments: &[String]) {
             hub.flush().unwrap_err(),
             hub.disconnect(client).unwrap_err(),
             hub.finish(client).unwrap_err(),
+            hub.handle().map(drop).unwrap_err(),
         ];
         assert!(errors.iter().all(|error| error.kind() == ErrorKind::NameLost), "{errors:?}");
         assert_eq!((hub.clients().len(), hub.stats().open), (2, 2));
@@ -91,4 +97,83 @@ fn a_forked_child_cannot_use_the_hub_and_does_not_disturb_it(transport: Transpor
     drop((first, second, third));
     serving.expect("done");
     serving.finish();
+}
+
+/// In a forked child: calls everything that a handle has.
+fn use_every_call(handle: HubHandle, client: Client) {
+    for sent in [handle.send(client, b"from the child"), handle.clone().broadcast(b"from the child")] {
+        match sent {
+            Err(TrySendError::Failed(error)) => {
+                assert_eq!(error.kind(), ErrorKind::NameLost, "{error}");
+                assert!(error.to_string().contains("forked child"), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    handle.wake();
+    let _debug = format!("{handle:?}");
+    drop(handle);
+}
+
+/// The threads hold the lock of the queue at some of the forks.
+fn every_call_of_a_handle_returns_in_children_that_are_forked_among_sending_threads(transport: Transport) {
+    const FORKS: usize = 100;
+    // The client is not disconnected where the threads send faster than it receives.
+    let mut room = Room::with(transport, &HubOptions::new().slow_client_policy(SlowClientPolicy::Wait(DEADLINE)));
+    let (client, mut connection) = room.join();
+    let handle = room.hub.handle().unwrap();
+    let shutdown = room.hub.shutdown_handle();
+    let stopping = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let sending = [(); 3].map(|()| {
+            scope.spawn(|| {
+                let mut sent = 0_usize;
+                while !stopping.load(Ordering::Relaxed) {
+                    match handle.send(client, b"from the parent") {
+                        Ok(()) => sent += 1,
+                        Err(TrySendError::Full(_)) => thread::yield_now(),
+                        Err(TrySendError::Failed(error)) => panic!("{error}"),
+                    }
+                }
+                sent
+            })
+        });
+        let receiving = scope.spawn(move || {
+            let mut received = 0_usize;
+            while let Some(message) = connection.recv_timeout(DEADLINE).unwrap() {
+                assert_eq!(message, b"from the parent");
+                received += 1;
+            }
+            received
+        });
+        let hub = room.hub;
+        let serving = scope.spawn(move || {
+            let mut hub = hub;
+            let error = loop {
+                match hub.next_event() {
+                    Ok(Event::Woken) => {}
+                    Ok(other) => panic!("{other:?}"),
+                    Err(error) => break error,
+                }
+            };
+            assert_eq!(error.kind(), ErrorKind::Shutdown, "{error}");
+            hub.close_timeout(DEADLINE).unwrap();
+        });
+        for _ in 0..FORKS {
+            join(fork_among_threads(|| use_every_call(take_in_child(&handle), client)));
+        }
+        stopping.store(true, Ordering::Relaxed);
+        let sent: usize = sending.map(|thread| thread.join().unwrap()).iter().sum();
+        shutdown.shutdown();
+        serving.join().unwrap();
+        assert_eq!(receiving.join().unwrap(), sent);
+    });
+}
+
+fn a_wake_from_a_forked_child_wakes_the_hub_of_the_parent(transport: Transport) {
+    let mut room = Room::new(transport);
+    let handle = room.hub.handle().unwrap();
+    join(fork_among_threads(|| handle.wake()));
+    assert!(matches!(room.event(), Event::Woken));
+    room.assert_quiet();
 }

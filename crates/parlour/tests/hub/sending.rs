@@ -14,6 +14,9 @@ trials! {
         buffered_messages_are_written_when_they_reach_64_kib,
         flushing_writes_immediately,
         a_broadcast_reaches_every_client_that_has_joined,
+        a_message_for_some_clients_reaches_these_alone,
+        a_broadcast_except_one_reaches_all_others,
+        a_message_for_some_clients_returns_those_that_did_not_get_it,
         sending_to_a_client_that_has_left_does_nothing,
         a_message_that_is_too_long_is_an_error_and_nothing_is_sent,
         every_length_is_sent_whole_and_in_order,
@@ -77,6 +80,64 @@ fn a_broadcast_reaches_every_client_that_has_joined(transport: Transport) {
         }
     }
     assert!(connections.iter().all(|connection| !connection.has_message()));
+}
+
+fn a_message_for_some_clients_reaches_these_alone(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (gone, leaving) = room.join();
+    let (clients, mut connections): (Vec<_>, Vec<_>) = (0..4).map(|_| room.join()).unzip();
+    drop(leaving);
+    room.closed(gone);
+    let some = [clients[0], gone, clients[2], clients[2]];
+    assert_eq!(room.hub.send_to(some, b"for some").unwrap(), []);
+    assert_eq!(room.hub.send_to([], b"for nobody").unwrap(), []);
+    let handle = room.hub.handle().unwrap();
+    handle.send_to(clients[1..3].iter().copied(), b"of another thread").unwrap();
+    room.assert_quiet();
+    for (connection, times) in connections.iter_mut().zip([1, 0, 2, 0]) {
+        for _ in 0..times {
+            assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"for some");
+        }
+    }
+    for connection in &mut connections[1..3] {
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"of another thread");
+    }
+    assert!(connections.iter().all(|connection| !connection.has_message()));
+}
+
+fn a_broadcast_except_one_reaches_all_others(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (clients, mut connections): (Vec<_>, Vec<_>) = (0..3).map(|_| room.join()).unzip();
+    let handle = room.hub.handle().unwrap();
+    assert_eq!(room.hub.broadcast_except(clients[1], b"one").unwrap(), []);
+    handle.broadcast_except(clients[0], b"two").unwrap();
+    room.assert_quiet();
+    let expected: [&[&[u8]]; 3] = [&[b"one"], &[b"two"], &[b"one", b"two"]];
+    for (connection, expected) in connections.iter_mut().zip(expected) {
+        for message in expected {
+            assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), *message);
+        }
+        assert!(!connection.has_message());
+    }
+}
+
+fn a_message_for_some_clients_returns_those_that_did_not_get_it(transport: Transport) {
+    let server = ServerOptions::new().ring_size(64 * 1024);
+    let options = HubOptions::from(server).write_buffer_max(100_000).slow_client_policy(SlowClientPolicy::Refuse);
+    let mut room = Room::with(transport, &options);
+    let (first, mut one) = room.join();
+    let (slow, _stopped) = room.join();
+    let (third, mut three) = room.join();
+    while room.hub.send(slow, &[0; 10_000]).is_ok() {}
+    assert_eq!(room.hub.send_to([slow, third], &[b'b'; 10_000]).unwrap(), [slow]);
+    assert_eq!(room.hub.broadcast_except(third, &[b'b'; 10_000]).unwrap(), [slow]);
+    assert_eq!(room.hub.broadcast_except(slow, b"").unwrap(), []);
+    room.assert_quiet();
+    for connection in [&mut one, &mut three] {
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), [b'b'; 10_000].as_slice());
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"");
+    }
+    assert_eq!(room.hub.clients().collect::<Vec<_>>(), [first, slow, third]);
 }
 
 fn sending_to_a_client_that_has_left_does_nothing(transport: Transport) {

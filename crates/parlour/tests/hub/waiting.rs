@@ -17,6 +17,7 @@ trials! {
         a_hub_with_idle_clients_sleeps,
         a_client_that_sends_a_byte_at_a_time_does_not_extend_the_timeout,
         a_poll_loop_misses_nothing_and_does_not_spin,
+        a_client_that_called_quickly_and_then_paused_wakes_the_hub,
         shutdown_ends_a_blocked_call_and_every_later_one,
         shutdown_is_reported_while_messages_arrive_without_pause,
         a_lost_name_is_reported_once_and_connected_clients_go_on;
@@ -121,6 +122,37 @@ fn a_poll_loop_misses_nothing_and_does_not_spin(transport: Transport) {
     assert!(!readable_within(&room.hub, Duration::from_millis(50)), "the hub has nothing to do");
 }
 
+/// Sends messages one after the other and receives each back, so that the hub expects the next one.
+fn call_quickly(connection: &mut parlour::Connection) {
+    for number in 0..50 {
+        connection.send(&[number]).unwrap();
+        assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), [number][..]);
+    }
+}
+
+fn a_client_that_called_quickly_and_then_paused_wakes_the_hub(transport: Transport) {
+    let mut room = Room::new(transport);
+    let (_, mut connection) = room.join();
+    let shutdown = room.hub.shutdown_handle();
+    thread::scope(|scope| {
+        let (tell, told) = std::sync::mpsc::channel();
+        let hub = &mut room.hub;
+        scope.spawn(move || {
+            tell.send(cost::this_thread()).unwrap();
+            echo(hub);
+        });
+        let task = told.recv().unwrap();
+        for _ in 0..3 {
+            call_quickly(&mut connection);
+            cost::until_asleep(&task);
+        }
+        connection.send(b"still there?").unwrap();
+        let answer = connection.recv_timeout(DEADLINE);
+        shutdown.shutdown();
+        assert_eq!(answer.unwrap().unwrap(), b"still there?");
+    });
+}
+
 fn shutdown_ends_a_blocked_call_and_every_later_one(transport: Transport) {
     let mut room = Room::new(transport);
     let (_, connection) = room.join();
@@ -162,6 +194,7 @@ fn a_lost_name_is_reported_once_and_connected_clients_go_on(transport: Transport
         connection.send(data::message(number, 10)).unwrap();
         data::check(&room.message(client), number, 10);
     }
+    room.assert_quiet();
     assert!(!readable_within(&room.hub, Duration::from_millis(50)), "the hub has nothing to do");
     room.hub.close().unwrap();
     Server::bind(&room.address).unwrap();

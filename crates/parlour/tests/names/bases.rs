@@ -1,13 +1,14 @@
 //! Base directories as the environment determines them: processes of one user find each other although their
 //! environments differ.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufRead};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use parlour::inspect::{self, BaseState, NameState, NameStatus};
-use parlour::{ConnectOptions, Connection, Result, Server, ServerOptions};
+use parlour::{ConnectOptions, Connection, Connector, Result, Server, ServerOptions};
 use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::by_hand::fifo_client::make_fifo_with;
@@ -33,6 +34,7 @@ trials! {
     a_server_takes_the_first_base_whose_parent_is_there unless no_other_users(),
     a_server_does_not_fall_through_an_unsafe_base unless no_other_users(),
     a_client_finds_a_server_that_took_another_base unless no_other_users(),
+    a_connector_finds_a_server_in_an_earlier_base_when_it_is_there unless no_other_users(),
     a_client_finds_a_server_behind_an_unsafe_base unless no_other_users(),
     a_client_that_finds_no_server_reports_an_unsafe_base unless no_other_users(),
     a_name_that_is_alive_in_another_base_is_in_use unless no_other_users(),
@@ -48,18 +50,20 @@ trials! {
 }
 
 /// `look [uid=UID]`: executes the lines of stdin as commands, and ends each answer with a line `.`. The commands are
-/// `bases`, `names`, `resolve ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server), `open ADDRESS` (the same,
-/// for all users), `connect ADDRESS`, `wait ADDRESS` and `glance ADDRESS` (which wait for the server, for long and for
-/// a moment), and `expect UID ADDRESS`.
+/// `bases`, `names`, `resolve ADDRESS`, `resolve_for UID ADDRESS`, `clean NAME`, `bind ADDRESS` (and keeps the server),
+/// `open ADDRESS` (the same, for all users), `connect ADDRESS`, `connect_again ADDRESS` (through one connector),
+/// `wait ADDRESS` and `glance ADDRESS` (which wait for the server, for long and for a moment), and
+/// `expect UID ADDRESS`.
 pub const LOOK: Role = Role { name: "look", play: look };
 
 fn look(arguments: &[String]) {
     Words(arguments).become_whom_they_say();
     let mut servers = Vec::new();
+    let mut connectors = BTreeMap::new();
     for line in io::stdin().lock().lines() {
         let line = line.unwrap();
         let (verb, object) = line.split_once(' ').unwrap_or((&line, ""));
-        match answer(verb, object, &mut servers) {
+        match answer(verb, object, &mut servers, &mut connectors) {
             Ok(lines) => lines.iter().for_each(|line| println!("{line}")),
             Err(error) => say_error(&error),
         }
@@ -67,12 +71,22 @@ fn look(arguments: &[String]) {
     }
 }
 
-fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<String>> {
+fn answer(
+    verb: &str,
+    object: &str,
+    servers: &mut Vec<Server>,
+    connectors: &mut BTreeMap<String, Connector>,
+) -> Result<Vec<String>> {
     Ok(match verb {
         "bases" => inspect::bases()?.iter().map(say_base).collect(),
         "names" => inspect::names()?.iter().map(say_name).collect(),
-        "resolve" => {
-            let resolution = inspect::resolve(object)?;
+        "resolve" | "resolve_for" => {
+            let resolution = match (verb, object.split_once(' ')) {
+                ("resolve_for", Some((uid, address))) => {
+                    inspect::resolve_with(address, &ConnectOptions::new().server_uid(uid.parse().unwrap()))?
+                }
+                _ => inspect::resolve(object)?,
+            };
             let path = |path: &Result<PathBuf>| match path {
                 Ok(path) => path.display().to_string(),
                 Err(error) => format!("error {}: {error}", error.kind()),
@@ -93,6 +107,12 @@ fn answer(verb: &str, object: &str, servers: &mut Vec<Server>) -> Result<Vec<Str
             vec![servers.last().unwrap().path().display().to_string()]
         }
         "connect" => vec![format!("connected {}", Connection::connect(object)?.peer())],
+        "connect_again" => {
+            if !connectors.contains_key(object) {
+                connectors.insert(object.to_owned(), Connector::new(object)?);
+            }
+            vec![format!("connected {}", connectors[object].connect()?.peer())]
+        }
         "wait" | "glance" => {
             let wait = if verb == "wait" { DEADLINE } else { Duration::from_millis(20) };
             let connection = ConnectOptions::new().wait_for_server(wait).connect(object)?;
@@ -329,6 +349,27 @@ fn a_client_finds_a_server_that_took_another_base() {
     assert!(ask_one(&mut client, "connect found").starts_with("connected"));
 }
 
+fn a_connector_finds_a_server_in_an_earlier_base_when_it_is_there() {
+    let somebody = Somebody::new();
+    let home = somebody.home("run", 0o700);
+    let late = somebody.server_in_tmp("found");
+    let mut client = somebody.looker(Some(&home));
+    let mut assert_reaches = |pid: u32| {
+        for _ in 0..3 {
+            let said = ask_one(&mut client, "connect_again found");
+            assert!(said.starts_with("connected") && said.contains(&format!("pid {pid}")), "{said}");
+        }
+    };
+    assert_reaches(late.pid());
+    // A server refuses a name that another base serves, so this one moves there.
+    let mut early = somebody.looker(Some(&home));
+    ask_one(&mut early, "bind other");
+    fs::rename(home.join("parlour/other"), home.join("parlour/found")).unwrap();
+    assert_reaches(early.pid());
+    fs::rename(home.join("parlour/found"), home.join("parlour/other")).unwrap();
+    assert_reaches(late.pid());
+}
+
 fn a_client_finds_a_server_behind_an_unsafe_base() {
     let somebody = Somebody::new();
     let home = somebody.home("run", 0o777);
@@ -493,6 +534,8 @@ fn a_client_finds_the_server_of_the_user_that_it_expects() {
     for mut client in [other.looker(None), looker(None, &[])] {
         let said = ask_one(&mut client, &format!("expect {} found", somebody.uid));
         assert!(said.starts_with("connected") && said.contains(&from), "{said}");
+        let resolved = ask(&mut client, &format!("resolve_for {} found", somebody.uid));
+        assert_eq!(resolved.last(), Some(&format!("client {path}")), "{resolved:?}");
     }
     let own = ask_one(&mut other.looker(None), "connect found");
     assert!(own.contains(&format!("uid {} (kernel)", other.uid)), "{own}");

@@ -76,6 +76,7 @@ fn exact_modes(umask: &str, socket_mode: u32, uid: Option<u32>) {
         (name.join("packet"), socket_mode),
         (name.join("unix"), socket_mode),
         (name.join("fifo"), 0o600),
+        (name.join("control"), 0o600),
         (name.join("c"), 0o700),
     ] {
         assert_eq!(format!("{:04o}", mode(&file)), format!("{expected:04o}"), "{}", file.display());

@@ -73,7 +73,9 @@ fn nothing_is_left_of_a_client_that_is_killed_in_mid_stream() {
     }
     held.assert_restored(server.pid());
     assert_eq!(shared_memory(), before);
-    eventually("no file of a client is left", || base.files() == ["hall/", "hall/c/", "hall/lock", "hall/shm"]);
+    eventually("no file of a client is left", || {
+        base.files() == ["hall/", "hall/c/", "hall/control", "hall/lock", "hall/shm"]
+    });
     server.finish();
 }
 

@@ -15,7 +15,7 @@ use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, ExitCode, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Trial;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open, set_parent_process_death_signal};
@@ -26,6 +26,9 @@ use super::wait::{eventually_some, readable_within, within};
 
 /// The environment variable with the name of the one trial that this process runs.
 const TRIAL: &str = "PARLOUR_TEST_TRIAL";
+
+/// The environment variable with the path of a file to which the durations of the trials are appended.
+const TIMES: &str = "PARLOUR_TEST_TIMES";
 
 /// The time that a process may take to start and to exit, in addition to the time of its trial.
 const AROUND: Duration = Duration::from_secs(40);
@@ -135,6 +138,7 @@ fn start_with(name: &str, deadline: Duration, environment: &[(&'static str, OsSt
     own_machine::hide_names(&mut command);
     command.envs(environment.iter().map(|(key, value)| (key, value)));
     command.env(TRIAL, name).stdin(Stdio::null()).stderr(stderr).process_group(0);
+    let begin = Instant::now();
     let mut child = command.spawn().map_err(|error| failed("start the process of the trial", error))?;
     let pid = Pid::from_child(&child);
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).unwrap();
@@ -142,6 +146,7 @@ fn start_with(name: &str, deadline: Duration, environment: &[(&'static str, OsSt
     if !ended {
         child.kill().unwrap();
     }
+    record(name, begin.elapsed(), pid);
     let status = child.wait().unwrap();
     let mut wrong = String::new();
     if !ended {
@@ -165,6 +170,21 @@ fn start_with(name: &str, deadline: Duration, environment: &[(&'static str, OsSt
         }
         false => Err(format!("{wrong}{text}")),
     }
+}
+
+/// Appends the duration of this trial and its processor time to the file of [`TIMES`], in seconds. The difference is
+/// the time that the trial waited, for the processor too. The process has ended and was not waited for.
+fn record(name: &str, duration: Duration, pid: Pid) {
+    let Some(times) = std::env::var_os(TIMES) else { return };
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    // The 14th to 17th fields: the time in user space and in the kernel, of the process and of its children.
+    let (_, fields) = stat.rsplit_once(") ").unwrap_or_default();
+    let ticks: u64 = fields.split(' ').skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum();
+    // Linux reports 100 ticks per second on every machine.
+    let busy = ticks as f64 / 100.0;
+    let line = format!("{:.2} {busy:.2} {name}\n", duration.as_secs_f64());
+    let file = File::options().append(true).create(true).open(times);
+    file.and_then(|mut file| file.write_all(line.as_bytes())).unwrap();
 }
 
 /// Returns the names of the processes in this process group, from `/proc`. Zombies are omitted.

@@ -8,6 +8,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parlour::ErrorKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -45,6 +46,14 @@ fn any_ready(fds: &mut [PollFd<'_>], timeout: Duration) -> bool {
     }
 }
 
+/// Lets a time pass, for behaviour that depends on the clock. Waits for nothing else.
+pub fn pass(time: Duration) {
+    let end = Instant::now() + time;
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        thread::park_timeout(left);
+    }
+}
+
 /// Polls until a condition that no descriptor reports holds. Panics at [`DEADLINE`].
 #[track_caller]
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -60,6 +69,29 @@ pub fn eventually_some<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
             Some(value) => return Some(value),
             None if Instant::now() > deadline => return None,
             None => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// An error with a kind: that of the library, or that of the fronts of the conformance suite.
+pub trait HasKind {
+    fn kind(&self) -> ErrorKind;
+}
+
+impl HasKind for parlour::Error {
+    fn kind(&self) -> ErrorKind {
+        self.kind()
+    }
+}
+
+/// Makes an attempt with a short timeout, and again with a longer one while the server did not answer in time. A busy
+/// machine may delay the first answer for longer than the trial wants to wait for the last one.
+pub fn answered<T, E: HasKind>(mut attempt: impl FnMut(Duration) -> Result<T, E>) -> Result<T, E> {
+    let mut timeout = Duration::from_millis(200);
+    loop {
+        match attempt(timeout) {
+            Err(error) if error.kind() == ErrorKind::TimedOut && timeout < DEADLINE => timeout *= 5,
+            outcome => return outcome,
         }
     }
 }

@@ -7,17 +7,29 @@ use super::source::{Source, crate_roots, library, sources_of};
 /// The layers of the library from the bottom up. An entry is a file, or a directory with everything in it.
 const LAYERS: &[&[&str]] = &[
     // Bytes, system calls, constants: no knowledge of names or connections.
-    &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "backoff.rs", "escape.rs"],
+    &["wire/", "sys/", "transport.rs", "limits.rs", "wait.rs", "wait_fd.rs", "backoff.rs", "escape.rs"],
     &["shm/"],
     // The types that the public API shares.
-    &["owner.rs", "error.rs", "address.rs", "peer.rs", "shared_bytes.rs", "message.rs", "payload.rs"],
+    &[
+        "owner.rs",
+        "loss.rs",
+        "error.rs",
+        "address.rs",
+        "peer.rs",
+        "stats.rs",
+        "shared_bytes.rs",
+        "message.rs",
+        "payload.rs",
+    ],
     &["name/"],
-    &["admission.rs", "poller.rs"],
+    &["admission.rs", "poller.rs", "standby.rs"],
     &["backend/"],
     // Established connections, and the options.
-    &["endpoint.rs", "sender.rs", "receiver.rs", "connection.rs", "options.rs"],
-    &["raw_parts.rs", "connect/", "server/", "typed/"],
-    &["inspect.rs", "hub/", "tokio/"],
+    &["endpoint.rs", "sender.rs", "receiver.rs", "connection.rs", "batch.rs", "options.rs"],
+    &["raw_parts.rs", "pair.rs", "child.rs", "connect/", "server/", "typed/"],
+    &["session/"],
+    &["inspect/", "hub/", "tokio/", "calls/", "testing/", "frames/"],
+    &["typed_hub.rs"],
     &["fuzzing/", "lib.rs"],
 ];
 

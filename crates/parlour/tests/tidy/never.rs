@@ -1,11 +1,15 @@
 //! Prohibitions that hold in every file of the library.
 
 use std::fs;
+use std::path::PathBuf;
 
-use super::source::{Source, home, library, rust_files};
+use super::source::{Source, blank, home, library, rust_files};
 
 /// The number of lines that every file must stay below.
 const LINES_MAX: usize = 800;
+
+/// The number of columns that no line exceeds: `max_width` of rustfmt, which leaves comments as they are.
+const COLUMNS_MAX: usize = 120;
 
 fn assert_nowhere(needles: &[&str], but_in: impl Fn(&Source) -> bool) {
     let found = |source: &Source| needles.iter().flat_map(|needle| source.lines_with(needle)).collect::<Vec<_>>();
@@ -15,7 +19,10 @@ fn assert_nowhere(needles: &[&str], but_in: impl Fn(&Source) -> bool) {
 
 #[test]
 fn unsafe_code_is_in_sys_and_shm_alone() {
-    let in_sys = |source: &Source| source.path.starts_with("sys/") || source.path.starts_with("shm/");
+    // A promise that a program makes in unsafe code.
+    let is_promise = |source: &Source| source.path == "frames/trust.rs";
+    let in_sys =
+        |source: &Source| source.path.starts_with("sys/") || source.path.starts_with("shm/") || is_promise(source);
     assert_nowhere(&["unsafe", "allow(unsafe_code)"], in_sys);
     // Each file with unsafe code allows it at the top.
     for source in library().iter().filter(|source| in_sys(source)) {
@@ -50,7 +57,7 @@ fn nothing_sleeps_but_by_waiting_with_a_deadline() {
 /// A clock that can be set is for people who read its time. Decisions use monotonic time.
 #[test]
 fn no_decision_depends_on_the_wall_clock() {
-    let labels = ["owner.rs", "admission.rs"];
+    let labels = ["owner.rs", "admission.rs", "inspect/tap.rs"];
     assert_nowhere(&["SystemTime", "UNIX_EPOCH", "Realtime"], |source| labels.contains(&&*source.path));
     let of_files = ["st_mtime", "st_ctime", "st_atime", "st_btime"];
     assert_nowhere(&of_files, |_| false);
@@ -60,8 +67,8 @@ fn no_decision_depends_on_the_wall_clock() {
 #[test]
 fn every_lock_is_one_that_a_forked_child_does_not_wait_for() {
     // The lock of `listen_fds` is reached only by the process that the service manager started: the variable with its
-    // id is compared before.
-    let files = ["sys/fork_mutex.rs", "sys/listen_fds.rs", "shm/hostile.rs", "shm/model.rs"];
+    // id is compared before. The cell of `standby` is written before a server is used, and reading it does not wait.
+    let files = ["sys/fork_mutex.rs", "sys/listen_fds.rs", "standby.rs", "shm/hostile.rs", "shm/model.rs"];
     let locks = ["Mutex", "RwLock", "Condvar", "Once", "OnceLock", "LazyLock", "Barrier"];
     assert_nowhere(&locks, |source| files.contains(&&*source.path));
 }
@@ -83,7 +90,8 @@ fn the_hosts_signals_umask_directory_and_environment_are_left_alone() {
     let ways = ["libc::signal", "sigaction", "umask", "chdir", "set_current_dir", "set_var", "remove_var", "setrlimit"];
     assert_nowhere(&ways, |_| false);
     // Except for a mask that is restored before the call ends.
-    assert_nowhere(&["sigprocmask", "pthread_sigmask"], |source| source.path == "sys/no_sigpipe.rs");
+    let restores_it = ["sys/no_sigpipe.rs", "sys/blocked_signals.rs"];
+    assert_nowhere(&["sigprocmask", "pthread_sigmask"], |source| restores_it.contains(&&*source.path));
 }
 
 #[test]
@@ -92,19 +100,55 @@ fn no_signal_is_sent() {
     assert_nowhere(&["kill_process", "kill_process_group", "libc::kill", "tgkill", "raise"], |_| false);
 }
 
+/// Returns all Rust files of the workspace, and of the fuzz targets, with their text.
+fn files_of_the_workspace() -> Vec<(PathBuf, String)> {
+    let root = home().ancestors().nth(2).unwrap();
+    let members = fs::read_dir(root.join("crates")).unwrap().map(|member| member.unwrap().path());
+    let directories = members.flat_map(|member| ["src", "tests", "examples", "benches"].map(|part| member.join(part)));
+    let directories = directories.chain([root.join("fuzz/fuzz_targets")]).filter(|directory| directory.is_dir());
+    let files = directories.flat_map(|directory| rust_files(&directory));
+    files.map(|file| (file.clone(), fs::read_to_string(&file).unwrap())).collect()
+}
+
 #[test]
 fn every_file_is_shorter_than_the_limit() {
-    let crates = home().parent().unwrap();
-    for member in fs::read_dir(crates).unwrap() {
-        for part in ["src", "tests"] {
-            let directory = member.as_ref().unwrap().path().join(part);
-            let files = if directory.is_dir() { rust_files(&directory) } else { Vec::new() };
-            for file in files {
-                let lines = fs::read_to_string(&file).unwrap().lines().count();
-                assert!(lines < LINES_MAX, "{} has {lines} lines", file.display());
-            }
-        }
+    for (file, text) in files_of_the_workspace() {
+        let lines = text.lines().count();
+        assert!(lines < LINES_MAX, "{} has {lines} lines", file.display());
     }
+}
+
+/// Returns the numbers of the lines that are too long. A literal may be long, because rustfmt breaks none.
+fn long_lines(text: &str) -> Vec<usize> {
+    let long = text.lines().enumerate().filter(|(_, line)| line.chars().count() > COLUMNS_MAX);
+    let mut long: Vec<(usize, &str)> = long.map(|(at, line)| (at + 1, line)).collect();
+    // Most files have none, and this takes time.
+    if !long.is_empty() {
+        let without_literals = blank(text, false);
+        let code: Vec<&str> = without_literals.lines().collect();
+        long.retain(|&(number, line)| line.trim_start().starts_with("//") || code[number - 1] == line);
+    }
+    long.into_iter().map(|(number, _)| number).collect()
+}
+
+#[test]
+fn no_line_is_longer_than_the_limit() {
+    let files = files_of_the_workspace();
+    let long = |(file, text): &(PathBuf, String)| {
+        long_lines(text).into_iter().map(|number| format!("{}:{number}", file.display())).collect::<Vec<_>>()
+    };
+    let long: Vec<String> = files.iter().flat_map(long).collect();
+    assert!(long.is_empty(), "lines of more than {COLUMNS_MAX} columns: {long:#?}");
+}
+
+#[test]
+fn a_long_line_is_found() {
+    let fits = format!("    // {}", "x".repeat(COLUMNS_MAX - 7));
+    assert_eq!(long_lines(&fits), [0; 0]);
+    assert_eq!(long_lines(&format!("{fits}x")), [1]);
+    assert_eq!(long_lines(&format!("fn f() {{}}\n//! {}\n/// {}\n", "ä".repeat(117), "é".repeat(116))), [2]);
+    assert_eq!(long_lines(&format!("let {} = 1;", "x".repeat(COLUMNS_MAX))), [1]);
+    assert_eq!(long_lines(&format!("let x = \"{}\";", "x".repeat(COLUMNS_MAX))), [0; 0]);
 }
 
 #[test]

@@ -3,8 +3,12 @@
 //! A test drops one future at its first poll, the next one at its second poll, and so on, until one completes before
 //! that.
 
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::Poll;
+
 use parlour::tokio::{Connection, Receiver, Sender, Server};
-use parlour::{ConnectOptions, ErrorKind, Transport, TrySendError};
+use parlour::{ConnectOptions, ErrorKind, Transport, TrySendError, inspect};
 use tokio::task::yield_now;
 
 use crate::support::{Base, DEADLINE, data, trials};
@@ -24,6 +28,7 @@ trials! {
         recv_dropped_at_any_poll_loses_no_message,
         send_dropped_at_any_poll_has_sent_its_message_or_nothing_of_it,
         send_dropped_while_the_channel_is_full_has_sent_nothing,
+        send_and_flush_that_were_dropped_do_not_wait_any_more,
         feed_and_flush_dropped_at_any_poll_lose_and_duplicate_nothing,
         finish_dropped_at_any_poll_does_not_end_the_direction_early,
         close_dropped_at_any_poll_tears_no_message,
@@ -169,6 +174,32 @@ fn send_dropped_while_the_channel_is_full_has_sent_nothing(transport: Transport)
         assert!(polled(1, client.feed(data::message(count, 3001))).await.is_some());
         let expected: Vec<_> = (0..=count).collect();
         tokio::join!(async { client.close().await.unwrap() }, receive_all(served.split().1, &expected, |_| 3001));
+    });
+}
+
+fn send_and_flush_that_were_dropped_do_not_wait_any_more(transport: Transport) {
+    async fn is_pending<F: Future>(future: &mut Pin<Box<F>>) -> bool {
+        poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    }
+    run(async {
+        let Link { client, mut served, _server: server, .. } = Link::new(transport).await;
+        let waits = || inspect::stats(server.path().to_str().unwrap()).unwrap().clients[0].sending.is_some();
+        let message = data::message(1, long(transport));
+        let mut sending = Box::pin(served.send(message));
+        assert!(is_pending(&mut sending).await && waits());
+        // The channel is full, and the rest of the message is buffered.
+        drop(sending);
+        assert!(!waits());
+        let mut flushing = Box::pin(served.flush());
+        assert!(is_pending(&mut flushing).await && waits());
+        drop(flushing);
+        assert!(!waits());
+        let mut sender = served.split().0;
+        let mut finishing = Box::pin(sender.finish());
+        assert!(is_pending(&mut finishing).await && waits());
+        drop(finishing);
+        assert!(!waits());
+        drop(client);
     });
 }
 

@@ -9,7 +9,8 @@ use crate::tasks::{Link, run};
 trials! {
     for transport in Transport::ALL =>
         values_pass_each_way,
-        a_stream_of_values_goes_on_after_a_message_that_is_not_a_value;
+        a_stream_of_values_goes_on_after_a_message_that_is_not_a_value,
+        values_in_json_pass_each_way_and_others_are_errors;
 }
 
 fn values_pass_each_way(transport: Transport) {
@@ -59,5 +60,28 @@ fn a_stream_of_values_goes_on_after_a_message_that_is_not_a_value(transport: Tra
         }
         assert!(!served.next().await.expect("an item").unwrap());
         assert!(served.next().await.is_none());
+    });
+}
+
+fn values_in_json_pass_each_way_and_others_are_errors(transport: Transport) {
+    run(async {
+        let Link { mut client, served, .. } = Link::new(transport).await;
+        let mut served = served.typed_json::<Option<u64>, (u32, String)>();
+        client.send(r#"[7,"seven"]"#).await.unwrap();
+        client.send(r#"[7,"seven"#).await.unwrap();
+        client.send(&[b'['; 1 << 12]).await.unwrap();
+        assert_eq!(served.recv().await.unwrap(), Some((7, "seven".to_owned())));
+        for number in [2, 3] {
+            let error = served.next().await.expect("an item").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Encoding);
+            assert!(error.to_string().contains(&format!("message {number} (")), "{error}");
+        }
+        served.send(&None).await.unwrap();
+        assert_eq!(client.recv().await.unwrap().unwrap(), b"null");
+
+        let mut client = client.typed_json::<(u32, String), Option<u64>>();
+        let (mut sender, _receiver) = served.split();
+        SinkExt::send(&mut sender, Some(1 << 40)).await.unwrap();
+        assert_eq!(client.recv().await.unwrap(), Some(Some(1 << 40)));
     });
 }

@@ -18,6 +18,7 @@ const QUIET: Duration = Duration::from_millis(100);
 trials! {
     for transport in Transport::ALL =>
         an_idle_connection_is_not_polled,
+        a_task_that_waits_for_the_end_of_its_peer_is_not_polled,
         a_sender_to_a_full_channel_is_not_polled,
         a_server_without_clients_is_not_polled,
         a_dialogue_polls_a_few_times_per_message,
@@ -60,6 +61,26 @@ fn an_idle_connection_is_not_polled(transport: Transport) {
         let _ = timeout(QUIET, client.recv()).await;
         let polls = polls_in_vain(client.recv()).await;
         assert!(polls <= 4, "{polls} polls");
+    });
+}
+
+/// Messages wait, the peer has ended sending, and this side has: none of that is the end of the peer.
+fn a_task_that_waits_for_the_end_of_its_peer_is_not_polled(transport: Transport) {
+    run(async {
+        let Link { mut client, mut served, .. } = Link::new(transport).await;
+        served.send(b"unread").await.unwrap();
+        let polls = polls_in_vain(client.closed()).await;
+        assert!(polls <= 4, "{polls} polls beside a message");
+        served.finish().await.unwrap();
+        let polls = polls_in_vain(client.closed()).await;
+        assert!(polls <= 4, "{polls} polls beside the end of a direction");
+        assert_eq!(client.recv().await.unwrap().expect("a message"), b"unread");
+        assert_eq!(client.recv().await.unwrap(), None);
+        let polls = polls_in_vain(client.closed()).await;
+        assert!(polls <= 4, "{polls} polls after the end of a direction");
+        drop(served);
+        client.closed().await.unwrap();
+        assert!(client.is_closed());
     });
 }
 

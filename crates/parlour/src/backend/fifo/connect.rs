@@ -11,8 +11,9 @@ use rustix::io::Errno;
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
 use crate::backend::attempt::{Attempt, Established, Progress, private};
-use crate::backend::client_file::random_nonce;
+use crate::backend::client_file::{cannot_show_origin, nonce};
 use crate::backend::config::ConnectConfig;
+use crate::backend::origin_file;
 use crate::backend::socket::not_served;
 use crate::error::{Error, ErrorKind, Operation};
 use crate::name::directory;
@@ -20,6 +21,7 @@ use crate::name::lock::{self, Holder};
 use crate::name::{CLIENTS, Found};
 use crate::peer::{Peer, Provenance};
 use crate::sys::no_sigpipe;
+use crate::sys::retry::retry_io;
 use crate::wait::{Deadline, WaitSet, look};
 use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ANSWER_LEN_MAX, Answer};
@@ -72,7 +74,7 @@ impl Handshake {
             };
             return Err(Attempt::Failed(Error::new(ErrorKind::Unsupported, Operation::Connect, path, why).next(next)));
         }
-        let (pair, reader) = Pair::make(found, &path)?;
+        let (pair, reader) = Pair::make(found, config, &path)?;
         let state = State::Request { at: Deadline::after(Duration::ZERO), delay: Duration::from_millis(1) };
         Ok(Box::new(Self { well_known, server_uid: stat.st_uid, reader, pair, deadline, state }))
     }
@@ -109,13 +111,13 @@ impl Handshake {
     /// full, and schedules the next attempt. Fails with `Busy` at the deadline.
     fn send_request(&mut self, path: &str) -> Result<bool, Attempt> {
         let line = request::encode(&self.pair.id);
-        match no_sigpipe::write_vectored(&self.well_known, &[IoSlice::new(&line)]) {
+        match retry_io(|| no_sigpipe::write_vectored(&self.well_known, &[IoSlice::new(&line)])) {
             Ok(_) => {
                 self.state = State::Answer(Vec::with_capacity(ANSWER_LEN_MAX));
                 return Ok(true);
             }
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(Attempt::Absent(absent(path))),
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
             Err(error) => return Err(Attempt::Failed(Error::io(Operation::Connect, path, error))),
         }
         if self.deadline.is_over() {
@@ -200,7 +202,7 @@ impl Handshake {
         let acknowledgement = hello::encode_ack(&pair.id.nonce);
         // Both FIFOs are open at both ends now, and no process needs their names any more.
         drop(pair);
-        match no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)]) {
+        match retry_io(|| no_sigpipe::write_vectored(&to_server, &[IoSlice::new(&acknowledgement)])) {
             Ok(written) if written == acknowledgement.len() => {}
             Ok(_) => return Err(failed(io::ErrorKind::WriteZero.into())),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -208,7 +210,7 @@ impl Handshake {
             }
             // A new FIFO has space for the acknowledgement, so `EAGAIN` is unexpected. The next attempt creates new
             // FIFOs.
-            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 return Err(Attempt::Again(Error::io(Operation::Connect, path, error)));
             }
             Err(error) => return Err(failed(error)),
@@ -286,7 +288,7 @@ struct Pair {
 impl Pair {
     /// Creates both FIFOs, and opens the server-to-client FIFO for reading. A non-blocking open(2) for reading succeeds
     /// without a writer.
-    fn make(found: &Found, server: &str) -> Result<(Self, OwnedFd), Attempt> {
+    fn make(found: &Found, config: &ConnectConfig, server: &str) -> Result<(Self, OwnedFd), Attempt> {
         let path = found.path.join(CLIENTS);
         let Some((clients, stat)) = directory::walk_inside(&found.directory, CLIENTS, &path)? else {
             return Err(restarting(found, server));
@@ -296,7 +298,13 @@ impl Pair {
             Errno::NOENT => restarting(found, server),
             errno => Attempt::Failed(Error::io(Operation::CreateFifo, path.display().to_string(), errno)),
         };
-        let pair = Self { clients, id: ClientId { pid: std::process::id(), nonce: random_nonce()? } };
+        let pair = Self { clients, id: ClientId { pid: std::process::id(), nonce: nonce(config)? } };
+        if let Some(origin) = &config.origin {
+            origin_file::write(&pair.clients, stat.st_uid, &pair.id, origin).map_err(|errno| match errno {
+                Errno::NOENT => restarting(found, server),
+                errno => Attempt::Failed(cannot_show_origin(&path, errno)),
+            })?;
+        }
         for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
             make_fifo(&pair.clients, &pair.id.file_name(file)).map_err(failed)?;
         }
@@ -308,6 +316,9 @@ impl Pair {
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        remove_pair(&self.clients, &self.id);
+        // The attempt of a parent goes on when a forked child drops its copy.
+        if self.id.pid == std::process::id() {
+            remove_pair(&self.clients, &self.id);
+        }
     }
 }

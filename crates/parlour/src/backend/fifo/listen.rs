@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, fstat, open, openat, renameat, statat};
-use rustix::io::{DupFlags, Errno, dup3};
+use rustix::io::{DupFlags, Errno, dup3, ioctl_fionbio};
 
 use super::{FILE, Incoming, Outgoing, READ, WRITE, check_fifo, establish, has_no_reader, make_fifo, remove_pair};
 use crate::admission::{Admission, Permit, RefusalReason, Rejection};
@@ -15,6 +15,7 @@ use crate::backend::attempt::Established;
 use crate::backend::config::{ListenConfig, MessageMax};
 use crate::backend::fd_reserve::{Reserve, out_of_descriptors};
 use crate::backend::handshakes::{self, Handshakes};
+use crate::backend::origin_file;
 use crate::error::{Error, Operation, Result};
 use crate::name::NameGuard;
 use crate::name::directory::FileId;
@@ -22,16 +23,22 @@ use crate::peer::{Peer, Provenance};
 use crate::poller::Interest;
 use crate::sys::fork::ParentOnly;
 use crate::sys::no_sigpipe;
+use crate::sys::retry::retry_io;
 use crate::transport::Transport;
-use crate::wire::client_file::{ClientFile, ClientId, FIFO_NEW};
+use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, ACK_LEN, Answer, Reason};
-use crate::wire::request::{self, RequestReader};
+use crate::wire::request::{self, RequestReader, Rest};
+
+/// The name of the FIFO until clients may find it.
+const FIFO_NEW: &str = Transport::Fifo.new_file_name();
 
 /// The listener of `fifo`: the reader of the well-known FIFO.
 pub(crate) struct Listener {
     requests: WellKnown,
     id: FileId,
     reader: RequestReader,
+    /// True once no request is read any more.
+    has_left: bool,
     handshakes: Handshakes<Handshake>,
     interest: Interest,
     admission: Arc<Admission>,
@@ -65,6 +72,18 @@ impl WellKnown {
 }
 
 impl WellKnown {
+    /// Continues with a reader that another process has passed.
+    #[cfg(not(any(parlour_fifo_two_step, not(target_os = "linux"))))]
+    fn inherit(reader: ParentOnly, _directory: &OwnedFd) -> io::Result<Self> {
+        Ok(Self { reader })
+    }
+
+    #[cfg(any(parlour_fifo_two_step, not(target_os = "linux")))]
+    fn inherit(reader: ParentOnly, directory: &OwnedFd) -> io::Result<Self> {
+        let writer = ParentOnly::open(|| Ok(openat(directory, FILE, WRITE, Mode::empty())?))?;
+        Ok(Self { reader, _writer: writer })
+    }
+
     fn close_in_place(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
         #[cfg(any(parlour_fifo_two_step, not(target_os = "linux")))]
         self._writer.close_in_place(instead)?;
@@ -84,24 +103,84 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
+        let mut listener = Self::prepare(None, guard, config, interest)?;
+        listener.take_up(false, guard)?;
+        Ok(listener)
+    }
+
+    /// Prepares to serve: makes a new FIFO that is open before it gets its name, or continues with an inherited one and
+    /// the request that its server has read in part. Clients find the FIFO after [`take_up`](Self::take_up).
+    ///
+    /// A server that takes a dead name makes a new FIFO: requests in an old one are not for it.
+    pub(in crate::backend) fn prepare(
+        inherited: Option<(ParentOnly, Rest)>,
+        guard: &NameGuard,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
         let failed = |error: io::Error| Error::io(Operation::Listen, guard.display_path(FILE), error);
         let directory = guard.directory();
-        // A new inode, which is open before it gets its name. Requests in an old FIFO are not for this server.
-        make_fifo(directory, FIFO_NEW).map_err(|errno| failed(errno.into()))?;
-        let requests = WellKnown::open(directory, FIFO_NEW).map_err(failed)?;
-        renameat(directory, FIFO_NEW, directory, FILE).map_err(|errno| failed(errno.into()))?;
+        let (requests, rest) = match inherited {
+            Some((reader, rest)) => (WellKnown::inherit(reader, directory).map_err(failed)?, rest),
+            None => {
+                make_fifo(directory, FIFO_NEW).map_err(|errno| failed(errno.into()))?;
+                (WellKnown::open(directory, FIFO_NEW).map_err(failed)?, Rest::default())
+            }
+        };
         let stat = fstat(&requests.reader).map_err(|errno| failed(errno.into()))?;
-        interest.add_readable(&requests.reader, handshakes::LISTENER).map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             requests,
             id: FileId::of(&stat),
-            reader: RequestReader::default(),
+            reader: RequestReader::after(rest),
+            has_left: false,
             handshakes: Handshakes::new(config),
             interest,
             admission: Arc::clone(&config.admission),
             message_max: config.message_max,
             reserve: Reserve::new().map_err(|errno| failed(errno.into()))?,
         })
+    }
+
+    /// Reads requests from here on, in a FIFO that clients find.
+    pub(in crate::backend) fn take_up(&mut self, is_inherited: bool, guard: &NameGuard) -> Result<()> {
+        let failed = |errno: Errno| Error::io(Operation::Listen, guard.display_path(FILE), errno);
+        if !is_inherited {
+            renameat(guard.directory(), FIFO_NEW, guard.directory(), FILE).map_err(failed)?;
+        }
+        ioctl_fionbio(&self.requests.reader, true).map_err(failed)?;
+        self.interest.add_readable(&self.requests.reader, handshakes::LISTENER).map_err(failed)
+    }
+
+    pub(in crate::backend) fn as_fd(&self) -> BorrowedFd<'_> {
+        self.requests.reader.as_fd()
+    }
+
+    /// Returns the part of a request that was read without its end.
+    pub(in crate::backend) fn rest(&self) -> Rest {
+        self.reader.rest()
+    }
+
+    /// Lets requests wait in the FIFO.
+    pub(in crate::backend) fn pause(&self) {
+        self.interest.remove(&self.requests.reader);
+    }
+
+    /// Reads requests again.
+    pub(in crate::backend) fn resume(&self, guard: &NameGuard) -> Result<()> {
+        let added = self.interest.add_readable(&self.requests.reader, handshakes::LISTENER);
+        added.map_err(|errno| Error::io(Operation::Accept, guard.display_path(FILE), errno))
+    }
+
+    /// Leaves the FIFO to the process that has taken it over: replaces the descriptor by a duplicate of `instead`.
+    pub(in crate::backend) fn leave(&mut self, instead: BorrowedFd<'_>) -> io::Result<()> {
+        self.has_left = true;
+        self.interest.remove(&self.requests.reader);
+        self.requests.close_in_place(instead)
+    }
+
+    /// Returns true if no request is read any more.
+    pub(in crate::backend) fn has_left(&self) -> bool {
+        self.has_left
     }
 
     pub(in crate::backend) fn advance(
@@ -165,6 +244,17 @@ impl Listener {
             }
         };
         let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), Provenance::Claim);
+        let origin = id.nonce.has_origin().then(|| origin_file::take(guard, &id)).transpose();
+        let peer = match origin {
+            Ok(origin) => peer.with_origin(origin.map(Box::new)),
+            // A client that shows an invalid origin must not pass for one of this host.
+            Err(bad) => {
+                self.give_up(&id, Some(peer), bad.reason(), &bad.to_string(), guard);
+                // An error means that the client has disconnected.
+                let _ = answer(&to_client, Answer::Refused(Reason::of(bad.reason())), &id);
+                return;
+            }
+        };
         let admitted = match self.handshakes.vacant() {
             Ok(vacant) => self.admission.admit(&peer).map(|permit| (vacant, permit)),
             Err(detail) => Err(Rejection::Full(detail)),
@@ -220,12 +310,13 @@ impl Listener {
         self.forget(&handshake);
         // The client has removed the pair by now, unless it died in the meantime.
         remove_pair(guard.clients(), &handshake.id);
-        let Handshake { id, to_client, from_client, permit, .. } = handshake;
+        let Handshake { id, to_client, from_client, peer, permit, .. } = handshake;
         let provenance = match is_held_by(id.pid, &from_client) {
             true => Provenance::Verified,
             false => Provenance::Claim,
         };
-        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), provenance);
+        let origin = peer.into_origin();
+        let peer = Peer::from_file(rustix::process::geteuid().as_raw(), Some(id.pid), provenance).with_origin(origin);
         tracing::debug!(transport = %Transport::Fifo, %peer, "client connected");
         establish(from_client, to_client, peer, Some(permit), self.message_max)
     }
@@ -291,6 +382,7 @@ impl Listener {
     /// A client that was answered is connected as soon as it has written its acknowledgement, so those handshakes go
     /// on.
     pub(in crate::backend) fn withdraw(&mut self) {
+        self.has_left = true;
         self.interest.remove(&self.requests.reader);
     }
 
@@ -367,7 +459,7 @@ impl Handshake {
 /// Writes a line into an empty FIFO, which takes the whole line without blocking.
 fn answer(to_client: &OwnedFd, answer: Answer, id: &ClientId) -> io::Result<()> {
     let line = hello::encode_answer(answer, &id.nonce);
-    let written = no_sigpipe::write_vectored(to_client, &[IoSlice::new(&line)])?;
+    let written = retry_io(|| no_sigpipe::write_vectored(to_client, &[IoSlice::new(&line)]))?;
     if written == line.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 

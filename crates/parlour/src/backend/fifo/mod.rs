@@ -30,10 +30,12 @@ use crate::message::{Message, message_len};
 use crate::name::directory;
 use crate::peer::Peer;
 use crate::sys::no_sigpipe;
+use crate::sys::retry::Retry;
 use crate::sys::shared_fd::{MayShare, SharedFd};
 use crate::transport::Transport;
 use crate::wait::poll_now;
 use crate::wire::client_file::{ClientFile, ClientId};
+use crate::wire::frame;
 use crate::wire::write_buffer::WriteBuffer;
 use splice::{LARGE, SpliceBuffer, Spliced};
 
@@ -49,6 +51,9 @@ const LONG: usize = 32 * 1024;
 /// The maximum number of bytes of one read of a long message. A read and a write of a FIFO exclude each other, so both
 /// sides make progress at the same time only if no single call takes long.
 const READ_MAX: usize = 64 * 1024;
+
+/// The maximum number of tries to write the last byte of a direction.
+const LAST_TRIES: u32 = 8;
 
 const READ: OFlags = OFlags::RDONLY.union(COMMON);
 const WRITE: OFlags = OFlags::WRONLY.union(COMMON);
@@ -80,15 +85,17 @@ fn check_fifo(stat: &Stat, links: u64) -> Result<(), String> {
     }
 }
 
-/// Removes the pair of a client. Files that are not FIFOs stay.
+/// Removes the pair of a client, and the file that shows its origin. Files of other types stay.
 fn remove_pair(clients: &OwnedFd, id: &ClientId) {
-    for file in [ClientFile::ServerToClient, ClientFile::ClientToServer] {
+    let pair = [(ClientFile::ServerToClient, FileType::Fifo), (ClientFile::ClientToServer, FileType::Fifo)];
+    let origin = id.nonce.has_origin().then_some((ClientFile::Origin, FileType::RegularFile));
+    for (file, kind) in pair.into_iter().chain(origin) {
         let file_name = id.file_name(file);
-        let is_fifo = statat(clients, &file_name, AtFlags::SYMLINK_NOFOLLOW)
-            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo);
-        if is_fifo {
+        let is_of_kind = statat(clients, &file_name, AtFlags::SYMLINK_NOFOLLOW)
+            .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == kind);
+        if is_of_kind {
             if let Err(error) = directory::remove(clients, &file_name) {
-                tracing::warn!(file = file_name, %error, "FIFO of a client cannot be removed");
+                tracing::warn!(file = file_name, %error, "file of a client cannot be removed");
             }
         }
     }
@@ -100,7 +107,7 @@ fn has_no_reader(fifo: BorrowedFd<'_>) -> bool {
 }
 
 /// Creates both directions of an open pair.
-fn establish(
+pub(super) fn establish(
     reader: OwnedFd,
     writer: OwnedFd,
     peer: Peer,
@@ -176,6 +183,13 @@ impl Outgoing {
         self.end_if_broken(result)
     }
 
+    /// See [`Outgoing::try_write`](crate::backend::halves::Outgoing::try_write).
+    #[cfg(feature = "testing")]
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(fifo) = &self.fifo else { return Err(ErrorKind::BrokenPipe.into()) };
+        write(fifo.as_fd(), &mut None, Room::Any, &[IoSlice::new(bytes)])
+    }
+
     pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
         let Self { fifo, splice, .. } = self;
         let Some(fifo) = fifo else { return Err(Fault::Disconnected) };
@@ -207,6 +221,23 @@ impl Outgoing {
         self.finished = true;
         self.end();
         Ok(())
+    }
+
+    /// See [`Outgoing::abort`](crate::backend::halves::Outgoing::abort).
+    pub(super) fn abort(&self, is_in_frame: bool) {
+        let Some(fifo) = self.fifo.as_ref().filter(|_| !is_in_frame) else { return };
+        let mut retry = Retry::default();
+        for _ in 0..LAST_TRIES {
+            match no_sigpipe::write_vectored(fifo, &[IoSlice::new(&frame::CUT)]) {
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    // The FIFO is full. A larger one takes another byte.
+                    let _ = fcntl_getpipe_size(fifo).and_then(|size| fcntl_setpipe_size(fifo, size.saturating_mul(2)));
+                }
+                Err(error) if retry.is_due_after(&error) => {}
+                _ => return,
+            }
+        }
+        tracing::warn!("an aborted connection looks like one that has ended: its channel is full");
     }
 
     #[inline]

@@ -23,6 +23,7 @@ use crate::peer::Peer;
 use crate::poller::Interest;
 use crate::shm::mapping::Mapping;
 use crate::shm::memfd;
+use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
@@ -49,10 +50,7 @@ struct Handshake {
 
 impl Listener {
     pub(in crate::backend) fn bind(guard: &NameGuard, config: &ListenConfig, interest: Interest) -> Result<Self> {
-        memfd::check_supported().map_err(|error| {
-            Error::io(Operation::Listen, guard.display_path(Transport::Shm.file_name()), error)
-                .next("offer unix or packet, or allow the system call in the sandbox")
-        })?;
+        check_supported(guard)?;
         Ok(Self::new(socket::Listener::bind(KIND, guard, config, interest.clone())?, config, interest))
     }
 
@@ -63,6 +61,18 @@ impl Listener {
         interest: Interest,
     ) -> Result<Self> {
         Ok(Self::new(socket::Listener::adopt(KIND, passed, guard, config, interest.clone())?, config, interest))
+    }
+
+    /// Listens on a new socket, or continues with an inherited one.
+    pub(in crate::backend) fn prepare(
+        inherited: Option<ParentOnly>,
+        guard: &NameGuard,
+        config: &ListenConfig,
+        interest: Interest,
+    ) -> Result<Self> {
+        check_supported(guard)?;
+        let socket = socket::Listener::prepare(KIND, inherited, guard, config, interest.clone())?;
+        Ok(Self::new(socket, config, interest))
     }
 
     fn new(socket: socket::Listener, config: &ListenConfig, interest: Interest) -> Self {
@@ -226,6 +236,11 @@ impl Listener {
         }
     }
 
+    /// Returns true if no handshake is in progress.
+    pub(in crate::backend) fn has_no_handshakes(&self) -> bool {
+        self.handshakes.iter().next().is_none()
+    }
+
     /// Returns the earliest deadline of a handshake. The socket has one of its own.
     pub(in crate::backend) fn deadline(&self) -> Option<Instant> {
         self.handshakes.deadline()
@@ -239,6 +254,13 @@ impl Listener {
         }
         self.socket.expire(now)
     }
+}
+
+fn check_supported(guard: &NameGuard) -> Result<()> {
+    memfd::check_supported().map_err(|error| {
+        Error::io(Operation::Listen, guard.display_path(Transport::Shm.file_name()), error)
+            .next("offer unix or packet, or allow the system call in the sandbox")
+    })
 }
 
 /// The detail of refusals at the end of the service.

@@ -16,6 +16,7 @@
 
 pub(super) mod connect;
 mod greeting;
+pub(super) mod inherit;
 pub(super) mod listen;
 
 use std::collections::VecDeque;
@@ -38,8 +39,9 @@ use crate::message::Received;
 use crate::message::{Message, message_len};
 use crate::peer::Peer;
 use crate::shm::mapping::{Mapped, Mapping, Mappings};
-use crate::shm::ring::{BadPosition, Reader, Sides, Writer};
+use crate::shm::ring::{BadPosition, Reader, Sides, Unreadable, Writer};
 use crate::sys::pass_rights::refuse_descriptors;
+use crate::sys::retry::Retry;
 use crate::sys::shared_fd::SharedFd;
 use crate::transport::Transport;
 use crate::wait::poll_now;
@@ -53,9 +55,6 @@ const KIND: Kind = Kind { transport: Transport::Shm, socket_type: SocketType::SE
 /// only if at most a quarter of its send buffer is used.
 static FILLER: [u8; 16 * 1024] = [0; 16 * 1024];
 
-/// The maximum number of retries of a socket call for which the kernel has no memory.
-const TRIES: u32 = 1000;
-
 /// The maximum number of datagrams that one call takes out of the socket. An honest peer has at most a handful in
 /// flight.
 const DATAGRAMS_MAX: usize = 64;
@@ -65,7 +64,7 @@ const ARRIVED_MAX: usize = 64;
 
 /// Creates both directions from the results of the handshake: the socket, the memory of this side and the memory of the
 /// peer.
-fn establish(
+pub(super) fn establish(
     socket: OwnedFd,
     (local, remote): (Mapping, Mapping),
     peer: Peer,
@@ -83,7 +82,12 @@ fn establish(
     if filler_len > FILLER.len() {
         return Err(io::Error::other("the socket's send buffer cannot be made small"));
     }
-    let shared = Shared { memory: Mappings::new(local, remote), peer_state: PeerState::default() };
+    let shared = Shared {
+        memory: Mappings::new(local, remote),
+        peer_state: PeerState::default(),
+        socket_is_full: AtomicBool::new(false),
+        filler_len: filler_len as u16,
+    };
     let (receiving, sending) = Half::both_with(socket, max.fds() > 0, shared);
     let incoming = Incoming {
         ring: NotifyOnDrop(Reader::new(Arc::clone(receiving.fd()))),
@@ -94,22 +98,22 @@ fn establish(
         wakeup_requested: AtomicBool::new(false),
         ended: false,
     };
-    let outgoing = Outgoing {
-        ring: Writer::new(Arc::clone(sending.fd())),
-        half: sending,
-        filler_len: filler_len as u32,
-        socket_is_full: false,
-    };
+    let outgoing = Outgoing { ring: Writer::new(Arc::clone(sending.fd())), half: sending };
     Ok(Established { outgoing, incoming, peer, permit })
 }
 
 /// The socket and the memory, which both halves share. The memory is unmapped only after the socket is closed.
 pub(super) type Socket = SharedFd<Shared>;
 
-/// The state that the halves share besides the socket.
+/// The state that the halves share besides the socket. The last two are of the outgoing half alone; here they occupy
+/// bytes that would be padding.
 pub(super) struct Shared {
     memory: Mappings,
     peer_state: PeerState,
+    /// True if the last send could not proceed because the socket was full. The ring may have space.
+    socket_is_full: AtomicBool,
+    /// The number of bytes that fill the send buffer of the socket.
+    filler_len: u16,
 }
 
 impl Sides for Socket {
@@ -149,9 +153,6 @@ impl PeerState {
 pub(crate) struct Outgoing {
     half: Half<Shared>,
     ring: Writer<Socket>,
-    filler_len: u32,
-    /// True if the last send could not proceed because the socket was full. The ring may have space.
-    socket_is_full: bool,
 }
 
 impl Outgoing {
@@ -182,18 +183,19 @@ impl Outgoing {
         if !self.try_flush(write_buffer)? {
             return Ok(false);
         }
-        let Self { half, ring, socket_is_full, .. } = self;
+        let Self { half, ring } = self;
         match ring.has_room() {
             Ok(true) => {}
             Ok(false) => return Ok(false),
             Err(BadPosition) => return Err(convert_bad_position(Fault::Io(abort_connection(half)))),
         }
+        let mut retry = Retry::default();
         loop {
             match half.write_with_fds(&[IoSlice::new(&FILLER[..1])], fds) {
                 Ok(_) => return Ok(true),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if retry.is_due_after(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    *socket_is_full = true;
+                    half.fd().data().socket_is_full.store(true, Ordering::Relaxed);
                     return Ok(false);
                 }
                 Err(error) => {
@@ -207,30 +209,41 @@ impl Outgoing {
         }
     }
 
+    /// See [`Outgoing::try_write`](crate::backend::halves::Outgoing::try_write).
+    #[cfg(feature = "testing")]
+    pub(super) fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        write(&self.half, &mut self.ring, &[IoSlice::new(bytes)])
+    }
+
     pub(super) fn try_flush(&mut self, write_buffer: &mut WriteBuffer) -> Result<bool, Fault> {
-        let Self { half, ring, .. } = self;
+        let Self { half, ring } = self;
         stream::try_flush(write_buffer, |pieces| write(half, ring, pieces)).map_err(convert_bad_position)
     }
 
     /// Makes the descriptor not writable until the peer has freed space. Returns true if the caller must try again
     /// instead of waiting.
     pub(super) fn prepare_to_wait(&mut self) -> Result<bool, Fault> {
-        if std::mem::take(&mut self.socket_is_full) {
+        let Shared { socket_is_full, filler_len, .. } = self.half.fd().data();
+        if socket_is_full.load(Ordering::Relaxed) {
+            socket_is_full.store(false, Ordering::Relaxed);
             // The descriptor is not writable already. It will be when the peer has taken the datagrams out of the
             // socket.
             return Ok(false);
         }
-        match self.half.write(&[IoSlice::new(&FILLER[..self.filler_len as usize])]) {
-            Ok(_) => {}
-            // The socket is full already.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
-            Err(error) => {
-                let fault = Fault::from_write(error);
-                if matches!(fault, Fault::Disconnected) {
-                    peer_state(&self.half).mark_sending_ended();
+        let mut retry = Retry::default();
+        loop {
+            match self.half.write(&[IoSlice::new(&FILLER[..usize::from(*filler_len)])]) {
+                Ok(_) => break,
+                // The socket is full already.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if retry.is_due_after(&error) => {}
+                Err(error) => {
+                    let fault = Fault::from_write(error);
+                    if matches!(fault, Fault::Disconnected) {
+                        peer_state(&self.half).mark_sending_ended();
+                    }
+                    return Err(fault);
                 }
-                return Err(fault);
             }
         }
         // The request must follow the filler. Otherwise the peer could empty the socket before the filler is in it, and
@@ -238,9 +251,27 @@ impl Outgoing {
         self.ring.request_wakeup().map_err(|BadPosition| convert_bad_position(Fault::Io(abort_connection(&self.half))))
     }
 
+    pub(super) fn has_unread(&self) -> bool {
+        !self.ring.is_drained()
+    }
+
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
         peer_state(&self.half).mark_sending_ended();
         self.half.finish()
+    }
+
+    /// See [`Outgoing::abort`](crate::backend::halves::Outgoing::abort).
+    pub(super) fn abort(&mut self, is_in_frame: bool) {
+        let Self { half, ring, .. } = self;
+        if is_in_frame {
+            return;
+        }
+        match write(half, ring, &[IoSlice::new(&frame::CUT)]) {
+            // The ring is full of whole messages, so the last one becomes a part of one.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => ring.take_back(),
+            // An error means that the peer has disconnected.
+            _ => {}
+        }
     }
 
     #[inline]
@@ -294,17 +325,13 @@ fn write(half: &Half<Shared>, ring: &mut Writer<Socket>, pieces: &[IoSlice<'_>])
 ///
 /// Temporary failures are retried, because the bytes are in the ring and cannot be taken back. An error is final.
 fn notify_peer(half: &Half<Shared>) -> io::Result<()> {
-    let mut tries = 0;
+    let mut retry = Retry::default();
     loop {
         match half.write(&[IoSlice::new(&FILLER[..1])]) {
             Ok(_) => return Ok(()),
             // The socket is full of datagrams that the peer has not taken out, so its descriptor is readable.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < TRIES => {
-                tries += 1;
-                std::thread::yield_now();
-            }
+            Err(error) if retry.is_due_after(&error) => {}
             Err(_) => return Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
@@ -336,7 +363,7 @@ pub(crate) struct Incoming {
     ring: NotifyOnDrop,
     frames: FrameReceiver,
     arrived: Arrived,
-    /// The violation of the protocol by the peer, which is final.
+    /// The end that the ring or the descriptors show, which is final.
     broken: Option<Broken>,
     /// True if the peer was requested to send a datagram when it writes. Atomic only because threads may share a
     /// reference to the connection.
@@ -348,11 +375,14 @@ pub(crate) struct Incoming {
 /// The descriptors that have arrived ahead of their messages, in order. A null pointer while there are none.
 type Arrived = Option<Box<VecDeque<Result<Vec<OwnedFd>, LostFds>>>>;
 
-/// A violation of the protocol by the peer.
+/// The end of an incoming direction that is not the end of its socket: a violation of the protocol by the peer, or an
+/// aborted direction.
 #[derive(Clone, Copy, Debug)]
 enum Broken {
     /// A position in the shared memory is out of range.
     Position,
+    /// The peer has aborted the direction, and for that took the last byte of a full ring back, which was read already.
+    TakenBack,
     /// The mark of a message announced descriptors, and none have arrived.
     NoFds,
     /// Descriptors have arrived without messages that they belong to.
@@ -365,6 +395,7 @@ impl Broken {
     fn fault(self) -> Fault {
         match self {
             Self::Position => convert_bad_position(Fault::Io(io::ErrorKind::InvalidData.into())),
+            Self::TakenBack => Fault::Truncated,
             Self::NoFds => Fault::Protocol("a message lacks the descriptors that it announces"),
             Self::StrayFds => Fault::Protocol("descriptors arrived that belong to no message"),
             Self::Fds(lost) => Fault::Fds(lost),
@@ -391,6 +422,11 @@ impl Incoming {
 
     pub(super) fn frames_mut(&mut self) -> &mut FrameReceiver {
         &mut self.frames
+    }
+
+    /// Returns true after a protocol violation.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// Returns the frame receiver, or `None` after a protocol violation.
@@ -430,11 +466,18 @@ impl Incoming {
     }
 
     fn try_recv_bytes(&mut self, out: &mut Message, permit: Option<&Permit>) -> Result<Received, Fault> {
-        let Self { half, ring: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken: is_broken } = self;
+        let Self { half, ring: NotifyOnDrop(ring), frames, wakeup_requested, arrived, ended, broken } = self;
         let received = frames.try_recv(out, permit, |spaces| {
-            let count = ring.read(spaces).map_err(|BadPosition| {
-                *is_broken = Some(Broken::Position);
-                abort_connection(half)
+            let count = ring.read(spaces).map_err(|unreadable| match unreadable {
+                Unreadable::BadPosition => {
+                    *broken = Some(Broken::Position);
+                    abort_connection(half)
+                }
+                // The other direction goes on.
+                Unreadable::TakenBack => {
+                    *broken = Some(Broken::TakenBack);
+                    io::ErrorKind::InvalidData.into()
+                }
             })?;
             match (count, *ended) {
                 (0, false) => Err(io::ErrorKind::WouldBlock.into()),
@@ -453,7 +496,7 @@ impl Incoming {
                 }
             }
         });
-        received.map_err(convert_bad_position)
+        received.map_err(|fault| broken.map_or(fault, Broken::fault))
     }
 
     /// Takes the datagrams that woke this side, requests another wake-up, and checks once more. Returns true if a
@@ -464,7 +507,7 @@ impl Incoming {
             self.wakeup_requested.store(false, Ordering::Relaxed);
         }
         self.request_wakeup();
-        // `try_recv` reports an invalid position.
+        // `try_recv` reports a position that ends the direction.
         self.ended || self.broken.is_some() || self.ring.0.available() != Ok(0)
     }
 
@@ -499,6 +542,11 @@ impl Incoming {
         available >= self.frames.missing(coming) || (self.ended && available == 0)
     }
 
+    /// See [`Incoming::abort`](crate::backend::halves::Incoming::abort).
+    pub(super) fn abort(&self) {
+        self.half.shut_down();
+    }
+
     pub(super) fn detach(&mut self) {
         self.half.detach();
     }
@@ -519,7 +567,7 @@ struct Drained {
 /// Takes up to [`DATAGRAMS_MAX`] datagrams out of the socket. If this empties the socket, the descriptor is no longer
 /// readable and the peer's is writable. At end of file the descriptor stays readable.
 fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Drained {
-    let mut tries = 0;
+    let mut retry = Retry::default();
     let mut any = false;
     // The kernel discards the rest of a longer datagram.
     let mut byte = [0; 1];
@@ -534,12 +582,9 @@ fn take_datagrams(half: &Half<Shared>, arrived: &mut Arrived) -> Drained {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Drained { any, end_of_file: false },
             // `ECONNRESET` means that the peer left datagrams of this side in the socket, which loses nothing. The
             // kernel reports it once.
-            Err(error) if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionReset) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
             // A temporary lack of memory is not the end. The datagrams are still in the socket.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOMEM | libc::ENOBUFS)) && tries < TRIES => {
-                tries += 1;
-                std::thread::yield_now();
-            }
+            Err(error) if retry.is_due_after(&error) => {}
             // A socket that cannot be read any more counts as end of file.
             Ok(_) | Err(_) => {
                 if is_hung_up(half) {

@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use parlour::{Capabilities, Message, Payload, Peer, Transport};
+use parlour::{Capabilities, Message, Payload, Peer, SharedBytes, Transport};
 
 #[cfg(feature = "tokio")]
 use super::error::Error;
@@ -28,6 +28,14 @@ impl Connection {
             #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.send(payload.into()))?),
             Self::Hub(connection) => connection.send(payload.into(), None),
+        }
+    }
+
+    /// Sends a message with blocks of shared memory.
+    pub fn send_shared(&mut self, bytes: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        match self {
+            Self::Hub(connection) => connection.send_shared(bytes, blocks),
+            connection => connection.send(Payload::new(bytes).shared(blocks)),
         }
     }
 
@@ -92,6 +100,24 @@ impl Connection {
             Self::Tokio(connection) => Ok(block_on(connection.recv())?),
             Self::Hub(connection) => connection.recv(None),
         }
+    }
+
+    /// Receives a batch, and takes at most `most` messages of it. A hub has no batches, so that a message is one.
+    pub fn recv_batch(&mut self, most: usize) -> Result<Option<Vec<Vec<u8>>>> {
+        let batch = match self {
+            Self::Blocking(connection) => connection.recv_batch()?,
+            #[cfg(feature = "tokio")]
+            Self::Tokio(connection) => block_on(connection.recv_batch())?,
+            Self::Hub(connection) => return Ok(connection.recv(None)?.map(|message| vec![message.into_vec()])),
+        };
+        Ok(batch.map(|mut batch| {
+            let mut messages = Vec::new();
+            while messages.len() < most {
+                let Some(message) = batch.next_message() else { break };
+                messages.push(message.to_vec());
+            }
+            messages
+        }))
     }
 
     pub fn recv_into(&mut self, message: &mut Vec<u8>) -> Result<Option<usize>> {
@@ -171,6 +197,34 @@ impl Connection {
             #[cfg(feature = "tokio")]
             Self::Tokio(connection) => Ok(block_on(connection.close())?),
             Self::Hub(connection) => connection.close(),
+        }
+    }
+
+    /// Waits until the peer has closed.
+    pub fn wait_closed(&mut self, timeout: Duration) -> Result<()> {
+        match self {
+            Self::Blocking(connection) => Ok(connection.wait_closed_timeout(timeout)?),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(connection) => Ok(block_on_for(timeout, connection.closed()).ok_or(Error::TimedOut)??),
+            Self::Hub(connection) => panic!("{connection:?} cannot wait for that"),
+        }
+    }
+
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Blocking(connection) => connection.is_closed(),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(connection) => connection.is_closed(),
+            Self::Hub(connection) => panic!("{connection:?} cannot tell"),
+        }
+    }
+
+    pub fn abort(self) {
+        match self {
+            Self::Blocking(connection) => connection.abort(),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(connection) => connection.abort(),
+            Self::Hub(connection) => connection.abort(),
         }
     }
 

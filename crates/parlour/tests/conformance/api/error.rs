@@ -4,6 +4,8 @@ use std::fmt;
 
 use parlour::{ErrorKind, Owner};
 
+use crate::support::wait::HasKind;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 #[derive(Debug)]
@@ -29,6 +31,12 @@ impl Error {
             Self::Parlour(error) => error.holder(),
             Self::TimedOut | Self::Reported(..) => None,
         }
+    }
+}
+
+impl HasKind for Error {
+    fn kind(&self) -> ErrorKind {
+        self.kind()
     }
 }
 

@@ -47,6 +47,15 @@ impl Sender {
         }
     }
 
+    pub fn abort(self) {
+        match self {
+            Self::Blocking(sender) => sender.abort(),
+            #[cfg(feature = "tokio")]
+            Self::Tokio(sender) => sender.abort(),
+            Self::Hub(sender) => panic!("{sender:?} cannot abort one direction"),
+        }
+    }
+
     pub fn peer(&self) -> &Peer {
         match self {
             Self::Blocking(sender) => sender.peer(),

@@ -14,7 +14,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use parlour::hub::{Client, DisconnectReason, Event, Hub, HubOptions, SlowClientPolicy};
-use parlour::{Capabilities, ErrorKind, Message, Payload, Peer, ServerOptions, ServerStats, ShutdownHandle, Transport};
+use parlour::{
+    Capabilities, ErrorKind, Message, Payload, Peer, ServerOptions, ServerStats, SharedBytes, ShutdownHandle, Transport,
+};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
 
 use super::error::Error;
@@ -91,8 +93,20 @@ struct PendingSend {
     number: u64,
     client: Client,
     /// The message, until the hub has accepted it.
-    message: Option<Vec<u8>>,
+    message: Option<OwnMessage>,
     done: mpsc::Sender<Result<()>>,
+}
+
+/// A message on its way to the hub's thread.
+struct OwnMessage {
+    bytes: Vec<u8>,
+    blocks: Vec<SharedBytes>,
+}
+
+impl OwnMessage {
+    fn of(payload: &Payload<'_>) -> Self {
+        Self { bytes: payload.to_vec(), blocks: Vec::new() }
+    }
 }
 
 type Command = Box<dyn FnOnce(&mut Served) + Send>;
@@ -339,11 +353,12 @@ impl Served {
     }
 
     /// Sends a message if the write buffer has space. Returns `false` if it has not.
-    fn try_send(&mut self, client: Client, message: &[u8]) -> Result<bool> {
+    fn try_send(&mut self, client: Client, OwnMessage { bytes, blocks }: &OwnMessage) -> Result<bool> {
         if !self.clients.contains_key(&client) {
             return Err(gone());
         }
-        match self.hub.send(client, message) {
+        let blocks: Vec<&SharedBytes> = blocks.iter().collect();
+        match self.hub.send(client, Payload::new(bytes).shared(&blocks)) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == ErrorKind::Busy => Ok(false),
             Err(error) => Err(error.into()),
@@ -402,16 +417,23 @@ enum End {
 impl HubConnection {
     pub fn send(&self, payload: Payload<'_>, timeout: Option<Duration>) -> Result<()> {
         self.check_finished()?;
-        self.wait(Some(payload.to_vec()), timeout)
+        self.wait(Some(OwnMessage::of(&payload)), timeout)
+    }
+
+    /// Sends a message with these blocks.
+    pub fn send_shared(&self, bytes: &[u8], blocks: &[&SharedBytes]) -> Result<()> {
+        self.check_finished()?;
+        let blocks = blocks.iter().copied().cloned().collect();
+        self.wait(Some(OwnMessage { bytes: bytes.to_owned(), blocks }), None)
     }
 
     pub fn try_send<'a>(&self, payload: Payload<'a>) -> Result<(), TrySendError<Payload<'a>>> {
         self.check_finished().map_err(TrySendError::Failed)?;
-        let (client, bytes) = (self.client, payload.to_vec());
+        let (client, message) = (self.client, OwnMessage::of(&payload));
         let sent = self.driver.run(move |served| {
             // Free space is reported by an event as well.
             served.process_events();
-            let sent = served.try_send(client, &bytes);
+            let sent = served.try_send(client, &message);
             served.hub.flush().unwrap();
             sent
         });
@@ -432,8 +454,8 @@ impl HubConnection {
             return self.send(payload, None);
         }
         self.check_finished()?;
-        let (client, bytes) = (self.client, payload.to_vec());
-        match self.driver.run(move |served| served.try_send(client, &bytes))? {
+        let (client, message) = (self.client, OwnMessage::of(&payload));
+        match self.driver.run(move |served| served.try_send(client, &message))? {
             true => Ok(()),
             false => self.send(payload, None),
         }
@@ -447,7 +469,7 @@ impl HubConnection {
         })
     }
 
-    fn wait(&self, message: Option<Vec<u8>>, timeout: Option<Duration>) -> Result<()> {
+    fn wait(&self, message: Option<OwnMessage>, timeout: Option<Duration>) -> Result<()> {
         let (done, is_done) = mpsc::channel();
         let client = self.client;
         let number = self.driver.run(move |served| {
@@ -542,6 +564,12 @@ impl HubConnection {
 
     pub fn close(self) -> Result<()> {
         self.flush()
+    }
+
+    pub fn abort(mut self) {
+        self.end = End::Nothing;
+        let client = self.client;
+        self.driver.run(move |served| served.hub.abort(client).unwrap());
     }
 
     pub fn capabilities(&self) -> Capabilities {

@@ -13,10 +13,12 @@
     reason = "each test executable uses only a part, and a test fails by panicking"
 )]
 
+pub mod candidate;
 pub mod cost;
 pub mod driver;
 pub mod fifo_client;
 pub mod fifo_server;
+pub mod generation;
 pub mod line;
 pub mod lock;
 pub mod options;

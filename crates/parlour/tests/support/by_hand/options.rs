@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use parlour::{ConnectOptions, ServerOptions, Transport};
+use parlour::{ConnectOptions, Origin, ServerOptions, Transport};
 
 use super::user;
 
@@ -41,7 +41,8 @@ impl Words<'_> {
         }
     }
 
-    /// Returns server options from `on=unix,fifo`, `mode=666`, `group=GID` and `handshake_ms=`.
+    /// Returns server options from `on=unix,fifo`, `mode=666`, `group=GID`, `take_over_ms=`, `yields=1` and
+    /// `handshake_ms=`.
     pub fn server_options(&self) -> ServerOptions {
         let mut options = ServerOptions::new();
         if let Some(on) = self.find("on") {
@@ -53,17 +54,26 @@ impl Words<'_> {
         if let Some(group) = self.number("group") {
             options = options.group(group);
         }
+        if let Some(milliseconds) = self.number("take_over_ms") {
+            options = options.take_over(Duration::from_millis(milliseconds.into()));
+        }
+        if let Some(yields) = self.number("yields") {
+            options = options.yields(yields == 1);
+        }
         if let Some(milliseconds) = self.number("handshake_ms") {
             options = options.handshake_timeout(Duration::from_millis(milliseconds.into()));
         }
         options
     }
 
-    /// Returns connect options from `server_uid=UID`, `timeout_ms=` and `wait_ms=`.
+    /// Returns connect options from `server_uid=UID`, `origin=HOST`, `timeout_ms=` and `wait_ms=`.
     pub fn connect_options(&self) -> ConnectOptions {
         let mut options = ConnectOptions::new();
         if let Some(uid) = self.number("server_uid") {
             options = options.server_uid(uid);
+        }
+        if let Some(host) = self.find("origin") {
+            options = options.origin(Origin::new(host));
         }
         let time = |key| self.number(key).map(|milliseconds| Duration::from_millis(milliseconds.into()));
         if let Some(timeout) = time("timeout_ms") {

@@ -9,7 +9,7 @@ use super::roles::say_error;
 use super::trace::{Traced, mark};
 use crate::support::baseline::Baseline;
 use crate::support::roles::until_end_of_input;
-use crate::support::{Base, Child, DEADLINE, Role, eventually};
+use crate::support::{Base, Child, DEADLINE, Role, SOON, eventually};
 
 pub const SERVER: Role = Role { name: "traced-server", play: server };
 pub const CLIENT: Role = Role { name: "traced-client", play: client };
@@ -100,12 +100,30 @@ pub fn marked<T>(step: impl FnOnce() -> Result<T, Error>) -> Option<T> {
 }
 
 /// The maximum number of system calls of a step that are tried. Only steps that send long messages make more.
-const CALLS_MAX: usize = 150;
+pub const CALLS_MAX: usize = 200;
 
 /// Calls `act` once for each system call between the marks of a role, with the child stopped before that call. Returns
 /// the number of system calls.
-pub fn at_each_call(start: impl Fn() -> Traced, mut act: impl FnMut(usize, Traced)) -> usize {
-    for number in 0..CALLS_MAX {
+pub fn at_each_call(start: impl Fn() -> Traced, act: impl FnMut(usize, Traced)) -> usize {
+    at_each_call_of(0..CALLS_MAX, start, act)
+}
+
+/// The threads of a trial that takes turns with [`at_each_call_of`].
+pub const LANES: usize = 4;
+
+/// Returns the numbers of system calls that belong to this one of [`LANES`] threads.
+pub fn lane(number: usize) -> impl Iterator<Item = usize> {
+    (number..CALLS_MAX).step_by(LANES)
+}
+
+/// Like [`at_each_call`], for the system calls with these numbers, in ascending order. Returns the first number that
+/// there is no system call for.
+pub fn at_each_call_of(
+    numbers: impl Iterator<Item = usize>,
+    start: impl Fn() -> Traced,
+    mut act: impl FnMut(usize, Traced),
+) -> usize {
+    for number in numbers {
         let mut traced = start();
         if !traced.go_to_call(number) {
             traced.kill();
@@ -150,14 +168,14 @@ pub fn assert_served(address: &str, number: usize) {
     let mut connection = ConnectOptions::new().timeout(DEADLINE).connect(address).unwrap();
     connection.send(b"me?").unwrap();
     assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"me?");
-    assert!(begin.elapsed() < Duration::from_secs(3), "at call {number}: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
 }
 
 /// Checks that a new server can take the name immediately and that clients find it.
 pub fn assert_free(address: &str, number: usize) {
     let begin = Instant::now();
     let server = Server::bind(address).unwrap_or_else(|error| panic!("at call {number}: {error}"));
-    assert!(begin.elapsed() < Duration::from_secs(3), "at call {number}: {:?}", begin.elapsed());
+    assert!(begin.elapsed() < SOON, "at call {number}: {:?}", begin.elapsed());
     let connection = Connection::connect(address).unwrap();
     assert_eq!(connection.peer().pid(), Some(std::process::id()), "at call {number}");
     drop(server);

@@ -12,17 +12,19 @@ use std::os::unix::process::CommandExt;
 use std::ptr;
 use std::sync::OnceLock;
 
-use rustix::process::{Signal, getpid, kill_process};
-
 use crate::support::Child;
 
 /// The `libc` crate does not define these options for every target.
 const O_TRACESYSGOOD: usize = 1;
 const O_EXITKILL: usize = 0x10_0000;
 
-/// Marks the begin or end of the relevant part of a role with a SIGSTOP.
+/// Marks the begin or end of the relevant part of a role with a SIGSTOP, to the calling thread: only that is traced.
 pub fn mark() {
-    kill_process(getpid(), Signal::STOP).unwrap();
+    // SAFETY: a system call without arguments.
+    let thread = unsafe { libc::gettid() };
+    // SAFETY: a system call that takes only numbers.
+    let result = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGSTOP) };
+    assert_eq!(result, 0, "tgkill: {}", io::Error::last_os_error());
 }
 
 /// The offsets of the registers of a system call in `struct user_regs_struct` of x86_64.
@@ -211,6 +213,20 @@ impl Traced {
                 self.poke(register, argument as i64);
             }
             self.poke(registers::RESULT, -i64::from(libc::EAGAIN));
+        }
+    }
+
+    /// Makes the system call at whose entry the child is stopped, which writes to its first argument, fail with this
+    /// error, which says that the peer has gone. Instead of the call, the child executes shutdown(2), so that the error
+    /// is true: later writes fail as well, and the peer sees the end. On a descriptor that is no socket it has no
+    /// effect.
+    pub fn fail_for_good(&mut self, error: i32) {
+        let before = self.call().arguments;
+        self.poke(registers::NUMBER, libc::SYS_shutdown);
+        self.poke(registers::ARGUMENTS[1], i64::from(libc::SHUT_WR));
+        if self.finish_call() {
+            self.poke(registers::ARGUMENTS[1], before[1] as i64);
+            self.poke(registers::RESULT, -i64::from(error));
         }
     }
 

@@ -43,6 +43,29 @@ pub fn become_user(uid: u32) {
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) });
 }
 
+/// Makes this process one whose `/proc/PID/fd` other processes of its user cannot open. Root can.
+pub fn hide_from_proc() {
+    // SAFETY: this option takes only a number.
+    let result = unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
+/// Makes the next child of this process the first process of a PID namespace.
+pub fn give_children_a_pid_namespace() {
+    // SAFETY: this call takes only a number.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+    assert_eq!(result, 0, "create a PID namespace: {}", io::Error::last_os_error());
+}
+
+/// Returns the reason why a role cannot create a PID namespace.
+pub fn no_pid_namespaces() -> Option<String> {
+    let created = std::process::Command::new("unshare").args(["--pid", "--fork", "true"]).output();
+    match created {
+        Err(error) => Some(format!("cannot start unshare: {error}")),
+        Ok(output) => (!output.status.success()).then(|| "this user may not create PID namespaces".to_owned()),
+    }
+}
+
 /// Moves this process into a user namespace that maps `inside` to its user, and no other user. Only for roles, as their
 /// first step after [`become_user`], when they are single-threaded.
 pub fn enter_a_namespace(inside: u32) {

@@ -109,12 +109,16 @@ pub(crate) enum Kind {
     Connect,
     /// Round trips of a thousand clients, served by one thread
     Crowd,
+    /// Round trips of one thread and of four threads over one connection
+    Threads,
     /// Memory of the server for each of ten thousand idle connections
     Memory,
     /// Processor time of an idle connection
     Idle,
     /// System calls for each message
     Calls,
+    /// Figures that are not times of messages: frames, memory of `shm`, and in the program `bridges` faults
+    Probes,
 }
 
 impl Args {
@@ -127,8 +131,8 @@ impl Args {
     }
 
     pub(crate) fn wants(&self, kind: Kind) -> bool {
-        // Counting system calls and waiting beside idle connections take long on any machine.
-        let takes_time = matches!(kind, Kind::Calls | Kind::Idle);
+        // Counting system calls and waiting beside idle connections or after faults take long on any machine.
+        let takes_time = matches!(kind, Kind::Calls | Kind::Idle | Kind::Probes);
         if self.only.is_empty() { !(self.quick && takes_time) } else { self.only.contains(&kind) }
     }
 

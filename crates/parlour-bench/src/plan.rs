@@ -3,6 +3,7 @@
 use parlour_measure::{Contender, Placement, Size, Work};
 
 use crate::args::{Args, Kind};
+use crate::probe::Probe;
 
 /// One kind of work with one size and one placement, and the contenders that take part.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,6 +18,17 @@ const QUICK_SIZES: [usize; 2] = [64, 64 << 10];
 
 /// The number of clients of a crowd.
 pub(crate) const CROWD: usize = 1_000;
+
+/// The number of threads that share a connection.
+pub(crate) const THREADS: usize = 4;
+
+/// The time that the server of waiting calls waits, in microseconds.
+pub(crate) const WAIT_US: u64 = 100;
+
+/// Returns the work of calls of this many threads over one connection.
+pub(crate) fn calls(threads: usize, wait_us: u64) -> Work {
+    Work::Calls { size: 64, threads, wait_us }
+}
 
 /// The number of idle connections of a memory measurement.
 pub(crate) const IDLE: usize = 10_000;
@@ -38,6 +50,9 @@ pub(crate) fn cells(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<Cell>
     }
     if args.wants(Kind::Crowd) {
         works.push(Work::Crowd { size: 64, clients: CROWD });
+    }
+    if args.wants(Kind::Threads) {
+        works.extend([0, WAIT_US].iter().flat_map(|&wait_us| [1, THREADS].map(|threads| calls(threads, wait_us))));
     }
     let placements = if args.placement.is_empty() { &Placement::ALL[..] } else { &args.placement };
     let cells = works.into_iter().flat_map(|work| placements.iter().map(move |&placement| (work, placement)));
@@ -93,6 +108,21 @@ pub(crate) fn counts(args: &Args, contenders: &[Box<dyn Contender>]) -> Vec<(Cou
     counts.into_iter().flat_map(with).collect()
 }
 
+/// Returns the probes that the arguments select.
+pub(crate) fn probes<'a>(args: &Args, probes: &'a [Box<dyn Probe + 'a>]) -> Vec<&'a dyn Probe> {
+    let is_wanted = |probe: &&dyn Probe| {
+        args.wants_contender(probe.contender())
+            && args.filter.as_ref().is_none_or(|text| probe_label(*probe).contains(text))
+    };
+    let all = probes.iter().map(|probe| &**probe).filter(|_| args.wants(Kind::Probes));
+    all.filter(is_wanted).collect()
+}
+
+/// Returns the name of a probe: `probes/kill-server/tcp-relay`.
+pub(crate) fn probe_label(probe: &dyn Probe) -> String {
+    format!("probes/{}/{}", probe.name(), probe.contender())
+}
+
 impl Count {
     fn work(self) -> Work {
         match self {
@@ -128,6 +158,11 @@ pub(crate) fn title(work: Work) -> String {
         Work::Stream { .. } => format!("one way, {size}"),
         Work::Connect { .. } => format!("connect, one round trip of {size}, close"),
         Work::Crowd { clients, .. } => format!("{clients} clients in ping-pong, {size}"),
+        Work::Calls { threads, wait_us, .. } => {
+            let threads = if threads == 1 { "one thread".to_owned() } else { format!("{threads} threads") };
+            let wait = if wait_us == 0 { String::new() } else { format!(", answered after {wait_us} us") };
+            format!("calls of {threads} over one connection, {size}{wait}")
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub(crate) struct Results {
     pub(crate) memory: Vec<MemoryRow>,
     pub(crate) idle: Vec<IdleRow>,
     pub(crate) calls: Vec<CallsRow>,
+    #[serde(default)]
+    pub(crate) probes: Vec<ProbeRow>,
     pub(crate) skipped: Vec<Skipped>,
 }
 
@@ -99,6 +101,16 @@ pub(crate) struct CallsRow {
     pub(crate) calls: Calls,
 }
 
+/// One figure of one contender, in each round.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ProbeRow {
+    pub(crate) name: String,
+    pub(crate) title: String,
+    pub(crate) contender: String,
+    pub(crate) unit: String,
+    pub(crate) values: Vec<f64>,
+}
+
 /// A measurement that could not be made, and the reason.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Skipped {
@@ -109,6 +121,22 @@ pub(crate) struct Skipped {
 impl Skipped {
     pub(crate) fn new(what: impl Into<String>, why: impl Into<String>) -> Self {
         Self { what: what.into(), why: why.into() }
+    }
+}
+
+impl ProbeRow {
+    pub(crate) fn median(&self) -> f64 {
+        parlour_measure::median(&self.values)
+    }
+
+    /// Returns the values with their rounds. A probe that failed takes no part in later rounds, so the first value is
+    /// that of the first round, and so on.
+    pub(crate) fn by_round(&self) -> Vec<(u32, f64)> {
+        (1..).zip(self.values.iter().copied()).collect()
+    }
+
+    pub(crate) fn most(&self) -> f64 {
+        self.values.iter().copied().fold(f64::NAN, f64::max)
     }
 }
 
@@ -181,6 +209,13 @@ pub(crate) fn sample() -> Results {
             work: works[0],
             contender: "parlour-unix".to_owned(),
             calls: Calls([("sendmsg".to_owned(), 2.0), ("sched_yield".to_owned(), 3.5)].into()),
+        }],
+        probes: vec![ProbeRow {
+            name: "kill-server".to_owned(),
+            title: "kill -9 of the server".to_owned(),
+            contender: "parlour-bridge".to_owned(),
+            unit: "ms".to_owned(),
+            values: vec![1.0, 3.0, 2.0],
         }],
         skipped: vec![
             Skipped::new("roundtrip/64/two-cores", "this machine has too few processors"),

@@ -17,12 +17,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use crate::args::{Args, ROLE};
 use crate::machine::{self, Machine};
 use crate::plan::{self, Cell, Count, label};
-use crate::results::{About, CallsRow, IdleRow, MemoryRow, Results, Row, Skipped, TurnRow};
+use crate::probe::Probe;
+use crate::results::{About, CallsRow, IdleRow, MemoryRow, ProbeRow, Results, Row, Skipped, TurnRow};
 use crate::table;
 
 /// Measures what the arguments select, prints the results, and saves them if `--json` is given.
-pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>]) -> Result<()> {
-    let results = Run::new(args, contenders)?.measure()?;
+pub(crate) fn run(args: &Args, contenders: &[Box<dyn Contender>], probes: &[Box<dyn Probe + '_>]) -> Result<()> {
+    let results = Run::new(args, contenders, probes)?.measure()?;
     table::print(&results, &args.baseline);
     if let Some(path) = &args.json {
         let text = serde_json::to_string(&results)?;
@@ -46,6 +47,9 @@ struct Run<'a> {
     runner: Runner<'a>,
     cells: Vec<Cell>,
     counts: Vec<(Count, String)>,
+    probes: Vec<&'a dyn Probe>,
+    /// The contenders that only probes measure.
+    of_probes: Vec<About>,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
     results: Results,
@@ -55,7 +59,7 @@ struct Run<'a> {
 type Turns = HashMap<(Work, Placement, String), Vec<(u32, Measured)>>;
 
 impl<'a> Run<'a> {
-    fn new(args: &'a Args, contenders: &'a [Box<dyn Contender>]) -> Result<Self> {
+    fn new(args: &'a Args, contenders: &'a [Box<dyn Contender>], probes: &'a [Box<dyn Probe + 'a>]) -> Result<Self> {
         // A signal only sets a flag, so the directory of a turn is removed before this process ends. The processes of
         // the turn end with it.
         let stop = Arc::new(AtomicBool::new(false));
@@ -66,11 +70,13 @@ impl<'a> Run<'a> {
         let all = plan::cells(args, contenders).into_iter();
         let (cells, unplaced): (Vec<Cell>, Vec<Cell>) = all.partition(|cell| runner.can_place(cell.placement));
         let counts = plan::counts(args, contenders);
+        let probes = plan::probes(args, probes);
         ensure!(
-            !cells.is_empty() || !counts.is_empty(),
+            !cells.is_empty() || !counts.is_empty() || !probes.is_empty(),
             "nothing to measure: choose contenders from --list and other values from --help"
         );
-        let turns = cells.iter().map(|cell| cell.contenders.len()).sum::<usize>() * args.rounds() as usize;
+        let turns = cells.iter().map(|cell| cell.contenders.len()).sum::<usize>() + probes.len();
+        let turns = turns * args.rounds() as usize;
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let why = "this machine has too few processors";
         let skipped = unplaced.iter().map(|cell| Skipped::new(format!("{}/{}", cell.work, cell.placement), why));
@@ -84,7 +90,17 @@ impl<'a> Run<'a> {
             skipped: skipped.collect(),
             ..Results::default()
         };
-        Ok(Self { args, runner, progress: progress(turns + counts.len()), cells, counts, stop, results })
+        Ok(Self {
+            args,
+            runner,
+            progress: progress(turns + counts.len()),
+            cells,
+            counts,
+            probes,
+            of_probes: Vec::new(),
+            stop,
+            results,
+        })
     }
 
     fn measure(mut self) -> Result<Results> {
@@ -96,14 +112,21 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        self.probe()?;
         self.count()?;
         self.progress.finish_and_clear();
-        let Results { rows, memory, idle, calls, .. } = &self.results;
+        let Results { rows, memory, idle, calls, probes, .. } = &self.results;
         let names = rows.iter().map(|row| &row.contender).chain(memory.iter().map(|row| &row.contender));
         let names = names.chain(idle.iter().map(|row| &row.contender)).chain(calls.iter().map(|row| &row.contender));
+        let names = names.chain(probes.iter().map(|row| &row.contender));
         let names: Vec<&str> = names.map(String::as_str).collect();
         let all = self.runner.contenders().iter().filter(|contender| names.contains(&contender.name()));
         self.results.contenders = all.map(|contender| About::of(&**contender)).collect();
+        for about in self.of_probes {
+            if !self.results.contenders.iter().any(|known| known.name == about.name) {
+                self.results.contenders.push(about);
+            }
+        }
         self.results.load_after = machine::load();
         Ok(self.results)
     }
@@ -137,6 +160,32 @@ impl<'a> Run<'a> {
             }
         }
         Ok(turns)
+    }
+
+    /// Takes each figure once in each round.
+    fn probe(&mut self) -> Result<()> {
+        let mut chance = Chance::new(self.results.seed);
+        let mut probes = std::mem::take(&mut self.probes);
+        for _ in 0..self.args.rounds() {
+            chance.shuffle(&mut probes);
+            // The contenders of one figure take turns close to each other.
+            probes.sort_by(|one, other| one.name().cmp(other.name()));
+            let mut left = Vec::new();
+            for probe in std::mem::take(&mut probes) {
+                // A probe that failed is not tried again.
+                if let Some(value) = self.step(&plan::probe_label(probe), |_| probe.measure())? {
+                    record(&mut self.results.probes, probe, value);
+                    let (name, version) = (probe.contender().to_owned(), probe.version());
+                    if !version.is_empty() && !self.of_probes.iter().any(|about| about.name == name) {
+                        self.of_probes.push(About { name, version, advice: probe.advice().to_owned() });
+                    }
+                    left.push(probe);
+                }
+            }
+            probes = left;
+        }
+        self.results.probes.sort_by(|one, other| (&one.name, &one.contender).cmp(&(&other.name, &other.contender)));
+        Ok(())
     }
 
     /// Makes the measurements that do not depend on time.
@@ -187,6 +236,20 @@ impl<'a> Run<'a> {
                 Ok(None)
             }
         }
+    }
+}
+
+fn record(rows: &mut Vec<ProbeRow>, probe: &dyn Probe, value: f64) {
+    let is_of = |row: &&mut ProbeRow| row.name == probe.name() && row.contender == probe.contender();
+    match rows.iter_mut().find(is_of) {
+        Some(row) => row.values.push(value),
+        None => rows.push(ProbeRow {
+            name: probe.name().to_owned(),
+            title: probe.title().to_owned(),
+            contender: probe.contender().to_owned(),
+            unit: probe.unit().to_owned(),
+            values: vec![value],
+        }),
     }
 }
 

@@ -33,6 +33,9 @@ pub(crate) fn print(results: &Results, baseline: &str) {
         println!("system calls of both processes for one operation, counted by strace, which slows the calls down");
         println!("{}\n", calls(results));
     }
+    if !results.probes.is_empty() {
+        println!("other figures, of each round\n{}\n", probes(results));
+    }
     for skipped in &results.skipped {
         println!("not measured: {}: {}", skipped.what, skipped.why);
     }
@@ -82,6 +85,15 @@ fn idle(results: &Results) -> Table {
     let mut table = table(&["contender", "share"]);
     for row in &results.idle {
         table.add_row([row.contender.clone(), format!("{:.2} %", row.share * 100.0)]);
+    }
+    right(table)
+}
+
+fn probes(results: &Results) -> Table {
+    let mut table = table(&["figure", "contender", "median", "most", "unit"]);
+    for row in &results.probes {
+        let [median, most] = [row.median(), row.most()].map(|value| format!("{value:.2}"));
+        table.add_row([row.title.clone(), row.contender.clone(), median, most, row.unit.clone()]);
     }
     right(table)
 }

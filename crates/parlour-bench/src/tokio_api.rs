@@ -45,7 +45,11 @@ impl Contender for Tokio {
 
     fn supports(&self, work: Work) -> bool {
         // The work `crowd` is defined as one thread that serves all clients.
-        !(self.many && matches!(work, Work::Crowd { .. }))
+        match work {
+            Work::Crowd { .. } => !self.many,
+            Work::Calls { .. } => false,
+            _ => true,
+        }
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

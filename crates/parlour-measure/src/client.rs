@@ -1,6 +1,6 @@
 //! The interface through which a measurement drives a client.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 /// The client's end of one connection. Dropping it closes the connection.
 pub trait Client {
@@ -39,5 +39,14 @@ pub trait Client {
             self.send(message)?;
         }
         self.receive(&mut Vec::new())
+    }
+
+    /// Makes `each` round trips in each of `threads` threads over this one connection.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if a round trip failed, or if the client belongs to one thread, as is the default.
+    fn calls(&mut self, _message: &[u8], _threads: usize, _each: u64) -> Result<()> {
+        bail!("this client belongs to one thread")
     }
 }

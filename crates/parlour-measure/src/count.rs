@@ -48,15 +48,39 @@ pub(crate) fn own_cpu_ns() -> u64 {
 
 /// Returns the processor time of another process: the sum over its threads that have not ended. The figure is exact
 /// while the threads sleep.
-pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
+///
+/// # Errors
+///
+/// Returns an error if the process does not exist, or /proc does not provide the figure.
+pub fn cpu_ns(pid: u32) -> Result<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
         let path = task?.path().join("schedstat");
-        let text = fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let text = match fs::read_to_string(&path) {
+            // The thread has ended since.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            text => text.with_context(|| format!("reading {}", path.display()))?,
+        };
         let first = text.split(' ').next().unwrap_or_default();
         sum += first.parse::<u64>().with_context(|| format!("in {}", path.display()))?;
     }
     Ok(sum)
+}
+
+/// Returns the page faults of a process since its start (`minflt` and `majflt` in /proc/PID/stat).
+///
+/// # Errors
+///
+/// Returns an error if the process does not exist, or /proc does not provide the figure.
+pub fn page_faults(pid: u32) -> Result<u64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name of the program, in parentheses, may contain spaces. Behind it follow the fields from the third on.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let field = |number: usize| {
+        let text = fields.get(number - 3).context("/proc/PID/stat is too short")?;
+        text.parse::<u64>().context("a field of /proc/PID/stat is not a number")
+    };
+    Ok(field(10)? + field(12)?)
 }
 
 /// Returns the resident anonymous memory of this process, in bytes (`RssAnon` in /proc/self/status).
@@ -65,9 +89,18 @@ pub(crate) fn cpu_ns(pid: u32) -> Result<u64> {
 ///
 /// Returns an error if /proc does not provide the figure.
 pub fn resident_bytes() -> Result<u64> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let line =
-        status.lines().find_map(|line| line.strip_prefix("RssAnon:")).context("no RssAnon in /proc/self/status")?;
+    resident_bytes_of(std::process::id())
+}
+
+/// Returns the resident anonymous memory of a process, in bytes (`RssAnon` in /proc/PID/status).
+///
+/// # Errors
+///
+/// Returns an error if the process does not exist, or /proc does not provide the figure.
+pub fn resident_bytes_of(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"));
+    let line = line.with_context(|| format!("no RssAnon in /proc/{pid}/status"))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().context("RssAnon is not a number")?;
     Ok(kib * 1024)
 }

@@ -48,6 +48,14 @@ pub(crate) fn turn(
             let mut clients = crowd(connect, clients)?;
             sample(turn.amount, work.operations_each(), start, || all(&mut clients, &message, &mut reply))
         }
+        Work::Calls { threads, .. } => {
+            let mut client = connect()?;
+            client.round_trip(&message, &mut reply)?;
+            ensure!(reply == message, "the answer differs from the message");
+            sample(turn.amount, work.operations_each(), start, || {
+                client.calls(&message, threads, work.calls_of_a_thread())
+            })
+        }
     }
 }
 

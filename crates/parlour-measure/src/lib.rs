@@ -39,7 +39,7 @@ pub use calls::{Calls, why_calls_cannot_be_counted};
 pub use client::Client;
 pub use contender::{Contender, Ready};
 pub use contenders::contenders;
-pub use count::{Allocator, allocator, resident_bytes};
+pub use count::{Allocator, allocator, cpu_ns, page_faults, resident_bytes, resident_bytes_of};
 pub use outcome::{Amount, Outcome, Turn};
 pub use placement::Placement;
 pub use raw::raw_stream_client;

@@ -32,6 +32,16 @@ pub enum Work {
         /// The number of clients.
         clients: usize,
     },
+    /// Threads that share one connection each send a message and wait for its return, many times.
+    Calls {
+        /// The length of the message in bytes.
+        size: usize,
+        /// The number of threads.
+        threads: usize,
+        /// The time in microseconds that the server waits before it answers a request, while it takes others: for a
+        /// disk, another service, a lock.
+        wait_us: u64,
+    },
 }
 
 impl Work {
@@ -42,7 +52,8 @@ impl Work {
             Self::RoundTrip { size }
             | Self::Stream { size, .. }
             | Self::Connect { size }
-            | Self::Crowd { size, .. } => size,
+            | Self::Crowd { size, .. }
+            | Self::Calls { size, .. } => size,
         }
     }
 
@@ -54,6 +65,8 @@ impl Work {
             Self::Stream { .. } => "stream",
             Self::Connect { .. } => "connect",
             Self::Crowd { .. } => "crowd",
+            Self::Calls { wait_us: 0, .. } => "threads",
+            Self::Calls { .. } => "waits",
         }
     }
 
@@ -72,6 +85,16 @@ impl Work {
             Self::RoundTrip { .. } | Self::Connect { .. } => 1,
             Self::Stream { batch, .. } => batch,
             Self::Crowd { clients, .. } => clients as u64,
+            Self::Calls { threads, .. } => threads as u64 * self.calls_of_a_thread(),
+        }
+    }
+
+    /// Returns the number of round trips of each thread in a sample. Starting the threads then takes about a hundredth
+    /// of the time.
+    pub(crate) fn calls_of_a_thread(self) -> u64 {
+        match self {
+            Self::Calls { wait_us: 1.., .. } => 50,
+            _ => 1_000,
         }
     }
 }
@@ -80,6 +103,7 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Crowd { clients, .. } => write!(f, "{}/{clients}", self.kind()),
+            Self::Calls { threads, .. } => write!(f, "{}/{threads}", self.kind()),
             _ => write!(f, "{}/{}", self.kind(), Size(self.size())),
         }
     }

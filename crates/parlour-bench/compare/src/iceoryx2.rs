@@ -14,6 +14,7 @@ use iceoryx2::port::notifier::Notifier;
 use iceoryx2::port::publisher::Publisher;
 use iceoryx2::port::subscriber::Subscriber;
 use iceoryx2::prelude::*;
+use iceoryx2::sample::Sample;
 use iceoryx2_bb_system_types::file_name::FileName;
 use iceoryx2_bb_system_types::path::Path as RootPath;
 use parlour_bench::{Client, Contender, DONE, Ready, Work};
@@ -49,7 +50,7 @@ impl Contender for Iceoryx2 {
 
     fn supports(&self, work: Work) -> bool {
         // A server cannot distinguish its clients: every subscriber receives all messages.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
@@ -73,14 +74,18 @@ impl Contender for Iceoryx2 {
     }
 
     fn clean_up(&self, place: &Path) {
-        // A killed server leaves its shared memory, whose files are outside of the root path.
-        let Ok(entries) = fs::read_dir("/dev/shm") else { return };
-        let prefix = prefix(place);
-        for entry in entries.flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix) {
-                // A file that cannot be removed is left behind.
-                let _ = fs::remove_file(entry.path());
-            }
+        remove_files(place);
+    }
+}
+
+/// Removes the shared memory that killed processes left. Its files are outside of the root path.
+pub(crate) fn remove_files(place: &Path) {
+    let Ok(entries) = fs::read_dir("/dev/shm") else { return };
+    let prefix = prefix(place);
+    for entry in entries.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            // A file that cannot be removed is left behind.
+            let _ = fs::remove_file(entry.path());
         }
     }
 }
@@ -102,7 +107,7 @@ thread_local! {
     static NODE: RefCell<Option<Rc<Node<ipc::Service>>>> = const { RefCell::new(None) };
 }
 
-fn node(place: &Path) -> Result<Rc<Node<ipc::Service>>> {
+pub(crate) fn node(place: &Path) -> Result<Rc<Node<ipc::Service>>> {
     NODE.with_borrow_mut(|node| {
         if let Some(node) = node {
             return Ok(Rc::clone(node));
@@ -188,23 +193,33 @@ impl End {
     }
 
     fn receive(&self, message: &mut Vec<u8>) -> Result<()> {
-        let mut vain = 0;
-        loop {
-            if let Some(sample) = self.subscriber.receive()? {
-                message.clear();
-                message.extend_from_slice(sample.payload());
-                return Ok(());
-            }
-            if let Some(bell) = &self.bell {
+        let sample = match &self.bell {
+            None => poll(&self.subscriber)?,
+            Some(bell) => loop {
+                if let Some(sample) = self.subscriber.receive()? {
+                    break sample;
+                }
                 bell.listener.blocking_wait(|_| {})?;
-                continue;
-            }
-            vain += 1;
-            if vain % POLLS == 0 {
-                thread::yield_now();
-            } else {
-                std::hint::spin_loop();
-            }
+            },
+        };
+        message.clear();
+        message.extend_from_slice(sample.payload());
+        Ok(())
+    }
+}
+
+/// Polls until a sample arrives.
+pub(crate) fn poll(subscriber: &Subscriber<ipc::Service, [u8], ()>) -> Result<Sample<ipc::Service, [u8], ()>> {
+    let mut vain = 0;
+    loop {
+        if let Some(sample) = subscriber.receive()? {
+            return Ok(sample);
+        }
+        vain += 1;
+        if vain % POLLS == 0 {
+            thread::yield_now();
+        } else {
+            std::hint::spin_loop();
         }
     }
 }

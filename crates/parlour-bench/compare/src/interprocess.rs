@@ -25,7 +25,7 @@ impl Contender for Interprocess {
     }
 
     fn supports(&self, work: Work) -> bool {
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

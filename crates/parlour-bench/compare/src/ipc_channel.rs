@@ -35,7 +35,7 @@ impl Contender for IpcChannel {
 
     fn supports(&self, work: Work) -> bool {
         // An IpcReceiverSet could serve a crowd, but its ends have no name by which a thousand clients could connect.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

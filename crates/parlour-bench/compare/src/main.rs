@@ -3,6 +3,7 @@
 //! `cargo run --release --manifest-path crates/parlour-bench/compare/Cargo.toml -- --quick`
 
 mod iceoryx2;
+mod iceoryx2_loaned;
 mod interprocess;
 mod ipc_channel;
 mod nng;
@@ -15,7 +16,7 @@ mod zeromq;
 
 use std::process::ExitCode;
 
-use parlour_bench::Contender;
+use parlour_bench::{Contender, FrameWay};
 
 fn main() -> ExitCode {
     let others: [Box<dyn Contender>; 11] = [
@@ -31,5 +32,6 @@ fn main() -> ExitCode {
         Box::new(tonic::Tonic),
         Box::new(zbus::Zbus),
     ];
-    parlour_bench::main(parlour_bench::contenders().into_iter().chain(others).collect())
+    let ways: Vec<Box<dyn FrameWay>> = vec![Box::new(iceoryx2_loaned::Loaned)];
+    parlour_bench::main_with_frames(parlour_bench::contenders().into_iter().chain(others).collect(), ways)
 }

@@ -28,7 +28,7 @@ impl Contender for Nng {
 
     fn supports(&self, work: Work) -> bool {
         // A REP socket answers one request after the other. Contexts would each need an operation of their own.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

@@ -31,7 +31,7 @@ impl Contender for Python {
 
     fn supports(&self, work: Work) -> bool {
         // The function `wait` registers all connections on each call, which would dominate the measurement of a crowd.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, _ready: Ready) -> Result<()> {

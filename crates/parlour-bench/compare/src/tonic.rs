@@ -57,7 +57,7 @@ impl Contender for Tonic {
 
     fn supports(&self, work: Work) -> bool {
         // One thread serves a crowd, and the server of tonic is made for many threads.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

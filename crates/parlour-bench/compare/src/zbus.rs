@@ -40,7 +40,7 @@ impl Contender for Zbus {
 
     fn supports(&self, work: Work) -> bool {
         // The thousand clients would be zbus connections, and their cost would dominate the measurement.
-        !matches!(work, Work::Crowd { .. })
+        !matches!(work, Work::Crowd { .. } | Work::Calls { .. })
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

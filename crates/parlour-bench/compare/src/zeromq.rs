@@ -46,7 +46,11 @@ impl Contender for ZeroMq {
 
     fn supports(&self, work: Work) -> bool {
         // A context has at most 1,023 sockets by default, and the crate has no function that changes the limit.
-        !matches!(work, Work::Crowd { clients, .. } if clients > 1_000)
+        match work {
+            Work::Crowd { clients, .. } => clients <= 1_000,
+            Work::Calls { .. } => false,
+            _ => true,
+        }
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::thread;
 
 use anyhow::{Context, Result, ensure};
+use parlour::frames::{FrameLimits, FramePoolOptions, FrameReader};
 use parlour::hub::{Event, HubOptions};
-use parlour::{ConnectOptions, Connection, Server, ServerOptions, Transport};
+use parlour::{Caller, ConnectOptions, Connection, Server, ServerOptions, Transport};
 use parlour_measure::ours::address;
 
 use crate::allocator;
@@ -32,10 +33,20 @@ enum Kind {
     Echo(usize),
     /// A hundred messages of 64 bytes one way, fed and flushed.
     Feed,
+    /// As `Feed`, received in batches.
+    Batch,
     /// Connect, accept, one round trip, and close both ends.
     Connect,
+    /// As `Connect`, through one connector.
+    Connector,
     /// Four clients send one message each to a hub, which sends it back.
     Hub,
+    /// As `Hub`, but the messages are sent back through a handle, as another thread would do it.
+    HubHandle,
+    /// A frame of this length is lent to this many readers, each over a connection, and returned unread.
+    Frames(usize, usize),
+    /// A call with a request and a reply of this length. The server writes the messages of calls by hand.
+    Call(usize),
 }
 
 const fn scenario(name: &'static str, kind: Kind, transport: Transport) -> Scenario {
@@ -58,9 +69,24 @@ pub(crate) const ALL: &[Scenario] = &[
     scenario("feed-packet-100x64B", Kind::Feed, Transport::Packet),
     scenario("feed-unix-100x64B", Kind::Feed, Transport::Unix),
     scenario("feed-fifo-100x64B", Kind::Feed, Transport::Fifo),
+    scenario("batch-shm-100x64B", Kind::Batch, Transport::Shm),
+    scenario("batch-packet-100x64B", Kind::Batch, Transport::Packet),
+    scenario("batch-unix-100x64B", Kind::Batch, Transport::Unix),
+    scenario("batch-fifo-100x64B", Kind::Batch, Transport::Fifo),
     scenario("connect-packet", Kind::Connect, Transport::Packet),
     scenario("connect-unix", Kind::Connect, Transport::Unix),
+    scenario("connector-packet", Kind::Connector, Transport::Packet),
+    scenario("connector-unix", Kind::Connector, Transport::Unix),
     scenario("hub-unix-4x64B", Kind::Hub, Transport::Unix),
+    scenario("hub-handle-unix-4x64B", Kind::HubHandle, Transport::Unix),
+    scenario("frame-shm-64KiB", Kind::Frames(64 << 10, 1), Transport::Shm),
+    scenario("frame-packet-64KiB", Kind::Frames(64 << 10, 1), Transport::Packet),
+    scenario("frame-unix-64KiB", Kind::Frames(64 << 10, 1), Transport::Unix),
+    scenario("frame-unix-4x8MiB", Kind::Frames(8 << 20, 4), Transport::Unix),
+    scenario("call-shm-64B", Kind::Call(64), Transport::Shm),
+    scenario("call-packet-64B", Kind::Call(64), Transport::Packet),
+    scenario("call-unix-64B", Kind::Call(64), Transport::Unix),
+    scenario("call-fifo-64B", Kind::Call(64), Transport::Fifo),
 ];
 
 /// The number of steps that are counted.
@@ -111,8 +137,11 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
     let address = address(transport, place);
     let server_options = ServerOptions::new().spin_limit(0);
     let options = ConnectOptions::new().spin_limit(0);
-    if let Kind::Hub = kind {
-        return hub(&server_options, &options, &address);
+    match kind {
+        Kind::Hub => return hub(&server_options, &options, &address),
+        Kind::HubHandle => return hub_handle(&server_options, &options, &address),
+        Kind::Frames(len, readers) => return frames(&options, transport, len, readers),
+        _ => {}
     }
     let server = server_options.bind(&address)?;
     let mut buffer = Vec::new();
@@ -123,7 +152,18 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
             echo(&mut client, &mut accepted, &[7; 64], &mut buffer)
         }));
     }
+    if let Kind::Connector = kind {
+        let connector = options.connector(&address)?;
+        return Ok(Box::new(move || {
+            let mut client = connector.connect()?;
+            let mut accepted = server.accept()?;
+            echo(&mut client, &mut accepted, &[7; 64], &mut buffer)
+        }));
+    }
     let (mut client, mut accepted) = meet(&server, options, address)?;
+    if let Kind::Call(len) = kind {
+        return call(server, client, accepted, len);
+    }
     Ok(match kind {
         Kind::Echo(len) => {
             let message = vec![7; len];
@@ -132,12 +172,16 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
                 echo(&mut client, &mut accepted, &message, &mut buffer)
             })
         }
+        // One place that feeds, so that the compiler treats both kinds alike.
         _ => Box::new(move || {
             let _name = &server;
             for _ in 0..100 {
                 client.feed(&[7; 64])?;
             }
             client.flush()?;
+            if let Kind::Batch = kind {
+                return receive_batches(&mut accepted);
+            }
             for _ in 0..100 {
                 ensure!(accepted.recv_into(&mut buffer)?.is_some() && buffer.len() == 64, "a message was lost");
             }
@@ -162,6 +206,60 @@ fn echo(client: &mut Connection, server: &mut Connection, message: &[u8], buffer
     Ok(())
 }
 
+/// Receives a hundred messages where they are.
+fn receive_batches(server: &mut Connection) -> Result<()> {
+    let mut heard = 0;
+    while heard < 100 {
+        let mut batch = server.recv_batch()?.context("the client has gone")?;
+        while let Some(message) = batch.next_message() {
+            ensure!(message.len() == 64, "a message was lost");
+            heard += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The reply is sent before the call, which knows its id only when it arrives, so the call does not wait.
+fn call(name: Server, client: Connection, mut server: Connection, len: usize) -> Result<Step> {
+    let caller = Caller::new(client)?;
+    server.send(&[0xc1, 0, 1, 0, 0, 0, 0, 1])?;
+    let (request, mut buffer, mut id) = (vec![7; len], Vec::new(), 0u32);
+    let mut reply = [&[0xc1, 2, 0, 0, 0, 0, 0, 0][..], &request].concat();
+    ensure!(server.recv_into(&mut buffer)? == Some(8), "the caller did not greet");
+    Ok(Box::new(move || {
+        let _name = &name;
+        id += 1;
+        reply[4..8].copy_from_slice(&id.to_be_bytes());
+        server.send(&reply)?;
+        ensure!(caller.call(&request)?.len() == len, "the answer is another");
+        ensure!(server.recv_into(&mut buffer)? == Some(8 + len), "the request is another");
+        Ok(())
+    }))
+}
+
+/// Nobody touches the bytes, so every length costs the same.
+fn frames(options: &ConnectOptions, transport: Transport, len: usize, readers: usize) -> Result<Step> {
+    let mut pool = FramePoolOptions::new(len).readers(readers).create()?;
+    let mut ends = Vec::new();
+    for _ in 0..readers {
+        let (mut publisher, mut client) = options.clone().fds_max(2).pair(transport)?;
+        let reader = FrameReader::attach(&FrameLimits::new(), |payload| client.send(payload))?;
+        let id = pool.admit(publisher.recv()?.context("the reader has gone")?, publisher.peer())?;
+        ends.push((publisher, id, client, reader));
+    }
+    Ok(Box::new(move || {
+        let frame = pool.loan()?.freeze();
+        for (publisher, id, ..) in &mut ends {
+            pool.send(*id, &frame, b"", |payload| publisher.send(payload))?;
+        }
+        for (_, _, client, reader) in &mut ends {
+            let received = reader.open(client.recv()?.context("the publisher has gone")?)?;
+            ensure!(received.is_lent() && received.len() == len, "the frame is another");
+        }
+        Ok(())
+    }))
+}
+
 fn hub(server: &ServerOptions, options: &ConnectOptions, address: &str) -> Result<Step> {
     let mut hub = HubOptions::from(server.clone()).bind(address)?;
     let mut clients = (0..4).map(|_| options.connect(address)).collect::<parlour::Result<Vec<_>>>()?;
@@ -178,6 +276,30 @@ fn hub(server: &ServerOptions, options: &ConnectOptions, address: &str) -> Resul
             }
         }
         hub.flush()?;
+        for client in &mut clients {
+            ensure!(client.recv_into(&mut buffer)?.is_some() && buffer.len() == 64, "the answer is another");
+        }
+        Ok(())
+    }))
+}
+
+fn hub_handle(server: &ServerOptions, options: &ConnectOptions, address: &str) -> Result<Step> {
+    let mut hub = HubOptions::from(server.clone()).bind(address)?;
+    let handle = hub.handle()?;
+    let mut clients = (0..4).map(|_| options.connect(address)).collect::<parlour::Result<Vec<_>>>()?;
+    let mut buffer = Vec::new();
+    Ok(Box::new(move || {
+        for client in &mut clients {
+            client.send(&[7; 64])?;
+        }
+        let mut heard = 0;
+        while heard < clients.len() {
+            if let Event::Message(client, message) = hub.next_event()? {
+                ensure!(handle.send(client, &message).is_ok(), "the queue is full");
+                heard += 1;
+            }
+        }
+        ensure!(hub.try_next_event().is_err_and(|error| error.is_empty()), "an event that nobody caused");
         for client in &mut clients {
             ensure!(client.recv_into(&mut buffer)?.is_some() && buffer.len() == 64, "the answer is another");
         }

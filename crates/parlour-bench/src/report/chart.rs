@@ -124,6 +124,7 @@ fn look(contender: &str, number_of_other: usize) -> Look {
         "parlour-tokio-threads" => sent("#56B4E9", MarkerShape::TriangleDown),
         "raw-stream" => bare(black, MarkerShape::Circle),
         "raw-packet" => bare(orange, MarkerShape::Square),
+        "raw-packet-packed" => bare(orange, MarkerShape::Diamond),
         "raw-fifo" => bare(green, MarkerShape::Triangle),
         _ => {
             const COLOURS: [&str; 5] = ["#AA4499", "#999933", "#8C564B", "#666666", "#E69F00"];

@@ -9,7 +9,7 @@ use crate::plan;
 use crate::results::{CallsRow, Results, Row};
 
 /// The baselines of the ratios in the tables. The first one that took part in a cell counts.
-const BASELINES: [&str; 2] = ["raw-stream", "raw-epoll"];
+const BASELINES: [&str; 3] = ["raw-stream", "raw-epoll", "tcp-relay"];
 
 /// Returns the title of a run.
 pub(super) fn title(run: &Results) -> String {
@@ -54,6 +54,7 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
     for (title, is) in [
         ("Connect, verify, one round trip, close", (|work| matches!(work, Work::Connect { .. })) as fn(Work) -> bool),
         ("A thousand clients in ping-pong with one thread", |work| matches!(work, Work::Crowd { .. })),
+        ("Calls of several threads over one connection", |work| matches!(work, Work::Calls { .. })),
     ] {
         if run.rows.iter().any(|row| is(row.work)) {
             document.heading(3, title);
@@ -65,6 +66,7 @@ pub(super) fn blocks(document: &mut Document, run: &Results) {
     memory(document, run);
     idle(document, run);
     calls(document, run);
+    probes(document, run);
     if !run.skipped.is_empty() {
         document.heading(3, "Not measured");
         let mut table = Table::new(2, &["measurement", "reason"]);
@@ -199,6 +201,20 @@ fn calls(document: &mut Document, run: &Results) {
              are therefore an upper bound.",
         );
         table.details = Some("System calls".to_owned());
+    }
+    document.table(table);
+}
+
+fn probes(document: &mut Document, run: &Results) {
+    let mut table = Table::new(2, &["figure", "contender", "median", "least", "most", "unit"]);
+    for row in &run.probes {
+        let least = row.values.iter().copied().fold(f64::NAN, f64::min);
+        let [median, least, most] = [row.median(), least, row.most()].map(|value| format!("{value:.2}"));
+        table.row([row.title.clone(), row.contender.clone(), median, least, most, row.unit.clone()]);
+    }
+    if !table.rows.is_empty() {
+        document.heading(3, "Faults, and other figures");
+        document.text("Each figure is measured once in each round.");
     }
     document.table(table);
 }

@@ -4,7 +4,10 @@ use std::io::{IoSlice, IoSliceMut};
 use std::os::fd::AsFd;
 
 use anyhow::{Result, ensure};
+use rustix::event::PollFlags;
 use rustix::io::{read, readv};
+
+use super::wait::retried;
 
 /// The size of the read buffer.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -72,7 +75,7 @@ impl Reader {
         self.buffer.copy_within(self.begin..self.end, 0);
         self.end -= self.begin;
         self.begin = 0;
-        let count = read(fd, &mut self.buffer[self.end..])?;
+        let count = retried(&fd, PollFlags::IN, || read(&fd, &mut self.buffer[self.end..]))?;
         self.end += count;
         Ok(count > 0)
     }
@@ -81,12 +84,13 @@ impl Reader {
     fn receive_directly(&mut self, fd: impl AsFd, message: &mut Vec<u8>) -> Result<bool> {
         let mut header = [0; 4];
         message.resize(self.expected, 0);
-        let mut count = readv(&fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(message)])?;
+        let mut count =
+            retried(&fd, PollFlags::IN, || readv(&fd, &mut [IoSliceMut::new(&mut header), IoSliceMut::new(message)]))?;
         if count == 0 {
             return Ok(false);
         }
         while count < 4 {
-            let more = read(&fd, &mut header[count..])?;
+            let more = retried(&fd, PollFlags::IN, || read(&fd, &mut header[count..]))?;
             ensure!(more > 0, "the stream ended mid-message");
             count += more;
         }
@@ -101,7 +105,7 @@ impl Reader {
 fn fill_up(fd: impl AsFd, message: &mut Vec<u8>, mut have: usize, len: usize) -> Result<()> {
     message.resize(len, 0);
     while have < len {
-        let count = read(&fd, &mut message[have..])?;
+        let count = retried(&fd, PollFlags::IN, || read(&fd, &mut message[have..]))?;
         ensure!(count > 0, "the stream ended mid-message");
         have += count;
     }

@@ -4,8 +4,10 @@ mod epoll;
 mod fifo;
 mod frame;
 mod kernel;
+mod packed;
 mod packet;
 mod stream;
+mod wait;
 
 use crate::contender::Contender;
 
@@ -13,5 +15,14 @@ pub use stream::raw_stream_client;
 
 /// Returns all baselines.
 pub(crate) fn contenders() -> Vec<Box<dyn Contender>> {
-    vec![Box::new(stream::RawStream), Box::new(packet::RawPacket), Box::new(fifo::RawFifo), Box::new(epoll::RawEpoll)]
+    vec![
+        Box::new(stream::RawStream { spins: false }),
+        Box::new(packet::RawPacket { spins: false }),
+        Box::new(packed::RawPacked),
+        Box::new(fifo::RawFifo { spins: false }),
+        Box::new(stream::RawStream { spins: true }),
+        Box::new(packet::RawPacket { spins: true }),
+        Box::new(fifo::RawFifo { spins: true }),
+        Box::new(epoll::RawEpoll),
+    ]
 }

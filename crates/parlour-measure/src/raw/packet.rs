@@ -5,12 +5,14 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
+use rustix::event::PollFlags;
 use rustix::net::{
     AddressFamily, RecvFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, connect, recv, socket_with, sockopt,
 };
 
 use super::kernel::kernel;
 use super::stream::{listener, send_parts};
+use super::wait::{prepare, retried};
 use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
@@ -20,11 +22,14 @@ const PIECE_LEN: usize = 1 << 20;
 
 /// One sendmsg(2) and one recv(2) per message.
 #[derive(Debug)]
-pub(crate) struct RawPacket;
+pub(crate) struct RawPacket {
+    /// True if a call that would wait is repeated a few times before it sleeps, as in parlour.
+    pub(crate) spins: bool,
+}
 
 impl Contender for RawPacket {
     fn name(&self) -> &str {
-        "raw-packet"
+        if self.spins { "raw-packet-spin" } else { "raw-packet" }
     }
 
     fn version(&self) -> String {
@@ -32,11 +37,19 @@ impl Contender for RawPacket {
     }
 
     fn advice(&self) -> &str {
-        "blocking SOCK_SEQPACKET, one sendmsg and one recv for each MiB of a message, SO_SNDBUF 2 MiB from 64 KiB on (unix(7))"
+        if self.spins {
+            "as raw-packet, but non-blocking, with up to 40 sched_yield before poll: the way in which parlour waits"
+        } else {
+            "blocking SOCK_SEQPACKET, one sendmsg and one recv for each MiB of a message, SO_SNDBUF 2 MiB from 64 KiB on (unix(7))"
+        }
     }
 
     fn supports(&self, work: Work) -> bool {
-        !matches!(work, Work::Crowd { .. })
+        match work {
+            Work::Crowd { .. } | Work::Calls { .. } => false,
+            Work::RoundTrip { .. } => true,
+            _ => !self.spins,
+        }
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
@@ -44,7 +57,7 @@ impl Contender for RawPacket {
         ready.tell();
         let mut message = Vec::new();
         loop {
-            let client = Packets::new(accept_with(&listener, SocketFlags::CLOEXEC)?, work)?;
+            let client = Packets::new(accept_with(&listener, SocketFlags::CLOEXEC)?, work, self.spins)?;
             let mut received = 0;
             // A client that disconnects at any point is not an error of the server.
             while client.receive(work.size(), &mut message).unwrap_or(false) {
@@ -62,7 +75,7 @@ impl Contender for RawPacket {
         let socket = socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
         connect(&socket, &SocketAddrUnix::new(place.join("p"))?)?;
         let answer_len = if matches!(work, Work::Stream { .. }) { DONE.len() } else { work.size() };
-        Ok(Box::new(RawPacketClient { packets: Packets::new(socket, work)?, answer_len }))
+        Ok(Box::new(RawPacketClient { packets: Packets::new(socket, work, self.spins)?, answer_len }))
     }
 }
 
@@ -86,7 +99,8 @@ impl Client for RawPacketClient {
 struct Packets(OwnedFd);
 
 impl Packets {
-    fn new(socket: OwnedFd, work: Work) -> Result<Self> {
+    fn new(socket: OwnedFd, work: Work, spins: bool) -> Result<Self> {
+        prepare(&socket, spins)?;
         if work.size() >= 64 * 1024 {
             // The kernel doubles the value. Only root may exceed net.core.wmem_max.
             sockopt::set_socket_send_buffer_size_force(&socket, PIECE_LEN)
@@ -109,7 +123,8 @@ impl Packets {
         let mut have = 0;
         while have < len {
             let end = len.min(have + PIECE_LEN);
-            let (count, _) = recv(&self.0, &mut message[have..end], RecvFlags::empty())?;
+            let (count, _) =
+                retried(&self.0, PollFlags::IN, || recv(&self.0, &mut message[have..end], RecvFlags::empty()))?;
             if count == 0 {
                 return Ok(false);
             }

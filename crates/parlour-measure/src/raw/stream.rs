@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use anyhow::Result;
+use rustix::event::PollFlags;
 use rustix::net::{
     AddressFamily, SendAncillaryBuffer, SendFlags, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, connect,
     listen, sendmsg, socket_with,
@@ -12,17 +13,21 @@ use rustix::net::{
 
 use super::frame::{self, Reader};
 use super::kernel::kernel;
+use super::wait::{prepare, retried};
 use crate::client::Client;
 use crate::contender::{Contender, Ready};
 use crate::work::{DONE, Work};
 
 /// One sendmsg(2) per message. Reads go through a buffer of 64 KiB, and long messages are read directly into place.
 #[derive(Debug)]
-pub(crate) struct RawStream;
+pub(crate) struct RawStream {
+    /// True if a call that would wait is repeated a few times before it sleeps, as in parlour.
+    pub(crate) spins: bool,
+}
 
 impl Contender for RawStream {
     fn name(&self) -> &str {
-        "raw-stream"
+        if self.spins { "raw-stream-spin" } else { "raw-stream" }
     }
 
     fn version(&self) -> String {
@@ -30,11 +35,19 @@ impl Contender for RawStream {
     }
 
     fn advice(&self) -> &str {
-        "blocking SOCK_STREAM, 4-byte prefix, one sendmsg for each message, read through 64 KiB or in place (unix(7))"
+        if self.spins {
+            "as raw-stream, but non-blocking, with up to 40 sched_yield before poll: the way in which parlour waits"
+        } else {
+            "blocking SOCK_STREAM, 4-byte prefix, one sendmsg for each message, read through 64 KiB or in place (unix(7))"
+        }
     }
 
     fn supports(&self, work: Work) -> bool {
-        !matches!(work, Work::Crowd { .. })
+        match work {
+            Work::Crowd { .. } | Work::Calls { .. } => false,
+            Work::RoundTrip { .. } => true,
+            _ => !self.spins,
+        }
     }
 
     fn serve(&self, place: &Path, work: Work, ready: Ready) -> Result<()> {
@@ -43,6 +56,7 @@ impl Contender for RawStream {
         let mut message = Vec::new();
         loop {
             let client = accept_with(&listener, SocketFlags::CLOEXEC)?;
+            prepare(&client, self.spins)?;
             let mut reader = Reader::new(work.size());
             let mut received = 0;
             // A client that disconnects at any point is not an error of the server.
@@ -58,7 +72,9 @@ impl Contender for RawStream {
     }
 
     fn connect(&self, place: &Path, work: Work) -> Result<Box<dyn Client>> {
-        Ok(Box::new(RawStreamClient::connect(&place.join("s"), work)?))
+        let client = RawStreamClient::connect(&place.join("s"), work)?;
+        prepare(&client.socket, self.spins)?;
+        Ok(Box::new(client))
     }
 }
 
@@ -104,7 +120,9 @@ pub(crate) fn send(socket: impl AsFd, message: &[u8]) -> Result<()> {
 }
 
 pub(crate) fn send_parts(socket: impl AsFd, parts: &[IoSlice<'_>]) -> rustix::io::Result<usize> {
-    sendmsg(socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+    retried(&socket, PollFlags::OUT, || {
+        sendmsg(&socket, parts, &mut SendAncillaryBuffer::default(), SendFlags::NOSIGNAL)
+    })
 }
 
 /// Creates a socket that listens at `path`.

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand, ValueEnum};
 use parlour::Transport;
 
@@ -22,6 +24,10 @@ pub(crate) struct Args {
     /// Fail if an idle connection takes more than this many bytes of the server's allocated memory
     #[arg(long)]
     pub(crate) memory_max: Option<usize>,
+    /// Measure `parlour top` of this program instead, with 1,000 connections over `unix` unless -n states another
+    /// number
+    #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["transports", "servers", "processes", "memory_max"])]
+    pub(crate) top: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) role: Option<Role>,
 }

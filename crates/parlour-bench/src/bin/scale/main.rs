@@ -3,6 +3,10 @@
 //!
 //! `cargo run --release -p parlour-bench --bin scale`
 //!
+//! `cargo run --release -p parlour-bench --bin scale -- --top target/release/parlour`
+//!
+//! measures instead how soon and at which cost `parlour top` names a client that does not read.
+//!
 //! The clients run in other processes than the server, so that the server's allocations can be counted by themselves.
 //! Every answer is compared with its message.
 
@@ -13,6 +17,7 @@ mod descriptors;
 mod report;
 mod run;
 mod serve;
+mod top;
 
 use std::process::ExitCode;
 
@@ -23,7 +28,10 @@ use args::{Args, Role};
 fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match &args.role {
-        None => run::all(&args),
+        None => match &args.top {
+            Some(program) => top::measure(program, args.connections.unwrap_or(1000)),
+            None => run::all(&args),
+        },
         Some(Role::Serve(serve)) => serve::run(serve),
         Some(Role::Clients(clients)) => clients::run(clients),
     };

@@ -39,21 +39,22 @@
  *   parlour_error_message() is kept per thread.
  *
  * Signals
- *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask and parlour_status_name, which are
- *   async-signal-safe. It must not call any other function of this header. A signal does not interrupt a call: the
- *   call goes on, with the time that is left. The library raises no signal (not even SIGPIPE), and changes no
- *   disposition and no mask.
+ *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask, parlour_hub_wake and
+ *   parlour_status_name, which are async-signal-safe. It must not call any other function of this header. A signal
+ *   does not interrupt a call: the call goes on, with the time that is left. The library raises no signal (not even
+ *   SIGPIPE), and changes no disposition and no mask.
  *
  * Fork
- *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent. Every
- *   call returns there, also if another thread used the server at the moment of the fork.
+ *   In a forked child, servers, hubs, callers and calls return PARLOUR_NAME_LOST; freeing them there does not affect
+ *   the parent. Every call returns there, also if another thread used the server at the moment of the fork.
+ *   Pools, frames and their readers belong to the parent, too, and return PARLOUR_UNSUPPORTED.
  *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
  *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
  *   before forking.
  *
  * Callbacks
- *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call
- *   longjmp(3).
+ *   A function of the caller (parlour_allow, parlour_fill, parlour_on_connect) must return normally. It must not throw
+ *   an exception or call longjmp(3).
  */
 
 
@@ -72,6 +73,16 @@
 #elif __STDC_VERSION__ < 199901L
 #error "parlour.h needs C99 or newer: compile with -std=c99, for example"
 #endif
+
+/**
+ * The size of parlour_origin::host, with the terminating zero byte.
+ */
+#define PARLOUR_ORIGIN_HOST_SIZE 254
+
+/**
+ * The size of parlour_origin::program, with the terminating zero byte.
+ */
+#define PARLOUR_ORIGIN_PROGRAM_SIZE 65
 
 /**
  * The length of the text of a refusal in bytes, with the zero byte behind it.
@@ -185,6 +196,18 @@ typedef enum {
    * A system call failed. parlour_error_errno() is its `errno`.
    */
   PARLOUR_IO = 33,
+  /**
+   * The connection of a session has ended, and what was sent over it may be lost. The next call connects again.
+   */
+  PARLOUR_LOST = 34,
+  /**
+   * Another process has taken the name of the server or hub over.
+   */
+  PARLOUR_HANDED_OVER = 35,
+  /**
+   * The server answered a call with an error, or dropped the call. The connection can still be used.
+   */
+  PARLOUR_CALL_FAILED = 36,
 } parlour_status;
 
 /**
@@ -242,6 +265,28 @@ typedef enum {
 } parlour_transport;
 
 /**
+ * The reason why one direction of a connection waits. The numbers do not change.
+ */
+typedef enum {
+  /**
+   * It does not wait, or for a reason that this header does not know.
+   */
+  PARLOUR_WAIT_NONE = 0,
+  /**
+   * The server waits for a message, of which nothing has arrived. The client is idle.
+   */
+  PARLOUR_WAIT_MESSAGE = 1,
+  /**
+   * The server waits for the rest of a message.
+   */
+  PARLOUR_WAIT_REST = 2,
+  /**
+   * The server waits for the client to read.
+   */
+  PARLOUR_WAIT_SPACE = 3,
+} parlour_wait;
+
+/**
  * The reason why a server refused a client. The numbers do not change.
  */
 typedef enum {
@@ -280,6 +325,28 @@ typedef enum {
 } parlour_refusal_reason;
 
 /**
+ * The state of a name, as a client finds it.
+ */
+typedef enum {
+  /**
+   * No server has the name. parlour_connect returns PARLOUR_NO_SERVER.
+   */
+  PARLOUR_NAME_ABSENT = 0,
+  /**
+   * A server holds the name.
+   */
+  PARLOUR_NAME_LIVE = 1,
+  /**
+   * A service manager listens, and starts the server when a client connects.
+   */
+  PARLOUR_NAME_WAITING = 2,
+  /**
+   * The name belongs to another user, and this process cannot determine whether a server holds it.
+   */
+  PARLOUR_NAME_FOREIGN = 3,
+} parlour_name_state;
+
+/**
  * The kind of an event. A client joins when the hub has admitted it; a client that the hub refuses never joins.
  *
  * Each client that joins causes one PARLOUR_EVENT_JOINED, then its messages, and one PARLOUR_EVENT_LEFT.
@@ -290,7 +357,7 @@ typedef enum {
    */
   PARLOUR_EVENT_NONE = 0,
   /**
-   * A client has connected and was admitted. Fields: `client`, `peer`.
+   * A client has connected and was admitted. Fields: `client`, `peer`, `origin`.
    */
   PARLOUR_EVENT_JOINED = 1,
   /**
@@ -307,9 +374,19 @@ typedef enum {
    */
   PARLOUR_EVENT_LEFT = 4,
   /**
-   * A client was refused before it joined. Fields: `refusal`, `text`, and `peer`, as far as it was known.
+   * A client was refused before it joined. Fields: `refusal`, `text`, and `peer` and `origin`, as far as they were
+   * known.
    */
   PARLOUR_EVENT_REFUSED = 5,
+  /**
+   * parlour_hub_wake was called, once or several times. No field.
+   */
+  PARLOUR_EVENT_WOKEN = 6,
+  /**
+   * A client has missed one message or several of a parlour_hub_handle, or a kept value of a topic, because its
+   * write buffer was full (PARLOUR_SLOW_CLIENT_REFUSE) or because it cannot receive shared blocks. Field: `client`.
+   */
+  PARLOUR_EVENT_MISSED = 7,
 } parlour_event_kind;
 
 /**
@@ -379,6 +456,59 @@ typedef enum {
 } parlour_client_file;
 
 /**
+ * The treatment of a reader that holds its share of blocks, when the next frame is sent to it.
+ */
+typedef enum {
+  /**
+   * The message has a copy of the bytes of the frame. Nobody waits, and the reader sees no difference. The default.
+   */
+  PARLOUR_AT_SHARE_BY_VALUE = 0,
+  /**
+   * The call waits, up to its timeout, until the reader returns a block.
+   */
+  PARLOUR_AT_SHARE_WAIT = 1,
+  /**
+   * The call returns PARLOUR_BUSY. The caller may skip this frame for this reader.
+   */
+  PARLOUR_AT_SHARE_REFUSE = 2,
+} parlour_at_share;
+
+/**
+ * A request of a client, which is to be answered, at once or later, by any thread and in any order. One thread at a
+ * time may use it, as every handle. It may outlive its server.
+ *
+ * parlour_call_reply, parlour_call_end and parlour_call_fail answer a call and free it, whatever they return. A call
+ * that is freed without an answer fails at its caller, so no caller waits for ever. The answers of the thread that
+ * takes the calls are sent by its next parlour_call_server_next.
+ */
+typedef struct parlour_call parlour_call;
+
+/**
+ * A server of calls. Its clients are callers: parlour_caller, or Caller in Rust. One thread at a time may use it, and
+ * takes the requests of all clients from parlour_call_server_next. The calls can be given to other threads. If another
+ * thread was in a call with the server at the moment of a fork, the child must not free it.
+ */
+typedef struct parlour_call_server parlour_call_server;
+
+/**
+ * The answers of a server to one request. See parlour_caller_call_stream.
+ */
+typedef struct parlour_call_stream parlour_call_stream;
+
+/**
+ * A client that calls a server: it sends requests, and receives the answer to each. Any number of threads may call at
+ * the same time, over the one connection, and no call delays another.
+ *
+ * Each request carries a number, and so does its answer. An answer therefore reaches the call that it belongs to, in
+ * whatever order the server answers, and however late. The server must answer calls: parlour_call_server, or
+ * Server::serve_calls in Rust. Another one is found by the first call, gets no request, and is PARLOUR_PROTOCOL.
+ *
+ * The library has no thread that receives. One of the threads that wait receives for all of them. While no thread is
+ * in a call, nothing is received.
+ */
+typedef struct parlour_caller parlour_caller;
+
+/**
  * Settings of a client. Values are checked when they are used: a value outside its range makes parlour_connect return
  * PARLOUR_INVALID_OPTION.
  */
@@ -390,9 +520,52 @@ typedef struct parlour_connect_options parlour_connect_options;
 typedef struct parlour_connection parlour_connection;
 
 /**
+ * A frame of a pool: a block that this process fills in place, and then sends to any number of readers. It has all
+ * bytes of the block at first, with the content of an earlier frame or zeros. One thread at a time may use it, and it
+ * may outlive its pool. In a forked child it is empty, because the block belongs to the parent.
+ */
+typedef struct parlour_frame parlour_frame;
+
+/**
+ * A pool of blocks in shared memory that this process fills and its readers (parlour_frame_reader) read without a
+ * copy. The memory is allocated once, and each reader maps it once. A frame is sent as a short message over an
+ * ordinary connection, between other messages or alone. A reader that frees a frame returns its block without a
+ * message; a reader that ends or dies returns all of its blocks.
+ *
+ * The kernel guarantees that only this process can write to the memory. Whoever is admitted as a reader can read the
+ * whole pool for as long as it likes: make a pool for each audience. `shm`, `packet` and `unix` carry frames. The
+ * publisher must allow two descriptors, with which a reader attaches (parlour_server_options_fds_max if it is the
+ * server).
+ */
+typedef struct parlour_frame_pool parlour_frame_pool;
+
+/**
+ * The options of a pool of frames.
+ */
+typedef struct parlour_frame_pool_options parlour_frame_pool_options;
+
+/**
+ * The side that receives the frames of a pool over one connection. It need not live as long as its frames. A program
+ * opens every message that is a frame: the block of a message that it frees unopened stays with this reader until the
+ * reader and its frames are freed.
+ */
+typedef struct parlour_frame_reader parlour_frame_reader;
+
+/**
  * A hub: it holds a name and serves all clients in the thread that calls it. One thread at a time may use it.
  */
 typedef struct parlour_hub parlour_hub;
+
+/**
+ * A handle with which any thread wakes a hub and sends through it. Several threads may use one handle at the same
+ * time. It may outlive the hub.
+ *
+ * The functions that send put a copy of the message into a queue and never block. The hub sends the messages while
+ * parlour_hub_next_event runs, as parlour_hub_send_payload does, with the same policy for slow clients. Messages of
+ * one thread to one client arrive in their order. With PARLOUR_SLOW_CLIENT_REFUSE, and if a client cannot receive
+ * blocks, PARLOUR_EVENT_MISSED reports that the client missed a message.
+ */
+typedef struct parlour_hub_handle parlour_hub_handle;
 
 /**
  * Settings of a hub, besides those of its server.
@@ -405,6 +578,23 @@ typedef struct parlour_hub_options parlour_hub_options;
 typedef struct parlour_message parlour_message;
 
 /**
+ * A watch on one name. One thread at a time may use it. It takes three descriptors. After fork(2), only one of the
+ * processes may use it.
+ */
+typedef struct parlour_name_watch parlour_name_watch;
+
+/**
+ * Sends messages that answer no call, from any thread. Several threads may use it at the same time. It may outlive its
+ * server. The clients get the messages from parlour_caller_next_push.
+ */
+typedef struct parlour_pusher parlour_pusher;
+
+/**
+ * A frame that was received. Freeing it returns the block to the publisher.
+ */
+typedef struct parlour_received_frame parlour_received_frame;
+
+/**
  * A server: it holds a name and accepts clients. Any number of threads may accept at the same time.
  */
 typedef struct parlour_server parlour_server;
@@ -414,6 +604,16 @@ typedef struct parlour_server parlour_server;
  * return PARLOUR_INVALID_OPTION.
  */
 typedef struct parlour_server_options parlour_server_options;
+
+/**
+ * A client that connects again when its server has gone, and reports what may be lost. One thread at a time may use
+ * it.
+ *
+ * Each call connects first if there is no connection, and waits for a server up to its `timeout_ms`. When the server
+ * has gone, the next call says so, once, with PARLOUR_LOST, and the call after it connects again, with back-off.
+ * parlour_session_loss has the account of the connection that has ended. Nothing is sent twice by itself.
+ */
+typedef struct parlour_session parlour_session;
 
 /**
  * A block of bytes that never changes, in memory of its own (memfd_create(2)) that a process passes to others by its
@@ -458,11 +658,35 @@ typedef struct {
 } parlour_peer;
 
 /**
- * A function of the caller that decides about a client: returns true to admit it. It is called once for each client,
- * in the thread that accepts, with the `user` of parlour_server_options_allow. `peer` is valid during the call. It
- * must return normally, and must not accept clients of the same server.
+ * The other host that a client of a bridge comes from. The process that has connected vouches for the host. The user,
+ * the process and the program are what the other host claims: they are for people, and no reason to admit a client.
  */
-typedef bool (*parlour_allow)(const parlour_peer *peer, void *user);
+typedef struct {
+  /**
+   * The name of the host. It is empty if the client is one of this host.
+   */
+  char host[PARLOUR_ORIGIN_HOST_SIZE];
+  /**
+   * The user id on that host, or -1.
+   */
+  int64_t uid;
+  /**
+   * The process id on that host, or -1.
+   */
+  int64_t pid;
+  /**
+   * The name of the program, in printable UTF-8. It may be empty.
+   */
+  char program[PARLOUR_ORIGIN_PROGRAM_SIZE];
+} parlour_origin;
+
+/**
+ * A function of the caller that decides about a client: returns true to admit it. It is called once for each client,
+ * in the thread that accepts, with the `user` of parlour_server_options_allow. `origin` is the other host that the
+ * client comes from (parlour_connection_origin), or NULL for a client of this host. `peer` and `origin` are valid
+ * during the call. It must return normally, and must not accept clients of the same server.
+ */
+typedef bool (*parlour_allow)(const parlour_peer *peer, const parlour_origin *origin, void *user);
 
 /**
  * A function of the caller that writes a new block in place: `length` bytes at `data`, initially zero. `user` is the
@@ -547,6 +771,68 @@ typedef struct {
 } parlour_capabilities;
 
 /**
+ * A function of the caller that is called after each connect of a session, before the connection is used: to log in,
+ * or to subscribe again. It returns a number of enum parlour_status, PARLOUR_OK if it succeeded.
+ *
+ * `connection` is valid during the call. The function must not free, close or split it. If the function fails, the
+ * session closes the connection. After PARLOUR_END, PARLOUR_DISCONNECTED, PARLOUR_TRUNCATED, PARLOUR_TIMED_OUT,
+ * PARLOUR_BUSY and PARLOUR_NO_SERVER the session tries again, after a pause. Any other status, such as
+ * PARLOUR_DENIED, is returned by the call that connected.
+ */
+typedef int (*parlour_on_connect)(parlour_connection *connection, void *user);
+
+/**
+ * The possible loss with a connection of a session. Each number is about the connection that ended last, without the
+ * messages of parlour_on_connect. A message counts as sent when parlour_session_send or parlour_session_feed returned
+ * PARLOUR_OK.
+ */
+typedef struct {
+  /**
+   * The number of connections of this session that have ended. If it is 0, the other fields are 0, too.
+   */
+  uint64_t connections_ended;
+  /**
+   * The number of messages that were sent.
+   */
+  uint64_t sent;
+  /**
+   * The number of messages that were received.
+   */
+  uint64_t received;
+  /**
+   * The number of messages that were sent since the last one was received.
+   */
+  uint64_t sent_since_received;
+  /**
+   * The number of messages of the server that had arrived and were not received. parlour_session_next_unreceived
+   * returns them.
+   */
+  uint64_t unreceived;
+  /**
+   * The server closed without reading all that was sent. False does not mean that it read all.
+   */
+  bool unread;
+  /**
+   * Messages were still buffered in this process. They count as sent, and the server did not receive them.
+   */
+  bool unwritten;
+} parlour_loss;
+
+/**
+ * The messages of one direction, and their bytes.
+ */
+typedef struct {
+  /**
+   * The number of messages.
+   */
+  uint64_t messages;
+  /**
+   * The number of their bytes.
+   */
+  uint64_t bytes;
+} parlour_flow;
+
+/**
  * Counts of the clients of a server or hub, since it took its name.
  */
 typedef struct {
@@ -583,7 +869,83 @@ typedef struct {
    * See `memory_max`.
    */
   size_t memory_per_uid_max;
+  /**
+   * The messages that were received from all clients, and their bytes. 0 if the server does not count them
+   * (parlour_server_options_stats).
+   */
+  parlour_flow received;
+  /**
+   * The messages that were sent to all clients.
+   */
+  parlour_flow sent;
 } parlour_stats;
+
+/**
+ * The counters of one client. Times are in milliseconds. See parlour_name_stats.
+ *
+ * The client holds the server up if `receiving` is PARLOUR_WAIT_REST or `sending` is PARLOUR_WAIT_SPACE, for more than
+ * an instant.
+ */
+typedef struct {
+  /**
+   * The number of the connection: 1 for the first one that the server accepted. Not the number of a hub's client.
+   */
+  uint64_t number;
+  /**
+   * The process, user and group of the client, or -1 if one is not known. Over `fifo`, the process is what the
+   * client has stated.
+   */
+  int64_t pid;
+  /**
+   * See `pid`.
+   */
+  int64_t uid;
+  /**
+   * See `pid`.
+   */
+  int64_t gid;
+  /**
+   * The transport.
+   */
+  parlour_transport transport;
+  /**
+   * The time since the client was accepted.
+   */
+  uint64_t connected_ms;
+  /**
+   * The messages that the server received from the client.
+   */
+  parlour_flow received;
+  /**
+   * The messages that the server sent to the client.
+   */
+  parlour_flow sent;
+  /**
+   * The number of bytes that a hub holds for the client, because it does not read.
+   */
+  uint64_t held;
+  /**
+   * The reason why the receiving direction waits, and for how long.
+   */
+  parlour_wait receiving;
+  /**
+   * See `receiving`.
+   */
+  uint64_t receiving_ms;
+  /**
+   * The reason why the sending direction waits, and for how long.
+   */
+  parlour_wait sending;
+  /**
+   * See `sending`.
+   */
+  uint64_t sending_ms;
+  /**
+   * The other host that the client comes from (parlour_connection_origin). `origin.host` is empty for a client of
+   * this host. A host of more than 64 bytes and a program of more than 16 are cut, and end with `~`.
+   */
+  parlour_origin origin;
+} parlour_client_stats;
 
 /**
  * A client that a server refused, and why. See parlour_server_next_refusal.
@@ -602,6 +964,29 @@ typedef struct {
    */
   char text[PARLOUR_REFUSAL_TEXT_SIZE];
 } parlour_refusal;
+
+/**
+ * The state of a name, and the process that holds it. The process is for people: by the time that it is read, another
+ * one may have its id. A value that is not known is -1.
+ */
+typedef struct {
+  /**
+   * The state of the name.
+   */
+  parlour_name_state state;
+  /**
+   * The holder yields the name to any other server of its user (parlour_server_options_yields).
+   */
+  bool yields;
+  /**
+   * The process id of the holder, in its PID namespace.
+   */
+  int64_t pid;
+  /**
+   * The effective user id of the holder.
+   */
+  int64_t uid;
+} parlour_name_event;
 
 /**
  * One event of a hub. `kind` determines which of the other fields are set.
@@ -640,7 +1025,30 @@ typedef struct {
    * parlour_hub_next_event.
    */
   const char *text;
+  /**
+   * The other host that the client comes from (parlour_connection_origin), or NULL for a client of this host. The
+   * hub owns it. It is valid until the next call of parlour_hub_next_event.
+   */
+  const parlour_origin *origin;
 } parlour_event;
+
+/**
+ * The counts of a caller since it was created.
+ */
+typedef struct {
+  /**
+   * The number of calls that are open now.
+   */
+  size_t open;
+  /**
+   * The number of messages that answered no open call, and were dropped: the call had timed out, or was freed.
+   */
+  uint64_t late_answers;
+  /**
+   * The number of pushed messages that were dropped because nobody took them.
+   */
+  uint64_t pushes_dropped;
+} parlour_call_stats;
 
 #ifdef __cplusplus
 extern "C" {
@@ -669,6 +1077,16 @@ const char *parlour_error_message(void);
  * caused it.
  */
 int parlour_error_errno(void);
+
+/**
+ * Returns the text with which a server answered a call, if the last failure of the calling thread is
+ * PARLOUR_CALL_FAILED. If the server gave none, the text says why. After any other failure returns "", and never NULL.
+ *
+ * This is the text as the server sent it, with control characters; zero bytes are replaced by '?'. Escape it before it
+ * is printed, or print parlour_error_message(), in which it is escaped. The library owns the string. It is valid until
+ * the next call of this thread that fails.
+ */
+const char *parlour_error_failure(void);
 
 /**
  * Creates server options with the default settings. Free them with parlour_server_options_free. Returns NULL if the
@@ -763,6 +1181,42 @@ parlour_status parlour_server_options_backlog(parlour_server_options *options, u
 parlour_status parlour_server_options_handshake_timeout(parlour_server_options *options, int64_t ms);
 
 /**
+ * Lets parlour_server_bind take the name over from the live server that holds it, and wait for it for up to `ms`
+ * milliseconds. Default: a name that a live server holds is PARLOUR_NAME_IN_USE. Clients notice nothing: those that
+ * have connected to that server stay with it, and the others are clients of the new one. That server must accept or
+ * wait for a client meanwhile, be of the same user, and have parlour_server_options_hand_over set. PARLOUR_BUSY: it
+ * did not answer in time, and keeps the name. docs/hand-over.md has the details.
+ */
+parlour_status parlour_server_options_take_over(parlour_server_options *options, int64_t ms);
+
+/**
+ * Sets whether another process of this user may take the name over. Default true. Accepting then returns
+ * PARLOUR_HANDED_OVER, and open connections go on. Servers of a service manager's sockets hand nothing over.
+ */
+parlour_status parlour_server_options_hand_over(parlour_server_options *options, bool hand_over);
+
+/**
+ * Sets whether any other server of this user may take the name, without parlour_server_options_take_over: for a
+ * program that stands in for servers that may come. Default false. parlour_server_bind of the other server may then
+ * block for up to 1 second. Accepting returns PARLOUR_HANDED_OVER, and open connections go on. A server that yields
+ * takes no name from another one, also not from one that yields: PARLOUR_NAME_IN_USE. PARLOUR_INVALID_OPTION of
+ * parlour_server_bind: a time for taking over is set, or handing over is switched off.
+ */
+parlour_status parlour_server_options_yields(parlour_server_options *options, bool yields);
+
+/**
+ * Sets whether the server counts messages and bytes, in memory that other processes of this user can read
+ * (parlour_name_stats). Default true.
+ */
+parlour_status parlour_server_options_stats(parlour_server_options *options, bool stats);
+
+/**
+ * Sets how long a hub serves its connected clients after a hand-over, in milliseconds. Default: 30000. Then
+ * parlour_hub_next returns PARLOUR_HANDED_OVER.
+ */
+parlour_status parlour_server_options_hand_over_grace(parlour_server_options *options, int64_t ms);
+
+/**
  * Sets the check of the clients' own files on `unix`: a number of enum parlour_client_file.
  *
  * Errors:
@@ -816,6 +1270,21 @@ parlour_status parlour_connect_options_timeout(parlour_connect_options *options,
 parlour_status parlour_connect_options_wait_for_server(parlour_connect_options *options, int64_t ms);
 
 /**
+ * Sets how a session connects again, in milliseconds; a negative number is the longest time. Connections without a
+ * session are not affected.
+ *
+ * - `delay_min_ms`: the first pause after a failure. Default 50; 1 to 86,400,000. No two attempts that reach a server
+ *   begin within this time.
+ * - `delay_max_ms`: the longest pause. Default 5,000; from `delay_min_ms` to 86,400,000.
+ * - `stable_after_ms`: how long a connection must live to count as a success if no message is received over it.
+ *   Default 1,000. After a success the pauses begin at the minimum again.
+ */
+parlour_status parlour_connect_options_reconnect(parlour_connect_options *options,
+                                                 int64_t delay_min_ms,
+                                                 int64_t delay_max_ms,
+                                                 int64_t stable_after_ms);
+
+/**
  * Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
  * trusts the directories of that user, and first searches the default bases of that user.
  */
@@ -826,6 +1295,23 @@ parlour_status parlour_connect_options_server_uid(parlour_connect_options *optio
  * directory which process connects, and costs two system calls.
  */
 parlour_status parlour_connect_options_client_file(parlour_connect_options *options, bool bind);
+
+/**
+ * Sets the origin of the client, for a bridge that connects for the client of another host: the name of that host, and
+ * what that host claims about the client: its user id and its process id, or -1, and the name of its program, or NULL.
+ * The strings are copied. A server of the same user finds it with parlour_connection_origin. A server of another user
+ * is shown nothing, unless the client runs as root.
+ *
+ * Connecting fails with PARLOUR_INVALID_OPTION if the host does not consist of 1 to 253 characters of A-Z a-z 0-9
+ * . _ - and :, and with the error of the system call if the file that shows the origin cannot be created.
+ *
+ * - PARLOUR_INVALID_ARGUMENT: an id is above 4294967295. The options are as before.
+ */
+parlour_status parlour_connect_options_origin(parlour_connect_options *options,
+                                              const char *host,
+                                              int64_t uid,
+                                              int64_t pid,
+                                              const char *program);
 
 /**
  * Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
@@ -877,6 +1363,30 @@ void parlour_hub_options_free(parlour_hub_options *options);
  * one message at a time is.
  */
 parlour_status parlour_hub_options_write_buffer_max(parlour_hub_options *options, size_t bytes);
+
+/**
+ * Sets the number of bytes that may wait in the queue of the hub's handles (parlour_hub_handle), 64 for each message
+ * included. Default 1 MiB. A message is always queued if no other one is.
+ */
+parlour_status parlour_hub_options_handle_queue_max(parlour_hub_options *options, size_t bytes);
+
+/**
+ * Sets the number of shared blocks that may wait for one client, and in the queue of the hub's handles. Default 16. A
+ * message with blocks always waits if no other block does.
+ */
+parlour_status parlour_hub_options_blocks_max(parlour_hub_options *options, size_t count);
+
+/**
+ * Sets the number of topics whose last value is kept for clients that subscribe later, and the number of bytes of
+ * these values, with their topics. If there are more, those that were published longest ago are dropped. Defaults: 0,
+ * which keeps no values, and 1 MiB.
+ */
+parlour_status parlour_hub_options_kept_values(parlour_hub_options *options, size_t count, size_t bytes);
+
+/**
+ * Sets the number of subscriptions that one client may have (parlour_hub_subscribe). Default 1000.
+ */
+parlour_status parlour_hub_options_subscriptions_max(parlour_hub_options *options, size_t count);
 
 /**
  * Sets the policy for a client that does not read: a number of enum parlour_slow_client_policy. Default:
@@ -1163,7 +1673,7 @@ parlour_status parlour_finish(parlour_connection *connection, int64_t timeout_ms
  * been freed, and must not be used.
  *
  * Errors:
- * - PARLOUR_UNSUPPORTED: the connection is a half already.
+ * - PARLOUR_UNSUPPORTED: the connection is a half already, or belongs to a session.
  */
 parlour_status parlour_connection_split(parlour_connection *connection,
                                         parlour_connection **sending,
@@ -1173,6 +1683,12 @@ parlour_status parlour_connection_split(parlour_connection *connection,
  * Stores the identity of the peer in `*peer`. Does not block. `*peer` holds no resources.
  */
 parlour_status parlour_connection_peer(const parlour_connection *connection, parlour_peer *peer);
+
+/**
+ * Stores in `*origin` the host that the peer comes from, if it is a client of a bridge that runs as the user of this
+ * server or as root. Otherwise `origin->host` is empty. Does not block. `*origin` holds no resources.
+ */
+parlour_status parlour_connection_origin(const parlour_connection *connection, parlour_origin *origin);
 
 /**
  * Opens a pidfd of the peer's process (SO_PEERPIDFD, Linux 6.5) and stores it in `*pidfd`. It is close-on-exec. The
@@ -1222,6 +1738,18 @@ int parlour_connection_recv_fd(const parlour_connection *connection);
 int parlour_connection_send_fd(const parlour_connection *connection);
 
 /**
+ * Waits until the peer has closed the connection: it neither sends nor receives any more, because it has closed or
+ * freed its end, its process has ended, or it has ended sending after this side did. Receives nothing: messages that
+ * the peer sent before can still be received. Buffered messages are not written.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the peer has not closed.
+ * - PARLOUR_UNSUPPORTED: `connection` is a half.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_connection_wait_closed(const parlour_connection *connection, int64_t timeout_ms);
+
+/**
  * Writes all buffered messages, ends the connection, and frees it in any case. Blocks up to `timeout_ms` while the
  * channel is full.
  *
@@ -1234,10 +1762,235 @@ int parlour_connection_send_fd(const parlour_connection *connection);
 parlour_status parlour_connection_close(parlour_connection *connection, int64_t timeout_ms);
 
 /**
+ * Ends a connection with an error for the peer, and frees it. The peer receives PARLOUR_TRUNCATED or
+ * PARLOUR_DISCONNECTED, and not PARLOUR_END, after messages that are in the channel. Buffered messages are discarded.
+ * Does not block. After parlour_finish the peer has been told that it has everything, and this function is the same as
+ * parlour_connection_free. Aborting the sending half leaves the other direction open. Does nothing for NULL.
+ */
+void parlour_connection_abort(parlour_connection *connection);
+
+/**
  * Ends a connection without blocking, and frees it. Buffered messages that a full channel does not take are lost.
  * Does nothing for NULL.
  */
 void parlour_connection_free(parlour_connection *connection);
+
+/**
+ * Creates both ends of a connection over `transport`, a number of enum parlour_transport, without a server, a name or
+ * a file, and stores them in `*one` and `*other`. It is to a connection what socketpair(2) is to a socket: for tests,
+ * and for two threads. Free each end with parlour_connection_close or parlour_connection_free.
+ *
+ * The peer of each end is this process. Of the options, those about messages and memory apply to both ends; `options`
+ * may be NULL for the defaults.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: `transport` is not one of enum parlour_transport.
+ * - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+ * - PARLOUR_UNSUPPORTED: `shm`, and memfd_create(2) does not work here.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_connection_pair(int transport,
+                                       const parlour_connect_options *options,
+                                       parlour_connection **one,
+                                       parlour_connection **other);
+
+/**
+ * Takes the connection that the parent of this process passed to it, and stores it in `*connection`. The environment
+ * variable PARLOUR_FD has the number of the descriptor, in decimal digits. Free the connection with
+ * parlour_connection_close or parlour_connection_free.
+ *
+ * The descriptor is one end of socketpair(2), of the type SOCK_STREAM or SOCK_SEQPACKET. A parent in C makes the pair
+ * with SOCK_CLOEXEC, clears FD_CLOEXEC of one end in the child, between fork(2) and exec, and talks over its own end
+ * as the documentation of the protocol describes. A parent in Rust calls Connection::spawn. The process that made the
+ * pair must run as this user or root, or as the user of parlour_connect_options_server_uid.
+ *
+ * A process takes the connection once. The descriptor becomes close-on-exec. The environment is not changed. Of the
+ * options, those about messages apply; `options` may be NULL for the defaults.
+ *
+ * Errors: after an error the descriptor is as it was.
+ * - PARLOUR_UNSUPPORTED: the variable is not set, or this process has taken the connection.
+ * - PARLOUR_INVALID_OPTION: the variable is malformed, the descriptor is not open, is no connected UNIX socket of one
+ *   of these types, or is not the one with the inode in PARLOUR_FD_INODE; or an option has a value outside its range.
+ * - PARLOUR_DENIED: another user made the pair.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_connection_from_env(const parlour_connect_options *options, parlour_connection **connection);
+
+/**
+ * Creates a session with the server that holds a name, and stores it in `*session`. Does not connect. Free it with
+ * parlour_session_close or parlour_session_free.
+ *
+ * `address` and `options` are as for parlour_connect. `options` may be NULL for the defaults. The option
+ * parlour_connect_options_wait_for_server has no effect: a session waits as long as the timeouts of its calls allow.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_NAME: `address` is not well formed.
+ * - PARLOUR_INVALID_OPTION: an option has a value outside its range.
+ */
+parlour_status parlour_session_open(const char *address,
+                                    const parlour_connect_options *options,
+                                    parlour_session **session);
+
+/**
+ * Sets the function that is called after each connect, including the first one. See parlour_on_connect. `user` is
+ * passed to it, and may be NULL. The function and `user` must stay valid as long as the session. The timeout of a call
+ * does not interrupt the function: use timeouts in it.
+ */
+parlour_status parlour_session_on_connect(parlour_session *session, parlour_on_connect hook, void *user);
+
+/**
+ * Connects if there is no connection. Blocks up to `timeout_ms` until a server is there. The other calls connect by
+ * themselves.
+ *
+ * Errors: those of parlour_connect that waiting does not resolve, such as PARLOUR_DENIED and PARLOUR_REFUSED; the
+ * status of parlour_on_connect; and:
+ * - PARLOUR_TIMED_OUT: there was no connection before the deadline. The next call goes on where this one ended.
+ */
+parlour_status parlour_session_connect(parlour_session *session, int64_t timeout_ms);
+
+/**
+ * Sends one message as parlour_send does. Connects first if there is no connection; with a `timeout_ms` of 0, as far
+ * as that is possible without waiting. After an error the server does not receive the message.
+ *
+ * Errors: those of parlour_session_connect, those of parlour_send after which the connection is as before, and:
+ * - PARLOUR_LOST: the connection has ended. parlour_session_loss has the account. The next call connects again.
+ * - PARLOUR_REFUSED, PARLOUR_PROTOCOL: the connection has ended for this reason.
+ */
+parlour_status parlour_session_send(parlour_session *session, const void *data, size_t length, int64_t timeout_ms);
+
+/**
+ * Sends one message as parlour_session_send does: bytes in one part or in several, with descriptors or shared blocks.
+ *
+ * Errors: those of parlour_session_send and parlour_send_payload.
+ */
+parlour_status parlour_session_send_payload(parlour_session *session,
+                                            const parlour_payload *payload,
+                                            int64_t timeout_ms);
+
+/**
+ * Buffers one message as parlour_feed does. Connects first if there is no connection. The message counts as sent, and
+ * is lost with the connection.
+ *
+ * Errors: those of parlour_session_send.
+ */
+parlour_status parlour_session_feed(parlour_session *session, const void *data, size_t length, int64_t timeout_ms);
+
+/**
+ * Writes all buffered messages as parlour_flush does. Does nothing if there is no connection.
+ *
+ * Errors: those of parlour_flush after which the connection is as before, and PARLOUR_LOST.
+ */
+parlour_status parlour_session_flush(parlour_session *session, int64_t timeout_ms);
+
+/**
+ * Receives one message as parlour_recv does, and stores a handle of it in `*message`. Connects first if there is no
+ * connection; with a `timeout_ms` of 0, as far as that is possible without waiting. Never returns PARLOUR_END, and
+ * never a message of an earlier connection.
+ *
+ * Errors: those of parlour_session_connect, and:
+ * - PARLOUR_LOST: the connection has ended, and all messages that had arrived were received. parlour_session_loss has
+ *   the account. The next call connects again.
+ * - PARLOUR_REFUSED, PARLOUR_PROTOCOL, PARLOUR_MESSAGE_TOO_LONG: the connection has ended for this reason.
+ * - PARLOUR_TIMED_OUT: no whole message has arrived. A partially received message is kept for the next call.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_session_recv(parlour_session *session, int64_t timeout_ms, parlour_message **message);
+
+/**
+ * Receives one message as parlour_session_recv does, into a buffer of `size` bytes. Stores the length of the message
+ * in `*length`. Descriptors of the message are closed. `buffer` may be NULL if `size` is 0.
+ *
+ * Errors: those of parlour_session_recv, and:
+ * - PARLOUR_BUFFER_TOO_SMALL: the message is longer than `size`. `*length` is its length, the buffer is unchanged,
+ *   and the next receive returns the message.
+ */
+parlour_status parlour_session_recv_into(parlour_session *session,
+                                         void *buffer,
+                                         size_t size,
+                                         size_t *length,
+                                         int64_t timeout_ms);
+
+/**
+ * Stores the account of the connection that ended last in `*loss`. All fields are 0 if none has ended.
+ */
+parlour_status parlour_session_loss(const parlour_session *session, parlour_loss *loss);
+
+/**
+ * Stores a handle of the next message that had arrived when a send found the connection ended in `*message`. They show
+ * which requests were answered. They are kept until the next connection ends: at most 1,024, and no more after 1 MiB.
+ *
+ * Returns PARLOUR_OK, or PARLOUR_END if there is none; `*message` is then NULL.
+ */
+parlour_status parlour_session_next_unreceived(parlour_session *session, parlour_message **message);
+
+/**
+ * Returns true if the session has a connection. Its server may have gone; the next call finds that out. Returns false
+ * for NULL.
+ */
+bool parlour_session_is_connected(const parlour_session *session);
+
+/**
+ * Stores the identity of the server in `*peer`.
+ *
+ * Errors:
+ * - PARLOUR_NO_SERVER: the session has no connection.
+ */
+parlour_status parlour_session_peer(const parlour_session *session, parlour_peer *peer);
+
+/**
+ * Returns the transport of the connection, or PARLOUR_TRANSPORT_NONE for NULL and without a connection.
+ */
+parlour_transport parlour_session_transport(const parlour_session *session);
+
+/**
+ * Returns a descriptor for poll(2) with POLLIN, as parlour_connection_recv_fd does. It is valid until a call reports
+ * that the connection has ended. Before each poll, receive with a timeout of 0 until PARLOUR_TIMED_OUT. Returns -1 for
+ * NULL and without a connection: call parlour_session_connect.
+ */
+int parlour_session_recv_fd(const parlour_session *session);
+
+/**
+ * Writes all buffered messages, closes the connection, and frees the session in any case. Blocks up to `timeout_ms`
+ * while the channel is full. Does not connect.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the channel was full until the deadline, and some messages were lost.
+ * - PARLOUR_LOST: messages were buffered, and the server has gone.
+ * - PARLOUR_IO: messages were buffered, and a system call failed.
+ */
+parlour_status parlour_session_close(parlour_session *session, int64_t timeout_ms);
+
+/**
+ * Closes the connection without blocking, and frees the session. Buffered messages that a full channel does not take
+ * are lost. Does nothing for NULL.
+ */
+void parlour_session_free(parlour_session *session);
+
+/**
+ * Reads the counters of the server that holds a name, which may be in another process. Stores the counts of the server
+ * in `*stats`. Stores the counters of its first `capacity` clients in `clients`, in the order in which they were
+ * accepted, and the number of all that were read in `*count`. With a capacity of 0, `clients` may be NULL.
+ *
+ * `address` is as for parlour_connect. Of the options, only that of parlour_connect_options_server_uid has an effect:
+ * with it, root reads the counters of the server of another user. `options` may be NULL for the defaults.
+ *
+ * The server does nothing for it, except one in another PID namespace or one that is not dumpable (prctl(2)). Such a
+ * server hands the counters out while it waits for clients or messages, and the call blocks for up to 1 second. The
+ * limits and the memory in `*stats` are 0, because only the server knows them.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_NAME, PARLOUR_NO_SERVER.
+ * - PARLOUR_UNSUPPORTED: the server has no counters (parlour_server_options_stats), or does not hand them out.
+ * - PARLOUR_DENIED: the server is of another user than the expected one, or does not hand its counters out.
+ * - PARLOUR_BUSY: the server did not hand its counters out in time.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_name_stats(const char *address,
+                                  const parlour_connect_options *options,
+                                  parlour_stats *stats,
+                                  parlour_client_stats *clients,
+                                  size_t capacity,
+                                  size_t *count);
 
 /**
  * Takes the name of an address, listens, and stores the new server in `*server`. Free it with parlour_server_close or
@@ -1287,6 +2040,8 @@ parlour_status parlour_server_bind_listen_fds(const char *fd_name,
  * - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
  * - PARLOUR_SHUTDOWN: the server was told to shut down, and the clients that had connected before were accepted. Over
  *   `fifo` this may come up to the timeout of handshakes later.
+ * - PARLOUR_HANDED_OVER: another process has taken the name over (parlour_server_options_hand_over). Open connections
+ *   go on. Close the server when they have ended.
  * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
  *   forked child. Close the server and bind again.
  * - PARLOUR_IO: a system call failed.
@@ -1372,6 +2127,53 @@ parlour_status parlour_server_close(parlour_server *server);
 void parlour_server_free(parlour_server *server);
 
 /**
+ * Begins to watch the name of an address, and stores the watch in `*watch`. Free it with parlour_name_watch_free.
+ *
+ * `address` is as for parlour_connect. Of the options, only that of parlour_connect_options_server_uid has an effect.
+ * `options` may be NULL for the defaults.
+ *
+ * Every directory in which a client searches the name is watched, by inotify(7), also one that does not exist yet. If
+ * directories cannot be watched, because the user has too many inotify instances, the watch looks every 100 ms.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_NAME: the address is malformed.
+ * - PARLOUR_UNSAFE_DIRECTORY: $PARLOUR_DIR is not an absolute path.
+ * - PARLOUR_IO: a descriptor could not be created.
+ */
+parlour_status parlour_name_watch_new(const char *address,
+                                      const parlour_connect_options *options,
+                                      parlour_name_watch **watch);
+
+/**
+ * Waits up to `timeout_ms` until the state of the name differs from the one that was returned last, and stores the new
+ * one in `*event`. The first call stores the present state at once.
+ *
+ * Another server, or other transports, are a difference, too. A state that was over before this call looked is not
+ * returned: a server that is restarted may be one event, with another process. A state of a moment may be returned: a
+ * server whose process is not known yet, or PARLOUR_NAME_WAITING while the kernel closes the sockets of one that was
+ * killed.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the state is the same. `*event` is then PARLOUR_NAME_ABSENT, without a process.
+ * - PARLOUR_IO: a system call failed, for example because no descriptor is left. The state is not known then, and the
+ *   descriptor of the watch does not report it: repeat the call after a moment.
+ */
+parlour_status parlour_name_watch_next(parlour_name_watch *watch, int64_t timeout_ms, parlour_name_event *event);
+
+/**
+ * Returns a descriptor for poll(2), which is readable (POLLIN) when parlour_name_watch_next may have a new state. Call
+ * that with a timeout of 0 then; it may return PARLOUR_TIMED_OUT. The first state is there without a change: take it
+ * before the first poll. The descriptor is for waiting only. It belongs to the watch: do not read or close it. Returns
+ * -1 for NULL.
+ */
+int parlour_name_watch_fd(const parlour_name_watch *watch);
+
+/**
+ * Ends a watch, and frees it. Does nothing for NULL.
+ */
+void parlour_name_watch_free(parlour_name_watch *watch);
+
+/**
  * Takes the name of an address, listens, and stores the new hub in `*hub`. Free it with parlour_hub_close or
  * parlour_hub_free. `address` is as for parlour_server_bind. Both options may be NULL for the defaults.
  *
@@ -1390,7 +2192,10 @@ parlour_status parlour_hub_bind(const char *address,
  *
  * Errors: none of them ends a connection, and the call may be repeated. `event->kind` is then PARLOUR_EVENT_NONE.
  * - PARLOUR_TIMED_OUT: nothing has happened.
- * - PARLOUR_SHUTDOWN: the hub was told to shut down. Every later call returns the same.
+ * - PARLOUR_SHUTDOWN: the hub was told to shut down, or it drains and the last client has left. Every later call
+ *   returns the same.
+ * - PARLOUR_HANDED_OVER: another process has taken the name over, and every client has left, or 30 s have passed.
+ *   Every later call returns the same.
  * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that new clients do not find it; the present
  *   clients go on. Or this is a forked child.
  * - PARLOUR_IO: a system call failed.
@@ -1413,10 +2218,13 @@ parlour_status parlour_hub_next_event(parlour_hub *hub, int64_t timeout_ms, parl
 parlour_status parlour_hub_send(parlour_hub *hub, uint64_t client, const void *data, size_t length);
 
 /**
- * Sends one message to a client as parlour_hub_send does: bytes in one part or in several. See parlour_payload.
+ * Sends one message to a client as parlour_hub_send does: bytes in one part or in several, and shared blocks. See
+ * parlour_payload. Blocks for which the channel has no room wait, up to parlour_hub_options_blocks_max.
  *
  * Errors: those of parlour_hub_send and parlour_payload, and:
- * - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+ * - PARLOUR_UNSUPPORTED: the payload has descriptors, which a hub does not send; or it has blocks, and the client's
+ *   transport does not carry them.
+ * - PARLOUR_REFUSED: the payload has blocks, and the client allows no descriptors.
  */
 parlour_status parlour_hub_send_payload(parlour_hub *hub, uint64_t client, const parlour_payload *payload);
 
@@ -1431,11 +2239,11 @@ parlour_status parlour_hub_send_payload(parlour_hub *hub, uint64_t client, const
 parlour_status parlour_hub_broadcast(parlour_hub *hub, const void *data, size_t length, size_t *missed);
 
 /**
- * Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several.
- * See parlour_payload.
+ * Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several,
+ * and shared blocks. See parlour_payload. `*missed` includes the clients that cannot receive the blocks.
  *
  * Errors: those of parlour_hub_broadcast and parlour_payload, and:
- * - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+ * - PARLOUR_UNSUPPORTED: the payload has descriptors, which a hub does not send.
  */
 parlour_status parlour_hub_broadcast_payload(parlour_hub *hub, const parlour_payload *payload, size_t *missed);
 
@@ -1468,6 +2276,19 @@ parlour_status parlour_hub_finish(parlour_hub *hub, uint64_t client);
 parlour_status parlour_hub_disconnect(parlour_hub *hub, uint64_t client);
 
 /**
+ * Lets no further client connect, and releases the name. The clients that are connected go on to be served, and those
+ * that wait to be let in still join. After the last one has left, parlour_hub_next_event returns PARLOUR_SHUTDOWN.
+ * Usually the name is free when this call returns. Over `fifo` a client that is about to connect may delay that while
+ * the hub waits for events. Further calls have no effect.
+ *
+ * Errors:
+ * - PARLOUR_SHUTDOWN: the hub was told to shut down before.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ * - PARLOUR_IO: a system call failed. If it was the removal of a file, the name is free all the same.
+ */
+parlour_status parlour_hub_drain(parlour_hub *hub);
+
+/**
  * Stores the numbers of the clients that have joined and not left in `clients`, an array of `capacity` elements, in
  * the order in which they joined. `clients` may be NULL if `capacity` is 0. Stores the number of clients in `*count`,
  * which may be NULL.
@@ -1484,6 +2305,14 @@ parlour_status parlour_hub_clients(const parlour_hub *hub, uint64_t *clients, si
  * - PARLOUR_DISCONNECTED: the client has left.
  */
 parlour_status parlour_hub_peer(const parlour_hub *hub, uint64_t client, parlour_peer *peer);
+
+/**
+ * Stores the other host that a client comes from in `*origin`, as parlour_connection_origin does for a connection.
+ *
+ * Errors:
+ * - PARLOUR_DISCONNECTED: the client has left.
+ */
+parlour_status parlour_hub_origin(const parlour_hub *hub, uint64_t client, parlour_origin *origin);
 
 /**
  * Returns the transport of a client, or PARLOUR_TRANSPORT_NONE for a client that has left and for NULL.
@@ -1548,6 +2377,835 @@ parlour_status parlour_hub_close(parlour_hub *hub, int64_t timeout_ms);
  * Does the same as parlour_hub_close with a timeout of 0, and reports no error. Does nothing for NULL.
  */
 void parlour_hub_free(parlour_hub *hub);
+
+/**
+ * Sends one message to `count` clients, whose numbers are at `clients`. Clients that have left are passed over. Stores
+ * the number of clients that did not get it in `*missed`, as parlour_hub_broadcast_payload does; it may be NULL.
+ *
+ * Errors: those of parlour_hub_broadcast_payload.
+ */
+parlour_status parlour_hub_send_to(parlour_hub *hub,
+                                   const uint64_t *clients,
+                                   size_t count,
+                                   const parlour_payload *payload,
+                                   size_t *missed);
+
+/**
+ * Sends one message to every client that has joined except this one. Stores the number of clients that did not get it
+ * in `*missed`, as parlour_hub_broadcast_payload does; it may be NULL.
+ *
+ * Errors: those of parlour_hub_broadcast_payload.
+ */
+parlour_status parlour_hub_broadcast_except(parlour_hub *hub,
+                                            uint64_t client,
+                                            const parlour_payload *payload,
+                                            size_t *missed);
+
+/**
+ * Subscribes a client to all topics that begin with `prefix`, a string; the empty string means all topics. The client
+ * is sent the last value of each of them, if the hub keeps values (parlour_hub_options_kept_values). It gets each
+ * message once, whatever number of its prefixes match. Does nothing for a client that has left.
+ *
+ * Errors:
+ * - PARLOUR_BUSY: the client has as many subscriptions as it may have (parlour_hub_options_subscriptions_max).
+ * - PARLOUR_SHUTDOWN: the hub was told to shut down while it waited, with PARLOUR_SLOW_CLIENT_WAIT.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_hub_subscribe(parlour_hub *hub, uint64_t client, const char *prefix);
+
+/**
+ * Ends the subscription of a client to exactly this prefix. Does nothing if it has none.
+ *
+ * Errors:
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_hub_unsubscribe(parlour_hub *hub, uint64_t client, const char *prefix);
+
+/**
+ * Sends one message to every client that is subscribed to a prefix of `topic`, a string that the program chooses. The
+ * topic is not part of the message. Stores the number of clients that did not get it in `*missed`, as
+ * parlour_hub_broadcast_payload does; it may be NULL. The message becomes the last value of the topic, if the hub
+ * keeps values.
+ *
+ * Errors: those of parlour_hub_broadcast_payload.
+ */
+parlour_status parlour_hub_publish(parlour_hub *hub, const char *topic, const parlour_payload *payload, size_t *missed);
+
+/**
+ * Forgets the last value of a topic, so that no new subscriber gets it.
+ *
+ * Errors:
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_hub_forget(parlour_hub *hub, const char *topic);
+
+/**
+ * Stores a new handle of a hub in `*handle`. Free it with parlour_hub_handle_free.
+ *
+ * Errors:
+ * - PARLOUR_IO: no descriptor is available.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_hub_handle_new(parlour_hub *hub, parlour_hub_handle **handle);
+
+/**
+ * Makes parlour_hub_next_event return PARLOUR_EVENT_WOKEN, also if it is called later. Several wakes before the hub
+ * returns the event cause one event, and none is lost. Does nothing if the hub was freed, and for NULL. In a forked
+ * child it wakes the hub of the parent. This function is async-signal-safe.
+ */
+void parlour_hub_wake(const parlour_hub_handle *handle);
+
+/**
+ * Queues one message for a client. Does nothing for a client that has left.
+ *
+ * Errors: those of parlour_payload, and:
+ * - PARLOUR_TIMED_OUT: the queue is full (parlour_hub_options_handle_queue_max). Try again later.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message is longer than the limit.
+ * - PARLOUR_UNSUPPORTED: the payload has descriptors.
+ * - PARLOUR_SHUTDOWN: the hub was closed or freed.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_hub_handle_send(const parlour_hub_handle *handle,
+                                       uint64_t client,
+                                       const parlour_payload *payload);
+
+/**
+ * Queues one message for `count` clients, whose numbers are at `clients`. Clients that have left are passed over.
+ *
+ * Errors: those of parlour_hub_handle_send.
+ */
+parlour_status parlour_hub_handle_send_to(const parlour_hub_handle *handle,
+                                          const uint64_t *clients,
+                                          size_t count,
+                                          const parlour_payload *payload);
+
+/**
+ * Queues one message for every client that has joined when the hub delivers it.
+ *
+ * Errors: those of parlour_hub_handle_send.
+ */
+parlour_status parlour_hub_handle_broadcast(const parlour_hub_handle *handle, const parlour_payload *payload);
+
+/**
+ * Queues one message for every client that has joined when the hub delivers it, except this one.
+ *
+ * Errors: those of parlour_hub_handle_send.
+ */
+parlour_status parlour_hub_handle_broadcast_except(const parlour_hub_handle *handle,
+                                                   uint64_t client,
+                                                   const parlour_payload *payload);
+
+/**
+ * Queues one message for the clients that are subscribed to a prefix of `topic` when the hub delivers it, as
+ * parlour_hub_publish does.
+ *
+ * Errors: those of parlour_hub_handle_send.
+ */
+parlour_status parlour_hub_handle_publish(const parlour_hub_handle *handle,
+                                          const char *topic,
+                                          const parlour_payload *payload);
+
+/**
+ * Frees a handle. The hub and other handles are not affected. Does nothing for NULL.
+ */
+void parlour_hub_handle_free(parlour_hub_handle *handle);
+
+/**
+ * Creates the options of a pool for frames of at most `frame_length_max` bytes, from 1 to 64 GiB, with the default
+ * settings. Free them with parlour_frame_pool_options_free. Returns NULL if the library panics.
+ */
+parlour_frame_pool_options *parlour_frame_pool_options_new(size_t frame_length_max);
+
+/**
+ * Frees options. Does nothing for NULL. Pools that were created with them are not affected.
+ */
+void parlour_frame_pool_options_free(parlour_frame_pool_options *options);
+
+/**
+ * Sets the number of readers that can hold blocks at the same time, and the number of blocks that each can hold.
+ * Defaults: 4 and 2. No reader, however it behaves, holds more than its share. Further readers get copies. The pool
+ * has `readers` * `share` blocks, and those of parlour_frame_pool_options_own_blocks; at most 1024.
+ */
+parlour_status parlour_frame_pool_options_readers(parlour_frame_pool_options *options, size_t readers, size_t share);
+
+/**
+ * Sets the number of blocks that this process itself can hold at a time: the one that is being filled, and those of
+ * the frames that it keeps. Default and minimum: 1.
+ */
+parlour_status parlour_frame_pool_options_own_blocks(parlour_frame_pool_options *options, size_t blocks);
+
+/**
+ * Sets the treatment of a reader that holds its share: a number of enum parlour_at_share. Default:
+ * PARLOUR_AT_SHARE_BY_VALUE. `by_value_max` is the longest frame in bytes that is copied into a message; the limit on
+ * messages of the connection applies as well. Default: 16 MiB.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: the number is not one of enum parlour_at_share. The options are as before.
+ */
+parlour_status parlour_frame_pool_options_at_share(parlour_frame_pool_options *options,
+                                                   int at_share,
+                                                   size_t by_value_max);
+
+/**
+ * Sets the maximum number of readers, and of readers of one user, those included that have ended their connection and
+ * keep a frame. Each costs one descriptor. Defaults: 64, and as many for one user.
+ */
+parlour_status parlour_frame_pool_options_leases_max(parlour_frame_pool_options *options, size_t count, size_t per_uid);
+
+/**
+ * Admits readers of every user if `yes` is true. Default: only readers of the user of this process. A reader can read
+ * the whole pool, also frames that were sent to others only. A user other than that of this process gets at most a
+ * quarter of the shares, and unless parlour_frame_pool_options_leases_max says otherwise, of the leases.
+ */
+parlour_status parlour_frame_pool_options_any_user(parlour_frame_pool_options *options, bool yes);
+
+/**
+ * Creates a pool and stores it in `*pool`. Free it with parlour_frame_pool_free. All of its memory is allocated now,
+ * and charged to this process.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_OPTION: an option is out of range, or the pool has more than 1024 blocks.
+ * - PARLOUR_UNSUPPORTED: the kernel or a sandbox does not allow memfd_create(2).
+ * - PARLOUR_IO: not enough memory or descriptors are available.
+ */
+parlour_status parlour_frame_pool_new(const parlour_frame_pool_options *options, parlour_frame_pool **pool);
+
+/**
+ * Returns the number of blocks of a pool, or 0 for NULL.
+ */
+size_t parlour_frame_pool_blocks(const parlour_frame_pool *pool);
+
+/**
+ * Returns a descriptor for poll(2). After parlour_frame_pool_loan with a timeout of 0 returned PARLOUR_TIMED_OUT, it
+ * is readable (POLLIN) when a block may have been returned. It is for waiting only, and belongs to the pool: do not
+ * read or close it. Returns -1 for NULL.
+ */
+int parlour_frame_pool_fd(const parlour_frame_pool *pool);
+
+/**
+ * Returns true if a message is one of a reader that asks to be admitted (parlour_frame_reader_attach). Returns false
+ * for NULL.
+ */
+bool parlour_frame_pool_is_attach(const parlour_message *message);
+
+/**
+ * Admits a reader, whose message (parlour_frame_pool_is_attach) arrived over this connection, and stores its number in
+ * `*reader`: from 1 up, never reused. Frees `message`, also when it fails, but not if a pointer is NULL.
+ *
+ * Errors: the reader is not admitted then, and the connection can still be used.
+ * - PARLOUR_DENIED: the reader belongs to another user (parlour_frame_pool_options_any_user).
+ * - PARLOUR_BUSY: there are as many readers as the options allow.
+ * - PARLOUR_PROTOCOL: the message is another one, or its descriptors are not those of a reader. End the connection.
+ * - PARLOUR_DISCONNECTED: the reader has ended already.
+ * - PARLOUR_UNSUPPORTED: this is a forked child.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_frame_pool_admit(parlour_frame_pool *pool,
+                                        const parlour_connection *connection,
+                                        parlour_message *message,
+                                        uint64_t *reader);
+
+/**
+ * Admits a client of a hub as a reader, as parlour_frame_pool_admit does. A client that attaches again replaces its
+ * earlier reader, which counts for the limits until the new one is admitted. `reader` may be NULL.
+ *
+ * Errors: those of parlour_frame_pool_admit. PARLOUR_BUSY also if a client attaches again while there are as many
+ * readers as the options allow: remove its earlier reader before. PARLOUR_DISCONNECTED also if the client has left.
+ */
+parlour_status parlour_frame_pool_admit_client(parlour_frame_pool *pool,
+                                               const parlour_hub *hub,
+                                               uint64_t client,
+                                               parlour_message *message,
+                                               uint64_t *reader);
+
+/**
+ * Sends no further frames to a reader, whose connection has ended. The frames that it keeps remain valid, and its
+ * blocks return when it frees them or dies. Does nothing for a reader that was removed, and for NULL.
+ */
+void parlour_frame_pool_remove(parlour_frame_pool *pool, uint64_t reader);
+
+/**
+ * Returns the number of blocks that a reader holds. Returns 0 for a reader that has ended or was removed, and for
+ * NULL.
+ */
+size_t parlour_frame_pool_held_by(parlour_frame_pool *pool, uint64_t reader);
+
+/**
+ * Lends a block to be filled, and stores it in `*frame`: the next one in turn among those that nobody holds. Free it
+ * with parlour_frame_free. Blocks up to `timeout_ms` while every block is held.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: every block was held until the deadline. If `timeout_ms` is 0, parlour_frame_pool_fd tells when
+ *   to call again.
+ * - PARLOUR_UNSUPPORTED: this is a forked child.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_frame_pool_loan(parlour_frame_pool *pool, int64_t timeout_ms, parlour_frame **frame);
+
+/**
+ * Sends a frame to a reader over its connection, with a note: `note_length` bytes at `note` that arrive with it. The
+ * first send ends the writing: from then on the frame must not be changed. The bytes of the frame are not copied, and
+ * the reader holds the block until it frees the frame. The caller keeps the frame, may send it to further readers, and
+ * frees it. `note` may be NULL if `note_length` is 0.
+ *
+ * `connection` must be the one over which the reader attached. Blocks up to `timeout_ms` while the channel is full,
+ * and with PARLOUR_AT_SHARE_WAIT while the reader holds its share.
+ *
+ * Errors: those of parlour_send, and the frame counts as not sent then. And:
+ * - PARLOUR_BUSY: the reader holds its share, with PARLOUR_AT_SHARE_REFUSE; or the frame would have to be copied and
+ *   is longer than `by_value_max`.
+ * - PARLOUR_DISCONNECTED: the reader has ended or was removed.
+ * - PARLOUR_INVALID_ARGUMENT: the reader attached over a hub.
+ * - PARLOUR_UNSUPPORTED: the frame belongs to another pool, or this is a forked child.
+ */
+parlour_status parlour_frame_pool_send(parlour_frame_pool *pool,
+                                       uint64_t reader,
+                                       parlour_connection *connection,
+                                       parlour_frame *frame,
+                                       const void *note,
+                                       size_t note_length,
+                                       int64_t timeout_ms);
+
+/**
+ * Sends a frame to a reader that is a client of this hub, as parlour_frame_pool_send does. The message is sent as
+ * parlour_hub_send_payload sends one. `timeout_ms` limits the wait with PARLOUR_AT_SHARE_WAIT.
+ *
+ * Errors: those of parlour_hub_send_payload and parlour_frame_pool_send, and:
+ * - PARLOUR_INVALID_ARGUMENT: the reader did not attach over this hub.
+ * - PARLOUR_DISCONNECTED: the client has left. The reader is removed then.
+ */
+parlour_status parlour_frame_pool_send_client(parlour_frame_pool *pool,
+                                              uint64_t reader,
+                                              parlour_hub *hub,
+                                              parlour_frame *frame,
+                                              const void *note,
+                                              size_t note_length,
+                                              int64_t timeout_ms);
+
+/**
+ * Sends a frame to every reader that attached over this hub (parlour_frame_pool_admit_client), as
+ * parlour_frame_pool_send_client does. Stores the number of readers that did not get it, because they hold their share
+ * or do not read, in `*missed`, which may be NULL. Readers whose client has left are removed, and do not count. With
+ * PARLOUR_AT_SHARE_WAIT the call waits for each reader in turn, up to `timeout_ms` in total.
+ *
+ * Errors: those of parlour_frame_pool_send_client but PARLOUR_BUSY, PARLOUR_TIMED_OUT and PARLOUR_DISCONNECTED. The
+ * frame is sent to all other readers all the same, and the readers with an error count as missed.
+ */
+parlour_status parlour_frame_pool_broadcast(parlour_frame_pool *pool,
+                                            parlour_hub *hub,
+                                            parlour_frame *frame,
+                                            const void *note,
+                                            size_t note_length,
+                                            int64_t timeout_ms,
+                                            size_t *missed);
+
+/**
+ * Frees a pool. Frames that were sent remain readable. Does nothing for NULL.
+ */
+void parlour_frame_pool_free(parlour_frame_pool *pool);
+
+/**
+ * Returns the bytes of a frame, to be written. They are valid as long as the handle, and must not be written any more
+ * once the frame is sent. Returns NULL for a frame that was sent, and for NULL.
+ */
+void *parlour_frame_buffer(parlour_frame *frame);
+
+/**
+ * Returns the bytes of a frame, to be read, also after it was sent. They are valid as long as the handle. Returns NULL
+ * for NULL.
+ */
+const void *parlour_frame_data(const parlour_frame *frame);
+
+/**
+ * Returns the length of a frame in bytes, or 0 for NULL.
+ */
+size_t parlour_frame_length(const parlour_frame *frame);
+
+/**
+ * Shortens a frame to `length` bytes. Has no effect if it is not longer.
+ *
+ * Errors:
+ * - PARLOUR_INVALID_ARGUMENT: the frame was sent.
+ */
+parlour_status parlour_frame_truncate(parlour_frame *frame, size_t length);
+
+/**
+ * Frees a frame. Its block can be filled again when every reader has returned it, and at once if it was not sent. Does
+ * nothing for NULL.
+ */
+void parlour_frame_free(parlour_frame *frame);
+
+/**
+ * Asks the publisher at the other end of a connection to admit this process as a reader, and stores the new reader in
+ * `*reader`. Free it with parlour_frame_reader_free. The publisher passes the message to parlour_frame_pool_admit.
+ *
+ * `frame_max` is the longest frame, and `bytes_max` the largest pool in bytes that this process maps; 0 stands for the
+ * defaults, 256 MiB and 4 GiB. The frames of a larger pool arrive as copies. Blocks up to `timeout_ms` while the
+ * channel is full.
+ *
+ * Errors: those of parlour_send_payload. PARLOUR_REFUSED if the publisher allows no descriptors, and
+ * PARLOUR_UNSUPPORTED on `fifo`. And:
+ * - PARLOUR_IO: no memory or no descriptor is available.
+ */
+parlour_status parlour_frame_reader_attach(parlour_connection *connection,
+                                           uint64_t frame_max,
+                                           uint64_t bytes_max,
+                                           int64_t timeout_ms,
+                                           parlour_frame_reader **reader);
+
+/**
+ * Trusts the publisher at the other end of this connection: from now on parlour_received_frame_data returns the bytes
+ * of frames in the memory of the publisher, without a copy and without a check.
+ *
+ * The caller promises that neither the publisher nor a process that can write to its memory changes a block before
+ * this reader has returned it: the pool of this library keeps to that, in a process without memory errors. The caller
+ * also promises that each message that is opened was sent by this publisher to this reader, and is opened once. If a
+ * promise is broken, the bytes may change while they are read. Reading them never raises a signal.
+ *
+ * Errors:
+ * - PARLOUR_DENIED: the publisher runs neither as the user of this process nor as root. Its frames can be copied.
+ * - PARLOUR_INVALID_ARGUMENT: it is trusted already.
+ */
+parlour_status parlour_frame_reader_trust_publisher(parlour_frame_reader *reader, const parlour_connection *connection);
+
+/**
+ * Returns true if a message is a frame, to be opened with parlour_frame_reader_open. Returns false for NULL. A message
+ * of the program that begins with the bytes c0 04 00 00 or c0 05 00 00 may be taken for one.
+ */
+bool parlour_frame_reader_is_frame(const parlour_message *message);
+
+/**
+ * Makes a frame of a message of the publisher, and stores it in `*frame`. Free it with parlour_received_frame_free.
+ * Frees `message`, also when it fails, but not if a pointer is NULL.
+ *
+ * Errors:
+ * - PARLOUR_PROTOCOL: the message is not a frame, or the publisher broke the protocol. End the connection.
+ * - PARLOUR_UNSUPPORTED: this is a forked child.
+ * - PARLOUR_IO: the memory of the publisher could not be mapped, so this frame is lost. The next one attempts it
+ *   again. Or no descriptor was available: attach again.
+ */
+parlour_status parlour_frame_reader_open(parlour_frame_reader *reader,
+                                         parlour_message *message,
+                                         parlour_received_frame **frame);
+
+/**
+ * Frees a reader. Frames that it has opened remain valid. Does nothing for NULL.
+ */
+void parlour_frame_reader_free(parlour_frame_reader *reader);
+
+/**
+ * Returns the length of a frame in bytes, or 0 for NULL.
+ */
+size_t parlour_received_frame_length(const parlour_received_frame *frame);
+
+/**
+ * Returns the note that was sent with a frame. The frame owns it. The pointer is not NULL even for an empty note.
+ * Returns NULL for NULL.
+ */
+const void *parlour_received_frame_note(const parlour_received_frame *frame);
+
+/**
+ * Returns the length of the note of a frame in bytes, or 0 for NULL.
+ */
+size_t parlour_received_frame_note_length(const parlour_received_frame *frame);
+
+/**
+ * Returns true if a frame is in the memory of the publisher, and false if it arrived as a copy, and for NULL.
+ */
+bool parlour_received_frame_is_lent(const parlour_received_frame *frame);
+
+/**
+ * Copies a frame into a buffer of `size` bytes, and checks that the publisher did not change it meanwhile, unless the
+ * publisher is trusted. Stores the length of the frame in `*length`. `buffer` may be NULL if `size` is 0.
+ *
+ * Errors: the buffer has unspecified content then, except after the first one.
+ * - PARLOUR_BUFFER_TOO_SMALL: the frame is longer than `size`. `*length` is its length, and the buffer is unchanged.
+ * - PARLOUR_PROTOCOL: the publisher changed the block before this frame was freed, so the copy may be torn.
+ * - PARLOUR_UNSUPPORTED: this is a forked child.
+ */
+parlour_status parlour_received_frame_copy(const parlour_received_frame *frame,
+                                           void *buffer,
+                                           size_t size,
+                                           size_t *length);
+
+/**
+ * Returns the bytes of a frame in place, if the publisher is trusted (parlour_frame_reader_trust_publisher). They are
+ * valid as long as the handle. Writing to them raises SIGSEGV. Returns NULL if the publisher was not trusted when the
+ * frame was opened, and for NULL.
+ */
+const void *parlour_received_frame_data(const parlour_received_frame *frame);
+
+/**
+ * Frees a frame, and returns its block to the publisher. Any thread may do this. Does nothing for NULL.
+ */
+void parlour_received_frame_free(parlour_received_frame *frame);
+
+/**
+ * Sets how many bytes of items are kept for one stream of a caller and not taken yet. Each item counts 64 bytes more
+ * than its length, and the first one is always kept. Default 1 MiB. If more arrive, the stream ends with PARLOUR_BUSY
+ * after those that are kept. For parlour_caller_connect and parlour_caller_new.
+ */
+parlour_status parlour_connect_options_stream_buffer_max(parlour_connect_options *options, size_t bytes);
+
+/**
+ * Sets how many bytes of pushed messages a caller keeps that are not taken yet. Each message counts 64 bytes more than
+ * its length, and the newest one is always kept. Default 1 MiB. The oldest ones are dropped and counted. For
+ * parlour_caller_connect and parlour_caller_new.
+ */
+parlour_status parlour_connect_options_push_buffer_max(parlour_connect_options *options, size_t bytes);
+
+/**
+ * Connects to the server that holds a name, and stores a caller in `*caller`. Free it with parlour_caller_free.
+ *
+ * `address` and `options` are as for parlour_connect. `options` may be NULL for the defaults.
+ *
+ * Errors: those of parlour_connect, and:
+ * - PARLOUR_IO: no descriptor is available. A caller takes one beside those of its connection.
+ */
+parlour_status parlour_caller_connect(const char *address,
+                                      const parlour_connect_options *options,
+                                      parlour_caller **caller);
+
+/**
+ * Makes calls over a connection on which nothing was sent and received, such as that of parlour_connection_from_env,
+ * and stores a caller in `*caller`. Free it with parlour_caller_free. Takes the connection, which must not be used or
+ * freed any more. Of `options`, only those of callers apply; NULL stands for the defaults.
+ *
+ * Errors: after PARLOUR_NULL_POINTER and PARLOUR_UNSUPPORTED the connection is as before, and otherwise it was freed.
+ * - PARLOUR_UNSUPPORTED: the connection was split, or belongs to a session.
+ * - PARLOUR_DISCONNECTED: the server has ended the connection.
+ * - PARLOUR_IO: no descriptor is available.
+ */
+parlour_status parlour_caller_new(parlour_connection *connection,
+                                  const parlour_connect_options *options,
+                                  parlour_caller **caller);
+
+/**
+ * Sends a request of `length` bytes at `data`, waits for the answer, and stores a handle of it in `*answer`. Free it
+ * with parlour_message_free. Any number of threads may call at the same time.
+ *
+ * `timeout_ms` includes the wait for the channel to take the request. After it the server is told that the answer is
+ * not wanted any more, and an answer that arrives nevertheless is dropped. The server may have executed the request. A
+ * timeout of 0 is too short for any answer.
+ *
+ * Errors: none but the last four ends the connection.
+ * - PARLOUR_TIMED_OUT: no answer has arrived. The text says so if no request was sent.
+ * - PARLOUR_CALL_FAILED: the server answered with an error, or dropped the call. parlour_error_failure() is its text.
+ * - PARLOUR_BUSY: the server has as many open calls of this client, or as many bytes of their requests, as it allows.
+ *   It did not begin this one. Call again later.
+ * - PARLOUR_MESSAGE_TOO_LONG: the request, with its header of 8 bytes, is longer than the limit.
+ * - PARLOUR_UNSUPPORTED: the server answered with several messages. Use parlour_caller_call_stream.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ * - PARLOUR_DISCONNECTED, PARLOUR_TRUNCATED: the server has gone. It may have executed the request.
+ * - PARLOUR_PROTOCOL: the server does not answer calls, or broke the protocol.
+ * - PARLOUR_REFUSED: the server did not admit this client.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_caller_call(const parlour_caller *caller,
+                                   const void *data,
+                                   size_t length,
+                                   int64_t timeout_ms,
+                                   parlour_message **answer);
+
+/**
+ * Calls as parlour_caller_call does, with a request of bytes in one part or in several, and descriptors or shared
+ * blocks. See parlour_payload. The server gets them with parlour_call_take_request.
+ *
+ * Errors: those of parlour_caller_call, parlour_payload and parlour_send_payload.
+ */
+parlour_status parlour_caller_call_payload(const parlour_caller *caller,
+                                           const parlour_payload *payload,
+                                           int64_t timeout_ms,
+                                           parlour_message **answer);
+
+/**
+ * Sends a request of `length` bytes at `data` that has several answers, and stores a handle of them in `*stream`. Free
+ * it with parlour_call_stream_free. Blocks up to `timeout_ms` until the request is sent, and for the first call until
+ * the server has said that it answers calls.
+ *
+ * Errors: those of parlour_caller_call that concern the request. After PARLOUR_TIMED_OUT nothing was sent.
+ */
+parlour_status parlour_caller_call_stream(const parlour_caller *caller,
+                                          const void *data,
+                                          size_t length,
+                                          int64_t timeout_ms,
+                                          parlour_call_stream **stream);
+
+/**
+ * Waits up to `timeout_ms` for the next answer, and stores a handle of it in `*answer`. Free it with
+ * parlour_message_free. A server that gives one answer gives a stream of one.
+ *
+ * Returns PARLOUR_OK, or PARLOUR_END after the last answer; `*answer` is then NULL.
+ *
+ * Errors: those of parlour_caller_call. All but PARLOUR_TIMED_OUT end the stream: PARLOUR_END follows.
+ * - PARLOUR_TIMED_OUT: no answer has arrived. A later call returns it.
+ * - PARLOUR_BUSY: more answers have arrived than are kept (parlour_connect_options_stream_buffer_max).
+ */
+parlour_status parlour_call_stream_next(parlour_call_stream *stream, int64_t timeout_ms, parlour_message **answer);
+
+/**
+ * Frees a stream. If it has not ended, the server is told that no more answers are wanted. Never blocks. Does nothing
+ * for NULL. A stream keeps the connection of its caller open, and may be freed after the caller.
+ */
+void parlour_call_stream_free(parlour_call_stream *stream);
+
+/**
+ * Waits up to `timeout_ms` for the next message that the server has pushed, which answers no call, and stores a handle
+ * of it in `*message`. Free it with parlour_message_free. Pushed messages that arrive during calls are kept
+ * (parlour_connect_options_push_buffer_max).
+ *
+ * Returns PARLOUR_OK, or PARLOUR_END when the server has ended the connection; `*message` is then NULL.
+ *
+ * Errors: those of parlour_recv, and:
+ * - PARLOUR_PROTOCOL: the server does not answer calls, or broke the protocol.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_caller_next_push(const parlour_caller *caller, int64_t timeout_ms, parlour_message **message);
+
+/**
+ * Stores the counts of a caller in `*stats`. They are 0 in a forked child.
+ */
+parlour_status parlour_caller_stats(const parlour_caller *caller, parlour_call_stats *stats);
+
+/**
+ * Stores the identity of the server in `*peer`.
+ */
+parlour_status parlour_caller_peer(const parlour_caller *caller, parlour_peer *peer);
+
+/**
+ * Returns the transport of the connection, or PARLOUR_TRANSPORT_NONE for NULL.
+ */
+parlour_transport parlour_caller_transport(const parlour_caller *caller);
+
+/**
+ * Frees a caller, and ends its connection unless streams are left. Does nothing for NULL. No thread may be in a call:
+ * let them end first.
+ */
+void parlour_caller_free(parlour_caller *caller);
+
+/**
+ * Sets the number of calls that one client of a server of calls may have open. A further request is answered with
+ * PARLOUR_BUSY. Default 256; at least 1. Other servers are not affected.
+ */
+parlour_status parlour_server_options_calls_max(parlour_server_options *options, size_t count);
+
+/**
+ * Sets the number of bytes of the requests of one client of a server of calls that are open. A further request is
+ * answered with PARLOUR_BUSY. A client without another call may send the longest message. Default 16 MiB. Other
+ * servers are not affected.
+ */
+parlour_status parlour_server_options_request_bytes_max(parlour_server_options *options, size_t bytes);
+
+/**
+ * Takes the name of an address, listens, and stores the new server of calls in `*server`. Free it with
+ * parlour_call_server_close or parlour_call_server_free. `address` and `options` are as for parlour_server_bind.
+ * `options` may be NULL for the defaults.
+ *
+ * Errors: those of parlour_server_bind.
+ */
+parlour_status parlour_call_server_bind(const char *address,
+                                        const parlour_server_options *options,
+                                        parlour_call_server **server);
+
+/**
+ * Serves calls on the sockets that a service manager passed to this process, and stores the new server in `*server`.
+ * `fd_name` and `options` are as for parlour_server_bind_listen_fds.
+ *
+ * Errors: those of parlour_server_bind_listen_fds.
+ */
+parlour_status parlour_call_server_bind_listen_fds(const char *fd_name,
+                                                   const parlour_server_options *options,
+                                                   parlour_call_server **server);
+
+/**
+ * Waits up to `timeout_ms` for the next request of any client, and stores a handle of it in `*call`. Answer it with
+ * parlour_call_reply, parlour_call_end or parlour_call_fail, which free it, or free it with parlour_call_free.
+ *
+ * The server works only inside this function: it admits clients, and it sends the answers and pushed messages. Work
+ * that takes long belongs into other threads. A client that breaks the protocol, or does not call but sends other
+ * messages, is disconnected.
+ *
+ * Errors: `*call` is then NULL.
+ * - PARLOUR_TIMED_OUT: no request has arrived.
+ * - PARLOUR_SHUTDOWN: the server was told to shut down (parlour_call_server_shutdown_handle). No request is begun any
+ *   more. Close the server.
+ * - PARLOUR_HANDED_OVER: another process has taken the name over, and every client has left, or 30 s have passed.
+ *   Close the server.
+ * - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that new clients do not find it; the present
+ *   clients can still be served. Or this is a forked child.
+ * - PARLOUR_IO: a system call failed.
+ */
+parlour_status parlour_call_server_next(parlour_call_server *server, int64_t timeout_ms, parlour_call **call);
+
+/**
+ * Returns a descriptor that is readable when parlour_call_server_next has something to do. Before each wait, call
+ * parlour_call_server_next with a timeout of 0 until it returns PARLOUR_TIMED_OUT: it sends the answers. For waiting
+ * only. The server owns it. Returns -1 for NULL.
+ */
+int parlour_call_server_fd(const parlour_call_server *server);
+
+/**
+ * Returns the name of a server, without transport and directory. The server owns the string. Returns NULL for NULL.
+ */
+const char *parlour_call_server_name(const parlour_call_server *server);
+
+/**
+ * Returns the path of the name's directory, in which clients find the server. The server owns the string. Returns
+ * NULL for NULL.
+ */
+const char *parlour_call_server_path(const parlour_call_server *server);
+
+/**
+ * Stores the counts of clients in `*stats`.
+ */
+parlour_status parlour_call_server_stats(const parlour_call_server *server, parlour_stats *stats);
+
+/**
+ * Stores a handle in `*shutdown` with which any thread and any signal handler can make parlour_call_server_next return
+ * PARLOUR_SHUTDOWN. It may outlive the server. Free it with parlour_shutdown_free.
+ */
+parlour_status parlour_call_server_shutdown_handle(const parlour_call_server *server, parlour_shutdown **shutdown);
+
+/**
+ * Ends a server, and frees it in any case. No request is begun any more. Waits up to `timeout_ms` for the calls that
+ * other threads have, and for clients that do not read their answers, and ends every connection. The calls that are
+ * left are cancelled. They must still be freed. Answer or free the calls of this thread before, because nobody else
+ * can.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: some clients did not read all that was sent to them, and the rest is lost.
+ * - PARLOUR_NAME_LOST: this is a forked child. The server of the parent is not affected.
+ * - PARLOUR_IO: a file of the server cannot be removed. The name is free all the same.
+ */
+parlour_status parlour_call_server_close(parlour_call_server *server, int64_t timeout_ms);
+
+/**
+ * Ends a server without waiting, and frees it. Calls that are open are cancelled, and answers that a full channel does
+ * not take are lost. Does nothing for NULL.
+ */
+void parlour_call_server_free(parlour_call_server *server);
+
+/**
+ * Stores a new pusher of a server in `*pusher`. Free it with parlour_pusher_free.
+ */
+parlour_status parlour_pusher_new(const parlour_call_server *server, parlour_pusher **pusher);
+
+/**
+ * Sends one message to the client with this number (parlour_call_client): the `length` bytes at `data`. Does not
+ * block: the message is queued. A client that has left misses it, which is not an error. A client that takes its
+ * messages so slowly that more than 1 MiB waits for it is disconnected.
+ *
+ * Errors:
+ * - PARLOUR_BUSY: more than 1 MiB of pushed messages waits for parlour_call_server_next. Push again later.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message, with its header of 8 bytes, is longer than the limit.
+ * - PARLOUR_SHUTDOWN: the server has ended.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_pusher_push(const parlour_pusher *pusher, uint64_t client, const void *data, size_t length);
+
+/**
+ * Sends one message to every client, as parlour_pusher_push does.
+ *
+ * Errors: those of parlour_pusher_push.
+ */
+parlour_status parlour_pusher_push_all(const parlour_pusher *pusher, const void *data, size_t length);
+
+/**
+ * Frees a pusher. The server and other pushers are not affected. Does nothing for NULL.
+ */
+void parlour_pusher_free(parlour_pusher *pusher);
+
+/**
+ * Returns the bytes of a request. The call owns them. The pointer is not NULL even for an empty request. Returns NULL
+ * for NULL.
+ */
+const void *parlour_call_data(const parlour_call *call);
+
+/**
+ * Returns the length of a request in bytes, or 0 for NULL.
+ */
+size_t parlour_call_length(const parlour_call *call);
+
+/**
+ * Takes the request out of a call, with its descriptors, and stores a handle of it in `*request`. Free it with
+ * parlour_message_free. An empty request stays in the call.
+ */
+parlour_status parlour_call_take_request(parlour_call *call, parlour_message **request);
+
+/**
+ * Returns the number of the client that calls, which is unique within the server, for parlour_pusher_push. Returns 0
+ * for NULL.
+ */
+uint64_t parlour_call_client(const parlour_call *call);
+
+/**
+ * Stores the identity of the client in `*peer`.
+ */
+parlour_status parlour_call_peer(const parlour_call *call, parlour_peer *peer);
+
+/**
+ * Returns true if nobody waits for the answer any more: the call has timed out or was given up, or the client has
+ * gone. A thread that works long looks from time to time. Returns false for NULL.
+ */
+bool parlour_call_is_cancelled(const parlour_call *call);
+
+/**
+ * Waits up to `timeout_ms` until nobody waits for the answer any more. Several threads may wait for the same call.
+ *
+ * Errors:
+ * - PARLOUR_TIMED_OUT: the caller still waits.
+ * - PARLOUR_BUSY: this thread was the last one that called parlour_call_server_next, and would not learn of it.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_call_wait_cancelled(const parlour_call *call, int64_t timeout_ms);
+
+/**
+ * Answers with one of several messages: the `length` bytes at `data`. The call stays open; parlour_call_end ends the
+ * answers. Blocks up to `timeout_ms` while more than 1 MiB of items waits for the client. Several threads may send
+ * items of the same call.
+ *
+ * Errors: nothing was sent, and the call is still open.
+ * - PARLOUR_TIMED_OUT: the client takes the items too slowly.
+ * - PARLOUR_BUSY: the client takes the items too slowly, and this thread was the last one that called
+ *   parlour_call_server_next, which must not wait for a client. Send many items from another thread.
+ * - PARLOUR_DISCONNECTED: nobody waits for the answer any more, as after parlour_call_is_cancelled.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message, with its header of 8 bytes, is longer than the limit.
+ * - PARLOUR_SHUTDOWN: the server has ended.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_call_item(const parlour_call *call, const void *data, size_t length, int64_t timeout_ms);
+
+/**
+ * Answers a call with one message, the `length` bytes at `data`, and frees it in any case. Does not block: the message
+ * is queued.
+ *
+ * Errors: the call fails at its caller, if it still waits.
+ * - PARLOUR_DISCONNECTED: nobody waits for the answer any more.
+ * - PARLOUR_MESSAGE_TOO_LONG: the message, with its header of 8 bytes, is longer than the limit.
+ * - PARLOUR_SHUTDOWN: the server has ended.
+ * - PARLOUR_NAME_LOST: this is a forked child.
+ */
+parlour_status parlour_call_reply(parlour_call *call, const void *data, size_t length);
+
+/**
+ * Ends the answers that parlour_call_item has sent, and frees the call in any case. Does not block.
+ *
+ * Errors: those of parlour_call_reply.
+ */
+parlour_status parlour_call_end(parlour_call *call);
+
+/**
+ * Answers a call with an error, and frees it in any case. The caller gets PARLOUR_CALL_FAILED and this text. A text
+ * that is longer than a message may be is cut. Does not block.
+ *
+ * Errors: those of parlour_call_reply.
+ */
+parlour_status parlour_call_fail(parlour_call *call, const char *text);
+
+/**
+ * Frees a call. It fails at its caller. In a forked child the parent's call is not affected. Does nothing for NULL.
+ */
+void parlour_call_free(parlour_call *call);
 
 #ifdef __cplusplus
 }  // extern "C"

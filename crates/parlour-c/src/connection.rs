@@ -2,15 +2,18 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{c_char, c_int, c_void};
+use std::ops::{Deref, DerefMut};
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::ptr::NonNull;
+use std::time::Duration;
 
-use parlour::{Connection, Message, Payload, Receiver, Sender};
+use parlour::{Connection, Message, Payload, Peer, Receiver, Sender};
 
 use crate::guard::{self, Failure, Timeout, run, run_unit};
 use crate::message::parlour_message;
 use crate::options::parlour_connect_options;
 use crate::payload::{Borrowed, parlour_payload};
-use crate::peer::{parlour_capabilities, parlour_peer, parlour_transport};
+use crate::peer::{parlour_capabilities, parlour_origin, parlour_peer, parlour_transport};
 use crate::status::parlour_status;
 
 /// A connection, or one direction of it (parlour_connection_split). One thread at a time may use it.
@@ -24,6 +27,27 @@ enum Ends {
     Both(Connection),
     Sending(Sender),
     Receiving(Receiver),
+    /// The new connection of a session, during the function of the caller.
+    Lent(Lent),
+}
+
+/// A connection of another owner, who does not use it while this value exists.
+struct Lent(NonNull<Connection>);
+
+impl Deref for Lent {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        // SAFETY: `parlour_connection::lent` made the pointer of a reference that outlives every use of this value.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Connection {
+        // SAFETY: as above. The reference was an exclusive one, and so is this.
+        unsafe { self.0.as_mut() }
+    }
 }
 
 /// Runs the same code on the connection or on its sending half. Both have the same functions.
@@ -31,6 +55,7 @@ macro_rules! sending {
     ($connection:expr, $end:ident => $work:expr) => {
         match &mut $connection.ends {
             Ends::Both($end) => Ok($work),
+            Ends::Lent($end) => Ok($work),
             Ends::Sending($end) => Ok($work),
             Ends::Receiving(_) => Err(other_half("sends")),
         }
@@ -42,6 +67,7 @@ macro_rules! receiving {
     ($connection:expr, $end:ident => $work:expr) => {
         match &mut $connection.ends {
             Ends::Both($end) => Ok($work),
+            Ends::Lent($end) => Ok($work),
             Ends::Receiving($end) => Ok($work),
             Ends::Sending(_) => Err(other_half("receives")),
         }
@@ -53,6 +79,7 @@ macro_rules! any {
     ($connection:expr, $end:ident => $work:expr) => {
         match &$connection.ends {
             Ends::Both($end) => $work,
+            Ends::Lent($end) => $work,
             Ends::Sending($end) => $work,
             Ends::Receiving($end) => $work,
         }
@@ -66,9 +93,57 @@ fn other_half(does: &str) -> Failure {
     )
 }
 
+fn not_whole() -> Failure {
+    let reason = "the connection is a half already, or belongs to a session";
+    Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, reason.into())
+}
+
 impl parlour_connection {
     pub(crate) fn new(connection: Connection) -> Self {
         Self { ends: Ends::Both(connection), kept: None }
+    }
+
+    /// Creates a handle for the function of a caller. The connection must not be used otherwise until the handle is
+    /// gone.
+    pub(crate) fn lent(connection: &mut Connection) -> Self {
+        Self { ends: Ends::Lent(Lent(NonNull::from(connection))), kept: None }
+    }
+
+    /// Takes a whole connection from the caller. One that is not whole stays as it is.
+    ///
+    /// # Safety
+    ///
+    /// `connection` is NULL or a live connection. The caller does not use it after a success.
+    pub(crate) unsafe fn taken(connection: *mut Self) -> Result<Connection, Failure> {
+        // SAFETY: NULL or a live connection, by the contract of this function.
+        if !matches!(unsafe { guard::shared(connection, "the connection") }?.ends, Ends::Both(_)) {
+            return Err(not_whole());
+        }
+        // SAFETY: checked above not to be NULL, so a live connection, which the caller gives up.
+        match unsafe { guard::taken(connection) }.map(|taken| taken.ends) {
+            Some(Ends::Both(both)) => Ok(both),
+            _ => Err(not_whole()),
+        }
+    }
+
+    /// Returns the message that was longer than the buffer of the caller.
+    pub(crate) fn into_kept(self) -> Option<Message> {
+        self.kept
+    }
+
+    /// Returns the peer.
+    pub(crate) fn peer(&self) -> &Peer {
+        any!(self, end => end.peer())
+    }
+
+    /// Returns the side that sends.
+    pub(crate) fn sending(&mut self) -> Result<Sending<'_>, Failure> {
+        match &mut self.ends {
+            Ends::Both(both) => Ok(Sending::Whole(both)),
+            Ends::Lent(lent) => Ok(Sending::Whole(lent)),
+            Ends::Sending(sender) => Ok(Sending::Half(sender)),
+            Ends::Receiving(_) => Err(other_half("sends")),
+        }
     }
 
     /// Receives one message. Returns `None` at the end of the stream.
@@ -122,7 +197,25 @@ impl parlour_connection {
             (Ends::Both(both), Some(limit)) => Ok(both.close_timeout(limit)?),
             (Ends::Sending(mut sender), None) => Ok(sender.finish()?),
             (Ends::Sending(mut sender), Some(limit)) => Ok(sender.finish_timeout(limit)?),
-            (Ends::Receiving(_), _) => Ok(()),
+            (Ends::Receiving(_) | Ends::Lent(_), _) => Ok(()),
+        }
+    }
+}
+
+/// The side of a connection that sends, for functions that send in the course of something else.
+pub(crate) enum Sending<'a> {
+    Whole(&'a mut Connection),
+    Half(&'a mut Sender),
+}
+
+impl Sending<'_> {
+    /// Sends one message, and waits up to `limit` while the channel is full.
+    pub(crate) fn send(&mut self, payload: Payload<'_>, limit: Option<Duration>) -> parlour::Result<()> {
+        match (self, limit) {
+            (Self::Whole(connection), None) => connection.send(payload),
+            (Self::Whole(connection), Some(limit)) => connection.send_timeout(payload, limit),
+            (Self::Half(sender), None) => sender.send(payload),
+            (Self::Half(sender), Some(limit)) => sender.send_timeout(payload, limit),
         }
     }
 }
@@ -374,6 +467,7 @@ pub unsafe extern "C" fn parlour_has_message(connection: *const parlour_connecti
         Some(match &connection.ends {
             _ if connection.kept.is_some() => true,
             Ends::Both(both) => both.has_message(),
+            Ends::Lent(lent) => lent.has_message(),
             Ends::Receiving(receiver) => receiver.has_message(),
             Ends::Sending(_) => false,
         })
@@ -405,7 +499,7 @@ pub unsafe extern "C" fn parlour_finish(connection: *mut parlour_connection, tim
 /// been freed, and must not be used.
 ///
 /// Errors:
-/// - PARLOUR_UNSUPPORTED: the connection is a half already.
+/// - PARLOUR_UNSUPPORTED: the connection is a half already, or belongs to a session.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_connection_split(
     connection: *mut parlour_connection,
@@ -419,7 +513,7 @@ pub unsafe extern "C" fn parlour_connection_split(
         unsafe { guard::check_out(receiving) }?;
         // SAFETY: the caller passes NULL or a live connection.
         if !matches!(unsafe { guard::shared(connection, "the connection") }?.ends, Ends::Both(_)) {
-            return Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, "the connection is a half already".into()));
+            return Err(not_whole());
         }
         // SAFETY: checked above not to be NULL, so the caller passes a live connection, and gives it up.
         let Some(taken) = (unsafe { guard::taken(connection) }) else { return Ok(()) };
@@ -445,9 +539,29 @@ pub unsafe extern "C" fn parlour_connection_peer(
         }
         // SAFETY: the caller passes NULL or a live connection.
         let connection = unsafe { guard::shared(connection, "the connection") }?;
-        let known = any!(connection, end => parlour_peer::of(end.peer()));
+        let known = parlour_peer::of(connection.peer());
         // SAFETY: not NULL, so the caller passes a writable pointer.
         unsafe { guard::put(peer, known) };
+        Ok(())
+    })
+}
+
+/// Stores in `*origin` the host that the peer comes from, if it is a client of a bridge that runs as the user of this
+/// server or as root. Otherwise `origin->host` is empty. Does not block. `*origin` holds no resources.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connection_origin(
+    connection: *const parlour_connection,
+    origin: *mut parlour_origin,
+) -> parlour_status {
+    run_unit(|| {
+        if origin.is_null() {
+            return Err(Failure::null("the origin"));
+        }
+        // SAFETY: the caller passes NULL or a live connection.
+        let connection = unsafe { guard::shared(connection, "the connection") }?;
+        let known = parlour_origin::of(connection.peer().origin());
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(origin, known) };
         Ok(())
     })
 }
@@ -492,7 +606,8 @@ pub unsafe extern "C" fn parlour_connection_pidfd(
 fn both(connection: &parlour_connection) -> Result<&Connection, Failure> {
     match &connection.ends {
         Ends::Both(both) => Ok(both),
-        _ => {
+        Ends::Lent(lent) => Ok(lent),
+        Ends::Sending(_) | Ends::Receiving(_) => {
             let reason = "the connection was split; call this function before splitting it";
             Err(Failure::Here(parlour_status::PARLOUR_UNSUPPORTED, reason.into()))
         }
@@ -541,6 +656,7 @@ pub unsafe extern "C" fn parlour_connection_recv_fd(connection: *const parlour_c
         // SAFETY: the caller passes NULL or a live connection.
         Some(match &unsafe { connection.as_ref() }?.ends {
             Ends::Both(both) => both.recv_fd().as_raw_fd(),
+            Ends::Lent(lent) => lent.recv_fd().as_raw_fd(),
             Ends::Receiving(receiver) => receiver.recv_fd().as_raw_fd(),
             Ends::Sending(_) => return None,
         })
@@ -559,9 +675,37 @@ pub unsafe extern "C" fn parlour_connection_send_fd(connection: *const parlour_c
         // SAFETY: the caller passes NULL or a live connection.
         Some(match &unsafe { connection.as_ref() }?.ends {
             Ends::Both(both) => both.send_fd()?.as_raw_fd(),
+            Ends::Lent(lent) => lent.send_fd()?.as_raw_fd(),
             Ends::Sending(sender) => sender.send_fd()?.as_raw_fd(),
             Ends::Receiving(_) => return None,
         })
+    })
+}
+
+/// Waits until the peer has closed the connection: it neither sends nor receives any more, because it has closed or
+/// freed its end, its process has ended, or it has ended sending after this side did. Receives nothing: messages that
+/// the peer sent before can still be received. Buffered messages are not written.
+///
+/// Errors:
+/// - PARLOUR_TIMED_OUT: the peer has not closed.
+/// - PARLOUR_UNSUPPORTED: `connection` is a half.
+/// - PARLOUR_IO: a system call failed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connection_wait_closed(
+    connection: *const parlour_connection,
+    timeout_ms: i64,
+) -> parlour_status {
+    run_unit(|| {
+        // SAFETY: the caller passes NULL or a live connection.
+        let both: &Connection = match &unsafe { guard::shared(connection, "the connection") }?.ends {
+            Ends::Both(both) => both,
+            Ends::Lent(lent) => lent,
+            Ends::Sending(_) | Ends::Receiving(_) => return Err(not_whole()),
+        };
+        match Timeout::of(timeout_ms).limit() {
+            None => Ok(both.wait_closed()?),
+            Some(limit) => Ok(both.wait_closed_timeout(limit)?),
+        }
     })
 }
 
@@ -583,6 +727,23 @@ pub unsafe extern "C" fn parlour_connection_close(
         let taken = unsafe { guard::taken(connection) }.ok_or_else(|| Failure::null("the connection"))?;
         taken.close(Timeout::of(timeout_ms))
     })
+}
+
+/// Ends a connection with an error for the peer, and frees it. The peer receives PARLOUR_TRUNCATED or
+/// PARLOUR_DISCONNECTED, and not PARLOUR_END, after messages that are in the channel. Buffered messages are discarded.
+/// Does not block. After parlour_finish the peer has been told that it has everything, and this function is the same as
+/// parlour_connection_free. Aborting the sending half leaves the other direction open. Does nothing for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connection_abort(connection: *mut parlour_connection) {
+    guard::value((), || {
+        // SAFETY: the caller passes NULL or a live connection, and gives it up.
+        match unsafe { guard::taken(connection) }?.ends {
+            Ends::Both(both) => both.abort(),
+            Ends::Sending(sender) => sender.abort(),
+            Ends::Receiving(_) | Ends::Lent(_) => {}
+        }
+        Some(())
+    });
 }
 
 /// Ends a connection without blocking, and frees it. Buffered messages that a full channel does not take are lost.

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use std::ffi::{CStr, c_char, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::slice;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use parlour::{TryRecvError, TrySendError};
+use parlour::{ErrorKind, TryRecvError, TrySendError};
 
 use crate::error;
 use crate::status::{parlour_status, status_of};
@@ -34,6 +34,15 @@ impl Failure {
 
     pub(crate) fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Here(parlour_status::PARLOUR_INVALID_ARGUMENT, reason.into())
+    }
+
+    /// Returns true if the status is that of this kind.
+    pub(crate) fn is(&self, kind: ErrorKind) -> bool {
+        match self {
+            Self::Error(error) => error.kind() == kind,
+            Self::Io(..) => kind == ErrorKind::Io,
+            Self::Here(status, _) => *status == status_of(kind),
+        }
     }
 
     fn timed_out(reason: &'static str) -> Self {
@@ -278,6 +287,22 @@ impl Timeout {
             Self::Zero => Some(Duration::ZERO),
             Self::After(duration) => Some(duration),
         }
+    }
+
+    /// Begins to count the time down, for a call of several steps. A time that the clock cannot represent is infinite.
+    pub(crate) fn remaining(self) -> Remaining {
+        Remaining(self.limit().and_then(|limit| Instant::now().checked_add(limit)))
+    }
+}
+
+/// The time that a call has left.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Remaining(Option<Instant>);
+
+impl Remaining {
+    /// Returns the time, or `None` for an infinite one.
+    pub(crate) fn left(self) -> Option<Duration> {
+        self.0.map(|until| until.saturating_duration_since(Instant::now()))
     }
 }
 

@@ -1,32 +1,34 @@
 //! A server and all of its clients in one thread.
 #![allow(unsafe_code, non_camel_case_types)]
 
-use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd};
 use std::ptr;
+use std::sync::Arc;
 
 use parlour::hub::{Client, DisconnectReason, Event, HubOptions};
-use parlour::{Hub, Payload};
+use parlour::{Hub, Payload, Peer};
 
 use crate::guard::{self, Failure, Timeout, duration, run_unit};
 use crate::message::parlour_message;
 use crate::options::{parlour_hub_options, parlour_server_options};
 use crate::payload::{Borrowed, parlour_payload};
-use crate::peer::{parlour_peer, parlour_transport};
+use crate::peer::{parlour_origin, parlour_peer, parlour_transport};
+use crate::roster::Roster;
 use crate::server::{c_path, c_string, options_of, parlour_shutdown};
 use crate::stats::{self, parlour_refusal_reason, parlour_stats};
 use crate::status::{parlour_status, status_of};
 
 /// A hub: it holds a name and serves all clients in the thread that calls it. One thread at a time may use it.
 pub struct parlour_hub {
-    hub: Hub,
-    /// The clients for which a `PARLOUR_EVENT_JOINED` was returned, and no `PARLOUR_EVENT_LEFT`.
-    clients: HashMap<u64, Client>,
+    pub(crate) hub: Hub,
+    pub(crate) clients: Arc<Roster>,
     name: CString,
     path: CString,
     /// The text of the last event.
     text: CString,
+    /// The origin of the client of the last event.
+    origin: Option<Box<parlour_origin>>,
 }
 
 /// The kind of an event. A client joins when the hub has admitted it; a client that the hub refuses never joins.
@@ -37,7 +39,7 @@ pub struct parlour_hub {
 pub enum parlour_event_kind {
     /// No event, or one that this header does not know.
     PARLOUR_EVENT_NONE = 0,
-    /// A client has connected and was admitted. Fields: `client`, `peer`.
+    /// A client has connected and was admitted. Fields: `client`, `peer`, `origin`.
     PARLOUR_EVENT_JOINED = 1,
     /// A client has sent a message. Fields: `client`, `message`, which the caller frees.
     PARLOUR_EVENT_MESSAGE = 2,
@@ -46,8 +48,14 @@ pub enum parlour_event_kind {
     PARLOUR_EVENT_FINISHED = 3,
     /// The connection of a client has ended. Fields: `client`, `reason`, `status`, `text`.
     PARLOUR_EVENT_LEFT = 4,
-    /// A client was refused before it joined. Fields: `refusal`, `text`, and `peer`, as far as it was known.
+    /// A client was refused before it joined. Fields: `refusal`, `text`, and `peer` and `origin`, as far as they were
+    /// known.
     PARLOUR_EVENT_REFUSED = 5,
+    /// parlour_hub_wake was called, once or several times. No field.
+    PARLOUR_EVENT_WOKEN = 6,
+    /// A client has missed one message or several of a parlour_hub_handle, or a kept value of a topic, because its
+    /// write buffer was full (PARLOUR_SLOW_CLIENT_REFUSE) or because it cannot receive shared blocks. Field: `client`.
+    PARLOUR_EVENT_MISSED = 7,
 }
 
 /// The reason why a client has left.
@@ -88,6 +96,9 @@ pub struct parlour_event {
     /// The event in words, for people, or NULL. The hub owns the string. It is valid until the next call of
     /// parlour_hub_next_event.
     pub text: *const c_char,
+    /// The other host that the client comes from (parlour_connection_origin), or NULL for a client of this host. The
+    /// hub owns it. It is valid until the next call of parlour_hub_next_event.
+    pub origin: *const parlour_origin,
 }
 
 impl parlour_event {
@@ -100,13 +111,14 @@ impl parlour_event {
         message: ptr::null_mut(),
         peer: parlour_peer::UNKNOWN,
         text: ptr::null(),
+        origin: ptr::null(),
     };
 }
 
 impl parlour_hub {
     fn new(hub: Hub) -> Self {
         let (name, path) = (c_string(hub.name().as_bytes()), c_path(hub.path()));
-        Self { hub, clients: HashMap::new(), name, path, text: CString::default() }
+        Self { hub, clients: Arc::new(Roster::new()), name, path, text: CString::default(), origin: None }
     }
 
     fn next(&mut self, timeout: Timeout) -> Result<Event, Failure> {
@@ -125,13 +137,20 @@ impl parlour_hub {
         self.text.as_ptr()
     }
 
+    /// Keeps the origin of a client until the next event, and returns it, or NULL.
+    fn keep_origin(&mut self, peer: Option<&Peer>) -> *const parlour_origin {
+        self.origin = peer.and_then(Peer::origin).map(|origin| Box::new(parlour_origin::of(Some(origin))));
+        self.origin.as_deref().map_or(ptr::null(), ptr::from_ref)
+    }
+
     fn event(&mut self, event: Event) -> parlour_event {
         use parlour_event_kind::*;
         let of = |kind, client: Client| parlour_event { kind, client: client.number(), ..parlour_event::NONE };
         match event {
             Event::Joined(client, peer) => {
-                self.clients.insert(client.number(), client);
-                parlour_event { peer: parlour_peer::of(&peer), ..of(PARLOUR_EVENT_JOINED, client) }
+                self.clients.insert(client);
+                let origin = self.keep_origin(Some(&peer));
+                parlour_event { peer: parlour_peer::of(&peer), origin, ..of(PARLOUR_EVENT_JOINED, client) }
             }
             Event::Message(client, message) => {
                 let message = Box::into_raw(Box::new(parlour_message { message }));
@@ -139,7 +158,7 @@ impl parlour_hub {
             }
             Event::Finished(client) => of(PARLOUR_EVENT_FINISHED, client),
             Event::Left(client, reason) => {
-                self.clients.remove(&client.number());
+                self.clients.remove(client);
                 let text = self.keep_text(&reason.to_string());
                 let (reason, status) = match &reason {
                     DisconnectReason::Closed => {
@@ -159,19 +178,32 @@ impl parlour_hub {
                 parlour_event { reason, status, text, ..of(PARLOUR_EVENT_LEFT, client) }
             }
             Event::Refused(refusal) => {
+                let origin = self.keep_origin(refusal.peer.as_ref());
                 let peer = refusal.peer.as_ref().map_or(parlour_peer::UNKNOWN, parlour_peer::of);
                 let text = self.keep_text(&refusal.to_string());
                 let refusal = parlour_refusal_reason::of(refusal.reason);
-                parlour_event { kind: PARLOUR_EVENT_REFUSED, refusal, peer, text, ..parlour_event::NONE }
+                parlour_event { kind: PARLOUR_EVENT_REFUSED, refusal, peer, text, origin, ..parlour_event::NONE }
             }
+            Event::Woken => parlour_event { kind: PARLOUR_EVENT_WOKEN, ..parlour_event::NONE },
+            Event::Missed(client) => of(PARLOUR_EVENT_MISSED, client),
             _ => parlour_event::NONE,
         }
     }
 
+    pub(crate) fn peer(&self, client: u64) -> Result<&Peer, Failure> {
+        self.clients.get(client).and_then(|client| self.hub.peer(client)).ok_or_else(|| {
+            Failure::Here(parlour_status::PARLOUR_DISCONNECTED, format!("client {client} has left").into())
+        })
+    }
+
     /// Runs `work` for a client. Does nothing for a client that has left.
-    fn with(&mut self, client: u64, work: impl FnOnce(&mut Hub, Client) -> parlour::Result<()>) -> Result<(), Failure> {
-        match self.clients.get(&client) {
-            Some(&client) => Ok(work(&mut self.hub, client)?),
+    pub(crate) fn with(
+        &mut self,
+        client: u64,
+        work: impl FnOnce(&mut Hub, Client) -> parlour::Result<()>,
+    ) -> Result<(), Failure> {
+        match self.clients.get(client) {
+            Some(client) => Ok(work(&mut self.hub, client)?),
             None => Ok(()),
         }
     }
@@ -215,7 +247,10 @@ pub unsafe extern "C" fn parlour_hub_bind(
 ///
 /// Errors: none of them ends a connection, and the call may be repeated. `event->kind` is then PARLOUR_EVENT_NONE.
 /// - PARLOUR_TIMED_OUT: nothing has happened.
-/// - PARLOUR_SHUTDOWN: the hub was told to shut down. Every later call returns the same.
+/// - PARLOUR_SHUTDOWN: the hub was told to shut down, or it drains and the last client has left. Every later call
+///   returns the same.
+/// - PARLOUR_HANDED_OVER: another process has taken the name over, and every client has left, or 30 s have passed.
+///   Every later call returns the same.
 /// - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that new clients do not find it; the present
 ///   clients go on. Or this is a forked child.
 /// - PARLOUR_IO: a system call failed.
@@ -266,10 +301,13 @@ pub unsafe extern "C" fn parlour_hub_send(
     })
 }
 
-/// Sends one message to a client as parlour_hub_send does: bytes in one part or in several. See parlour_payload.
+/// Sends one message to a client as parlour_hub_send does: bytes in one part or in several, and shared blocks. See
+/// parlour_payload. Blocks for which the channel has no room wait, up to parlour_hub_options_blocks_max.
 ///
 /// Errors: those of parlour_hub_send and parlour_payload, and:
-/// - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+/// - PARLOUR_UNSUPPORTED: the payload has descriptors, which a hub does not send; or it has blocks, and the client's
+///   transport does not carry them.
+/// - PARLOUR_REFUSED: the payload has blocks, and the client allows no descriptors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_send_payload(
     hub: *mut parlour_hub,
@@ -311,11 +349,11 @@ pub unsafe extern "C" fn parlour_hub_broadcast(
     })
 }
 
-/// Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several.
-/// See parlour_payload.
+/// Sends one message to every client that has joined, as parlour_hub_broadcast does: bytes in one part or in several,
+/// and shared blocks. See parlour_payload. `*missed` includes the clients that cannot receive the blocks.
 ///
 /// Errors: those of parlour_hub_broadcast and parlour_payload, and:
-/// - PARLOUR_UNSUPPORTED: the payload has descriptors or shared blocks, which a hub does not send.
+/// - PARLOUR_UNSUPPORTED: the payload has descriptors, which a hub does not send.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_hub_broadcast_payload(
     hub: *mut parlour_hub,
@@ -376,6 +414,23 @@ pub unsafe extern "C" fn parlour_hub_disconnect(hub: *mut parlour_hub, client: u
     })
 }
 
+/// Lets no further client connect, and releases the name. The clients that are connected go on to be served, and those
+/// that wait to be let in still join. After the last one has left, parlour_hub_next_event returns PARLOUR_SHUTDOWN.
+/// Usually the name is free when this call returns. Over `fifo` a client that is about to connect may delay that while
+/// the hub waits for events. Further calls have no effect.
+///
+/// Errors:
+/// - PARLOUR_SHUTDOWN: the hub was told to shut down before.
+/// - PARLOUR_NAME_LOST: this is a forked child.
+/// - PARLOUR_IO: a system call failed. If it was the removal of a file, the name is free all the same.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_drain(hub: *mut parlour_hub) -> parlour_status {
+    run_unit(|| {
+        // SAFETY: the caller passes NULL or a live hub that no other thread uses during the call.
+        Ok(unsafe { guard::exclusive(hub, "the hub") }?.hub.drain()?)
+    })
+}
+
 /// Stores the numbers of the clients that have joined and not left in `clients`, an array of `capacity` elements, in
 /// the order in which they joined. `clients` may be NULL if `capacity` is 0. Stores the number of clients in `*count`,
 /// which may be NULL.
@@ -427,11 +482,32 @@ pub unsafe extern "C" fn parlour_hub_peer(
         }
         // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { guard::shared(hub, "the hub") }?;
-        let known = hub.clients.get(&client).and_then(|&client| hub.hub.peer(client)).ok_or_else(|| {
-            Failure::Here(parlour_status::PARLOUR_DISCONNECTED, format!("client {client} has left").into())
-        })?;
+        let known = parlour_peer::of(hub.peer(client)?);
         // SAFETY: not NULL, so the caller passes a writable pointer.
-        unsafe { guard::put(peer, parlour_peer::of(known)) };
+        unsafe { guard::put(peer, known) };
+        Ok(())
+    })
+}
+
+/// Stores the other host that a client comes from in `*origin`, as parlour_connection_origin does for a connection.
+///
+/// Errors:
+/// - PARLOUR_DISCONNECTED: the client has left.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_origin(
+    hub: *const parlour_hub,
+    client: u64,
+    origin: *mut parlour_origin,
+) -> parlour_status {
+    run_unit(|| {
+        if origin.is_null() {
+            return Err(Failure::null("the origin"));
+        }
+        // SAFETY: the caller passes NULL or a live hub.
+        let hub = unsafe { guard::shared(hub, "the hub") }?;
+        let known = parlour_origin::of(hub.peer(client)?.origin());
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(origin, known) };
         Ok(())
     })
 }
@@ -442,7 +518,7 @@ pub unsafe extern "C" fn parlour_hub_transport(hub: *const parlour_hub, client: 
     guard::value(parlour_transport::PARLOUR_TRANSPORT_NONE, || {
         // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { hub.as_ref() }?;
-        Some(parlour_transport::of(hub.hub.transport(*hub.clients.get(&client)?)?))
+        Some(parlour_transport::of(hub.hub.transport(hub.clients.get(client)?)?))
     })
 }
 
@@ -453,7 +529,7 @@ pub unsafe extern "C" fn parlour_hub_write_buffer_len(hub: *const parlour_hub, c
     guard::value(0, || {
         // SAFETY: the caller passes NULL or a live hub.
         let hub = unsafe { hub.as_ref() }?;
-        Some(hub.hub.write_buffer_len(*hub.clients.get(&client)?))
+        Some(hub.hub.write_buffer_len(hub.clients.get(client)?))
     })
 }
 

@@ -1,14 +1,15 @@
 //! Settings of servers, clients and hubs.
 #![allow(unsafe_code, non_camel_case_types)]
 
-use std::ffi::{c_int, c_void};
-use std::mem;
+use std::ffi::{c_char, c_int, c_void};
+use std::{mem, ptr};
 
+use parlour::calls::CallerOptions;
 use parlour::hub::{HubOptions, SlowClientPolicy};
-use parlour::{ClientFilePolicy, ConnectOptions, Peer, ServerOptions};
+use parlour::{ClientFilePolicy, ConnectOptions, Origin, Peer, Reconnect, ServerOptions};
 
 use crate::guard::{self, Failure, array, duration, run_unit};
-use crate::peer::{parlour_peer, transport};
+use crate::peer::{parlour_origin, parlour_peer, transport};
 use crate::status::parlour_status;
 
 /// Settings of a server. Values are checked when they are used: a value outside its range makes parlour_server_bind
@@ -16,6 +17,14 @@ use crate::status::parlour_status;
 #[derive(Default)]
 pub struct parlour_server_options {
     pub(crate) options: ServerOptions,
+    pub(crate) calls: CallLimits,
+}
+
+/// The settings that only a server of calls has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct CallLimits {
+    pub(crate) calls_max: Option<usize>,
+    pub(crate) request_bytes_max: Option<usize>,
 }
 
 /// Settings of a client. Values are checked when they are used: a value outside its range makes parlour_connect return
@@ -23,6 +32,8 @@ pub struct parlour_server_options {
 #[derive(Default)]
 pub struct parlour_connect_options {
     pub(crate) options: ConnectOptions,
+    pub(crate) reconnect: Reconnect,
+    pub(crate) caller: CallerOptions,
 }
 
 /// Settings of a hub, besides those of its server.
@@ -32,9 +43,11 @@ pub struct parlour_hub_options {
 }
 
 /// A function of the caller that decides about a client: returns true to admit it. It is called once for each client,
-/// in the thread that accepts, with the `user` of parlour_server_options_allow. `peer` is valid during the call. It
-/// must return normally, and must not accept clients of the same server.
-pub type parlour_allow = Option<unsafe extern "C" fn(peer: *const parlour_peer, user: *mut c_void) -> bool>;
+/// in the thread that accepts, with the `user` of parlour_server_options_allow. `origin` is the other host that the
+/// client comes from (parlour_connection_origin), or NULL for a client of this host. `peer` and `origin` are valid
+/// during the call. It must return normally, and must not accept clients of the same server.
+pub type parlour_allow =
+    Option<unsafe extern "C" fn(peer: *const parlour_peer, origin: *const parlour_origin, user: *mut c_void) -> bool>;
 
 /// A pointer of the caller, for the caller's function.
 struct User(*mut c_void);
@@ -50,7 +63,7 @@ unsafe impl Sync for User {}
 /// # Safety
 ///
 /// `options` is NULL or live options that no other thread uses during the call.
-unsafe fn change<H, O: Default>(
+pub(crate) unsafe fn change<H, O: Default>(
     options: *mut H,
     inner: impl FnOnce(&mut H) -> &mut O,
     change: impl FnOnce(O) -> O,
@@ -140,9 +153,12 @@ pub unsafe extern "C" fn parlour_server_options_allow(
         let user = User(user);
         let policy = move |peer: &Peer| {
             let user = &user;
+            let origin = peer.origin().map(|origin| parlour_origin::of(Some(origin)));
+            let origin = origin.as_ref().map_or(ptr::null(), ptr::from_ref);
             let peer = parlour_peer::of(peer);
-            // SAFETY: the caller passes a function that any thread that accepts may call with a peer and this `user`.
-            unsafe { allow(&raw const peer, user.0) }
+            // SAFETY: the caller passes a function that any thread that accepts may call with a peer, an origin or
+            // NULL, and this `user`.
+            unsafe { allow(&raw const peer, origin, user.0) }
         };
         options.options = mem::take(&mut options.options).allow(policy);
         Ok(())
@@ -234,6 +250,69 @@ pub unsafe extern "C" fn parlour_server_options_handshake_timeout(
     ms: i64,
 ) -> parlour_status {
     let set = |options: ServerOptions| options.handshake_timeout(duration(ms));
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, set) }
+}
+
+/// Lets parlour_server_bind take the name over from the live server that holds it, and wait for it for up to `ms`
+/// milliseconds. Default: a name that a live server holds is PARLOUR_NAME_IN_USE. Clients notice nothing: those that
+/// have connected to that server stay with it, and the others are clients of the new one. That server must accept or
+/// wait for a client meanwhile, be of the same user, and have parlour_server_options_hand_over set. PARLOUR_BUSY: it
+/// did not answer in time, and keeps the name. docs/hand-over.md has the details.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_take_over(
+    options: *mut parlour_server_options,
+    ms: i64,
+) -> parlour_status {
+    let set = |options: ServerOptions| options.take_over(duration(ms));
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, set) }
+}
+
+/// Sets whether another process of this user may take the name over. Default true. Accepting then returns
+/// PARLOUR_HANDED_OVER, and open connections go on. Servers of a service manager's sockets hand nothing over.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_hand_over(
+    options: *mut parlour_server_options,
+    hand_over: bool,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.hand_over(hand_over)) }
+}
+
+/// Sets whether any other server of this user may take the name, without parlour_server_options_take_over: for a
+/// program that stands in for servers that may come. Default false. parlour_server_bind of the other server may then
+/// block for up to 1 second. Accepting returns PARLOUR_HANDED_OVER, and open connections go on. A server that yields
+/// takes no name from another one, also not from one that yields: PARLOUR_NAME_IN_USE. PARLOUR_INVALID_OPTION of
+/// parlour_server_bind: a time for taking over is set, or handing over is switched off.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_yields(
+    options: *mut parlour_server_options,
+    yields: bool,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.yields(yields)) }
+}
+
+/// Sets whether the server counts messages and bytes, in memory that other processes of this user can read
+/// (parlour_name_stats). Default true.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_stats(
+    options: *mut parlour_server_options,
+    stats: bool,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |server| &mut server.options, |options: ServerOptions| options.stats(stats)) }
+}
+
+/// Sets how long a hub serves its connected clients after a hand-over, in milliseconds. Default: 30000. Then
+/// parlour_hub_next returns PARLOUR_HANDED_OVER.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_server_options_hand_over_grace(
+    options: *mut parlour_server_options,
+    ms: i64,
+) -> parlour_status {
+    let set = |options: ServerOptions| options.hand_over_grace(duration(ms));
     // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |server| &mut server.options, set) }
 }
@@ -349,6 +428,29 @@ pub unsafe extern "C" fn parlour_connect_options_wait_for_server(
     unsafe { change(options, |connect| &mut connect.options, set) }
 }
 
+/// Sets how a session connects again, in milliseconds; a negative number is the longest time. Connections without a
+/// session are not affected.
+///
+/// - `delay_min_ms`: the first pause after a failure. Default 50; 1 to 86,400,000. No two attempts that reach a server
+///   begin within this time.
+/// - `delay_max_ms`: the longest pause. Default 5,000; from `delay_min_ms` to 86,400,000.
+/// - `stable_after_ms`: how long a connection must live to count as a success if no message is received over it.
+///   Default 1,000. After a success the pauses begin at the minimum again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connect_options_reconnect(
+    options: *mut parlour_connect_options,
+    delay_min_ms: i64,
+    delay_max_ms: i64,
+    stable_after_ms: i64,
+) -> parlour_status {
+    let set = |reconnect: Reconnect| {
+        let reconnect = reconnect.delay_min(duration(delay_min_ms)).delay_max(duration(delay_max_ms));
+        reconnect.stable_after(duration(stable_after_ms))
+    };
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |connect| &mut connect.reconnect, set) }
+}
+
 /// Sets the user that the server must run as. Default: this user or root. This side checks it before it sends a byte,
 /// trusts the directories of that user, and first searches the default bases of that user.
 #[unsafe(no_mangle)]
@@ -369,6 +471,48 @@ pub unsafe extern "C" fn parlour_connect_options_client_file(
 ) -> parlour_status {
     // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |connect| &mut connect.options, |options: ConnectOptions| options.client_file(bind)) }
+}
+
+/// Sets the origin of the client, for a bridge that connects for the client of another host: the name of that host, and
+/// what that host claims about the client: its user id and its process id, or -1, and the name of its program, or NULL.
+/// The strings are copied. A server of the same user finds it with parlour_connection_origin. A server of another user
+/// is shown nothing, unless the client runs as root.
+///
+/// Connecting fails with PARLOUR_INVALID_OPTION if the host does not consist of 1 to 253 characters of A-Z a-z 0-9
+/// . _ - and :, and with the error of the system call if the file that shows the origin cannot be created.
+///
+/// - PARLOUR_INVALID_ARGUMENT: an id is above 4294967295. The options are as before.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_connect_options_origin(
+    options: *mut parlour_connect_options,
+    host: *const c_char,
+    uid: i64,
+    pid: i64,
+    program: *const c_char,
+) -> parlour_status {
+    run_unit(|| {
+        // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+        let connect = unsafe { guard::exclusive(options, "the options") }?;
+        // SAFETY: the caller passes NULL or a string.
+        let mut origin = Origin::new(unsafe { guard::text(host) }?);
+        let id = |id: i64| match u32::try_from(id) {
+            Ok(id) => Ok(Some(id)),
+            Err(_) if id < 0 => Ok(None),
+            Err(_) => Err(Failure::invalid("an id is above 4294967295")),
+        };
+        if let Some(uid) = id(uid)? {
+            origin = origin.with_uid(uid);
+        }
+        if let Some(pid) = id(pid)? {
+            origin = origin.with_pid(pid);
+        }
+        if !program.is_null() {
+            // SAFETY: not NULL, so the caller passes a string.
+            origin = origin.with_program(unsafe { guard::text(program) }?);
+        }
+        connect.options = mem::take(&mut connect.options).origin(origin);
+        Ok(())
+    })
 }
 
 /// Sets the length of the longest message that this side sends or receives, in bytes. Default 16 MiB; at most 2 GiB -
@@ -468,6 +612,52 @@ pub unsafe extern "C" fn parlour_hub_options_write_buffer_max(
 ) -> parlour_status {
     // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
     unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| options.write_buffer_max(bytes)) }
+}
+
+/// Sets the number of bytes that may wait in the queue of the hub's handles (parlour_hub_handle), 64 for each message
+/// included. Default 1 MiB. A message is always queued if no other one is.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_options_handle_queue_max(
+    options: *mut parlour_hub_options,
+    bytes: usize,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| options.handle_queue_max(bytes)) }
+}
+
+/// Sets the number of shared blocks that may wait for one client, and in the queue of the hub's handles. Default 16. A
+/// message with blocks always waits if no other block does.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_options_blocks_max(
+    options: *mut parlour_hub_options,
+    count: usize,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| options.blocks_max(count)) }
+}
+
+/// Sets the number of topics whose last value is kept for clients that subscribe later, and the number of bytes of
+/// these values, with their topics. If there are more, those that were published longest ago are dropped. Defaults: 0,
+/// which keeps no values, and 1 MiB.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_options_kept_values(
+    options: *mut parlour_hub_options,
+    count: usize,
+    bytes: usize,
+) -> parlour_status {
+    let set = |options: HubOptions| options.kept_values_max(count).kept_bytes_max(bytes);
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |hub| &mut hub.options, set) }
+}
+
+/// Sets the number of subscriptions that one client may have (parlour_hub_subscribe). Default 1000.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_hub_options_subscriptions_max(
+    options: *mut parlour_hub_options,
+    count: usize,
+) -> parlour_status {
+    // SAFETY: the caller passes NULL or live options that no other thread uses during the call.
+    unsafe { change(options, |hub| &mut hub.options, |options: HubOptions| options.subscriptions_max(count)) }
 }
 
 /// Sets the policy for a client that does not read: a number of enum parlour_slow_client_policy. Default:

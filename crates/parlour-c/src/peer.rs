@@ -1,7 +1,9 @@
 //! The identity of a peer and the provenance of each part of it, and the transports.
 #![allow(non_camel_case_types)]
 
-use parlour::{Capabilities, Peer, Provenance, Transport};
+use std::ffi::c_char;
+
+use parlour::{Capabilities, Origin, Peer, Provenance, Transport};
 
 /// The source of a field of parlour_peer, from the weakest to the strongest.
 #[repr(C)]
@@ -71,6 +73,47 @@ impl parlour_peer {
             gid_provenance: provenance(peer.gid_provenance()),
         }
     }
+}
+
+/// The size of parlour_origin::host, with the terminating zero byte.
+pub const PARLOUR_ORIGIN_HOST_SIZE: usize = 254;
+
+/// The size of parlour_origin::program, with the terminating zero byte.
+pub const PARLOUR_ORIGIN_PROGRAM_SIZE: usize = 65;
+
+/// The other host that a client of a bridge comes from. The process that has connected vouches for the host. The user,
+/// the process and the program are what the other host claims: they are for people, and no reason to admit a client.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct parlour_origin {
+    /// The name of the host. It is empty if the client is one of this host.
+    pub host: [c_char; PARLOUR_ORIGIN_HOST_SIZE],
+    /// The user id on that host, or -1.
+    pub uid: i64,
+    /// The process id on that host, or -1.
+    pub pid: i64,
+    /// The name of the program, in printable UTF-8. It may be empty.
+    pub program: [c_char; PARLOUR_ORIGIN_PROGRAM_SIZE],
+}
+
+impl parlour_origin {
+    pub(crate) fn of(origin: Option<&Origin>) -> Self {
+        Self {
+            host: characters(origin.map_or("", Origin::host)),
+            uid: origin.and_then(Origin::uid).map_or(-1, i64::from),
+            pid: origin.and_then(Origin::pid).map_or(-1, i64::from),
+            program: characters(origin.and_then(Origin::program).unwrap_or_default()),
+        }
+    }
+}
+
+/// Returns the text with zero bytes behind it. The library keeps it shorter than the array.
+fn characters<const SIZE: usize>(text: &str) -> [c_char; SIZE] {
+    let mut characters = [0; SIZE];
+    for (to, from) in characters.iter_mut().zip(text.bytes().take(SIZE - 1)) {
+        *to = c_char::from_ne_bytes(from.to_ne_bytes());
+    }
+    characters
 }
 
 /// A mechanism that carries messages between two processes of one machine. An address may name it: "fifo:name".

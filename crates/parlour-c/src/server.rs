@@ -134,6 +134,8 @@ impl parlour_server {
 /// - PARLOUR_TIMED_OUT: no client has connected. No client is lost by that.
 /// - PARLOUR_SHUTDOWN: the server was told to shut down, and the clients that had connected before were accepted. Over
 ///   `fifo` this may come up to the timeout of handshakes later.
+/// - PARLOUR_HANDED_OVER: another process has taken the name over (parlour_server_options_hand_over). Open connections
+///   go on. Close the server when they have ended.
 /// - PARLOUR_NAME_LOST: the server's files were removed or replaced, so that clients do not find it, or this is a
 ///   forked child. Close the server and bind again.
 /// - PARLOUR_IO: a system call failed.

@@ -2,10 +2,14 @@
 #![allow(unsafe_code, non_camel_case_types)]
 
 use std::ffi::{c_char, c_int};
+use std::time::Duration;
 
-use parlour::{Refusal, RefusalReason, ServerStats};
+use parlour::{ClientStats, Flow, Refusal, RefusalReason, ServerStats, WaitReason, Waiting};
 
-use crate::peer::parlour_peer;
+use crate::guard::{self, Failure};
+use crate::options::parlour_connect_options;
+use crate::peer::{parlour_origin, parlour_peer, parlour_transport};
+use crate::status::parlour_status;
 
 /// The reason why a server refused a client. The numbers do not change.
 #[repr(C)]
@@ -65,6 +69,177 @@ pub struct parlour_stats {
     pub memory_max: usize,
     /// See `memory_max`.
     pub memory_per_uid_max: usize,
+    /// The messages that were received from all clients, and their bytes. 0 if the server does not count them
+    /// (parlour_server_options_stats).
+    pub received: parlour_flow,
+    /// The messages that were sent to all clients.
+    pub sent: parlour_flow,
+}
+
+/// The messages of one direction, and their bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct parlour_flow {
+    /// The number of messages.
+    pub messages: u64,
+    /// The number of their bytes.
+    pub bytes: u64,
+}
+
+impl parlour_flow {
+    fn of(flow: Flow) -> Self {
+        Self { messages: flow.messages, bytes: flow.bytes }
+    }
+}
+
+/// The reason why one direction of a connection waits. The numbers do not change.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum parlour_wait {
+    /// It does not wait, or for a reason that this header does not know.
+    PARLOUR_WAIT_NONE = 0,
+    /// The server waits for a message, of which nothing has arrived. The client is idle.
+    PARLOUR_WAIT_MESSAGE = 1,
+    /// The server waits for the rest of a message.
+    PARLOUR_WAIT_REST = 2,
+    /// The server waits for the client to read.
+    PARLOUR_WAIT_SPACE = 3,
+}
+
+impl parlour_wait {
+    /// Returns the reason, and the time in milliseconds.
+    fn of(waiting: Option<Waiting>) -> (Self, u64) {
+        let Some(waiting) = waiting else { return (Self::PARLOUR_WAIT_NONE, 0) };
+        let wait = match waiting.reason {
+            WaitReason::Message => Self::PARLOUR_WAIT_MESSAGE,
+            WaitReason::Rest => Self::PARLOUR_WAIT_REST,
+            WaitReason::Space => Self::PARLOUR_WAIT_SPACE,
+            _ => Self::PARLOUR_WAIT_NONE,
+        };
+        (wait, milliseconds(waiting.time))
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The counters of one client. Times are in milliseconds. See parlour_name_stats.
+///
+/// The client holds the server up if `receiving` is PARLOUR_WAIT_REST or `sending` is PARLOUR_WAIT_SPACE, for more than
+/// an instant.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct parlour_client_stats {
+    /// The number of the connection: 1 for the first one that the server accepted. Not the number of a hub's client.
+    pub number: u64,
+    /// The process, user and group of the client, or -1 if one is not known. Over `fifo`, the process is what the
+    /// client has stated.
+    pub pid: i64,
+    /// See `pid`.
+    pub uid: i64,
+    /// See `pid`.
+    pub gid: i64,
+    /// The transport.
+    pub transport: parlour_transport,
+    /// The time since the client was accepted.
+    pub connected_ms: u64,
+    /// The messages that the server received from the client.
+    pub received: parlour_flow,
+    /// The messages that the server sent to the client.
+    pub sent: parlour_flow,
+    /// The number of bytes that a hub holds for the client, because it does not read.
+    pub held: u64,
+    /// The reason why the receiving direction waits, and for how long.
+    pub receiving: parlour_wait,
+    /// See `receiving`.
+    pub receiving_ms: u64,
+    /// The reason why the sending direction waits, and for how long.
+    pub sending: parlour_wait,
+    /// See `sending`.
+    pub sending_ms: u64,
+    /// The other host that the client comes from (parlour_connection_origin). `origin.host` is empty for a client of
+    /// this host. A host of more than 64 bytes and a program of more than 16 are cut, and end with `~`.
+    pub origin: parlour_origin,
+}
+
+impl parlour_client_stats {
+    pub(crate) fn of(client: &ClientStats) -> Self {
+        let id = |id: Option<u32>| id.map_or(-1, i64::from);
+        let (receiving, receiving_ms) = parlour_wait::of(client.receiving);
+        let (sending, sending_ms) = parlour_wait::of(client.sending);
+        Self {
+            number: client.number,
+            pid: id(client.pid),
+            uid: id(client.uid),
+            gid: id(client.gid),
+            transport: client.transport.map_or(parlour_transport::PARLOUR_TRANSPORT_NONE, parlour_transport::of),
+            connected_ms: milliseconds(client.connected),
+            received: parlour_flow::of(client.received),
+            sent: parlour_flow::of(client.sent),
+            held: client.held,
+            receiving,
+            receiving_ms,
+            sending,
+            sending_ms,
+            origin: parlour_origin::of(client.origin.as_ref()),
+        }
+    }
+}
+
+/// Reads the counters of the server that holds a name, which may be in another process. Stores the counts of the server
+/// in `*stats`. Stores the counters of its first `capacity` clients in `clients`, in the order in which they were
+/// accepted, and the number of all that were read in `*count`. With a capacity of 0, `clients` may be NULL.
+///
+/// `address` is as for parlour_connect. Of the options, only that of parlour_connect_options_server_uid has an effect:
+/// with it, root reads the counters of the server of another user. `options` may be NULL for the defaults.
+///
+/// The server does nothing for it, except one in another PID namespace or one that is not dumpable (prctl(2)). Such a
+/// server hands the counters out while it waits for clients or messages, and the call blocks for up to 1 second. The
+/// limits and the memory in `*stats` are 0, because only the server knows them.
+///
+/// Errors:
+/// - PARLOUR_INVALID_NAME, PARLOUR_NO_SERVER.
+/// - PARLOUR_UNSUPPORTED: the server has no counters (parlour_server_options_stats), or does not hand them out.
+/// - PARLOUR_DENIED: the server is of another user than the expected one, or does not hand its counters out.
+/// - PARLOUR_BUSY: the server did not hand its counters out in time.
+/// - PARLOUR_IO: a system call failed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn parlour_name_stats(
+    address: *const c_char,
+    options: *const parlour_connect_options,
+    stats: *mut parlour_stats,
+    clients: *mut parlour_client_stats,
+    capacity: usize,
+    count: *mut usize,
+) -> parlour_status {
+    guard::run_unit(|| {
+        // SAFETY: the caller passes NULL or a string.
+        let address = unsafe { guard::text(address) }?;
+        if stats.is_null() || count.is_null() || (clients.is_null() && capacity > 0) {
+            return Err(Failure::null("the stats, the clients or the count"));
+        }
+        // SAFETY: the caller passes NULL or live options.
+        let options = unsafe { options.as_ref() }.map(|options| options.options.clone()).unwrap_or_default();
+        let read = parlour::inspect::stats_with(address, &options)?;
+        for (index, client) in read.clients.iter().take(capacity).enumerate() {
+            // SAFETY: not NULL, so the caller passes an array of `capacity` elements.
+            unsafe { guard::put_at(clients, index, parlour_client_stats::of(client)) };
+        }
+        let counts = parlour_stats {
+            accepted: read.accepted,
+            open: usize::try_from(read.open).unwrap_or(usize::MAX),
+            refused: read.refused,
+            received: parlour_flow::of(read.received),
+            sent: parlour_flow::of(read.sent),
+            ..parlour_stats::default()
+        };
+        // SAFETY: not NULL, so the caller passes a writable pointer.
+        unsafe { guard::put(stats, counts) };
+        // SAFETY: as above.
+        unsafe { guard::put(count, read.clients.len()) };
+        Ok(())
+    })
 }
 
 impl parlour_stats {
@@ -78,6 +253,8 @@ impl parlour_stats {
             memory: stats.memory,
             memory_max: stats.memory_max,
             memory_per_uid_max: stats.memory_per_uid_max,
+            received: parlour_flow::of(stats.received),
+            sent: parlour_flow::of(stats.sent),
         }
     }
 }

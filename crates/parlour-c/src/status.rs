@@ -64,12 +64,18 @@ pub enum parlour_status {
     PARLOUR_SHUTDOWN = 32,
     /// A system call failed. parlour_error_errno() is its `errno`.
     PARLOUR_IO = 33,
+    /// The connection of a session has ended, and what was sent over it may be lost. The next call connects again.
+    PARLOUR_LOST = 34,
+    /// Another process has taken the name of the server or hub over.
+    PARLOUR_HANDED_OVER = 35,
+    /// The server answered a call with an error, or dropped the call. The connection can still be used.
+    PARLOUR_CALL_FAILED = 36,
 }
 
 use parlour_status::*;
 
 /// The status of each kind. A kind that is missing here becomes `PARLOUR_IO`, and a test fails.
-const KINDS: [(ErrorKind, parlour_status, &CStr); 18] = [
+const KINDS: [(ErrorKind, parlour_status, &CStr); 21] = [
     (ErrorKind::InvalidName, PARLOUR_INVALID_NAME, c"invalid name"),
     (ErrorKind::InvalidOption, PARLOUR_INVALID_OPTION, c"invalid option"),
     (ErrorKind::NameInUse, PARLOUR_NAME_IN_USE, c"name in use"),
@@ -88,6 +94,9 @@ const KINDS: [(ErrorKind, parlour_status, &CStr); 18] = [
     (ErrorKind::Unsupported, PARLOUR_UNSUPPORTED, c"unsupported"),
     (ErrorKind::Shutdown, PARLOUR_SHUTDOWN, c"shut down"),
     (ErrorKind::Io, PARLOUR_IO, c"system error"),
+    (ErrorKind::Lost, PARLOUR_LOST, c"lost"),
+    (ErrorKind::HandedOver, PARLOUR_HANDED_OVER, c"handed over"),
+    (ErrorKind::CallFailed, PARLOUR_CALL_FAILED, c"call failed"),
 ];
 
 /// The statuses without a kind in the Rust library.
@@ -102,6 +111,12 @@ const OTHERS: [(parlour_status, &CStr); 6] = [
 
 pub(crate) fn status_of(kind: ErrorKind) -> parlour_status {
     KINDS.iter().find(|(other, ..)| *other == kind).map_or(PARLOUR_IO, |(_, status, _)| *status)
+}
+
+/// Returns the status with this number. An `int` of a C program may hold any number.
+pub(crate) fn status_with_number(number: i32) -> Option<parlour_status> {
+    let known = KINDS.iter().map(|(_, status, _)| *status).chain(OTHERS.iter().map(|(status, _)| *status));
+    known.into_iter().find(|status| *status as i32 == number)
 }
 
 /// Returns a short name of a status, such as "name in use", or "unknown status" for any other number. The string is
@@ -134,7 +149,7 @@ mod tests {
     fn the_numbers_do_not_change() {
         let numbers: Vec<i32> =
             OTHERS.iter().map(|row| row.0 as i32).chain(KINDS.iter().map(|row| row.1 as i32)).collect();
-        let expected: Vec<i32> = (0..=5).chain(16..=33).collect();
+        let expected: Vec<i32> = (0..=5).chain(16..=36).collect();
         assert_eq!(numbers, expected);
     }
 }

@@ -9,6 +9,8 @@
     reason = "a test fails by panicking, and reports on the standard output what it skips"
 )]
 
+#[path = "c/documents.rs"]
+mod documents;
 #[path = "c/examples.rs"]
 mod examples;
 #[path = "c/interop.rs"]
@@ -23,6 +25,7 @@ mod support;
 #[path = "c/textbook.rs"]
 mod textbook;
 
+use std::num::NonZero;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -55,12 +58,21 @@ const CLASSIC: [(&str, &str); 10] = [
 ];
 
 /// Programs for the full header, run over each transport, and the behaviour that each checks.
-const FULL: [(&str, &str); 5] = [
+const FULL: [(&str, &str); 14] = [
     ("talk", "everything_works_between_two_ends_in_one_process"),
     ("payload", "a_payload_has_parts_descriptors_or_blocks"),
     ("timeouts", "each_call_that_can_block_gives_up_after_its_timeout"),
     ("fork", "every_call_returns_in_a_child_that_is_forked_while_a_thread_accepts"),
+    ("child", "a_child_takes_the_connection_that_its_parent_passes"),
+    ("session", "a_session_outlives_its_server_and_reports_what_may_be_lost"),
+    ("frames", "frames_are_lent_and_return_whoever_keeps_them_or_is_killed"),
     ("hub", "a_hub_reports_clients_that_join_send_and_leave"),
+    ("hand_over", "a_name_moves_from_one_server_to_the_next"),
+    ("name_watch", "a_watch_reports_each_server_that_comes_or_goes"),
+    ("calls", "answers_reach_their_callers_from_any_thread_and_in_any_order"),
+    ("calls_fork", "calls_are_dead_in_a_child_that_is_forked_among_busy_threads"),
+    ("hub_threads", "other_threads_send_through_a_hub_that_then_drains"),
+    ("hub_fork", "every_call_of_a_hub_returns_in_a_child_that_is_forked_while_threads_use_its_handle"),
 ];
 
 fn subjects() -> Vec<Subject> {
@@ -100,7 +112,10 @@ fn main() -> ExitCode {
         again.args(std::env::args_os().skip(1)).env("PARLOUR_DIR", NOWHERE).env_remove("XDG_RUNTIME_DIR");
         panic!("start these tests again: {}", again.exec());
     }
-    let arguments = Arguments::from_args();
+    let mut arguments = Arguments::from_args();
+    // Many of the programs wait: for a timeout, for a server that comes back, for another process.
+    let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+    arguments.test_threads.get_or_insert(2 * processors);
     let valgrind = build::has("valgrind");
     let sanitizer = build::can_sanitize();
     let cpp = build::has("g++");
@@ -135,6 +150,7 @@ fn main() -> ExitCode {
     }
     trials.extend(interop::trials());
     trials.extend(textbook::trials());
+    trials.extend(documents::trials());
     trials.extend(examples::trials());
     trials.extend(rude::trials());
     trials.extend(standards::trials());

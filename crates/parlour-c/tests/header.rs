@@ -5,7 +5,7 @@
 use std::path::Path;
 
 /// The files in the order of the header.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 22] = [
     "status.rs",
     "error.rs",
     "peer.rs",
@@ -14,9 +14,20 @@ const SOURCES: [&str; 11] = [
     "message.rs",
     "payload.rs",
     "connection.rs",
+    "pair.rs",
+    "session.rs",
     "stats.rs",
     "server.rs",
+    "name_watch.rs",
     "hub.rs",
+    "hub_groups.rs",
+    "hub_handle.rs",
+    "frame_pool.rs",
+    "frame.rs",
+    "frame_reader.rs",
+    "caller.rs",
+    "call_server.rs",
+    "call.rs",
 ];
 
 /// The comment at the top of the header: the rules that hold for every function.
@@ -61,21 +72,22 @@ const CONTRACT: &str = "/*
  *   parlour_error_message() is kept per thread.
  *
  * Signals
- *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask and parlour_status_name, which are
- *   async-signal-safe. It must not call any other function of this header. A signal does not interrupt a call: the
- *   call goes on, with the time that is left. The library raises no signal (not even SIGPIPE), and changes no
- *   disposition and no mask.
+ *   A signal handler may call parlour_server_shutdown, parlour_shutdown_ask, parlour_hub_wake and
+ *   parlour_status_name, which are async-signal-safe. It must not call any other function of this header. A signal
+ *   does not interrupt a call: the call goes on, with the time that is left. The library raises no signal (not even
+ *   SIGPIPE), and changes no disposition and no mask.
  *
  * Fork
- *   In a forked child, servers and hubs return PARLOUR_NAME_LOST; freeing them there does not affect the parent. Every
- *   call returns there, also if another thread used the server at the moment of the fork.
+ *   In a forked child, servers, hubs, callers and calls return PARLOUR_NAME_LOST; freeing them there does not affect
+ *   the parent. Every call returns there, also if another thread used the server at the moment of the fork.
+ *   Pools, frames and their readers belong to the parent, too, and return PARLOUR_UNSUPPORTED.
  *   Only one of the two processes may use a connection, and the other one must free its handle. A connection that was
  *   not split stays open until both processes have freed it. The parent sends what was buffered before the fork; flush
  *   before forking.
  *
  * Callbacks
- *   A function of the caller (parlour_allow, parlour_fill) must return normally. It must not throw an exception or call
- *   longjmp(3).
+ *   A function of the caller (parlour_allow, parlour_fill, parlour_on_connect) must return normally. It must not throw
+ *   an exception or call longjmp(3).
  */
 ";
 
@@ -106,7 +118,8 @@ fn generate() -> String {
         ..cbindgen::Config::default()
     };
     // Functions take these enums as numbers, because a C program may pass any number. No declaration names them.
-    config.export.include = ["parlour_slow_client_policy", "parlour_client_file"].map(str::to_owned).to_vec();
+    config.export.include =
+        ["parlour_slow_client_policy", "parlour_client_file", "parlour_at_share"].map(str::to_owned).to_vec();
     config.export.rename.insert("iovec".to_owned(), "struct iovec".to_owned());
     let mut builder = cbindgen::Builder::new().with_config(config);
     for source in SOURCES {

@@ -27,7 +27,7 @@ impl From<io::Error> for Errno {
 }
 
 /// The number of each kind. A kind that is missing here becomes `EIO`, and a test fails.
-const NUMBERS: [(ErrorKind, c_int); 18] = [
+const NUMBERS: [(ErrorKind, c_int); 21] = [
     (ErrorKind::InvalidName, libc::EINVAL),
     (ErrorKind::InvalidOption, libc::EINVAL),
     (ErrorKind::NameInUse, libc::EADDRINUSE),
@@ -39,12 +39,16 @@ const NUMBERS: [(ErrorKind, c_int); 18] = [
     (ErrorKind::TimedOut, libc::ETIMEDOUT),
     (ErrorKind::Disconnected, libc::EPIPE),
     (ErrorKind::Truncated, libc::ECONNABORTED),
+    (ErrorKind::Lost, libc::ENOTCONN),
     (ErrorKind::MessageTooLong, libc::EMSGSIZE),
     (ErrorKind::Protocol, libc::EPROTO),
     (ErrorKind::Encoding, libc::EILSEQ),
     (ErrorKind::UnsafeDirectory, libc::EPERM),
     (ErrorKind::Unsupported, libc::ENOTSUP),
     (ErrorKind::Shutdown, libc::EBADF),
+    (ErrorKind::HandedOver, libc::EBADF),
+    // No function of the classic API calls.
+    (ErrorKind::CallFailed, libc::EREMOTEIO),
     (ErrorKind::Io, libc::EIO),
 ];
 

@@ -14,7 +14,8 @@ use super::table;
 /// Takes a name. Returns the descriptor to wait on, and the number of the server.
 pub(crate) fn bind(name: &str, transport: Transport) -> Result<(RawFd, u64), Errno> {
     let address = address(name, transport)?;
-    let server = ServerOptions::new().bind(address).map_err(|error| explained(&error))?;
+    // A program of this interface knows of no hand-over: it would take the end of its server for a failure.
+    let server = ServerOptions::new().hand_over(false).bind(address).map_err(|error| explained(&error))?;
     let watch = epoll::create(CreateFlags::CLOEXEC)?;
     epoll::add(&watch, &server, EventData::new_u64(0), EventFlags::IN)?;
 

@@ -23,6 +23,8 @@ pub fn trials() -> Vec<Trial> {
     let mut trials = vec![
         trial("examples::each_has_fewer_than_80_lines", lengths),
         trial_with_program("examples::the_clients_talk_to_the_servers", clients),
+        trial("examples::the_camera_worker_sees_the_pictures_of_the_camera_in_place", camera),
+        trial_with_program("examples::the_notes_server_answers_calls_until_it_is_interrupted", notes),
     ];
     for (name, transport, answer) in SERVERS {
         trials.push(trial_with_program(format!("examples::{name}_answers_until_it_is_interrupted"), move || {
@@ -100,5 +102,37 @@ fn clients() {
     let serving = start("echo_server", &path, "");
     assert_eq!(program::succeed(Command::new(example("call")).arg(&path).arg("how are you")), "how are you\n");
     serving.signal("INT");
+    serving.finish();
+}
+
+fn camera() {
+    let base = base();
+    let path = base.path().join("name");
+    let camera = Background::start(Command::new(example("camera")).arg(&path));
+    let workers = [1, 2].map(|_| Background::start(Command::new(example("camera_worker")).arg(&path).arg("20")));
+    for worker in workers {
+        // Each exits with 0 after so many pictures that are whole.
+        worker.finish();
+    }
+    camera.signal("TERM");
+    camera.finish();
+}
+
+fn notes() {
+    let base = base();
+    let path = base.path().join("name");
+    let serving = Background::start(Command::new(example("notes_server")).arg(&path));
+    let call = |text: &str| {
+        let mut command = Command::new(program::parlour());
+        command.args(["call", "--id", "--wait", "60s"]).arg(&path).arg(text);
+        command
+    };
+    for note in ["buy milk", "call home"] {
+        assert_eq!(program::succeed(&mut call(note)), "noted\n");
+    }
+    assert_eq!(program::succeed(&mut call("list")), "buy milk\ncall home\n");
+    let output = call(&"x".repeat(200)).output().unwrap();
+    assert_eq!(output.status.code(), Some(11), "{output:?}");
+    serving.signal("TERM");
     serving.finish();
 }

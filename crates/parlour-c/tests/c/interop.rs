@@ -4,7 +4,7 @@
 use std::process::Command;
 
 use libtest_mimic::Trial;
-use parlour::{ConnectOptions, Server, Transport};
+use parlour::{ConnectOptions, Connection, Server, Transport};
 
 use crate::support::build::{self, Flavor};
 use crate::support::declarations::{functions, labels};
@@ -33,7 +33,25 @@ pub fn trials() -> Vec<Trial> {
             program_asks_c(transport)
         }));
     }
+    for transport in [Transport::Unix, Transport::Packet] {
+        trials.push(trial(format!("{transport}::a_child_in_c_talks_to_its_parent_in_rust"), move || {
+            rust_starts_c(transport)
+        }));
+    }
     trials
+}
+
+fn rust_starts_c(transport: Transport) {
+    let mut command = full("child");
+    command.arg("as a child");
+    let (mut connection, mut child) = Connection::spawn(command, transport).unwrap();
+    for length in [0, 1, 70_000] {
+        let message = vec![b'x'; length];
+        connection.send(&message).unwrap();
+        assert!(connection.recv_timeout(program::DEADLINE).unwrap().unwrap() == *message, "{length} bytes");
+    }
+    connection.close().unwrap();
+    assert!(child.wait().unwrap().success());
 }
 
 fn full(name: &str) -> Command {

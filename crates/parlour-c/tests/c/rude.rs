@@ -35,11 +35,11 @@ pub fn trials() -> Vec<Trial> {
             serve(&build::program(&source, &[], Flavor::Plain), transport, is_room);
         }));
     }
-    for (document, shown) in [("../../README.md", "readme"), ("README.md", "readme_for_c")] {
+    for (document, shown) in [("../../docs/start.md", "first_page"), ("README.md", "readme_for_c")] {
         let path = home().join(document);
         let name = format!("examples::the_server_of_the_{shown}_goes_on_whatever_a_client_does");
         let readme = trial(name, move || snippet(&std::fs::read_to_string(&path).unwrap()));
-        // The crate's archive has no README of the whole project.
+        // The crate's archive has no pages of the whole project.
         trials.push(readme.with_ignored_flag(!home().join(document).exists()));
     }
     trials

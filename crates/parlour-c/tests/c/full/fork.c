@@ -15,9 +15,10 @@ static void latch_open(const int *latch)
 }
 
 /* The policy is called while the server works. It lets the client in when the children have ended. */
-static bool park(const parlour_peer *peer, void *user)
+static bool park(const parlour_peer *peer, const parlour_origin *origin, void *user)
 {
     (void)peer;
+    (void)origin;
     (void)user;
     latch_open(parked);
     latch_wait(go_on);
@@ -61,7 +62,7 @@ static void in_child(parlour_server *server, int closes)
             OK(parlour_server_close(server));
         else
             parlour_server_free(server);
-        /* What was in use at the fork is leaked on purpose. Another program has no leaks to report. */
+        /* Memory that was in use at the fork is leaked on purpose. Another program has no leaks to report. */
         execl("/bin/true", "true", (char *)NULL);
         _exit(1);
     }

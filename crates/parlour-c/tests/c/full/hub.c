@@ -7,12 +7,21 @@
 /* Tells the client that is refused to connect. */
 static int turn[2];
 
-static void talk(void)
+/* Connects for a client of another host. */
+static parlour_status connect_for(const char *host, parlour_connection **connection)
 {
-    parlour_connection *connection;
+    parlour_connect_options *options = parlour_connect_options_new();
+
+    OK(parlour_connect_options_origin(options, host, 1000, 7, "wc"));
+    parlour_status status = parlour_connect(address, options, connection);
+    parlour_connect_options_free(options);
+    return status;
+}
+
+static void talk_over(parlour_connection *connection)
+{
     parlour_message *message;
 
-    OK(parlour_connect(address, NULL, &connection));
     OK(parlour_send(connection, "hello", 5, -1));
     OK(parlour_recv(connection, -1, &message));
     CHECK(parlour_message_length(message) == 5);
@@ -27,6 +36,22 @@ static void talk(void)
     parlour_connection_free(connection);
 }
 
+static void talk(void)
+{
+    parlour_connection *connection;
+
+    OK(parlour_connect(address, NULL, &connection));
+    talk_over(connection);
+}
+
+static void talk_from_afar(void)
+{
+    parlour_connection *connection;
+
+    OK(connect_for("a.example", &connection));
+    talk_over(connection);
+}
+
 static void be_refused(void)
 {
     parlour_connection *connection;
@@ -35,7 +60,7 @@ static void be_refused(void)
     char byte;
 
     CHECK(read(turn[0], &byte, 1) == 1);
-    status = parlour_connect(address, NULL, &connection);
+    status = connect_for("b.example", &connection);
     if (status == PARLOUR_OK) {
         status = parlour_recv(connection, 30000, &message);
         parlour_connection_free(connection);
@@ -43,10 +68,11 @@ static void be_refused(void)
     CHECK(status == PARLOUR_REFUSED || status == PARLOUR_END || status == PARLOUR_DISCONNECTED);
 }
 
-static bool admit_first(const parlour_peer *peer, void *count)
+static bool admit_one_host(const parlour_peer *peer, const parlour_origin *origin, void *count)
 {
     CHECK(peer->uid == (int64_t)geteuid());
-    return ++*(int *)count <= CLIENTS;
+    ++*(int *)count;
+    return origin == NULL || strcmp(origin->host, "a.example") == 0;
 }
 
 /* The functions that send, also with an empty payload and one that a hub does not carry. */
@@ -119,6 +145,8 @@ int main(int argc, char **argv)
     parlour_event event;
     parlour_shutdown *shutdown;
     parlour_peer peer;
+    parlour_origin origin;
+    uint64_t from_a = 0;
     pid_t children[CLIENTS + 1];
     int asked = 0, heard = 0, left = 0, refused = 0;
 
@@ -126,7 +154,7 @@ int main(int argc, char **argv)
     alarm(100);
     address = argv[1];
     OK(parlour_server_options_connections_max(server_options, 100, 100));
-    OK(parlour_server_options_allow(server_options, admit_first, &asked));
+    OK(parlour_server_options_allow(server_options, admit_one_host, &asked));
     OK(parlour_hub_options_write_buffer_max(hub_options, 100000));
     OK(parlour_hub_options_slow_client_policy(hub_options, PARLOUR_SLOW_CLIENT_REFUSE, 0));
     CHECK(parlour_hub_options_slow_client_policy(hub_options, 77, 0) == PARLOUR_INVALID_ARGUMENT);
@@ -139,7 +167,7 @@ int main(int argc, char **argv)
     CHECK(event.kind == PARLOUR_EVENT_NONE);
     check_stats(hub, 0, 0, 0);
     for (int i = 0; i < CLIENTS; i++)
-        children[i] = start(talk);
+        children[i] = start(i == 0 ? talk_from_afar : talk);
     /* Forked now, because valgrind reports memory of the hub that a later child inherits as possibly lost. */
     CHECK(pipe(turn) == 0);
     children[CLIENTS] = start(be_refused);
@@ -153,6 +181,13 @@ int main(int argc, char **argv)
                 CHECK(event.client > 0 && event.peer.uid == (int64_t)geteuid());
                 OK(parlour_hub_peer(hub, event.client, &peer));
                 CHECK(memcmp(&peer.uid, &event.peer.uid, sizeof peer.uid) == 0);
+                OK(parlour_hub_origin(hub, event.client, &origin));
+                if (event.origin != NULL) {
+                    CHECK(strcmp(event.origin->host, "a.example") == 0 && event.origin->uid == 1000);
+                    CHECK(strcmp(event.origin->host, origin.host) == 0 && from_a == 0);
+                    from_a = event.client;
+                }
+                CHECK((origin.host[0] == 0) == (event.origin == NULL));
                 CHECK(parlour_hub_transport(hub, event.client) != PARLOUR_TRANSPORT_NONE);
                 break;
             case PARLOUR_EVENT_MESSAGE:
@@ -164,6 +199,7 @@ int main(int argc, char **argv)
             case PARLOUR_EVENT_REFUSED:
                 CHECK(++refused == 1 && event.refusal == PARLOUR_REFUSAL_POLICY && strlen(event.text) > 0);
                 CHECK(event.peer.uid == (int64_t)geteuid() && event.client == 0);
+                CHECK(strcmp(event.origin->host, "b.example") == 0 && event.origin->pid == 7);
                 check_stats(hub, CLIENTS, CLIENTS, 1);
                 tell_all(hub);
                 break;
@@ -176,6 +212,7 @@ int main(int argc, char **argv)
                 OK(parlour_hub_send(hub, event.client, "x", 1));
                 OK(parlour_hub_disconnect(hub, event.client));
                 CHECK(parlour_hub_peer(hub, event.client, &peer) == PARLOUR_DISCONNECTED);
+                CHECK(parlour_hub_origin(hub, event.client, &origin) == PARLOUR_DISCONNECTED && event.origin == NULL);
                 CHECK(parlour_hub_transport(hub, event.client) == PARLOUR_TRANSPORT_NONE);
                 left++;
                 break;
@@ -190,6 +227,7 @@ int main(int argc, char **argv)
     for (int i = 0; i <= CLIENTS; i++)
         check_child(children[i]);
     check_stats(hub, CLIENTS, 0, 1);
+    CHECK(from_a != 0 && asked == CLIENTS + 1);
     OK(parlour_hub_shutdown_handle(hub, &shutdown));
     parlour_shutdown_ask(shutdown);
     parlour_shutdown_free(shutdown);

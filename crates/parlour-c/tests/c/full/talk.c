@@ -53,14 +53,20 @@ static void messages(parlour_connection *client, parlour_connection *served)
     GIVES(parlour_send(client, large, (size_t)17 * 1024 * 1024, -1), PARLOUR_MESSAGE_TOO_LONG);
 }
 
-static void identity(parlour_connection *served, const char *name)
+static void identity(parlour_connection *client, parlour_connection *served, const char *name)
 {
     parlour_peer peer;
+    parlour_origin origin;
     parlour_capabilities can;
     int pidfd;
 
     OK(parlour_connection_peer(served, &peer));
     CHECK(peer.pid == (int64_t)getpid() && peer.uid == (int64_t)geteuid());
+    OK(parlour_connection_origin(served, &origin));
+    CHECK(strcmp(origin.host, "a.example") == 0 && strcmp(origin.program, "wc\xef\xbf\xbd") == 0);
+    CHECK(origin.uid == 1000 && origin.pid == -1);
+    OK(parlour_connection_origin(client, &origin));
+    CHECK(origin.host[0] == 0 && origin.program[0] == 0 && origin.uid == -1);
     OK(parlour_connection_capabilities(served, &can));
     CHECK(can.message_max == 16 * 1024 * 1024);
     parlour_transport transport = parlour_connection_transport(served);
@@ -209,9 +215,80 @@ static void halves(parlour_server *server)
     parlour_connection_free(served);
 }
 
-static bool admit_none(const parlour_peer *peer, void *user)
+static void closed(parlour_server *server)
 {
-    CHECK(peer->uid == (int64_t)geteuid());
+    parlour_connection *client, *served, *sending, *receiving;
+
+    connect_pair(server, &client, &served);
+    OK(parlour_send(client, "sent", 4, -1));
+    GIVES(parlour_connection_wait_closed(served, 0), PARLOUR_TIMED_OUT);
+    GIVES(parlour_connection_wait_closed(served, 5), PARLOUR_TIMED_OUT);
+    OK(parlour_connection_close(client, -1));
+    OK(parlour_connection_wait_closed(served, -1));
+    OK(parlour_connection_wait_closed(served, 0));
+    received(served, "sent");
+    OK(parlour_connection_split(served, &sending, &receiving));
+    GIVES(parlour_connection_wait_closed(sending, 0), PARLOUR_UNSUPPORTED);
+    parlour_connection_free(sending);
+    parlour_connection_free(receiving);
+}
+
+static void aborted(parlour_server *server)
+{
+    parlour_connection *client, *served, *sending, *receiving;
+    parlour_message *message;
+
+    connect_pair(server, &client, &served);
+    OK(parlour_send(client, "sent", 4, -1));
+    parlour_connection_abort(client);
+    received(served, "sent");
+    GIVES(parlour_recv(served, 30000, &message), PARLOUR_TRUNCATED);
+    CHECK(message == NULL);
+    parlour_connection_free(served);
+
+    connect_pair(server, &client, &served);
+    OK(parlour_connection_split(served, &sending, &receiving));
+    parlour_connection_abort(sending);
+    GIVES(parlour_recv(client, 30000, &message), PARLOUR_TRUNCATED);
+    OK(parlour_send(client, "still here", 10, -1));
+    received(receiving, "still here");
+    parlour_connection_abort(receiving);
+    parlour_connection_free(client);
+    parlour_connection_abort(NULL);
+}
+
+static void without_a_server(void)
+{
+    parlour_transport transport = strncmp(address, "unix", 4) == 0     ? PARLOUR_TRANSPORT_UNIX
+                                  : strncmp(address, "packet", 6) == 0 ? PARLOUR_TRANSPORT_PACKET
+                                  : strncmp(address, "fifo", 4) == 0   ? PARLOUR_TRANSPORT_FIFO
+                                                                       : PARLOUR_TRANSPORT_SHM;
+    parlour_connect_options *options = parlour_connect_options_new();
+    parlour_connection *one, *other = (parlour_connection *)1;
+    parlour_message *message;
+    parlour_peer peer;
+
+    GIVES(parlour_connection_pair(-1, NULL, &one, &other), PARLOUR_INVALID_ARGUMENT);
+    CHECK(one == NULL && other == NULL);
+    OK(parlour_connect_options_message_max(options, 5));
+    OK(parlour_connection_pair(transport, options, &one, &other));
+    parlour_connect_options_free(options);
+    CHECK(parlour_connection_transport(one) == transport);
+    OK(parlour_connection_peer(one, &peer));
+    CHECK(peer.pid == (int64_t)getpid() && peer.uid == (int64_t)geteuid());
+    OK(parlour_send(one, "hello", 5, -1));
+    received(other, "hello");
+    GIVES(parlour_send(other, "longer", 6, -1), PARLOUR_MESSAGE_TOO_LONG);
+    OK(parlour_send(other, "", 0, -1));
+    received(one, "");
+    OK(parlour_connection_close(other, -1));
+    CHECK(parlour_recv(one, 30000, &message) == PARLOUR_END);
+    parlour_connection_free(one);
+}
+
+static bool admit_none(const parlour_peer *peer, const parlour_origin *origin, void *user)
+{
+    CHECK(peer->uid == (int64_t)geteuid() && origin == NULL);
     ++*(int *)user;
     return false;
 }
@@ -224,10 +301,12 @@ static void refusal(void)
     parlour_stats stats = {.accepted = 1, .open = 1, .refused = 1};
     parlour_refusal refused;
     int asked = 0;
+    size_t count;
 
     OK(parlour_server_options_allow(options, admit_none, &asked));
     OK(parlour_server_options_memory_max(options, 9 << 20, 8 << 20));
     OK(parlour_server_options_connections_max(options, 7, 6));
+    OK(parlour_server_options_stats(options, false));
     OK(parlour_server_bind(address, options, &server));
     parlour_server_options_free(options);
     CHECK(!parlour_server_next_refusal(server, &refused));
@@ -252,8 +331,41 @@ static void refusal(void)
     CHECK(refused.reason == PARLOUR_REFUSAL_POLICY && refused.peer.uid == (int64_t)geteuid());
     CHECK(strstr(refused.text, "policy") != NULL);
     CHECK(!parlour_server_next_refusal(server, &refused));
+    GIVES(parlour_name_stats(address, NULL, &stats, NULL, 0, &count), PARLOUR_UNSUPPORTED);
     check_child(child);
     OK(parlour_server_close(server));
+}
+
+static void counters(parlour_server *server, parlour_connection *client, parlour_connection *served)
+{
+    parlour_stats before, stats;
+    parlour_client_stats clients[2];
+    char buffer[16], nobody[4096];
+    size_t length, count = 9;
+
+    OK(parlour_server_stats(server, &before));
+    OK(parlour_send(client, "hello", 5, -1));
+    OK(parlour_recv_into(served, buffer, sizeof buffer, &length, -1));
+    OK(parlour_name_stats(address, NULL, &stats, clients, 2, &count));
+    CHECK(count == 1 && stats.accepted == 1 && stats.open == 1 && stats.memory_max == 0);
+    CHECK(stats.received.messages == before.received.messages + 1);
+    CHECK(stats.received.bytes == before.received.bytes + 5 && stats.sent.bytes == before.sent.bytes);
+    CHECK(clients[0].number == 1 && clients[0].pid > 0 && clients[0].uid == (int64_t)geteuid());
+    CHECK(clients[0].transport != PARLOUR_TRANSPORT_NONE && clients[0].held == 0);
+    CHECK(clients[0].received.bytes == stats.received.bytes && clients[0].sending == PARLOUR_WAIT_NONE);
+    CHECK(strcmp(clients[0].origin.host, "a.example") == 0 && clients[0].origin.uid == 1000);
+    OK(parlour_name_stats(address, NULL, &stats, NULL, 0, &count));
+    CHECK(count == 1);
+    parlour_connect_options *options = parlour_connect_options_new();
+    OK(parlour_connect_options_server_uid(options, (uint32_t)geteuid() + 1));
+    /* The server is not of the expected user. */
+    CHECK(parlour_name_stats(address, options, &stats, NULL, 0, &count) != PARLOUR_OK);
+    OK(parlour_connect_options_server_uid(options, geteuid()));
+    OK(parlour_name_stats(address, options, &stats, NULL, 0, &count));
+    CHECK(count == 1);
+    parlour_connect_options_free(options);
+    CHECK(snprintf(nobody, sizeof nobody, "%s-nobody", address) > 0);
+    GIVES(parlour_name_stats(nobody, NULL, &stats, NULL, 0, &count), PARLOUR_NO_SERVER);
 }
 
 static void *accept_until_shutdown(void *server)
@@ -294,12 +406,15 @@ int main(int argc, char **argv)
     connect_options = parlour_connect_options_new();
     OK(parlour_connect_options_fds_max(connect_options, 4));
     OK(parlour_connect_options_wait_for_server(connect_options, 30000));
+    GIVES(parlour_connect_options_origin(connect_options, "a", (int64_t)1 << 32, -1, NULL), PARLOUR_INVALID_ARGUMENT);
+    OK(parlour_connect_options_origin(connect_options, "a.example", 1000, -1, "wc\n"));
 
     connect_pair(server, &client, &served);
     OK(parlour_server_stats(server, &stats));
     CHECK(stats.accepted == 1 && stats.open > 0 && stats.refused == 0);
     messages(client, served);
-    identity(served, address);
+    counters(server, client, served);
+    identity(client, served, address);
     waiting(client, served);
     descriptors(client, served);
     OK(parlour_connection_close(client, 30000));
@@ -309,6 +424,8 @@ int main(int argc, char **argv)
     parlour_connection_free(served);
 
     halves(server);
+    closed(server);
+    aborted(server);
 
     OK(parlour_server_shutdown_handle(server, &shutdown));
     CHECK(pthread_create(&thread, NULL, accept_until_shutdown, server) == 0);
@@ -319,6 +436,7 @@ int main(int argc, char **argv)
     parlour_shutdown_ask(shutdown);
     parlour_shutdown_free(shutdown);
 
+    without_a_server();
     refusal();
     parlour_connect_options_free(connect_options);
     return 0;

@@ -1,13 +1,19 @@
 //! The definition of the command line.
 
+mod recording;
+mod tap;
+mod values;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use self::recording::{Record, Replay};
+pub(crate) use self::tap::{Direction, Tap};
+pub(crate) use self::values::{Idle, Transports};
+use self::values::{bytes, count, duration, group, idle, interval, mode, transports};
+use crate::exit;
 use clap::{ArgAction, ArgGroup, CommandFactory, Parser, Subcommand, ValueEnum};
-use parlour::Transport;
-
-use crate::{exit, sys};
 
 const ABOUT: &str = "Local client/server messaging by name";
 
@@ -48,10 +54,18 @@ pub(crate) enum Command {
     Call(Call),
     Ping(Ping),
     List(List),
+    Watch(Watch),
+    Stats(Stats),
+    Clients(Clients),
+    Top(Top),
+    Tap(Tap),
+    Record(Record),
+    Replay(Replay),
     Path(Path),
     Clean(Clean),
     Doctor(Doctor),
     Bench(Bench),
+    Bridge(Bridge),
     Completions(Completions),
     Man(Man),
     /// Run one server process of the demo
@@ -119,9 +133,14 @@ pub(crate) struct Demo {
 /// --grace. After that time, or at a second signal, the programs are ended. The exit code is 0 in each case. A signal
 /// that is ignored when the server starts stays ignored, as SIGINT in a background job of a script.
 ///
+/// With --take-over the server takes the name over from a live one, without a gap: no client is refused, and open
+/// connections stay with the old server, which then stops as after SIGTERM. One signal ends it immediately. Every
+/// server that runs as the same user allows this.
+///
 /// Under a service manager, --activated serves the sockets of a socket unit. Their path contains the name, such as
 /// ListenStream=%t/parlour/NAME/unix. The server notifies the socket in $NOTIFY_SOCKET when clients can connect
-/// (READY=1) and when it stops (STOPPING=1), as Type=notify requires.
+/// (READY=1) and when it stops (STOPPING=1), as Type=notify requires. With --take-over it also sends its process id
+/// (MAINPID=), and a server whose name was taken over does not send STOPPING=1, because the service goes on.
 ///
 /// Example: `parlour serve wc -- wc -w` runs one `wc -w` for each client.
 #[derive(Debug, clap::Args)]
@@ -141,6 +160,22 @@ pub(crate) struct Serve {
     /// Serve only the passed sockets with this descriptor name (FileDescriptorName= in the socket unit)
     #[arg(long, value_name = "NAME", requires = "activated", conflicts_with = "address")]
     pub(crate) fd_name: Option<String>,
+
+    /// Take the name over from the server that has it, if one does, and wait for it up to this time, such as 500ms
+    #[arg(
+        long,
+        value_name = "DURATION",
+        value_parser = duration,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10s",
+        conflicts_with = "activated",
+    )]
+    pub(crate) take_over: Option<Duration>,
+
+    /// Hand the name over to any other server of this user that wants it; it needs no --take-over for that
+    #[arg(long, conflicts_with_all = ["activated", "take_over"])]
+    pub(crate) yields: bool,
 
     /// Transports to offer, such as unix,fifo, or all [default: the one in ADDRESS, or unix]
     #[arg(long, value_name = "TRANSPORTS", value_parser = transports)]
@@ -206,14 +241,6 @@ pub(crate) struct Serve {
     pub(crate) program: Vec<OsString>,
 }
 
-/// A list of transports, given as one argument.
-#[derive(Clone, Debug)]
-pub(crate) struct Transports(pub(crate) Vec<Transport>);
-
-/// A limit on the time without a message, or `None` for no limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Idle(pub(crate) Option<Duration>);
-
 /// The policy for the socket file that a client binds.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum ClientFile {
@@ -237,6 +264,11 @@ pub(crate) enum ClientFile {
 /// disconnects before all of stdin was sent or, where the transport can tell (unix and packet), before the server has
 /// read all of it.
 ///
+/// With --reconnect, the end of the server ends neither the input nor the output. The message that could not be sent is
+/// sent to the next server; those that may be lost are counted on stderr, and not sent again. The exit code is 6 if no
+/// server appears within the time of --wait, and 5 if the server belongs to another user or does not admit this one.
+/// Without --receive, the end of stdin is as above, over the last connection.
+///
 /// Examples: `parlour connect wc < README.md` prints the replies of the server `wc`. `ssh host parlour connect --frames
 /// wc` gives a program on another machine the messages of that server.
 #[derive(Debug, clap::Args)]
@@ -256,6 +288,11 @@ pub(crate) struct Connect {
     /// Keep the connection open at the end of stdin, and print messages until the server ends it
     #[arg(long)]
     pub(crate) receive: bool,
+
+    /// Connect again when the server has gone, and tell on stderr how many messages may be lost. Nothing is sent twice.
+    /// Waits for a server without a limit, or as long as --wait says
+    #[arg(long, conflicts_with = "answer_timeout")]
+    pub(crate) reconnect: bool,
 
     /// Maximum time to connect, such as 500ms or 10s [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = duration)]
@@ -295,6 +332,15 @@ pub(crate) struct Call {
     /// Print every reply until the server ends its side; none at all is not an error
     #[arg(long)]
     pub(crate) all: bool,
+
+    /// Call a server that matches answers with requests (`Server::serve_calls`), and print every answer; exits with 11
+    /// if the server answers with an error
+    #[arg(long, conflicts_with = "all")]
+    pub(crate) id: bool,
+
+    /// Send MESSAGE as JSON, and print each reply as JSON on one line; both are checked
+    #[arg(long, conflicts_with = "raw")]
+    pub(crate) json: bool,
 
     /// Maximum time to connect and to receive the first reply, such as 500ms or 10s [default: 5s to connect, no limit
     /// for the reply]
@@ -373,11 +419,12 @@ pub(crate) struct ConnectArgs {
 
 /// List the names with their servers and states
 ///
-/// Dead names are listed with `--all` only. STATE is one of: live (a server holds the name), waiting (a service manager
-/// listens, and starts the server when a client connects), dead (the server was killed; the next server can take the
-/// name), foreign (the name belongs to another user, so that its state is not known) or unsafe (the directory has the
-/// wrong owner or mode, and is not used). For a dead name, the table shows the server that was killed. With `--json`, a
-/// path is a string, or an array of its bytes if it is not UTF-8.
+/// Dead names are listed with `--all` only. Root lists the names of another user with `--server-uid`. STATE is one of:
+/// live (a server holds the name), waiting (a service manager listens, and starts the server when a client connects),
+/// dead (the server was killed; the next server can take the name), foreign (the name belongs to another user, so that
+/// its state is not known) or unsafe (the directory has the wrong owner or mode, and is not used). For a dead name, the
+/// table shows the server that was killed. With `--json`, a path is a string, or an array of its bytes if it is not
+/// UTF-8.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "ls")]
 pub(crate) struct List {
@@ -385,9 +432,168 @@ pub(crate) struct List {
     #[arg(long, short)]
     pub(crate) all: bool,
 
+    /// Show clients, messages and bytes of each second as well, measured for half a second
+    #[arg(long, short)]
+    pub(crate) long: bool,
+
+    /// Numeric id of another user whose servers are listed, too
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// Print the counters of a server
+///
+/// Prints clients, refusals, messages and bytes since the server began, and the clients that are stuck. The counters
+/// are read from memory of the server, which does nothing for it and need not be running. Only the user of the server
+/// can read them, and root, who names that user with --server-uid.
+///
+/// A client is stuck if the server has waited for a second for the rest of a message of it, or for it to read.
+///
+/// Example: `parlour stats echo --openmetrics` for Prometheus
+#[derive(Debug, clap::Args)]
+pub(crate) struct Stats {
+    /// Name of the server, optionally with a directory
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+
+    /// Numeric user id that the server must have [default: that of this process, or root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+
+    /// Print JSON, with the clients
+    #[arg(long, conflicts_with = "openmetrics")]
+    pub(crate) json: bool,
+
+    /// Print the text format of OpenMetrics
+    #[arg(long)]
+    pub(crate) openmetrics: bool,
+}
+
+/// List the clients of a server
+///
+/// RECEIVED and SENT are the messages of the server's side, each with its BYTES. HELD is the number of bytes that the
+/// server holds for a client that does not read. STATE is one of: idle (the server waits for a message), active, or
+/// stuck (for a second, the server has waited for the rest of a message, or for the client to read). Over fifo, PID is
+/// what the client has stated. Only the user of the server can list its clients, and root, who names that user with
+/// --server-uid.
+///
+/// Example: `parlour clients echo`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Clients {
+    /// Name of the server, optionally with a directory
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+
+    /// Numeric user id that the server must have [default: that of this process, or root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+
+    /// Print JSON instead of a table
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Print a line for each change of a name: a server comes, goes, or is replaced
+///
+/// The first line is the present state. Each line has the time in UTC, the state, and for a server the process, the
+/// user, the transports, and the program. STATE is one of: live (a server holds the name), waiting (a service manager
+/// listens, and starts the server when a client connects), foreign (the name belongs to another user, so that its state
+/// is not known) or absent (no server serves the name). A state that is over within a moment may get no line.
+///
+/// Waits without polling. Ends with exit code 0 after --count lines, at SIGINT, SIGTERM or SIGHUP, and when nobody
+/// reads the output any more. With --json, each line is a JSON document, with the fields of `parlour list --json`.
+///
+/// Example: `parlour watch wc --json | jq --unbuffered -r .state`
+#[derive(Debug, clap::Args)]
+pub(crate) struct Watch {
+    /// Name to watch, optionally with a transport and a directory
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: String,
+
+    /// Number of lines to print, the first one included [default: no limit]
+    #[arg(long, value_name = "N", value_parser = count)]
+    pub(crate) count: Option<usize>,
+
+    /// Numeric user id that the server must have [default: that of this process, or root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+
+    /// Print a JSON document on each line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Watch names, or the clients of one, with their traffic
+///
+/// Without an ADDRESS, shows the names, and Enter opens the clients of one. The columns are those of `parlour list
+/// --long` and of `parlour clients`; rates are those of the time since the reading before. HELD is the number of bytes
+/// that the server holds for clients that do not read. A graph shows the messages of the last minute. A client is stuck
+/// if the server has waited for a second for the rest of a message of it, or for it to read; it comes first, and a line
+/// above the table names the one that has been stuck for the longest time. A client that was stopped by a signal comes
+/// next and is shown so, if the server sees the same processes as this program. Among thousands it is found within
+/// seconds.
+///
+/// The counters are read from memory of the servers, which do nothing for it and need not be running.
+///
+/// Keys: Up, Down, PageUp, PageDown, Home, End, j and k select a row. Enter opens a name, and Esc goes back. `s` sorts
+/// by the next column, and `r` in reverse. `/` begins a filter; Enter keeps it, and Esc clears it. `t` shows only what
+/// is stuck. Space pauses, Ctrl-L draws anew, Ctrl-Z suspends, and `q` ends, as do Ctrl-C, SIGTERM, and the end of the
+/// terminal, all with exit code 0.
+///
+/// With --once, prints the rows as a text and ends. This needs no terminal.
+///
+/// Examples: `parlour top`, `parlour top echo --sort held`, and `parlour top echo --once --interval 5s`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Top {
+    /// Name of the server whose clients are shown, optionally with a directory [default: all names]
+    #[arg(value_name = "ADDRESS")]
+    pub(crate) address: Option<String>,
+
+    /// Print the rows as a text, after one interval
+    #[arg(long)]
+    pub(crate) once: bool,
+
+    /// Time between two readings, from 100ms on
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "500ms")]
+    pub(crate) interval: Duration,
+
+    /// Order of the rows [default: stuck]
+    #[arg(long, value_name = "ORDER", value_enum)]
+    pub(crate) sort: Option<TopOrder>,
+
+    /// Show only rows that contain this text: the name, the server, or the process, program or transport of the client
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+
+    /// Numeric user id that the server must have, or whose servers are shown, too [default: that of this process, or
+    /// root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
+}
+
+/// The order of the rows of `parlour top`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TopOrder {
+    /// Stuck for the longest time first
+    Stuck,
+    /// Most messages per second first
+    Messages,
+    /// Most bytes per second first
+    Bytes,
+    /// Most bytes that the server holds first
+    Held,
+    /// Names: most clients first
+    Clients,
+    /// Names: by name
+    Name,
+    /// Clients: connected for the longest time first
+    Age,
+    /// Clients: by process id
+    Pid,
 }
 
 /// Show the directory that a name resolves to, and why
@@ -401,6 +607,10 @@ pub(crate) struct Path {
     /// Name to resolve, optionally with a transport and a directory
     #[arg(value_name = "ADDRESS")]
     pub(crate) address: String,
+
+    /// Numeric user id that the server must have [default: that of this process, or root]
+    #[arg(long, value_name = "UID")]
+    pub(crate) server_uid: Option<u32>,
 
     /// Print JSON instead of a table
     #[arg(long)]
@@ -432,7 +642,8 @@ pub(crate) struct Doctor {
 ///
 /// Two processes exchange round trips and one-way streams of messages, over each transport and over a bare UNIX socket.
 /// The order is shuffled in each round, and the ratios to the bare socket are computed within a round. Takes less than
-/// a minute, and leaves no file and no process. Other load on the machine distorts the results.
+/// a minute, and leaves no process and no file but the report of `--html`. Other load on the machine distorts the
+/// results.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Bench {
     /// Number of measurements of each kind of work over each transport; more rounds give steadier figures
@@ -442,6 +653,10 @@ pub(crate) struct Bench {
     /// Print JSON instead of a table
     #[arg(long)]
     pub(crate) json: bool,
+
+    /// Also write a report with charts to this file, which needs no other file and no network
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Print the completion script for a shell
@@ -454,6 +669,20 @@ pub(crate) struct Completions {
     /// Shell to complete in
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+/// Let clients reach servers of other hosts under the same names, with the program parlour-bridge
+///
+/// Executes the program `parlour-bridge` with all arguments. It is searched beside this program, and then in $PATH.
+/// `parlour bridge help` lists its commands, and `parlour bridge help COMMAND` describes one. docs/bridge.md is the
+/// guide.
+///
+/// Example: `parlour bridge demo` shows three hosts on this machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Bridge {
+    /// Arguments of parlour-bridge
+    #[arg(value_name = "ARGUMENTS", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub(crate) arguments: Vec<OsString>,
 }
 
 /// Print the manual page in roff format
@@ -527,83 +756,6 @@ fn after_help() -> String {
     text
 }
 
-/// Parses a list of transports such as `unix,fifo`, or `all`.
-fn transports(text: &str) -> Result<Transports, String> {
-    if text == "all" {
-        return Ok(Transports(Transport::ALL.to_vec()));
-    }
-    let parse = |name: &str| name.parse().map_err(|error: parlour::ParseTransportError| error.to_string());
-    text.split(',').map(parse).collect::<Result<_, _>>().map(Transports)
-}
-
-/// Parses a duration such as `500ms` or `1m 30s`, or a number of seconds.
-fn duration(text: &str) -> Result<Duration, String> {
-    if let Ok(seconds) = text.parse::<f64>() {
-        return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
-    }
-    humantime::parse_duration(text).map_err(|error| format!("{error}; use a form such as 500ms, 10s or 1m"))
-}
-
-/// Parses a duration of more than zero, or `never`.
-fn idle(text: &str) -> Result<Idle, String> {
-    match text {
-        "never" => Ok(Idle(None)),
-        _ => match duration(text)? {
-            Duration::ZERO => Err("a time of zero would disconnect every client; use never for no limit".to_owned()),
-            limit => Ok(Idle(Some(limit))),
-        },
-    }
-}
-
-/// Parses an octal file mode.
-fn mode(text: &str) -> Result<u32, String> {
-    match u32::from_str_radix(text, 8) {
-        // Connecting to a socket takes the right to write.
-        Ok(mode) if mode <= 0o777 && [mode >> 3 & 6, mode & 6].iter().any(|bits| !matches!(bits, 0 | 6)) => {
-            Err("other users need both read and write (6) to connect, or neither (0), such as 0660 or 0666".to_owned())
-        }
-        Ok(mode) if mode <= 0o777 => Ok(mode),
-        _ => Err("not an octal file mode of at most 0777, such as 0660".to_owned()),
-    }
-}
-
-/// Parses a number of at least 1.
-fn count(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(count) if count > 0 => Ok(count),
-        _ => Err("not a whole number of at least 1".to_owned()),
-    }
-}
-
-/// Parses a number of bytes, such as `65536`, `64K`, `16M` or `1G` (powers of 1024).
-fn bytes(text: &str) -> Result<usize, String> {
-    let (number, factor) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(number) if text.ends_with('K') => (number, 1 << 10),
-        Some(number) if text.ends_with('M') => (number, 1 << 20),
-        Some(number) => (number, 1 << 30),
-        None => (text, 1),
-    };
-    number
-        .parse::<usize>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| "not a number of bytes, such as 65536, 64K or 16M".to_owned())
-}
-
-/// Parses the number of a group, or its name in the databases of the system.
-fn group(text: &str) -> Result<u32, String> {
-    match text.parse() {
-        // chown(2) takes this number, (gid_t) -1, for "leave the group unchanged".
-        Ok(u32::MAX) => Err("this number is not a group".to_owned()),
-        Ok(gid) => Ok(gid),
-        Err(_) => match sys::group_id(text) {
-            Ok(Some(gid)) => Ok(gid),
-            Ok(None) => Err("no such group; `getent group` lists the groups of this machine".to_owned()),
-            Err(error) => Err(format!("looking up the group: {error}; use its number")),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -614,25 +766,5 @@ mod tests {
     fn the_definition_passes_the_checks_of_clap() {
         Args::command().debug_assert();
         definition().debug_assert();
-    }
-
-    #[test]
-    fn values_with_units_are_parsed() {
-        assert_eq!(bytes("65536"), Ok(65536));
-        assert_eq!(bytes("64K"), Ok(65536));
-        assert_eq!(bytes("16M"), Ok(16 << 20));
-        assert!(bytes("K").is_err() && bytes("-1").is_err() && bytes("99999999999999G").is_err());
-        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(duration("1.5"), Ok(Duration::from_millis(1500)));
-        assert!(duration("soon").is_err() && duration("-1").is_err());
-        assert_eq!(mode("0660"), Ok(0o660));
-        assert!(mode("rw").is_err() && mode("1777").is_err());
-        assert_eq!((group("0"), group("root")), (Ok(0), Ok(0)));
-        assert!(group("4294967295").is_err() && group("4294967296").is_err() && group("no such group").is_err());
-        assert_eq!((idle("never"), idle("1m")), (Ok(Idle(None)), Ok(Idle(Some(Duration::from_secs(60))))));
-        assert!(idle("0s").is_err() && idle("soon").is_err());
-        assert_eq!(transports("unix,fifo").unwrap().0, [Transport::Unix, Transport::Fifo]);
-        assert_eq!(transports("all").unwrap().0, Transport::ALL);
-        assert!(transports("unix,pigeon").is_err() && transports("").is_err());
     }
 }

@@ -29,9 +29,11 @@ pub(crate) const UNSAFE_DIRECTORY: u8 = 9;
 
 /// stdout does not show exactly what the peer sent.
 pub(crate) const INEXACT: u8 = 10;
+/// The server answered a call with an error.
+pub(crate) const CALL_FAILED: u8 = 11;
 
 /// The codes with their meanings, as `--help` and the manual page print them.
-pub(crate) const MEANINGS: [(u8, &str); 11] = [
+pub(crate) const MEANINGS: [(u8, &str); 12] = [
     (OK, "success"),
     (OTHER, "another error, or a check of `parlour doctor` or `parlour demo` failed"),
     (USAGE, "the command line, a name or an option is invalid"),
@@ -43,6 +45,7 @@ pub(crate) const MEANINGS: [(u8, &str); 11] = [
     (TOO_LONG, "a message is longer than the limit (7 if the limit is that of a server of another user)"),
     (UNSAFE_DIRECTORY, "a directory has the wrong owner or mode"),
     (INEXACT, "`call` received more than one reply, or a message with a newline in it was printed as several lines"),
+    (CALL_FAILED, "the server answered a call with an error"),
 ];
 
 /// Returns the exit code for a kind of library error.
@@ -55,14 +58,16 @@ fn of_kind(kind: ErrorKind) -> u8 {
         ErrorKind::NameInUse => NAME_IN_USE,
         ErrorKind::Denied | ErrorKind::Refused => DENIED,
         ErrorKind::TimedOut | ErrorKind::Busy => TIMED_OUT,
-        ErrorKind::Disconnected | ErrorKind::Truncated => DISCONNECTED,
+        ErrorKind::Disconnected | ErrorKind::Truncated | ErrorKind::Lost => DISCONNECTED,
         ErrorKind::MessageTooLong => TOO_LONG,
         ErrorKind::UnsafeDirectory => UNSAFE_DIRECTORY,
+        ErrorKind::CallFailed => CALL_FAILED,
         ErrorKind::NameLost
         | ErrorKind::Protocol
         | ErrorKind::Encoding
         | ErrorKind::Unsupported
         | ErrorKind::Shutdown
+        | ErrorKind::HandedOver
         | ErrorKind::Io => OTHER,
         // `ErrorKind` is non-exhaustive. A kind that this table does not list is "another error".
         _ => OTHER,

@@ -35,6 +35,11 @@ impl Manager {
         Manager { to }
     }
 
+    /// Notifies the manager that this process is the main process of the service from here on.
+    pub(crate) fn main_process(&self) {
+        self.say(&format!("MAINPID={}", std::process::id()));
+    }
+
     /// Notifies the manager that clients can connect.
     pub(crate) fn ready(&self, status: impl std::fmt::Display) {
         self.say(&format!("READY=1\nSTATUS={}", one_line(status)));

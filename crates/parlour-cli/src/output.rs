@@ -59,8 +59,17 @@ pub(crate) fn line(text: impl Display) -> anyhow::Result<()> {
 
 /// Writes a value to stdout as one JSON document. Characters that are not printable are escaped in it.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
+    line(printable_json(&serde_json::to_string_pretty(value)?))
+}
+
+/// Writes a value as [`json`] does, on one line.
+pub(crate) fn json_line(value: &impl Serialize) -> anyhow::Result<()> {
+    line(printable_json(&serde_json::to_string(value)?))
+}
+
+fn printable_json(json: &str) -> String {
     let mut text = String::new();
-    for c in serde_json::to_string_pretty(value)?.chars() {
+    for c in json.chars() {
         // The line breaks are outside of strings, in which the serializer has escaped them.
         if c == '\n' || is_printable(c) {
             text.push(c);
@@ -68,7 +77,7 @@ pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
             text.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
         }
     }
-    line(text)
+    text
 }
 
 /// A path in JSON: a string, or an array of its bytes if it is not UTF-8. `Display` escapes it.
@@ -152,6 +161,11 @@ pub(crate) fn for_terminal(message: &[u8]) -> Vec<u8> {
         text.push_str(&inspect::escaped(OsStr::from_bytes(chunk.invalid())).to_string());
     }
     text.into_bytes()
+}
+
+/// Returns a message as text on one line that is safe to print.
+pub(crate) fn on_one_line(message: &[u8]) -> String {
+    String::from_utf8_lossy(&for_terminal(message)).replace('\n', "\\n").replace('\t', "\\t")
 }
 
 /// Returns true if a character stands for itself in the escaped form of a text.

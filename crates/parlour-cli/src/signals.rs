@@ -7,10 +7,12 @@
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGTERM, SIGWINCH};
 
 use crate::sys;
 
@@ -51,6 +53,20 @@ impl Stop {
     pub(crate) fn is_triggered(&self) -> bool {
         let mut fds = [PollFd::new(&self.readable, PollFlags::IN)];
         matches!(poll(&mut fds, Some(&Timespec::default())), Ok(ready) if ready > 0)
+    }
+
+    /// Waits until stopping is requested, or until the time is over.
+    pub(crate) fn wait(&self, time: Duration) -> io::Result<()> {
+        let deadline = Instant::now().checked_add(time);
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let timeout = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&self.readable, PollFlags::IN)], timeout.as_ref()) {
+                Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+                Ok(_) => return Ok(()),
+            }
+        }
     }
 }
 
@@ -112,6 +128,34 @@ impl AdoptedChildren {
 }
 
 impl AsFd for AdoptedChildren {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.signals.as_fd()
+    }
+}
+
+/// Changes of the size of the terminal (SIGWINCH).
+pub(crate) struct Resizes {
+    signals: UnixStream,
+    /// Kept open, so that `signals` never reads end of file.
+    _writable: UnixStream,
+}
+
+impl Resizes {
+    /// Catches SIGWINCH.
+    pub(crate) fn catch() -> io::Result<Resizes> {
+        let (signals, writable) = UnixStream::pair()?;
+        signals.set_nonblocking(true)?;
+        register(SIGWINCH, &writable)?;
+        Ok(Resizes { signals, _writable: writable })
+    }
+
+    /// Forgets the changes so far.
+    pub(crate) fn clear(&self) {
+        while (&self.signals).read(&mut [0; 64]).is_ok() {}
+    }
+}
+
+impl AsFd for Resizes {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.signals.as_fd()
     }

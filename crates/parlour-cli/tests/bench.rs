@@ -26,7 +26,9 @@ fn processes(home: &Home) -> usize {
 #[test]
 fn every_transport_is_compared_with_a_bare_socket() {
     let home = Home::new();
-    let output = bench(&home, &["--rounds", "1", "--json"]).output().unwrap();
+    let report = home.path().join("report.html");
+    let args = ["--rounds", "1", "--json", "--html", report.to_str().unwrap()];
+    let output = bench(&home, &args).output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     for contender in ["raw-stream", "parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"] {
@@ -41,6 +43,23 @@ fn every_transport_is_compared_with_a_bare_socket() {
         }
     }
     assert_eq!(processes(&home), 0);
+    let report = std::fs::read_to_string(report).unwrap();
+    assert_eq!((report.matches("<svg ").count(), report.matches("<rect ").count()), (6, 30), "{report}");
+    for said in ["<title>parlour bench", "64 B, round trip", "1 MiB, one way", ">shm<", ">raw-stream<", "1 round."] {
+        assert!(report.contains(said), "{said} is missing in {report}");
+    }
+}
+
+#[test]
+fn a_report_that_cannot_be_written_is_an_error_before_anything_is_measured() {
+    let home = Home::new();
+    for (path, reason) in [("missing/report.html", "is not a directory"), (".", "it is a directory")] {
+        let path = home.path().join(path);
+        let output = bench(&home, &["--html", path.to_str().unwrap()]).output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(reason) && !said.contains("measuring two processes"), "{said}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Home, TRANSPORTS, text};
+use common::{Home, TRANSPORTS, at_once_over_each_transport, text};
 
 #[test]
 fn one_message_gets_one_reply() {
@@ -157,14 +157,15 @@ fn a_server_that_replies_once_and_keeps_the_connection_open_does_not_block_a_cal
 
 #[test]
 fn no_answer_in_time_is_exit_code_6_and_tells_who_is_to_answer() {
-    for transport in TRANSPORTS {
+    at_once_over_each_transport(|transport| {
         let home = Home::new();
         let server = home.serve(&["slow", "--on", transport, "--", "sh", "-c", "echo one; exec sleep 1000"]);
-        let output = home.run(&["call", "--all", "slow", "hello", "--answer-timeout", "300ms"]);
+        // Long enough for the first answer on a busy machine.
+        let output = home.run(&["call", "--all", "slow", "hello", "--answer-timeout", "3s"]);
         let said = text(&output.stderr);
         assert_eq!((output.status.code(), text(&output.stdout).as_str()), (Some(6), "one\n"), "{transport}: {said}");
         assert!(said.contains(&format!("pid {},", server.pid())) && said.contains("is not stopped"), "{said}");
-    }
+    });
 }
 
 #[test]

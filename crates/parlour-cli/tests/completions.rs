@@ -5,8 +5,24 @@ mod common;
 
 use common::{Home, pipe_through};
 
-const COMMANDS: [&str; 12] =
-    ["demo", "serve", "connect", "call", "ping", "list", "path", "clean", "doctor", "bench", "completions", "man"];
+const COMMANDS: [&str; 16] = [
+    "demo",
+    "serve",
+    "connect",
+    "call",
+    "ping",
+    "list",
+    "watch",
+    "stats",
+    "clients",
+    "path",
+    "clean",
+    "doctor",
+    "bench",
+    "bridge",
+    "completions",
+    "man",
+];
 
 #[test]
 fn every_shell_completes_every_command() {

@@ -3,12 +3,13 @@
 
 mod common;
 
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use common::{DEADLINE, Home, Running, TRANSPORTS, text};
-use rustix::process::Signal;
+use common::{DEADLINE, Home, Killed, Running, TRANSPORTS, text, wait_until_readable};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// Returns a `parlour demo` command with its own directory for temporary files, so that leftovers can be detected.
 fn demo(home: &Home, args: &[&str]) -> Command {
@@ -85,13 +86,23 @@ fn the_input_can_be_a_file() {
 fn ctrl_c_leaves_nothing() {
     for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
         let home = Home::new();
-        let mut running = Running::start(demo(&home, &[]).stdin(std::process::Stdio::null()));
+        // A pipe that holds less than the demo prints, so that the demo does not end before it gets the signal.
+        let (reader, writer) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        rustix::pipe::fcntl_setpipe_size(&writer, 4096).unwrap();
+        let mut reader = std::fs::File::from(reader);
+        let mut command = demo(&home, &[]);
+        command.stdin(Stdio::null()).stdout(writer).stderr(Stdio::piped());
+        let mut child = Killed(command.spawn().unwrap());
+        drop(command);
         // The demo prints its first claim while its processes are running.
-        running.line();
-        running.signal(signal);
-        let status = running.wait();
-        assert_eq!(status.code(), Some(1), "{signal:?}: {}", running.rest());
-        assert!(running.stderr().contains("interrupted"));
+        wait_until_readable(&reader);
+        kill_process(Pid::from_child(&child.0), signal).unwrap();
+        let mut printed = String::new();
+        reader.read_to_string(&mut printed).unwrap();
+        assert_eq!(Running::wait_for(&mut child.0).code(), Some(1), "{signal:?}: {printed}");
+        let mut said = String::new();
+        child.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        assert!(said.contains("interrupted"), "{signal:?}: {said}");
         assert_nothing_left(home.path());
     }
 }
@@ -99,7 +110,7 @@ fn ctrl_c_leaves_nothing() {
 #[test]
 fn processes_of_the_demo_do_not_outlive_it() {
     let home = Home::new();
-    let mut running = Running::start(demo(&home, &[]).stdin(std::process::Stdio::null()));
+    let mut running = Running::start(demo(&home, &[]).stdin(Stdio::null()));
     running.line();
     running.kill();
     let deadline = Instant::now() + DEADLINE;

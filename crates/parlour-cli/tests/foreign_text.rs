@@ -14,10 +14,13 @@ use common::{Home, text};
 /// Sets the title of a terminal, begins a line, colours the text, and reverses its direction.
 const FOREIGN: &str = "\u{1b}]0;X\u{7}\nfake\r\u{9b}31m\u{202e}";
 
-const COMMANDS: [&[&str]; 7] = [
+const COMMANDS: [&[&str]; 10] = [
     &["list"],
     &["list", "--json"],
     &["path", "wc"],
+    &["top", "--once", "--interval", "100ms"],
+    &["watch", "wc", "--count", "1"],
+    &["watch", "wc", "--count", "1", "--json"],
     &["serve", "wc", "--echo"],
     &["call", "wc", "hi"],
     &["clean"],

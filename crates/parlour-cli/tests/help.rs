@@ -5,17 +5,25 @@ mod common;
 
 use common::{Home, pipe_through, text};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 21] = [
     "demo",
     "serve",
     "connect",
     "call",
     "ping",
     "list",
+    "watch",
+    "stats",
+    "clients",
+    "top",
+    "tap",
+    "record",
+    "replay",
     "path",
     "clean",
     "doctor",
     "bench",
+    "bridge",
     "completions",
     "man",
     "help",

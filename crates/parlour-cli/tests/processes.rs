@@ -14,6 +14,7 @@ use rustix::process::Signal;
 /// Returns a command that runs `parlour` through another program: `sh -c SCRIPT parlour ARGS` and so on.
 fn through(home: &Home, wrapper: &[&str], args: &[&str]) -> Command {
     let mut command = Command::new(wrapper[0]);
+    common::restore_interrupts(&mut command);
     command.args(&wrapper[1..]).arg(env!("CARGO_BIN_EXE_parlour")).args(args);
     command.env("PARLOUR_DIR", home.path()).env_remove("PARLOUR_LOG").env_remove("XDG_RUNTIME_DIR");
     command

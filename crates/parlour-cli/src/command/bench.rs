@@ -1,19 +1,18 @@
 //! `parlour bench`: measures latency and throughput on this machine, in comparison with bare system calls.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context;
 use parlour_measure::{Amount, Chance, Measured, Placement, Runner, Size, Summary, Turn, Work, contenders, ratio};
-use serde::Serialize;
 
+use super::bench_html::{self, About};
+use super::bench_row::{BASELINE, Row};
 use crate::args::{Bench, BenchRole};
 use crate::exit::{self, Failure};
 use crate::output;
 use crate::signals::Stop;
-
-/// The baseline of the ratios: a bare blocking `SOCK_STREAM` socket with one system call for each message.
-const BASELINE: &str = "raw-stream";
 
 /// The contenders in the order of the rows.
 const CONTENDERS: [&str; 5] = [BASELINE, "parlour-shm", "parlour-packet", "parlour-unix", "parlour-fifo"];
@@ -24,21 +23,10 @@ const TURN_MS: u64 = 30;
 /// The time after which no further round begins, so that a slow machine measures fewer rounds.
 const LAST_ROUND_BEGINS: Duration = Duration::from_secs(30);
 
-/// The figures of one contender at one kind of work.
-#[derive(Serialize)]
-struct Row {
-    contender: &'static str,
-    /// `roundtrip` or `stream`.
-    work: &'static str,
-    bytes: usize,
-    best_us: f64,
-    median_us: f64,
-    p99_us: f64,
-    /// The median over all rounds of the ratio of the times within a round.
-    time_to_raw_stream: f64,
-}
-
 pub(super) fn run(args: &Bench) -> anyhow::Result<()> {
+    if let Some(path) = &args.html {
+        check_report(path)?;
+    }
     // The signals are caught before anything is created, so that an interrupt leaves no file.
     let stop = Stop::on_interrupt_or_hangup().context("catching signals")?;
     let contenders = contenders();
@@ -51,7 +39,46 @@ pub(super) fn run(args: &Bench) -> anyhow::Result<()> {
         .flat_map(|contender| works.iter().map(move |&work| (contender, work)))
         .map(|(contender, work)| row(&turns, contender, work))
         .collect();
-    if args.json { output::json(&rows) } else { print(&rows) }
+    let printed = if args.json { output::json(&rows) } else { print(&rows) };
+    // The report is written even if nobody reads the output.
+    output::unless_closed(printed)?;
+    match &args.html {
+        Some(path) => {
+            let rounds = turns.values().map(Vec::len).max().unwrap_or(0) as u32;
+            std::fs::write(path, bench_html::report(&about(rounds), &rows)).with_context(|| writing(path))?;
+            output::note(format_args!("the report is in {}", path.display()));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn writing(path: &Path) -> String {
+    format!("writing the report {}", path.display())
+}
+
+/// Returns an error if it is clear before the measurement that the report cannot be written.
+fn check_report(path: &Path) -> anyhow::Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    anyhow::ensure!(directory.is_dir(), "{}: {} is not a directory", writing(path), directory.display());
+    anyhow::ensure!(!path.is_dir(), "{}: it is a directory; give the name of a file", writing(path));
+    Ok(())
+}
+
+/// Describes this machine.
+fn about(rounds: u32) -> About {
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let time = humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + seconds).to_string();
+    let models = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = models.lines().find_map(|line| Some(line.strip_prefix("model name")?.split_once(':')?.1.trim()));
+    About {
+        version: env!("CARGO_PKG_VERSION"),
+        kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+        processor: model.unwrap_or("unknown processor").to_owned(),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        time,
+        rounds,
+    }
 }
 
 /// Runs one process of the benchmark.

@@ -1,17 +1,16 @@
 //! `parlour call`: sends one message and prints one reply, or all replies.
 
-use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use parlour::{Connection, ErrorKind, Message, TryRecvError};
 
-use super::{connect, holder};
+use super::reply::{framing, left, printed};
+use super::{call_id, connect, holder};
 use crate::args::Call;
 use crate::exit::{self, Failure};
-use crate::lines::Framing;
-use crate::{output, stdio};
+use crate::{json, output, stdio};
 
 /// The longest time to look for a second reply, in case the server neither sends one nor ends its side. Most servers
 /// end it at once, because the client has ended its own.
@@ -26,14 +25,23 @@ pub(super) fn run(args: &Call) -> anyhow::Result<()> {
         Some(message) if message.as_bytes() != b"-" => message.as_bytes().to_vec(),
         _ => stdio::read_stdin().context("reading stdin")?,
     };
+    let message = match args.json {
+        true => json::compact(&message)
+            .map_err(|error| Failure::new(exit::USAGE, format!("the message is not JSON: {error}")))?,
+        false => message,
+    };
     // A timeout beyond the range of the clock means no deadline.
     let deadline = args
         .timeout
         .and_then(|timeout| Instant::now().checked_add(timeout.saturating_add(args.connect.wait.unwrap_or_default())));
     let connection = connect::connect(&args.address, args.timeout, &args.connect)?;
+    if args.id {
+        let called = call_id::run(args, &message, connection, deadline);
+        return called.map_err(|error| holder::explain(args.into(), None, error));
+    }
     let mut call = Calling { args, connection, deadline };
     let outcome = call.run(&message);
-    outcome.map_err(|error| holder::explain(&args.address, Some(&call.connection), error))
+    outcome.map_err(|error| holder::explain(args.into(), Some(&call.connection), error))
 }
 
 /// A connection on which a message is sent.
@@ -60,11 +68,11 @@ impl Calling<'_> {
         match first {
             Some(first) if self.args.all => self.print_all(&first),
             Some(first) => {
-                output::bytes(&self.printed(&first))?;
+                output::bytes(&printed(self.args, &first)?)?;
                 self.look_for_more()
             }
             None if self.args.all && was_sent => {
-                holder::message_too_long(&self.args.address, message.len()).map_or(Ok(()), Err)
+                holder::message_too_long(self.args.into(), message.len()).map_or(Ok(()), Err)
             }
             None => Err(self.no_reply(message)),
         }
@@ -102,13 +110,13 @@ impl Calling<'_> {
 
     /// Prints this reply and all that follow, until the server ends its side.
     fn print_all(&mut self, first: &[u8]) -> anyhow::Result<()> {
-        let mut printed = self.printed(first);
-        let mut inexact = u64::from(!self.framing().is_exact_for(first));
+        let mut text = printed(self.args, first)?;
+        let mut inexact = u64::from(!self.is_exact(first));
         loop {
             let received = match self.connection.try_recv() {
                 // Replies are printed before this process waits for the next one.
                 Err(TryRecvError::Empty) => {
-                    output::bytes(&std::mem::take(&mut printed))?;
+                    output::bytes(&std::mem::take(&mut text))?;
                     self.receive(None)
                 }
                 Err(TryRecvError::Failed(error)) => Err(error),
@@ -116,22 +124,22 @@ impl Calling<'_> {
             };
             match received {
                 Ok(Some(reply)) => {
-                    self.append(&reply, &mut printed);
-                    inexact += u64::from(!self.framing().is_exact_for(&reply));
+                    text.extend_from_slice(&printed(self.args, &reply)?);
+                    inexact += u64::from(!self.is_exact(&reply));
                 }
                 // The server may not have read the message, but it has replied.
                 Ok(None) => break,
                 Err(error) if error.kind() == ErrorKind::Disconnected => break,
                 Err(error) => {
-                    output::bytes(&printed)?;
+                    output::bytes(&text)?;
                     return Err(error.into());
                 }
             }
-            if printed.len() >= WRITE_BYTES {
-                output::bytes(&std::mem::take(&mut printed))?;
+            if text.len() >= WRITE_BYTES {
+                output::bytes(&std::mem::take(&mut text))?;
             }
         }
-        output::bytes(&printed)?;
+        output::bytes(&text)?;
         if inexact > 0 {
             let text = format!(
                 "replies that contain a newline were printed as several lines: {inexact}; use `parlour connect \
@@ -159,31 +167,13 @@ impl Calling<'_> {
         }
     }
 
-    /// Returns a reply as it is printed.
-    fn printed(&self, reply: &[u8]) -> Vec<u8> {
-        let mut printed = Vec::with_capacity(reply.len() + 1);
-        self.append(reply, &mut printed);
-        printed
-    }
-
-    /// Appends a reply to the text for stdout. Lines for a terminal are made printable.
-    fn append(&self, reply: &[u8], printed: &mut Vec<u8>) {
-        match self.framing() == Framing::Lines && std::io::stdout().is_terminal() {
-            true => self.framing().append(&output::for_terminal(reply), printed),
-            false => self.framing().append(reply, printed),
-        }
-    }
-
-    fn framing(&self) -> Framing {
-        if self.args.raw { Framing::Raw } else { Framing::Lines }
+    /// Returns true if the printed reply shows where the reply ends.
+    fn is_exact(&self, reply: &[u8]) -> bool {
+        self.args.json || framing(self.args).is_exact_for(reply)
     }
 
     fn no_reply(&self, message: &[u8]) -> anyhow::Error {
-        connect::disconnected_error(&self.args.address, &self.connection, "before it sent a reply", message.len())
+        let when = "before it sent a reply (if it answers calls, use `parlour call --id`)";
+        connect::disconnected_error(self.args.into(), &self.connection, when, message.len())
     }
-}
-
-/// Returns the time until the deadline.
-fn left(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

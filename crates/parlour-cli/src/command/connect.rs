@@ -1,26 +1,25 @@
 //! `parlour connect`: a client that sends the lines, bytes or frames of stdin as messages, and prints the replies.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parlour::{ConnectOptions, Connection};
+use parlour::{ConnectOptions, Connection, Reconnect};
 
-use super::holder;
+use super::holder::{self, Wanted};
 use crate::args::{Connect, ConnectArgs};
 use crate::exit::{self, Failure};
 use crate::lines::Framing;
 use crate::output;
-use crate::pump::{Outcome, Pump, StreamOptions};
+use crate::pump::{self, Outcome, Pump, Relay, StreamOptions};
 
 /// The length of a message above which an error mentions the limit of the server, in bytes. A limit below that serves
 /// nobody.
 const LONG_MESSAGE_BYTES: usize = 1024;
 
 pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
-    let mut connection = connect(&args.address, args.timeout, &args.connect)?;
-    let input = std::io::stdin().as_fd().try_clone_to_owned().context("duplicating stdin")?;
-    let output = std::io::stdout().as_fd().try_clone_to_owned().context("duplicating stdout")?;
+    let input = || std::io::stdin().as_fd().try_clone_to_owned().context("duplicating stdin");
+    let output = || std::io::stdout().as_fd().try_clone_to_owned().context("duplicating stdout");
     let options = StreamOptions {
         framing: match (args.raw, args.frames) {
             (true, _) => Framing::Raw,
@@ -30,24 +29,56 @@ pub(super) fn run(args: &Connect) -> anyhow::Result<()> {
         stays_open: args.receive,
         answer_timeout: args.answer_timeout,
     };
-    let (outcome, longest) = Pump::between_streams(&mut connection, (input, output), &options).run_streams();
+    if !args.reconnect {
+        let connection = connect(&args.address, args.timeout, &args.connect)?;
+        return pump(args, connection, (input()?, output()?), &options);
+    }
+    // The connection that is left at the end of the input has nothing more to send.
+    let (connection, inexact) = relay(args, (input()?, output()?), &options)?;
+    let nothing = std::fs::File::open("/dev/null").context("opening /dev/null")?;
+    pump(args, connection, (nothing.into(), output()?), &options)?;
+    pump::inexact_output(inexact).map_or(Ok(()), |failure| Err(failure.into()))
+}
+
+/// Moves messages between the streams and one server after the other, until the end of the input.
+fn relay(args: &Connect, streams: (OwnedFd, OwnedFd), options: &StreamOptions) -> anyhow::Result<(Connection, u64)> {
+    let connect = self::options(args.timeout, &args.connect);
+    let explained = |error| holder::explain(args.into(), None, error);
+    let mut session = connect.session(&args.address, &Reconnect::new()).map_err(|error| explained(error.into()))?;
+    let connected = match args.connect.wait {
+        Some(wait) => session.connect_timeout(wait),
+        None => session.connect(),
+    };
+    let message_max = connected.map_err(|error| explained(error.into()))?.capabilities().message_max;
+    let relay = Relay::new(session, streams, options.framing, message_max, args.connect.wait);
+    relay.staying_open(options.stays_open).run().map_err(explained)
+}
+
+/// Moves messages between the streams and one server.
+fn pump(
+    args: &Connect,
+    mut connection: Connection,
+    (input, output): (OwnedFd, OwnedFd),
+    options: &StreamOptions,
+) -> anyhow::Result<()> {
+    let (outcome, longest) = Pump::between_streams(&mut connection, (input, output), options).run_streams();
     match outcome {
         // A server may close after it has received all input. One that does not take a message closes in the same way.
         Outcome::Finished | Outcome::PeerGone { all_sent: true } | Outcome::Stopped | Outcome::Idle => {
-            holder::message_too_long(&args.address, longest).map_or(Ok(()), Err)
+            holder::message_too_long(args.into(), longest).map_or(Ok(()), Err)
         }
         Outcome::PeerGone { all_sent: false } => {
-            Err(disconnected_error(&args.address, &connection, "before it received all of the input", longest))
+            Err(disconnected_error(args.into(), &connection, "before it received all of the input", longest))
         }
         Outcome::SinkClosed => Err(output::stdout_closed()),
-        Outcome::Failed(error) => Err(holder::explain(&args.address, Some(&connection), error)),
+        Outcome::Failed(error) => Err(holder::explain(args.into(), Some(&connection), error)),
     }
 }
 
 /// Connects to a server. `call` uses this too.
 pub(super) fn connect(address: &str, timeout: Option<Duration>, args: &ConnectArgs) -> anyhow::Result<Connection> {
     let connected = options(timeout, args).connect(address);
-    connected.map_err(|error| holder::explain(address, None, error.into()))
+    connected.map_err(|error| holder::explain(Wanted { address, server_uid: args.server_uid }, None, error.into()))
 }
 
 /// Converts the command-line options to library options.
@@ -73,10 +104,16 @@ fn options(timeout: Option<Duration>, args: &ConnectArgs) -> ConnectOptions {
 ///
 /// A server disconnects a client whose message is longer than its limit. If the server does not tell the limit to this
 /// user, the exit code is that of a disconnect.
-pub(super) fn disconnected_error(address: &str, connection: &Connection, when: &str, longest: usize) -> anyhow::Error {
-    if let Some(error) = holder::message_too_long(address, longest) {
+pub(super) fn disconnected_error(
+    wanted: Wanted<'_>,
+    connection: &Connection,
+    when: &str,
+    longest: usize,
+) -> anyhow::Error {
+    if let Some(error) = holder::message_too_long(wanted, longest) {
         return error;
     }
+    let address = wanted.address;
     let peer = connection.peer();
     let mut text = format!("the server of `{address}` ({peer}) disconnected {when}");
     if longest > LONG_MESSAGE_BYTES {

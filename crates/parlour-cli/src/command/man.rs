@@ -20,12 +20,14 @@ const FILES: [(&str, &str); 5] = [
     ),
 ];
 
-const EXAMPLES: [(&str, &str); 7] = [
+const EXAMPLES: [(&str, &str); 9] = [
     ("parlour serve wc -- wc -w", "takes the name wc and runs one wc for each client"),
     ("parlour connect wc < README.md", "sends each line as a message and prints each reply as a line"),
     ("parlour call --wait 10s wc 'one two'", "waits for the server, sends one message and prints the reply"),
     ("parlour list", "lists the names and their servers"),
     ("parlour list --json | jq -r '.[].endpoints.unix // empty'", "prints the path of each socket"),
+    ("parlour watch wc", "prints a line whenever a server of wc comes or goes"),
+    ("parlour top wc", "shows the clients of wc, their traffic, and the ones that hold it up, until q is typed"),
     ("parlour path wc", "shows where a client and a server look for the name, and why"),
     ("parlour doctor", "checks directories, limits and the kernel, and tells how to fix a problem"),
 ];
@@ -109,6 +111,6 @@ fn described(heading: &str, terms: &[(&str, &str)]) -> Roff {
 fn see_also() -> Roff {
     let mut roff = Roff::new();
     roff.control("SH", ["SEE ALSO"]);
-    roff.text([roman("unix(7), fifo(7), systemd.socket(5), ssh(1)")]);
+    roff.text([roman("parlour-bridge(1), unix(7), fifo(7), systemd.socket(5), ssh(1)")]);
     roff
 }

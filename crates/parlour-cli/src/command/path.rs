@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use parlour::ErrorKind;
-use parlour::inspect::{self, BaseState, Candidate, Resolution};
+use parlour::inspect::{BaseState, Candidate, Resolution};
 use serde::Serialize;
 
-use super::list;
+use super::{holder, list};
 use crate::args;
 use crate::output::{self, JsonPath};
 
@@ -53,7 +53,7 @@ struct Row {
 }
 
 pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
-    let Resolution { address, candidates, server, client, .. } = inspect::resolve(&args.address)?;
+    let Resolution { address, candidates, server, client, .. } = holder::resolve(args.into())?;
     let rows: Vec<Row> = candidates.iter().map(row).collect();
     let answer =
         Answer { address: address.to_string(), server: outcome(&server), client: outcome(&client), candidates: rows };
@@ -65,7 +65,8 @@ pub(super) fn run(args: &args::Path) -> anyhow::Result<()> {
     // An unsafe directory comes first, because the user must fix it.
     let mut errors: Vec<_> = [server.err(), client.err()].into_iter().flatten().collect();
     errors.sort_by_key(|error| error.kind() != ErrorKind::UnsafeDirectory);
-    let is_told = |kind| matches!(kind, ErrorKind::UnsafeDirectory | ErrorKind::NoServer | ErrorKind::Denied);
+    let is_told =
+        |kind| matches!(kind, ErrorKind::UnsafeDirectory | ErrorKind::NoServer | ErrorKind::Denied | ErrorKind::Io);
     match errors.into_iter().find(|error| is_told(error.kind())) {
         Some(error) => Err(error.into()),
         None => Ok(()),

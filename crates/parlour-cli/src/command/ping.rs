@@ -8,11 +8,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use parlour::{ConnectOptions, Connection, ErrorKind, Transport, inspect};
+use parlour::{ConnectOptions, Connection, ErrorKind, Transport};
 use rustix::net::{SocketAddrUnix, getsockname};
 use serde::Serialize;
 
-use super::holder;
+use super::holder::{self, Wanted};
 use crate::args::Ping;
 use crate::exit::{self, Failure};
 use crate::output;
@@ -118,18 +118,18 @@ fn not_connected(args: &Ping, error: parlour::Error) -> NoAnswer {
     let state = match error.kind() {
         ErrorKind::NoServer => "no-server",
         ErrorKind::Refused | ErrorKind::Denied => "refused",
-        ErrorKind::TimedOut | ErrorKind::Busy if holder::is_stopped(holder::of(&args.address).as_ref()) => "stopped",
+        ErrorKind::TimedOut | ErrorKind::Busy if holder::is_stopped(holder::of(args.into()).as_ref()) => "stopped",
         ErrorKind::Busy => "busy",
         ErrorKind::TimedOut => "not-accepted",
         _ => "failed",
     };
-    NoAnswer { state, error: holder::explain(&args.address, None, error.into()) }
+    NoAnswer { state, error: holder::explain(args.into(), None, error.into()) }
 }
 
 /// Returns the result for a server that stays silent on a connection.
 fn silent(args: &Ping, connection: &Connection) -> NoAnswer {
-    let holder = holder::of(&args.address);
-    let (state, what) = match is_queued(&args.address, connection) {
+    let holder = holder::of(args.into());
+    let (state, what) = match is_queued(args.into(), connection) {
         _ if holder::is_stopped(holder.as_ref()) => ("stopped", "does not answer"),
         Some(true) => ("not-accepted", "does not accept the connection"),
         Some(false) if args.message.is_some() => ("no-answer", "has accepted the connection, but does not reply"),
@@ -151,13 +151,13 @@ fn silent(args: &Ping, connection: &Connection) -> NoAnswer {
 ///
 /// Over `shm` and `fifo`, the server takes part in the handshake. Over `unix` and `packet`, the kernel connects, and
 /// the server removes the file of the client when it accepts (docs/wire.md). A client of another user has no file.
-fn is_queued(address: &str, connection: &Connection) -> Option<bool> {
+fn is_queued(wanted: Wanted<'_>, connection: &Connection) -> Option<bool> {
     if !matches!(connection.transport(), Transport::Unix | Transport::Packet) {
         return Some(false);
     }
     let own = SocketAddrUnix::try_from(getsockname(connection.recv_fd()).ok()?).ok()?;
     let file = Path::new(OsStr::from_bytes(own.path_bytes()?)).file_name()?.to_owned();
-    let name = inspect::resolve(address).ok()?.client.ok()?;
+    let name = holder::resolve(wanted).ok()?.client.ok()?;
     name.join("c").join(file).try_exists().ok()
 }
 

@@ -12,7 +12,7 @@ use super::watched::{Watched, Whose};
 use crate::lines::Framing;
 
 /// The number of bytes that may wait for the sink before receiving pauses: the size of a pipe's buffer.
-const SINK_BYTES_MAX: usize = 64 * 1024;
+pub(super) const SINK_BYTES_MAX: usize = 64 * 1024;
 
 /// The number of messages that are received in one go. The pump then looks after its other descriptors.
 const BATCH_MAX: usize = 1024;

@@ -8,6 +8,7 @@ mod answer;
 mod idle;
 mod incoming;
 mod outgoing;
+mod relay;
 mod sink;
 mod source;
 mod watched;
@@ -26,6 +27,7 @@ use answer::{Answer, Progress};
 use idle::IdleLimit;
 use incoming::Incoming;
 use outgoing::{Outgoing, Peer};
+pub(crate) use relay::Relay;
 use sink::Sink;
 use source::Source;
 use watched::{Ready, Watched, Whose};
@@ -163,12 +165,8 @@ impl<'a> Pump<'a> {
             );
         }
         let outcome = match (ended, self.incoming.inexact()) {
-            (Outcome::Finished | Outcome::PeerGone { all_sent: true }, inexact @ 1..) => {
-                let text = format!(
-                    "messages that contain a newline were printed as several lines: {inexact}; use --frames to keep \
-                     messages apart, or --raw for the bytes alone"
-                );
-                Outcome::Failed(Failure::new(exit::INEXACT, text).into())
+            (ended @ (Outcome::Finished | Outcome::PeerGone { all_sent: true }), inexact) => {
+                inexact_output(inexact).map_or(ended, |failure| Outcome::Failed(failure.into()))
             }
             (ended, _) => ended,
         };
@@ -325,4 +323,15 @@ impl<'a> Pump<'a> {
         let idle = self.idle.left().filter(|_| !self.peer_gone);
         watched.poll([self.time_left(), idle].into_iter().flatten().min())
     }
+}
+
+/// Returns the failure for this number of messages that were printed as several lines, unless it is 0.
+pub(crate) fn inexact_output(inexact: u64) -> Option<Failure> {
+    (inexact > 0).then(|| {
+        let text = format!(
+            "messages that contain a newline were printed as several lines: {inexact}; use --frames to keep messages \
+             apart, or --raw for the bytes alone"
+        );
+        Failure::new(exit::INEXACT, text)
+    })
 }

@@ -161,7 +161,7 @@ impl Outgoing {
             Err(error) => return gone_or_failed(error),
         }
         if let Some(fault) = self.messages.fault() {
-            return Err(self.failure(fault).into());
+            return Err(failure(fault, self.framing, self.message_max).into());
         }
         if self.messages.has_ended() {
             self.state = State::Over;
@@ -172,31 +172,6 @@ impl Outgoing {
             }
         }
         Ok(Peer::There)
-    }
-
-    /// Returns the error for a source that is not a sequence of messages.
-    fn failure(&self, fault: Fault) -> Failure {
-        match fault {
-            Fault::TooLong => {
-                let what = if self.framing == Framing::Lines { "line" } else { "message" };
-                let limit = self.message_max;
-                let or = if self.framing == Framing::Frames { ", or check that the data is in frames" } else { "" };
-                let text =
-                    format!("a {what} is longer than the limit of {limit} bytes; raise the limit (--message-max){or}");
-                Failure::new(exit::TOO_LONG, text)
-            }
-            Fault::PartialHeader => Failure::new(
-                exit::OTHER,
-                "the input ends inside a frame, in the 4 bytes of its length; that message was not sent",
-            ),
-            Fault::PartialFrame { there, length } => Failure::new(
-                exit::OTHER,
-                format!(
-                    "the input ends inside a frame, after {there} of {length} bytes; that message was not sent; each \
-                     message must follow its length, a big-endian number of 4 bytes"
-                ),
-            ),
-        }
     }
 
     /// Passes every whole message to the connection. Returns false if sending would block.
@@ -276,6 +251,30 @@ impl Outgoing {
         self.source = None;
         self.state = State::Over;
         Ok(())
+    }
+}
+
+/// Returns the error for a source that is not a sequence of messages.
+pub(super) fn failure(fault: Fault, framing: Framing, limit: usize) -> Failure {
+    match fault {
+        Fault::TooLong => {
+            let what = if framing == Framing::Lines { "line" } else { "message" };
+            let or = if framing == Framing::Frames { ", or check that the data is in frames" } else { "" };
+            let text =
+                format!("a {what} is longer than the limit of {limit} bytes; raise the limit (--message-max){or}");
+            Failure::new(exit::TOO_LONG, text)
+        }
+        Fault::PartialHeader => Failure::new(
+            exit::OTHER,
+            "the input ends inside a frame, in the 4 bytes of its length; that message was not sent",
+        ),
+        Fault::PartialFrame { there, length } => Failure::new(
+            exit::OTHER,
+            format!(
+                "the input ends inside a frame, after {there} of {length} bytes; that message was not sent; each \
+                 message must follow its length, a big-endian number of 4 bytes"
+            ),
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this module")]
 
 pub mod own_machine;
+mod signals;
 
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use tempfile::TempDir;
+
+pub use signals::restore_interrupts;
 
 /// The timeout of every wait. It is longer than any step takes, so that a test that reaches it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -48,10 +51,12 @@ impl Home {
         self.path().join(name)
     }
 
-    /// Returns a `parlour` command with these arguments that uses the names in this directory.
+    /// Returns a `parlour` command with these arguments that uses the names in this directory. The signals that end it
+    /// have their default actions, also where the tests run with some of them ignored.
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_parlour"));
         command.args(args).env("PARLOUR_DIR", self.path()).env_remove("PARLOUR_LOG").env_remove("XDG_RUNTIME_DIR");
+        restore_interrupts(&mut command);
         command
     }
 
@@ -130,6 +135,14 @@ impl Running {
         line.trim_end_matches('\n').to_owned()
     }
 
+    /// Returns true if stdout has a line, or comes to have one within this time.
+    pub fn has_line(&mut self, time: Duration) -> bool {
+        let stdout = self.stdout.as_mut().unwrap();
+        let timeout = Timespec::try_from(time).unwrap();
+        !stdout.buffer().is_empty()
+            || poll(&mut [PollFd::new(stdout.get_ref(), PollFlags::IN)], Some(&timeout)).is_ok_and(|ready| ready > 0)
+    }
+
     pub fn write(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
@@ -162,6 +175,17 @@ impl Running {
         let mut bytes = Vec::new();
         self.child.stderr.take().unwrap().read_to_end(&mut bytes).unwrap();
         text(&bytes)
+    }
+
+    /// Returns the next line of stderr, without its newline.
+    pub fn stderr_line(&mut self) -> String {
+        let stderr = self.child.stderr.as_mut().unwrap();
+        let (mut line, mut byte) = (Vec::new(), [0]);
+        wait_until_readable(&*stderr);
+        while stderr.read(&mut byte).unwrap() > 0 && byte != *b"\n" {
+            line.push(byte[0]);
+        }
+        text(&line)
     }
 
     /// Returns the rest of stdout. Blocks until the process closes it.
@@ -211,6 +235,16 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Runs a test over all transports at the same time, because most of its time it waits for a timeout.
+pub fn at_once_over_each_transport(test: impl Fn(&str) + Sync) {
+    std::thread::scope(|scope| {
+        for transport in TRANSPORTS {
+            let test = &test;
+            scope.spawn(move || test(transport));
+        }
+    });
 }
 
 /// A child that is killed and reaped at the end of its test.

@@ -9,6 +9,7 @@ mod program;
 mod refusals;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -41,23 +42,34 @@ pub(super) fn run(args: &Serve) -> anyhow::Result<()> {
     let server = take_name(args, &descriptors)?;
     let stop = Arc::new(Stop::new().context("creating the stop descriptor")?);
     let clients = Arc::new(ActiveClients::default());
-    stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&clients))?;
+    let is_stopping = Arc::new(AtomicBool::new(false));
+    stop_on_signals(interrupts, server.shutdown_handle(), Arc::clone(&stop), Arc::clone(&clients), &is_stopping)?;
 
     let transports = transports(&server);
+    if args.take_over.is_some() {
+        manager.main_process();
+    }
     manager.ready(format_args!("serving {} over {transports} in {}", server.name(), server.path().display()));
     // A closed stdout is not an error.
     output::unless_closed(output::line(ready_line(&server)))?;
     let service = Arc::new(Service::new(args, server.name(), &stop, descriptors.original));
     let outcome = accept_all(&server, &adopted, &service, &clients);
+    let has_no_signal = !is_stopping.swap(true, Ordering::SeqCst);
 
     // Stop accepting, and give the open connections the grace period. Then stop the programs. Echo connections end when
-    // this process exits. Losing the name ends the server in the same way.
+    // this process exits. Losing the name, or handing it over, ends the server in the same way.
     let closed = server.close();
     let (count, grace) = (clients.count(), humantime::format_duration(args.grace));
-    manager.stopping(format_args!("stopping; open connections: {count}"));
+    let is_handed_over = matches!(outcome, Ok(End::HandedOver));
+    let what = if is_handed_over { "handed over" } else { "stopping" };
+    // After a hand-over the service goes on, in the process that has taken the name over.
+    if !is_handed_over {
+        manager.stopping(format_args!("stopping; open connections: {count}"));
+    }
     if count > 0 && !args.grace.is_zero() {
         output::note(format_args!(
-            "stopping; open connections: {count}; waiting {grace} for them, or until a second signal"
+            "{what}; open connections: {count}; waiting {grace} for them, or until {} signal",
+            if has_no_signal { "a" } else { "a second" }
         ));
         clients.wait_until_none_or_cancelled(args.grace);
     }
@@ -78,17 +90,22 @@ fn take_name(args: &Serve, descriptors: &Descriptors) -> anyhow::Result<Server> 
     })
 }
 
-/// Starts a thread that handles signals: the first one stops accepting, the second one ends the grace period.
+/// Starts a thread that handles signals: the first one stops accepting, the second one ends the grace period. If the
+/// server stops for another reason, the first one ends the grace period.
 fn stop_on_signals(
     interrupts: Interrupts,
     server: ShutdownHandle,
     stop: Arc<Stop>,
     clients: Arc<ActiveClients>,
+    is_stopping: &Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
+    let is_stopping = Arc::clone(is_stopping);
     let wait = move || -> std::io::Result<()> {
         interrupts.wait()?;
-        server.shutdown();
-        interrupts.wait()?;
+        if !is_stopping.swap(true, Ordering::SeqCst) {
+            server.shutdown();
+            interrupts.wait()?;
+        }
         stop.trigger();
         clients.cancel_grace();
         Ok(())
@@ -100,13 +117,19 @@ fn stop_on_signals(
     started.map(drop).context("starting a thread")
 }
 
-/// Accepts clients until the server is shut down, and prints those that are refused.
+/// The reason for which a server accepts no more clients.
+enum End {
+    ShutDown,
+    HandedOver,
+}
+
+/// Accepts clients until the server is shut down or handed over, and prints those that are refused.
 fn accept_all(
     server: &Server,
     adopted: &AdoptedChildren,
     service: &Arc<Service>,
     clients: &Arc<ActiveClients>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<End> {
     let mut refusals = Refusals::default();
     let collect = |refusals: &mut Refusals| {
         while let Some(refusal) = server.next_refusal() {
@@ -126,7 +149,8 @@ fn accept_all(
                 wait_for_work(server, adopted, refusals.next_line())?;
                 adopted.reap();
             }
-            Err(error) if error.kind() == ErrorKind::Shutdown => break Ok(()),
+            Err(error) if error.kind() == ErrorKind::Shutdown => break Ok(End::ShutDown),
+            Err(error) if error.kind() == ErrorKind::HandedOver => break Ok(End::HandedOver),
             Err(error) if error.kind() == ErrorKind::NameLost => break Err(error.into()),
             Err(error) => {
                 output::note(error);
@@ -207,6 +231,10 @@ fn options(args: &Serve, descriptors: &Descriptors) -> ServerOptions {
     if let Some(on) = &args.on {
         options = options.transports(on.0.iter().copied());
     }
+    if let Some(timeout) = args.take_over {
+        options = options.take_over(timeout);
+    }
+    options = options.yields(args.yields);
     if let Some(mode) = args.mode {
         options = options.mode(mode);
     }

@@ -1,0 +1,3 @@
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| parlour_bridge::fuzzing::bridge_preamble(data));

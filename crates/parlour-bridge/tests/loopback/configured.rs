@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::thread;
 
 use parlour::{ConnectOptions, Connection};
@@ -130,25 +131,39 @@ fn a_new_mode_lets_other_users_connect_to_an_imported_name() {
     assert_echo(&mut client);
 }
 
-#[test]
-fn a_server_of_another_user_is_exported_once_that_user_is_named() {
-    /// A user that the machine does not have.
-    const OTHER: u32 = 54_321;
+/// A user that the machine does not have.
+const OTHER: u32 = 54_321;
+
+/// Starts two hosts, and removes the server of host `a` with its directory, in whose place a test of root creates one of
+/// another user.
+fn start_for_another_user() -> Option<Hosts> {
     if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can start a server of another user");
-        return;
+        eprintln!("skipped: only root can give a directory to another user");
+        return None;
     }
     let (mut hosts, client) = start();
     drop(client);
-    let has_server = |status: &Status| status.exports[0].has_server;
     hosts.kill("server a");
-    hosts.wait_for_status("a", |status| !has_server(status));
-    // As a line of tmpfiles.d does.
+    hosts.wait_until_nobody_holds_the_name();
+    fs::remove_dir_all(hosts.path("a").join("wc")).unwrap();
+    Some(hosts)
+}
+
+/// Creates a directory of the other user.
+fn create_for_another_user(directory: &Path) {
+    fs::create_dir(directory).unwrap();
+    std::os::unix::fs::chown(directory, Some(OTHER), Some(OTHER)).unwrap();
+    fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn a_server_of_another_user_is_exported_once_that_user_is_named() {
+    let Some(mut hosts) = start_for_another_user() else { return };
+    let has_server = |status: &Status| status.exports[0].has_server;
     let (base, name) = (hosts.path("a"), hosts.path("a").join("wc"));
-    fs::remove_dir_all(&name).unwrap();
-    fs::create_dir(&name).unwrap();
-    std::os::unix::fs::chown(&name, Some(OTHER), Some(OTHER)).unwrap();
-    for directory in [base.parent().unwrap(), &base, &name] {
+    // As a line of tmpfiles.d does.
+    create_for_another_user(&name);
+    for directory in [base.parent().unwrap(), &base] {
         fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
     }
     hosts.start_server_as("a", OTHER);
@@ -170,7 +185,7 @@ fn a_server_of_another_user_is_exported_once_that_user_is_named() {
     assert!(from.starts_with(b"host b.example"), "{}", String::from_utf8_lossy(&from));
     // The next server of that user is seen without a watch.
     hosts.kill("server a");
-    hosts.wait_for_status("a", |status| !has_server(status));
+    hosts.wait_until_nobody_holds_the_name();
     hosts.start_server_as("a", OTHER);
     assert_echo(&mut hosts.client());
     // That of a third user does not get the name.
@@ -183,24 +198,12 @@ fn a_server_of_another_user_is_exported_once_that_user_is_named() {
 /// A service manager of root listens for the server of another user, which it starts for the first client.
 #[test]
 fn a_socket_of_root_in_the_directory_of_the_user_that_is_named_is_exported() {
-    const OTHER: u32 = 54_321;
-    if !rustix::process::geteuid().is_root() {
-        eprintln!("skipped: only root can give a directory to another user");
-        return;
-    }
-    let (mut hosts, client) = start();
-    drop(client);
+    let Some(hosts) = start_for_another_user() else { return };
     let has_server = |status: &Status| status.exports[0].has_server;
-    hosts.kill("server a");
-    hosts.wait_for_status("a", |status| !has_server(status));
     let name = hosts.path("a").join("wc");
-    fs::remove_dir_all(&name).unwrap();
     // As two lines of tmpfiles.d do.
-    for directory in [&name, &name.join("c")] {
-        fs::create_dir(directory).unwrap();
-        std::os::unix::fs::chown(directory, Some(OTHER), Some(OTHER)).unwrap();
-        fs::set_permissions(directory, fs::Permissions::from_mode(0o755)).unwrap();
-    }
+    create_for_another_user(&name);
+    create_for_another_user(&name.join("c"));
     let listener = UnixListener::bind(name.join("unix")).unwrap();
     hosts.reconfigure("a", "to = [\"b.example\"]", "to = [\"b.example\"]\nserver_uid = 54321");
     hosts.wait_for_status("a", has_server);

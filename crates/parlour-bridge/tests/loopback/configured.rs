@@ -134,8 +134,8 @@ fn a_new_mode_lets_other_users_connect_to_an_imported_name() {
 /// A user that the machine does not have.
 const OTHER: u32 = 54_321;
 
-/// Starts two hosts, and removes the server of host `a` with its directory, in whose place a test of root creates one of
-/// another user.
+/// Starts two hosts, and removes the server of host `a` with its directory, so that a test of root can create a
+/// directory of another user.
 fn start_for_another_user() -> Option<Hosts> {
     if !rustix::process::geteuid().is_root() {
         eprintln!("skipped: only root can give a directory to another user");

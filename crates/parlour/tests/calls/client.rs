@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use parlour::{Caller, ErrorKind, Server, Transport, TryRecvError};
+use parlour::{Caller, Connection, ErrorKind, Server, Transport, TryRecvError};
 
 use super::scene::by_hand;
 use crate::call_bytes::{CANCEL, END, ERROR, ITEM, PUSH, REPLY, SERVER_GREETING};
@@ -17,6 +17,7 @@ trials! {
     for transport in Transport::ALL =>
         a_late_answer_is_not_taken_for_that_of_the_next_call,
         answers_out_of_order_reach_their_calls,
+        an_answer_is_without_its_header_in_each_form,
         a_call_that_has_timed_out_is_cancelled,
         a_call_that_fails_returns_the_text_of_the_server,
         a_text_of_the_server_is_escaped_where_it_is_printed,
@@ -49,6 +50,29 @@ fn a_late_answer_is_not_taken_for_that_of_the_next_call(transport: Transport) {
     });
     let stats = caller.stats();
     assert_eq!((stats.late_answers, stats.open), (1, 0));
+}
+
+fn an_answer_is_without_its_header_in_each_form(transport: Transport) {
+    let (caller, mut server, _base) = by_hand(transport);
+    let mut call = || {
+        thread::scope(|scope| {
+            let calling = scope.spawn(|| caller.call_timeout("A", DEADLINE).unwrap());
+            let (id, _) = server.request();
+            server.send(REPLY, id, b"an answer");
+            calling.join().unwrap()
+        })
+    };
+    let mut answer = call();
+    assert_eq!((answer.len(), answer.as_ref()), (9, &b"an answer"[..]));
+    assert!(format!("{answer:?}").contains("(9 bytes, \"an answer\""), "{answer:?}");
+    assert_eq!(answer, call());
+    assert_eq!(call().into_vec(), b"an answer");
+    assert_eq!(Vec::from(call()), b"an answer");
+    // Its memory takes another message whole.
+    let (mut one, mut other) = Connection::pair(transport).unwrap();
+    one.send("another message").unwrap();
+    while other.try_recv_over(&mut answer).is_err_and(|error| matches!(error, TryRecvError::Empty)) {}
+    assert_eq!(answer, b"another message");
 }
 
 fn answers_out_of_order_reach_their_calls(transport: Transport) {

@@ -83,6 +83,20 @@ fn a_server_that_is_not_one_of_calls_is_an_error() {
 }
 
 #[test]
+fn a_client_that_does_not_know_calls_gets_an_error_that_names_the_command() {
+    for transport in TRANSPORTS {
+        let home = Home::new();
+        let _serving = Serving::new(&home, transport);
+        for (command, input) in [(&["connect", "calls"][..], &b"hello\n"[..]), (&["call", "calls", "hello"], b"")] {
+            let output = home.run_with(command, input);
+            assert_eq!(output.status.code(), Some(7), "{transport} {command:?}: {}", text(&output.stderr));
+            let told = text(&output.stderr);
+            assert!(told.contains("if it answers calls, use `parlour call --id`"), "{transport} {command:?}: {told}");
+        }
+    }
+}
+
+#[test]
 fn json_is_checked_and_printed_on_one_line() {
     let home = Home::new();
     let _serving = Serving::new(&home, "unix");

@@ -62,7 +62,10 @@ impl Calling<'_> {
         };
         let first = match self.receive(self.deadline) {
             Ok(first) => first,
-            Err(error) if error.kind() == ErrorKind::Disconnected => return Err(self.no_reply(message)),
+            // A server aborts the connection of a client that violates its protocol.
+            Err(error) if matches!(error.kind(), ErrorKind::Disconnected | ErrorKind::Truncated) => {
+                return Err(self.no_reply(message));
+            }
             Err(error) => return Err(error.into()),
         };
         match first {

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use parlour::{ConnectOptions, Connection, Reconnect};
+use parlour::{ConnectOptions, Connection, ErrorKind, Reconnect};
 
 use super::holder::{self, Wanted};
 use crate::args::{Connect, ConnectArgs};
@@ -71,8 +71,18 @@ fn pump(
             Err(disconnected_error(args.into(), &connection, "before it received all of the input", longest))
         }
         Outcome::SinkClosed => Err(output::stdout_closed()),
+        Outcome::Failed(error) if is_cut(&error) => {
+            let text = format!("{}; if it answers calls, use `parlour call --id`", exit::one_line(&error));
+            Err(Failure::new(exit::DISCONNECTED, text).into())
+        }
         Outcome::Failed(error) => Err(holder::explain(args.into(), Some(&connection), error)),
     }
+}
+
+/// Returns true for the end of a connection that the server has aborted, such as that of a client which violates its
+/// protocol.
+fn is_cut(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<parlour::Error>().is_some_and(|error| error.kind() == ErrorKind::Truncated)
 }
 
 /// Connects to a server. `call` uses this too.

@@ -177,7 +177,9 @@ impl Serving {
             }
             Err(BadCall(reason)) => {
                 tracing::debug!(client = client.number(), reason, "disconnected for a violation of the protocol");
-                self.hub.disconnect(client)?;
+                // A client that does not know calls finds an error, and not the orderly end of a server that has no
+                // answer.
+                self.hub.abort(client)?;
                 Ok(None)
             }
         }

@@ -177,6 +177,8 @@ impl ClientTask {
                 Ok(Step::Nothing) => self.outbox.wake_waiting(),
                 Err(BadCall(reason)) => {
                     tracing::debug!(reason, "disconnected for a violation of the protocol of calls");
+                    // As `calls/serving.rs` does.
+                    self.connection.abort_now();
                     return Poll::Ready(());
                 }
             }

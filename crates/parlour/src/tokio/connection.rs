@@ -480,6 +480,11 @@ impl Connection {
     ///
     /// Does not wait. Buffered messages are discarded.
     pub fn abort(mut self) {
+        self.abort_now();
+    }
+
+    /// Ends both directions with an error for the peer.
+    pub(super) fn abort_now(&mut self) {
         self.sender.half().abort_now();
         self.receiver.abort_now();
     }

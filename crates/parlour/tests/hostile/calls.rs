@@ -227,13 +227,14 @@ fn a_client_that_violates_the_protocol_of_calls_is_disconnected_and_another_is_s
         for message in program {
             client.send(message).unwrap();
         }
-        loop {
+        let error = loop {
             match client.recv_timeout(DEADLINE) {
-                Ok(Some(message)) => assert_eq!(message, SERVER_GREETING),
-                Ok(None) => break,
-                Err(error) => break assert_eq!(error.kind(), ErrorKind::Disconnected, "{program:?}"),
+                Ok(message) => assert_eq!(message.expect("the server aborts"), SERVER_GREETING),
+                Err(error) => break error,
             }
-        }
+        };
+        let is_end = matches!(error.kind(), ErrorKind::Truncated | ErrorKind::Disconnected);
+        assert!(is_end, "{program:?}: {error}");
         serving.assert_serves();
     }
     let call = serving.held.recv_timeout(DEADLINE).unwrap();

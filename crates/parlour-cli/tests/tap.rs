@@ -155,7 +155,8 @@ fn after_a_hand_over_both_servers_are_tapped_and_the_tap_ends_with_the_last_one(
     assert!(tap.wait().success());
     let said = tap.stderr();
     let notes: Vec<&str> = said.lines().collect();
-    assert_eq!(notes.len(), 2, "{said}");
-    assert!(notes[0].contains("the name was taken over by pid ") && notes[0].contains("goes on with"), "{said}");
-    assert_eq!(notes[1], "parlour: the server has ended");
+    assert_eq!(notes.len(), 3, "{said}");
+    assert!(notes[0].contains("showing the messages of `") && notes[0].ends_with("from now on"), "{said}");
+    assert!(notes[1].contains("the name was taken over by pid ") && notes[1].contains("goes on with"), "{said}");
+    assert_eq!(notes[2], "parlour: the server has ended");
 }

@@ -28,7 +28,7 @@ pub(crate) struct Tap {
     #[arg(long, value_name = "PID")]
     pub(crate) client: Option<u32>,
 
-    /// Show one direction: in (to the server) or out (to clients) [default: both]
+    /// Show one direction only: in (to the server) or out (to clients)
     #[arg(long, value_name = "DIRECTION", value_enum)]
     pub(crate) direction: Option<Direction>,
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io;
 use std::os::fd::AsFd;
+use std::time::SystemTime;
 
 use anyhow::Context;
 use parlour::inspect::{TapDirection, TapMessage};
@@ -11,7 +12,6 @@ use serde::Serialize;
 
 use super::follow::{Follow, Turn};
 use super::holder::Wanted;
-use super::list::timestamp;
 use crate::args::{Direction, Tap};
 use crate::output;
 use crate::recording::is_json;
@@ -42,6 +42,8 @@ struct Line {
 pub(super) fn run(args: &Tap) -> anyhow::Result<()> {
     let stop = Stop::on_interrupt_or_hangup().context("catching signals")?;
     let mut tap = Follow::begin(Wanted { address: &args.address, server_uid: args.server_uid })?;
+    // An idle server gives no other sign that the tap works.
+    output::note(format_args!("showing the messages of `{}` from now on", args.address));
     let mut left = args.count;
     let mut lost = 0u64;
     while left != Some(0) && !stop.is_triggered() && is_read() {
@@ -117,6 +119,11 @@ fn is_read() -> bool {
     let mut fds = [PollFd::from_borrowed_fd(stdout.as_fd(), PollFlags::empty())];
     let has_ended = poll(&mut fds, Some(&Timespec::default())).is_ok_and(|ready| ready > 0);
     !(has_ended && fds[0].revents().intersects(PollFlags::ERR | PollFlags::HUP))
+}
+
+/// Formats a time as `2026-11-22T17:42:00.120Z`.
+fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
 }
 
 fn word(direction: TapDirection) -> &'static str {

@@ -108,28 +108,48 @@ fn the_form_of_the_configuration_is_checked() {
     assert_eq!(scene.check(), (Some(0), String::new()));
     let keys = "see the keys in docs/bridge.md";
     for (from, to, line) in [
-        ("host = \"a", "hots = \"a", "line 1: unknown field `hots`, expected one of *; see the keys in docs/bridge.md"),
-        ("[peers]", "[peer]", "line 8: unknown field `peer`, expected one of *; see the keys in docs/bridge.md"),
-        ("to = [", "too = [", "line 12: unknown field `too`, expected one of *; see the keys in docs/bridge.md"),
-        ("host = \"a.example\"", "host = 7", &format!("line 1: invalid type: integer `7`, expected a string; {keys}")),
-        ("= 100", "= \"many\"", &format!("line 17: invalid type: string \"many\", expected usize; {keys}")),
-        ("= 100", "= -1", &format!("line 17: invalid value: integer `-1`, expected usize; {keys}")),
+        (
+            "host = \"a",
+            "hots = \"a",
+            "bridge.toml: line 1: unknown field `hots`, expected one of *; see the keys in docs/bridge.md",
+        ),
+        (
+            "[peers]",
+            "[peer]",
+            "bridge.toml: line 8: unknown field `peer`, expected one of *; see the keys in docs/bridge.md",
+        ),
+        (
+            "to = [",
+            "too = [",
+            "bridge.toml: line 12: unknown field `too`, expected one of *; see the keys in docs/bridge.md",
+        ),
+        (
+            "host = \"a.example\"",
+            "host = 7",
+            &format!("bridge.toml: line 1: invalid type: integer `7`, expected a string; {keys}"),
+        ),
+        (
+            "= 100",
+            "= \"many\"",
+            &format!("bridge.toml: line 17: invalid type: string \"many\", expected usize; {keys}"),
+        ),
+        ("= 100", "= -1", &format!("bridge.toml: line 17: invalid value: integer `-1`, expected usize; {keys}")),
         (
             "to = [\"b.example\"]",
             "to = \"b.example\"",
-            "line 12: invalid type: string \"b.example\", expected a sequence*",
+            "bridge.toml: line 12: invalid type: string \"b.example\", expected a sequence*",
         ),
         (
             "[limits]",
             "message_max = 4294967296\n[limits]",
-            "line 16: invalid value: integer `4294967296`, expected u32*",
+            "bridge.toml: line 16: invalid value: integer `4294967296`, expected u32*",
         ),
-        ("host = \"a.example\"", "", &format!("line 1: missing field `host`; {keys}")),
-        ("from = [\"b.example\"]", "", &format!("line 13: missing field `from`; {keys}")),
-        ("to = [\"b.example\"]", "", &format!("line 10: missing field `to`; {keys}")),
-        ("key = \"a.example.key\"", "", &format!("line 4: missing field `key`; {keys}")),
-        ("lease", "host", "line 3: duplicate key*; see the keys in docs/bridge.md"),
-        ("[tls]", "[tls", "line 4: *; see the keys in docs/bridge.md"),
+        ("host = \"a.example\"", "", &format!("bridge.toml: line 1: missing field `host`; {keys}")),
+        ("from = [\"b.example\"]", "", &format!("bridge.toml: line 13: missing field `from`; {keys}")),
+        ("to = [\"b.example\"]", "", &format!("bridge.toml: line 10: missing field `to`; {keys}")),
+        ("key = \"a.example.key\"", "", &format!("bridge.toml: line 4: missing field `key`; {keys}")),
+        ("lease", "host", "bridge.toml: line 3: duplicate key*; see the keys in docs/bridge.md"),
+        ("[tls]", "[tls", "bridge.toml: line 4: *; see the keys in docs/bridge.md"),
     ] {
         scene.assert_replaced(from, to, line);
     }

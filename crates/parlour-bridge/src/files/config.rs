@@ -164,7 +164,7 @@ impl Config {
             vec![Finding::mistake(path.display().to_string(), format!("cannot be read: {error}"), remedy)]
         })?;
         let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Self::parse(&text, absolute.parent().unwrap_or(Path::new("/")))
+        Self::parse_from(&text, absolute.parent().unwrap_or(Path::new("/")), &format!("{}: ", path.display()))
     }
 
     /// Parses a configuration. `directory` is the one for relative paths. Opens no file.
@@ -173,11 +173,16 @@ impl Config {
     ///
     /// Every mistake, with its remedy. If the text does not have the form of a configuration, the first one alone.
     pub fn parse(text: &str, directory: &Path) -> Result<Self, Vec<Finding>> {
+        Self::parse_from(text, directory, "")
+    }
+
+    /// Parses a configuration as [`parse`](Self::parse) does. `source` precedes the number of a line in a finding.
+    fn parse_from(text: &str, directory: &Path, source: &str) -> Result<Self, Vec<Finding>> {
         let written: Written = toml::from_str(text).map_err(|error| {
             let line =
                 error.span().map_or(1, |span| 1 + text.get(..span.start).unwrap_or_default().matches('\n').count());
             let problem = error.message().replace('\n', ", ");
-            vec![Finding::mistake(format!("line {line}"), problem, "see the keys in docs/bridge.md")]
+            vec![Finding::mistake(format!("{source}line {line}"), problem, "see the keys in docs/bridge.md")]
         })?;
         let mut mistakes = Vec::new();
         let config = written.check(directory, &mut mistakes);

@@ -1,6 +1,7 @@
 //! One round through the places where a server can be: each base in order, and in each base the transports on offer.
 
 use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
@@ -128,9 +129,11 @@ impl Round {
         if let Some(error) = self.failed.take() {
             return Attempt::Failed(error);
         }
-        let searched = match self.looked.is_empty() {
-            true => String::new(),
-            false => format!(" (searched {})", self.looked.join(", ")),
+        let searched = match &self.looked[..] {
+            [] => String::new(),
+            // The caller has chosen it.
+            [only] if !Path::new(only).exists() => format!(" (searched {only}, which does not exist)"),
+            several => format!(" (searched {})", several.join(", ")),
         };
         Attempt::Absent(match (self.unsafe_place.take(), self.absent.take()) {
             (Some(error), None) if self.looked.is_empty() => error,

@@ -222,12 +222,17 @@ fn anothers(path: &Path, stat: &Stat) -> Error {
 }
 
 /// Returns the error for a path component that this process may not look up in its parent directory.
-fn not_searchable(parent: &OwnedFd, path: &Path) -> Error {
-    let mut detail = "this process may not search the directory above it".to_owned();
-    if let Ok(stat) = fstat(parent) {
-        detail = format!("{detail} ({})", owner_and_mode(&stat));
-    }
-    Error::new(ErrorKind::Denied, OPERATION, path.display().to_string(), detail)
+fn not_searchable(parent: impl AsFd, path: &Path) -> Error {
+    denied(OPERATION, path, "this process may not search the directory above it", fstat(parent).ok())
+}
+
+/// Returns the error for a directory whose owner and mode deny an operation.
+fn denied(operation: Operation, path: &Path, reason: &str, stat: Option<Stat>) -> Error {
+    let detail = match stat {
+        Some(stat) => format!("{reason} ({})", owner_and_mode(&stat)),
+        None => reason.to_owned(),
+    };
+    Error::new(ErrorKind::Denied, operation, path.display().to_string(), detail)
         .because(Errno::ACCESS)
         .next("ask its owner for access, or use another base directory ($PARLOUR_DIR)")
 }
@@ -278,6 +283,10 @@ pub(crate) fn make(parent: impl AsFd, name: &OsStr, mode: Mode, path: &Path) -> 
     match mkdirat(&parent, name, mode) {
         Ok(()) => {}
         Err(Errno::EXIST) => return Ok(()),
+        Err(Errno::ACCESS) => {
+            let reason = "this process may not write to the directory above it";
+            return Err(denied(Operation::CreateDirectory, path, reason, fstat(&parent).ok()));
+        }
         Err(errno) => return Err(failed(errno)),
     }
     // The new directory belongs to this process. The umask may have cleared bits, even those that this process needs to
@@ -318,6 +327,12 @@ fn open_inside_with(parent: impl AsFd, name: &str, path: &Path, flags: OFlags) -
                 .try_clone_to_owned()
                 .map_err(|error| Error::io(OPERATION, path.display().to_string(), error))?;
             return Err(not_a_directory(&parent, name.as_ref(), path, errno));
+        }
+        Err(Errno::ACCESS) => {
+            return Err(match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) => denied(OPERATION, path, "this process may not read it", Some(stat)),
+                Err(_) => not_searchable(&parent, path),
+            });
         }
         Err(errno) => return Err(Error::io(OPERATION, path.display().to_string(), errno)),
     };

@@ -267,6 +267,7 @@ const ROWS: &[Row] = &[
             "another_user_cannot_connect_to_a_private_server",
             "a_server_that_sets_the_group_of_others_says_so_and_leaves_no_socket",
             "a_private_directory_above_the_base_is_named_with_its_owner",
+            "a_base_of_root_that_may_not_be_used_is_named_with_its_owner_and_the_next_step",
             "an_error_names_the_other_side",
             "another_user_of_an_open_server_cannot_touch_anything_but_the_socket",
         ],

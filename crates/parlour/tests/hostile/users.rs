@@ -34,6 +34,7 @@ trials! {
     a_server_that_sets_the_group_of_others_says_so_and_leaves_no_socket unless no_other_users(),
     an_address_that_ends_with_the_base_is_told_to_add_a_name,
     a_private_directory_above_the_base_is_named_with_its_owner unless no_other_users(),
+    a_base_of_root_that_may_not_be_used_is_named_with_its_owner_and_the_next_step unless no_other_users(),
     an_error_names_the_other_side,
 }
 
@@ -412,6 +413,24 @@ fn a_private_directory_above_the_base_is_named_with_its_owner() {
     let server_uid = format!("server_uid={uid}");
     let said = child("reach", home.join("base/wc").display(), other, &[server_uid]).line();
     assert_refused(&said, "denied", &[&format!("may not search the directory above it (owner uid {uid}, mode 0700)")]);
+}
+
+fn a_base_of_root_that_may_not_be_used_is_named_with_its_owner_and_the_next_step() {
+    let top = Base::new();
+    chmod(top.path(), 0o755);
+    let base = top.path().join("base");
+    let server = Server::bind(base.join("wc").display().to_string()).unwrap();
+    let other = new_uid();
+    for (mode, role, name, reason) in [
+        (0o700, "reach", "wc", "may not search the directory above it (owner uid 0, mode 0700)"),
+        (0o700, "serve", "other", "may not write to the directory above it (owner uid 0, mode 0700)"),
+        (0o755, "serve", "other", "may not write to the directory above it (owner uid 0, mode 0755)"),
+    ] {
+        chmod(&base, mode);
+        let said = child(role, base.join(name).display(), other, &[]).line();
+        assert_refused(&said, "denied", &[reason, "another base directory ($PARLOUR_DIR)"]);
+    }
+    drop(server);
 }
 
 fn an_error_names_the_other_side() {

@@ -1212,7 +1212,7 @@ parlour_status parlour_server_options_stats(parlour_server_options *options, boo
 
 /**
  * Sets how long a hub serves its connected clients after a hand-over, in milliseconds. Default: 30000. Then
- * parlour_hub_next returns PARLOUR_HANDED_OVER.
+ * parlour_hub_next_event returns PARLOUR_HANDED_OVER.
  */
 parlour_status parlour_server_options_hand_over_grace(parlour_server_options *options, int64_t ms);
 

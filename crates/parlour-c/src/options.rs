@@ -306,7 +306,7 @@ pub unsafe extern "C" fn parlour_server_options_stats(
 }
 
 /// Sets how long a hub serves its connected clients after a hand-over, in milliseconds. Default: 30000. Then
-/// parlour_hub_next returns PARLOUR_HANDED_OVER.
+/// parlour_hub_next_event returns PARLOUR_HANDED_OVER.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn parlour_server_options_hand_over_grace(
     options: *mut parlour_server_options,

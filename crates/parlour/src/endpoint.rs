@@ -234,8 +234,8 @@ pub(crate) fn error_of(
         // A hub ends the connection of a client whose write buffer is full, wherever in a message that happens.
         Fault::Truncated => {
             error(ErrorKind::Truncated, "the peer disconnected mid-message".into()).next(other_side.step(
-                "connect again; the messages received before are complete; the server died, or ended the connection \
-                 because this client received too slowly",
+                "connect again; the messages received before are complete; the server or its host died, or ended the \
+                 connection because this client received too slowly or violates its protocol",
             ))
         }
         Fault::Refused(reason) => refused(reason, operation, object),

@@ -21,7 +21,15 @@ use crate::wait::{self, Deadline, Events};
 #[pyo3(signature = (address, **options))]
 pub(crate) fn connect(py: Python<'_>, address: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Connection> {
     let options = connect_options("connect", options)?;
-    let mut pending = py.detach(|| options.begin(address)).map_err(|error| exception(py, &error))?;
+    finish(py, || options.begin(address))
+}
+
+/// Begins an attempt to connect, and waits for its end.
+pub(crate) fn finish(
+    py: Python<'_>,
+    begin: impl FnOnce() -> parlour::Result<PendingConnection> + Send,
+) -> PyResult<Connection> {
+    let mut pending = py.detach(begin).map_err(|error| exception(py, &error))?;
     loop {
         let connection = py.detach(|| pending.try_finish()).map_err(|error| exception(py, &error))?;
         if let Some(connection) = connection {
@@ -36,6 +44,12 @@ pub(crate) fn connect(py: Python<'_>, address: &str, options: Option<&Bound<'_, 
 /// A connection attempt that never blocks, for loops of events.
 #[pyclass(frozen, module = "parlour._parlour")]
 pub(crate) struct Pending(Mutex<Option<PendingConnection>>);
+
+impl Pending {
+    pub(crate) fn new(pending: PendingConnection) -> Self {
+        Self(Mutex::new(Some(pending)))
+    }
+}
 
 #[pymethods]
 impl Pending {
@@ -71,8 +85,7 @@ impl Pending {
 #[pyo3(signature = (address, **options))]
 pub(crate) fn begin(py: Python<'_>, address: &str, options: Option<&Bound<'_, PyDict>>) -> PyResult<Pending> {
     let options = connect_options("connect", options)?;
-    let pending = options.begin(address).map_err(|error| exception(py, &error))?;
-    Ok(Pending(Mutex::new(Some(pending))))
+    options.begin(address).map(Pending::new).map_err(|error| exception(py, &error))
 }
 
 /// Returns both ends of a connection, without a server. Takes the options of `connect` that concern a connection.

@@ -6,6 +6,7 @@ mod call_steps;
 mod caller;
 mod connect;
 mod connection;
+mod connector;
 mod ending;
 mod error;
 mod fork;
@@ -51,6 +52,8 @@ mod _parlour {
     use super::connect::{Pending, begin, connect, from_env, pair};
     #[pymodule_export]
     use super::connection::Connection;
+    #[pymodule_export]
+    use super::connector::Connector;
     #[pymodule_export]
     use super::frame::{Frame, ReceivedFrame};
     #[pymodule_export]

@@ -55,6 +55,7 @@ __all__ = [
     "CallStream",
     "Caller",
     "Connection",
+    "Connector",
     "FramePool",
     "FrameReader",
     "Hub",
@@ -325,13 +326,12 @@ def _has_flushed(connection: _parlour.Connection) -> bool:
 class _Connect(Awaitable[Connection]):
     """A connection that is being made: to be awaited, or entered by `async with`."""
 
-    def __init__(self, address: str, options: ConnectOptions) -> None:
-        self._address = address
-        self._options = options
+    def __init__(self, begin: Callable[[], _parlour.Pending]) -> None:
+        self._begin = begin
         self._connection: Connection | None = None
 
     async def _connect(self) -> Connection:
-        pending = _parlour.begin(self._address, **self._options)
+        pending = self._begin()
         watch = Watch()
         try:
             while (connection := pending.try_finish()) is None:
@@ -363,7 +363,27 @@ def connect(address: str, **options: Unpack[ConnectOptions]) -> _Connect:
     Await the result, or enter it: `async with parlour.aio.connect("echo") as room`. Nothing is left behind if that is
     cancelled.
     """
-    return _Connect(address, options)
+    return _Connect(lambda: _parlour.begin(address, **options))
+
+
+class Connector:
+    """Connects to one name many times, for less than `connect`. Takes the arguments of `parlour.Connector`."""
+
+    def __init__(self, address: str, **options: Unpack[ConnectOptions]) -> None:
+        """Makes no connection yet."""
+        self._connector = _parlour.Connector(address, **options)
+
+    def connect(self) -> _Connect:
+        """Connects to the server. Await the result, or enter it, as that of `parlour.aio.connect`."""
+        return _Connect(self._connector.begin)
+
+    @property
+    def address(self) -> str:
+        """The address of the server."""
+        return self._connector.address
+
+    def __repr__(self) -> str:
+        return repr(self._connector).replace("parlour.", "parlour.aio.", 1)
 
 
 def pair(transport: str = "unix", **options: Unpack[ConnectOptions]) -> tuple[Connection, Connection]:

@@ -2,11 +2,21 @@
 
 use std::path::PathBuf;
 
+use parlour::ConnectOptions;
 use parlour::inspect::NameState;
 use pyo3::prelude::*;
 
 use crate::error::exception;
 use crate::owner::Owner;
+
+/// Returns the options of a client that looks at the servers of a user, or of this one.
+pub(crate) fn client_of(server_uid: Option<u32>) -> ConnectOptions {
+    let options = ConnectOptions::new();
+    match server_uid {
+        Some(uid) => options.server_uid(uid),
+        None => options,
+    }
+}
 
 /// A name that has a directory on this machine.
 #[pyclass(frozen, module = "parlour")]

@@ -32,6 +32,7 @@ mod session_steps;
 mod shared;
 mod spare;
 mod stats;
+mod tap;
 mod wait;
 
 use parlour::{ErrorKind, NAME_LEN_MAX, Transport};
@@ -86,6 +87,8 @@ mod _parlour {
     use super::shared::SharedBytes;
     #[pymodule_export]
     use super::stats::ServerStats;
+    #[pymodule_export]
+    use super::tap::{Tap, TapMessage, tap};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

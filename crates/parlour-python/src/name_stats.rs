@@ -6,6 +6,7 @@ use parlour::{RefusalReason, WaitReason};
 use pyo3::prelude::*;
 
 use crate::error::exception;
+use crate::inspect::client_of;
 use crate::owner::Owner;
 use crate::peer::Origin;
 
@@ -250,10 +251,7 @@ impl NameStats {
 #[pyfunction]
 #[pyo3(signature = (address, *, server_uid=None))]
 pub(crate) fn name_stats(py: Python<'_>, address: &str, server_uid: Option<u32>) -> PyResult<NameStats> {
-    let mut options = parlour::ConnectOptions::new();
-    if let Some(uid) = server_uid {
-        options = options.server_uid(uid);
-    }
+    let options = client_of(server_uid);
     let stats = py.detach(|| parlour::inspect::stats_with(address, &options)).map_err(|error| exception(py, &error))?;
     Ok(NameStats(stats))
 }

@@ -74,6 +74,8 @@ from ._parlour import (
     ServerStats,
     Session,
     SharedBytes,
+    Tap,
+    TapMessage,
     Waiting,
     __version__,
     clean,
@@ -82,6 +84,7 @@ from ._parlour import (
     name_stats,
     names,
     pair,
+    tap,
 )
 from ._provenance import Provenance
 
@@ -137,6 +140,8 @@ __all__ = [
     "Session",
     "SharedBytes",
     "Shutdown",
+    "Tap",
+    "TapMessage",
     "TimedOut",
     "Truncated",
     "UnsafeDirectory",
@@ -150,4 +155,5 @@ __all__ = [
     "name_stats",
     "names",
     "pair",
+    "tap",
 ]

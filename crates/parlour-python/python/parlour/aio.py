@@ -23,6 +23,7 @@ from . import _json, _parlour
 from ._aio_call_session import CallSession
 from ._aio_calls import Call, Caller, CallServer, CallStream
 from ._aio_frames import AdmittedReader, FramePool, FrameReader
+from ._aio_inspect import Tap, tap
 from ._aio_session import Session
 from ._errors import HandedOver, Shutdown, TimedOut
 from ._watch import Watch
@@ -61,8 +62,10 @@ __all__ = [
     "Hub",
     "Server",
     "Session",
+    "Tap",
     "connect",
     "pair",
+    "tap",
 ]
 
 # The number of calls in a row that find something to do before they let other tasks run.

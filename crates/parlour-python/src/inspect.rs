@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use crate::error::exception;
 use crate::owner::Owner;
+use crate::resolution::error_object;
 
 /// Returns the options of a client that looks at the servers of a user, or of this one.
 pub(crate) fn client_of(server_uid: Option<u32>) -> ConnectOptions {
@@ -21,6 +22,12 @@ pub(crate) fn client_of(server_uid: Option<u32>) -> ConnectOptions {
 /// A name that has a directory on this machine.
 #[pyclass(frozen, module = "parlour")]
 pub(crate) struct NameStatus(parlour::inspect::NameStatus);
+
+impl NameStatus {
+    pub(crate) fn new(status: parlour::inspect::NameStatus) -> Self {
+        Self(status)
+    }
+}
 
 #[pymethods]
 impl NameStatus {
@@ -44,13 +51,22 @@ impl NameStatus {
 
     /// The state: "live", "dead", "waiting" (a service manager listens), "foreign" (of another user) or "unsafe".
     #[getter]
-    fn state(&self) -> &'static str {
+    pub(crate) fn state(&self) -> &'static str {
         match self.0.state {
             NameState::Live => "live",
             NameState::Dead => "dead",
             NameState::Waiting => "waiting",
             NameState::Unsafe(_) => "unsafe",
             _ => "foreign",
+        }
+    }
+
+    /// The reason why the name is "unsafe", or None.
+    #[getter]
+    fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        match &self.0.state {
+            NameState::Unsafe(error) => Some(error_object(py, error)),
+            _ => None,
         }
     }
 
@@ -71,10 +87,13 @@ impl NameStatus {
     }
 }
 
-/// Returns the names in all base directories of this machine that this user can see.
+/// Returns the names in all base directories of this machine that this user can see. Root sees those of another
+/// user with `server_uid`.
 #[pyfunction]
-pub(crate) fn names(py: Python<'_>) -> PyResult<Vec<NameStatus>> {
-    let names = py.detach(parlour::inspect::names).map_err(|error| exception(py, &error))?;
+#[pyo3(signature = (*, server_uid=None))]
+pub(crate) fn names(py: Python<'_>, server_uid: Option<u32>) -> PyResult<Vec<NameStatus>> {
+    let options = client_of(server_uid);
+    let names = py.detach(|| parlour::inspect::names_with(&options)).map_err(|error| exception(py, &error))?;
     Ok(names.into_iter().map(NameStatus).collect())
 }
 

@@ -26,6 +26,7 @@ mod owner;
 mod payload;
 mod peer;
 mod refusal;
+mod resolution;
 mod server;
 mod session;
 mod session_steps;
@@ -34,6 +35,7 @@ mod spare;
 mod stats;
 mod tap;
 mod wait;
+mod watch;
 
 use parlour::{ErrorKind, NAME_LEN_MAX, Transport};
 use pyo3::prelude::*;
@@ -78,6 +80,8 @@ mod _parlour {
     #[pymodule_export]
     use super::refusal::Refusal;
     #[pymodule_export]
+    use super::resolution::{Base, Candidate, Resolution, bases, resolve};
+    #[pymodule_export]
     use super::server::{_release_names, Server};
     #[pymodule_export]
     use super::session::Session;
@@ -89,6 +93,8 @@ mod _parlour {
     use super::stats::ServerStats;
     #[pymodule_export]
     use super::tap::{Tap, TapMessage, tap};
+    #[pymodule_export]
+    use super::watch::{Watch, Watches, watch};
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -23,10 +23,10 @@ from . import _json, _parlour
 from ._aio_call_session import CallSession
 from ._aio_calls import Call, Caller, CallServer, CallStream
 from ._aio_frames import AdmittedReader, FramePool, FrameReader
-from ._aio_inspect import Tap, tap
+from ._aio_inspect import Tap, Watch, Watches, tap, watch
 from ._aio_session import Session
 from ._errors import HandedOver, Shutdown, TimedOut
-from ._watch import Watch
+from ._watch import Watch as FdWatch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,9 +63,12 @@ __all__ = [
     "Server",
     "Session",
     "Tap",
+    "Watch",
+    "Watches",
     "connect",
     "pair",
     "tap",
+    "watch",
 ]
 
 # The number of calls in a row that find something to do before they let other tasks run.
@@ -85,10 +88,10 @@ class Connection:
     def __init__(self, connection: _parlour.Connection) -> None:
         """Wraps a blocking connection, which must not be used any more."""
         self._connection = connection
-        self._reading = Watch()
-        self._writing = Watch(is_writer=True, work=lambda: not _has_flushed(connection))
+        self._reading = FdWatch()
+        self._writing = FdWatch(is_writer=True, work=lambda: not _has_flushed(connection))
         # Those of the tasks in `wait_peer_closed`, each of which has a descriptor of its own.
-        self._closing: set[Watch] = set()
+        self._closing: set[FdWatch] = set()
         self._turns = 0
 
     def __del__(self) -> None:
@@ -184,7 +187,7 @@ class Connection:
             # The descriptor is readable while messages wait, so an epoll instance reports its end alone.
             with select.epoll() as epoll:
                 epoll.register(fd, 0)
-                watch = Watch()
+                watch = FdWatch()
                 self._closing.add(watch)
                 try:
                     await watch.wait(epoll.fileno())
@@ -335,7 +338,7 @@ class _Connect(Awaitable[Connection]):
 
     async def _connect(self) -> Connection:
         pending = self._begin()
-        watch = Watch()
+        watch = FdWatch()
         try:
             while (connection := pending.try_finish()) is None:
                 await watch.wait(pending.fileno())
@@ -414,7 +417,7 @@ class Server:
 
     def _wrap(self, server: _parlour.Server) -> None:
         self._server = server
-        self._reading = Watch()
+        self._reading = FdWatch()
 
     def __del__(self) -> None:
         # The event loop must not keep a descriptor that is about to be closed.
@@ -543,7 +546,7 @@ class Hub:
 
     def _wrap(self, hub: _parlour.Hub) -> None:
         self._hub = hub
-        self._reading = Watch()
+        self._reading = FdWatch()
         self._turns = 0
 
     def __del__(self) -> None:

@@ -238,27 +238,33 @@ def test_closing_a_stream_tells_the_server(room: Make) -> None:
     waits[0]()
 
 
+class Holding:
+    """A handler that answers no call, and tells when it has the one for a stream."""
+
+    def __init__(self) -> None:
+        self.held: dict[bytes, parlour.Call] = {}
+        self.has_stream = threading.Event()
+
+    def hold(self, call: parlour.Call) -> None:
+        self.held[call.data] = call
+        if call.data == b"stream":
+            self.has_stream.set()
+
+
 @pytest.mark.parametrize("ending", ["items", "end", "fail", "close"])
 def test_threads_that_receive_from_one_stream_all_go_on(room: Make, ending: str) -> None:
-    held: dict[bytes, parlour.Call] = {}
-    has_stream = threading.Event()
-
-    def hold(call: parlour.Call) -> None:
-        held[call.data] = call
-        if call.data == b"stream":
-            has_stream.set()
-
-    caller = room(hold).caller
+    holding = Holding()
+    caller = room(holding.hold).caller
     # This thread is the one that sleeps on the connection, and wakes the others.
     with in_thread(lambda: caller.call(b"other", timeout=DEADLINE)) as other:
         other.wait_until_asleep()
         stream = caller.call_stream(b"stream", timeout=DEADLINE)
-        assert has_stream.wait(DEADLINE)
+        assert holding.has_stream.wait(DEADLINE)
         receiving = []
         for _ in range(3):
             receiving.append(Call(lambda: stream.recv(timeout=DEADLINE)))
             receiving[-1].wait_until_asleep()
-        call = held[b"stream"]
+        call = holding.held[b"stream"]
         if ending == "items":
             for number in range(3):
                 call.item(b"%d" % number, timeout=DEADLINE)
@@ -270,7 +276,7 @@ def test_threads_that_receive_from_one_stream_all_go_on(room: Make, ending: str)
             stream.close()
         for one in receiving:
             one.join()
-        held[b"other"].reply(b"")
+        holding.held[b"other"].reply(b"")
     if ending == "items":
         assert sorted(one() for one in receiving) == [b"0", b"1", b"2"]
         call.end()
@@ -280,26 +286,19 @@ def test_threads_that_receive_from_one_stream_all_go_on(room: Make, ending: str)
 
 
 def test_a_thread_that_gives_up_leaves_a_stream_to_the_others(room: Make) -> None:
-    held: dict[bytes, parlour.Call] = {}
-    has_stream = threading.Event()
-
-    def hold(call: parlour.Call) -> None:
-        held[call.data] = call
-        if call.data == b"stream":
-            has_stream.set()
-
-    caller = room(hold).caller
+    holding = Holding()
+    caller = room(holding.hold).caller
     with in_thread(lambda: caller.call(b"other", timeout=DEADLINE)) as other:
         other.wait_until_asleep()
         with caller.call_stream(b"stream", timeout=DEADLINE) as stream:
-            assert has_stream.wait(DEADLINE)
+            assert holding.has_stream.wait(DEADLINE)
             one = Call(lambda: stream.recv(timeout=DEADLINE))
             one.wait_until_asleep()
             with pytest.raises(parlour.TimedOut):
                 stream.recv(timeout=0.01)
-            held[b"stream"].item(b"1", timeout=DEADLINE)
+            holding.held[b"stream"].item(b"1", timeout=DEADLINE)
             one.join()
-        held[b"other"].reply(b"")
+        holding.held[b"other"].reply(b"")
     assert one() == b"1"
 
 

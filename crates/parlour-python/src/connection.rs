@@ -7,9 +7,11 @@ use std::time::Duration;
 use parlour::{ErrorKind, TryRecvError, TrySendError};
 use pyo3::exceptions::PyEOFError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
+use crate::batch::Messages;
 use crate::buffer::Buffer;
+use crate::capabilities::Capabilities;
 use crate::error::{self, buffer_too_small};
 use crate::json;
 use crate::lock::{Lock, Unavailable};
@@ -243,16 +245,34 @@ impl Connection {
                     state.sleepers.wake();
                     Err(error.into())
                 }
-                Err(TryRecvError::Empty) => {
-                    let mut events = Events::new(connection.recv_fd().as_raw_fd(), libc::POLLIN);
-                    // The peer may wait for what is buffered. An error of sending is reported by the next send.
-                    if connection.try_flush().is_err_and(|error| error.is_full()) {
-                        if let Some(fd) = connection.send_fd() {
-                            events = events.and(fd.as_raw_fd(), libc::POLLOUT);
-                        }
-                    }
-                    Ok(Attempt::Wait(events))
+                Err(TryRecvError::Empty) => Ok(wait_to_receive(connection)),
+            }
+        })
+    }
+
+    /// Receives the messages that one read brings, or `None` at the end.
+    fn receive_batch(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<Option<Messages>> {
+        self.repeat(py, Deadline::after(timeout)?, |state, turn| {
+            if let Some(kept) = state.kept.take() {
+                let mut messages = Messages::default();
+                messages.push(&kept);
+                return Ok(Attempt::Done(Some(messages)));
+            }
+            let connection = state.connection.as_mut().ok_or(Failure::Closed)?;
+            let received = match turn {
+                Turn::Last => connection.recv_batch_timeout(Duration::ZERO).map_err(TryRecvError::Failed),
+                Turn::First | Turn::Again => connection.try_recv_batch(),
+            };
+            match received.map(|batch| batch.map(Messages::of)) {
+                Ok(messages) => {
+                    state.sleepers.wake();
+                    Ok(Attempt::Done(messages))
                 }
+                Err(TryRecvError::Failed(error)) => {
+                    state.sleepers.wake();
+                    Err(error.into())
+                }
+                Err(TryRecvError::Empty) => Ok(wait_to_receive(connection)),
             }
         })
     }
@@ -430,6 +450,17 @@ fn last_recv(connection: &mut parlour::Connection, message: &mut parlour::Messag
     }
 }
 
+fn wait_to_receive<T>(connection: &mut parlour::Connection) -> Attempt<T> {
+    let mut events = Events::new(connection.recv_fd().as_raw_fd(), libc::POLLIN);
+    // The peer may wait for what is buffered. An error of sending is reported by the next send.
+    if connection.try_flush().is_err_and(|error| error.is_full()) {
+        if let Some(fd) = connection.send_fd() {
+            events = events.and(fd.as_raw_fd(), libc::POLLOUT);
+        }
+    }
+    Attempt::Wait(events)
+}
+
 fn wait_to_send<T>(connection: &parlour::Connection) -> Attempt<T> {
     let fd = connection.send_fd().unwrap_or(connection.recv_fd());
     Attempt::Wait(Events::new(fd.as_raw_fd(), libc::POLLOUT))
@@ -558,6 +589,15 @@ impl Connection {
     fn try_recv_message(&self, py: Python<'_>) -> PyResult<Option<Message>> {
         let mut message = parlour::Message::default();
         Ok(self.try_receive(py, &mut message)?.then(|| Message::new(message)))
+    }
+
+    /// Receives the messages that one read brings, and returns a list of their bytes. Blocks until there is one.
+    ///
+    /// For many small messages that the peer sends together. Each is copied into an object of its own. Raises EOFError
+    /// at the end. Descriptors of the messages are closed.
+    #[pyo3(signature = (timeout = None))]
+    fn recv_batch<'py>(&self, py: Python<'py>, timeout: Option<f64>) -> PyResult<Bound<'py, PyList>> {
+        self.receive_batch(py, timeout)?.ok_or_else(end)?.into_list(py)
     }
 
     /// Receives one message into a writable buffer, and returns its length in bytes.
@@ -693,6 +733,12 @@ impl Connection {
     #[getter]
     fn transport(&self, py: Python<'_>) -> PyResult<String> {
         self.with(py, |connection| connection.transport().to_string())
+    }
+
+    /// The capabilities of the connection.
+    #[getter]
+    fn capabilities(&self, py: Python<'_>) -> PyResult<Capabilities> {
+        self.with(py, |connection| Capabilities::new(connection.capabilities()))
     }
 
     /// The length of the longest message in bytes.

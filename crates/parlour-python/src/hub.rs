@@ -11,6 +11,7 @@ use pyo3::exceptions::PyTimeoutError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
+use crate::capabilities::Capabilities;
 use crate::ending::{Ended, end_until};
 use crate::error::{closed, exception, system};
 use crate::json;
@@ -426,6 +427,16 @@ impl Hub {
     /// Returns the identity of a client, or None if it has left.
     fn peer(&self, py: Python<'_>, client: Client) -> PyResult<Option<Peer>> {
         self.with(py, |hub| hub.peer(client.0).map(Peer::new))
+    }
+
+    /// Returns the capabilities of the connection of a client, or None if it has left.
+    fn capabilities(&self, py: Python<'_>, client: Client) -> PyResult<Option<Capabilities>> {
+        self.with(py, |hub| hub.capabilities(client.0).map(Capabilities::new))
+    }
+
+    /// Returns the transport of a client, or None if it has left.
+    fn transport(&self, py: Python<'_>, client: Client) -> PyResult<Option<String>> {
+        self.with(py, |hub| hub.transport(client.0).map(|transport| transport.to_string()))
     }
 
     /// Returns the number of bytes that are buffered for a client.

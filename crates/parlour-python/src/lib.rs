@@ -1,9 +1,11 @@
 //! The native module of the Python package `parlour`. `python/parlour` has the part that is written in Python.
 
+mod batch;
 mod buffer;
 mod call_server;
 mod call_steps;
 mod caller;
+mod capabilities;
 mod connect;
 mod connection;
 mod connector;
@@ -51,6 +53,8 @@ mod _parlour {
     use super::call_steps::CallSteps;
     #[pymodule_export]
     use super::caller::{Attempts, CallStream, Caller};
+    #[pymodule_export]
+    use super::capabilities::Capabilities;
     #[pymodule_export]
     use super::connect::{Pending, begin, connect, from_env, pair};
     #[pymodule_export]

@@ -53,6 +53,37 @@ impl Owner {
         self.0.message_max
     }
 
+    /// The version of the protocol that the holder speaks.
+    #[getter]
+    fn protocol(&self) -> u32 {
+        self.0.protocol
+    }
+
+    /// True if the holder yields the name to any other server of its user (the option `yields`).
+    #[getter]
+    fn yields(&self) -> bool {
+        self.0.yields
+    }
+
+    /// The start time of the process in clock ticks since the boot, or 0. Together with `pid` and `boot_id` it
+    /// identifies one process for ever.
+    #[getter]
+    fn start_time(&self) -> u64 {
+        self.0.start_time
+    }
+
+    /// The id of the boot that `start_time` counts from, or an empty text.
+    #[getter]
+    fn boot_id(&self) -> &str {
+        &self.0.boot_id
+    }
+
+    /// Looks whether the process is stopped, by a signal or a debugger. Returns None if that is not known: `/proc` does
+    /// not show the process. A stopped server keeps its name, and clients wait for it.
+    fn is_stopped(&self) -> Option<bool> {
+        self.0.is_stopped()
+    }
+
     fn __repr__(&self) -> String {
         format!("<parlour.Owner {}>", self.0)
     }

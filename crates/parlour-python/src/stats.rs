@@ -6,6 +6,7 @@ use parlour::RefusalReason;
 use pyo3::prelude::*;
 
 use crate::name_stats::Flow;
+use crate::refusal::Refusal;
 
 /// The counts of clients of a server.
 #[pyclass(frozen, module = "parlour")]
@@ -55,6 +56,24 @@ impl ServerStats {
         self.0.memory
     }
 
+    /// The limit on the memory that clients take, in bytes.
+    #[getter]
+    fn memory_max(&self) -> usize {
+        self.0.memory_max
+    }
+
+    /// The limit on the memory that the clients of one user take, in bytes.
+    #[getter]
+    fn memory_per_uid_max(&self) -> usize {
+        self.0.memory_per_uid_max
+    }
+
+    /// The limit on concurrent connections of one user.
+    #[getter]
+    fn connections_per_uid_max(&self) -> usize {
+        self.0.connections_per_uid_max
+    }
+
     /// The limit on concurrent connections.
     #[getter]
     fn connections_max(&self) -> usize {
@@ -66,6 +85,12 @@ impl ServerStats {
     fn refused_by(&self) -> BTreeMap<String, u64> {
         let counts = RefusalReason::ALL.iter().map(|reason| (reason.to_string(), self.0.refused_by(*reason)));
         counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// The client that was refused last, or None.
+    #[getter]
+    fn last_refusal(&self) -> Option<Refusal> {
+        self.0.last_refusal.clone().map(Refusal::new)
     }
 
     fn __repr__(&self) -> String {

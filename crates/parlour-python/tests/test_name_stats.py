@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import parlour
 import pytest
-from conftest import DEADLINE, Link
+from conftest import DEADLINE, Echo, Link
 
 
 def until(what: str, is_right: Callable[[], bool]) -> None:
@@ -58,6 +59,45 @@ def test_a_client_that_does_not_read_is_stuck(base: Path) -> None:
         assert 0 < stats.held < 1 << 21 and stats.stuck is not None and stats.sending is not None
         assert stats.stuck.reason == stats.sending.reason == "space"
         assert "space for" in repr(stats.stuck)
+
+
+def test_the_counters_of_a_server_have_its_limits_and_the_last_refusal(base: Path) -> None:
+    limits = {"connections_max": 7, "connections_per_uid_max": 1, "memory_max": 1 << 30, "memory_per_uid_max": 1 << 29}
+    with parlour.Server("unix:room", **limits) as server, parlour.connect("room"):
+        stats = server.stats()
+        assert {name: getattr(stats, name) for name in limits} == limits
+        assert stats.last_refusal is None
+        with server.accept(timeout=DEADLINE), parlour.connect("room") as refused:
+            with pytest.raises(parlour.TimedOut):
+                server.accept(timeout=0)
+            with pytest.raises(parlour.Error):
+                refused.recv(timeout=DEADLINE)
+            last = server.stats().last_refusal
+            assert last is not None and last.peer is not None and last.peer.pid == os.getpid()
+
+
+def test_the_record_of_a_server_identifies_its_process(base: Path) -> None:
+    with parlour.Server("unix:room", yields=True):
+        (status,) = parlour.names()
+        owner = status.owner
+        assert owner is not None and owner.yields and owner.protocol >= 1
+        # The 22nd field of the file is the 20th one after the name of the program.
+        fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+        assert owner.start_time == int(fields[19])
+        assert owner.boot_id == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def test_the_record_of_a_server_tells_whether_it_is_stopped(base: Path) -> None:
+    echo = Echo("unix:room")
+    echo.start()
+    assert echo.process
+    (status,) = parlour.names()
+    owner = status.owner
+    assert owner is not None and owner.is_stopped() is False
+    echo.process.send_signal(signal.SIGSTOP)
+    until("a stopped server", lambda: owner.is_stopped() is True)
+    echo.kill()
+    assert owner.is_stopped() is None
 
 
 def test_a_server_may_keep_its_counters_to_itself(base: Path) -> None:

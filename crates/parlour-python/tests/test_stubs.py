@@ -19,7 +19,9 @@ PACKAGE = Path(parlour.__file__).parent
 
 
 def stubs() -> ast.Module:
-    return ast.parse((PACKAGE / "_parlour.pyi").read_text())
+    """Returns the statements of both files of stubs."""
+    files = [ast.parse((PACKAGE / name).read_text()) for name in ("_parlour.pyi", "_parlour_looks.pyi")]
+    return ast.Module([node for file in files for node in file.body], type_ignores=[])
 
 
 # A parameter: its kind, its name, and its default, or `REQUIRED`.

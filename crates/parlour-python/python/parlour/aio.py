@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer, Unpack
 
     from ._parlour import (
+        Capabilities,
         Client,
         ClientStats,
         ConnectOptions,
@@ -153,6 +154,21 @@ class Connection:
         finally:
             self._let_others_receive()
 
+    async def recv_batch(self) -> list[bytes]:
+        """Receives the messages that one read brings, and returns a list of their bytes, each a copy.
+
+        Raises EOFError at the end. See `parlour.Connection.recv_batch`.
+        """
+        await self._give_way()
+        try:
+            while True:
+                try:
+                    return self._connection.recv_batch(timeout=0)
+                except TimedOut:
+                    await self._readable()
+        finally:
+            self._let_others_receive()
+
     async def recv_into(self, buffer: Buffer) -> int:
         """Receives one message into a writable buffer, and returns its length. See `parlour.Connection.recv_into`."""
         await self._give_way()
@@ -250,6 +266,11 @@ class Connection:
     def transport(self) -> str:
         """The transport: "shm", "packet", "unix" or "fifo"."""
         return self._connection.transport
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """The capabilities of the connection."""
+        return self._connection.capabilities
 
     @property
     def message_max(self) -> int:
@@ -652,6 +673,14 @@ class Hub:
     def peer(self, client: Client) -> Peer | None:
         """Returns the identity of a client, or None if it has left."""
         return self._hub.peer(client)
+
+    def capabilities(self, client: Client) -> Capabilities | None:
+        """Returns the capabilities of the connection of a client, or None if it has left."""
+        return self._hub.capabilities(client)
+
+    def transport(self, client: Client) -> str | None:
+        """Returns the transport of a client, or None if it has left."""
+        return self._hub.transport(client)
 
     def stats(self) -> ServerStats:
         """Returns the counts of clients."""

@@ -20,6 +20,11 @@ pub(crate) fn exception(py: Python<'_>, error: &parlour::Error) -> PyErr {
     try_exception(py, error).unwrap_or_else(|failure| failure)
 }
 
+/// Returns the exception for an error that is a part of a result.
+pub(crate) fn object(py: Python<'_>, error: &parlour::Error) -> Py<PyAny> {
+    exception(py, error).into_value(py).into_any()
+}
+
 fn try_exception(py: Python<'_>, error: &parlour::Error) -> PyResult<PyErr> {
     let kind = format!("{:?}", error.kind());
     let exception = class(py, &kind)?.call1((error.to_string(),))?;

@@ -2,22 +2,12 @@
 
 use std::path::PathBuf;
 
-use parlour::ConnectOptions;
 use parlour::inspect::NameState;
 use pyo3::prelude::*;
 
-use crate::error::exception;
+use crate::error::{exception, object};
+use crate::options::client_of;
 use crate::owner::Owner;
-use crate::resolution::error_object;
-
-/// Returns the options of a client that looks at the servers of a user, or of this one.
-pub(crate) fn client_of(server_uid: Option<u32>) -> ConnectOptions {
-    let options = ConnectOptions::new();
-    match server_uid {
-        Some(uid) => options.server_uid(uid),
-        None => options,
-    }
-}
 
 /// A name that has a directory on this machine.
 #[pyclass(frozen, module = "parlour")]
@@ -65,7 +55,7 @@ impl NameStatus {
     #[getter]
     fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &self.0.state {
-            NameState::Unsafe(error) => Some(error_object(py, error)),
+            NameState::Unsafe(error) => Some(object(py, error)),
             _ => None,
         }
     }

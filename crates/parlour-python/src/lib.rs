@@ -6,6 +6,7 @@ mod call_server;
 mod call_steps;
 mod caller;
 mod capabilities;
+mod child;
 mod connect;
 mod connection;
 mod connector;
@@ -55,6 +56,8 @@ mod _parlour {
     use super::caller::{Attempts, CallStream, Caller};
     #[pymodule_export]
     use super::capabilities::Capabilities;
+    #[pymodule_export]
+    use super::child::{ChildEnd, child_end};
     #[pymodule_export]
     use super::connect::{Pending, begin, connect, from_env, pair};
     #[pymodule_export]

@@ -6,7 +6,7 @@ use parlour::{RefusalReason, WaitReason};
 use pyo3::prelude::*;
 
 use crate::error::exception;
-use crate::inspect::client_of;
+use crate::options::client_of;
 use crate::owner::Owner;
 use crate::peer::Origin;
 

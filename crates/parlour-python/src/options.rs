@@ -56,6 +56,15 @@ pub(crate) fn connect_options(function: &str, keywords: Keywords<'_, '_>) -> PyR
     })
 }
 
+/// Returns the options of a client that looks at the servers of a user, or of this one.
+pub(crate) fn client_of(server_uid: Option<u32>) -> ConnectOptions {
+    let options = ConnectOptions::new();
+    match server_uid {
+        Some(uid) => options.server_uid(uid),
+        None => options,
+    }
+}
+
 /// The options of a caller that are not those of its connection.
 pub(crate) const CALLER_OPTIONS: [&str; 2] = ["stream_buffer_max", "push_buffer_max"];
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use parlour::inspect::BaseState;
 use pyo3::prelude::*;
 
-use crate::error::exception;
-use crate::inspect::{NameStatus, client_of};
+use crate::error::{exception, object};
+use crate::inspect::NameStatus;
+use crate::options::client_of;
 
 /// A directory that may contain names.
 #[pyclass(frozen, module = "parlour")]
@@ -42,7 +43,7 @@ impl Base {
     #[getter]
     fn error(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         match &self.0.state {
-            BaseState::Unavailable(error) | BaseState::Unsafe(error) => Some(error_object(py, error)),
+            BaseState::Unavailable(error) | BaseState::Unsafe(error) => Some(object(py, error)),
             _ => None,
         }
     }
@@ -113,8 +114,7 @@ impl Resolution {
             let base = Py::new(py, Base(candidate.base))?;
             candidates.push(Py::new(py, Candidate { base, name: name.map(|(name, _)| name) })?);
         }
-        let [server, client] =
-            [resolved.server, resolved.client].map(|path| path.map_err(|error| error_object(py, &error)));
+        let [server, client] = [resolved.server, resolved.client].map(|path| path.map_err(|error| object(py, &error)));
         Ok(Self { address: resolved.address.to_string(), candidates, server, client, found })
     }
 }
@@ -167,11 +167,6 @@ impl Resolution {
         let found = self.found.as_ref().map_or("not found", |name| name.get().state());
         format!("<parlour.Resolution of {}, {found}>", self.address)
     }
-}
-
-/// Returns the exception for an error that is a part of a result.
-pub(crate) fn error_object(py: Python<'_>, error: &parlour::Error) -> Py<PyAny> {
-    exception(py, error).into_value(py).into_any()
 }
 
 /// Looks an address up as a server and a client of this user do, and returns every directory that was searched. The

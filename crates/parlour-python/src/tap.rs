@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use crate::error::{closed, exception, timed_out};
-use crate::inspect::client_of;
 use crate::lock::{Lock, SLICE, Unavailable};
+use crate::options::client_of;
 use crate::owner::Owner;
 use crate::wait::Deadline;
 

@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::error::{closed, exception, system, timed_out};
-use crate::inspect::client_of;
 use crate::lock::{Lock, Unavailable};
+use crate::options::client_of;
 use crate::resolution::Resolution;
 use crate::wait::{self, Deadline, Events, Sleeper, Sleepers};
 

@@ -1,11 +1,13 @@
 //! Connections between a process and its children, without a name: the child inherits one end.
 
-use std::os::fd::AsFd;
+use std::fmt;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::{Child, Command};
 use std::sync::Arc;
 
 use rustix::fs::fstat;
 
+use crate::backend::Link;
 use crate::backend::pair::{self, NotAnEnd};
 use crate::connection::Connection;
 use crate::endpoint::OtherSide;
@@ -122,30 +124,70 @@ impl ConnectOptions {
     /// Those of [`Connection::spawn`], and [`ErrorKind::InvalidOption`]: a value is outside the range that its setter
     /// states.
     pub fn spawn(&self, mut command: Command, transport: Transport) -> Result<(Connection, Child)> {
-        self.check()?;
         let program = escaped(command.get_program()).to_string();
-        let failed = |error| Error::io(Operation::Spawn, &*program, error);
+        let (mut link, end) = self.for_child(transport, &program)?;
+        command.envs(end.env());
+        child_fd::pass(&mut command, end.socket);
+        let child = command.spawn().map_err(|error| {
+            Error::io(Operation::Spawn, &*program, error).next("check the path and the mode of the program")
+        })?;
+        // The other end is closed here: it belongs to the child alone.
+        drop(command);
+        link.peer = Peer::of_child(child.id());
+        let name: Arc<str> = format!("the child '{program}'").into();
+        Ok((Connection::to(OtherSide::End, link, name, self.spin_limit), child))
+    }
+
+    /// Makes a connection to a program that the caller starts by other means than [`Command`], for example with the
+    /// `subprocess` of Python. [`spawn`](Self::spawn) is the function for all others.
+    ///
+    /// The caller starts the program with the variables of [`ChildEnd::env`], lets it inherit the descriptor under the
+    /// same number, and drops the [`ChildEnd`]. The program calls [`from_env`](Self::from_env). While this process has
+    /// the `ChildEnd`, the connection does not end with the program. The [`peer`](Connection::peer) is unknown.
+    ///
+    /// # Errors
+    ///
+    /// - [`ErrorKind::Unsupported`]: the transport is `fifo`, or `shm` where memfd_create(2) does not work.
+    /// - [`ErrorKind::InvalidOption`]: a value is outside the range that its setter states.
+    /// - [`ErrorKind::Io`]: the pair cannot be made.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::os::fd::{AsFd, AsRawFd};
+    ///
+    /// use parlour::{ConnectOptions, Transport};
+    ///
+    /// let (connection, end) = ConnectOptions::new().child_end(Transport::Unix)?;
+    /// let number = end.as_fd().as_raw_fd().to_string();
+    /// assert!(end.env().any(|(name, value)| name == "PARLOUR_FD" && value == number));
+    /// # drop(connection);
+    /// # Ok::<(), parlour::Error>(())
+    /// ```
+    pub fn child_end(&self, transport: Transport) -> Result<(Connection, ChildEnd)> {
+        let (mut link, end) = self.for_child(transport, "a child process")?;
+        link.peer = Peer::UNKNOWN;
+        Ok((Connection::to(OtherSide::End, link, "the child process".into(), self.spin_limit), end))
+    }
+
+    /// Makes both ends of a connection to a child. Errors name the program.
+    fn for_child(&self, transport: Transport, program: &str) -> Result<(Link, ChildEnd)> {
+        self.check()?;
+        let failed = |error| Error::io(Operation::Spawn, program, error);
         if !can_be_inherited(transport) {
             let detail = format!("a child cannot inherit a connection over {transport}");
-            return Err(Error::new(ErrorKind::Unsupported, Operation::Spawn, &*program, detail)
+            return Err(Error::new(ErrorKind::Unsupported, Operation::Spawn, program, detail)
                 .next("use unix, packet or shm, or let the child connect by a name"));
         }
         if transport == Transport::Shm {
             memfd::check_supported()
                 .map_err(|error| failed(error).next("use unix or packet, or allow the system call in the sandbox"))?;
         }
-        let (mut link, socket) = pair::with_socket(transport, &self.config()).map_err(failed)?;
+        let (link, socket) = pair::with_socket(transport, &self.config()).map_err(failed)?;
         let socket = child_fd::beside_the_streams(socket).map_err(|errno| failed(errno.into()))?;
         let inode = fstat(&socket).map_err(|errno| failed(errno.into()))?.st_ino;
-        command.env(NUMBER, number_of(&socket)).env(INODE, inode.to_string()).env(TRANSPORT, transport.to_string());
-        child_fd::pass(&mut command, socket);
-        let child =
-            command.spawn().map_err(|error| failed(error).next("check the path and the mode of the program"))?;
-        // The other end is closed here: it belongs to the child alone.
-        drop(command);
-        link.peer = Peer::of_child(child.id());
-        let name: Arc<str> = format!("the child '{program}'").into();
-        Ok((Connection::to(OtherSide::End, link, name, self.spin_limit), child))
+        let env = [number_of(&socket), inode.to_string(), transport.to_string()];
+        Ok((link, ChildEnd { socket, env }))
     }
 
     /// Takes the connection that the parent of this process passed to it, with these options. See
@@ -191,6 +233,35 @@ impl ConnectOptions {
         let link = prepared.adopt(socket, &config).map_err(failed)?;
         tracing::debug!(%transport, peer = %link.peer, "inherited a connection");
         Ok(Connection::to(OtherSide::End, link, "the parent process".into(), self.spin_limit))
+    }
+}
+
+/// The end of a connection that a program inherits. [`ConnectOptions::child_end`] makes it.
+///
+/// The descriptor ([`AsFd`]) is close-on-exec in this process. Dropping the value closes it.
+pub struct ChildEnd {
+    socket: OwnedFd,
+    /// The values of the variables, in the order of [`ChildEnd::env`].
+    env: [String; 3],
+}
+
+impl ChildEnd {
+    /// Returns the variables that announce the descriptor to the program, with their values: `PARLOUR_FD`,
+    /// `PARLOUR_FD_INODE` and `PARLOUR_FD_TRANSPORT`.
+    pub fn env(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        [NUMBER, INODE, TRANSPORT].into_iter().zip(self.env.iter().map(String::as_str))
+    }
+}
+
+impl AsFd for ChildEnd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl fmt::Debug for ChildEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ChildEnd").field("socket", &self.socket).finish_non_exhaustive()
     }
 }
 

@@ -180,6 +180,7 @@ pub use admission::{Refusal, RefusalReason, ServerStats};
 pub use backend::config::ClientFilePolicy;
 pub use batch::Batch;
 pub use calls::{CallSession, Caller};
+pub use child::ChildEnd;
 pub use connect::connector::Connector;
 pub use connect::pending::PendingConnection;
 pub use connection::Connection;

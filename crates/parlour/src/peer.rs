@@ -54,7 +54,7 @@ const UID: usize = 1;
 const GID: usize = 2;
 
 impl Peer {
-    const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3], origin: None };
+    pub(crate) const UNKNOWN: Self = Self { ids: [0; 3], by: [Provenance::Unknown; 3], origin: None };
 
     /// Returns the identity that the kernel recorded for the peer of a socket.
     pub(crate) fn from_kernel(credentials: Credentials) -> Self {

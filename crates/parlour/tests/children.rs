@@ -56,6 +56,7 @@ trials! {
     for transport in INHERITED =>
         tasks_are_at_both_ends,
         messages_of_every_length_pass_each_way,
+        a_program_that_is_started_otherwise_takes_its_end,
         the_end_of_either_process_is_the_end_of_the_stream,
         each_end_knows_its_peer,
         descriptors_pass_if_the_receiver_allows_them,
@@ -173,6 +174,22 @@ fn messages_of_every_length_pass_each_way(transport: Transport) {
     finish(child);
 }
 
+fn a_program_that_is_started_otherwise_takes_its_end(transport: Transport) {
+    let (mut connection, end) = ConnectOptions::new().fds_max(4).child_end(transport).unwrap();
+    assert_eq!((connection.peer().pid(), connection.peer().uid()), (None, None));
+    let mut command = Child::command::<&str>("inherit-and-echo", &[]);
+    // The standard input is a descriptor that a child inherits without unsafe code.
+    let socket = end.as_fd().try_clone_to_owned().unwrap();
+    command.envs(end.env()).env("PARLOUR_FD", "0").stdin(Stdio::from(socket));
+    let child = command.spawn().unwrap();
+    drop((command, end));
+    connection.send("hello").unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap().unwrap(), b"hello");
+    connection.finish().unwrap();
+    assert_eq!(connection.recv_timeout(DEADLINE).unwrap(), None);
+    finish(child);
+}
+
 fn the_end_of_either_process_is_the_end_of_the_stream(transport: Transport) {
     let (mut connection, mut child) = start("inherit-and-echo", transport);
     connection.send("hello").unwrap();
@@ -282,6 +299,9 @@ fn programs_that_other_threads_start_inherit_nothing(transport: Transport) {
 
 fn a_pair_of_fifos_is_not_inherited() {
     let error = Connection::spawn(Command::new("true"), Transport::Fifo).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    support::assert_tells(&error);
+    let error = ConnectOptions::new().child_end(Transport::Fifo).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     support::assert_tells(&error);
 }

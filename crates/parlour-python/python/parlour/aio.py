@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from ._parlour import (
         Capabilities,
+        ChildEnd,
         Client,
         ClientStats,
         ConnectOptions,
@@ -66,7 +67,9 @@ __all__ = [
     "Tap",
     "Watch",
     "Watches",
+    "child_end",
     "connect",
+    "from_env",
     "pair",
     "tap",
     "watch",
@@ -417,6 +420,17 @@ def pair(transport: str = "unix", **options: Unpack[ConnectOptions]) -> tuple[Co
     """Returns both ends of a connection, without a server. Takes the arguments of `parlour.pair`."""
     one, other = _parlour.pair(transport, **options)
     return Connection(one), Connection(other)
+
+
+def child_end(transport: str = "unix", **options: Unpack[ConnectOptions]) -> tuple[Connection, ChildEnd]:
+    """Returns a connection to a program that is about to be started, and its end. See `parlour.child_end`."""
+    connection, end = _parlour.child_end(transport, **options)
+    return Connection(connection), end
+
+
+def from_env(**options: Unpack[ConnectOptions]) -> Connection:
+    """Takes the connection that the parent of this process passed to it. Takes the arguments of `parlour.from_env`."""
+    return Connection(_parlour.from_env(**options))
 
 
 class Server:

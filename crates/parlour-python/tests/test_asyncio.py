@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -548,5 +549,21 @@ def test_a_hub_aborts_a_client_and_tells_what_is_buffered_for_it(address: str) -
                 assert (await hub.next_event()).kind == "left"
                 with pytest.raises((parlour.Truncated, parlour.Disconnected)):
                     await room.recv()
+
+    run(main())
+
+
+def test_a_task_gets_a_pidfd_of_its_peer(base: Path) -> None:
+    async def main() -> None:
+        async with ends("unix:room") as (client, _):
+            try:
+                fd = client.peer_pidfd()
+            except OSError:
+                pytest.skip("the kernel has no pidfds of peers")
+            try:
+                assert os.readlink(f"/proc/self/fd/{fd}") == "anon_inode:[pidfd]"
+                assert client.peer.pid == os.getpid()
+            finally:
+                os.close(fd)
 
     run(main())

@@ -265,6 +265,10 @@ class Connection:
         """The identity of the peer, with what vouches for each part of it."""
         return self._connection.peer
 
+    def peer_pidfd(self) -> int:
+        """Returns a new pidfd of the peer's process. See `parlour.Connection.peer_pidfd`."""
+        return self._connection.peer_pidfd()
+
     @property
     def transport(self) -> str:
         """The transport: "shm", "packet", "unix" or "fifo"."""

@@ -432,7 +432,8 @@ pub fn stats_with(address: impl AsRef<str>, options: &ConnectOptions) -> Result<
 /// The server copies its messages into memory that this process reads. A process that taps cannot hold a server up, or
 /// change a conversation: one that is too slow loses messages, which are counted ([`TapMessage::lost`]). The server
 /// begins with the first message after this call, if that comes 100 ms or more after the end of an earlier tap. It
-/// logs that it is tapped.
+/// logs that it is tapped. This process opens the memory of the server up to 20 ms after the first message; messages of
+/// a server that ends before that are missed.
 ///
 /// Connections that were taken apart ([`Connection::into_raw_parts`](crate::Connection::into_raw_parts)) are not seen,
 /// and neither are those of a classic C server.

@@ -71,13 +71,14 @@ impl Span {
     }
 
     /// Parses the word. Returns `None` if these are no sizes that follow each other.
+    #[inline]
     pub(super) fn parse(word: u64, sizes: Sizes) -> Option<Self> {
-        let exponent = |at: u32| ((word >> at) & EXPONENT) as u32;
-        let (used, offered) = match word {
+        if word == 0 {
             // The initial value.
-            0 => (sizes.first, sizes.first),
-            _ => (exponent(0), exponent(EXPONENT_BITS)),
-        };
+            return Some(Self { sizes, used: sizes.first, offered: sizes.first, turn: 0 });
+        }
+        let exponent = |at: u32| ((word >> at) & EXPONENT) as u32;
+        let (used, offered) = (exponent(0), exponent(EXPONENT_BITS));
         let follow = sizes.contains(used) && (offered == used || sizes.next(used) == Some(offered));
         follow.then_some(Self { sizes, used, offered, turn: word >> TURN_SHIFT })
     }
@@ -101,12 +102,20 @@ impl Span {
 
     /// Returns the size by which the byte at this position is stored. It holds for all bytes of one copy, because they
     /// are no more than the [first size](Sizes::first_len) has.
+    #[inline]
     pub(super) fn size_at(&self, position: u64) -> usize {
+        if self.used == self.sizes.first {
+            return 1 << self.used;
+        }
         self.size_if(self.is_turned(position)) as usize
     }
 
     /// Returns the maximum number of unread bytes before this position of the writer.
+    #[inline]
     pub(super) fn capacity(&self, head: u64) -> u64 {
+        if self.used == self.sizes.first {
+            return 1 << self.used;
+        }
         self.size_if(self.is_turned(head.wrapping_sub(1 << self.sizes.previous(self.used))))
     }
 

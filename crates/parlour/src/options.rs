@@ -242,9 +242,9 @@ impl ServerOptions {
     }
 
     /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
-    /// 64 KiB to 64 MiB. A ring of up to 16 MiB begins with 16 KiB and grows to this size while the peer receives. A
-    /// larger one is allocated when the connection is established. Messages longer than the ring pass through it in
-    /// pieces. The peer accepts rings of up to 16 MiB by default ([`peer_ring_max`](Self::peer_ring_max)).
+    /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
+    /// through it in pieces. The peer accepts rings of up to 16 MiB by default
+    /// ([`peer_ring_max`](Self::peer_ring_max)).
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;
@@ -710,9 +710,9 @@ impl ConnectOptions {
     }
 
     /// Sets the size of the ring through which this side sends over `shm`, in bytes. Default 1 MiB; a power of two from
-    /// 64 KiB to 64 MiB. A ring of up to 16 MiB begins with 16 KiB and grows to this size while the peer receives. A
-    /// larger one is allocated when the connection is established. Messages longer than the ring pass through it in
-    /// pieces. The peer accepts rings of up to 16 MiB by default ([`peer_ring_max`](Self::peer_ring_max)).
+    /// 64 KiB to 64 MiB. The memory is allocated when the connection is established. Messages longer than the ring pass
+    /// through it in pieces. The peer accepts rings of up to 16 MiB by default
+    /// ([`peer_ring_max`](Self::peer_ring_max)).
     #[must_use]
     pub fn ring_size(mut self, bytes: usize) -> Self {
         self.ring_size = bytes;

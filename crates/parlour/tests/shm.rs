@@ -17,8 +17,6 @@ mod descriptors;
 mod fork;
 #[path = "shm/forked.rs"]
 mod forked;
-#[path = "shm/growth.rs"]
-mod growth;
 #[path = "shm/handshake.rs"]
 mod handshake;
 #[path = "shm/leftovers.rs"]
@@ -34,6 +32,6 @@ use by_hand::scarce::SCARCE;
 fn main() -> ExitCode {
     support::run(
         &[SCARCE, descriptors::STRAY, forked::FORKS, leftovers::STREAM],
-        &[descriptors::trials, forked::trials, growth::trials, handshake::trials, leftovers::trials, waking::trials],
+        &[descriptors::trials, forked::trials, handshake::trials, leftovers::trials, waking::trials],
     )
 }

@@ -94,10 +94,6 @@ pub(crate) const STEPS: u64 = 100;
 
 const WARM_UP_STEPS: u64 = 20;
 
-/// The messages that make a ring grow before the warm-up, and their number.
-const GROWTH_LEN: usize = 10 << 10;
-const GROWTH_STEPS: u64 = 100;
-
 /// The marks in the output of strace: a scenario calls stat on these paths, which do not exist, before and after the
 /// counted steps.
 pub(crate) const BEGIN: &str = "/parlour-guard-begins";
@@ -170,10 +166,6 @@ fn step(scenario: Scenario, place: &Path) -> Result<Step> {
     }
     Ok(match kind {
         Kind::Echo(len) => {
-            // The rings of `shm` begin with 16 KiB and grow, so a longer message would block the sender at first.
-            for _ in 0..if len > GROWTH_LEN { GROWTH_STEPS } else { 0 } {
-                echo(&mut client, &mut accepted, &[7; GROWTH_LEN], &mut buffer)?;
-            }
             let message = vec![7; len];
             Box::new(move || {
                 let _name = &server;

@@ -30,7 +30,7 @@ use crate::wire::client_file::{ClientFile, ClientId};
 use crate::wire::hello::{self, Answer, Reason};
 use crate::wire::nonce::Nonce;
 use crate::wire::request;
-use crate::wire::shm_hello::{Greeting, Layout, RING_SIZE_MIN};
+use crate::wire::shm_hello::{Greeting, RING_SIZE_MIN};
 
 /// The maximum number of operations, so that an execution stays short.
 const OPERATIONS_MAX: usize = 64;
@@ -353,7 +353,7 @@ impl<'a> Hostile<'a> {
     fn bytes(&mut self) -> Vec<u8> {
         let choice = self.input.byte();
         let mut bytes = match choice & 15 {
-            0 => Greeting::Hello { ring_size: RING_SIZE_MIN, layout: Layout::Whole }.encode().to_vec(),
+            0 => Greeting::Hello { ring_size: RING_SIZE_MIN }.encode().to_vec(),
             1 => Greeting::Refused(Reason::Busy).encode().to_vec(),
             2 => request::encode(&self.id),
             3 => hello::encode_ack(&self.id.nonce),

@@ -284,7 +284,7 @@ pub fn hello(data: &[u8]) {
         assert!(matches!(answer, Answer::Hello | Answer::Refused(Reason::Denied | Reason::Busy | Reason::Failed)));
     }
     if let Ok(greeting) = Greeting::parse(data) {
-        if let Greeting::Hello { ring_size, .. } = greeting {
+        if let Greeting::Hello { ring_size } = greeting {
             assert!(is_ring_size(ring_size));
         }
         let mut bytes = greeting.encode();

@@ -8,37 +8,26 @@
 
 use std::collections::VecDeque;
 use std::io::{IoSlice, IoSliceMut};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ring::{Memory, Reader, Sides, Word, Writer};
-use super::span::{Sizes, Span};
 
-const WORDS: [Word; 6] = [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter, Word::Span, Word::Adopted];
+const WORDS: [Word; 4] = [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter];
 
 /// One side's memory.
 struct Heap {
-    words: [AtomicU64; 6],
-    sizes: Sizes,
+    words: [AtomicU64; 4],
     ring: Vec<AtomicU8>,
-    /// The exponents of the part of the ring that its writer has allocated, and of the part that its reader has opened.
-    allocated: AtomicU32,
-    opened: AtomicU32,
-    /// False if the system has no memory for a larger ring.
-    has_memory: bool,
     /// Stores into the words by the owner of the memory: one is executed before each access by the other side.
     surprises: Mutex<VecDeque<(Word, u64)>>,
 }
 
 impl Heap {
-    fn new(sizes: Sizes, has_memory: bool) -> Arc<Self> {
+    fn new(capacity: usize) -> Arc<Self> {
         Arc::new(Self {
             words: Default::default(),
-            sizes,
-            ring: (0..1 << sizes.full).map(|_| AtomicU8::new(0)).collect(),
-            allocated: sizes.first.into(),
-            opened: sizes.first.into(),
-            has_memory,
+            ring: (0..capacity).map(|_| AtomicU8::new(0)).collect(),
             surprises: Mutex::default(),
         })
     }
@@ -52,22 +41,8 @@ impl Heap {
         self.words[word as usize].store(value, Ordering::Relaxed);
     }
 
-    /// Returns the sizes that the word describes, or `None` if it describes none.
-    fn span(&self) -> Option<Span> {
-        match self.sizes.can_grow() {
-            true => Span::parse(self.word(Word::Span), self.sizes),
-            false => Some(Span::of_whole(self.sizes)),
-        }
-    }
-
-    /// Returns the byte at this distance from the position at which one copy starts.
-    fn byte(&self, start: u64, distance: u64) -> u8 {
-        let size = self.span().map_or(1, |span| span.size_at(start));
-        self.ring[start.wrapping_add(distance) as usize % size].load(Ordering::Relaxed)
-    }
-
-    fn first_len(&self) -> usize {
-        self.sizes.first_len()
+    fn byte(&self, position: u64) -> u8 {
+        self.ring[position as usize % self.ring.len()].load(Ordering::Relaxed)
     }
 
     fn surprise(&self) {
@@ -112,25 +87,8 @@ impl Sides for Heaps {
 }
 
 impl Memory for &Heap {
-    fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
-    fn allocate(&self, to: u32) -> bool {
-        if self.has_memory {
-            self.allocated.fetch_max(to, Ordering::Relaxed);
-        }
-        self.has_memory
-    }
-
-    /// Opens what is allocated. A hostile writer allocates less than it offers.
-    fn open(&self, to: u32, is_checked: bool) -> bool {
-        let exists = to <= self.allocated.load(Ordering::Relaxed);
-        assert!(exists || !is_checked, "memory was adopted that does not exist");
-        if exists {
-            self.opened.fetch_max(to, Ordering::Relaxed);
-        }
-        exists
+    fn capacity(&self) -> usize {
+        self.ring.len()
     }
 
     fn load(&self, word: Word) -> u64 {
@@ -149,16 +107,14 @@ impl Memory for &Heap {
     // The copies index slices, so that any access out of range panics.
 
     unsafe fn copy_in(&self, at: usize, from: &[u8]) {
-        let allocated = 1 << self.allocated.load(Ordering::Relaxed);
-        for (place, &byte) in self.ring[..allocated][at..at + from.len()].iter().zip(from) {
+        for (place, &byte) in self.ring[at..at + from.len()].iter().zip(from) {
             place.store(byte, Ordering::Relaxed);
         }
     }
 
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]) {
         self.surprise();
-        let opened = 1 << self.opened.load(Ordering::Relaxed);
-        for (place, byte) in self.ring[..opened][at..at + into.len()].iter().zip(into) {
+        for (place, byte) in self.ring[at..at + into.len()].iter().zip(into) {
             *byte = place.load(Ordering::Relaxed);
         }
     }
@@ -190,18 +146,14 @@ impl Input<'_> {
 /// Executes a program.
 pub(crate) fn play(program: &[u8]) {
     let mut input = Input(program);
-    let choice = input.byte();
-    let full = 6 + u32::from(choice % 7);
-    // Half of the rings grow.
-    let first = if choice < 128 { full } else { 3 + u32::from(choice) % 3 };
-    let sizes = Sizes { first, full };
+    let capacity = 1 << (6 + input.byte() % 7);
     let start = match input.byte() % 4 {
         0 => 0,
         1 => u64::MAX - 100,
         2 => u64::from(u32::MAX) - 10,
         _ => input.wide(),
     };
-    let (ours, theirs) = (Heap::new(sizes, choice < 240), Heap::new(sizes, choice < 248));
+    let (ours, theirs) = (Heap::new(capacity), Heap::new(capacity));
     for side in [&ours, &theirs] {
         side.set(Word::Head, start);
         side.set(Word::Tail, start);
@@ -280,11 +232,8 @@ impl Game {
 
     /// Returns any value, or a value near a position, where arithmetic errors occur.
     fn any_value(&self, input: &mut Input<'_>) -> u64 {
-        let near = match input.byte() % 8 {
+        let near = match input.byte() % 6 {
             0 => return input.wide(),
-            // Sizes and a turn, and a size alone.
-            6 => return u64::from(input.byte() % 16) << 6 | u64::from(input.byte() % 16) | input.wide() << 12,
-            7 => return u64::from(input.byte() % 16),
             1 => self.ours.word(Word::Head),
             2 => self.ours.word(Word::Tail),
             3 => self.theirs.word(Word::Head),
@@ -314,12 +263,11 @@ impl Game {
         assert!(count <= bytes.len().min(self.ours.ring.len()));
         assert_eq!(after, before.wrapping_add(count as u64));
         for (at, &byte) in (0..).zip(&bytes[..count]) {
-            assert_eq!(self.ours.byte(before, at), byte, "the ring contains the bytes that were put in");
+            assert_eq!(self.ours.byte(before.wrapping_add(at)), byte, "the ring contains the bytes that were put in");
         }
         if self.is_honest {
-            let capacity = self.ours.span().map_or(0, |span| span.capacity(after));
             assert!(
-                count > 0 || bytes.is_empty() || self.unread.len() as u64 == capacity,
+                count > 0 || bytes.is_empty() || self.unread.len() == self.ours.ring.len(),
                 "bytes are taken if there is space"
             );
             self.unread.extend(&bytes[..count]);
@@ -333,18 +281,13 @@ impl Game {
         let end = memory.len() - 1;
         let length = end - 1;
         let tail = self.ours.word(Word::Tail);
-        let head = self.theirs.word(Word::Head);
-        let available = head.wrapping_sub(tail);
+        let available = self.theirs.word(Word::Head).wrapping_sub(tail);
         let is_calm = self.theirs.is_calm();
-        let is_adopted =
-            |span: &Span| !self.theirs.sizes.can_grow() || u64::from(span.used) <= self.ours.word(Word::Adopted);
-        let span = self.theirs.span().filter(is_adopted);
-        let longest = length.min(self.theirs.first_len()) as u64;
-        let expected: Vec<u8> = (0..longest).map(|at| self.theirs.byte(tail, at)).collect();
+        let expected: Vec<u8> = (0..length as u64).map(|at| self.theirs.byte(tail.wrapping_add(at))).collect();
 
         let (first, second) = memory[1..end].split_at_mut(one.min(length));
         let read = self.reader.read(&mut [IoSliceMut::new(first), IoSliceMut::new(second)]);
-        let is_bad = span.is_none_or(|span| available > span.capacity(head));
+        let is_bad = available > self.theirs.ring.len() as u64;
         if is_calm {
             assert_eq!(read.is_err(), is_bad, "{available} bytes are available");
         }
@@ -354,11 +297,8 @@ impl Game {
         if is_calm && !is_bad {
             assert!(count as u64 <= available && (count > 0 || available == 0 || length == 0));
         }
-        // A planned store changes words and never the ring. It can change the places of the bytes if the ring grows.
-        assert!(
-            memory[1..=count] == expected[..count] || !is_calm && self.theirs.sizes.can_grow(),
-            "the bytes of the ring are returned"
-        );
+        // A planned store changes words and never the ring.
+        assert_eq!(memory[1..=count], expected[..count], "the bytes of the ring are returned");
         assert!(
             memory[0] == CANARY && memory[1 + count..].iter().all(|&byte| byte == CANARY),
             "no other bytes are written"
@@ -370,11 +310,9 @@ impl Game {
         match self.reader.available() {
             Ok(available) => {
                 assert!(available <= self.theirs.ring.len());
-                let is_calm = self.theirs.is_calm();
-                let mut bytes = vec![0; length.min(available).min(self.theirs.first_len())];
+                let mut bytes = vec![0; length.min(available)];
                 self.reader.peek(&mut bytes);
-                let is_right = (0..).zip(&bytes).all(|(at, &byte)| byte == self.theirs.byte(tail, at));
-                assert!(is_right || !is_calm && self.theirs.sizes.can_grow());
+                assert!((0..).zip(&bytes).all(|(at, &byte)| byte == self.theirs.byte(tail.wrapping_add(at))));
             }
             Err(_) => assert!(!self.is_honest, "an honest peer never has a bad position"),
         }
@@ -393,53 +331,5 @@ impl Game {
         };
         let expected: Vec<u8> = self.unread.drain(..count).collect();
         assert_eq!(bytes[..count], expected, "the peer receives the bytes that were put in");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        /// The first byte selects rings that grow, with memory and without.
-        #[test]
-        fn programs_of_rings_that_grow_have_these_properties(
-            choice in 128u8..=255,
-            program in prop::collection::vec(any::<u8>(), 0..600),
-        ) {
-            play(&[&[choice], &*program].concat());
-        }
-
-        /// Both sides observe the protocol and exchange few bytes at a time, so that the ring grows to its full size.
-        #[test]
-        fn honest_sides_exchange_bytes_while_the_ring_grows(
-            choice in 128u8..=255,
-            steps in prop::collection::vec((prop::sample::select(vec![0u8, 1, 2, 6, 7]), 0u8..80), 0..300),
-        ) {
-            let mut program = vec![choice, 1];
-            for (step, count) in steps {
-                program.extend([step, 0, count]);
-                if step < 2 {
-                    program.extend([0, 3]);
-                }
-            }
-            play(&program);
-        }
-    }
-
-    #[test]
-    fn a_ring_that_cannot_get_memory_stays_small_and_works() {
-        let sizes = Sizes { first: 4, full: 8 };
-        let (ours, theirs) = (Heap::new(sizes, false), Heap::new(sizes, false));
-        let mut writer = Writer::new(Heaps::new(&ours, &theirs));
-        let mut reader = Reader::new(Heaps::new(&theirs, &ours));
-        for _ in 0..50 {
-            assert_eq!(writer.write(&[IoSlice::new(&[1; 20])]), Ok(16));
-            assert_eq!(writer.write(&[IoSlice::new(&[1; 20])]), Ok(0));
-            let mut bytes = [0; 20];
-            assert_eq!(reader.read(&mut [IoSliceMut::new(&mut bytes)]), Ok(16));
-            assert_eq!(bytes[..16], [1; 16]);
-        }
     }
 }

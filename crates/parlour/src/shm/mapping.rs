@@ -7,16 +7,13 @@ use std::marker::PhantomData;
 use std::mem;
 use std::os::fd::{AsFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::fcntl_add_seals;
-use rustix::mm::{Advice, MprotectFlags, madvise, mprotect};
 
 use super::memfd::{self, BadMemory};
 use super::region::{ONE_WRITER, Region, SIZE_SEALS, copy_from_peer, unmap};
 use super::ring::{Memory, Sides, Word, ask_for_data};
-use super::span::Sizes;
-use crate::wire::shm_hello::{GROWING_RING_MAX, Layout};
 
 /// Number of bytes in front of the ring, for the control words.
 pub(crate) const CONTROL_LEN: usize = 4096;
@@ -26,33 +23,6 @@ pub(crate) const CONTROL_LEN: usize = 4096;
 pub(crate) struct Mapping {
     start: NonNull<u8>,
     ring_size: usize,
-    layout: Layout,
-}
-
-/// The exponent of the size with which a ring begins that grows.
-const FIRST_LOG2: u32 = 14;
-
-/// The number of bytes that exist of memory that begins small.
-const BEGIN_LEN: usize = CONTROL_LEN + (1 << FIRST_LOG2);
-
-/// The size of a page for which rings can grow.
-const PAGE: usize = 4096;
-
-/// Returns true if the pages of this system have the size for which rings can grow.
-fn has_usual_pages() -> bool {
-    // SAFETY: this call takes only a number. (The function of rustix does not work under valgrind.)
-    let page_size = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-    page_size == PAGE as libc::c_long
-}
-
-/// Returns the length of the memory. A ring that grows has a page behind it that never exists.
-fn memory_len(ring_size: usize, layout: Layout) -> usize {
-    CONTROL_LEN
-        + ring_size
-        + match layout {
-            Layout::Whole => 0,
-            Layout::Growing => PAGE,
-        }
 }
 
 // SAFETY: the memory remains at its address until the mapping is dropped, independently of the thread. The words are
@@ -66,36 +36,13 @@ impl Mapping {
     /// Creates the memory of this side, with a ring of this size. Returns it with its descriptor for the peer.
     pub(crate) fn create(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
         let (region, memfd) = Region::create(NAME, CONTROL_LEN + ring_size)?;
-        Ok((Self::of(region, ring_size, Layout::Whole), memfd))
-    }
-
-    /// Creates the memory of this side as [`create`](Self::create) does, with a ring that begins small and grows. The
-    /// ring has its full size from the beginning if it is too large for that, or if the system cannot make it grow.
-    pub(crate) fn create_growing(ring_size: usize) -> io::Result<(Self, OwnedFd)> {
-        if ring_size <= GROWING_RING_MAX && has_usual_pages() {
-            let length = memory_len(ring_size, Layout::Growing);
-            if let Some((region, memfd)) = Region::create_begun(NAME, length, BEGIN_LEN)? {
-                return Ok((Self::of(region, ring_size, Layout::Growing), memfd));
-            }
-        }
-        Self::create(ring_size)
+        Ok((Self::of(region, ring_size), memfd))
     }
 
     /// Maps the peer's memory read-only after checking it. Memory whose size could change or that could lose a page is
     /// not mapped, because either would raise SIGBUS.
-    pub(crate) fn adopt(memfd: impl AsFd, ring_size: usize, layout: Layout) -> Result<Self, BadMemory> {
-        let length = memory_len(ring_size, layout);
-        let region = match layout {
-            Layout::Whole => Region::adopt(memfd, length)?,
-            Layout::Growing if has_usual_pages() => Region::adopt_begun(memfd, length, BEGIN_LEN)?,
-            Layout::Growing => return Err(BadMemory::Begun),
-        };
-        Ok(Self::of(region, ring_size, layout))
-    }
-
-    /// Returns the layout of this memory.
-    pub(crate) fn layout(&self) -> Layout {
-        self.layout
+    pub(crate) fn adopt(memfd: impl AsFd, ring_size: usize) -> Result<Self, BadMemory> {
+        Ok(Self::of(Region::adopt(memfd, CONTROL_LEN + ring_size)?, ring_size))
     }
 
     /// Creates the memory that the peer will write, and maps it read-only. The peer [takes](Self::take) the descriptor.
@@ -104,7 +51,7 @@ impl Mapping {
         let memfd = memfd::allocate(NAME, length as u64)?;
         Region::map(&memfd, length, true)?.fill_with_zeros()?;
         fcntl_add_seals(&memfd, SIZE_SEALS)?;
-        Ok((Self::of(Region::map(&memfd, length, false)?, ring_size, Layout::Whole), memfd))
+        Ok((Self::of(Region::map(&memfd, length, false)?, ring_size), memfd))
     }
 
     /// Maps the memory that the peer created for this side, and seals it, so that from then on no process can map it
@@ -120,12 +67,12 @@ impl Mapping {
         fcntl_add_seals(&memfd, ONE_WRITER).map_err(|_| BadMemory::Unsealed)?;
         // Until the seals were added, another process could have punched holes.
         has_its_size(ONE_WRITER)?;
-        Ok(Self::of(region, ring_size, Layout::Whole))
+        Ok(Self::of(region, ring_size))
     }
 
     /// Wraps a region that has the control words and a ring of this size.
-    fn of(region: Region, ring_size: usize, layout: Layout) -> Self {
-        Self { start: region.into_start(), ring_size, layout }
+    fn of(region: Region, ring_size: usize) -> Self {
+        Self { start: region.into_start(), ring_size }
     }
 }
 
@@ -144,10 +91,6 @@ pub(crate) struct Mappings {
     /// The sizes of the rings, as exponents of two.
     local_log2: u8,
     remote_log2: u8,
-    local_layout: Layout,
-    remote_layout: Layout,
-    /// The exponent of the part of the peer's ring that this process can read.
-    opened_log2: AtomicU8,
 }
 
 // SAFETY: this consists of two `Mapping`s, whose argument applies.
@@ -159,19 +102,8 @@ impl Mappings {
     /// Combines the memory that this side created with that of the peer. The sizes of rings are powers of two.
     pub(crate) fn new(local: Mapping, remote: Mapping) -> Self {
         let log2 = |mapping: &Mapping| mapping.ring_size.trailing_zeros() as u8;
-        let opened_log2 = match remote.layout {
-            Layout::Whole => log2(&remote),
-            Layout::Growing => FIRST_LOG2 as u8,
-        };
-        let mappings = Self {
-            local: local.start,
-            remote: remote.start,
-            local_log2: log2(&local),
-            remote_log2: log2(&remote),
-            local_layout: local.layout,
-            remote_layout: remote.layout,
-            opened_log2: AtomicU8::new(opened_log2),
-        };
+        let mappings =
+            Self { local: local.start, remote: remote.start, local_log2: log2(&local), remote_log2: log2(&remote) };
         // From here on `Mappings` is responsible for unmapping them.
         mem::forget((local, remote));
         mappings
@@ -182,13 +114,11 @@ impl Sides for Mappings {
     type Memory<'a> = Mapped<'a>;
 
     fn local(&self) -> Mapped<'_> {
-        let (log2, layout) = (self.local_log2, self.local_layout);
-        Mapped { start: self.local, log2, layout, opened_log2: None, life: PhantomData }
+        Mapped { start: self.local, ring_size: 1 << self.local_log2, is_ours: true, life: PhantomData }
     }
 
     fn remote(&self) -> Mapped<'_> {
-        let (log2, layout) = (self.remote_log2, self.remote_layout);
-        Mapped { start: self.remote, log2, layout, opened_log2: Some(&self.opened_log2), life: PhantomData }
+        Mapped { start: self.remote, ring_size: 1 << self.remote_log2, is_ours: false, life: PhantomData }
     }
 }
 
@@ -196,9 +126,9 @@ impl Drop for Mappings {
     fn drop(&mut self) {
         ask_for_data(&self.local());
         // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
-        unsafe { unmap(self.local, memory_len(1 << self.local_log2, self.local_layout)) };
+        unsafe { unmap(self.local, CONTROL_LEN + (1 << self.local_log2)) };
         // SAFETY: as above.
-        unsafe { unmap(self.remote, memory_len(1 << self.remote_log2, self.remote_layout)) };
+        unsafe { unmap(self.remote, CONTROL_LEN + (1 << self.remote_log2)) };
     }
 }
 
@@ -206,10 +136,8 @@ impl Drop for Mappings {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mapped<'a> {
     start: NonNull<u8>,
-    log2: u8,
-    layout: Layout,
-    /// The exponent of the part of the peer's ring that this process can read. `None` for the memory of this side.
-    opened_log2: Option<&'a AtomicU8>,
+    ring_size: usize,
+    is_ours: bool,
     life: PhantomData<&'a ()>,
 }
 
@@ -223,45 +151,7 @@ impl<'a> Mapped<'a> {
         // memory.
         unsafe { &*place }
     }
-
-    fn is_ours(&self) -> bool {
-        self.opened_log2.is_none()
-    }
-
-    /// Returns the number of bytes of the ring that this process can access.
-    fn accessible_len(&self) -> usize {
-        1 << self.opened_log2.map_or(self.log2, |log2| log2.load(Ordering::Relaxed))
-    }
-
-    /// Returns the place in the ring from the end of one size to the end of another one. Both are at most the full
-    /// size.
-    fn between(&self, from: u32, to: u32) -> (*mut u8, usize) {
-        (self.start.as_ptr().wrapping_add(CONTROL_LEN + (1 << from)), (1 << to) - (1 << from))
-    }
-
-    /// Returns true if the kernel reports that all of these pages exist, and that the page behind them does not.
-    ///
-    /// The kernel reports every page as existing if this process may not know (mincore(2)): the peer can cause that by
-    /// changing the mode or the owner of the file. The page behind them, which an honest peer allocates only later or
-    /// never, shows that this answer is not such a one. Both come from one decision of the kernel: the range lies in
-    /// one mapping, and the kernel decides anew only every 4096 pages.
-    fn pages_exist(&self, start: *mut u8, length: usize) -> bool {
-        let mut pages = [0u8; PAGES_MAX + 1];
-        let count = length / PAGE;
-        if count > PAGES_MAX {
-            return false;
-        }
-        // SAFETY: the range lies in the mapping, because the memory has a page behind the ring. The kernel writes one
-        // byte for each page, for which `pages` has space. It does not access the pages.
-        let result = unsafe { libc::mincore(start.cast(), length + PAGE, pages.as_mut_ptr()) };
-        let exists = |page: &u8| page & 1 == 1;
-        result == 0 && pages[..count].iter().all(exists) && !exists(&pages[count])
-    }
 }
-
-/// The maximum number of pages of one step of a ring. The page behind them is one of the 4096 that the kernel reports
-/// at once.
-const PAGES_MAX: usize = 4095;
 
 #[cfg(all(test, not(loom)))]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
@@ -301,14 +191,6 @@ impl Mapping {
 
 #[cfg(all(test, not(loom)))]
 impl Mapped<'_> {
-    /// Tries to remove the pages of the ring, as a writer that breaks the protocol. Returns the result and the error.
-    pub(super) fn remove_pages(&self) -> (i32, i32) {
-        let (start, length) = self.between(FIRST_LOG2, FIRST_LOG2 + 1);
-        // SAFETY: the range lies in the mapping, and no reference into it exists.
-        let result = unsafe { libc::madvise(start.cast(), length, libc::MADV_REMOVE) };
-        (result, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
-    }
-
     /// Returns a copy of the control page.
     pub(super) fn control_page(&self) -> Vec<u8> {
         let mut bytes = vec![0; CONTROL_LEN];
@@ -327,48 +209,12 @@ fn offset(word: Word) -> usize {
         Word::Tail => APART,
         Word::DataWaiter => 2 * APART,
         Word::SpaceWaiter => 3 * APART,
-        // These are loaded and stored together with the position of their side.
-        Word::Span => size_of::<u64>(),
-        Word::Adopted => APART + size_of::<u64>(),
     }
 }
 
 impl Memory for Mapped<'_> {
-    fn sizes(&self) -> Sizes {
-        let full = self.log2.into();
-        match self.layout {
-            Layout::Whole => Sizes { first: full, full },
-            Layout::Growing => Sizes { first: FIRST_LOG2, full },
-        }
-    }
-
-    fn allocate(&self, to: u32) -> bool {
-        let sizes = self.sizes();
-        if !self.is_ours() || to > sizes.full {
-            return false;
-        }
-        let (start, length) = self.between(sizes.previous(to), to);
-        // SAFETY: the range lies in the mapping of this side. The advice does not change the content. It allocates the
-        // pages, or fails without a signal.
-        unsafe { madvise(start.cast(), length, Advice::LinuxPopulateWrite) }.is_ok()
-    }
-
-    fn open(&self, to: u32, is_checked: bool) -> bool {
-        let Some(opened_log2) = self.opened_log2 else { return false };
-        let opened = u32::from(opened_log2.load(Ordering::Relaxed));
-        if to <= opened || to > u32::from(self.log2) {
-            return to <= opened;
-        }
-        let (start, length) = self.between(opened, to);
-        if !is_checked && !self.pages_exist(start, length) {
-            return false;
-        }
-        // SAFETY: the range lies in the mapping of the peer's memory, into which no references to bytes exist.
-        let is_open = unsafe { mprotect(start.cast(), length, MprotectFlags::READ) }.is_ok();
-        if is_open {
-            opened_log2.store(to as u8, Ordering::Relaxed);
-        }
-        is_open
+    fn capacity(&self) -> usize {
+        self.ring_size
     }
 
     fn load(&self, word: Word) -> u64 {
@@ -377,20 +223,20 @@ impl Memory for Mapped<'_> {
 
     fn store(&self, word: Word, value: u64) {
         // Storing into the peer's memory would be a bug and would raise SIGSEGV.
-        if self.is_ours() {
+        if self.is_ours {
             self.word(word).store(value, Ordering::Release);
         }
     }
 
     fn increment(&self, word: Word) {
-        if self.is_ours() {
+        if self.is_ours {
             self.word(word).fetch_add(1, Ordering::Release);
         }
     }
 
     unsafe fn copy_in(&self, at: usize, from: &[u8]) {
-        let fits = at.checked_add(from.len()).is_some_and(|end| end <= self.accessible_len());
-        if !(fits && self.is_ours()) {
+        let fits = at.checked_add(from.len()).is_some_and(|end| end <= self.ring_size);
+        if !(fits && self.is_ours) {
             return;
         }
         let place = self.start.as_ptr().wrapping_add(CONTROL_LEN + at);
@@ -401,11 +247,11 @@ impl Memory for Mapped<'_> {
     }
 
     unsafe fn copy_out(&self, at: usize, into: &mut [u8]) {
-        if at.checked_add(into.len()).is_none_or(|end| end > self.accessible_len()) {
+        if at.checked_add(into.len()).is_none_or(|end| end > self.ring_size) {
             return;
         }
         let place = self.start.as_ptr().wrapping_add(CONTROL_LEN + at);
-        // SAFETY: the range lies in the readable part of the ring (checked above), and `into` is private memory.
+        // SAFETY: the range lies in the ring (checked above), and `into` is private memory.
         unsafe { copy_from_peer(place, into.as_mut_ptr(), into.len()) };
     }
 }
@@ -413,6 +259,6 @@ impl Memory for Mapped<'_> {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: `self` owns the mapping, which has this size, and no reference to it outlives `self`.
-        unsafe { unmap(self.start, memory_len(self.ring_size, self.layout)) };
+        unsafe { unmap(self.start, CONTROL_LEN + self.ring_size) };
     }
 }

@@ -119,24 +119,6 @@ pub(super) fn check_length(memfd: impl AsFd, seals: SealFlags, length: usize) ->
     }
 }
 
-/// Checks memory from a peer that begins small: it has these seals and this length, and exactly the first `begin` bytes
-/// exist.
-pub(super) fn check_begun(memfd: impl AsFd, seals: SealFlags, length: usize, begin: usize) -> Result<(), BadMemory> {
-    let size = sealed_size(&memfd, seals)?;
-    if usize::try_from(size) != Ok(length) {
-        return Err(BadMemory::Size(size));
-    }
-    match first_hole(memfd).map_err(BadMemory::Io)? == begin as u64 {
-        true => Ok(()),
-        false => Err(BadMemory::Begun),
-    }
-}
-
-/// Returns the offset of the first page that does not exist, or the length of the file.
-pub(super) fn first_hole(memfd: impl AsFd) -> io::Result<u64> {
-    Ok(seek(&memfd, SeekFrom::Hole(0))?)
-}
-
 /// Returns the size in bytes of memory from a peer that has these seals.
 fn sealed_size(memfd: impl AsFd, seals: SealFlags) -> Result<u64, BadMemory> {
     let io = |errno: Errno| BadMemory::Io(errno.into());
@@ -166,8 +148,6 @@ pub(crate) enum BadMemory {
     Unsealed,
     Size(u64),
     Sparse,
-    /// Memory that is to grow has another part than its beginning.
-    Begun,
     Io(io::Error),
 }
 
@@ -178,7 +158,6 @@ impl fmt::Display for BadMemory {
             Self::Unsealed => f.write_str("its memory is not sealed"),
             Self::Size(size) => write!(f, "its memory has {size} bytes, which differs from the announced size"),
             Self::Sparse => f.write_str("its memory is not allocated in full"),
-            Self::Begun => f.write_str("not exactly the beginning of its memory is allocated"),
             Self::Io(error) => write!(f, "its memory cannot be mapped: {error}"),
         }
     }

@@ -10,8 +10,6 @@
 //! | `Tail` | `Tail` | receives | the total number of bytes that it has taken out of the peer's ring |
 //! | `DataWaiter` | `Data` | receives | a number that changes when this side requests a wake-up for more bytes |
 //! | `SpaceWaiter` | `Room` | sends | a number that changes when this side requests a wake-up for more space |
-//! | `Span` | `Span` | sends | the sizes of the ring that are used and offered |
-//! | `Adopted` | `Adopted` | receives | the largest size of the ring that may be used |
 //!
 //! Data that a peer can write is not trusted. A position is loaded once, checked at full width, and only then used.
 //! Bytes are copied out before they are parsed. The memory contains no means to wake a side and no information about
@@ -22,8 +20,6 @@
 
 mod atomic;
 pub(crate) mod blocks;
-#[cfg(all(test, not(loom)))]
-mod growth_tests;
 #[cfg(any(fuzzing, all(test, not(loom))))]
 pub(crate) mod hostile;
 pub(crate) mod ledger;
@@ -40,7 +36,6 @@ pub(crate) mod pool;
 mod region;
 pub(crate) mod ring;
 pub(crate) mod sealed;
-pub(crate) mod span;
 pub(crate) mod stats;
 pub(crate) mod stats_reader;
 pub(crate) mod tap;

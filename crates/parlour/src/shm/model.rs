@@ -15,26 +15,16 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 use super::ring::{Memory, Reader, Sides, Unreadable, Word, Writer};
-use super::span::Sizes;
 
 struct Heap {
-    words: [AtomicU64; 6],
-    sizes: Sizes,
+    words: [AtomicU64; 4],
     ring: Vec<UnsafeCell<u8>>,
-    /// The exponent of the part of the ring that is allocated. The model fails if the reader opens more.
-    allocated: std::sync::atomic::AtomicU32,
 }
 
 impl Heap {
     fn new(capacity: usize) -> std::sync::Arc<Self> {
-        let full = capacity.trailing_zeros();
-        Self::growing(Sizes { first: full, full })
-    }
-
-    fn growing(sizes: Sizes) -> std::sync::Arc<Self> {
         let words = std::array::from_fn(|_| AtomicU64::new(0));
-        let ring = (0..1 << sizes.full).map(|_| UnsafeCell::new(0)).collect();
-        std::sync::Arc::new(Self { words, sizes, ring, allocated: sizes.first.into() })
+        std::sync::Arc::new(Self { words, ring: (0..capacity).map(|_| UnsafeCell::new(0)).collect() })
     }
 }
 
@@ -42,18 +32,8 @@ impl Heap {
 unsafe impl Sync for Heap {}
 
 impl Memory for &Heap {
-    fn sizes(&self) -> Sizes {
-        self.sizes
-    }
-
-    fn allocate(&self, to: u32) -> bool {
-        self.allocated.store(to, Ordering::Relaxed);
-        true
-    }
-
-    fn open(&self, to: u32, _is_checked: bool) -> bool {
-        assert!(to <= self.allocated.load(Ordering::Relaxed), "the memory was offered before it existed");
-        true
+    fn capacity(&self) -> usize {
+        self.ring.len()
     }
 
     fn load(&self, word: Word) -> u64 {
@@ -101,11 +81,7 @@ impl Sides for Heaps {
 /// Creates one direction of a connection, and the socket beside it. The state of the socket is that which poll(2) would
 /// report.
 fn direction(capacity: usize) -> (Writer<Heaps>, Reader<Heaps>, Arc<Socket>) {
-    direction_through(Heap::new(capacity))
-}
-
-fn direction_through(writers: std::sync::Arc<Heap>) -> (Writer<Heaps>, Reader<Heaps>, Arc<Socket>) {
-    let readers = Heap::new(1);
+    let (writers, readers) = (Heap::new(capacity), Heap::new(1));
     let writer = Writer::new(Heaps(writers.clone(), readers.clone()).into());
     (writer, Reader::new(Heaps(readers, writers).into()), Arc::new(Socket::default()))
 }
@@ -297,53 +273,5 @@ fn a_byte_that_is_taken_back_is_missing_or_known_to_be() {
             1 => assert_eq!(end, Ok(0)),
             _ => assert_eq!((taken, end), (2, Err(Unreadable::TakenBack))),
         }
-    });
-}
-
-/// A ring of 1 byte that grows to 4. The reader is somewhere between the sizes when the writer uses the larger one.
-#[test]
-fn bytes_are_whole_while_the_ring_grows() {
-    check(Some(3), || {
-        let (mut writer, mut reader, _) = direction_through(Heap::growing(Sizes { first: 0, full: 2 }));
-        let writing = thread::spawn(move || {
-            let mut sent = 0;
-            for _ in 0..6 {
-                sent += writer.write(&[IoSlice::new(&[sent as u8 + 1])]).unwrap();
-            }
-            (writer, sent)
-        });
-        let mut taken = Vec::new();
-        let mut take = |reader: &mut Reader<Heaps>| {
-            let mut byte = [0];
-            let count = reader.read(&mut [IoSliceMut::new(&mut byte)]).unwrap();
-            taken.extend_from_slice(&byte[..count]);
-            count
-        };
-        for _ in 0..3 {
-            take(&mut reader);
-        }
-        let (mut writer, sent) = writing.join().unwrap();
-        while take(&mut reader) > 0 {}
-        // Without the other thread, the ring grows to its full size.
-        for number in sent..sent + 8 {
-            assert_eq!(writer.write(&[IoSlice::new(&[number as u8 + 1])]), Ok(1));
-            assert_eq!(writer.write(&[IoSlice::new(&[0, 0, 0, 0])]).map(|count| count <= 1), Ok(true));
-            while take(&mut reader) > 0 {}
-        }
-        taken.retain(|&byte| byte != 0);
-        assert_eq!(taken, (1..=sent as u8 + 8).collect::<Vec<_>>());
-    });
-}
-
-#[test]
-fn a_stream_flows_through_a_ring_that_grows_with_both_ends_sleeping() {
-    check(Some(2), || {
-        let (mut writer, mut reader, socket) = direction_through(Heap::growing(Sizes { first: 0, full: 2 }));
-        let writing = thread::spawn({
-            let socket = Arc::clone(&socket);
-            move || send(&mut writer, &socket, b"abcdef")
-        });
-        assert_eq!(receive(&mut reader, &socket, 6), b"abcdef");
-        writing.join().unwrap();
     });
 }

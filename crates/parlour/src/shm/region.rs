@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, compiler_fence};
 
 use rustix::fs::{SealFlags, fcntl_add_seals};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap, mprotect, munmap};
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 use super::memfd::{self, BadMemory};
 
@@ -67,47 +67,6 @@ impl Region {
         let start = unsafe { mmap(ptr::null_mut(), length, protection, MapFlags::SHARED, memfd, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
         Ok(Self { start, length, is_writable })
-    }
-
-    /// Creates zeroed memory that only this mapping can write to, of which only the first `begin` bytes are allocated.
-    /// Returns `None` if the system cannot keep it like this.
-    pub(super) fn create_begun(name: &str, length: usize, begin: usize) -> io::Result<Option<(Self, OwnedFd)>> {
-        let memfd = memfd::reserve(name, length as u64)?;
-        let region = Self::map(&memfd, length, true)?;
-        region.keep_small_pages();
-        // SAFETY: the range lies in the mapping, which is writable. The advice does not change the content.
-        let populated = unsafe { madvise(region.start().cast(), begin, Advice::LinuxPopulateWrite) };
-        // A process that locks its memory (mlockall(2)) has more of it.
-        if populated.is_err() || memfd::first_hole(&memfd)? != begin as u64 {
-            return Ok(None);
-        }
-        fcntl_add_seals(&memfd, ONE_WRITER)?;
-        Ok(Some((region, memfd)))
-    }
-
-    /// Maps memory of another process, after checking that it has this length, and that exactly the first `begin` bytes
-    /// exist. Only these are readable. The rest is inaccessible, so that nothing in this process can allocate it.
-    pub(super) fn adopt_begun(memfd: impl AsFd, length: usize, begin: usize) -> Result<Self, BadMemory> {
-        memfd::check_begun(&memfd, ONE_WRITER, length, begin)?;
-        let map = || -> io::Result<Self> {
-            let flags = MapFlags::SHARED;
-            // SAFETY: creates a mapping at an address that the kernel chooses, which overlaps no existing mapping.
-            let start = unsafe { mmap(ptr::null_mut(), length, ProtFlags::empty(), flags, memfd, 0) }?;
-            let start = NonNull::new(start.cast()).ok_or(Errno::FAULT)?;
-            let region = Self { start, length, is_writable: false };
-            region.keep_small_pages();
-            // SAFETY: the range lies in the new mapping, into which no reference exists.
-            unsafe { mprotect(region.start().cast(), begin, MprotectFlags::READ) }?;
-            Ok(region)
-        };
-        map().map_err(BadMemory::Io)
-    }
-
-    /// Advises the kernel to allocate pages of the usual size. A huge page would exist in full from the beginning.
-    fn keep_small_pages(&self) {
-        // SAFETY: the range is the mapping. The advice does not change the content. A kernel without huge pages does
-        // not know it.
-        let _ = unsafe { madvise(self.start().cast(), self.length, Advice::LinuxNoHugepage) };
     }
 
     /// Initializes all pages of a writable mapping of a new file.

@@ -4,18 +4,11 @@
 //! at a position is stored at the position modulo the capacity. The bytes between the reader's `Tail` and the writer's
 //! `Head` belong to the reader, all others to the writer.
 //!
-//! A ring can begin small and grow ([`span`](super::span)). A writer whose ring is full allocates the next size and
-//! offers it in its word `Span`. The reader checks that the memory exists, and adopts it in its word `Adopted`. Only
-//! then does the writer use it.
-//!
 //! # Orderings
 //!
 //! - The bytes: the writer stores `Head` with release after copying in. The reader loads `Head` and then fences with
 //!   acquire (A) before copying out. In the opposite direction the reader stores `Tail` with release after copying out.
 //!   The writer loads `Tail` and then fences with acquire (B) before it overwrites the bytes.
-//! - The growth: the writer stores `Span` before it puts in a byte behind the turn. The reader loads `Span` after
-//!   fence (A), so it knows of each turn in front of the `Head` that it has loaded. A later one does not concern the
-//!   unread bytes.
 //! - No lost wake-up: a side that will sleep increments its request word, then reads the other side's position again. A
 //!   side that publishes a position then reads the request word. On each side a sequentially consistent fence separates
 //!   the two operations, so that at least one side sees the change of the other (as in Dekker's algorithm). For data,
@@ -28,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::atomic::fence;
-use super::span::{Sizes, Span};
 
 /// A word of the control page. The table in [`super`] shows which side writes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,23 +33,12 @@ pub(crate) enum Word {
     DataWaiter,
     /// The writer's request word. The writer increments it to request a wake-up for more space.
     SpaceWaiter,
-    /// The size that the writer uses, the one that it offers, and where it changed the size ([`Span`]).
-    Span,
-    /// The exponent of the largest size whose memory the reader has checked. 0 means that the ring must not grow.
-    Adopted,
 }
 
 /// One side's memory: its control words and its ring.
 pub(crate) trait Memory {
-    /// Returns the sizes that the ring takes.
-    fn sizes(&self) -> Sizes;
-
-    /// Allocates the memory of this side's ring up to this size, an exponent. Returns false if that fails.
-    fn allocate(&self, to: u32) -> bool;
-
-    /// Makes the peer's ring readable up to this size, an exponent. Returns false if that fails, or if some of the
-    /// memory does not exist. Memory whose existence was checked before is not checked again.
-    fn open(&self, to: u32, is_checked: bool) -> bool;
+    /// Returns the size of the ring in bytes, a power of two.
+    fn capacity(&self) -> usize;
 
     /// Loads a word with relaxed ordering. No stronger access is allowed on memory that is mapped read-only. Fences
     /// provide the ordering.
@@ -118,10 +99,6 @@ pub(crate) enum Unreadable {
 /// on another processor. 8 KiB gave the lowest round-trip times (docs/performance.md).
 const CHUNK: usize = 8 * 1024;
 
-/// The number of messages of the length of the present one for which a ring that grows has space. Round trips of 64 KiB
-/// took 14 microseconds through rings of 64 KiB and 256 KiB, and 10 through one of 1 MiB (docs/performance.md).
-const MESSAGES_MIN: usize = 16;
-
 /// The end that puts bytes into the ring.
 ///
 /// Its position is stored only in the memory of its own side, which no other side can write. After fork(2) both
@@ -134,13 +111,11 @@ pub(crate) struct Writer<S> {
     tail: u64,
     /// The low bits of the reader's `DataWaiter` when the reader was last notified. They suffice to detect a change.
     notified_request: u32,
-    /// True once there was no memory for a larger ring. The ring keeps its size then.
-    stays_small: bool,
 }
 
 impl<S: Sides> Writer<S> {
     pub(crate) fn new(sides: Arc<S>) -> Self {
-        Self { sides, tail: 0, notified_request: 0, stays_small: false }
+        Self { sides, tail: 0, notified_request: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
@@ -156,32 +131,26 @@ impl<S: Sides> Writer<S> {
 
     /// Returns true if [`write`](Self::write) would put in at least one byte.
     pub(crate) fn has_room(&mut self) -> Result<bool, BadPosition> {
-        let (head, span) = (self.head(), self.span());
-        if self.room(head, &span) == 0 {
-            self.update_tail(head, &span)?;
+        let head = self.head();
+        if self.room(head) == 0 {
+            self.update_tail(head)?;
         }
-        Ok(self.room(head, &span) > 0)
+        Ok(self.room(head) > 0)
     }
 
     /// Puts in as many bytes as fit, up to [`CHUNK`], and returns their number. 0 means that the ring is full.
     pub(crate) fn write(&mut self, pieces: &[IoSlice<'_>]) -> Result<usize, BadPosition> {
-        let (head, mut span) = (self.head(), self.span());
-        let chunk = CHUNK.min(self.sides.local().sizes().first_len());
-        let total = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add);
-        let wanted = total.min(chunk);
-        if self.room(head, &span) < wanted {
-            self.update_tail(head, &span)?;
+        let head = self.head();
+        let wanted = pieces.iter().map(|piece| piece.len()).fold(0, usize::saturating_add).min(CHUNK);
+        if self.room(head) < wanted {
+            self.update_tail(head)?;
         }
-        let is_small = self.room(head, &span) < wanted || total > span.capacity(head) as usize / MESSAGES_MIN;
-        if span.is_growing() || is_small {
-            span = self.grow(head, span)?;
-        }
-        let mut left = wanted.min(self.room(head, &span));
+        let mut left = wanted.min(self.room(head));
         let count = left;
         let mut position = head;
         for piece in pieces {
             let piece = &piece[..piece.len().min(left)];
-            self.copy_in(position, piece, &span);
+            self.copy_in(position, piece);
             position = position.wrapping_add(piece.len() as u64);
             left -= piece.len();
             if left == 0 {
@@ -195,41 +164,6 @@ impl<S: Sides> Writer<S> {
         Ok(count)
     }
 
-    /// Returns the sizes in use. This word is in the memory of this side, which no other side can write.
-    fn span(&self) -> Span {
-        let local = self.sides.local();
-        let sizes = local.sizes();
-        let span = if sizes.can_grow() { Span::parse(local.load(Word::Span), sizes) } else { None };
-        span.unwrap_or_else(|| Span::of_whole(sizes))
-    }
-
-    /// Grows the ring by one step: offers more memory, or uses the memory that the reader has adopted. The ring keeps
-    /// its size if it is the full one, if the reader does not allow it, and if there is no memory.
-    #[cold]
-    fn grow(&mut self, head: u64, span: Span) -> Result<Span, BadPosition> {
-        let Some(next) = span.next() else { return Ok(span) };
-        let adopted = self.sides.remote().load(Word::Adopted);
-        let grown = match adopted {
-            0 => return Ok(span),
-            // All unread bytes must be behind the last turn, because `Span` describes only one.
-            adopted if adopted == u64::from(span.offered) && span.is_growing() => match span.is_turned(self.tail) {
-                true => span.turned(head),
-                false => return Ok(span),
-            },
-            // An honest reader adopts nothing that was not offered, and takes nothing back.
-            adopted if adopted != u64::from(span.used) => return Err(BadPosition),
-            _ if span.is_growing() || self.stays_small => return Ok(span),
-            _ if !self.sides.local().allocate(next) => {
-                self.stays_small = true;
-                return Ok(span);
-            }
-            _ => span.with_offer(next),
-        };
-        // A reader that sees the new span finds the memory allocated.
-        self.sides.local().store(Word::Span, grown.word());
-        Ok(grown)
-    }
-
     /// Takes the last byte of a full ring back, so that the message that ends with it remains incomplete. Nothing may
     /// be put in afterwards.
     ///
@@ -240,9 +174,9 @@ impl<S: Sides> Writer<S> {
     }
 
     /// Copies a piece that fits into the ring, without publishing it.
-    fn copy_in(&self, position: u64, piece: &[u8], span: &Span) {
+    fn copy_in(&self, position: u64, piece: &[u8]) {
         let local = self.sides.local();
-        let capacity = span.size_at(position);
+        let capacity = local.capacity();
         let at = index(position, capacity);
         let (first, second) = piece.split_at(piece.len().min(capacity - at));
         // SAFETY: `at` is less than the capacity, the first part ends at the capacity at the latest, and the second
@@ -257,20 +191,20 @@ impl<S: Sides> Writer<S> {
 
     /// Returns the number of unread bytes according to the last check. It exceeds the capacity only if a forked process
     /// has put in more bytes since then, and is limited to the capacity.
-    fn unread(&self, head: u64, span: &Span) -> u64 {
-        head.wrapping_sub(self.tail).min(span.capacity(head))
+    fn unread(&self, head: u64) -> u64 {
+        head.wrapping_sub(self.tail).min(self.sides.local().capacity() as u64)
     }
 
     /// Returns the free space according to the last check.
-    fn room(&self, head: u64, span: &Span) -> usize {
-        (span.capacity(head) - self.unread(head, span)) as usize
+    fn room(&self, head: u64) -> usize {
+        self.sides.local().capacity() - self.unread(head) as usize
     }
 
     /// Loads the reader's position and checks it.
-    fn update_tail(&mut self, head: u64, span: &Span) -> Result<(), BadPosition> {
+    fn update_tail(&mut self, head: u64) -> Result<(), BadPosition> {
         let tail = self.sides.remote().load(Word::Tail);
         // An honest reader neither moves backwards nor passes the writer.
-        if head.wrapping_sub(tail) > self.unread(head, span) {
+        if head.wrapping_sub(tail) > self.unread(head) {
             return Err(BadPosition);
         }
         // Fence (B). Pairs with the store of `Tail` in `read`: the bytes were copied out before this side overwrites
@@ -302,9 +236,9 @@ impl<S: Sides> Writer<S> {
         self.sides.local().increment(Word::SpaceWaiter);
         // Fence (D1). Pairs with fence (D2) in `Reader::should_notify`.
         fence(Ordering::SeqCst);
-        let (head, span) = (self.head(), self.span());
-        self.update_tail(head, &span)?;
-        Ok(self.room(head, &span) > 0)
+        let head = self.head();
+        self.update_tail(head)?;
+        Ok(self.room(head) > 0)
     }
 }
 
@@ -316,18 +250,11 @@ pub(crate) struct Reader<S> {
     sides: Arc<S>,
     /// The low bits of the writer's `SpaceWaiter` when the writer was last notified. They suffice to detect a change.
     notified_request: u32,
-    /// True once the writer has offered memory that does not exist. No further offer is looked at.
-    refuses_growth: bool,
 }
 
 impl<S: Sides> Reader<S> {
     pub(crate) fn new(sides: Arc<S>) -> Self {
-        let sizes = sides.remote().sizes();
-        if sizes.can_grow() && sides.local().load(Word::Adopted) == 0 {
-            // This allows the writer to grow the ring.
-            sides.local().store(Word::Adopted, sizes.first.into());
-        }
-        Self { sides, notified_request: 0, refuses_growth: false }
+        Self { sides, notified_request: 0 }
     }
 
     #[cfg(any(fuzzing, all(test, not(loom))))]
@@ -344,15 +271,11 @@ impl<S: Sides> Reader<S> {
     /// Takes out the available bytes, up to [`CHUNK`], and returns their number. 0 means that the ring is empty.
     pub(crate) fn read(&mut self, spaces: &mut [IoSliceMut<'_>]) -> Result<usize, Unreadable> {
         let tail = self.tail();
-        let (available, span) = self.available_from(tail)?;
-        if span.is_growing() {
-            self.adopt(span.offered);
-        }
-        let mut left = available.min(CHUNK).min(self.sides.remote().sizes().first_len());
+        let mut left = self.available_from(tail)?.min(CHUNK);
         let mut count = 0;
         for space in spaces {
             let length = space.len().min(left);
-            self.copy_out(tail.wrapping_add(count as u64), &mut space[..length], &span);
+            self.copy_out(tail.wrapping_add(count as u64), &mut space[..length]);
             count += length;
             left -= length;
             if left == 0 {
@@ -369,65 +292,32 @@ impl<S: Sides> Reader<S> {
 
     /// Returns the number of bytes that can be taken out.
     pub(crate) fn available(&self) -> Result<usize, Unreadable> {
-        Ok(self.available_from(self.tail())?.0)
+        self.available_from(self.tail())
     }
 
-    fn available_from(&self, tail: u64) -> Result<(usize, Span), Unreadable> {
-        let head = self.sides.remote().load(Word::Head);
-        // Fence (A). Pairs with the store of `Head` in `write`.
-        fence(Ordering::Acquire);
-        let span = self.span().ok_or(Unreadable::BadPosition)?;
-        let available = head.wrapping_sub(tail);
+    fn available_from(&self, tail: u64) -> Result<usize, Unreadable> {
+        let remote = self.sides.remote();
+        let available = remote.load(Word::Head).wrapping_sub(tail);
         // If `Head` is behind `Tail`, the wrapping subtraction yields a value above the capacity.
-        if available > span.capacity(head) {
+        if available > remote.capacity() as u64 {
             return Err(match available {
                 u64::MAX => Unreadable::TakenBack,
                 _ => Unreadable::BadPosition,
             });
         }
-        Ok((available as usize, span))
-    }
-
-    /// Returns the sizes in use, or `None` if the writer uses memory that this side has not adopted.
-    fn span(&self) -> Option<Span> {
-        let remote = self.sides.remote();
-        let sizes = remote.sizes();
-        if !sizes.can_grow() {
-            return Some(Span::of_whole(sizes));
-        }
-        let span = Span::parse(remote.load(Word::Span), sizes)?;
-        let is_adopted = u64::from(span.used) <= self.sides.local().load(Word::Adopted);
-        // A forked process that has adopted the memory has not opened it for this one.
-        (is_adopted && remote.open(span.used, true)).then_some(span)
-    }
-
-    /// Adopts the memory that the writer offers, if all of it exists.
-    #[cold]
-    fn adopt(&mut self, offered: u32) {
-        let local = self.sides.local();
-        if self.refuses_growth || u64::from(offered) <= local.load(Word::Adopted) {
-            return;
-        }
-        // The writer stored `Span` after it had allocated the memory.
+        // Fence (A). Pairs with the store of `Head` in `write`.
         fence(Ordering::Acquire);
-        match self.sides.remote().open(offered, false) {
-            true => local.store(Word::Adopted, offered.into()),
-            false => self.refuses_growth = true,
-        }
+        Ok(available as usize)
     }
 
-    /// Copies the next bytes without taking them. At least `into.len()` bytes must be available, and `into` is no
-    /// longer than the smallest size of the ring.
+    /// Copies the next bytes without taking them. At least `into.len()` bytes must be available.
     pub(crate) fn peek(&self, into: &mut [u8]) {
-        // `read` reports a wrong span.
-        if let Some(span) = self.span() {
-            self.copy_out(self.tail(), into, &span);
-        }
+        self.copy_out(self.tail(), into);
     }
 
-    fn copy_out(&self, position: u64, into: &mut [u8], span: &Span) {
+    fn copy_out(&self, position: u64, into: &mut [u8]) {
         let remote = self.sides.remote();
-        let capacity = span.size_at(position);
+        let capacity = remote.capacity();
         let at = index(position, capacity);
         let split = into.len().min(capacity - at);
         let (first, second) = into.split_at_mut(split);

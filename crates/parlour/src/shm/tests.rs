@@ -15,7 +15,6 @@ use rustix::fs::{FallocateFlags, MemfdFlags, SealFlags, fallocate, fcntl_add_sea
 use super::mapping::{CONTROL_LEN, Mapped, Mapping, Mappings};
 use super::memfd::BadMemory;
 use super::ring::{Memory, Reader, Sides, Unreadable, Word, Writer};
-use crate::wire::shm_hello::Layout;
 
 const RING: usize = 4096;
 
@@ -29,7 +28,7 @@ impl Both {
     fn new() -> Self {
         let side = || {
             let (local, memfd) = Mapping::create(RING).unwrap();
-            let remote = Mapping::adopt(memfd, RING, Layout::Whole).unwrap();
+            let remote = Mapping::adopt(memfd, RING).unwrap();
             (local.between_guards(), remote.between_guards())
         };
         let ((ours, ours_to_them), (theirs, theirs_to_us)) = (side(), side());
@@ -161,7 +160,7 @@ fn a_peer_that_writes_anything_at_any_time_gets_errors_and_nothing_else() {
             let junk = vec![0xff; RING];
             let theirs = theirs.local();
             for value in values.iter().cycle() {
-                for word in [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter, Word::Span, Word::Adopted] {
+                for word in [Word::Head, Word::Tail, Word::DataWaiter, Word::SpaceWaiter] {
                     theirs.store(word, *value);
                 }
                 // Change headers and messages while the reader reads them.
@@ -221,27 +220,27 @@ fn sealed(length: usize, written: usize, seals: SealFlags) -> OwnedFd {
 fn memory_that_could_change_size_or_content_is_not_mapped() {
     const WHOLE: usize = CONTROL_LEN + RING;
     let all = SealFlags::SHRINK | SealFlags::GROW | SealFlags::FUTURE_WRITE | SealFlags::SEAL;
-    assert!(Mapping::adopt(sealed(WHOLE, WHOLE, all), RING, Layout::Whole).is_ok());
+    assert!(Mapping::adopt(sealed(WHOLE, WHOLE, all), RING).is_ok());
     for seal in all.iter() {
-        let adopted = Mapping::adopt(sealed(WHOLE, WHOLE, all - seal), RING, Layout::Whole);
+        let adopted = Mapping::adopt(sealed(WHOLE, WHOLE, all - seal), RING);
         assert!(matches!(adopted, Err(BadMemory::Unsealed)), "without {seal:?}");
     }
     for length in [0, 1, RING, WHOLE - 1, WHOLE + 1, 2 * WHOLE] {
-        let adopted = Mapping::adopt(sealed(length, length, all), RING, Layout::Whole);
+        let adopted = Mapping::adopt(sealed(length, length, all), RING);
         assert!(matches!(adopted, Err(BadMemory::Size(_))), "{length} bytes");
     }
     for written in [0, CONTROL_LEN, WHOLE - 4096] {
-        let adopted = Mapping::adopt(sealed(WHOLE, written, all), RING, Layout::Whole);
+        let adopted = Mapping::adopt(sealed(WHOLE, written, all), RING);
         assert!(matches!(adopted, Err(BadMemory::Sparse)), "{written} bytes were written");
     }
     let (pipe, _writer) = rustix::pipe::pipe().unwrap();
-    assert!(matches!(Mapping::adopt(pipe, RING, Layout::Whole), Err(BadMemory::NotMemory)));
+    assert!(matches!(Mapping::adopt(pipe, RING), Err(BadMemory::NotMemory)));
     let file = tempfile::tempfile_in("/var/tmp").unwrap();
     file.set_len(WHOLE as u64).unwrap();
-    assert!(Mapping::adopt(file, RING, Layout::Whole).is_err());
+    assert!(Mapping::adopt(file, RING).is_err());
     if let Ok(file) = tempfile::tempfile_in("/dev/shm") {
         file.set_len(WHOLE as u64).unwrap();
-        assert!(Mapping::adopt(file, RING, Layout::Whole).is_err(), "a file that other processes can shrink");
+        assert!(Mapping::adopt(file, RING).is_err(), "a file that other processes can shrink");
     }
 }
 
@@ -266,13 +265,13 @@ fn the_kernel_keeps_a_reader_from_changing_the_memory() {
 fn memory_that_a_parent_makes_for_its_child_is_sealed_once_the_child_has_it() {
     let (_read_only, memfd) = Mapping::create_for_peer(RING).unwrap();
     assert!(ftruncate(&memfd, 0).is_err(), "shrinking must fail");
-    assert!(matches!(Mapping::adopt(&memfd, RING, Layout::Whole), Err(BadMemory::Unsealed)));
+    assert!(matches!(Mapping::adopt(&memfd, RING), Err(BadMemory::Unsealed)));
     assert!(matches!(Mapping::take(&memfd, 2 * RING), Err(BadMemory::Size(_))));
     assert!(Mapping::can_be_mapped_writable(&memfd), "the child can map it");
     let _writable = Mapping::take(&memfd, RING).unwrap();
     assert!(!Mapping::can_be_mapped_writable(&memfd), "a writable mapping must fail");
     assert!(Mapping::take(&memfd, RING).is_err(), "it has one writer");
-    assert!(Mapping::adopt(&memfd, RING, Layout::Whole).is_ok());
+    assert!(Mapping::adopt(&memfd, RING).is_ok());
 }
 
 #[test]

@@ -21,18 +21,8 @@ pub(crate) const RING_SIZE_MAX: usize = 64 * 1024 * 1024;
 
 const MAGIC: &[u8; 8] = b"parlour1";
 
-/// The maximum size of a ring that grows, in bytes. A step of a larger one has too many pages to check at once.
-pub(crate) const GROWING_RING_MAX: usize = 16 * 1024 * 1024;
-
-/// The layouts of the memory that docs/shm.md specifies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Layout {
-    /// All of the memory is allocated.
-    Whole = 1,
-    /// The ring begins small and grows.
-    Growing = 2,
-}
+/// The layout of the memory that docs/shm.md specifies.
+const LAYOUT: u16 = 1;
 
 /// Extensions that this side supports. An extension is active if both sides support it. Unknown bits are ignored. No
 /// extension is defined yet.
@@ -41,8 +31,8 @@ const FEATURES: u32 = 0;
 /// A greeting of either side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Greeting {
-    /// The datagram carries memory of this layout with a ring of this size.
-    Hello { ring_size: usize, layout: Layout },
+    /// The datagram carries memory with a ring of this size.
+    Hello { ring_size: usize },
     /// The server does not admit the client. The datagram carries no memory.
     Refused(Reason),
 }
@@ -61,15 +51,15 @@ pub(crate) fn is_ring_size(size: usize) -> bool {
 
 impl Greeting {
     pub(crate) fn encode(self) -> [u8; HELLO_LEN] {
-        let (kind, reason, layout, ring_size) = match self {
-            Self::Hello { ring_size, layout } => (1, 0, layout, ring_size as u64),
-            Self::Refused(reason) => (2, reason.number(), Layout::Whole, 0),
+        let (kind, reason, ring_size) = match self {
+            Self::Hello { ring_size } => (1, 0, ring_size as u64),
+            Self::Refused(reason) => (2, reason.number(), 0),
         };
         let mut bytes = [0; HELLO_LEN];
         bytes[..8].copy_from_slice(MAGIC);
         bytes[8] = kind;
         bytes[9] = reason;
-        bytes[10..12].copy_from_slice(&(layout as u16).to_be_bytes());
+        bytes[10..12].copy_from_slice(&LAYOUT.to_be_bytes());
         bytes[12..16].copy_from_slice(&FEATURES.to_be_bytes());
         bytes[16..].copy_from_slice(&ring_size.to_be_bytes());
         bytes
@@ -81,22 +71,16 @@ impl Greeting {
         if [m0, m1, m2, m3, m4, m5, m6, m7] != *MAGIC {
             return Err(BadGreeting("it does not begin with the magic bytes of a greeting"));
         }
-        let layout = match u16::from_be_bytes([l0, l1]) {
-            1 => Layout::Whole,
-            2 => Layout::Growing,
-            _ => return Err(BadGreeting("its memory has a layout that this version does not support")),
-        };
+        if u16::from_be_bytes([l0, l1]) != LAYOUT {
+            return Err(BadGreeting("its memory has a layout that this version does not support"));
+        }
         let ring_size = u64::from_be_bytes(ring_size);
         match (kind, reason, ring_size) {
             (1, 0, size) => match usize::try_from(size) {
-                Ok(ring_size)
-                    if is_ring_size(ring_size) && (layout == Layout::Whole || ring_size <= GROWING_RING_MAX) =>
-                {
-                    Ok(Self::Hello { ring_size, layout })
-                }
+                Ok(ring_size) if is_ring_size(ring_size) => Ok(Self::Hello { ring_size }),
                 _ => Err(BadGreeting("its ring has an invalid size")),
             },
-            (2, number, 0) if layout == Layout::Whole => Reason::of_number(number).map(Self::Refused).ok_or(MISMATCH),
+            (2, number, 0) => Reason::of_number(number).map(Self::Refused).ok_or(MISMATCH),
             _ => Err(MISMATCH),
         }
     }
@@ -107,45 +91,36 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const HELLO: Greeting = Greeting::Hello { ring_size: 1 << 20, layout: Layout::Whole };
-
     #[test]
     fn a_greeting_is_these_bytes() {
-        let bytes = HELLO.encode();
+        let bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
         assert_eq!(bytes, *b"parlour1\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x10\x00\x00");
-        let growing = Greeting::Hello { ring_size: 1 << 20, layout: Layout::Growing }.encode();
-        assert_eq!((growing[11], growing[..11] == bytes[..11], growing[12..] == bytes[12..]), (2, true, true));
     }
 
     #[test]
     fn each_greeting_reads_back() {
-        let whole = (16..=26).map(|bits| Greeting::Hello { ring_size: 1 << bits, layout: Layout::Whole });
-        let growing = (16..=24).map(|bits| Greeting::Hello { ring_size: 1 << bits, layout: Layout::Growing });
+        let sizes = (16..=26).map(|bits| Greeting::Hello { ring_size: 1 << bits });
         let refusals = [Reason::Denied, Reason::Busy, Reason::Failed].map(Greeting::Refused);
-        for greeting in whole.chain(growing).chain(refusals) {
+        for greeting in sizes.chain(refusals) {
             assert_eq!(Greeting::parse(&greeting.encode()), Ok(greeting));
         }
     }
 
     #[test]
     fn unknown_features_are_ignored() {
-        let mut bytes = HELLO.encode();
+        let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
         bytes[12..16].fill(0xff);
-        assert_eq!(Greeting::parse(&bytes), Ok(HELLO));
+        assert_eq!(Greeting::parse(&bytes), Ok(Greeting::Hello { ring_size: 1 << 20 }));
     }
 
     #[test]
     fn every_other_value_of_the_first_twelve_bytes_is_rejected() {
-        let hello = HELLO.encode();
+        let hello = Greeting::Hello { ring_size: 1 << 20 }.encode();
         for place in 0..12 {
             for value in (0..=u8::MAX).filter(|&value| value != hello[place]) {
                 let mut bytes = hello;
                 bytes[place] = value;
                 let parsed = Greeting::parse(&bytes);
-                if (place, value) == (11, 2) {
-                    assert_eq!(parsed, Ok(Greeting::Hello { ring_size: 1 << 20, layout: Layout::Growing }));
-                    continue;
-                }
                 assert!(parsed.is_err(), "byte {place} as {value}: {parsed:?}");
             }
         }
@@ -159,7 +134,7 @@ mod tests {
 
         #[test]
         fn only_valid_ring_sizes_are_accepted(size in any::<u64>()) {
-            let mut bytes = HELLO.encode();
+            let mut bytes = Greeting::Hello { ring_size: 1 << 20 }.encode();
             bytes[16..].copy_from_slice(&size.to_be_bytes());
             let is_right = usize::try_from(size).is_ok_and(is_ring_size);
             prop_assert_eq!(Greeting::parse(&bytes).is_ok(), is_right);

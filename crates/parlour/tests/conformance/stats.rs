@@ -49,7 +49,7 @@ fn messages_and_bytes_of_both_directions_are_shown_to_other_processes(setting: S
     assert_eq!((before.received.messages, before.sent.messages, before.transport), (0, 0, Some(setting.transport)));
     assert_eq!((before.pid, before.number), (Some(std::process::id()), 1));
     assert_eq!(before.uid, Some(rustix::process::geteuid().as_raw()));
-    for length in [5, 0, 10_000] {
+    for length in [5, 0, 40_000] {
         client.send(data::message(1, length)).unwrap();
         assert_eq!(served.recv().unwrap().unwrap().len(), length);
     }
@@ -68,7 +68,7 @@ fn messages_and_bytes_of_both_directions_are_shown_to_other_processes(setting: S
     served.try_send(b"tried").unwrap();
     served.flush().unwrap();
     let (stats, shown) = read(&address);
-    assert_eq!((shown.received.messages, shown.received.bytes), (6, 10_012));
+    assert_eq!((shown.received.messages, shown.received.bytes), (6, 40_012));
     assert_eq!((shown.sent.messages, shown.sent.bytes), (3, 708));
     assert_eq!((stats.received, stats.sent, stats.accepted), (shown.received, shown.sent, 1));
     assert!(shown.stuck().is_none() && shown.held == 0, "{shown:?}");

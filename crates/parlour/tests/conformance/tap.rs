@@ -19,7 +19,7 @@ fn next(tap: &mut Tap) -> TapMessage {
 }
 
 fn messages_of_both_directions_are_tapped_as_they_pass(setting: Setting) {
-    const LENGTHS: [usize; 3] = [5, 0, 10_000];
+    const LENGTHS: [usize; 3] = [5, 0, 40_000];
     let Link { mut client, mut served, server: _server, address, base: _base } = Link::new(setting);
     client.send(b"before").unwrap();
     served.recv().unwrap().unwrap();

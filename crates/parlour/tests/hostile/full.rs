@@ -39,7 +39,7 @@ fn pair(transport: Transport) -> (Connection, Connection, Room) {
 }
 
 fn when_neither_side_reads_both_sends_time_out_at_their_deadline_and_nothing_is_lost(transport: Transport) {
-    const LENGTH: usize = 5_000;
+    const LENGTH: usize = 50_000;
     const WAIT_LIMIT: Duration = Duration::from_millis(100);
     let (mut client, mut served, _room) = pair(transport);
     let mut sent = [0, 0];

@@ -36,9 +36,9 @@ impl Handshake {
     ) -> Result<Box<Self>, Attempt> {
         let path = KIND.path(found);
         let Connected { socket, peer, own_file } = socket::connect(KIND, found, config, deadline)?;
-        let (local, memfd) = Mapping::create_growing(config.ring_size)
+        let (local, memfd) = Mapping::create(config.ring_size)
             .map_err(|error| Error::io(Operation::CreateSharedMemory, &*path, error))?;
-        match greeting::send_hello(&socket, config.ring_size, &local, &memfd) {
+        match greeting::send_hello(&socket, config.ring_size, &memfd) {
             Ok(()) => {}
             // The server has closed the connection. It may have sent a refusal before, which `step` receives.
             Err(error) if matches!(error.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => {}

@@ -15,11 +15,11 @@ use crate::shm::mapping::Mapping;
 use crate::shm::memfd::BadMemory;
 use crate::sys::retry::{Retry, retry};
 use crate::wire::hello::Reason;
-use crate::wire::shm_hello::{BadGreeting, Greeting, HELLO_LEN, Layout};
+use crate::wire::shm_hello::{BadGreeting, Greeting, HELLO_LEN};
 
 /// Sends a hello with the memory of this side.
-pub(super) fn send_hello(socket: impl AsFd, ring_size: usize, local: &Mapping, memfd: &OwnedFd) -> io::Result<()> {
-    send_memory(socket, Greeting::Hello { ring_size, layout: local.layout() }, &[memfd.as_fd()])
+pub(super) fn send_hello(socket: impl AsFd, ring_size: usize, memfd: &OwnedFd) -> io::Result<()> {
+    send_memory(socket, ring_size, &[memfd.as_fd()])
 }
 
 /// Sends a hello to a child: with the memory of this side, and with the memory that the child writes.
@@ -29,16 +29,15 @@ pub(super) fn send_hello_to_child(
     memfd: &OwnedFd,
     for_child: &OwnedFd,
 ) -> io::Result<()> {
-    let hello = Greeting::Hello { ring_size, layout: Layout::Whole };
-    send_memory(socket, hello, &[memfd.as_fd(), for_child.as_fd()])
+    send_memory(socket, ring_size, &[memfd.as_fd(), for_child.as_fd()])
 }
 
-fn send_memory(socket: impl AsFd, hello: Greeting, memfds: &[BorrowedFd<'_>]) -> io::Result<()> {
+fn send_memory(socket: impl AsFd, ring_size: usize, memfds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     // The control buffer has space for one or two descriptors.
     control.push(SendAncillaryMessage::ScmRights(memfds));
-    send(socket, hello, &mut control)
+    send(socket, Greeting::Hello { ring_size }, &mut control)
 }
 
 /// Sends one datagram. The socket is new, so it takes the datagram without blocking.
@@ -103,10 +102,10 @@ pub(super) fn recv_hello(socket: impl AsFd, ring_max: usize) -> Result<Reply, Ha
     };
     let count = descriptors.len();
     match (greeting, descriptors.pop()) {
-        (Greeting::Hello { ring_size, layout }, Some(memfd)) if count == 1 => {
+        (Greeting::Hello { ring_size }, Some(memfd)) if count == 1 => {
             check_ring(ring_size, ring_max)?;
             // The memory is mapped, and the descriptor is closed.
-            Mapping::adopt(memfd, ring_size, layout).map(Reply::Hello).map_err(not_mapped)
+            Mapping::adopt(memfd, ring_size).map(Reply::Hello).map_err(not_mapped)
         }
         (Greeting::Refused(reason), None) => Ok(Reply::Refused(reason)),
         (Greeting::Hello { .. } | Greeting::Refused(_), _) => Err(HandshakeError::Descriptors(count)),
@@ -120,14 +119,11 @@ pub(super) fn look_at_hello_of_parent(
     ring_max: usize,
 ) -> Result<Option<(Mapping, Mapping)>, HandshakeError> {
     let Datagram::Greeting(greeting, descriptors) = recv(socket, RecvFlags::PEEK)? else { return Ok(None) };
-    let (Greeting::Hello { ring_size, layout }, [remote, local]) = (greeting, &*descriptors) else {
+    let (Greeting::Hello { ring_size }, [remote, local]) = (greeting, &*descriptors) else {
         return Err(HandshakeError::Descriptors(descriptors.len()));
     };
-    if layout != Layout::Whole {
-        return Err(HandshakeError::Greeting(BadGreeting("its memory has a layout that is not one for children")));
-    }
     check_ring(ring_size, ring_max)?;
-    let remote = Mapping::adopt(remote, ring_size, layout).map_err(not_mapped)?;
+    let remote = Mapping::adopt(remote, ring_size).map_err(not_mapped)?;
     let local = Mapping::take(local, ring_size).map_err(not_mapped)?;
     Ok(Some((local, remote)))
 }

@@ -27,7 +27,6 @@ use crate::sys::fork::ParentOnly;
 use crate::sys::listen_fds::Passed;
 use crate::transport::Transport;
 use crate::wire::hello::Reason;
-use crate::wire::shm_hello::Layout;
 
 /// The listener of `shm`: a listening socket, and the handshakes of its clients.
 pub(crate) struct Listener {
@@ -191,7 +190,7 @@ impl Listener {
             self.refuse(handshake, limit.reason(), &limit.to_string());
             return None;
         }
-        let answered = self.answer(&handshake.socket, remote.layout());
+        let answered = self.answer(&handshake.socket);
         let Handshake { socket, peer, permit } = handshake;
         let failed = |error: io::Error| format!("the client cannot be answered: {}", explain(&error));
         let local = match answered {
@@ -214,14 +213,9 @@ impl Listener {
         }
     }
 
-    /// Sends the memory of this side. A client whose own memory does not grow may not know the layout of memory that
-    /// does.
-    fn answer(&self, socket: &OwnedFd, layout: Layout) -> io::Result<Mapping> {
-        let (local, memfd) = match layout {
-            Layout::Whole => Mapping::create(self.ring_size)?,
-            Layout::Growing => Mapping::create_growing(self.ring_size)?,
-        };
-        greeting::send_hello(socket, self.ring_size, &local, &memfd)?;
+    fn answer(&self, socket: &OwnedFd) -> io::Result<Mapping> {
+        let (local, memfd) = Mapping::create(self.ring_size)?;
+        greeting::send_hello(socket, self.ring_size, &memfd)?;
         Ok(local)
     }
 

@@ -30,24 +30,6 @@ pub fn hello(ring: u64) -> [u8; 24] {
     bytes
 }
 
-/// Encodes a hello of layout 2, whose ring grows.
-pub fn growing_hello(ring: u64) -> [u8; 24] {
-    let mut bytes = hello(ring);
-    bytes[11] = 2;
-    bytes
-}
-
-/// The number of bytes that exist of memory whose ring grows.
-pub const BEGIN: usize = CONTROL + 16 * 1024;
-
-/// Creates memory whose ring grows, as a server accepts it, with the content that `fill` writes.
-pub fn growing_memfd(fill: impl FnOnce(&File)) -> OwnedFd {
-    memfd_with(MemfdFlags::empty(), (CONTROL + RING + 4096) as u64, ALL_SEALS, |file| {
-        file.write_all_at(&[0; BEGIN], 0).unwrap();
-        fill(file);
-    })
-}
-
 /// Creates sealed memory whose first `written` bytes were written. The rest is a hole.
 pub fn memfd(length: usize, written: usize, seals: SealFlags) -> OwnedFd {
     memfd_with(MemfdFlags::empty(), length as u64, seals, |file| file.write_all_at(&vec![0; written], 0).unwrap())

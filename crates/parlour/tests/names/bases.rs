@@ -25,6 +25,7 @@ trials! {
     a_relative_parlour_dir_is_an_error,
     a_parlour_dir_whose_parent_is_missing_is_an_error_that_names_it,
     a_trial_uses_no_name_without_a_directory,
+    a_client_is_told_that_the_only_base_does_not_exist,
     a_set_user_id_program_ignores_the_environment_of_its_caller unless no_other_users().or_else(no_set_user_id);
 
     #[own_machine]
@@ -460,6 +461,17 @@ fn assert_waits(child: &Child) {
 }
 
 const THINGS: [&str; 6] = ["file", "link", "dangling-link", "fifo", "private-directory", "open-directory"];
+
+fn a_client_is_told_that_the_only_base_does_not_exist() {
+    let top = Base::new();
+    let base = top.path().join("base");
+    let name = base.join("wc").display().to_string();
+    let told = || Connection::connect(&name).unwrap_err().to_string();
+    let missing = format!("(searched {}, which does not exist)", base.display());
+    assert!(told().contains(&missing), "{}", told());
+    fs::create_dir(&base).unwrap();
+    assert!(told().contains(&format!("(searched {})", base.display())), "{}", told());
+}
 
 fn a_thing_of_another_user_in_tmp_ends_no_wait(thing: &'static str) {
     let somebody = Somebody::new();
